@@ -1,0 +1,87 @@
+/*
+ * Imports in src/ go downwards only: cli → index → model → plan → device → memory, io beside device, the files at the root of src/ under all.
+ * Types count too.
+ */
+
+/** What each part may import besides itself, as paths. */
+const below = {
+  memory: [],
+  io: [],
+  device: ['memory'],
+  plan: ['device', 'memory'],
+  model: ['plan', 'device', 'memory', 'io'],
+  cli: ['index', 'model', 'plan', 'device', 'memory', 'io'],
+}
+
+const rootFiles = '^src/(?!index[.]ts$)[^/]+[.]ts$'
+const index = '^src/index[.]ts$'
+/** The step vocabulary: plain TypeScript that both compilers read. */
+const steps = '^assembly/steps[.]ts$'
+/** Files of the project; packages have a rule of their own. */
+const local = { dependencyTypes: ['local', 'localmodule'] }
+
+const layers = Object.entries(below).map(([part, parts]) => ({
+  name: `${part}-downwards`,
+  comment: `src/${part} may import ${['itself', ...parts].join(', ')} and the files at the root of src.`,
+  severity: 'error',
+  from: { path: `^src/${part}/` },
+  to: {
+    ...local,
+    pathNot: [
+      rootFiles,
+      ...[part, ...parts].map((name) => (name === 'index' ? index : `^src/${name}/`)),
+      ...(part === 'plan' || part === 'device' ? [steps] : []),
+    ],
+  },
+}))
+
+module.exports = {
+  forbidden: [
+    ...layers,
+    {
+      name: 'root-downwards',
+      comment: 'The files at the root of src (errors, tensor, random, …) lie under everything: they import each other only.',
+      severity: 'error',
+      from: { path: rootFiles },
+      to: { ...local, pathNot: rootFiles },
+    },
+    {
+      name: 'index-downwards',
+      comment: 'The public surface imports what it exports: neither the command line nor anything outside src.',
+      severity: 'error',
+      from: { path: index },
+      to: { ...local, pathNot: '^src/(?!cli/)' },
+    },
+    {
+      name: 'known-part',
+      comment: 'A new folder in src needs a place in the order above.',
+      severity: 'error',
+      from: { path: '^src/[^/]+/', pathNot: `^src/(${Object.keys(below).join('|')})/` },
+      to: {},
+    },
+    {
+      name: 'packages',
+      comment: 'Packages are few and chosen: a loader in device, a tokenizer in io. They are bundled.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/(device|io)/' },
+      to: { dependencyTypes: ['npm', 'npm-dev', 'npm-optional', 'npm-peer', 'npm-no-pkg', 'npm-unknown'] },
+    },
+    { name: 'no-circular', comment: 'No cycles, of types neither.', severity: 'error', from: {}, to: { circular: true } },
+    {
+      name: 'resolvable',
+      comment: 'Every import leads somewhere.',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { couldNotResolve: true },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'types', 'default'],
+      extensions: ['.ts', '.js', '.mjs', '.cjs', '.d.ts'],
+    },
+  },
+}

@@ -1,0 +1,31 @@
+/*
+ * Writes the unrolled micro-kernels: AssemblyScript unrolls no loop and cannot pass vectors by reference (KERNELS: pitfall 5).
+ *
+ *   node assembly/generate/generate.mjs            writes them
+ *   node assembly/generate/generate.mjs --check    fails when what stands differs from what it would write
+ */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { tilesSource } from './tiles.mjs'
+
+const outputs = { '../kernels/tiles.ts': tilesSource() }
+
+let stale = 0
+for (const [name, source] of Object.entries(outputs)) {
+  const url = new URL(name, import.meta.url)
+  if (!process.argv.includes('--check')) {
+    writeFileSync(url, source)
+    continue
+  }
+  let current
+  try {
+    current = readFileSync(url, 'utf8')
+  } catch {
+    current = undefined
+  }
+  if (current !== source) {
+    console.error(`${fileURLToPath(url)} is not what the generator writes: run npm run generate`)
+    stale++
+  }
+}
+process.exitCode = stale > 0 ? 1 : 0

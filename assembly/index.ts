@@ -1,0 +1,7 @@
+export { run } from './program'
+export { fused } from './probe'
+
+/** First address that the build's own constants do not use: the host's arena starts here. */
+export function heapBase(): usize {
+  return __heap_base
+}

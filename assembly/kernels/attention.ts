@@ -1,0 +1,227 @@
+import { EXP, expVector, laneMask, maxLanes, sumLanes } from '../math'
+import { count, floatWord, floats, operand, word } from '../operands'
+import { shareStart } from '../parallel'
+import { LocalAttention, LocalStore, Piece, RoutedAttention } from '../steps'
+import { TILE_ROWS, multiply } from './matmul'
+import { rotateHead } from './rotary'
+
+/*
+ * Keys lie across lanes: [key / 8][channel][8 keys], so that a score is one chain over channels. Values lie [channel / 8][key][8 channels], so that
+ * an output is one chain over keys, ascending. A hidden key inside a tile's range has weight +0 and leaves both sums' bits as they were.
+ */
+
+/**
+ * Softmax of scores `first` … `end` - 1 in place; the others up to `columns` (a multiple of 4, like the row's address) become +0. Returns 1 / sum:
+ * the maximum first, then one pass of exponentials, summed in four lanes by column modulo 4, ascending.
+ */
+export function softmax(row: usize, first: i32, end: i32, columns: i32, scale: f32): f32 {
+  let x = row + floats(first & ~3)
+  const stop = row + floats(end)
+  memory.fill(row, 0, x - row)
+
+  const hidden = f32x4.splat(-Infinity)
+  const headMask = v128.not(laneMask(first & 3))
+  const tailMask = laneMask(((end - 1) & 3) + 1)
+  const lastVector = row + floats((end - 1) & ~3)
+  v128.store(x, v128.bitselect(v128.load(x), hidden, headMask))
+  v128.store(lastVector, v128.bitselect(v128.load(lastVector), hidden, tailMask))
+
+  let largest = hidden
+  for (let at = x; at < stop; at += 16) largest = f32x4.max(largest, v128.load(at))
+  const shift = f32x4.splat(maxLanes(largest))
+
+  const scales = f32x4.splat(scale)
+  const low = v128.load32_splat(EXP)
+  const high = v128.load32_splat(EXP, 4)
+  const log2e = v128.load32_splat(EXP, 8)
+  const magic = v128.load32_splat(EXP, 12)
+  const ln2High = v128.load32_splat(EXP, 16)
+  const ln2Low = v128.load32_splat(EXP, 20)
+  const p0 = v128.load32_splat(EXP, 24)
+  const p1 = v128.load32_splat(EXP, 28)
+  const p2 = v128.load32_splat(EXP, 32)
+  const p3 = v128.load32_splat(EXP, 36)
+  const p4 = v128.load32_splat(EXP, 40)
+  const p5 = v128.load32_splat(EXP, 44)
+  const one = v128.load32_splat(EXP, 48)
+  let sum = f32x4.splat(0)
+  for (; x < stop; x += 16) {
+    const shifted = f32x4.mul(f32x4.sub(v128.load(x), shift), scales)
+    const e = expVector(shifted, low, high, log2e, magic, ln2High, ln2Low, p0, p1, p2, p3, p4, p5, one)
+    v128.store(x, e)
+    sum = f32x4.add(sum, e)
+  }
+  memory.fill(x, 0, row + floats(columns) - x)
+  return 1 / sumLanes(sum)
+}
+
+function scaleHead(x: usize, width: i32, scale: f32): void {
+  const scales = f32x4.splat(scale)
+  for (let i = 0; i < width; i += 8, x += 32) {
+    v128.store(x, f32x4.mul(v128.load(x), scales))
+    v128.store(x, f32x4.mul(v128.load(x, 16), scales), 16)
+  }
+}
+
+/**
+ * A tile of rows of one head: row i attends to keys `end` + i·`advance` - `window` … `end` + i·`advance` - 1 (from 0). Scores live in `scores`,
+ * `scoreStride` floats a row, from product to weighted sum.
+ */
+function attend(
+  rows: i32, queries: usize, queryStride: usize, keys: usize, values: usize, capacity: i32, width: i32, headStride: i32,
+  end: i32, advance: i32, window: i32, scores: usize, scoreStride: i32, scale: f32, output: usize, outputStride: usize,
+): void {
+  const firstKey = max(0, end - window)
+  const firstPanel = firstKey >> 3
+  const lastEnd = end + (rows - 1) * advance
+  const panels = ((lastEnd + 7) >> 3) - firstPanel
+  assert(panels * 8 <= scoreStride && lastEnd <= capacity, 'attention: keys beyond the buffer')
+  const base = firstPanel << 3
+  const columns = panels << 3
+  const rowSize = floats(scoreStride)
+  const panelStride = floats(headStride) * 8
+
+  multiply(rows, width, queries, queryStride, keys + <usize>firstPanel * panelStride, panelStride, panels, scores, rowSize, false)
+  for (let row = 0; row < rows; ++row) {
+    const at = scores + <usize>row * rowSize
+    const rowEnd = end + row * advance
+    // the reciprocals wait behind the scores until the weighted sums are done
+    store<f32>(scores + <usize>TILE_ROWS * rowSize + floats(row), softmax(at, max(0, rowEnd - window) - base, rowEnd - base, columns, scale))
+  }
+  const skipped = firstKey - base
+  const valueStride = floats(capacity) * 8
+  multiply(
+    rows, lastEnd - firstKey, scores + floats(skipped), rowSize, values + floats(firstKey) * 8, valueStride, headStride >> 3, output, outputStride, false,
+  )
+  for (let row = 0; row < rows; ++row) {
+    scaleHead(output + <usize>row * outputStride, headStride, load<f32>(scores + <usize>TILE_ROWS * rowSize + floats(row)))
+  }
+}
+
+/** Bytes of scores that one share needs: a tile's rows and their reciprocals. */
+// @ts-ignore: decorator
+@inline
+function scoreBytes(scoreStride: i32): usize {
+  return floats(scoreStride * TILE_ROWS + 8)
+}
+
+/** Moves what is kept of a piece's local keys or values to the front. */
+function dropFront(base: usize, size: usize, dropped: i32, kept: i32): void {
+  memory.copy(base, base + <usize>dropped * size, <usize>kept * size)
+}
+
+/** `LocalStore`: heads are shared out. */
+export function localStore(step: usize, piece: usize, share: i32, shares: i32): void {
+  const rows = word(piece, Piece.Rows)
+  const heads = word(step, LocalStore.Heads)
+  const width = word(step, LocalStore.HeadWidth)
+  const headStride = word(step, LocalStore.HeadStride)
+  const capacity = word(step, LocalStore.Capacity)
+  const stride = floats(word(step, LocalStore.Stride))
+  const projected = operand(step, LocalStore.Projected, piece)
+  const table = operand(step, LocalStore.Table, piece)
+  const tableRow = floats(width) * 2
+  const index = word(piece, Piece.LocalIndex)
+  const dropped = word(piece, Piece.LocalDrop)
+  const kept = word(piece, Piece.LocalKept)
+  const headSize = floats(headStride * capacity)
+  assert(index + rows <= capacity, 'local keys beyond their buffer')
+  const end = shareStart(heads, share + 1, shares)
+  for (let head = shareStart(heads, share, shares); head < end; ++head) {
+    const keys = operand(step, LocalStore.Keys, piece) + <usize>head * headSize
+    const values = operand(step, LocalStore.Values, piece) + <usize>head * headSize
+    if (dropped > 0) {
+      dropFront(keys, floats(headStride), dropped, (kept + 7) & ~7)
+      for (let channel = 0; channel < headStride; channel += 8) dropFront(values + floats(channel * capacity), 32, dropped, kept)
+    }
+    const part = floats(heads * headStride)
+    for (let row = 0; row < rows; ++row) {
+      const query = projected + <usize>row * stride + floats(head * headStride)
+      const cosine = table + <usize>row * tableRow
+      rotateHead(query, cosine, cosine + floats(width), width)
+      rotateHead(query + part, cosine, cosine + floats(width), width)
+      storeKey(query + part, keys, index + row, headStride)
+      storeValue(query + 2 * part, values, index + row, headStride, capacity)
+    }
+  }
+}
+
+/** Scatters one head's key across the lanes of its panel. */
+export function storeKey(key: usize, keys: usize, index: i32, headStride: i32): void {
+  let to = keys + floats((index >> 3) * headStride) * 8 + floats(index & 7)
+  for (let channel = 0; channel < headStride; channel += 4, key += 16, to += 128) {
+    const v = v128.load(key)
+    v128.store32_lane(to, v, 0)
+    v128.store32_lane(to, v, 1, 32)
+    v128.store32_lane(to, v, 2, 64)
+    v128.store32_lane(to, v, 3, 96)
+  }
+}
+
+/** Writes one head's value into its row of each channel panel. */
+export function storeValue(value: usize, values: usize, index: i32, headStride: i32, capacity: i32): void {
+  let to = values + floats(index) * 8
+  for (let channel = 0; channel < headStride; channel += 8, value += 32, to += floats(capacity) * 8) {
+    v128.store(to, v128.load(value))
+    v128.store(to, v128.load(value, 16), 16)
+  }
+}
+
+/** `LocalAttention`: (head, tile of rows) pairs are shared out, head by head, so that a head's keys stay in the cache. */
+export function localAttention(step: usize, piece: usize, share: i32, shares: i32): void {
+  const rows = word(piece, Piece.Rows)
+  const heads = word(step, LocalAttention.Heads)
+  const headStride = word(step, LocalAttention.HeadStride)
+  const capacity = word(step, LocalAttention.Capacity)
+  const queryStride = floats(word(step, LocalAttention.QueryStride))
+  const outputStride = floats(word(step, LocalAttention.OutputStride))
+  const scoreStride = word(step, LocalAttention.ScoreStride)
+  const headSize = floats(headStride * capacity)
+  const queries = operand(step, LocalAttention.Queries, piece)
+  const keys = operand(step, LocalAttention.Keys, piece)
+  const values = operand(step, LocalAttention.Values, piece)
+  const output = operand(step, LocalAttention.Output, piece)
+  const scores = operand(step, LocalAttention.Scores, piece) + <usize>share * scoreBytes(scoreStride)
+  const tiles = (rows + TILE_ROWS - 1) / TILE_ROWS
+  const end = shareStart(heads * tiles, share + 1, shares)
+  for (let task = shareStart(heads * tiles, share, shares); task < end; ++task) {
+    const head = task / tiles
+    const row = (task % tiles) * TILE_ROWS
+    const column = floats(head * headStride)
+    attend(
+      min(TILE_ROWS, rows - row), queries + <usize>row * queryStride + column, queryStride, keys + <usize>head * headSize, values + <usize>head * headSize,
+      capacity, word(step, LocalAttention.HeadWidth), headStride, word(piece, Piece.LocalIndex) + row + 1, 1, word(step, LocalAttention.Window) + 1,
+      scores, scoreStride, floatWord(step, LocalAttention.Scale), output + <usize>row * outputStride + column, outputStride,
+    )
+  }
+}
+
+/** `RoutedAttention`: (head, tile of rows) pairs are shared out. */
+export function routedAttention(step: usize, piece: usize, share: i32, shares: i32): void {
+  const rows = count(step, RoutedAttention.Rows, piece)
+  if (rows == 0) return
+  const heads = word(step, RoutedAttention.Heads)
+  const headStride = word(step, RoutedAttention.HeadStride)
+  const capacity = word(step, RoutedAttention.Capacity)
+  const stride = floats(word(step, RoutedAttention.Stride))
+  const scoreStride = word(step, RoutedAttention.ScoreStride)
+  const headSize = floats(headStride * capacity)
+  const visible = 1 + word(piece, Piece.ContextCount)
+  const queries = operand(step, RoutedAttention.Queries, piece)
+  const keys = operand(step, RoutedAttention.Keys, piece)
+  const values = operand(step, RoutedAttention.Values, piece)
+  const output = operand(step, RoutedAttention.Output, piece)
+  const scores = operand(step, RoutedAttention.Scores, piece) + <usize>share * scoreBytes(scoreStride)
+  const tiles = (rows + TILE_ROWS - 1) / TILE_ROWS
+  const end = shareStart(heads * tiles, share + 1, shares)
+  for (let task = shareStart(heads * tiles, share, shares); task < end; ++task) {
+    const head = task / tiles
+    const row = (task % tiles) * TILE_ROWS
+    const column = floats(head * headStride)
+    attend(
+      min(TILE_ROWS, rows - row), queries + <usize>row * stride + column, stride, keys + <usize>head * headSize, values + <usize>head * headSize,
+      capacity, word(step, RoutedAttention.HeadWidth), headStride, visible, 0, visible,
+      scores, scoreStride, floatWord(step, RoutedAttention.Scale), output + <usize>row * stride + column, stride,
+    )
+  }
+}

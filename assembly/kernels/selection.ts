@@ -1,0 +1,244 @@
+import { expLanes, laneMask, sumLanes } from '../math'
+import { floats, operand, word } from '../operands'
+import { shareStart } from '../parallel'
+import { AssignSlots, Descent, Piece, SelectKeyValues, SelectQueries, Selection } from '../steps'
+import { largestOf } from './elementwise'
+
+/** Bytes of histogram that `takeLargest` works in. */
+export const HISTOGRAM_BYTES: usize = 256 * 4
+
+/** A float's bits, rearranged so that unsigned order is the floats' order. Similarities hold no -0. */
+// @ts-ignore: decorator
+@inline
+function orderedKey(address: usize): u32 {
+  const bits = load<u32>(address)
+  return bits ^ (<u32>(<i32>bits >> 31) | 0x80000000)
+}
+
+/**
+ * Ascending indices of the `k` largest of `n` values (all, when there are no more), ties to the lower index. Returns how many. Nothing is sorted:
+ * four passes of a histogram find the k-th largest value, byte by byte from the top, and a last one takes what is above it and the first of its equals.
+ */
+export function takeLargest(values: usize, n: i32, k: i32, histogram: usize, indices: usize): i32 {
+  let threshold: u32 = 0
+  let equals = n
+  if (k < n) {
+    equals = k
+    for (let shift = 24; shift >= 0; shift -= 8) {
+      memory.fill(histogram, 0, HISTOGRAM_BYTES)
+      countBytes(values, n, threshold, shift, histogram)
+      let byte = 255
+      for (; equals > load<i32>(histogram + floats(byte)); --byte) equals -= load<i32>(histogram + floats(byte))
+      threshold |= <u32>byte << shift
+    }
+  }
+  return takeAbove(values, n, threshold, equals, indices)
+}
+
+/** Counts the byte at `shift` of every key whose higher bytes are the threshold's. */
+function countBytes(values: usize, n: i32, threshold: u32, shift: i32, histogram: usize): void {
+  const mask: u32 = shift == 24 ? 0 : <u32>0xffffffff << (shift + 8)
+  for (let i = 0; i < n; ++i) {
+    const key = orderedKey(values + floats(i))
+    if ((key & mask) != threshold) continue
+    const bin = histogram + floats(<i32>(key >> shift) & 255)
+    store<i32>(bin, load<i32>(bin) + 1)
+  }
+}
+
+function takeAbove(values: usize, n: i32, threshold: u32, equals: i32, indices: usize): i32 {
+  let count = 0
+  for (let i = 0; i < n; ++i) {
+    const key = orderedKey(values + floats(i))
+    if (key < threshold) continue
+    if (key == threshold && --equals < 0) continue
+    store<i32>(indices + floats(count++), i)
+  }
+  return count
+}
+
+/** Σ exp((min(s, cap) - largest) / eps), in four lanes over blocks of 512, the blocks added in float64. */
+function sumOfExponentials(s: usize, n: i32, cap: f32, largest: f32, eps: f64): f64 {
+  let sum: f64 = 0
+  for (let i = 0; i < n; i += 512) sum += blockOfExponentials(s + floats(i), min(512, n - i), cap, largest, <f32>(1 / eps))
+  return sum
+}
+
+function blockOfExponentials(s: usize, n: i32, cap: f32, largest: f32, inverseEps: f32): f64 {
+  const caps = f32x4.splat(cap)
+  const shift = f32x4.splat(largest)
+  const scale = f32x4.splat(inverseEps)
+  let sum = f32x4.splat(0)
+  for (let i = 0; i < n; i += 4, s += 16) {
+    const e = expLanes(f32x4.mul(f32x4.sub(f32x4.min(v128.load(s), caps), shift), scale))
+    sum = f32x4.add(sum, v128.and(e, laneMask(n - i)))
+  }
+  return sumLanes(sum)
+}
+
+/**
+ * Coordinate descent over one row (SPEC section 4): only the scalar a is carried from pass to pass, and a pass is one logsumexp of min(s, -a).
+ * `n` similarities, all unmasked, of a row of `length`. Returns a; stores the last eps at `lastEps`.
+ */
+function descend(s: usize, n: i32, length: i32, k: i32, descent: usize, lastEps: usize): f64 {
+  const floor = load<f64>(descent + (Descent.Eps << 2))
+  const decay = load<f64>(descent + (Descent.EpsDecay << 2))
+  const logK = NativeMath.log(min<f64>(<f64>k * load<f64>(descent + (Descent.FetchRatio << 2)), <f64>length))
+  const largest = largestOf(s, n)
+  let eps = max<f64>(load<f64>(descent + (Descent.EpsInit << 2)), floor)
+  let a = eps * (logK - NativeMath.log(<f64>n))
+  eps = max<f64>(eps * decay, floor)
+  for (let pass = word(descent, Descent.Iterations) - 1; pass > 0; --pass) {
+    const cap = <f32>-a
+    const top = min<f32>(largest, cap)
+    a = eps * (logK - NativeMath.log(sumOfExponentials(s, n, cap, top, eps))) - <f64>top
+    eps = max<f64>(eps * decay, floor)
+  }
+  store<f64>(lastEps, eps)
+  return a
+}
+
+/** c = min(s + a, 0), what is compared and, divided by eps, exponentiated. */
+function relax(s: usize, n: i32, a: f32, c: usize): void {
+  const shift = f32x4.splat(a)
+  const zero = f32x4.splat(0)
+  for (let i = 0; i < n; i += 4, s += 16, c += 16) v128.store(c, f32x4.add(f32x4.min(f32x4.add(v128.load(s), shift), zero), zero))
+}
+
+/** Scores of the chosen: exp(min(s + a, 0) / eps). */
+function scoresOf(s: usize, indices: usize, count: i32, a: f32, eps: f64, scores: usize): void {
+  for (let i = 0; i < count; ++i) {
+    const c = min<f32>(load<f32>(s + floats(load<i32>(indices + floats(i)))) + a, 0)
+    store<f32>(scores + floats(i), f32x4.extract_lane(expLanes(f32x4.splat(<f32>(<f64>c / eps))), 0))
+  }
+}
+
+function fillOnes(scores: usize, count: i32): void {
+  for (let i = 0; i < count; ++i) store<f32>(scores + floats(i), 1)
+}
+
+/**
+ * Chooses k of the `n` unmasked candidates of a row of `length`; ascending indices and carried scores. Returns how many. `work` holds a histogram,
+ * then a row of values.
+ */
+function choose(s: usize, n: i32, length: i32, k: i32, descent: usize, work: usize, indices: usize, scores: usize): i32 {
+  const straightThrough = word(descent, Descent.StraightThrough) != 0
+  const topK = word(descent, Descent.Selection) == Selection.TopK
+  if (length <= k || (topK && straightThrough)) {
+    const count = takeLargest(s, n, length <= k ? n : k, work, indices)
+    fillOnes(scores, count)
+    return count
+  }
+  const a = <f32>descend(s, n, length, k, descent, work)
+  const eps = load<f64>(work)
+  let values = s
+  if (!topK) {
+    values = work + HISTOGRAM_BYTES
+    relax(s, n, a, values)
+  }
+  const count = takeLargest(values, n, k, work, indices)
+  if (straightThrough) fillOnes(scores, count)
+  else scoresOf(s, indices, count, a, eps, scores)
+  return count
+}
+
+/** `SelectQueries`: experts are shared out. */
+export function selectQueries(step: usize, piece: usize, share: i32, shares: i32): void {
+  const experts = word(step, SelectQueries.Experts)
+  const windowSize = word(step, SelectQueries.WindowSize)
+  const capacity = word(step, SelectQueries.Capacity)
+  const start = word(piece, Piece.Window) * windowSize
+  const candidates = min(windowSize, word(piece, Piece.SequenceRows) - start)
+  const end = shareStart(experts, share + 1, shares)
+  for (let expert = shareStart(experts, share, shares); expert < end; ++expert) {
+    const offset = floats(expert * capacity + start)
+    const work = operand(step, SelectQueries.Work, piece) + <usize>expert * <usize>word(step, SelectQueries.WorkBytes)
+    const indices = work + HISTOGRAM_BYTES + floats(candidates + 3)
+    const scores = indices + floats(candidates)
+    const s = operand(step, SelectQueries.Similarities, piece) + offset
+    const descent = step + (SelectQueries.Descent << 2)
+    const count = choose(s, candidates, windowSize, word(step, SelectQueries.Count), descent, work, indices, scores)
+    const taken = operand(step, SelectQueries.Taken, piece) + offset
+    const carried = operand(step, SelectQueries.Scores, piece) + offset
+    memory.fill(taken, 0, floats(candidates))
+    for (let i = 0; i < count; ++i) {
+      const at = floats(load<i32>(indices + floats(i)))
+      store<i32>(taken + at, 1)
+      store<f32>(carried + at, load<f32>(scores + floats(i)))
+    }
+  }
+}
+
+/**
+ * The k largest of a growing set: what falls out never returns, so window j's choice is among window j - 1's and that window's own tokens, in
+ * time that does not grow with the sequence.
+ */
+function chooseGrowing(s: usize, window: i32, windowSize: i32, k: i32, work: usize, previous: usize, list: usize): void {
+  const kept = min(k, (window - 1) * windowSize)
+  const values = work + HISTOGRAM_BYTES
+  for (let i = 0; i < kept; ++i) store<f32>(values + floats(i), load<f32>(s + floats(load<i32>(previous + floats(i)))))
+  const start = (window - 1) * windowSize
+  memory.copy(values + floats(kept), s + floats(start), floats(windowSize))
+  const count = takeLargest(values, kept + windowSize, k, work, list)
+  for (let i = 0; i < count; ++i) {
+    const index = load<i32>(list + floats(i))
+    store<i32>(list + floats(i), index < kept ? load<i32>(previous + floats(index)) : start + index - kept)
+  }
+}
+
+/** `SelectKeyValues`: experts are shared out. */
+export function selectKeyValues(step: usize, piece: usize, share: i32, shares: i32): void {
+  const experts = word(step, SelectKeyValues.Experts)
+  const windowSize = word(step, SelectKeyValues.WindowSize)
+  const capacity = word(step, SelectKeyValues.Capacity)
+  const listCapacity = word(step, SelectKeyValues.ListCapacity)
+  const k = word(step, SelectKeyValues.Count)
+  const window = word(piece, Piece.Window)
+  const candidates = window * windowSize
+  // the row is as long as for the last window: the tokens that this one does not see are masked, and count
+  const length = ((word(piece, Piece.SequenceRows) - 1) / windowSize) * windowSize
+  const descent = step + (SelectKeyValues.Descent << 2)
+  const growing = word(descent, Descent.Selection) == Selection.TopK && word(descent, Descent.StraightThrough) != 0
+  const end = shareStart(experts, share + 1, shares)
+  for (let expert = shareStart(experts, share, shares); expert < end; ++expert) {
+    const s = operand(step, SelectKeyValues.Similarities, piece) + floats(expert * capacity)
+    const work = operand(step, SelectKeyValues.Work, piece) + <usize>expert * <usize>word(step, SelectKeyValues.WorkBytes)
+    const offset = floats(((window - 1) * experts + expert) * listCapacity)
+    const list = operand(step, SelectKeyValues.Lists, piece) + offset
+    const scores = operand(step, SelectKeyValues.Scores, piece) + offset
+    const count = min(k, candidates)
+    if (growing) {
+      chooseGrowing(s, window, windowSize, k, work, list - floats(experts * listCapacity), list)
+      fillOnes(scores, count)
+    } else {
+      choose(s, candidates, length, k, descent, work, list, scores)
+    }
+    const chosen = operand(step, SelectKeyValues.Chosen, piece) + floats(expert * capacity)
+    for (let i = 0; i < count; ++i) store<i32>(chosen + floats(load<i32>(list + floats(i))), 1)
+  }
+}
+
+/** `AssignSlots`: numbers run on from expert to expert, so one share does it. */
+export function assignSlots(step: usize, piece: usize, share: i32, shares: i32): void {
+  if (share != 0) return
+  const experts = word(step, AssignSlots.Experts)
+  const capacity = word(step, AssignSlots.Capacity)
+  const positions = operand(step, AssignSlots.Positions, piece)
+  const counts = operand(step, AssignSlots.Counts, piece)
+  const length = word(piece, Piece.SequenceRows)
+  let slot = 0
+  for (let expert = 0; expert < experts; ++expert) {
+    const chosen = operand(step, AssignSlots.Chosen, piece) + floats(expert * capacity)
+    const first = slot
+    for (let position = 0; position < length; ++position) {
+      const at = chosen + floats(position)
+      if (load<i32>(at) == 0) {
+        store<i32>(at, -1)
+        continue
+      }
+      store<i32>(positions + floats(slot), position)
+      store<i32>(at, slot++)
+    }
+    store<i32>(counts + floats(expert), slot - first)
+  }
+}

@@ -1,0 +1,146 @@
+/*
+ * Arithmetic that every kernel shares. Whether `multiplyAdd` rounds once or twice is the one difference between the builds, and it exists only in
+ * vector form (wasm has no scalar fused multiply-add), so every value that a kernel makes with it is made by vectors, tails too.
+ */
+
+// @ts-ignore: decorator
+@inline
+export function multiplyAdd(a: v128, b: v128, sum: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return f32x4.relaxed_madd(a, b, sum)
+  return f32x4.add(sum, f32x4.mul(a, b))
+}
+
+/** The one tree by which four lanes become a sum. */
+// @ts-ignore: decorator
+@inline
+export function sumLanes(v: v128): f32 {
+  return f32x4.extract_lane(v, 0) + f32x4.extract_lane(v, 1) + (f32x4.extract_lane(v, 2) + f32x4.extract_lane(v, 3))
+}
+
+// @ts-ignore: decorator
+@inline
+export function maxLanes(v: v128): f32 {
+  const halves = f32x4.max(v, v128.shuffle<f32>(v, v, 2, 3, 0, 1))
+  return f32x4.extract_lane(f32x4.max(halves, v128.shuffle<f32>(halves, halves, 1, 0, 3, 2)), 0)
+}
+
+/** Lanes 0 … count - 1 all ones, the others zero; count 0 … 4. */
+// @ts-ignore: decorator
+@inline
+export function laneMask(count: i32): v128 {
+  return i32x4.gt_s(i32x4.splat(count), i32x4(0, 1, 2, 3))
+}
+
+/*
+ * Constants live in memory and are loaded into locals before a loop: `f32x4.splat` of a constant inside it is rebuilt at every use by V8 from 13.6
+ * on, at a fifth of the speed (KERNELS, pitfall 2).
+ *
+ * exp(x) = 2^n · p(r), n = round(x / ln 2), r = x - n · ln 2 in two parts, p the degree-6 polynomial of Cephes' expf; relative error 7e-8. Rounding
+ * by adding 1.5 · 2^23, whose low bits are then n.
+ */
+// @ts-ignore: decorator
+@lazy
+export const EXP: usize = memory.data<f32>(
+  [
+    -87.33654, 88.37626, 1.4426950408889634, 12582912.0, -0.693359375, 2.12194440e-4, 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2,
+    1.6666665459e-1, 5.0000001201e-1, 1.0,
+  ],
+  16,
+)
+
+/**
+ * exp of four values, +0 below -87.33 (and for NaN), where the result would be subnormal. The constants are `EXP`'s, each splatted into a local by
+ * the caller.
+ */
+// @ts-ignore: decorator
+@inline
+export function expVector(
+  x: v128, low: v128, high: v128, log2e: v128, magic: v128, ln2High: v128, ln2Low: v128,
+  p0: v128, p1: v128, p2: v128, p3: v128, p4: v128, p5: v128, one: v128,
+): v128 {
+  const inRange = f32x4.ge(x, low)
+  const clamped = f32x4.min(f32x4.max(x, low), high)
+  const rounded = multiplyAdd(clamped, log2e, magic)
+  const exponent = i32x4.shl(rounded, 23)
+  const n = f32x4.sub(rounded, magic)
+  const r = multiplyAdd(n, ln2Low, multiplyAdd(n, ln2High, clamped))
+  let p = multiplyAdd(r, p0, p1)
+  p = multiplyAdd(p, r, p2)
+  p = multiplyAdd(p, r, p3)
+  p = multiplyAdd(p, r, p4)
+  p = multiplyAdd(p, r, p5)
+  p = f32x4.add(multiplyAdd(p, f32x4.mul(r, r), r), one)
+  return v128.and(i32x4.add(p, exponent), inRange)
+}
+
+/** exp of a few values, outside hot loops. */
+export function expLanes(x: v128): v128 {
+  return expVector(
+    x, v128.load32_splat(EXP), v128.load32_splat(EXP, 4), v128.load32_splat(EXP, 8), v128.load32_splat(EXP, 12), v128.load32_splat(EXP, 16),
+    v128.load32_splat(EXP, 20), v128.load32_splat(EXP, 24), v128.load32_splat(EXP, 28), v128.load32_splat(EXP, 32), v128.load32_splat(EXP, 36),
+    v128.load32_splat(EXP, 40), v128.load32_splat(EXP, 44), v128.load32_splat(EXP, 48),
+  )
+}
+
+/**
+ * ln erfc(u / √2) = u · q(u) on [0, 6.5], q of degree 8, fitted by weighted least squares to the error that it leaves in GELU: 1.8e-9, below float32's
+ * own rounding. Beyond 6.5 the tail Φ(-u) is held at 4e-11.
+ */
+// @ts-ignore: decorator
+@lazy
+const GELU: usize = memory.data<f32>(
+  [
+    6.5, -0.7978850603103638, -0.3183034658432007, -0.03636270388960838, 0.004836589563637972, -2.168713581340853e-5, -1.7885788611e-4, 4.6065029891906306e-5,
+    -5.619109742838191e-6, 2.853745684205933e-7, 0.5,
+  ],
+  16,
+)
+
+/** Exact GELU of four values, x · Φ(x), through the tail Φ(-|x|) = erfc(|x| / √2) / 2, so that negative values keep their relative accuracy. */
+export function geluLanes(x: v128): v128 {
+  const u = f32x4.min(f32x4.abs(x), v128.load32_splat(GELU))
+  let q = v128.load32_splat(GELU, 36)
+  q = multiplyAdd(q, u, v128.load32_splat(GELU, 32))
+  q = multiplyAdd(q, u, v128.load32_splat(GELU, 28))
+  q = multiplyAdd(q, u, v128.load32_splat(GELU, 24))
+  q = multiplyAdd(q, u, v128.load32_splat(GELU, 20))
+  q = multiplyAdd(q, u, v128.load32_splat(GELU, 16))
+  q = multiplyAdd(q, u, v128.load32_splat(GELU, 12))
+  q = multiplyAdd(q, u, v128.load32_splat(GELU, 8))
+  q = multiplyAdd(q, u, v128.load32_splat(GELU, 4))
+  const tail = f32x4.mul(x, f32x4.mul(expLanes(f32x4.mul(q, u)), v128.load32_splat(GELU, 40)))
+  return v128.bitselect(tail, f32x4.sub(x, tail), f32x4.lt(x, f32x4.splat(0)))
+}
+
+/**
+ * cos and sin of an angle in float64, rounded to float32. Up to `REDUCTION_LIMIT` the angle is reduced by π/2 in three parts of 26, 26 and 53 bits,
+ * so that k · part is exact; beyond it by the standard library, at any size.
+ */
+const REDUCTION_LIMIT: f64 = 1e8
+const TWO_OVER_PI: f64 = 0.6366197723675814
+const PI_2_HIGH: f64 = 1.5707963109016418
+const PI_2_MIDDLE: f64 = 1.5893254712295857e-8
+const PI_2_LOW: f64 = 6.123233995736766e-17
+
+/** Stores cos(angle) at `cosine` and sin(angle) at `sine`, float32. */
+export function storeCosineSine(angle: f64, cosine: usize, sine: usize): void {
+  if (!(abs<f64>(angle) <= REDUCTION_LIMIT)) {
+    f32.store(cosine, <f32>NativeMath.cos(angle))
+    f32.store(sine, <f32>NativeMath.sin(angle))
+    return
+  }
+  const k = nearest<f64>(angle * TWO_OVER_PI)
+  const r = angle - k * PI_2_HIGH - k * PI_2_MIDDLE - k * PI_2_LOW
+  const square = r * r
+  // Taylor series on [-π/4, π/4]: the next terms are below 2e-13, far below float32's rounding
+  const s =
+    r + r * square * (-1.6666666666666666e-1 + square * (8.333333333333333e-3 + square * (-1.984126984126984e-4 + square * (2.7557319223985893e-6 + square * -2.505210838544172e-8))))
+  const c =
+    1 + square * (-0.5 + square * (4.1666666666666664e-2 + square * (-1.388888888888889e-3 + square * (2.48015873015873e-5 + square * (-2.7557319223985888e-7 + square * 2.08767569878681e-9)))))
+  const quadrant = <i32>k & 3
+  const swap = (quadrant & 1) != 0
+  const x = swap ? s : c
+  const y = swap ? c : s
+  f32.store(cosine, <f32>(quadrant == 1 || quadrant == 2 ? -x : x))
+  f32.store(sine, <f32>(quadrant >= 2 ? -y : y))
+}

@@ -1,0 +1,482 @@
+/*
+ * The step vocabulary: what a program is made of. Plain TypeScript without imports, read by both compilers:
+ * `src/plan` writes these words, `assembly/` reads them, so neither can drift from the other.
+ *
+ * A program is a sequence of 32-bit words: step after step, each beginning with its opcode and its length in words; the opcode `End` closes it.
+ * An operand is two words, a buffer (an index into the piece's table of base addresses) and an offset in bytes; the word named here is the first
+ * of the two. Operand (0, 0) is "none": base address 0 of that table is 0. Everything else is one word, an i32 or the bits of an f32.
+ *
+ * Layouts. A row-major matrix has rows of `stride` floats, a multiple of 8; columns beyond the real ones hold zeros. "Panels" pack a matrix of
+ * K rows and N columns as [N / 8][K][8]: eight neighbouring outputs lie across the lanes of two vectors, at every k.
+ */
+
+/** Words of the piece header: what changes from one run of a program to the next. The base addresses of the buffers follow at `Buffers`. */
+export enum Piece {
+  /** Tokens in this piece. */
+  Rows,
+  /** Place of the first token in its routed window. */
+  WindowOffset,
+  /** 1 when the piece reaches the end of its window (strictly causal layers only). */
+  Closes,
+  /** 1 in windows 1, 2, …, whose tokens are routed; 0 in window 0. */
+  Routed,
+  /** 1 when the sequence has more than one window and `averageRouted` is on. */
+  Average,
+  /** Number of key/values that serve this window, the null key/value not counted. */
+  ContextCount,
+  /** Index of the piece's window. */
+  Window,
+  /** Index of the first token's key in the local key buffer. */
+  LocalIndex,
+  /** Keys of the local buffer that are dropped from its front before the piece, a multiple of 8. */
+  LocalDrop,
+  /** Keys of the local buffer that are kept when it drops some. */
+  LocalKept,
+  /** First row that the model's head turns into logits, and how many. */
+  HeadFirst,
+  HeadRows,
+  /** Absolute position of the first token, an f64 (two words, 8-byte aligned). */
+  Position = 12,
+  /** Absolute position of the first token of the routed window, an f64. */
+  WindowPosition = 14,
+  /** Rows of the window when the piece closes it, otherwise 0. */
+  ClosingRows = 16,
+  /** Tokens in the whole sequence (layers that see all of it). */
+  SequenceRows = 17,
+  /** 1 when this is the first piece of its window. */
+  Opens = 18,
+  /** Rows of logits whose targets' probabilities are wanted. */
+  TargetRows = 19,
+  /** Index of the first token in the whole sequence (layers that see all of it). */
+  FirstRow = 20,
+  /** Base addresses, one word for each `Buffer`. */
+  Buffers = 22,
+  Length = 34,
+}
+
+/** Which memory an operand lies in. Only the device knows where each begins. */
+export enum Buffer {
+  None,
+  Piece,
+  Weights,
+  Scratch,
+  State,
+  Input,
+  Output,
+  /** What a layer that sees the whole sequence keeps for one call: similarities, selections. */
+  Call,
+  /** Projected keys and values of chosen tokens, one row each. */
+  KeyValues,
+  Angles,
+  /** Positions that a block of key/values is projected from. */
+  Chosen,
+  /** Where a layer's local output is copied when it is asked for. */
+  LocalOutput,
+  Length,
+}
+
+export enum Opcode {
+  End,
+  Embed,
+  RotaryFromPositions,
+  RotaryFromAngles,
+  Normalise,
+  Product,
+  Rotate,
+  LocalStore,
+  LocalAttention,
+  Similarities,
+  CopyRows,
+  RouteCausal,
+  ListQueries,
+  RoutedAttention,
+  Combine,
+  SelectContext,
+  UpdateContext,
+  NullContext,
+  SelectQueries,
+  SelectKeyValues,
+  AssignSlots,
+  GatherContext,
+  LogProbabilities,
+  Length,
+}
+
+/** Token embeddings (and learned positions) to rows. */
+export enum Embed {
+  Rows = 2,
+  TokenIds = 4,
+  Tokens = 6,
+  Positions = 8,
+  Output = 10,
+  Stride = 12,
+  Length = 13,
+}
+
+/**
+ * cos and sin of every pair's angle: row i of the table is [cos: width][sin: width], for position `Position`[0] (an f64) + i, or `Indices`[i].
+ * The angle of columns j and j + width / 2 is position · `Frequencies`[j] (f64).
+ */
+export enum RotaryFromPositions {
+  Rows = 2,
+  Position = 4,
+  Indices = 6,
+  Frequencies = 8,
+  Output = 10,
+  Width = 12,
+  Length = 13,
+}
+
+/** The same from given angles (float32, row-major, `Width` wide): of row `Position`[0] + i, or `Indices`[i]. */
+export enum RotaryFromAngles {
+  Rows = 2,
+  Position = 4,
+  Indices = 6,
+  Angles = 8,
+  Output = 10,
+  Width = 12,
+  Length = 13,
+}
+
+export enum Norm {
+  /** Rows are only copied. */
+  None,
+  /** LayerNorm, eps 1e-5. */
+  Layer,
+  /** x / max(‖x‖, 1e-12) · √d · gamma. */
+  RootMeanSquare,
+}
+
+/** Output row i is the norm of input row `First`[0] + (`Indices`[i] or i). */
+export enum Normalise {
+  Rows = 2,
+  First = 4,
+  Indices = 6,
+  Input = 8,
+  Output = 10,
+  Weight = 12,
+  Bias = 14,
+  Kind = 16,
+  Width = 17,
+  Stride = 18,
+  Length = 19,
+}
+
+export enum Activation {
+  None,
+  /** Exact GELU: x · Φ(x). */
+  Gelu,
+}
+
+/**
+ * Output (rows, 8 · Panels) = activation(Input (rows, Depth) · Weights + Bias). With `AddTo` (of the output's stride) the result is added to its rows
+ * instead, and the output is only working memory.
+ */
+export enum Product {
+  Rows = 2,
+  Input = 4,
+  Weights = 6,
+  Output = 8,
+  Bias = 10,
+  AddTo = 12,
+  InputStride = 14,
+  OutputStride = 15,
+  Depth = 16,
+  Panels = 17,
+  Activation = 18,
+  Length = 19,
+}
+
+/** Rotates the heads of each row in place: by table row i, or `Indices`[i]. */
+export enum Rotate {
+  Rows = 2,
+  Values = 4,
+  Table = 6,
+  Indices = 8,
+  Stride = 10,
+  Heads = 11,
+  HeadWidth = 12,
+  HeadStride = 13,
+  /** Floats from one head's angles to the next one's in a row of the table: 0 when the heads share them. */
+  AngleStride = 14,
+  /** Floats in cos, and in sin, of a row of the table. */
+  TableWidth = 15,
+  Length = 16,
+}
+
+/**
+ * Local keys and values of a piece: rotates the queries of `Projected` (rows of [q | k | v], each Heads · HeadStride) in place, and the keys on
+ * their way to `Keys` [head][key / 8][HeadStride][8]; values go to `Values` [head][HeadStride / 8][Capacity][8]. First drops what the piece
+ * header says from the front of both.
+ */
+export enum LocalStore {
+  Projected = 2,
+  Table = 4,
+  Keys = 6,
+  Values = 8,
+  Stride = 10,
+  Heads = 11,
+  HeadWidth = 12,
+  HeadStride = 13,
+  Capacity = 14,
+  Length = 15,
+}
+
+/** Each row attends to the `Window` keys before its own, and to its own. */
+export enum LocalAttention {
+  Queries = 2,
+  Keys = 4,
+  Values = 6,
+  Output = 8,
+  Scores = 10,
+  QueryStride = 12,
+  OutputStride = 13,
+  Heads = 14,
+  HeadWidth = 15,
+  HeadStride = 16,
+  Capacity = 17,
+  Window = 18,
+  /** Floats in one row of scores. */
+  ScoreStride = 19,
+  /** f32: what scores are multiplied by. */
+  Scale = 20,
+  Length = 21,
+}
+
+/** Rows of one expert attend to the null key/value and the context, in rank order. Keys and values lie as in the local buffers. */
+export enum RoutedAttention {
+  Rows = 2,
+  Queries = 4,
+  Keys = 6,
+  Values = 8,
+  Output = 10,
+  Scores = 12,
+  Stride = 14,
+  Heads = 15,
+  HeadWidth = 16,
+  HeadStride = 17,
+  Capacity = 18,
+  ScoreStride = 19,
+  Scale = 20,
+  Length = 21,
+}
+
+/**
+ * From raw products (rows of `ProductStride`: query similarities of all experts, then key/value similarities) to similarities by expert:
+ * [expert][Capacity], written at `First`[0] + i. With `Cosine`, times `Scale` / max(‖x‖, 1e-12); the routing tokens were normalised when packed.
+ */
+export enum Similarities {
+  Rows = 2,
+  First = 4,
+  Input = 6,
+  Products = 8,
+  Queries = 10,
+  KeyValues = 12,
+  Stride = 14,
+  Width = 15,
+  ProductStride = 16,
+  Experts = 17,
+  Capacity = 18,
+  Cosine = 19,
+  Scale = 20,
+  Length = 21,
+}
+
+/** Rows of `Input` to rows `First`[0] + i of `Output`. */
+export enum CopyRows {
+  Rows = 2,
+  First = 4,
+  Input = 6,
+  Output = 8,
+  Stride = 10,
+  Length = 11,
+}
+
+/**
+ * Which rows of the piece are queries, decided without looking ahead: those with fewer than `Count` earlier tokens of the window at or above them.
+ * Lists are [expert][RowCapacity]; `Slots`[expert][row] is the row's place in its list, or -1; `Counts`[expert].
+ */
+export enum RouteCausal {
+  Similarities = 2,
+  Lists = 4,
+  Slots = 6,
+  Counts = 8,
+  Experts = 10,
+  Count = 11,
+  Capacity = 12,
+  RowCapacity = 13,
+  Length = 14,
+}
+
+/** The same lists from decisions already made for the whole sequence: `Taken` and `Scores` are [expert][Capacity] by position. */
+export enum ListQueries {
+  Taken = 2,
+  Scores = 4,
+  Lists = 6,
+  Slots = 8,
+  Counts = 10,
+  ListScores = 12,
+  Experts = 14,
+  Capacity = 15,
+  RowCapacity = 16,
+  Length = 17,
+}
+
+/** Local output plus the experts' outputs or null tokens, in expert order; averaged if the piece says so; plus `Residual`. */
+export enum Combine {
+  Local = 2,
+  Routed = 4,
+  Slots = 6,
+  ListScores = 8,
+  NullTokens = 10,
+  Residual = 12,
+  Output = 14,
+  Stride = 16,
+  Experts = 17,
+  RowCapacity = 18,
+  Length = 19,
+}
+
+/**
+ * A window closes: its tokens compete with the context for its places, by similarity, ties to the earlier. The context's `ContextSimilarities`
+ * and `ContextPositions` ([expert][ContextCapacity]) become the new ones; `Kept` lists the old ranks that stay, `Newcomers` the window's tokens
+ * that enter, both ascending, `KeptCounts` and `NewcomerCounts` how many.
+ */
+export enum SelectContext {
+  Similarities = 2,
+  ContextSimilarities = 4,
+  ContextPositions = 6,
+  Kept = 8,
+  KeptCounts = 10,
+  Newcomers = 12,
+  NewcomerCounts = 14,
+  Candidates = 16,
+  Experts = 18,
+  /** Places of the context. */
+  Count = 19,
+  ContextCapacity = 20,
+  /** Tokens in a window: row length of similarities and newcomers. */
+  Window = 21,
+  /** Bytes of working memory at `Candidates` for each expert. */
+  WorkBytes = 22,
+  Length = 23,
+}
+
+/** Moves kept key/values to their new ranks and appends the newcomers' (`Projected`: rows of [k | v]). */
+export enum UpdateContext {
+  Kept = 2,
+  KeptCount = 4,
+  NewcomerCount = 6,
+  Projected = 8,
+  Keys = 10,
+  Values = 12,
+  Heads = 14,
+  HeadStride = 15,
+  Capacity = 16,
+  Length = 17,
+}
+
+/** The null key and value of one expert become rank 0 of its context. `Null` is [key: Heads · HeadStride][value: likewise]. */
+export enum NullContext {
+  Null = 2,
+  Keys = 4,
+  Values = 6,
+  Heads = 8,
+  HeadStride = 9,
+  Capacity = 10,
+  Length = 11,
+}
+
+export enum Selection {
+  CoordinateDescent,
+  TopK,
+}
+
+/** Words shared by the two selections over rows of similarities ([expert][Capacity] by position). */
+export enum Descent {
+  /** f64s (two words each): fetch_k_ratio, eps, eps_init, eps_decay. */
+  FetchRatio = 0,
+  Eps = 2,
+  EpsInit = 4,
+  EpsDecay = 6,
+  Iterations = 8,
+  /** 1 when carried scores are all 1. */
+  StraightThrough = 9,
+  Selection = 10,
+  Length = 11,
+}
+
+/** Which tokens of window `Window` are queries: `Taken` 0 / 1, and their scores. */
+export enum SelectQueries {
+  Similarities = 2,
+  Taken = 4,
+  Scores = 6,
+  Work = 8,
+  Experts = 10,
+  Count = 11,
+  WindowSize = 12,
+  Capacity = 13,
+  WorkBytes = 14,
+  Descent = 15,
+  Length = 26,
+}
+
+/**
+ * Which earlier tokens are key/values of window `Window`, min(Count, Window · WindowSize) of them: ascending positions in `Lists`
+ * [window - 1][expert][ListCapacity], their scores in `Scores` likewise, and a mark in `Chosen` [expert][Capacity]. Windows come in ascending order.
+ */
+export enum SelectKeyValues {
+  Similarities = 2,
+  Lists = 4,
+  Scores = 6,
+  Chosen = 8,
+  Work = 10,
+  Experts = 12,
+  Count = 13,
+  WindowSize = 14,
+  Capacity = 15,
+  ListCapacity = 16,
+  WorkBytes = 17,
+  Descent = 18,
+  Length = 29,
+}
+
+/** Numbers the chosen tokens, expert by expert: `Chosen` becomes slots (-1: not chosen), `Positions` lists them, `Counts` says how many each has. */
+export enum AssignSlots {
+  Chosen = 2,
+  Positions = 4,
+  Counts = 6,
+  Experts = 8,
+  Capacity = 9,
+  Length = 10,
+}
+
+/** When a window opens: packs its context for one expert behind the null key/value; values times their scores. */
+export enum GatherContext {
+  Lists = 2,
+  Scores = 4,
+  Slots = 6,
+  KeyValues = 8,
+  Null = 10,
+  Keys = 12,
+  Values = 14,
+  Expert = 16,
+  Experts = 17,
+  ListCapacity = 18,
+  SequenceCapacity = 19,
+  Heads = 20,
+  HeadStride = 21,
+  Capacity = 22,
+  Length = 23,
+}
+
+/** ln of the probability that row i of the logits gives to `Targets`[i], an f64. */
+export enum LogProbabilities {
+  Rows = 2,
+  Logits = 4,
+  Targets = 6,
+  Output = 8,
+  Stride = 10,
+  Width = 11,
+  Length = 12,
+}

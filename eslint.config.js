@@ -1,0 +1,32 @@
+import { defineConfig, globalIgnores } from 'eslint/config'
+import tseslint from 'typescript-eslint'
+
+export default defineConfig(
+  globalIgnores(['dist/', 'build/', 'coverage/', '**/node_modules/', '**/*.generated.ts', 'assembly/**/*.ts']),
+  {
+    files: ['src/**/*.ts', 'test/**/*.ts'],
+    extends: [tseslint.configs.recommended],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    rules: {
+      eqeqeq: 'error',
+      'no-constant-binary-expression': 'error',
+      'no-self-compare': 'off', // x !== x is how a NaN is found in a hot loop
+      'object-shorthand': 'error',
+      'prefer-const': ['error', { destructuring: 'all' }],
+      // Every promise of this package is awaited, returned or marked: calls overlap, and a lost rejection ends the process.
+      '@typescript-eslint/no-floating-promises': 'error',
+      '@typescript-eslint/no-misused-promises': 'error',
+      '@typescript-eslint/await-thenable': 'error',
+      '@typescript-eslint/only-throw-error': 'error',
+      '@typescript-eslint/no-unnecessary-type-assertion': 'error',
+      '@typescript-eslint/consistent-type-imports': 'error',
+      // Indexing typed arrays in range, with noUncheckedIndexedAccess on.
+      '@typescript-eslint/no-non-null-assertion': 'off',
+    },
+  },
+  {
+    files: ['**/*.mjs', '**/*.js'],
+    extends: [tseslint.configs.recommended],
+    rules: { eqeqeq: 'error', 'object-shorthand': 'error' },
+  },
+)

@@ -1,0 +1,96 @@
+import type { Buffer } from '../../assembly/steps.js'
+import { Buffer as BufferId, Piece } from '../../assembly/steps.js'
+
+/** Memory on a device. Offsets and lengths are in bytes, except where a name says otherwise. */
+export interface DeviceBuffer {
+  readonly byteLength: number
+  /** Zeroes a range. */
+  clear(byteOffset?: number, byteLength?: number): void
+  write(data: Float32Array | Int32Array | Float64Array, byteOffset: number): void
+  /** Rows of `width` values at `stride` floats from each other; the padding is left as it is. */
+  writeRows(data: Float32Array, width: number, stride: number, byteOffset: number): void
+  /** A copy of `length` values. */
+  readFloats(byteOffset: number, length: number): Float32Array
+  readInts(byteOffset: number, length: number): Int32Array
+  readDoubles(byteOffset: number, length: number): Float64Array
+  /** The inverse of `writeRows`, into `out` from index `at`. */
+  readRows(out: Float32Array, at: number, rows: number, width: number, stride: number, byteOffset: number): void
+  copyFrom(source: DeviceBuffer): void
+  dispose(): void
+}
+
+/** A program as the plan writes it: the words of `assembly/steps.ts`. It names no address, so one serves every run. */
+export interface Program {
+  readonly words: Int32Array
+}
+
+/** A program that a device has taken in. */
+export interface CompiledProgram {
+  dispose(): void
+}
+
+/** What changes from run to run: the piece header, and which memory each buffer of the program is. */
+export class Run {
+  readonly header = new Int32Array(Piece.Length)
+  readonly buffers: (DeviceBuffer | undefined)[] = new Array<undefined>(BufferId.Length).fill(undefined)
+  readonly offsets = new Float64Array(BufferId.Length)
+  readonly #doubles = new Float64Array(this.header.buffer)
+
+  set(word: Exclude<Piece, Piece.Position | Piece.WindowPosition>, value: number): void {
+    this.header[word] = value
+  }
+
+  /** Positions are float64: they have no limit. */
+  setPosition(word: Piece.Position | Piece.WindowPosition, value: number): void {
+    this.#doubles[word / 2] = value
+  }
+
+  bind(buffer: Buffer, memory: DeviceBuffer, byteOffset = 0): void {
+    this.buffers[buffer] = memory
+    this.offsets[buffer] = byteOffset
+  }
+}
+
+/** How an axis of a parameter lies in packed weights: `groups` of `size` rows, from `first` on, each padded with zeros to `stride`. */
+export interface Axis {
+  readonly first: number
+  readonly groups: number
+  readonly size: number
+  readonly stride: number
+}
+
+/** One packed weight. The parameters named in `sources` are matrices (outputs, inputs) flattened; their outputs are put one after the other. */
+export interface PackedWeight {
+  readonly byteOffset: number
+  readonly layout: 'panels' | 'rows'
+  readonly sources: readonly { readonly name: string; readonly outputs: Axis }[]
+  readonly inputs: Axis
+  /** Each output's row is divided by its 2-norm (clamped at 1e-12). */
+  readonly normalised: boolean
+}
+
+/** Where packed weights lie in one buffer, and constants that go with them. */
+export interface WeightLayout {
+  readonly byteLength: number
+  readonly weights: readonly PackedWeight[]
+  readonly constants: readonly { readonly byteOffset: number; readonly values: Float64Array }[]
+}
+
+/** A parameter's values, row-major, converted when they are asked for. */
+export type ParameterSource = (name: string) => Float32Array
+
+/**
+ * Who runs programs. A device knows nothing of layers or models: it allocates, packs weights, takes programs in and runs them, one at a time, in
+ * the order of the calls. It never keeps what it is given.
+ */
+export interface Device {
+  /** Shares that a step is cut into; scratch for one share of scores is planned for each. */
+  readonly shares: number
+  /** @throws RoutedAttentionError `OUT_OF_MEMORY` */
+  allocate(byteLength: number, purpose: string): DeviceBuffer
+  packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer
+  compile(program: Program): CompiledProgram
+  /** Runs a program over one piece. A promise where other threads compute; otherwise it is done on return. */
+  run(program: CompiledProgram, run: Run): void | Promise<void>
+  dispose(): void
+}

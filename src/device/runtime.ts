@@ -1,0 +1,188 @@
+import { describe, RoutedAttentionError } from '../errors.js'
+import type { Device } from './device.js'
+import { type Build, chooseBuild, openBuild, reason, type Simd } from './wasm/builds.js'
+import { WasmDevice } from './wasm/wasm-device.js'
+
+/** Options of `createRuntime`; all may be left out. */
+export interface RuntimeOptions {
+  /** Default 'wasm'. 'auto' takes what is fastest of what there is. */
+  device?: 'wasm' | 'webgpu' | 'auto'
+  /** Threads to compute on; default 'auto'. What cannot be had is not an error: `runtime.info` says what is used, and why. */
+  threads?: number | 'auto'
+  /** Default 'auto': relaxed SIMD where the engine has it. Decides the arithmetic, and with it the last bits. */
+  simd?: 'auto' | 'baseline' | 'relaxed'
+  /** 256-bit kernels where the host can be told to make them; default false. */
+  revectorize?: boolean
+  /** A build of your own to run in place of those inside the package: compiled, as bytes, or where to fetch it. */
+  wasm?: WebAssembly.Module | BufferSource | URL
+  signal?: AbortSignal
+}
+
+/** What a runtime really uses. */
+export interface RuntimeInfo {
+  readonly device: 'wasm'
+  readonly simd: Simd
+  /** Whether multiply-add rounds once (fused): results of one arithmetic have equal bits on one engine. */
+  readonly fused: boolean
+  readonly threads: number
+  /** The shapes of the kernels in use. */
+  readonly kernels: { readonly tile: string; readonly row: string }
+  /** Bytes of the runtime's memory: what the engine holds for it, and what is in use. */
+  readonly memory: { readonly reserved: number; readonly used: number }
+  /** For each thing not used, why. */
+  readonly refused: Readonly<Record<string, string>>
+}
+
+/** Something that lives on a runtime and ends with it. */
+export interface Tenant {
+  dispose(): void
+}
+
+/** Where everything runs and lies. Made by `createRuntime`. */
+export class Runtime {
+  /** For the layers and models of this package. */
+  readonly device: Device
+  readonly #wasm: WasmDevice
+  readonly #build: Build
+  readonly #refused: Readonly<Record<string, string>>
+  readonly #tenants = new Set<Tenant>()
+  #disposed = false
+
+  /** @internal */
+  constructor(build: Build, refused: Readonly<Record<string, string>>, shares = 1) {
+    this.#build = build
+    this.#refused = refused
+    this.#wasm = new WasmDevice(build.kernels, build.memory, shares)
+    this.device = this.#wasm
+  }
+
+  get info(): RuntimeInfo {
+    const { simd, fused } = this.#build
+    const { reserved, used } = this.#wasm.arena
+    return {
+      device: 'wasm',
+      simd,
+      fused,
+      threads: 1,
+      kernels: { tile: simd === 'relaxed' ? '6x8' : '5x8', row: '1x32' },
+      memory: { reserved, used },
+      refused: this.#refused,
+    }
+  }
+
+  get disposed(): boolean {
+    return this.#disposed
+  }
+
+  /** @internal @throws RoutedAttentionError `DISPOSED` */
+  assertUsable(): void {
+    if (this.#disposed) throw new RoutedAttentionError('DISPOSED', 'the runtime was disposed; create another one')
+  }
+
+  /** @internal Registers what must end with the runtime. */
+  adopt(tenant: Tenant): void {
+    this.#tenants.add(tenant)
+  }
+
+  /** @internal */
+  release(tenant: Tenant): void {
+    this.#tenants.delete(tenant)
+  }
+
+  /** Ends everything on the runtime and gives its memory back. Work in flight ends with `DISPOSED`. May be awaited, and called again. */
+  dispose(): Promise<void> {
+    if (!this.#disposed) {
+      this.#disposed = true
+      for (const tenant of [...this.#tenants]) tenant.dispose()
+      this.device.dispose()
+    }
+    return Promise.resolve()
+  }
+
+  [Symbol.dispose](): void {
+    void this.dispose()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
+  }
+}
+
+/** @throws RoutedAttentionError `BAD_ARGUMENT` for anything that `createRuntime` did not make */
+export function checkRuntime(value: unknown): asserts value is Runtime {
+  if (!(value instanceof Runtime)) throw new RoutedAttentionError('BAD_ARGUMENT', `runtime must come from createRuntime, got ${describe(value)}`)
+}
+
+const DEVICES = ['wasm', 'webgpu', 'auto']
+const SIMD = ['auto', 'baseline', 'relaxed']
+const OPTIONS = ['device', 'threads', 'simd', 'revectorize', 'wasm', 'signal']
+
+function checkOptions(options: RuntimeOptions): void {
+  if (typeof options !== 'object' || options === null) {
+    throw new RoutedAttentionError('BAD_ARGUMENT', `createRuntime takes an object of options, got ${describe(options)}`)
+  }
+  const refuse = (name: string, expected: string, value: unknown): never => {
+    throw new RoutedAttentionError('BAD_CONFIG', `createRuntime: ${name} must be ${expected}, got ${describe(value)}`)
+  }
+  for (const name of Object.keys(options)) {
+    if (!OPTIONS.includes(name)) throw new RoutedAttentionError('BAD_CONFIG', `createRuntime knows no option ${describe(name)}; it takes ${OPTIONS.join(', ')}`)
+  }
+  const { device, threads, simd, revectorize, signal } = options
+  if (device !== undefined && !DEVICES.includes(device)) refuse('device', "'wasm', 'webgpu' or 'auto'", device)
+  if (simd !== undefined && !SIMD.includes(simd)) refuse('simd', "'auto', 'baseline' or 'relaxed'", simd)
+  if (threads !== undefined && threads !== 'auto' && !(Number.isSafeInteger(threads) && threads >= 1 && threads <= 1024)) {
+    refuse('threads', "an integer from 1 to 1024, or 'auto'", threads)
+  }
+  if (revectorize !== undefined && typeof revectorize !== 'boolean') refuse('revectorize', 'a boolean', revectorize)
+  if (signal !== undefined && !(signal instanceof AbortSignal)) refuse('signal', 'an AbortSignal', signal)
+}
+
+/** The module that the caller brings. */
+async function callersModule(wasm: NonNullable<RuntimeOptions['wasm']>, signal: AbortSignal | undefined): Promise<WebAssembly.Module> {
+  if (wasm instanceof WebAssembly.Module) return wasm
+  try {
+    if (!(wasm instanceof URL)) return await WebAssembly.compile(wasm)
+    if (wasm.protocol === 'file:') {
+      const { readFile } = await import('node:fs/promises')
+      return await WebAssembly.compile(await readFile(wasm))
+    }
+    const response = await fetch(wasm, signal ? { signal } : {})
+    if (!response.ok) throw new Error(`${wasm.pathname} answered ${response.status}`)
+    return await WebAssembly.compile(await response.arrayBuffer())
+  } catch (cause) {
+    signal?.throwIfAborted()
+    throw new RoutedAttentionError('BAD_FILE', `the WebAssembly module given as \`wasm\` could not be loaded: ${reason(cause)}`, { cause })
+  }
+}
+
+/**
+ * Makes a runtime: compiles the kernels for this engine and takes a first memory. Nothing happens before this call, not at import either.
+ * @throws RoutedAttentionError `BAD_CONFIG` (an option), `UNSUPPORTED` (no WebAssembly SIMD here, or `device: 'webgpu'` without WebGPU),
+ *   `BAD_FILE` (`wasm`), or the signal's reason
+ */
+export async function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
+  checkOptions(options)
+  const { device = 'wasm', threads = 'auto', simd = 'auto', revectorize = false, wasm, signal } = options
+  signal?.throwIfAborted()
+  if (device === 'webgpu') {
+    throw new RoutedAttentionError('UNSUPPORTED', "this version has no WebGPU device; use device: 'wasm', or 'auto'")
+  }
+  const refused: Record<string, string> = {}
+  if (device === 'auto') refused.webgpu = 'this version has no WebGPU device'
+  if (threads !== 1) refused.threads = 'this version computes on the calling thread'
+  if (revectorize) refused.revectorize = 'this version has no 256-bit kernels'
+
+  let build: Build
+  if (wasm === undefined) {
+    const choice = await chooseBuild(simd)
+    build = choice.build
+    if (choice.refused) refused.relaxed = choice.refused
+  } else {
+    // a caller's module tells by what it imports and runs which arithmetic it has; its name is the one asked for
+    const module = await callersModule(wasm, signal)
+    build = openBuild(simd === 'auto' ? 'relaxed' : simd, module)
+    if (!build.fused && simd === 'auto') build = { ...build, simd: 'baseline' }
+  }
+  signal?.throwIfAborted()
+  return new Runtime(build, refused)
+}

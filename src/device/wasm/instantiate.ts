@@ -1,0 +1,36 @@
+import { instantiateSync } from '@assemblyscript/loader'
+import { RoutedAttentionError } from '../../errors.js'
+
+/** What a build of `assembly/` exports. */
+export interface KernelExports {
+  run(program: number, piece: number, shares: number, first: number, count: number, barrier: number, threads: number): void
+  /** 1 where multiply-add rounds once. */
+  fused(): number
+  /** First address behind the build's own constants. */
+  heapBase(): number
+}
+
+/** Pages of the memory when it is made; it grows with what is loaded. */
+const INITIAL_PAGES = 16
+/** Its limit: 4 GiB, or as much as the engine will reserve. */
+const MAXIMUM_PAGES = [65536, 32768, 16384, 8192, 4096]
+
+/**
+ * A memory for one runtime. Declared shared always: every engine runs that on one thread too, so one build of each arithmetic serves all.
+ * @throws RoutedAttentionError `OUT_OF_MEMORY` when the engine reserves none
+ */
+export function createMemory(): WebAssembly.Memory {
+  for (const maximum of MAXIMUM_PAGES) {
+    try {
+      return new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum, shared: true })
+    } catch {
+      // a smaller reservation may do
+    }
+  }
+  throw new RoutedAttentionError('OUT_OF_MEMORY', 'this engine would not reserve a WebAssembly memory of even 256 MiB')
+}
+
+/** Instantiates a build on a memory that the host owns. */
+export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): KernelExports {
+  return instantiateSync<Record<keyof KernelExports, unknown>>(module, { env: { memory } }).exports as unknown as KernelExports
+}

@@ -1,0 +1,145 @@
+import { Buffer, Piece } from '../../../assembly/steps.js'
+import { Arena, type Block } from '../../memory/arena.js'
+import type { CompiledProgram, Device, DeviceBuffer, ParameterSource, Program, Run, WeightLayout } from '../device.js'
+import type { KernelExports } from './instantiate.js'
+import { packWeight } from './pack.js'
+
+class WasmBuffer implements DeviceBuffer {
+  readonly #arena: Arena
+  readonly #block: Block
+  #freed = false
+
+  constructor(arena: Arena, block: Block) {
+    this.#arena = arena
+    this.#block = block
+  }
+
+  get address(): number {
+    return this.#block.address
+  }
+
+  get byteLength(): number {
+    return this.#block.byteLength
+  }
+
+  clear(byteOffset = 0, byteLength = this.byteLength - byteOffset): void {
+    const start = this.address + byteOffset
+    this.#arena.bytes.fill(0, start, start + byteLength)
+  }
+
+  write(data: Float32Array | Int32Array | Float64Array, byteOffset: number): void {
+    const { bytes } = this.#arena
+    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), this.address + byteOffset)
+  }
+
+  writeRows(data: Float32Array, width: number, stride: number, byteOffset: number): void {
+    const { floats } = this.#arena
+    let at = (this.address + byteOffset) / 4
+    if (width === stride) {
+      floats.set(data, at)
+      return
+    }
+    for (let from = 0; from < data.length; from += width, at += stride) floats.set(data.subarray(from, from + width), at)
+  }
+
+  readFloats(byteOffset: number, length: number): Float32Array {
+    const at = (this.address + byteOffset) / 4
+    return this.#arena.floats.slice(at, at + length)
+  }
+
+  readInts(byteOffset: number, length: number): Int32Array {
+    const at = (this.address + byteOffset) / 4
+    return this.#arena.ints.slice(at, at + length)
+  }
+
+  readDoubles(byteOffset: number, length: number): Float64Array {
+    const at = (this.address + byteOffset) / 8
+    return this.#arena.doubles.slice(at, at + length)
+  }
+
+  readRows(out: Float32Array, at: number, rows: number, width: number, stride: number, byteOffset: number): void {
+    const { floats } = this.#arena
+    const start = (this.address + byteOffset) / 4
+    if (width === stride) {
+      out.set(floats.subarray(start, start + rows * width), at)
+      return
+    }
+    for (let row = 0; row < rows; row++) out.set(floats.subarray(start + row * stride, start + row * stride + width), at + row * width)
+  }
+
+  copyFrom(source: DeviceBuffer): void {
+    const { address, byteLength } = source as WasmBuffer
+    this.#arena.bytes.copyWithin(this.address, address, address + byteLength)
+  }
+
+  dispose(): void {
+    if (this.#freed) return
+    this.#freed = true
+    this.#arena.free(this.#block)
+  }
+}
+
+class WasmProgram implements CompiledProgram {
+  constructor(readonly buffer: WasmBuffer) {}
+
+  dispose(): void {
+    this.buffer.dispose()
+  }
+}
+
+/** Runs programs in WebAssembly on the calling thread. */
+export class WasmDevice implements Device {
+  readonly shares: number
+  readonly arena: Arena
+  readonly #kernels: KernelExports
+  /** The piece header, and behind it the barrier's two words. */
+  readonly #header: Block
+
+  /** @param shares how many shares each step is cut into; results do not depend on it */
+  constructor(kernels: KernelExports, memory: WebAssembly.Memory, shares = 1) {
+    this.shares = shares
+    this.#kernels = kernels
+    this.arena = new Arena(memory, kernels.heapBase())
+    this.#header = this.arena.allocate((Piece.Length + 2) * 4, 'the piece header')
+  }
+
+  allocate(byteLength: number, purpose: string): WasmBuffer {
+    return new WasmBuffer(this.arena, this.arena.allocate(byteLength, purpose))
+  }
+
+  packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer {
+    const buffer = this.allocate(layout.byteLength, 'the weights')
+    try {
+      for (const weight of layout.weights) packWeight(weight, parameters, this.arena.floats, (buffer.address + weight.byteOffset) / 4)
+    } catch (error) {
+      buffer.dispose()
+      throw error
+    }
+    for (const { byteOffset, values } of layout.constants) buffer.write(values, byteOffset)
+    return buffer
+  }
+
+  compile(program: Program): CompiledProgram {
+    const buffer = this.allocate(program.words.byteLength, 'a program')
+    buffer.write(program.words, 0)
+    return new WasmProgram(buffer)
+  }
+
+  run(program: CompiledProgram, run: Run): void {
+    const { ints } = this.arena
+    const header = this.#header.address / 4
+    ints.set(run.header, header)
+    const table = header + Piece.Buffers
+    for (let id = 0; id < Buffer.Length; id++) {
+      const memory = run.buffers[id] as WasmBuffer | undefined
+      ints[table + id] = memory ? memory.address + run.offsets[id]! : 0
+    }
+    ints[table + Buffer.Piece] = this.#header.address
+    const barrier = this.#header.address + Piece.Length * 4
+    this.#kernels.run((program as WasmProgram).buffer.address, this.#header.address, this.shares, 0, this.shares, barrier, 1)
+  }
+
+  dispose(): void {
+    this.arena.free(this.#header)
+  }
+}

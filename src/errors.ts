@@ -1,0 +1,54 @@
+/** What went wrong, for programs: every error this package throws carries one of these. */
+export type ErrorCode =
+  /** Bytes that break their format, a missing file, a session of another model. */
+  | 'BAD_FILE'
+  /** Names, shapes or dtypes of parameters; one error lists all of them. */
+  | 'BAD_WEIGHTS'
+  /** An option, or a value in config.json. */
+  | 'BAD_CONFIG'
+  /** A tensor of a call. */
+  | 'BAD_SHAPE'
+  /** Any other argument of a call. */
+  | 'BAD_ARGUMENT'
+  /** Memory that would not grow; the layer or model is still usable. */
+  | 'OUT_OF_MEMORY'
+  /** The object, or the runtime it lives on, was disposed. */
+  | 'DISPOSED'
+  /** This engine, build or model cannot do it. */
+  | 'UNSUPPORTED'
+  /** A worker thread died or could not answer. */
+  | 'WORKER_FAILED'
+
+/** The one error type of this package. The message names the operand, what was expected and what came. */
+export class RoutedAttentionError extends Error {
+  override readonly name = 'RoutedAttentionError'
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+/** How a value is named in an error message: short, and never throwing, whatever it is. */
+export function describe(value: unknown): string {
+  if (value === null) return 'null'
+  switch (typeof value) {
+    case 'string':
+      return value.length > 60 ? `${JSON.stringify(value.slice(0, 60))}…` : JSON.stringify(value)
+    case 'number':
+    case 'boolean':
+    case 'undefined':
+      return String(value)
+    case 'bigint':
+      return `${value}n`
+    case 'function':
+      return 'a function'
+    case 'symbol':
+      return 'a symbol'
+  }
+  if (Array.isArray(value)) return `an array of length ${value.length}`
+  if (ArrayBuffer.isView(value)) return `a ${value.constructor.name} of ${value.byteLength} bytes`
+  const name = (Object.getPrototypeOf(value) as { constructor?: { name?: unknown } } | null)?.constructor?.name
+  return typeof name === 'string' && name !== 'Object' ? `a ${name}` : 'an object'
+}

@@ -1,0 +1,53 @@
+import { describe, RoutedAttentionError } from '../errors.js'
+import { parseJson } from './json.js'
+
+/** What model.safetensors.index.json says. */
+export interface ShardIndex {
+  /** Shard by tensor name. */
+  readonly shardOf: ReadonlyMap<string, string>
+  /** Every shard once, in order of first mention. */
+  readonly shards: readonly string[]
+  /** Bytes of all tensors, where the file says so: a hint for progress only. */
+  readonly totalSize: number | undefined
+}
+
+/**
+ * @throws RoutedAttentionError `BAD_FILE` when it is not JSON, has no `weight_map`, or names a shard that is not a plain file name
+ */
+export function parseShardIndex(bytes: Uint8Array, what = 'model.safetensors.index.json'): ShardIndex {
+  const json = parseJson(bytes, what)
+  const map = property(json, 'weight_map')
+  if (!isObject(map))
+    throw new RoutedAttentionError('BAD_FILE', `${what} must have a weight_map of tensor names to shards, got ${describe(map)}`)
+  const shardOf = new Map<string, string>()
+  for (const [name, shard] of Object.entries(map)) {
+    if (!isPlainFileName(shard)) {
+      throw new RoutedAttentionError(
+        'BAD_FILE',
+        `${what} puts tensor ${describe(name)} in ${describe(shard)}; a shard is a plain file name in the same folder`,
+      )
+    }
+    shardOf.set(name, shard)
+  }
+  const totalSize = property(property(json, 'metadata'), 'total_size')
+  return {
+    shardOf,
+    shards: [...new Set(shardOf.values())],
+    totalSize: Number.isSafeInteger(totalSize) && (totalSize as number) >= 0 ? (totalSize as number) : undefined,
+  }
+}
+
+/** No folder, no drive, no stream, nothing that a file system or a URL would read as anything but a name. */
+function isPlainFileName(name: unknown): name is string {
+  return (
+    typeof name === 'string' && name.length <= 255 && !/^\.{0,2}$|[/\\:\u0000-\u001f\u007f]/.test(name) && !/[\ud800-\udfff]/u.test(name)
+  )
+}
+
+function property(value: unknown, key: string): unknown {
+  return isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

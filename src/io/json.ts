@@ -1,0 +1,32 @@
+import { RoutedAttentionError } from '../errors.js'
+
+/** Bytes of a JSON file that are still read: the bound that safetensors sets for its header. */
+export const MAX_JSON_BYTES = 100_000_000
+
+/**
+ * @param what what the bytes are, for messages
+ * @param ignoreBOM true keeps a leading byte order mark as a character, false drops it
+ * @throws RoutedAttentionError `BAD_FILE` when the bytes are not UTF-8
+ */
+export function decodeUtf8(bytes: Uint8Array, what: string, ignoreBOM = false): string {
+  // TextDecoder refuses views of shared memory in most engines.
+  const own = bytes.buffer instanceof ArrayBuffer ? bytes : new Uint8Array(bytes)
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM }).decode(own)
+  } catch (cause) {
+    throw new RoutedAttentionError('BAD_FILE', `${what} is not UTF-8 text`, { cause })
+  }
+}
+
+/** @throws RoutedAttentionError `BAD_FILE` when the bytes are not JSON in UTF-8 */
+export function parseJson(bytes: Uint8Array, what: string): unknown {
+  if (bytes.length > MAX_JSON_BYTES) {
+    throw new RoutedAttentionError('BAD_FILE', `${what} has ${bytes.length} bytes, more than the ${MAX_JSON_BYTES} expected of a JSON file`)
+  }
+  const text = decodeUtf8(bytes, what)
+  try {
+    return JSON.parse(text) as unknown
+  } catch (cause) {
+    throw new RoutedAttentionError('BAD_FILE', `${what} is not JSON: ${cause instanceof Error ? cause.message : ''}`, { cause })
+  }
+}

@@ -1,0 +1,212 @@
+import { describe, RoutedAttentionError } from '../errors.js'
+import { bfloat16ToFloat32, float16ToFloat32 } from './half.js'
+import { decodeUtf8, MAX_JSON_BYTES } from './json.js'
+import { JsonReader } from './json-reader.js'
+
+/** What a safetensors header says of one tensor. */
+export interface TensorInfo {
+  /** As the format spells it: F32, F16, BF16, F64, I64, … */
+  readonly dtype: string
+  readonly shape: readonly number[]
+}
+
+/** A tensor as it lies in its file: little-endian, row-major. */
+export interface StoredTensor extends TensorInfo {
+  /** A view of the file's bytes, at any alignment. */
+  readonly bytes: Uint8Array
+}
+
+/** Where a tensor's bytes are, counted from the end of the header. */
+export interface TensorLocation extends TensorInfo {
+  readonly begin: number
+  readonly end: number
+}
+
+export interface SafetensorsHeader {
+  /** Where the tensors' bytes begin in the file. */
+  readonly bodyOffset: number
+  /** How many bytes the file has. */
+  readonly fileLength: number
+  readonly tensors: ReadonlyMap<string, TensorLocation>
+}
+
+/** Bytes that tell how long the header is. */
+export const LENGTH_BYTES = 8
+
+/** Bits of an element; dtypes not listed are refused. */
+const BITS = new Map<string, bigint>([
+  ['BOOL', 8n],
+  ['F4', 4n],
+  ['F6_E2M3', 6n],
+  ['F6_E3M2', 6n],
+  ['U8', 8n],
+  ['I8', 8n],
+  ['F8_E5M2', 8n],
+  ['F8_E4M3', 8n],
+  ['F8_E8M0', 8n],
+  ['F8_E4M3FNUZ', 8n],
+  ['F8_E5M2FNUZ', 8n],
+  ['I16', 16n],
+  ['U16', 16n],
+  ['F16', 16n],
+  ['BF16', 16n],
+  ['I32', 32n],
+  ['U32', 32n],
+  ['F32', 32n],
+  ['C64', 64n],
+  ['F64', 64n],
+  ['I64', 64n],
+  ['U64', 64n],
+])
+
+/**
+ * Reads a safetensors file. Accepts what the safetensors library (0.8) accepts, but for an array in place of a tensor's object.
+ * @returns tensors by name, in file order; their bytes are views of `bytes`
+ * @throws RoutedAttentionError `BAD_FILE` for anything that breaks the format, `BAD_ARGUMENT` when `bytes` is no Uint8Array
+ */
+export function parseSafetensors(bytes: Uint8Array, what = 'the safetensors file'): Map<string, StoredTensor> {
+  if (!(bytes instanceof Uint8Array)) throw new RoutedAttentionError('BAD_ARGUMENT', `${what} must be a Uint8Array, got ${describe(bytes)}`)
+  const header = parseSafetensorsHeader(bytes, bytes.length, what)
+  return locateTensors(header, bytes.subarray(header.bodyOffset))
+}
+
+/** The tensors of a header over the bytes behind it. */
+export function locateTensors(header: SafetensorsHeader, body: Uint8Array): Map<string, StoredTensor> {
+  const tensors = new Map<string, StoredTensor>()
+  for (const [name, { dtype, shape, begin, end }] of header.tensors) tensors.set(name, { dtype, shape, bytes: body.subarray(begin, end) })
+  return tensors
+}
+
+/**
+ * The length that a file's first 8 bytes give for the header behind them.
+ * @throws RoutedAttentionError `BAD_FILE` when they are missing, or when it is above 100 MB or beyond the file
+ */
+export function safetensorsHeaderLength(bytes: Uint8Array, fileLength: number | undefined, what: string): number {
+  if (bytes.length < LENGTH_BYTES) throw broken(what, `it has ${bytes.length} bytes, and the header's length alone takes ${LENGTH_BYTES}`)
+  const length = new DataView(bytes.buffer, bytes.byteOffset, LENGTH_BYTES).getBigUint64(0, true)
+  if (length > BigInt(MAX_JSON_BYTES)) throw broken(what, `its header would have ${length} bytes, more than ${MAX_JSON_BYTES}`)
+  const end = LENGTH_BYTES + Number(length)
+  if (fileLength !== undefined && end > fileLength) throw broken(what, `its header would end at byte ${end} of ${fileLength}`)
+  return Number(length)
+}
+
+/**
+ * Reads a header alone, so that a file is refused without reading the rest.
+ * @param bytes the file's first bytes: at least the 8 of the length and the header
+ * @param fileLength bytes of the whole file; undefined where it is not known, and then not checked
+ * @throws RoutedAttentionError `BAD_FILE`
+ */
+export function parseSafetensorsHeader(
+  bytes: Uint8Array,
+  fileLength: number | undefined,
+  what = 'the safetensors file',
+): SafetensorsHeader {
+  const bodyOffset = LENGTH_BYTES + safetensorsHeaderLength(bytes, Math.min(fileLength ?? bytes.length, bytes.length), what)
+  const tensors = readTensors(decodeUtf8(bytes.subarray(LENGTH_BYTES, bodyOffset), `the header of ${what}`, true), what)
+  const sorted = [...tensors].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end)
+  let expected = 0
+  for (const [name, { begin, end, dtype, shape }] of sorted) {
+    if (begin !== expected || end < begin) {
+      throw broken(what, `tensor ${describe(name)} lies at bytes ${begin} to ${end}, where one beginning at ${expected} was expected`)
+    }
+    const size = byteSize(dtype, shape)
+    if (size !== BigInt(end - begin)) {
+      const needs = size === undefined ? 'no whole number of bytes below 2^61' : `${size} bytes`
+      throw broken(
+        what,
+        `tensor ${describe(name)} of ${dtype} [${shape.slice(0, 8).join(', ')}] needs ${needs}, and its offsets give it ${end - begin}`,
+      )
+    }
+    expected = end
+  }
+  const needed = bodyOffset + expected
+  if (fileLength !== undefined && fileLength !== needed)
+    throw broken(what, `its header describes ${needed} bytes, and it has ${fileLength}`)
+  const located = sorted.map(([name, tensor]) => [name, { ...tensor, shape: tensor.shape.map(Number) }] as const)
+  return { bodyOffset, fileLength: needed, tensors: new Map(located) }
+}
+
+/**
+ * A parameter's values: F32, F16 and BF16 exactly, F64 rounded to nearest.
+ * @returns a copy
+ * @throws RoutedAttentionError `BAD_WEIGHTS` for any other dtype
+ */
+export function toFloat32(stored: StoredTensor, name: string): Float32Array {
+  if (!isFloatDtype(stored.dtype)) {
+    throw new RoutedAttentionError('BAD_WEIGHTS', `parameter ${name} must be F32, F16, BF16 or F64, got ${stored.dtype}; convert it first`)
+  }
+  const { buffer } = new Uint8Array(stored.bytes) // a copy at byte 0 of its own buffer, hence aligned
+  if (stored.dtype === 'F32') return new Float32Array(buffer)
+  if (stored.dtype === 'F64') return new Float32Array(new Float64Array(buffer))
+  const halves = new Uint16Array(buffer)
+  return stored.dtype === 'F16' ? float16ToFloat32(halves) : bfloat16ToFloat32(halves)
+}
+
+/** Whether `toFloat32` takes a dtype. */
+export function isFloatDtype(dtype: string): boolean {
+  return ['F32', 'F16', 'BF16', 'F64'].includes(dtype)
+}
+
+interface DeclaredTensor {
+  dtype: string
+  shape: (number | bigint)[]
+  begin: number
+  end: number
+}
+
+function readTensors(text: string, what: string): Map<string, DeclaredTensor> {
+  const reader = new JsonReader(text, `the header of ${what}`)
+  const tensors = new Map<string, DeclaredTensor>()
+  let metadataSeen = false
+  reader.object((name) => {
+    if (name !== '__metadata__') {
+      tensors.set(name, readTensor(reader, name, what)) // the library lets a repeated name's last entry stand
+      return
+    }
+    if (metadataSeen) throw broken(what, 'its header has __metadata__ twice')
+    metadataSeen = true
+    if (!reader.acceptNull()) reader.object(() => reader.string())
+  })
+  reader.end()
+  return tensors
+}
+
+function readTensor(reader: JsonReader, name: string, what: string): DeclaredTensor {
+  let dtype: string | undefined
+  let shape: (number | bigint)[] | undefined
+  let offsets: (number | bigint)[] | undefined
+  const integers = () => {
+    const values: (number | bigint)[] = []
+    reader.array(() => values.push(reader.unsigned()))
+    return values
+  }
+  reader.object((field) => {
+    const earlier = field === 'dtype' ? dtype : field === 'shape' ? shape : field === 'data_offsets' ? offsets : undefined
+    if (earlier !== undefined) throw broken(what, `tensor ${describe(name)} has ${field} twice`)
+    if (field === 'dtype') dtype = reader.string()
+    else if (field === 'shape') shape = integers()
+    else if (field === 'data_offsets') offsets = integers()
+    else reader.skip()
+  })
+  if (dtype === undefined || !BITS.has(dtype)) throw broken(what, `tensor ${describe(name)} has the unknown dtype ${describe(dtype)}`)
+  if (shape === undefined) throw broken(what, `tensor ${describe(name)} has no shape`)
+  const [begin, end] = offsets ?? []
+  if (offsets?.length !== 2 || typeof begin !== 'number' || typeof end !== 'number') {
+    throw broken(what, `tensor ${describe(name)} must have two data_offsets within the file`)
+  }
+  return { dtype, shape, begin, end }
+}
+
+/** Undefined where a product along the way exceeds 64 bits, or bits are left over; a zero behind such a product does not mend it. */
+function byteSize(dtype: string, shape: readonly (number | bigint)[]): bigint | undefined {
+  let bits = 1n
+  for (const length of [...shape, BITS.get(dtype)!]) {
+    bits *= BigInt(length)
+    if (bits >= 2n ** 64n) return undefined
+  }
+  return bits % 8n === 0n ? bits / 8n : undefined
+}
+
+function broken(what: string, why: string): RoutedAttentionError {
+  return new RoutedAttentionError('BAD_FILE', `${what} is not a whole safetensors file: ${why}`)
+}

@@ -1,0 +1,39 @@
+import { describe, RoutedAttentionError } from '../errors.js'
+import type { ShardIndex } from './index-file.js'
+import type { SafetensorsHeader, TensorInfo } from './safetensors.js'
+
+/** The headers of a model's shards, held against the index. */
+export class ShardHeaders {
+  private readonly headers = new Map<string, SafetensorsHeader>()
+  private readonly namesOf = new Map<string, string[]>()
+
+  constructor(private readonly index: ShardIndex) {
+    for (const shard of index.shards) this.namesOf.set(shard, [])
+    for (const [name, shard] of index.shardOf) this.namesOf.get(shard)!.push(name)
+  }
+
+  get isComplete(): boolean {
+    return this.headers.size === this.index.shards.length
+  }
+
+  set(shard: string, header: SafetensorsHeader): void {
+    const absent = this.namesOf.get(shard)!.filter((name) => !header.tensors.has(name))
+    if (absent.length > 0) {
+      const named = absent.slice(0, 20).map(describe).join(', ')
+      throw new RoutedAttentionError('BAD_FILE', `the index puts ${absent.length} tensors in ${shard} that are not there: ${named}`)
+    }
+    this.headers.set(shard, header)
+  }
+
+  merge(): Map<string, TensorInfo> {
+    const merged = new Map<string, TensorInfo>()
+    for (const [shard, { tensors }] of this.headers) {
+      for (const [name, tensor] of tensors) {
+        if (merged.has(name))
+          throw new RoutedAttentionError('BAD_FILE', `tensor ${describe(name)} is in ${shard} and in another shard as well`)
+        merged.set(name, tensor)
+      }
+    }
+    return merged
+  }
+}

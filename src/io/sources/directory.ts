@@ -1,0 +1,93 @@
+import type { FileHandle } from 'node:fs/promises'
+import { RoutedAttentionError } from '../../errors.js'
+import { fileSystem } from './file-system.js'
+import { allocateBytes, type MissingFile, type OpenFile, PIECE_BYTES, type Received, type Source, untilAborted } from './source.js'
+
+/**
+ * A folder of the file system.
+ * @throws RoutedAttentionError `UNSUPPORTED` where there is none
+ */
+export function directorySource(folder: string | URL, signal?: AbortSignal): Source {
+  const system = fileSystem()
+  if (system === undefined) {
+    throw new RoutedAttentionError(
+      'UNSUPPORTED',
+      `a folder (${String(folder)}) needs a file system, and this runtime has none; pass an http(s) URL, File[] or a Map`,
+    )
+  }
+  let path: string
+  try {
+    path = typeof folder === 'string' ? folder : system.urls.fileURLToPath(folder)
+  } catch (cause) {
+    throw new RoutedAttentionError('BAD_ARGUMENT', `${String(folder)} names no folder of this file system`, { cause })
+  }
+  return { name: path, isLocal: true, open: (file) => openPath(`${path}/${file}`, signal) }
+}
+
+/** @throws RoutedAttentionError `BAD_FILE` when something is there that cannot be read */
+export async function openPath(path: string, signal?: AbortSignal): Promise<OpenFile | MissingFile> {
+  const { files } = fileSystem()!
+  try {
+    // Asked before it is opened: opening a pipe would wait for a writer.
+    const stat = await untilAborted(signal, files.stat(path))
+    if (!stat.isFile()) throw new RoutedAttentionError('BAD_FILE', `${path} is not a file`)
+    const handle = await files.open(path, 'r')
+    return new PathFile(path, handle, stat.size, signal)
+  } catch (error) {
+    if (isErrorCode(error, 'ENOENT') || isErrorCode(error, 'ENOTDIR')) return { missing: 'no such file', isReplaced: false }
+    throw unreadable(path, error, signal)
+  }
+}
+
+class PathFile implements OpenFile {
+  readonly sizeHint: number
+  private position = 0
+
+  constructor(
+    private readonly path: string,
+    private readonly handle: FileHandle,
+    readonly size: number,
+    private readonly signal: AbortSignal | undefined,
+  ) {
+    this.sizeHint = size
+  }
+
+  async take(length: number, received: Received): Promise<Uint8Array> {
+    const target = allocateBytes(Math.min(length, this.size - this.position), this.path)
+    let filled = 0
+    while (filled < target.length) {
+      const piece = Math.min(PIECE_BYTES, target.length - filled)
+      const bytes = await this.read(target, filled, piece)
+      if (bytes === 0) break
+      filled += bytes
+      received(bytes)
+    }
+    return target.subarray(0, filled)
+  }
+
+  async close(): Promise<void> {
+    await this.handle.close()
+  }
+
+  private async read(target: Uint8Array, offset: number, length: number): Promise<number> {
+    try {
+      // Not raced against the signal: the handle must not be closed under a read.
+      const { bytesRead } = await this.handle.read(target, offset, length, this.position)
+      this.position += bytesRead
+      return bytesRead
+    } catch (error) {
+      throw unreadable(this.path, error, this.signal)
+    }
+  }
+}
+
+function unreadable(path: string, error: unknown, signal: AbortSignal | undefined): unknown {
+  if (error instanceof RoutedAttentionError || (signal?.aborted && error === signal.reason)) return error
+  return new RoutedAttentionError('BAD_FILE', `cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`, {
+    cause: error,
+  })
+}
+
+function isErrorCode(error: unknown, code: string): boolean {
+  return error instanceof Error && (error as { code?: unknown }).code === code
+}

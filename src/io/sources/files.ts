@@ -1,0 +1,79 @@
+import { describe, RoutedAttentionError } from '../../errors.js'
+import { memoryFile } from './memory.js'
+import { allocateBytes, type OpenFile, PIECE_BYTES, type Received, type Source, untilAborted } from './source.js'
+
+/** What is asked of a browser's File. */
+export interface FileLike {
+  readonly name: string
+  readonly size: number
+  arrayBuffer(): Promise<ArrayBuffer>
+  /** Where it is missing, the file is read whole. */
+  slice?(start: number, end: number): { arrayBuffer(): Promise<ArrayBuffer> }
+}
+
+/** Files that a user picked or dropped; only their names count, folders are ignored. */
+export function filesSource(files: readonly FileLike[], signal?: AbortSignal): Source {
+  for (const file of files as readonly unknown[]) {
+    if (!isFileLike(file))
+      throw new RoutedAttentionError('BAD_ARGUMENT', `a list of model files must hold File objects, got ${describe(file)}`)
+  }
+  return {
+    name: 'the list of files',
+    isLocal: true,
+    open: async (name) => {
+      const [file, another] = files.filter((candidate) => candidate.name === name)
+      if (file === undefined) return { missing: 'no such file', isReplaced: false }
+      if (another !== undefined)
+        throw new RoutedAttentionError('BAD_FILE', `${name} is in the list of files more than once; pass the files of one folder`)
+      if (file.slice === undefined) return memoryFile(await read(file, name, signal))
+      return new PickedFile(file, signal)
+    },
+  }
+}
+
+class PickedFile implements OpenFile {
+  readonly size: number
+  readonly sizeHint: number
+  private position = 0
+
+  constructor(
+    private readonly file: FileLike,
+    private readonly signal: AbortSignal | undefined,
+  ) {
+    this.size = file.size
+    this.sizeHint = file.size
+  }
+
+  async take(length: number, received: Received): Promise<Uint8Array> {
+    const target = allocateBytes(Math.min(length, this.size - this.position), this.file.name)
+    let filled = 0
+    while (filled < target.length) {
+      const end = this.position + Math.min(PIECE_BYTES, target.length - filled)
+      const bytes = await read(this.file.slice!(this.position, end), this.file.name, this.signal)
+      if (bytes.length === 0 || bytes.length > end - this.position) break
+      target.set(bytes, filled)
+      this.position += bytes.length
+      filled += bytes.length
+      received(bytes.length)
+    }
+    return target.subarray(0, filled)
+  }
+
+  async close(): Promise<void> {}
+}
+
+async function read(part: { arrayBuffer(): Promise<ArrayBuffer> }, name: string, signal: AbortSignal | undefined): Promise<Uint8Array> {
+  try {
+    return new Uint8Array(await untilAborted(signal, part.arrayBuffer()))
+  } catch (cause) {
+    if (signal?.aborted) throw signal.reason
+    throw new RoutedAttentionError('BAD_FILE', `cannot read ${name}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+  }
+}
+
+function isFileLike(value: unknown): value is FileLike {
+  if (typeof value !== 'object' || value === null) return false
+  const { name, size, arrayBuffer, slice } = value as Partial<Record<keyof FileLike, unknown>>
+  const isSliceable = slice === undefined || typeof slice === 'function'
+  return typeof name === 'string' && Number.isSafeInteger(size) && (size as number) >= 0 && typeof arrayBuffer === 'function' && isSliceable
+}

@@ -1,0 +1,66 @@
+import { RoutedAttentionError } from '../../errors.js'
+
+/** Called with the number of bytes that have just arrived; what it throws ends the reading. */
+export type Received = (bytes: number) => void
+
+/** One file of a model, read once from its start to its end. */
+export interface OpenFile {
+  /** Bytes of the whole file, where that is known for certain. */
+  readonly size: number | undefined
+  /** The same where it may be wrong: for progress only. */
+  readonly sizeHint: number | undefined
+  /** Whether the bytes come from a cache, so that broken ones may be asked for anew. */
+  readonly isCached?: boolean
+  /** The next `length` bytes; fewer only where the file ends. The caller does not write to them. */
+  take(length: number, received: Received): Promise<Uint8Array>
+  /** Called with all of a file that proved right, in order: a source with a cache keeps it. */
+  keep?(parts: readonly Uint8Array[]): Promise<void>
+  close(): Promise<void>
+}
+
+/** Why a file could not be opened. */
+export interface MissingFile {
+  readonly missing: string
+  /** Something else was there in its place. */
+  readonly isReplaced: boolean
+}
+
+/** Where the files of a model come from. */
+export interface Source {
+  /** What it is called in messages. */
+  readonly name: string
+  /** Whether a file may be opened twice at no cost: headers are then checked before any body is read. */
+  readonly isLocal: boolean
+  /**
+   * @param fresh do not take it from a cache
+   * @throws RoutedAttentionError `BAD_FILE` when it may be there but cannot be read
+   */
+  open(file: string, fresh?: boolean): Promise<OpenFile | MissingFile>
+}
+
+export function isMissing(file: object): file is MissingFile {
+  return 'missing' in file
+}
+
+/** Pieces in which local files are read, so that a signal is looked at in between. */
+export const PIECE_BYTES = 2 ** 24
+
+/** @throws RoutedAttentionError `OUT_OF_MEMORY` */
+export function allocateBytes(length: number, what: string): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(length)
+  } catch (cause) {
+    throw new RoutedAttentionError('OUT_OF_MEMORY', `cannot allocate ${length} bytes for ${what}`, { cause })
+  }
+}
+
+/** Settles as `operation` does, or rejects with the signal's reason if that comes first; leaves no listener behind. */
+export function untilAborted<T>(signal: AbortSignal | undefined, operation: PromiseLike<T>): Promise<T> {
+  if (signal === undefined) return Promise.resolve(operation)
+  return new Promise<T>((resolve, reject) => {
+    const onAbort = () => reject(signal.reason as Error)
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort, { once: true })
+    operation.then(resolve, reject).then(() => signal.removeEventListener('abort', onAbort))
+  })
+}

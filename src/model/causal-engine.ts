@@ -1,0 +1,211 @@
+import { Buffer } from '../../assembly/steps.js'
+import { type CompiledProgram, type Device, type DeviceBuffer, Run } from '../device/device.js'
+import { type CausalModelPlan, type ModelParameters, planCausalModel, planTier } from '../plan/model-plan.js'
+import { describePiece, nextPieceRows, overwrites, type Place } from '../plan/piece.js'
+import { freshPlace, stateLength, visitState } from '../plan/portable-state.js'
+import type { ModelConfig } from './config.js'
+import { HeadReader } from './head-reader.js'
+import { Resources } from './resources.js'
+import type { Appended, Engine, LogitsAnswer, LogitsRequest, Pause, Sequence } from './sequence.js'
+
+/** A plan taken in by the device: it serves every sequence of up to `length` tokens, one piece at a time. */
+interface Tier {
+  readonly length: number
+  readonly plan: CausalModelPlan
+  readonly scratch: DeviceBuffer
+  readonly open: CompiledProgram
+  readonly piece: CompiledProgram
+  readonly head: CompiledProgram
+  readonly run: Run
+}
+
+/** Reads sequences with a strictly causal model: constant memory and constant work a token, at any position. */
+export class CausalEngine implements Engine {
+  readonly #device: Device
+  readonly #config: ModelConfig
+  readonly #parameters: ModelParameters
+  readonly #weights: DeviceBuffer
+  readonly #resources: Resources
+  readonly #tiers = new Map<number, Tier>()
+
+  constructor(device: Device, config: ModelConfig, parameters: ModelParameters, weights: DeviceBuffer) {
+    this.#device = device
+    this.#config = config
+    this.#parameters = parameters
+    this.#weights = weights
+    this.#resources = new Resources(device)
+  }
+
+  /** The plan for sequences of `length` tokens. */
+  tier(length: number): Tier {
+    const tierLength = planTier(this.#config.layer, length)
+    const known = this.#tiers.get(tierLength)
+    if (known) return known
+    const plan = planCausalModel(this.#config, this.#parameters, tierLength, this.#device.shares)
+    const resources = new Resources(this.#device)
+    try {
+      const scratch = resources.allocate(plan.scratchBytes, "the model's working memory")
+      const run = new Run()
+      run.bind(Buffer.Weights, this.#weights)
+      run.bind(Buffer.Scratch, scratch)
+      run.bind(Buffer.Input, scratch, plan.streamOffset)
+      const tier: Tier = {
+        length: tierLength,
+        plan,
+        scratch,
+        open: resources.compile(plan.open),
+        piece: resources.compile(plan.piece),
+        head: resources.compile(plan.head),
+        run,
+      }
+      this.#tiers.set(tierLength, tier)
+      this.#resources.adopt(resources)
+      return tier
+    } catch (error) {
+      resources.dispose()
+      throw error
+    }
+  }
+
+  allocateState({ plan }: Tier): DeviceBuffer {
+    return this.#device.allocate(plan.stateBytes, "a session's state")
+  }
+
+  createSequence(): Sequence {
+    const tier = this.tier(1)
+    const state = this.allocateState(tier)
+    tier.run.bind(Buffer.State, state)
+    void this.#device.run(tier.open, tier.run)
+    return new CausalSequence(this, tier, state, { position: 0, base: 0 })
+  }
+
+  restoreSequence(position: number, saved: Uint8Array): Sequence | undefined {
+    const tier = this.tier(position)
+    if (saved.byteLength !== stateLength(tier.plan, position) * 4) return undefined
+    const values = new Float32Array(saved.slice().buffer)
+    return new CausalSequence(this, tier, this.importState(tier, position, values), freshPlace(tier.plan, position))
+  }
+
+  /** What a state holds, in portable order. */
+  exportState({ plan }: Tier, state: DeviceBuffer, place: Place): Float32Array {
+    const values = new Float32Array(stateLength(plan, place.position))
+    const floats = state.readFloats(0, plan.stateBytes / 4)
+    let at = 0
+    visitState(plan, place, (start, step, count) => {
+      for (let i = 0; i < count; i++) values[at++] = floats[start + i * step]!
+    })
+    return values
+  }
+
+  /** A state that holds `values`. */
+  importState(tier: Tier, position: number, values: Float32Array): DeviceBuffer {
+    const state = this.allocateState(tier)
+    tier.run.bind(Buffer.State, state)
+    void this.#device.run(tier.open, tier.run)
+    const floats = state.readFloats(0, tier.plan.stateBytes / 4)
+    let at = 0
+    visitState(tier.plan, freshPlace(tier.plan, position), (start, step, count) => {
+      for (let i = 0; i < count; i++) floats[start + i * step] = values[at++]!
+    })
+    state.write(floats, 0)
+    return state
+  }
+
+  /** Runs `tokenIds` through the model from `place` on, piece by piece. The state is written behind `place` only where `overwrites` says so. */
+  async read(tier: Tier, state: DeviceBuffer, start: Place, tokenIds: Int32Array, request: LogitsRequest, pause: Pause): Promise<{ place: Place; answer: LogitsAnswer }> {
+    const { plan, run, scratch } = tier
+    const head = new HeadReader(this.#config.numTokens, plan.scratch, tokenIds.length, request)
+    let place = start
+    for (let done = 0; done < tokenIds.length; ) {
+      const rows = nextPieceRows(plan.geometry, place.position, tokenIds.length - done)
+      scratch.write(tokenIds.subarray(done, done + rows), plan.scratch.tokenIds.byteOffset)
+      run.bind(Buffer.State, state)
+      place = describePiece(run, plan.geometry, place, rows)
+      head.describe(run, scratch, done, rows)
+      await this.#device.run(tier.piece, run)
+      await head.read(scratch, () => this.#device.run(tier.head, run), run)
+      done += rows
+      const pausing = pause(done)
+      if (pausing) await pausing
+    }
+    return { place, answer: head.answer }
+  }
+
+  dispose(): void {
+    this.#resources.dispose()
+    this.#tiers.clear()
+  }
+}
+
+class CausalSequence implements Sequence {
+  readonly #engine: CausalEngine
+  #tier: Tier
+  #state: DeviceBuffer
+  #place: Place
+
+  constructor(engine: CausalEngine, tier: Tier, state: DeviceBuffer, place: Place) {
+    this.#engine = engine
+    this.#tier = tier
+    this.#state = state
+    this.#place = place
+  }
+
+  get position(): number {
+    return this.#place.position
+  }
+
+  get byteLength(): number {
+    return this.#state.byteLength
+  }
+
+  /**
+   * What the state held before stays readable until the end: a piece that overwrites part of it (a window closes, the local buffer moves on; once in
+   * many tokens) makes the whole append work on a copy.
+   */
+  async append(tokenIds: Int32Array, request: LogitsRequest, pause: Pause): Promise<Appended> {
+    const tier = this.#engine.tier(this.position + tokenIds.length)
+    const before = this.#state
+    let place = this.#place
+    let state = before
+    if (tier !== this.#tier) {
+      state = this.#engine.importState(tier, place.position, this.#engine.exportState(this.#tier, before, place))
+      place = freshPlace(tier.plan, place.position)
+    } else if (this.#overwrites(tokenIds.length)) {
+      state = this.#engine.allocateState(tier)
+      state.copyFrom(before)
+    }
+    try {
+      const result = await this.#engine.read(tier, state, place, tokenIds, request, pause)
+      const commit = () => {
+        this.#tier = tier
+        this.#state = state
+        this.#place = result.place
+        if (state !== before) before.dispose()
+      }
+      return { answer: result.answer, commit }
+    } catch (error) {
+      if (state !== before) state.dispose()
+      throw error
+    }
+  }
+
+  #overwrites(length: number): boolean {
+    const { geometry } = this.#tier.plan
+    if (nextPieceRows(geometry, this.position, length) < length) return true
+    return overwrites(geometry, this.#place, length)
+  }
+
+  clone(): Sequence {
+    const state = this.#engine.allocateState(this.#tier)
+    state.copyFrom(this.#state)
+    return new CausalSequence(this.#engine, this.#tier, state, this.#place)
+  }
+
+  save(): Uint8Array {
+    return new Uint8Array(this.#engine.exportState(this.#tier, this.#state, this.#place).buffer)
+  }
+
+  dispose(): void {
+    this.#state.dispose()
+  }
+}

@@ -1,0 +1,248 @@
+import { Buffer, Piece } from '../../assembly/steps.js'
+import { type Device, type DeviceBuffer, Run } from '../device/device.js'
+import { type LayerParameters, planCausalLayer, planSequenceLayer } from '../plan/layer-plan.js'
+import { roundUp } from '../plan/layout.js'
+import { contextCount, describePiece, nextPieceRows, type Place } from '../plan/piece.js'
+import { Tensor } from '../tensor.js'
+import { Breather } from './breathe.js'
+import type { LayerConfig } from './config.js'
+import { Resources } from './resources.js'
+import { decideRouting, type RoutedSequence } from './sequence-run.js'
+
+/** What a traced forward returns. */
+export interface LayerTrace {
+  /** (batch, n, dim). */
+  readonly out: Tensor
+  /** (batch, n, dim): local attention alone, never averaged. */
+  readonly localOut: Tensor
+  /** (batch, windows, experts, window): 1 where a token of window 1, 2, … is the expert's query, else 0. */
+  readonly routedQueries: Tensor
+  /** (batch, windows, experts, k): positions of the key/values of window 1, 2, …, ascending; empty places, -1, come first. */
+  readonly keyValueIndices: Tensor
+}
+
+/** One checked call of a layer. */
+export interface LayerForward {
+  readonly device: Device
+  /** @throws RoutedAttentionError `DISPOSED` */
+  readonly assertUsable: () => void
+  readonly config: LayerConfig
+  readonly parameters: LayerParameters
+  readonly weights: DeviceBuffer
+  readonly x: Float32Array
+  readonly batch: number
+  readonly length: number
+  readonly angles: Tensor | undefined
+  readonly trace: boolean
+}
+
+/** The tensors of a trace, while they fill; without one only `out` has room. */
+class TraceBuilder {
+  readonly out: Float32Array
+  readonly localOut: Float32Array
+  readonly routedQueries: Float32Array
+  readonly keyValueIndices: Float32Array
+  readonly #forward: LayerForward
+  readonly #windows: number
+  readonly #places: number
+
+  constructor(forward: LayerForward) {
+    const { config, batch, length, trace } = forward
+    this.#forward = forward
+    this.#windows = Math.max(0, Math.ceil(length / config.routedWindowSize) - 1)
+    this.#places = Math.min(config.numRoutedKeyValues, this.#windows * config.routedWindowSize)
+    const pairs = trace ? batch * this.#windows * config.numExperts : 0
+    this.out = new Float32Array(batch * length * config.dim)
+    this.localOut = new Float32Array(trace ? this.out.length : 0)
+    this.routedQueries = new Float32Array(pairs * config.routedWindowSize)
+    this.keyValueIndices = new Float32Array(pairs * this.#places).fill(-1)
+  }
+
+  /** Marks a token of a window (from 1) as an expert's query. */
+  query(sequence: number, window: number, expert: number, token: number): void {
+    this.routedQueries[this.#pair(sequence, window, expert) * this.#forward.config.routedWindowSize + token] = 1
+  }
+
+  /** An expert's key/values for a window (from 1). */
+  keyValues(sequence: number, window: number, expert: number, positions: Int32Array): void {
+    this.keyValueIndices.set(positions, (this.#pair(sequence, window, expert) + 1) * this.#places - positions.length)
+  }
+
+  finish(): LayerTrace {
+    const { config, batch, length } = this.#forward
+    const shape = [batch, length, config.dim]
+    const pairs = [batch, this.#windows, config.numExperts]
+    return {
+      out: new Tensor(this.out, shape),
+      localOut: new Tensor(this.localOut, this.#forward.trace ? shape : [0]),
+      routedQueries: new Tensor(this.routedQueries, this.#forward.trace ? [...pairs, config.routedWindowSize] : [0]),
+      keyValueIndices: new Tensor(this.keyValueIndices, this.#forward.trace ? [...pairs, this.#places] : [0]),
+    }
+  }
+
+  #pair(sequence: number, window: number, expert: number): number {
+    return (sequence * this.#windows + window - 1) * this.#forward.config.numExperts + expert
+  }
+}
+
+function bindAngles(run: Run, resources: Resources, angles: Tensor | undefined): void {
+  if (!angles || angles.data.length === 0) return
+  const buffer = resources.allocate(angles.data.byteLength, "the rotary angles' table")
+  buffer.write(angles.data, 0)
+  run.bind(Buffer.Angles, buffer)
+}
+
+/** A strictly causal layer: piece after piece through one program, as a session does, so memory does not grow with n. */
+export async function causalForward(forward: LayerForward): Promise<LayerTrace> {
+  const { device, config, parameters, batch, length, trace } = forward
+  const result = new TraceBuilder(forward)
+  if (batch * length === 0) return result.finish()
+  const { dim, numExperts, routedWindowSize } = config
+  const plan = planCausalLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, shares: device.shares })
+  const { geometry } = plan
+  const resources = new Resources(device)
+  try {
+    const scratch = resources.allocate(plan.scratchBytes, "the layer's working memory")
+    const state = resources.allocate(plan.stateBytes, "the sequence's state")
+    const input = resources.allocate(geometry.pieceRows * geometry.stride * 4, "a piece's input")
+    const output = resources.allocate(geometry.pieceRows * geometry.stride * 4, "a piece's output")
+    const open = resources.compile(plan.open)
+    const piece = resources.compile(plan.piece)
+    const run = new Run()
+    run.bind(Buffer.Weights, forward.weights)
+    run.bind(Buffer.Scratch, scratch)
+    run.bind(Buffer.State, state)
+    run.bind(Buffer.Input, input)
+    run.bind(Buffer.Output, output)
+    bindAngles(run, resources, forward.angles)
+    const local = trace ? resources.allocate(output.byteLength, 'the trace') : undefined
+    if (local) run.bind(Buffer.LocalOutput, local)
+
+    const breather = new Breather()
+    for (let sequence = 0; sequence < batch; sequence++) {
+      state.clear()
+      await device.run(open, run)
+      let place: Place = { position: 0, base: 0 }
+      while (place.position < length) {
+        forward.assertUsable()
+        const { position } = place
+        const rows = nextPieceRows(geometry, position, length - position)
+        const start = (sequence * length + position) * dim
+        input.writeRows(forward.x.subarray(start, start + rows * dim), dim, geometry.stride, 0)
+        if (trace && position >= routedWindowSize && position % routedWindowSize === 0) traceContexts(sequence, position)
+        place = describePiece(run, geometry, place, rows)
+        await device.run(piece, run)
+        output.readRows(result.out, start, rows, dim, geometry.stride, 0)
+        if (local) {
+          local.readRows(result.localOut, start, rows, dim, geometry.stride, 0)
+          traceQueries(sequence, position)
+        }
+        await breather.breathe()
+      }
+    }
+
+    function traceContexts(sequence: number, position: number): void {
+      const count = contextCount(geometry, position)
+      for (let expert = 0; expert < numExperts; expert++) {
+        const offset = plan.state.contextPositions.byteOffset + expert * geometry.contextCapacity * 4
+        result.keyValues(sequence, position / routedWindowSize, expert, state.readInts(offset, count))
+      }
+    }
+
+    function traceQueries(sequence: number, position: number): void {
+      const counts = scratch.readInts(plan.scratch.queryCounts.byteOffset, numExperts)
+      const lists = scratch.readInts(plan.scratch.queryLists.byteOffset, numExperts * geometry.pieceRows)
+      const window = Math.floor(position / routedWindowSize)
+      counts.forEach((count, expert) => {
+        for (const row of lists.subarray(expert * geometry.pieceRows, expert * geometry.pieceRows + count)) {
+          result.query(sequence, window, expert, (position % routedWindowSize) + row)
+        }
+      })
+    }
+  } finally {
+    resources.dispose()
+  }
+  return result.finish()
+}
+
+/** A layer with the published routing: what is routed is decided over the whole sequence first, then it is computed piece by piece. */
+export async function sequenceForward(forward: LayerForward): Promise<LayerTrace> {
+  const { device, config, parameters, batch, length, trace } = forward
+  const result = new TraceBuilder(forward)
+  if (batch * length === 0) return result.finish()
+  const { dim } = config
+  const plan = planSequenceLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, shares: device.shares })
+  const { geometry, memory } = plan
+  const resources = new Resources(device)
+  try {
+    const rowBytes = geometry.stride * 4
+    const input = resources.allocate(roundUp(length) * rowBytes, "the sequence's input")
+    const output = resources.allocate(geometry.pieceRows * rowBytes, "a piece's output")
+    const run = new Run()
+    run.bind(Buffer.Weights, forward.weights)
+    run.bind(Buffer.Scratch, resources.allocate(plan.scratchLayout.byteLength, "the layer's working memory"))
+    run.bind(Buffer.State, resources.allocate(plan.stateBytes, "the sequence's keys and values"))
+    run.bind(Buffer.Call, resources.allocate(plan.callBytes, "the sequence's routing"))
+    run.bind(Buffer.Output, output)
+    bindAngles(run, resources, forward.angles)
+    const local = trace ? resources.allocate(output.byteLength, 'the trace') : undefined
+    if (local) run.bind(Buffer.LocalOutput, local)
+    const programs = {
+      similarities: resources.compile(plan.programs.similarities),
+      selections: resources.compile(plan.programs.selections),
+      slots: resources.compile(plan.programs.slots),
+      projections: plan.programs.projections.map((program) => resources.compile(program)),
+      piece: resources.compile(plan.programs.piece),
+    }
+    const breather = new Breather()
+    const pause = async () => {
+      await breather.breathe()
+      forward.assertUsable()
+    }
+    run.set(Piece.Average, Number(config.averageRouted && memory.windows > 0))
+    run.set(Piece.SequenceRows, length)
+
+    for (let sequence = 0; sequence < batch; sequence++) {
+      const start = sequence * length * dim
+      input.writeRows(forward.x.subarray(start, start + length * dim), dim, geometry.stride, 0)
+      run.buffers[Buffer.State]!.clear()
+      const routed: RoutedSequence = { device, run, geometry, memory, input, programs, length, pause }
+      const keyValues = await decideRouting(routed)
+      try {
+        if (trace) traceRouting(sequence)
+        let place: Place = { position: 0, base: 0 }
+        while (place.position < length) {
+          const { position } = place
+          const rows = nextPieceRows(geometry, position, length - position)
+          run.bind(Buffer.Input, input, position * rowBytes)
+          place = describePiece(run, geometry, place, rows)
+          await device.run(programs.piece, run)
+          output.readRows(result.out, start + position * dim, rows, dim, geometry.stride, 0)
+          local?.readRows(result.localOut, start + position * dim, rows, dim, geometry.stride, 0)
+          await pause()
+        }
+      } finally {
+        keyValues?.dispose()
+      }
+    }
+
+    function traceRouting(sequence: number): void {
+      const call = run.buffers[Buffer.Call]!
+      const { numExperts, routedWindowSize } = config
+      for (let expert = 0; expert < numExperts; expert++) {
+        const taken = call.readInts(memory.taken.byteOffset + expert * memory.capacity * 4, length)
+        for (let position = routedWindowSize; position < length; position++) {
+          if (taken[position]) result.query(sequence, Math.floor(position / routedWindowSize), expert, position % routedWindowSize)
+        }
+        for (let window = 1; window <= memory.windows; window++) {
+          const list = ((window - 1) * numExperts + expert) * memory.listCapacity
+          const count = contextCount(geometry, window * routedWindowSize)
+          result.keyValues(sequence, window, expert, call.readInts(memory.lists.byteOffset + list * 4, count))
+        }
+      }
+    }
+  } finally {
+    resources.dispose()
+  }
+  return result.finish()
+}

@@ -1,0 +1,175 @@
+import type { DeviceBuffer } from '../device/device.js'
+import { checkRuntime, type Runtime } from '../device/runtime.js'
+import { describe, RoutedAttentionError } from '../errors.js'
+import { type LayerParameters, planLayerParameters } from '../plan/layer-plan.js'
+import { Tensor } from '../tensor.js'
+import { type LayerConfig, type LayerOptions, resolveLayerOptions } from './config.js'
+import { causalForward, type LayerTrace, sequenceForward } from './layer-forward.js'
+import { Lifetime } from './lifetime.js'
+import { checkStateDict, initialLayerParameters, layerParameters } from './state-dict.js'
+import { SharedWeights } from './shared-weights.js'
+
+/** Arguments of one forward. */
+export interface ForwardOptions {
+  /** Angles for routed attention: (n, dimHead), shared by the heads, or (n, heads · dimHead), one set for each. */
+  rotaryEmb?: Tensor | null
+  /** Instead of the layer's, for this call; at least 1. */
+  numRoutedQueries?: number | null
+  numRoutedKeyValues?: number | null
+  /** Also return what was decided on the way. */
+  trace?: boolean
+}
+
+export type { LayerTrace } from './layer-forward.js'
+
+const FORWARD_OPTIONS = ['rotaryEmb', 'numRoutedQueries', 'numRoutedKeyValues', 'trace']
+
+/**
+ * Causal local attention over a window, plus experts that route a few tokens of each window as queries to the best tokens of all earlier windows.
+ * The maths, and PyTorch's layer of the same name, in SPEC.md.
+ */
+export class MixtureOfAutoregressiveAttention {
+  readonly options: LayerConfig
+  readonly #lifetime: Lifetime
+  readonly #parameters: LayerParameters
+  #weights: SharedWeights
+
+  /**
+   * A layer with parameters drawn from the distributions that PyTorch's begins with; the same seed gives the same ones everywhere.
+   * @throws RoutedAttentionError `BAD_CONFIG` (an option), `DISPOSED` (the runtime), `OUT_OF_MEMORY`
+   */
+  constructor(runtime: Runtime, options: LayerOptions, init: { seed?: number } = {}) {
+    checkRuntime(runtime)
+    runtime.assertUsable()
+    if (typeof init !== 'object' || init === null) {
+      throw new RoutedAttentionError('BAD_ARGUMENT', `the layer's third argument must be an object such as { seed: 1 }, got ${describe(init)}`)
+    }
+    this.options = resolveLayerOptions(options)
+    this.#parameters = planLayerParameters(this.options)
+    this.#weights = this.#pack(runtime, initialLayerParameters(this.options, init.seed))
+    this.#lifetime = new Lifetime(runtime, 'layer', () => this.#weights.release())
+  }
+
+  #pack(runtime: Runtime, tensors: ReadonlyMap<string, Tensor>): SharedWeights {
+    return new SharedWeights(runtime.device.packWeights(this.#parameters.layout, (name) => tensors.get(name)!.data))
+  }
+
+  /**
+   * Takes all parameters from a PyTorch state dict (names and shapes of SPEC section 1); forwards already begun end with the old ones.
+   * @throws RoutedAttentionError `BAD_WEIGHTS` that lists every missing, extra and misshapen one; the layer is unchanged then
+   */
+  loadStateDict(tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>): void {
+    this.#lifetime.assertUsable()
+    const checked = checkStateDict(layerParameters(this.options), tensors)
+    const weights = this.#pack(this.#lifetime.runtime, checked)
+    this.#weights.release()
+    this.#weights = weights
+  }
+
+  /**
+   * @param x (batch, n, dim)
+   * @returns (batch, n, dim)
+   * @throws RoutedAttentionError `BAD_SHAPE` (a tensor), `BAD_ARGUMENT` (an override), `OUT_OF_MEMORY`, `DISPOSED`
+   */
+  forward(x: Tensor, options?: ForwardOptions & { trace?: false }): Promise<Tensor>
+  forward(x: Tensor, options: ForwardOptions & { trace: true }): Promise<LayerTrace>
+  forward(x: Tensor, options?: ForwardOptions): Promise<Tensor | LayerTrace>
+  async forward(x: Tensor, options: ForwardOptions = {}): Promise<Tensor | LayerTrace> {
+    this.#lifetime.assertUsable()
+    const call = this.#checkCall(x, options)
+    const weights = this.#weights.retain()
+    try {
+      return await this.#lifetime.use(() => this.#run(call, weights.buffer))
+    } finally {
+      weights.release()
+    }
+  }
+
+  async #run(call: CheckedCall, weights: DeviceBuffer): Promise<Tensor | LayerTrace> {
+    const { config, batch, length, trace } = call
+    const { runtime } = this.#lifetime
+    const forward = config.causal ? causalForward : sequenceForward
+    const result = await forward({
+      device: runtime.device,
+      assertUsable: () => this.#lifetime.assertUsable(),
+      config,
+      parameters: this.#parameters,
+      weights,
+      x: call.x,
+      batch,
+      length,
+      angles: call.angles,
+      trace,
+    })
+    return trace ? result : result.out
+  }
+
+  #checkCall(x: Tensor, options: ForwardOptions): CheckedCall {
+    const { dim, heads, dimHead } = this.options
+    if (!(x instanceof Tensor)) throw new RoutedAttentionError('BAD_ARGUMENT', `forward: x must be a Tensor, got ${describe(x)}`)
+    if (x.shape.length !== 3 || x.shape[2] !== dim) {
+      throw new RoutedAttentionError('BAD_SHAPE', `forward: x must have shape [batch, n, ${dim}], got [${x.shape.join(', ')}]`)
+    }
+    if (typeof options !== 'object' || options === null) {
+      throw new RoutedAttentionError('BAD_ARGUMENT', `forward: options must be an object, got ${describe(options)}`)
+    }
+    for (const name of Object.keys(options)) {
+      if (!FORWARD_OPTIONS.includes(name)) {
+        throw new RoutedAttentionError('BAD_ARGUMENT', `forward knows no option ${describe(name)}; it takes ${FORWARD_OPTIONS.join(', ')}`)
+      }
+    }
+    const [batch, length] = x.shape as [number, number]
+    const angles = options.rotaryEmb ?? undefined
+    if (angles !== undefined) {
+      if (!(angles instanceof Tensor)) throw new RoutedAttentionError('BAD_ARGUMENT', `forward: rotaryEmb must be a Tensor, got ${describe(angles)}`)
+      const [rows, width] = angles.shape
+      if (angles.shape.length !== 2 || rows !== length || (width !== dimHead && width !== heads * dimHead)) {
+        throw new RoutedAttentionError(
+          'BAD_SHAPE',
+          `forward: rotaryEmb must have shape [${length}, ${dimHead}] or [${length}, ${heads * dimHead}] for this x, got [${angles.shape.join(', ')}]`,
+        )
+      }
+    }
+    const { trace = false } = options
+    if (typeof trace !== 'boolean') throw new RoutedAttentionError('BAD_ARGUMENT', `forward: trace must be a boolean, got ${describe(trace)}`)
+    return {
+      // the caller may change his tensors as soon as this returns; what is computed is what they held
+      x: x.data.slice(),
+      angles: angles && new Tensor(angles.data.slice(), angles.shape),
+      batch,
+      length,
+      trace,
+      config: {
+        ...this.options,
+        numRoutedQueries: checkOverride('numRoutedQueries', options.numRoutedQueries) ?? this.options.numRoutedQueries,
+        numRoutedKeyValues: checkOverride('numRoutedKeyValues', options.numRoutedKeyValues) ?? this.options.numRoutedKeyValues,
+      },
+    }
+  }
+
+  /** Gives the layer's memory back. Idempotent. */
+  dispose(): void {
+    this.#lifetime.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
+
+interface CheckedCall {
+  readonly x: Float32Array
+  readonly angles: Tensor | undefined
+  readonly batch: number
+  readonly length: number
+  readonly trace: boolean
+  readonly config: LayerConfig
+}
+
+function checkOverride(name: string, value: number | null | undefined): number | undefined {
+  if (value === undefined || value === null) return undefined
+  if (!Number.isSafeInteger(value) || value < 1) {
+    throw new RoutedAttentionError('BAD_ARGUMENT', `forward: ${name} must be an integer from 1, got ${describe(value)}`)
+  }
+  return Math.min(value, 2 ** 30)
+}

@@ -1,0 +1,80 @@
+import { Buffer, Piece } from '../../assembly/steps.js'
+import type { CompiledProgram, Device, DeviceBuffer, Run } from '../device/device.js'
+import type { Geometry } from '../plan/geometry.js'
+import { describePiece, nextPieceRows, type Place } from '../plan/piece.js'
+import type { SequenceMemory } from '../plan/sequence-steps.js'
+
+/** `SequencePrograms` of one layer, taken in by a device. */
+export interface CompiledSequencePrograms {
+  readonly similarities: CompiledProgram
+  readonly selections: CompiledProgram
+  readonly slots: CompiledProgram
+  readonly projections: readonly CompiledProgram[]
+  readonly piece: CompiledProgram
+}
+
+/** One sequence on its way through one layer with the published routing. */
+export interface RoutedSequence {
+  readonly device: Device
+  readonly run: Run
+  readonly geometry: Geometry
+  readonly memory: SequenceMemory
+  /** The whole sequence's rows. */
+  readonly input: DeviceBuffer
+  readonly programs: CompiledSequencePrograms
+  readonly length: number
+  /** Between pieces: lets the event loop turn, and throws when the work should end. */
+  readonly pause: () => Promise<void>
+}
+
+/**
+ * Decides what every window of the sequence routes, and projects each chosen (token, expert) pair once. How many there are is known only then:
+ * this is the one place where a forward comes back for sizes. Returns their keys and values, bound to `run`; the caller disposes of them.
+ */
+export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuffer | undefined> {
+  const { device, run, geometry, memory, input, programs, length, pause } = sequence
+  if (memory.windows === 0) return undefined
+  const { numExperts } = geometry.numbers
+  const rowBytes = geometry.stride * 4
+  const call = run.buffers[Buffer.Call]!
+  call.clear(memory.chosen.byteOffset, numExperts * memory.capacity * 4)
+
+  for (let place: Place = { position: 0, base: 0 }; place.position < length; ) {
+    const rows = nextPieceRows(geometry, place.position, length - place.position)
+    run.bind(Buffer.Input, input, place.position * rowBytes)
+    run.set(Piece.FirstRow, place.position)
+    place = describePiece(run, geometry, { position: place.position, base: place.position }, rows)
+    await device.run(programs.similarities, run)
+    await pause()
+  }
+  for (let window = 1; window <= memory.windows; window++) {
+    run.set(Piece.Window, window)
+    await device.run(programs.selections, run)
+    await pause()
+  }
+  await device.run(programs.slots, run)
+
+  const counts = call.readInts(memory.counts.byteOffset, numExperts)
+  const pairBytes = 2 * geometry.inner * 4
+  const keyValues = device.allocate(counts.reduce((sum, count) => sum + count, 0) * pairBytes, 'the keys and values of routed tokens')
+  try {
+    run.bind(Buffer.Input, input)
+    let slot = 0
+    for (const [expert, count] of counts.entries()) {
+      for (const end = slot + count; slot < end; ) {
+        const rows = Math.min(geometry.pieceRows, end - slot)
+        run.set(Piece.Rows, rows)
+        run.bind(Buffer.Chosen, call, memory.positions.byteOffset + slot * 4)
+        run.bind(Buffer.KeyValues, keyValues, slot * pairBytes)
+        await device.run(programs.projections[expert]!, run)
+        await pause()
+        slot += rows
+      }
+    }
+    run.bind(Buffer.KeyValues, keyValues)
+    return keyValues
+  } catch (error) {
+    keyValues.dispose()
+    throw error
+  }
+}

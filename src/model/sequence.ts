@@ -1,0 +1,45 @@
+/** What a language model is asked for besides going on. */
+export interface LogitsRequest {
+  /** Rows whose logits are wanted: of the last token only, of all, or of none. */
+  readonly rows: 'last' | 'all' | 'none'
+  /** With 'none': the tokens whose log probabilities are wanted, one for each row. */
+  readonly targets?: Int32Array
+}
+
+/** What it answers. */
+export interface LogitsAnswer {
+  /** [rows, V], or empty. */
+  readonly logits: Float32Array
+  /** ln p of each target, or empty. */
+  readonly logProbabilities: Float64Array
+}
+
+/** An append that has been computed; until `commit` the sequence is as it was before. */
+export interface Appended {
+  readonly answer: LogitsAnswer
+  readonly commit: () => void
+}
+
+/** Called between pieces: may let the event loop turn, and throws when the work should end. */
+export type Pause = (tokensDone: number) => Promise<void> | undefined
+
+/** A sequence that a model has read so far. */
+export interface Sequence {
+  readonly position: number
+  /** Bytes of the runtime's memory that it holds. */
+  readonly byteLength: number
+  /** Reads on. */
+  append(tokenIds: Int32Array, request: LogitsRequest, pause: Pause): Promise<Appended>
+  clone(): Sequence
+  /** What must be saved of it, besides its position. */
+  save(): Uint8Array
+  dispose(): void
+}
+
+/** How a kind of model reads sequences. */
+export interface Engine {
+  createSequence(): Sequence
+  /** @returns undefined when `saved` does not fit the position */
+  restoreSequence(position: number, saved: Uint8Array): Sequence | undefined
+  dispose(): void
+}

@@ -1,0 +1,117 @@
+import { RoutedAttentionError } from '../errors.js'
+import { Breather } from './breathe.js'
+import { Lifetime } from './lifetime.js'
+import { encodeSession } from './session-bytes.js'
+import type { Sequence } from './sequence.js'
+import { checkTokenIds, type TokenIds } from './token-ids.js'
+
+/** What a session needs of its model. */
+export interface SessionOwner {
+  readonly lifetime: Lifetime
+  readonly numTokens: number
+  readonly maxPositions: number | null
+  readonly fingerprint: Uint8Array
+}
+
+/** An open sequence: tokens are appended, logits come back, and nothing is computed twice (for `causal` models). */
+export class Session {
+  readonly #owner: SessionOwner
+  readonly #sequence: Sequence
+  readonly #lifetime: Lifetime
+  /** After the last token. */
+  #logits: Float32Array | undefined
+  /** Of the last append that has settled. */
+  #position: number
+  #byteLength: number
+  /** Ends when all appends begun so far have. */
+  #queue: Promise<unknown> = Promise.resolve()
+
+  /** @internal Use `model.createSession()` or `model.restoreSession(bytes)`. */
+  constructor(owner: SessionOwner, sequence: Sequence, logits: Float32Array | undefined) {
+    this.#owner = owner
+    this.#sequence = sequence
+    this.#logits = logits
+    this.#position = sequence.position
+    this.#byteLength = sequence.byteLength
+    this.#lifetime = new Lifetime(owner.lifetime.runtime, 'session', () => sequence.dispose())
+  }
+
+  /** Tokens read so far. */
+  get position(): number {
+    return this.#position
+  }
+
+  /** Bytes that it holds of `runtime.info.memory.used`. */
+  get byteLength(): number {
+    return this.#lifetime.disposed ? 0 : this.#byteLength
+  }
+
+  /**
+   * Reads tokens on. However a text is split over calls, the logits after it have the same bits. Calls take effect in their order; one that fails
+   * leaves the session as it was. `append([])` repeats the last logits.
+   * @returns logits after the last token, [V]; the caller's own
+   * @throws RoutedAttentionError `BAD_ARGUMENT` (a token id; beyond `max_positions`; nothing to repeat), `OUT_OF_MEMORY`, `DISPOSED`
+   */
+  async append(tokenIds: TokenIds): Promise<Float32Array> {
+    this.#assertUsable()
+    const ids = checkTokenIds('append', tokenIds, this.#owner.numTokens)
+    const result = this.#queue.then(() => this.#lifetime.use(() => this.#owner.lifetime.use(() => this.#append(ids))))
+    this.#queue = result.catch(() => undefined)
+    return result
+  }
+
+  async #append(ids: Int32Array): Promise<Float32Array> {
+    const { maxPositions } = this.#owner
+    if (maxPositions !== null && this.#position + ids.length > maxPositions) {
+      throw new RoutedAttentionError(
+        'BAD_ARGUMENT',
+        `append: ${ids.length} tokens behind ${this.#position} are beyond the ${maxPositions} positions (max_positions) of this model`,
+      )
+    }
+    if (ids.length > 0) {
+      const breather = new Breather()
+      const { answer, commit } = await this.#sequence.append(ids, { rows: 'last' }, () => {
+        this.#assertUsable()
+        return breather.breathe()
+      })
+      commit()
+      this.#logits = answer.logits
+      this.#position = this.#sequence.position
+      this.#byteLength = this.#sequence.byteLength
+    }
+    if (!this.#logits) throw new RoutedAttentionError('BAD_ARGUMENT', 'append: a new session has no last logits to repeat; append at least one token')
+    return this.#logits.slice()
+  }
+
+  #assertUsable(): void {
+    this.#lifetime.assertUsable()
+    this.#owner.lifetime.assertUsable()
+  }
+
+  /**
+   * Another session at the same place, independent of this one.
+   * @throws RoutedAttentionError `OUT_OF_MEMORY`, `DISPOSED`
+   */
+  clone(): Session {
+    this.#assertUsable()
+    return new Session(this.#owner, this.#sequence.clone(), this.#logits)
+  }
+
+  /**
+   * The session as bytes, for `restoreSession` of the same model on any machine.
+   * @throws RoutedAttentionError `DISPOSED`
+   */
+  save(): Uint8Array {
+    this.#assertUsable()
+    return encodeSession(this.#owner.fingerprint, { position: this.#position, logits: this.#logits, sequence: this.#sequence.save() })
+  }
+
+  /** Gives its memory back, once appends under way have ended. Idempotent. */
+  dispose(): void {
+    this.#lifetime.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}

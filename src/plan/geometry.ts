@@ -1,0 +1,86 @@
+import { roundUp } from './layout.js'
+
+/** What a plan needs to know of a layer (SPEC section 1), all options resolved. */
+export interface LayerNumbers {
+  readonly dim: number
+  readonly heads: number
+  readonly dimHead: number
+  readonly numExperts: number
+  readonly localAttnWindowSize: number
+  readonly routedWindowSize: number
+  readonly numRoutedQueries: number
+  readonly numRoutedKeyValues: number
+  readonly prenorm: boolean
+  readonly averageRouted: boolean
+  readonly cosineSimRouting: boolean
+  readonly cosineSimScale: number
+  readonly nIters: number
+  readonly fetchKRatio: number
+  readonly eps: number
+  readonly epsInit: number
+  readonly epsDecay: number
+  readonly straightThrough: boolean
+  readonly selection: 'coordinate-descent' | 'top-k'
+  readonly causal: boolean
+}
+
+/**
+ * Most tokens of a piece. 128 rows of 256 floats stay in a second-level cache while the weights stream by, and weights read once for 128 rows cost
+ * nothing beside the arithmetic; a piece is a few tens of milliseconds of a ten-million-parameter model, which is how often a long call yields.
+ */
+export const PIECE_ROWS = 128
+/** Rows of the largest tile of queries (`TILE_ROWS` in assembly/kernels/matmul.ts). */
+const TILE_ROWS = 6
+
+/** Sizes that follow from a layer's numbers; lengths in floats. */
+export interface Geometry {
+  readonly numbers: LayerNumbers
+  /** Most tokens of a piece. */
+  readonly pieceRows: number
+  /** Tokens of a routed window, or of the whole sequence where that is shorter. */
+  readonly windowCapacity: number
+  /** Row of `dim` values, padded. */
+  readonly stride: number
+  /** One head, padded, so that every head begins on a vector and its panels are whole. */
+  readonly headStride: number
+  /** All heads of one row. */
+  readonly inner: number
+  /** Keys that the local buffer has room for: a window, a piece, and up to 7 to keep its front on a panel. */
+  readonly localCapacity: number
+  readonly localScoreStride: number
+  /** Key/values that a context has room for, the null one included, whole panels. */
+  readonly contextCapacity: number
+  readonly contextScoreStride: number
+  /** Row of raw similarity products: queries' and key/values', of all experts. */
+  readonly productStride: number
+}
+
+/**
+ * @param contexts most key/values that will serve a window, at most `numRoutedKeyValues`
+ * @param length most tokens that a sequence will have; windows wider than that take no more memory than it
+ */
+export function createGeometry(numbers: LayerNumbers, contexts: number, length = Infinity): Geometry {
+  const windowCapacity = Math.max(1, Math.min(numbers.routedWindowSize, length))
+  const localWindow = Math.min(numbers.localAttnWindowSize, length)
+  const pieceRows = Math.min(PIECE_ROWS, windowCapacity)
+  const headStride = roundUp(numbers.dimHead)
+  const contextCapacity = roundUp(contexts + 1)
+  return {
+    numbers,
+    pieceRows,
+    windowCapacity,
+    stride: roundUp(numbers.dim),
+    headStride,
+    inner: numbers.heads * headStride,
+    localCapacity: roundUp(localWindow + 7 + pieceRows),
+    localScoreStride: roundUp(localWindow + TILE_ROWS + 14),
+    contextCapacity,
+    contextScoreStride: contextCapacity,
+    productStride: roundUp(2 * numbers.numExperts),
+  }
+}
+
+/** Bytes of scores for each share: a tile of rows, and their reciprocal sums. */
+export function scoreBytes(scoreStride: number): number {
+  return (scoreStride * TILE_ROWS + 8) * 4
+}

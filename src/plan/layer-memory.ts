@@ -1,0 +1,128 @@
+import { Buffer } from '../../assembly/steps.js'
+import { type Geometry, scoreBytes } from './geometry.js'
+import type { Layout } from './layout.js'
+import { at, type Operand } from './program-builder.js'
+
+/** Working memory of one piece of one layer; layers of a model share it. */
+export interface LayerScratch {
+  readonly normed: Operand
+  readonly projected: Operand
+  readonly attended: Operand
+  readonly local: Operand
+  readonly localScores: Operand
+  readonly routedScores: Operand
+  readonly similarityProducts: Operand
+  /** [expert][pieceRows]. */
+  readonly queryLists: Operand
+  readonly querySlots: Operand
+  readonly queryScores: Operand
+  readonly queryCounts: Operand
+  readonly queries: Operand
+  /** [expert][pieceRows][stride]. */
+  readonly expertOutputs: Operand
+}
+
+export function planLayerScratch(layout: Layout, geometry: Geometry, shares: number): LayerScratch {
+  const { numbers, pieceRows, stride, inner } = geometry
+  const words = (count: number) => at(Buffer.Scratch, layout.words(count))
+  const lists = numbers.numExperts * pieceRows
+  return {
+    normed: words(pieceRows * stride),
+    projected: words(pieceRows * 3 * inner),
+    attended: words(pieceRows * inner),
+    local: words(pieceRows * stride),
+    localScores: at(Buffer.Scratch, layout.bytes(shares * scoreBytes(geometry.localScoreStride))),
+    routedScores: at(Buffer.Scratch, layout.bytes(shares * scoreBytes(geometry.contextScoreStride))),
+    similarityProducts: words(pieceRows * geometry.productStride),
+    queryLists: words(lists),
+    querySlots: words(lists),
+    queryScores: words(lists),
+    queryCounts: words(numbers.numExperts),
+    queries: words(pieceRows * inner),
+    expertOutputs: words(lists * stride),
+  }
+}
+
+/** What a strictly causal layer works in when a window closes. */
+export interface ClosingScratch {
+  readonly kept: Operand
+  readonly keptCounts: Operand
+  readonly newcomers: Operand
+  readonly newcomerCounts: Operand
+  readonly candidates: Operand
+  readonly candidateBytes: number
+  readonly normed: Operand
+  readonly projected: Operand
+}
+
+/** Bytes of histogram that selection counts in (assembly/kernels/selection.ts). */
+export const HISTOGRAM_BYTES = 1024
+
+export function planClosingScratch(layout: Layout, { numbers, stride, inner, contextCapacity, windowCapacity }: Geometry): ClosingScratch {
+  const { numExperts, numRoutedKeyValues } = numbers
+  const words = (count: number) => at(Buffer.Scratch, layout.words(count))
+  const newcomers = Math.min(windowCapacity, numRoutedKeyValues)
+  // a histogram, the candidates' similarities, the indices of those chosen
+  const candidateBytes = HISTOGRAM_BYTES + 8 * (contextCapacity + windowCapacity)
+  return {
+    kept: words(numExperts * contextCapacity),
+    keptCounts: words(numExperts),
+    newcomers: words(numExperts * windowCapacity),
+    newcomerCounts: words(numExperts),
+    candidates: at(Buffer.Scratch, layout.bytes(numExperts * candidateBytes)),
+    candidateBytes,
+    normed: words(newcomers * stride),
+    projected: words(newcomers * 2 * inner),
+  }
+}
+
+/** One expert's packed context. */
+export interface ContextState {
+  readonly keys: Operand
+  readonly values: Operand
+}
+
+/** What a layer carries from piece to piece. */
+export interface LayerState {
+  readonly localKeys: Operand
+  readonly localValues: Operand
+  readonly contexts: readonly ContextState[]
+}
+
+export function planLayerState(layout: Layout, geometry: Geometry): LayerState {
+  const words = (count: number) => at(Buffer.State, layout.words(count))
+  return {
+    localKeys: words(geometry.inner * geometry.localCapacity),
+    localValues: words(geometry.inner * geometry.localCapacity),
+    contexts: Array.from({ length: geometry.numbers.numExperts }, () => ({
+      keys: words(geometry.inner * geometry.contextCapacity),
+      values: words(geometry.inner * geometry.contextCapacity),
+    })),
+  }
+}
+
+/** What a strictly causal layer carries besides: the open window, and the similarities its context was chosen by. */
+export interface CausalState extends LayerState {
+  /** [expert][window]. */
+  readonly openQuerySimilarities: Operand
+  readonly openKeyValueSimilarities: Operand
+  /** [window][stride]: the open window's inputs, from which newcomers will be projected. */
+  readonly openInputs: Operand
+  /** [expert][contextCapacity]. */
+  readonly contextSimilarities: Operand
+  readonly contextPositions: Operand
+}
+
+export function planCausalState(layout: Layout, geometry: Geometry): CausalState {
+  const { windowCapacity } = geometry
+  const { numExperts } = geometry.numbers
+  const words = (count: number) => at(Buffer.State, layout.words(count))
+  return {
+    ...planLayerState(layout, geometry),
+    openQuerySimilarities: words(numExperts * windowCapacity),
+    openKeyValueSimilarities: words(numExperts * windowCapacity),
+    openInputs: words(windowCapacity * geometry.stride),
+    contextSimilarities: words(numExperts * geometry.contextCapacity),
+    contextPositions: words(numExperts * geometry.contextCapacity),
+  }
+}

@@ -1,0 +1,289 @@
+import {
+  Activation,
+  Buffer,
+  Combine,
+  CopyRows,
+  LocalAttention,
+  LocalStore,
+  Norm,
+  Normalise,
+  Opcode,
+  Piece,
+  Product,
+  Rotate,
+  RoutedAttention,
+  Similarities,
+} from '../../assembly/steps.js'
+import type { Geometry } from './geometry.js'
+import type { LayerScratch, LayerState } from './layer-memory.js'
+import { at, type Operand, type ProgramBuilder } from './program-builder.js'
+import type { LayerWeights } from './weights.js'
+
+/** A word of the piece header as an operand. */
+export function pieceWord(word: Piece): Operand {
+  return at(Buffer.Piece, word * 4)
+}
+
+/** The operand `words` 32-bit words further. */
+export function offset({ buffer, byteOffset }: Operand, words: number): Operand {
+  return at(buffer, byteOffset + words * 4)
+}
+
+/** cos and sin of the angles of some rows, as the rotary steps write them. */
+export interface RotaryTable {
+  readonly rows: Operand
+  /** Floats in one row of cos. */
+  readonly width: number
+  /** Floats from one head's angles to the next one's; 0 when the heads share them. */
+  readonly angleStride: number
+}
+
+/** One layer, where its data lies, and the program that its steps go to. */
+export interface LayerContext {
+  readonly builder: ProgramBuilder
+  readonly geometry: Geometry
+  readonly weights: LayerWeights
+  readonly scratch: LayerScratch
+  readonly state: LayerState
+  readonly input: Operand
+  readonly output: Operand
+  /** Whether the layer's result is added to its input (in a model). */
+  readonly residual: boolean
+  /** Angles of local attention for the piece's rows. */
+  readonly localTable: Operand
+  /** Angles of routed queries for the piece's rows. */
+  readonly routedTable: RotaryTable | undefined
+  /** Whether a copy of the local output is wanted, in `Buffer.LocalOutput`. */
+  readonly trace: boolean
+}
+
+export interface ProductOptions {
+  readonly rows: Operand
+  readonly input: Operand
+  readonly weights: Operand
+  readonly output: Operand
+  readonly inputStride: number
+  readonly depth?: number
+  readonly outputStride: number
+  readonly bias?: Operand
+  readonly addTo?: Operand
+  readonly activation?: Activation
+}
+
+export function addProduct(builder: ProgramBuilder, options: ProductOptions): void {
+  builder.step(Opcode.Product, Product.Length, {
+    [Product.Rows]: options.rows,
+    [Product.Input]: options.input,
+    [Product.Weights]: options.weights,
+    [Product.Output]: options.output,
+    [Product.Bias]: options.bias,
+    [Product.AddTo]: options.addTo,
+    [Product.InputStride]: options.inputStride,
+    [Product.OutputStride]: options.outputStride,
+    [Product.Depth]: options.depth ?? options.inputStride,
+    [Product.Panels]: options.outputStride / 8,
+    [Product.Activation]: options.activation ?? Activation.None,
+  })
+}
+
+/** Rows for an expert's projection: gathered, and normalised where the layer has norms. */
+export function addExpertNorm(
+  builder: ProgramBuilder,
+  { numbers, stride }: Geometry,
+  gamma: Operand | undefined,
+  rows: { count: Operand; indices: Operand; input: Operand; output: Operand },
+): void {
+  builder.step(Opcode.Normalise, Normalise.Length, {
+    [Normalise.Rows]: rows.count,
+    [Normalise.Indices]: rows.indices,
+    [Normalise.Input]: rows.input,
+    [Normalise.Output]: rows.output,
+    [Normalise.Weight]: gamma,
+    [Normalise.Kind]: gamma ? Norm.RootMeanSquare : Norm.None,
+    [Normalise.Width]: numbers.dim,
+    [Normalise.Stride]: stride,
+  })
+}
+
+export function addRotation(
+  builder: ProgramBuilder,
+  { numbers, headStride }: Geometry,
+  table: RotaryTable,
+  rows: { count: Operand; values: Operand; stride: number; indices?: Operand },
+): void {
+  builder.step(Opcode.Rotate, Rotate.Length, {
+    [Rotate.Rows]: rows.count,
+    [Rotate.Values]: rows.values,
+    [Rotate.Table]: table.rows,
+    [Rotate.Indices]: rows.indices,
+    [Rotate.Stride]: rows.stride,
+    [Rotate.Heads]: numbers.heads,
+    [Rotate.HeadWidth]: numbers.dimHead,
+    [Rotate.HeadStride]: headStride,
+    [Rotate.AngleStride]: table.angleStride,
+    [Rotate.TableWidth]: table.width,
+  })
+}
+
+/** Local attention (SPEC section 2), from the layer's input to `scratch.local`. */
+export function addLocalAttention({ builder, geometry, weights, scratch, state, input, localTable, trace }: LayerContext): void {
+  const { numbers, stride, inner, headStride, localCapacity } = geometry
+  const rows = pieceWord(Piece.Rows)
+  if (weights.localNorm) {
+    builder.step(Opcode.Normalise, Normalise.Length, {
+      [Normalise.Rows]: rows,
+      [Normalise.Input]: input,
+      [Normalise.Output]: scratch.normed,
+      [Normalise.Weight]: weights.localNorm.weight,
+      [Normalise.Bias]: weights.localNorm.bias,
+      [Normalise.Kind]: Norm.Layer,
+      [Normalise.Width]: numbers.dim,
+      [Normalise.Stride]: stride,
+    })
+  }
+  addProduct(builder, {
+    rows,
+    input: weights.localNorm ? scratch.normed : input,
+    weights: weights.toQueriesKeysValues,
+    output: scratch.projected,
+    inputStride: stride,
+    depth: numbers.dim,
+    outputStride: 3 * inner,
+  })
+  builder.step(Opcode.LocalStore, LocalStore.Length, {
+    [LocalStore.Projected]: scratch.projected,
+    [LocalStore.Table]: localTable,
+    [LocalStore.Keys]: state.localKeys,
+    [LocalStore.Values]: state.localValues,
+    [LocalStore.Stride]: 3 * inner,
+    [LocalStore.Heads]: numbers.heads,
+    [LocalStore.HeadWidth]: numbers.dimHead,
+    [LocalStore.HeadStride]: headStride,
+    [LocalStore.Capacity]: localCapacity,
+  })
+  builder.step(Opcode.LocalAttention, LocalAttention.Length, {
+    [LocalAttention.Queries]: scratch.projected,
+    [LocalAttention.Keys]: state.localKeys,
+    [LocalAttention.Values]: state.localValues,
+    [LocalAttention.Output]: scratch.attended,
+    [LocalAttention.Scores]: scratch.localScores,
+    [LocalAttention.QueryStride]: 3 * inner,
+    [LocalAttention.OutputStride]: inner,
+    [LocalAttention.Heads]: numbers.heads,
+    [LocalAttention.HeadWidth]: numbers.dimHead,
+    [LocalAttention.HeadStride]: headStride,
+    [LocalAttention.Capacity]: localCapacity,
+    [LocalAttention.Window]: numbers.localAttnWindowSize,
+    [LocalAttention.ScoreStride]: geometry.localScoreStride,
+    [LocalAttention.Scale]: { float: 1 / Math.sqrt(numbers.dimHead) },
+  })
+  addProduct(builder, {
+    rows,
+    input: scratch.attended,
+    weights: weights.toOutputs,
+    output: scratch.local,
+    inputStride: inner,
+    outputStride: stride,
+  })
+  if (trace) {
+    builder.step(Opcode.CopyRows, CopyRows.Length, {
+      [CopyRows.Rows]: rows,
+      [CopyRows.Input]: scratch.local,
+      [CopyRows.Output]: at(Buffer.LocalOutput),
+      [CopyRows.Stride]: stride,
+    })
+  }
+}
+
+/** Similarities of the piece's rows to every expert's routing tokens (SPEC section 4), written from index `first` on. */
+export function addSimilarities(
+  context: Pick<LayerContext, 'builder' | 'geometry' | 'weights' | 'scratch' | 'input'>,
+  target: { queries: Operand; keyValues: Operand; capacity: number; first?: Operand },
+): void {
+  const { builder, geometry, weights, scratch, input } = context
+  const { numbers, stride, productStride } = geometry
+  const rows = pieceWord(Piece.Rows)
+  addProduct(builder, {
+    rows,
+    input,
+    weights: weights.routingTokens,
+    output: scratch.similarityProducts,
+    inputStride: stride,
+    depth: numbers.dim,
+    outputStride: productStride,
+  })
+  builder.step(Opcode.Similarities, Similarities.Length, {
+    [Similarities.Rows]: rows,
+    [Similarities.First]: target.first,
+    [Similarities.Input]: input,
+    [Similarities.Products]: scratch.similarityProducts,
+    [Similarities.Queries]: target.queries,
+    [Similarities.KeyValues]: target.keyValues,
+    [Similarities.Stride]: stride,
+    [Similarities.Width]: numbers.dim,
+    [Similarities.ProductStride]: productStride,
+    [Similarities.Experts]: numbers.numExperts,
+    [Similarities.Capacity]: target.capacity,
+    [Similarities.Cosine]: numbers.cosineSimRouting,
+    [Similarities.Scale]: { float: numbers.cosineSimScale },
+  })
+}
+
+/** Routed attention of the queries that `scratch` lists, expert by expert (SPEC section 5), to `scratch.expertOutputs`. */
+export function addExperts({ builder, geometry, weights, scratch, state, input, routedTable }: LayerContext): void {
+  const { numbers, pieceRows, stride, inner, headStride, contextCapacity } = geometry
+  weights.experts.forEach((expert, index) => {
+    const count = offset(scratch.queryCounts, index)
+    const indices = offset(scratch.queryLists, index * pieceRows)
+    addExpertNorm(builder, geometry, expert.queryNorm, { count, indices, input, output: scratch.normed })
+    addProduct(builder, {
+      rows: count,
+      input: scratch.normed,
+      weights: expert.toQueries,
+      output: scratch.queries,
+      inputStride: stride,
+      depth: numbers.dim,
+      outputStride: inner,
+    })
+    if (routedTable) addRotation(builder, geometry, routedTable, { count, values: scratch.queries, stride: inner, indices })
+    builder.step(Opcode.RoutedAttention, RoutedAttention.Length, {
+      [RoutedAttention.Rows]: count,
+      [RoutedAttention.Queries]: scratch.queries,
+      [RoutedAttention.Keys]: state.contexts[index]!.keys,
+      [RoutedAttention.Values]: state.contexts[index]!.values,
+      [RoutedAttention.Output]: scratch.attended,
+      [RoutedAttention.Scores]: scratch.routedScores,
+      [RoutedAttention.Stride]: inner,
+      [RoutedAttention.Heads]: numbers.heads,
+      [RoutedAttention.HeadWidth]: numbers.dimHead,
+      [RoutedAttention.HeadStride]: headStride,
+      [RoutedAttention.Capacity]: contextCapacity,
+      [RoutedAttention.ScoreStride]: geometry.contextScoreStride,
+      [RoutedAttention.Scale]: { float: 1 / Math.sqrt(numbers.dimHead) },
+    })
+    addProduct(builder, {
+      rows: count,
+      input: scratch.attended,
+      weights: expert.toOutputs,
+      output: offset(scratch.expertOutputs, index * pieceRows * stride),
+      inputStride: inner,
+      outputStride: stride,
+    })
+  })
+}
+
+/** The layer's result (SPEC section 6). */
+export function addCombination({ builder, geometry, weights, scratch, input, output, residual }: LayerContext, scored: boolean): void {
+  builder.step(Opcode.Combine, Combine.Length, {
+    [Combine.Local]: scratch.local,
+    [Combine.Routed]: scratch.expertOutputs,
+    [Combine.Slots]: scratch.querySlots,
+    [Combine.ListScores]: scored ? scratch.queryScores : undefined,
+    [Combine.NullTokens]: weights.nullTokens,
+    [Combine.Residual]: residual ? input : undefined,
+    [Combine.Output]: output,
+    [Combine.Stride]: geometry.stride,
+    [Combine.Experts]: geometry.numbers.numExperts,
+    [Combine.RowCapacity]: geometry.pieceRows,
+  })
+}

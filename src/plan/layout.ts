@@ -1,0 +1,25 @@
+/** Floats are laid out in whole vectors of eight; see "Layouts" in `assembly/steps.ts`. */
+export function roundUp(value: number, multiple = 8): number {
+  return Math.ceil(value / multiple) * multiple
+}
+
+/** Hands out offsets in a buffer that does not exist yet. */
+export class Layout {
+  #byteLength = 0
+
+  get byteLength(): number {
+    return this.#byteLength
+  }
+
+  /** Byte offset of the next `byteLength` bytes, on a cache line. */
+  bytes(byteLength: number): number {
+    const offset = this.#byteLength
+    this.#byteLength += roundUp(byteLength, 64)
+    return offset
+  }
+
+  /** Byte offset of as many 32-bit values. */
+  words(count: number): number {
+    return this.bytes(count * 4)
+  }
+}

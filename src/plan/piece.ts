@@ -1,0 +1,56 @@
+import { Piece } from '../../assembly/steps.js'
+import type { Run } from '../device/device.js'
+import type { Geometry } from './geometry.js'
+
+/** How far a sequence has come. */
+export interface Place {
+  /** Absolute position of the next token. */
+  readonly position: number
+  /** Absolute position of the first key in the local buffers, a multiple of 8: lanes of scores then are positions modulo 4. */
+  readonly base: number
+}
+
+/** Length of the next piece: it stays within one routed window. */
+export function nextPieceRows({ pieceRows, numbers }: Geometry, position: number, remaining: number): number {
+  const window = numbers.routedWindowSize
+  return Math.min(remaining, pieceRows, window - (position % window))
+}
+
+/** Where the local buffer will begin once it has room for the piece. */
+function nextBase({ localCapacity, numbers }: Geometry, { position, base }: Place, rows: number): number {
+  if (position - base + rows <= localCapacity) return base
+  return Math.floor(Math.max(0, position - numbers.localAttnWindowSize) / 8) * 8
+}
+
+/** Whether a piece overwrites what the state held before it, instead of only writing behind it. */
+export function overwrites(geometry: Geometry, place: Place, rows: number): boolean {
+  return (place.position + rows) % geometry.numbers.routedWindowSize === 0 || nextBase(geometry, place, rows) !== place.base
+}
+
+/** Key/values that serve the window of a position: all earlier windows' tokens, or as many as are chosen. */
+export function contextCount({ numbers }: Geometry, position: number): number {
+  const { routedWindowSize, numRoutedKeyValues } = numbers
+  return Math.min(numRoutedKeyValues, Math.floor(position / routedWindowSize) * routedWindowSize)
+}
+
+/** Fills the header for a piece of `rows` tokens, and returns the place behind it. */
+export function describePiece(run: Run, geometry: Geometry, place: Place, rows: number): Place {
+  const { position } = place
+  const window = geometry.numbers.routedWindowSize
+  const offset = position % window
+  const base = nextBase(geometry, place, rows)
+  run.set(Piece.Rows, rows)
+  run.set(Piece.WindowOffset, offset)
+  run.set(Piece.Opens, Number(offset === 0))
+  run.set(Piece.Closes, Number(offset + rows === window))
+  run.set(Piece.Routed, Number(position >= window))
+  run.set(Piece.Window, Math.floor(position / window))
+  run.set(Piece.ClosingRows, offset + rows === window ? window : 0)
+  run.set(Piece.ContextCount, contextCount(geometry, position))
+  run.set(Piece.LocalIndex, position - base)
+  run.set(Piece.LocalDrop, base - place.base)
+  run.set(Piece.LocalKept, position - base)
+  run.setPosition(Piece.Position, position)
+  run.setPosition(Piece.WindowPosition, position - offset)
+  return { position: position + rows, base }
+}

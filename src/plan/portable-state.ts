@@ -1,0 +1,55 @@
+import type { CausalModelPlan } from './model-plan.js'
+import { contextCount, type Place } from './piece.js'
+
+/** A run of values in a session's state: the index of the first float, floats from one to the next, how many. */
+export type VisitRun = (start: number, step: number, count: number) => void
+
+/**
+ * Visits all that a session's state holds, in an order that depends on the model and the position alone: not on panels, capacities or where the local
+ * buffer begins. Saving reads along it, restoring writes along it, in whatever plan is at hand.
+ */
+export function visitState({ geometry, states }: CausalModelPlan, place: Place, visit: VisitRun): void {
+  const { numbers, headStride, localCapacity, contextCapacity, windowCapacity, stride } = geometry
+  const { heads, dimHead, dim, numExperts, localAttnWindowSize, routedWindowSize } = numbers
+  const { position, base } = place
+  const context = contextCount(geometry, position)
+  const openRows = position % routedWindowSize
+
+  const keysAndValues = (keys: number, values: number, capacity: number, first: number, end: number) => {
+    for (let head = 0; head < heads; head++) {
+      const start = head * headStride * capacity
+      for (let index = first; index < end; index++) visit(keys + start + Math.floor(index / 8) * headStride * 8 + (index % 8), 8, dimHead)
+      for (let index = first; index < end; index++) {
+        for (let channel = 0; channel < dimHead; channel += 8) {
+          visit(values + start + channel * capacity + index * 8, 1, Math.min(8, dimHead - channel))
+        }
+      }
+    }
+  }
+
+  for (const state of states) {
+    const firstKey = Math.max(0, position - localAttnWindowSize)
+    keysAndValues(state.localKeys.byteOffset / 4, state.localValues.byteOffset / 4, localCapacity, firstKey - base, position - base)
+    for (let expert = 0; expert < numExperts; expert++) {
+      visit(state.openQuerySimilarities.byteOffset / 4 + expert * windowCapacity, 1, openRows)
+      visit(state.openKeyValueSimilarities.byteOffset / 4 + expert * windowCapacity, 1, openRows)
+    }
+    for (let row = 0; row < openRows; row++) visit(state.openInputs.byteOffset / 4 + row * stride, 1, dim)
+    state.contexts.forEach(({ keys, values }, expert) => {
+      visit(state.contextSimilarities.byteOffset / 4 + expert * contextCapacity, 1, context)
+      keysAndValues(keys.byteOffset / 4, values.byteOffset / 4, contextCapacity, 1, context + 1)
+    })
+  }
+}
+
+/** Floats that `visitState` visits. */
+export function stateLength(plan: CausalModelPlan, position: number): number {
+  let length = 0
+  visitState(plan, freshPlace(plan, position), (_start, _step, count) => (length += count))
+  return length
+}
+
+/** The place of a sequence whose local buffer holds no more than it must. */
+export function freshPlace({ geometry }: CausalModelPlan, position: number): Place {
+  return { position, base: Math.floor(Math.max(0, position - geometry.numbers.localAttnWindowSize) / 8) * 8 }
+}

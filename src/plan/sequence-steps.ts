@@ -1,0 +1,187 @@
+import {
+  AssignSlots,
+  Buffer,
+  Descent,
+  GatherContext,
+  ListQueries,
+  Opcode,
+  Piece,
+  SelectKeyValues,
+  SelectQueries,
+  Selection,
+} from '../../assembly/steps.js'
+import type { Geometry } from './geometry.js'
+import { type Layout, roundUp } from './layout.js'
+import { HISTOGRAM_BYTES } from './layer-memory.js'
+import { addCombination, addExpertNorm, addExperts, addLocalAttention, addProduct, addRotation, type LayerContext, pieceWord } from './layer-steps.js'
+import { at, type Operand, type ProgramBuilder } from './program-builder.js'
+import type { RotaryTable } from './layer-steps.js'
+import type { ExpertWeights } from './weights.js'
+
+/**
+ * What a layer that is not strictly causal decides over the whole sequence before any of it is computed. Arrays by position are
+ * [expert][capacity].
+ */
+export interface SequenceMemory {
+  readonly capacity: number
+  readonly windows: number
+  readonly querySimilarities: Operand
+  readonly keyValueSimilarities: Operand
+  readonly taken: Operand
+  readonly takenScores: Operand
+  /** [window - 1][expert][listCapacity]. */
+  readonly lists: Operand
+  readonly listScores: Operand
+  readonly listCapacity: number
+  /** Marks, then slots. */
+  readonly chosen: Operand
+  readonly positions: Operand
+  readonly counts: Operand
+  readonly work: Operand
+  readonly workBytes: number
+}
+
+/** @param length tokens in the sequence */
+export function planSequence(layout: Layout, { numbers, windowCapacity }: Geometry, length: number): SequenceMemory {
+  const { numExperts, routedWindowSize, numRoutedKeyValues } = numbers
+  const capacity = roundUp(length)
+  const windows = Math.max(0, Math.ceil(length / routedWindowSize) - 1)
+  const past = windows * routedWindowSize
+  const listCapacity = Math.min(numRoutedKeyValues, past)
+  const words = (count: number) => at(Buffer.Call, layout.words(count))
+  // a histogram; then values, indices and scores of a window, or the values of a whole row of candidates
+  const workBytes = HISTOGRAM_BYTES + 4 * roundUp(Math.max(3 * windowCapacity, past, listCapacity + windowCapacity) + 8, 16)
+  return {
+    capacity,
+    windows,
+    querySimilarities: words(numExperts * capacity),
+    keyValueSimilarities: words(numExperts * capacity),
+    taken: words(numExperts * capacity),
+    takenScores: words(numExperts * capacity),
+    lists: words(windows * numExperts * listCapacity),
+    listScores: words(windows * numExperts * listCapacity),
+    listCapacity,
+    chosen: words(numExperts * capacity),
+    positions: words(numExperts * capacity),
+    counts: words(numExperts),
+    work: at(Buffer.Call, layout.bytes(numExperts * workBytes)),
+    workBytes,
+  }
+}
+
+function descentWords(base: number, { numbers }: Geometry): Record<number, number | boolean | { double: number }> {
+  return {
+    [base + Descent.FetchRatio]: { double: numbers.fetchKRatio },
+    [base + Descent.Eps]: { double: numbers.eps },
+    [base + Descent.EpsInit]: { double: numbers.epsInit },
+    [base + Descent.EpsDecay]: { double: numbers.epsDecay },
+    [base + Descent.Iterations]: numbers.nIters,
+    [base + Descent.StraightThrough]: numbers.straightThrough,
+    [base + Descent.Selection]: numbers.selection === 'top-k' ? Selection.TopK : Selection.CoordinateDescent,
+  }
+}
+
+/** Which tokens of one window are queries, and which earlier tokens its key/values. Run window by window, ascending. */
+export function addSelections(builder: ProgramBuilder, geometry: Geometry, memory: SequenceMemory): void {
+  const { numExperts, routedWindowSize, numRoutedQueries, numRoutedKeyValues } = geometry.numbers
+  builder.step(Opcode.SelectQueries, SelectQueries.Length, {
+    [SelectQueries.Similarities]: memory.querySimilarities,
+    [SelectQueries.Taken]: memory.taken,
+    [SelectQueries.Scores]: memory.takenScores,
+    [SelectQueries.Work]: memory.work,
+    [SelectQueries.Experts]: numExperts,
+    [SelectQueries.Count]: numRoutedQueries,
+    [SelectQueries.WindowSize]: routedWindowSize,
+    [SelectQueries.Capacity]: memory.capacity,
+    [SelectQueries.WorkBytes]: memory.workBytes,
+    ...descentWords(SelectQueries.Descent, geometry),
+  })
+  builder.step(Opcode.SelectKeyValues, SelectKeyValues.Length, {
+    [SelectKeyValues.Similarities]: memory.keyValueSimilarities,
+    [SelectKeyValues.Lists]: memory.lists,
+    [SelectKeyValues.Scores]: memory.listScores,
+    [SelectKeyValues.Chosen]: memory.chosen,
+    [SelectKeyValues.Work]: memory.work,
+    [SelectKeyValues.Experts]: numExperts,
+    [SelectKeyValues.Count]: numRoutedKeyValues,
+    [SelectKeyValues.WindowSize]: routedWindowSize,
+    [SelectKeyValues.Capacity]: memory.capacity,
+    [SelectKeyValues.ListCapacity]: memory.listCapacity,
+    [SelectKeyValues.WorkBytes]: memory.workBytes,
+    ...descentWords(SelectKeyValues.Descent, geometry),
+  })
+}
+
+/** Numbers the chosen (token, expert) pairs: each will be projected once, whichever windows it serves. */
+export function addSlots(builder: ProgramBuilder, { numbers }: Geometry, memory: SequenceMemory): void {
+  builder.step(Opcode.AssignSlots, AssignSlots.Length, {
+    [AssignSlots.Chosen]: memory.chosen,
+    [AssignSlots.Positions]: memory.positions,
+    [AssignSlots.Counts]: memory.counts,
+    [AssignSlots.Experts]: numbers.numExperts,
+    [AssignSlots.Capacity]: memory.capacity,
+  })
+}
+
+/** Projects a block of one expert's chosen tokens: positions at `Buffer.Chosen`, from the sequence at `Buffer.Input` to `Buffer.KeyValues`. */
+export function addProjection(
+  builder: ProgramBuilder,
+  geometry: Geometry,
+  weights: ExpertWeights,
+  normed: Operand,
+  table: RotaryTable | undefined,
+): void {
+  const count = pieceWord(Piece.Rows)
+  const values = at(Buffer.KeyValues)
+  addExpertNorm(builder, geometry, weights.contextNorm, { count, indices: at(Buffer.Chosen), input: at(Buffer.Input), output: normed })
+  addProduct(builder, {
+    rows: count,
+    input: normed,
+    weights: weights.toKeyValues,
+    output: values,
+    inputStride: geometry.stride,
+    depth: geometry.numbers.dim,
+    outputStride: 2 * geometry.inner,
+  })
+  if (table) addRotation(builder, geometry, table, { count, values, stride: 2 * geometry.inner })
+}
+
+/** One piece of such a layer, everything about its routing decided. */
+export function addSequenceLayer(context: LayerContext, memory: SequenceMemory): void {
+  const { builder, geometry, scratch, state, weights } = context
+  const { numbers, pieceRows, headStride, contextCapacity } = geometry
+  addLocalAttention(context)
+  if (memory.windows > 0) {
+    builder.step(Opcode.ListQueries, ListQueries.Length, {
+      [ListQueries.Taken]: memory.taken,
+      [ListQueries.Scores]: memory.takenScores,
+      [ListQueries.Lists]: scratch.queryLists,
+      [ListQueries.Slots]: scratch.querySlots,
+      [ListQueries.Counts]: scratch.queryCounts,
+      [ListQueries.ListScores]: scratch.queryScores,
+      [ListQueries.Experts]: numbers.numExperts,
+      [ListQueries.Capacity]: memory.capacity,
+      [ListQueries.RowCapacity]: pieceRows,
+    })
+    weights.experts.forEach((expert, index) => {
+      builder.step(Opcode.GatherContext, GatherContext.Length, {
+        [GatherContext.Lists]: memory.lists,
+        [GatherContext.Scores]: memory.listScores,
+        [GatherContext.Slots]: memory.chosen,
+        [GatherContext.KeyValues]: at(Buffer.KeyValues),
+        [GatherContext.Null]: expert.nullPair,
+        [GatherContext.Keys]: state.contexts[index]!.keys,
+        [GatherContext.Values]: state.contexts[index]!.values,
+        [GatherContext.Expert]: index,
+        [GatherContext.Experts]: numbers.numExperts,
+        [GatherContext.ListCapacity]: memory.listCapacity,
+        [GatherContext.SequenceCapacity]: memory.capacity,
+        [GatherContext.Heads]: numbers.heads,
+        [GatherContext.HeadStride]: headStride,
+        [GatherContext.Capacity]: contextCapacity,
+      })
+    })
+    addExperts(context)
+  }
+  addCombination(context, true)
+}

@@ -1,0 +1,116 @@
+import { Buffer } from '../../assembly/steps.js'
+import type { Axis, PackedWeight, WeightLayout } from '../device/device.js'
+import type { Geometry } from './geometry.js'
+import { Layout, roundUp } from './layout.js'
+import { at, type Operand } from './program-builder.js'
+
+/** One run of rows. */
+function run(size: number, first = 0, stride = size): Axis {
+  return { first, groups: 1, size, stride }
+}
+
+/** Collects what a program needs of the parameters and where it will lie. Names and shapes are SPEC section 1's. */
+export class WeightPlan {
+  readonly #layout = new Layout()
+  readonly #weights: PackedWeight[] = []
+  readonly #constants: { byteOffset: number; values: Float64Array }[] = []
+
+  finish(): WeightLayout {
+    return { byteLength: this.#layout.byteLength, weights: this.#weights, constants: this.#constants }
+  }
+
+  /** Linear maps: outputs of `sources` one after the other, as panels. */
+  panels(sources: readonly { name: string; outputs: Axis }[], inputs: Axis, normalised = false): Operand {
+    const outputs = sources.reduce((sum, source) => sum + source.outputs.groups * source.outputs.stride, 0)
+    return this.#add('panels', sources, inputs, normalised, roundUp(outputs))
+  }
+
+  linear(name: string, outputs: number, inputs: number): Operand {
+    return this.panels([{ name, outputs: run(outputs) }], run(inputs))
+  }
+
+  /** Rows of `width` values, padded to whole vectors: `count` of them from `first` on. */
+  rows(name: string, count: number, width: number, first = 0): Operand {
+    return this.#add('rows', [{ name, outputs: run(count, first) }], run(width, 0, roundUp(width)), false, count)
+  }
+
+  vector(name: string, width: number): Operand {
+    return this.rows(name, 1, width)
+  }
+
+  /** Rows of several sources, each row with padding of its own. */
+  stacked(sources: readonly { name: string; outputs: Axis }[], width: number): Operand {
+    const count = sources.reduce((sum, source) => sum + source.outputs.groups * source.outputs.stride, 0)
+    return this.#add('rows', sources, run(width, 0, roundUp(width)), false, count)
+  }
+
+  /** 10000^(-2j/e), j < e / 2: how fast pair j turns (SPEC section 2). */
+  frequencies(dimHead: number): Operand {
+    const values = Float64Array.from({ length: dimHead / 2 }, (_, j) => 10000 ** ((-2 * j) / dimHead))
+    const byteOffset = this.#layout.bytes(values.byteLength)
+    this.#constants.push({ byteOffset, values })
+    return at(Buffer.Weights, byteOffset)
+  }
+
+  #add(layout: PackedWeight['layout'], sources: PackedWeight['sources'], inputs: Axis, normalised: boolean, outputs: number): Operand {
+    const byteOffset = this.#layout.words(outputs * inputs.groups * inputs.stride)
+    this.#weights.push({ byteOffset, layout, sources, inputs, normalised })
+    return at(Buffer.Weights, byteOffset)
+  }
+}
+
+/** One expert's weights. */
+export interface ExpertWeights {
+  readonly queryNorm: Operand | undefined
+  readonly contextNorm: Operand | undefined
+  readonly toQueries: Operand
+  readonly toKeyValues: Operand
+  readonly toOutputs: Operand
+  /** [key: inner][value: inner]. */
+  readonly nullPair: Operand
+}
+
+export interface LayerWeights {
+  readonly localNorm: { readonly weight: Operand; readonly bias: Operand } | undefined
+  readonly toQueriesKeysValues: Operand
+  readonly toOutputs: Operand
+  /** Routing tokens of the queries' router, then of the key/values'. */
+  readonly routingTokens: Operand
+  readonly nullTokens: Operand
+  readonly experts: readonly ExpertWeights[]
+}
+
+/** Plans the weights of one layer whose parameters' names begin with `prefix`. */
+export function planLayerWeights(plan: WeightPlan, { numbers, headStride }: Geometry, prefix: string): LayerWeights {
+  const { dim, heads, dimHead, numExperts, prenorm, cosineSimRouting } = numbers
+  const name = (suffix: string) => prefix + suffix
+  /** Heads from row `first` on, each padded. */
+  const headRows = (groups: number, first = 0): Axis => ({ first, groups, size: dimHead, stride: headStride })
+  return {
+    localNorm: prenorm
+      ? { weight: plan.vector(name('local_attn.norm.weight'), dim), bias: plan.vector(name('local_attn.norm.bias'), dim) }
+      : undefined,
+    toQueriesKeysValues: plan.panels([{ name: name('local_attn.to_qkv.weight'), outputs: headRows(3 * heads) }], run(dim)),
+    toOutputs: plan.panels([{ name: name('local_attn.to_out.weight'), outputs: run(dim) }], headRows(heads)),
+    routingTokens: plan.panels(
+      [
+        { name: name('query_router.routing_token'), outputs: run(numExperts) },
+        { name: name('key_value_router.routing_token'), outputs: run(numExperts) },
+      ],
+      run(dim),
+      cosineSimRouting,
+    ),
+    nullTokens: plan.rows(name('null_tokens'), numExperts, dim),
+    experts: Array.from({ length: numExperts }, (_, expert) => ({
+      queryNorm: prenorm ? plan.rows(name('attn.norm.gamma'), 1, dim, expert) : undefined,
+      contextNorm: prenorm ? plan.rows(name('attn.context_norm.gamma'), 1, dim, expert) : undefined,
+      toQueries: plan.panels([{ name: name('attn.to_q.weight'), outputs: headRows(heads, expert * heads * dimHead) }], run(dim)),
+      toKeyValues: plan.panels([{ name: name('attn.to_kv.weight'), outputs: headRows(2 * heads, expert * 2 * heads * dimHead) }], run(dim)),
+      toOutputs: plan.panels([{ name: name('attn.to_out.weight'), outputs: run(dim, expert * dim) }], headRows(heads)),
+      nullPair: plan.stacked(
+        [0, 1].map((part) => ({ name: name('attn.null_kv'), outputs: run(heads, (part * numExperts + expert) * heads) })),
+        dimHead,
+      ),
+    })),
+  }
+}

@@ -1,0 +1,142 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { cruise, type ICruiseResult, type IFlattenedRuleSet } from 'dependency-cruiser'
+import ts from 'typescript'
+import { afterAll, describe, expect, test } from 'vitest'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const temporary = mkdtempSync(join(tmpdir(), 'routed-attention-structure-'))
+afterAll(() => rmSync(temporary, { recursive: true, force: true }))
+
+const { forbidden, options } = createRequire(import.meta.url)('../.dependency-cruiser.cjs') as {
+  forbidden: NonNullable<IFlattenedRuleSet['forbidden']>
+  options: object
+}
+
+async function cruiseTree(folder: string): Promise<ICruiseResult> {
+  const { output } = await cruise(['src'], { ...options, baseDir: folder, validate: true, ruleSet: { forbidden } })
+  if (typeof output === 'string') throw new Error(output)
+  return output
+}
+
+/** Names of the rules that a tree of these files breaks. */
+async function brokenRules(files: Record<string, string>): Promise<string[]> {
+  const folder = mkdtempSync(join(temporary, 'tree-'))
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, name)), { recursive: true })
+    writeFileSync(join(folder, name), text)
+  }
+  const { summary } = await cruiseTree(folder)
+  return [...new Set(summary.violations.map(({ rule }) => rule.name))]
+}
+
+const exported = 'export const value = 1\n'
+
+describe('imports', () => {
+  test('in src go downwards only, without cycles', async () => {
+    const { modules, summary } = await cruiseTree(root)
+    const imports = modules.flatMap(({ source, dependencies }) => dependencies.map(({ resolved }) => `${source} → ${resolved}`))
+    expect(imports).toContain('src/tensor.ts → src/errors.ts') // it does see imports
+    expect(summary.violations).toEqual([])
+  })
+
+  test.each([
+    ['src/errors.ts', 'src/memory/arena.ts', 'root-downwards'],
+    ['src/tensor.ts', 'src/index.ts', 'root-downwards'],
+    ['src/memory/arena.ts', 'src/device/device.ts', 'memory-downwards'],
+    ['src/memory/arena.ts', 'assembly/steps.ts', 'memory-downwards'],
+    ['src/device/wasm/pool.ts', 'src/plan/program.ts', 'device-downwards'],
+    ['src/device/device.ts', 'src/io/safetensors.ts', 'device-downwards'],
+    ['src/device/device.ts', 'assembly/program.ts', 'device-downwards'],
+    ['src/io/safetensors.ts', 'src/memory/arena.ts', 'io-downwards'],
+    ['src/plan/program.ts', 'src/model/layer.ts', 'plan-downwards'],
+    ['src/plan/program.ts', 'src/io/safetensors.ts', 'plan-downwards'],
+    ['src/model/layer.ts', 'src/index.ts', 'model-downwards'],
+    ['src/model/layer.ts', 'assembly/steps.ts', 'model-downwards'],
+    ['src/index.ts', 'src/cli/main.ts', 'index-downwards'],
+    ['src/cli/main.ts', 'test/helper.ts', 'cli-downwards'],
+    ['src/elsewhere/file.ts', 'src/errors.ts', 'known-part'],
+  ])('%s may not import %s', async (from, to, rule) => {
+    const path = `${'../'.repeat(from.split('/').length - 1)}${to.replace(/ts$/, 'js')}`
+    expect(await brokenRules({ [from]: `import '${path}'\n`, [to]: exported })).toEqual([rule])
+    expect(await brokenRules({ [from]: `export type { value } from '${path}'\n`, [to]: exported })).toEqual([rule])
+  })
+
+  test('may not run in a circle', async () => {
+    const files = { 'src/plan/a.ts': "import './b.js'\n", 'src/plan/b.ts': "import './a.js'\n" }
+    expect(await brokenRules(files)).toEqual(['no-circular'])
+  })
+
+  test.each([
+    ['src/cli/main.ts', 'src/index.ts'],
+    ['src/index.ts', 'src/model/layer.ts'],
+    ['src/model/layer.ts', 'src/plan/program.ts'],
+    ['src/model/model.ts', 'src/io/safetensors.ts'],
+    ['src/plan/program.ts', 'assembly/steps.ts'],
+    ['src/device/wasm/pool.ts', 'src/memory/arena.ts'],
+    ['src/memory/arena.ts', 'src/errors.ts'],
+  ])('%s may import %s', async (from, to) => {
+    const path = `${'../'.repeat(from.split('/').length - 1)}${to.replace(/ts$/, 'js')}`
+    expect(await brokenRules({ [from]: `import '${path}'\n`, [to]: exported })).toEqual([])
+  })
+})
+
+describe('generated kernels', () => {
+  const generator = 'assembly/generate/generate.mjs'
+
+  test('are what the generator writes', () => {
+    const { status, stderr } = spawnSync(process.execPath, [join(root, generator), '--check'], { encoding: 'utf8' })
+    expect(stderr).toBe('')
+    expect(status).toBe(0)
+  })
+
+  test('that were edited or are missing fail the check by name, and the generator mends them', () => {
+    const assembly = join(temporary, 'assembly')
+    cpSync(join(root, 'assembly'), assembly, { recursive: true })
+    const copy = join(temporary, generator)
+    const tiles = join(assembly, 'kernels/tiles.ts')
+    const source = readFileSync(tiles, 'utf8')
+    const check = () => spawnSync(process.execPath, [copy, '--check'], { encoding: 'utf8' })
+
+    writeFileSync(tiles, `${source}// edited\n`)
+    expect(check()).toMatchObject({ status: 1, stderr: expect.stringContaining('tiles.ts') })
+    rmSync(tiles)
+    expect(check()).toMatchObject({ status: 1, stderr: expect.stringContaining('tiles.ts') })
+    execFileSync(process.execPath, [copy])
+    expect(readFileSync(tiles, 'utf8')).toBe(source)
+  })
+})
+
+describe('the package', () => {
+  test('installs nothing else, and ships neither the model nor the checked builds', () => {
+    const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, unknown>
+    for (const field of ['dependencies', 'optionalDependencies', 'peerDependencies']) expect(manifest).not.toHaveProperty(field)
+
+    const listing = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' })
+    const [tarball] = JSON.parse(listing) as { files: { path: string }[] }[]
+    const files = tarball!.files.map(({ path }) => path)
+    expect(files).toEqual(expect.arrayContaining(['LICENSE', 'dist/index.js', 'dist/index.d.ts', 'dist/cli.js', 'dist/relaxed.wasm']))
+    expect(files.filter((path) => !/^(dist\/.*|package\.json|LICENSE|README\.md)$/.test(path))).toEqual([])
+    expect(files.filter((path) => /checked|\.wat$/.test(path))).toEqual([])
+  })
+
+  test('declares types that need neither the DOM nor Node', () => {
+    const declarations = ts.createProgram([join(root, 'dist/index.d.ts')], {
+      noEmit: true,
+      strict: true,
+      target: ts.ScriptTarget.ES2022,
+      lib: ['lib.es2022.d.ts'],
+      types: [],
+      module: ts.ModuleKind.NodeNext,
+      moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    })
+    const messages = ts.getPreEmitDiagnostics(declarations).map(({ file, messageText }) => {
+      return `${file?.fileName ?? ''}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`
+    })
+    expect(messages).toEqual([])
+  })
+})

@@ -1,0 +1,14 @@
+import { defineConfig } from 'vitest/config'
+
+const nodeMajor = Number(process.versions.node.split('.')[0])
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    // A process for each file: threads that a test forgets end with it, and flags of the engine reach the threads it starts.
+    pool: 'forks',
+    maxWorkers: 2,
+    // Node 20 has relaxed SIMD behind this flag only; newer ones have it and no longer know the flag.
+    execArgv: nodeMajor < 22 ? ['--experimental-wasm-relaxed-simd'] : [],
+  },
+})
