@@ -2,7 +2,7 @@ import { describe, RoutedAttentionError } from '../errors.js'
 
 /** A tokenizer.json that holds what the library relies on without looking. */
 export interface TokenizerJson {
-  /** With the parts that may be left out. */
+  /** With the parts that may be left out, and merges as pairs. */
   readonly json: Record<string, unknown>
   /** Ids are below this. */
   readonly size: number
@@ -21,12 +21,12 @@ export function checkTokenizerJson(json: unknown): TokenizerJson {
   if (!isRecord(model)) throw broken(`must have a model, got ${describe(model)}`)
   const vocabulary = vocabularyIds(model.vocab)
   const addedTokens = readAddedTokens(json.added_tokens ?? [])
-  if (model.type === 'BPE') checkMerges(model, vocabulary)
+  const merges = model.type === 'BPE' ? { merges: readMerges(model, vocabulary) } : {}
   let size = 0
-  for (const id of [vocabulary.values(), addedTokens.keys()].flatMap((ids) => [...ids])) size = Math.max(size, id + 1)
+  for (const ids of [vocabulary.values(), addedTokens.keys()]) for (const id of ids) size = Math.max(size, id + 1)
   const parts = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null }
   return {
-    json: { ...parts, ...json, added_tokens: json.added_tokens ?? [] },
+    json: { ...parts, ...json, added_tokens: json.added_tokens ?? [], model: { ...model, ...merges } },
     size,
     addedTokens,
     isByteLevel: isRecord(decoder) && decoder.type === 'ByteLevel' && (model.end_of_word_suffix ?? '') === '',
@@ -36,7 +36,9 @@ export function checkTokenizerJson(json: unknown): TokenizerJson {
 /** Ids by token; a Unigram vocabulary lists [token, score] in order of id. */
 function vocabularyIds(vocab: unknown): Map<string, number> {
   if (!isRecord(vocab) && !Array.isArray(vocab)) throw broken(`must have a model.vocab, got ${describe(vocab)}`)
-  const entries = Array.isArray(vocab) ? vocab.map((entry: unknown, id) => [Array.isArray(entry) ? (entry[0] as unknown) : entry, id]) : Object.entries(vocab)
+  const entries = Array.isArray(vocab)
+    ? vocab.map((entry: unknown, id) => [Array.isArray(entry) ? (entry[0] as unknown) : entry, id])
+    : Object.entries(vocab)
   const ids = new Map<string, number>()
   for (const [token, id] of entries as [unknown, unknown][]) {
     if (typeof token !== 'string') throw broken(`has ${describe(token)} in place of token ${describe(id)}`)
@@ -58,16 +60,20 @@ function readAddedTokens(added: unknown): Map<number, string> {
   return tokens
 }
 
-/** A merge is a pair of tokens, in newer files an array and in older ones a string with one space; the tokens are in the vocabulary. */
-function checkMerges(model: Record<string, unknown>, vocabulary: ReadonlyMap<string, number>): void {
-  const { merges } = model
+/** A merge is a pair of tokens, in newer files an array and in older ones a string with one space; what it makes is a token too. */
+function readMerges(
+  { merges, continuing_subword_prefix: prefix }: Record<string, unknown>,
+  vocabulary: ReadonlyMap<string, number>,
+): string[][] {
   if (!Array.isArray(merges)) throw broken(`must have a list of merges, got ${describe(merges)}`)
-  for (const merge of merges as unknown[]) {
-    const pair = typeof merge === 'string' ? merge.split(' ') : merge
-    if (!Array.isArray(pair) || typeof merge !== typeof (merges as unknown[])[0] || pair.length !== 2 || !pair.every((token) => vocabulary.has(token as string))) {
-      throw broken(`must have two tokens of the vocabulary in each merge, got ${describe(Array.isArray(merge) ? merge.join(' ') : merge)}`)
+  return (merges as unknown[]).map((merge, index) => {
+    const pair = (typeof merge === 'string' ? merge.split(' ') : merge) as string[]
+    const isPair = Array.isArray(pair) && pair.length === 2 && pair.every((token) => vocabulary.has(token))
+    if (!isPair || (!prefix && !vocabulary.has(pair.join('')))) {
+      throw broken(`must have two tokens in each merge that make a third; merge ${index} is ${describe(merge)}`)
     }
-  }
+    return pair
+  })
 }
 
 function isTokenId(id: unknown): id is number {

@@ -1,4 +1,3 @@
-import type { Tokenizer as TokenizerLibrary } from '@huggingface/tokenizers'
 import { describe, RoutedAttentionError } from '../errors.js'
 import { bytesOfToken } from './byte-level.js'
 import { parseJson } from './json.js'
@@ -26,6 +25,13 @@ export interface Tokenizer {
   tokenBytes(id: number): Uint8Array | undefined
 }
 
+/** What is used of the library's class; its own declarations do not resolve under Node's rules. */
+interface TokenizerLibrary {
+  encode(text: string, options: { add_special_tokens: boolean }): { ids: (number | undefined)[] }
+  decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string
+  id_to_token(id: number): string | undefined
+}
+
 const FILE = 'tokenizer.json'
 
 /**
@@ -42,7 +48,7 @@ export async function createTokenizer(json: Uint8Array | string, numTokens = 0):
   const library = await import('@huggingface/tokenizers')
   let tokenizer: TokenizerLibrary
   try {
-    tokenizer = new library.Tokenizer(parsed.json, {})
+    tokenizer = new library.Tokenizer(parsed.json, {}) as TokenizerLibrary
     tokenizer.encode('A word.', { add_special_tokens: false })
   } catch (cause) {
     throw unusable('cannot be used', cause)
@@ -89,7 +95,8 @@ class LibraryTokenizer implements Tokenizer {
 
   protected checkIds(ids: ArrayLike<number>): number[] {
     const isList = Array.isArray(ids) || /^\[object (Uint|Int)\d+(Clamped)?Array\]$/.test(Object.prototype.toString.call(ids))
-    if (!isList) throw new RoutedAttentionError('BAD_ARGUMENT', `token ids must be an array or an integer typed array, got ${describe(ids)}`)
+    if (!isList)
+      throw new RoutedAttentionError('BAD_ARGUMENT', `token ids must be an array or an integer typed array, got ${describe(ids)}`)
     const checked = Array.from(ids)
     for (const id of checked) {
       if (!Number.isInteger(id) || id < 0 || id >= this.size) {

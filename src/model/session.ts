@@ -1,5 +1,6 @@
 import { RoutedAttentionError } from '../errors.js'
 import { Breather } from './breathe.js'
+import { checkCallbacks } from './evaluate.js'
 import { Lifetime } from './lifetime.js'
 import { encodeSession } from './session-bytes.js'
 import type { Sequence } from './sequence.js'
@@ -11,6 +12,13 @@ export interface SessionOwner {
   readonly numTokens: number
   readonly maxPositions: number | null
   readonly fingerprint: Uint8Array
+  /** The sessions that hold memory. */
+  readonly sessions: Set<Session>
+}
+
+export interface AppendOptions {
+  /** Its reason rejects the call, and the session stays as it was. */
+  signal?: AbortSignal | undefined
 }
 
 /** An open sequence: tokens are appended, logits come back, and nothing is computed twice (for `causal` models). */
@@ -33,7 +41,11 @@ export class Session {
     this.#logits = logits
     this.#position = sequence.position
     this.#byteLength = sequence.byteLength
-    this.#lifetime = new Lifetime(owner.lifetime.runtime, 'session', () => sequence.dispose())
+    this.#lifetime = new Lifetime(owner.lifetime.runtime, 'session', () => {
+      sequence.dispose()
+      owner.sessions.delete(this)
+    })
+    owner.sessions.add(this)
   }
 
   /** Tokens read so far. */
@@ -50,17 +62,20 @@ export class Session {
    * Reads tokens on. However a text is split over calls, the logits after it have the same bits. Calls take effect in their order; one that fails
    * leaves the session as it was. `append([])` repeats the last logits.
    * @returns logits after the last token, [V]; the caller's own
-   * @throws RoutedAttentionError `BAD_ARGUMENT` (a token id; beyond `max_positions`; nothing to repeat), `OUT_OF_MEMORY`, `DISPOSED`
+   * @throws RoutedAttentionError `BAD_ARGUMENT` (a token id; beyond `max_positions`; nothing to repeat), `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason
    */
-  async append(tokenIds: TokenIds): Promise<Float32Array> {
+  async append(tokenIds: TokenIds, options: AppendOptions = {}): Promise<Float32Array> {
     this.#assertUsable()
+    checkCallbacks('append', options)
+    const { signal } = options
+    signal?.throwIfAborted()
     const ids = checkTokenIds('append', tokenIds, this.#owner.numTokens)
-    const result = this.#queue.then(() => this.#lifetime.use(() => this.#owner.lifetime.use(() => this.#append(ids))))
+    const result = this.#queue.then(() => this.#lifetime.use(() => this.#owner.lifetime.use(() => this.#append(ids, signal))))
     this.#queue = result.catch(() => undefined)
     return result
   }
 
-  async #append(ids: Int32Array): Promise<Float32Array> {
+  async #append(ids: Int32Array, signal: AbortSignal | undefined): Promise<Float32Array> {
     const { maxPositions } = this.#owner
     if (maxPositions !== null && this.#position + ids.length > maxPositions) {
       throw new RoutedAttentionError(
@@ -72,6 +87,7 @@ export class Session {
       const breather = new Breather()
       const { answer, commit } = await this.#sequence.append(ids, { rows: 'last' }, () => {
         this.#assertUsable()
+        signal?.throwIfAborted()
         return breather.breathe()
       })
       commit()

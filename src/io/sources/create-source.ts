@@ -36,7 +36,7 @@ export function createSource(source: ModelSource, options: ReadOptions): Source 
   if (source instanceof URL) {
     if (source.protocol === 'file:') return directorySource(source, signal)
     if (source.protocol === 'http:' || source.protocol === 'https:') {
-      const fetch = options.fetch ?? (globalThis.fetch as Fetch | undefined)
+      const fetch: Fetch | undefined = options.fetch ?? globalThis.fetch
       if (fetch === undefined) throw new RoutedAttentionError('UNSUPPORTED', 'this runtime has no fetch; pass one in the options')
       return httpSource(source, { fetch, signal, cache: createFileCache(options.cache, signal) })
     }

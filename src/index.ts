@@ -1,0 +1,12 @@
+/** @packageDocumentation The public surface of routed-attention, and nothing else. */
+export { createRuntime, type Runtime, type RuntimeInfo, type RuntimeOptions } from './device/runtime.js'
+export { type ErrorCode, RoutedAttentionError } from './errors.js'
+export type { LayerConfig, LayerOptions, ModelConfig, Selection } from './model/config.js'
+export type { EvaluateOptions, EvaluateProgress, Evaluation } from './model/evaluate.js'
+export type { GeneratedToken, GenerateOptions } from './model/generate.js'
+export { LanguageModel, type LoadOptions } from './model/language-model.js'
+export { type ForwardOptions, type LayerTrace, MixtureOfAutoregressiveAttention } from './model/layer.js'
+export type { SamplingOptions } from './model/sampling.js'
+export type { AppendOptions, Session } from './model/session.js'
+export type { TokenIds } from './model/token-ids.js'
+export { Tensor } from './tensor.js'

@@ -1,0 +1,67 @@
+import { describe, RoutedAttentionError } from '../errors.js'
+
+export interface EvaluateProgress {
+  readonly type: 'evaluate'
+  /** Tokens predicted so far. */
+  readonly done: number
+  readonly total: number
+}
+
+export interface EvaluateOptions {
+  /** Tokens read in a row before all is forgotten; default 2048, or `max_positions` where that is less. */
+  chunk?: number | undefined
+  /** Called after each chunk; what it throws rejects the call. */
+  onProgress?: ((progress: EvaluateProgress) => void) | undefined
+  /** Its reason rejects the call. */
+  signal?: AbortSignal | undefined
+}
+
+export interface Evaluation {
+  /** Mean of -log2 p; NaN when nothing was predicted. */
+  readonly bitsPerToken: number
+  /** Tokens that were predicted. */
+  readonly tokens: number
+}
+
+const DEFAULT_CHUNK = 2048
+
+/** @throws RoutedAttentionError `BAD_ARGUMENT` */
+export function checkCallbacks(call: string, options: { onProgress?: unknown; signal?: unknown }): void {
+  if (typeof options !== 'object' || options === null) throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: options must be an object, got ${describe(options)}`)
+  const { onProgress, signal } = options
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: onProgress must be a function, got ${describe(onProgress)}`)
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: signal must be an AbortSignal, got ${describe(signal)}`)
+  }
+}
+
+/**
+ * Chunk i reads tokens i·chunk … and predicts those from i·chunk + 1 on; no token comes before its first.
+ * @param predict ln p of each target after the tokens of a chunk
+ */
+export async function evaluate(
+  ids: Int32Array,
+  options: EvaluateOptions,
+  maxPositions: number | null,
+  predict: (chunk: Int32Array, targets: Int32Array) => Promise<Float64Array>,
+): Promise<Evaluation> {
+  checkCallbacks('evaluate', options)
+  const { chunk = Math.min(DEFAULT_CHUNK, maxPositions ?? Infinity), onProgress, signal } = options
+  if (!Number.isSafeInteger(chunk) || chunk < 1 || chunk > (maxPositions ?? Infinity)) {
+    const most = maxPositions === null ? '' : ` up to the ${maxPositions} positions (max_positions) of this model`
+    throw new RoutedAttentionError('BAD_ARGUMENT', `evaluate: chunk must be an integer from 1${most}, got ${describe(chunk)}`)
+  }
+  signal?.throwIfAborted()
+  const total = Math.max(0, ids.length - 1)
+  let sum = 0
+  for (let start = 0; start < total; start += chunk) {
+    const end = Math.min(start + chunk, total)
+    for (const logProbability of await predict(ids.subarray(start, end), ids.subarray(start + 1, end + 1))) sum += logProbability
+    signal?.throwIfAborted()
+    onProgress?.({ type: 'evaluate', done: end, total })
+    signal?.throwIfAborted()
+  }
+  return { bitsPerToken: -sum / Math.LN2 / total, tokens: total }
+}

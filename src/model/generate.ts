@@ -1,0 +1,88 @@
+import { describe, RoutedAttentionError } from '../errors.js'
+import type { Tokenizer } from '../io/tokenizer.js'
+import { checkCallbacks } from './evaluate.js'
+import { createSampler, resolveSampling, type SamplingOptions } from './sampling.js'
+import type { Session } from './session.js'
+import { createTextStream } from './text-stream.js'
+import { checkTokenIds, type TokenIds } from './token-ids.js'
+
+/** Options of `LanguageModel.generate`. */
+export interface GenerateOptions extends SamplingOptions {
+  /** Most tokens to make; default 256. A model with `max_positions` stops there at the latest. */
+  maxTokens?: number | undefined
+  /** Texts at which to stop; they are not given out, and may begin in one token and end in another. */
+  stop?: string | readonly string[] | undefined
+  signal?: AbortSignal | undefined
+}
+
+export interface GeneratedToken {
+  readonly id: number
+  /**
+   * Text that is certain with this token: whole characters, and nothing that may yet become a stop text. Empty without a tokenizer.
+   */
+  readonly text: string
+  /** ln p of the token, as the model has it: before temperature, top-k and top-p. */
+  readonly logprob: number
+}
+
+const DEFAULT_MAX_TOKENS = 256
+
+interface Generator {
+  readonly numTokens: number
+  readonly maxPositions: number | null
+  readonly tokenizer: Tokenizer | undefined
+}
+
+function noTokenizer(what: string): RoutedAttentionError {
+  return new RoutedAttentionError('UNSUPPORTED', `generate: ${what} needs a tokenizer.json, and this model came without one`)
+}
+
+function resolveStop(stop: unknown, tokenizer: Tokenizer | undefined): readonly string[] {
+  if (stop === undefined) return []
+  const stops: unknown[] = typeof stop === 'string' ? [stop] : Array.isArray(stop) ? stop : [undefined]
+  if (!stops.every((text): text is string => typeof text === 'string' && text !== '')) {
+    throw new RoutedAttentionError('BAD_ARGUMENT', `generate: stop must be a text, or an array of them, none empty; got ${describe(stop)}`)
+  }
+  if (stops.length > 0 && !tokenizer) throw noTokenizer('stop')
+  return stops
+}
+
+/** Continues `prompt` in a session of its own. */
+export async function* generate(
+  { numTokens, maxPositions, tokenizer }: Generator,
+  createSession: () => Session,
+  prompt: string | TokenIds,
+  options: GenerateOptions,
+): AsyncGenerator<GeneratedToken, void, undefined> {
+  checkCallbacks('generate', options)
+  const { maxTokens = DEFAULT_MAX_TOKENS, stop, signal, temperature, topK, topP, seed } = options
+  if (maxTokens !== Infinity && !(Number.isSafeInteger(maxTokens) && maxTokens >= 0)) {
+    throw new RoutedAttentionError('BAD_ARGUMENT', `generate: maxTokens must be an integer from 0, or Infinity, got ${describe(maxTokens)}`)
+  }
+  const sampler = createSampler(resolveSampling({ temperature, topK, topP, seed }))
+  const stops = resolveStop(stop, tokenizer)
+  if (typeof prompt === 'string' && !tokenizer) throw noTokenizer('a text prompt')
+  const ids = typeof prompt === 'string' ? Int32Array.from(tokenizer!.encode(prompt)) : checkTokenIds('generate', prompt, numTokens)
+  if (ids.length === 0) throw new RoutedAttentionError('BAD_ARGUMENT', 'generate: the prompt must hold at least one token')
+  signal?.throwIfAborted()
+
+  const session = createSession()
+  try {
+    const text = tokenizer && createTextStream(tokenizer, stops)
+    let next: ArrayLike<number> & TokenIds = ids
+    for (let made = 1; made <= maxTokens; made++) {
+      const logits = await session.append(next, { signal })
+      signal?.throwIfAborted()
+      const { id, logprob } = sampler.sample(logits)
+      const isLast = made === maxTokens || session.position === maxPositions
+      let certain = text?.push(id) ?? ''
+      if (text && !text.isFinished && isLast) certain += text.flush()
+      yield { id, text: certain, logprob }
+      signal?.throwIfAborted()
+      if (isLast || text?.isFinished) return
+      next = [id]
+    }
+  } finally {
+    session.dispose()
+  }
+}

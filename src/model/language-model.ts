@@ -1,0 +1,222 @@
+import { checkRuntime, createRuntime, type Runtime } from '../device/runtime.js'
+import { describe, RoutedAttentionError } from '../errors.js'
+import { type ModelFiles, readModelFiles } from '../io/model-files.js'
+import type { ModelSource, ReadOptions } from '../io/sources/create-source.js'
+import { createTokenizer, type Tokenizer } from '../io/tokenizer.js'
+import { planModelParameters } from '../plan/model-plan.js'
+import { Tensor } from '../tensor.js'
+import { Breather } from './breathe.js'
+import { CausalEngine } from './causal-engine.js'
+import { type ModelConfig, parseModelConfig } from './config.js'
+import { type EvaluateOptions, type Evaluation, evaluate } from './evaluate.js'
+import { fingerprintOf } from './fingerprint.js'
+import { generate, type GeneratedToken, type GenerateOptions } from './generate.js'
+import { Lifetime } from './lifetime.js'
+import { missingTokenizer } from './missing-tokenizer.js'
+import { PublishedEngine } from './published-engine.js'
+import type { Engine, LogitsAnswer, LogitsRequest } from './sequence.js'
+import { decodeSession } from './session-bytes.js'
+import { Session, type SessionOwner } from './session.js'
+import { checkStoredTensors, modelParameters } from './state-dict.js'
+import { parameterSource } from './stored-parameters.js'
+import { checkTokenIds, type TokenIds } from './token-ids.js'
+
+/** Options of `LanguageModel.load`. */
+export interface LoadOptions extends ReadOptions {
+  /** Where the model shall live; without one it makes its own, and disposes of it with itself. */
+  runtime?: Runtime | undefined
+}
+
+/** What a model and its parts share. */
+interface Parts {
+  readonly config: ModelConfig
+  readonly tokenizer: Tokenizer | undefined
+  readonly fingerprint: Uint8Array
+  readonly runtime: Runtime
+  readonly ownsRuntime: boolean
+  readonly engine: Engine
+  readonly numParameters: number
+  readonly free: () => void
+}
+
+/** A language model whose every block is the routed-attention layer (SPEC section 7). */
+export class LanguageModel {
+  readonly config: ModelConfig
+  /** Text to token ids and back. Of a model without tokenizer.json, both throw `UNSUPPORTED`. */
+  readonly tokenizer: Pick<Tokenizer, 'encode' | 'decode'>
+  /** Whether the model came with a tokenizer.json. */
+  readonly hasTokenizer: boolean
+  readonly runtime: Runtime
+  /** Numbers in its parameters. */
+  readonly numParameters: number
+  readonly #tokenizer: Tokenizer | undefined
+  readonly #engine: Engine
+  readonly #lifetime: Lifetime
+  readonly #owner: SessionOwner
+
+  private constructor(parts: Parts) {
+    this.config = parts.config
+    this.#tokenizer = parts.tokenizer
+    this.tokenizer = parts.tokenizer ?? missingTokenizer
+    this.hasTokenizer = parts.tokenizer !== undefined
+    this.runtime = parts.runtime
+    this.numParameters = parts.numParameters
+    this.#engine = parts.engine
+    this.#lifetime = new Lifetime(parts.runtime, 'model', () => {
+      parts.free()
+      if (parts.ownsRuntime) void parts.runtime.dispose()
+    })
+    this.#owner = {
+      lifetime: this.#lifetime,
+      numTokens: parts.config.numTokens,
+      maxPositions: parts.config.maxPositions,
+      fingerprint: parts.fingerprint,
+      sessions: new Set(),
+    }
+  }
+
+  /**
+   * Loads config.json, the weights (model.safetensors, or an index and its shards) and tokenizer.json, if there is one.
+   * @param source a folder's path, a URL (http, https or file), the files a user picked, or a Map of bytes by name
+   * @throws RoutedAttentionError `BAD_FILE`, `BAD_CONFIG` (config.json), `BAD_WEIGHTS`, `BAD_ARGUMENT`, `OUT_OF_MEMORY`; or the signal's reason,
+   *   or what `onProgress` threw. All memory has been given back then
+   */
+  static async load(source: ModelSource, options: LoadOptions = {}): Promise<LanguageModel> {
+    if (typeof options !== 'object' || options === null) {
+      throw new RoutedAttentionError('BAD_ARGUMENT', `load: options must be an object, got ${describe(options)}`)
+    }
+    const { runtime: given, ...readOptions } = options
+    if (given !== undefined) {
+      checkRuntime(given)
+      given.assertUsable()
+    }
+    let config: ModelConfig | undefined
+    let tokenizer: Tokenizer | undefined
+    const files = await readModelFiles(source, readOptions, {
+      config: (json) => void (config = parseModelConfig(json)),
+      tokenizer: async (bytes) => void (tokenizer = await createTokenizer(bytes, config!.numTokens)),
+      tensors: (tensors) => void checkStoredTensors(modelParameters(config!), tensors),
+    })
+    const runtime = given ?? (await createRuntime({ ...(readOptions.signal && { signal: readOptions.signal }) }))
+    try {
+      return LanguageModel.#assemble(config!, files, tokenizer, runtime, given === undefined)
+    } catch (error) {
+      if (given === undefined) await runtime.dispose()
+      throw error
+    }
+  }
+
+  static #assemble(config: ModelConfig, files: ModelFiles, tokenizer: Tokenizer | undefined, runtime: Runtime, ownsRuntime: boolean): LanguageModel {
+    runtime.assertUsable()
+    const specs = modelParameters(config)
+    const tensors = checkStoredTensors(specs, files.tensors)
+    const parameters = planModelParameters(config)
+    const weights = runtime.device.packWeights(parameters.layout, parameterSource(tensors))
+    const engine = new (config.layer.causal ? CausalEngine : PublishedEngine)(runtime.device, config, parameters, weights)
+    return new LanguageModel({
+      config,
+      tokenizer,
+      fingerprint: fingerprintOf(config, tensors),
+      runtime,
+      ownsRuntime,
+      engine,
+      numParameters: specs.reduce((sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1), 0),
+      free: () => {
+        engine.dispose()
+        weights.dispose()
+      },
+    })
+  }
+
+  /**
+   * Logits after each token, [n, V].
+   * @throws RoutedAttentionError `BAD_ARGUMENT` (a token id; more than `max_positions`), `OUT_OF_MEMORY`, `DISPOSED`
+   */
+  async forward(tokenIds: TokenIds): Promise<Tensor> {
+    this.#lifetime.assertUsable()
+    const ids = checkTokenIds('forward', tokenIds, this.config.numTokens)
+    this.#checkPositions('forward', ids.length)
+    const { logits } = await this.#read(ids, { rows: 'all' })
+    return new Tensor(logits, [ids.length, this.config.numTokens])
+  }
+
+  /**
+   * How well the model predicts a text: the mean of -log2 p over all tokens but the first, the text cut into chunks that know nothing of each other.
+   * @throws RoutedAttentionError `BAD_ARGUMENT`, `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason, or what `onProgress` threw
+   */
+  async evaluate(tokenIds: TokenIds, options: EvaluateOptions = {}): Promise<Evaluation> {
+    this.#lifetime.assertUsable()
+    const ids = checkTokenIds('evaluate', tokenIds, this.config.numTokens)
+    return evaluate(ids, options, this.config.maxPositions, async (chunk, targets) => {
+      const { logProbabilities } = await this.#read(chunk, { rows: 'none', targets }, options.signal)
+      return logProbabilities
+    })
+  }
+
+  /**
+   * Continues a text, token by token.
+   * @param prompt text, or token ids; at least one token
+   * @throws RoutedAttentionError from the first `next()` on: `BAD_ARGUMENT`, `UNSUPPORTED` (text without a tokenizer), `OUT_OF_MEMORY`, `DISPOSED`;
+   *   or the signal's reason
+   */
+  generate(prompt: string | TokenIds, options: GenerateOptions = {}): AsyncGenerator<GeneratedToken, void, undefined> {
+    return generate({ numTokens: this.config.numTokens, maxPositions: this.config.maxPositions, tokenizer: this.#tokenizer }, () => this.createSession(), prompt, options)
+  }
+
+  /**
+   * A new, empty sequence.
+   * @throws RoutedAttentionError `OUT_OF_MEMORY`, `DISPOSED`
+   */
+  createSession(): Session {
+    this.#lifetime.assertUsable()
+    return new Session(this.#owner, this.#engine.createSequence(), undefined)
+  }
+
+  /**
+   * A session as it was saved, by this model anywhere.
+   * @throws RoutedAttentionError `BAD_FILE` for bytes that are damaged or of another model, `BAD_ARGUMENT`, `OUT_OF_MEMORY`, `DISPOSED`
+   */
+  restoreSession(bytes: Uint8Array): Session {
+    this.#lifetime.assertUsable()
+    const { position, logits, sequence } = decodeSession(bytes, this.#owner.fingerprint, this.config.numTokens)
+    const restored = this.#engine.restoreSequence(position, sequence)
+    if (!restored) throw new RoutedAttentionError('BAD_FILE', `a session at position ${position} does not hold ${sequence.length} bytes; it was altered`)
+    return new Session(this.#owner, restored, logits)
+  }
+
+  /** One forward of its own. */
+  async #read(ids: Int32Array, request: LogitsRequest, signal?: AbortSignal): Promise<LogitsAnswer> {
+    return this.#lifetime.use(async () => {
+      const sequence = this.#engine.createSequence()
+      try {
+        const breather = new Breather()
+        const { answer, commit } = await sequence.append(ids, request, () => {
+          this.#lifetime.assertUsable()
+          signal?.throwIfAborted()
+          return breather.breathe()
+        })
+        commit()
+        return answer
+      } finally {
+        sequence.dispose()
+      }
+    })
+  }
+
+  #checkPositions(call: string, length: number): void {
+    const { maxPositions } = this.config
+    if (maxPositions !== null && length > maxPositions) {
+      throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: ${length} tokens are more than the ${maxPositions} positions (max_positions) of this model`)
+    }
+  }
+
+  /** Gives the model's memory back, its sessions' too, and the runtime if the model made it. Work in flight ends with `DISPOSED`. Idempotent. */
+  dispose(): void {
+    for (const session of [...this.#owner.sessions]) session.dispose()
+    this.#lifetime.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}

@@ -1,0 +1,60 @@
+import { describe, expect, test } from 'vitest'
+import { LanguageModel } from '../src/model/language-model.js'
+import { largestDifference } from './support/compare.js'
+import { modelCases } from './support/golden.js'
+import { loadNovels, modelFiles, novelsGolden, treasureIsland } from './support/models.js'
+import { allBuilds, openRuntime, releaseBuilds } from './support/runtimes.js'
+
+describe.each(allBuilds)('on the %s build', (build) => {
+  test.each(modelCases().map((golden) => [golden.name, golden] as const))('the small model %s answers exactly', async (_name, golden) => {
+    using runtime = openRuntime(build)
+    const model = await LanguageModel.load(modelFiles(golden), { runtime })
+    const tolerance = 8 * golden.float32Error + 1e-5
+    const { numTokens } = model.config
+
+    const logits = await model.forward(golden.inputIds)
+    expect(logits.shape).toEqual([golden.inputIds.length, numTokens])
+    expect(largestDifference(logits.data, golden.expected.logits.data)).toBeLessThan(tolerance)
+
+    const session = model.createSession()
+    for (const [i, length] of golden.prefixLengths.entries()) {
+      const last = await session.append(golden.inputIds.slice(session.position, length))
+      const expected = golden.expected.prefixLogits.data.subarray(i * numTokens, (i + 1) * numTokens)
+      expect(largestDifference(last, expected), `after ${length} tokens`).toBeLessThan(tolerance)
+      const whole = await model.forward(golden.inputIds.slice(0, length))
+      expect(last, `after ${length} tokens, to the bit`).toEqual(whole.data.slice(-numTokens))
+    }
+  })
+
+  test('the shipped model gives its golden logits and bits', async () => {
+    using runtime = openRuntime(build)
+    const model = await loadNovels(runtime)
+    const golden = novelsGolden()
+    const logits = await model.forward(golden.inputIds)
+    expect(largestDifference(logits.data.subarray(-golden.logits.length), golden.logits)).toBeLessThan(2e-3)
+    const { bitsPerToken, tokens } = await model.evaluate(golden.inputIds)
+    expect(tokens).toBe(699)
+    expect(bitsPerToken).toBeCloseTo(golden.bits.reduce((sum, bits) => sum + bits, 0) / 699, 4)
+  }, 120_000)
+
+  test('the shipped model writes its 64 golden greedy tokens', async () => {
+    using runtime = openRuntime(build)
+    const model = await loadNovels(runtime)
+    const golden = novelsGolden()
+    const ids: number[] = []
+    for await (const token of model.generate(golden.promptIds, { maxTokens: 64, temperature: 0 })) ids.push(token.id)
+    expect(ids).toEqual(golden.greedyIds)
+  }, 120_000)
+})
+
+describe.each(releaseBuilds)('on the %s build', (build) => {
+  test('Treasure Island takes 5.239069 bits a token, in chunks of 2048', async () => {
+    using runtime = openRuntime(build)
+    const model = await loadNovels(runtime)
+    const ids = treasureIsland(model)
+    expect(ids).toHaveLength(106_987)
+    const { bitsPerToken, tokens } = await model.evaluate(ids, { chunk: 2048 })
+    expect(tokens).toBe(106_986)
+    expect(Math.abs(bitsPerToken - 5.239069)).toBeLessThan(0.00002)
+  }, 900_000)
+})
