@@ -59,7 +59,8 @@ export function expVector(
   p0: v128, p1: v128, p2: v128, p3: v128, p4: v128, p5: v128, one: v128,
 ): v128 {
   const inRange = f32x4.ge(x, low)
-  const clamped = f32x4.min(f32x4.max(x, low), high)
+  // pseudo-minimum and -maximum are one instruction each; they take a NaN for the bound, and it is masked below
+  const clamped = f32x4.pmin(high, f32x4.pmax(low, x))
   const rounded = multiplyAdd(clamped, log2e, magic)
   const exponent = i32x4.shl(rounded, 23)
   const n = f32x4.sub(rounded, magic)

@@ -33,7 +33,9 @@ describe('layer options', () => {
   })
 
   it('may be undefined, which is the same as absent', () => {
-    expect(resolveLayerOptions({ ...options, heads: undefined, eps: undefined } as unknown as LayerOptions)).toEqual(resolveLayerOptions(options))
+    expect(resolveLayerOptions({ ...options, heads: undefined, eps: undefined } as unknown as LayerOptions)).toEqual(
+      resolveLayerOptions(options),
+    )
   })
 
   it('may name what has no effect here', () => {
@@ -43,7 +45,11 @@ describe('layer options', () => {
 
   it('that are unknown are all listed, with the nearest known names', () => {
     const misspelt = { ...options, numExpert: 3, num_heads: 2, dim_head: 8, zzzzzzzzzz: 1 } as LayerOptions
-    expectThrows(() => resolveLayerOptions(misspelt), 'BAD_CONFIG', /"numExpert" \(did you mean 'numExperts'\?\), "num_heads" .*"dim_head" \(did you mean 'dimHead'\?\), "zzzzzzzzzz"$/)
+    expectThrows(
+      () => resolveLayerOptions(misspelt),
+      'BAD_CONFIG',
+      /"numExpert" \(did you mean 'numExperts'\?\), "num_heads" .*"dim_head" \(did you mean 'dimHead'\?\), "zzzzzzzzzz"$/,
+    )
   })
 
   it('are told by name when one is missing or is of another type', () => {
@@ -86,7 +92,10 @@ describe('layer options', () => {
 
   it('take null for a routed window as wide as the local one, and a width when there is no local one', () => {
     expect(resolveLayerOptions({ ...options, routedWindowSize: null }).routedWindowSize).toBe(32)
-    expect(resolveLayerOptions({ ...options, localAttnWindowSize: 0, routedWindowSize: 9 })).toMatchObject({ localAttnWindowSize: 0, routedWindowSize: 9 })
+    expect(resolveLayerOptions({ ...options, localAttnWindowSize: 0, routedWindowSize: 9 })).toMatchObject({
+      localAttnWindowSize: 0,
+      routedWindowSize: 9,
+    })
   })
 })
 
@@ -95,7 +104,15 @@ describe('config.json', () => {
     const shipped: unknown = JSON.parse(readFileSync('models/novels-10m/config.json', 'utf8'))
     const { layer, ...rest } = parseModelConfig(shipped)
     expect(rest).toEqual({ numTokens: 4096, depth: 6, feedForwardMultiplier: 4, routedRotaryEmb: false, maxPositions: null })
-    expect(layer).toMatchObject({ dim: 256, heads: 4, numRoutedQueries: 32, numRoutedKeyValues: 128, causal: true, selection: 'top-k', cosineSimRouting: true })
+    expect(layer).toMatchObject({
+      dim: 256,
+      heads: 4,
+      numRoutedQueries: 32,
+      numRoutedKeyValues: 128,
+      causal: true,
+      selection: 'top-k',
+      cosineSimRouting: true,
+    })
   })
 
   it('gets defaults, and keys unknown here are ignored', () => {
@@ -130,9 +147,27 @@ describe('config.json', () => {
   })
 
   it('is refused as BAD_CONFIG whatever else it holds', () => {
-    const values = fc.oneof(fc.jsonValue({ maxDepth: 3 }), fc.constantFrom(NaN, Infinity, -0, 2 ** 53, 1e-320, '__proto__', null), fc.integer({ min: -3, max: 40 }))
-    const names = [...Object.keys(json), 'heads', 'dim_head', 'eps', 'selection', 'causal', 'routed_window_size', 'max_positions', 'ff_mult', '__proto__']
-    const configs = fc.oneof(fc.jsonValue(), fc.dictionary(fc.constantFrom(...names), values).map((change) => ({ ...json, ...change })))
+    const values = fc.oneof(
+      fc.jsonValue({ maxDepth: 3 }),
+      fc.constantFrom(NaN, Infinity, -0, 2 ** 53, 1e-320, '__proto__', null),
+      fc.integer({ min: -3, max: 40 }),
+    )
+    const names = [
+      ...Object.keys(json),
+      'heads',
+      'dim_head',
+      'eps',
+      'selection',
+      'causal',
+      'routed_window_size',
+      'max_positions',
+      'ff_mult',
+      '__proto__',
+    ]
+    const configs = fc.oneof(
+      fc.jsonValue(),
+      fc.dictionary(fc.constantFrom(...names), values).map((change) => ({ ...json, ...change })),
+    )
     fc.assert(
       fc.property(configs, (config) => {
         try {

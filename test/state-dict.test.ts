@@ -5,7 +5,15 @@ import { Tensor } from '../src/tensor.js'
 import { expectThrows } from './support/errors.js'
 import { layerCases, modelCases } from './support/golden.js'
 
-const config = resolveLayerOptions({ dim: 6, numRoutedQueries: 2, numRoutedKeyValues: 3, localAttnWindowSize: 4, heads: 2, dimHead: 4, numExperts: 3 })
+const config = resolveLayerOptions({
+  dim: 6,
+  numRoutedQueries: 2,
+  numRoutedKeyValues: 3,
+  localAttnWindowSize: 4,
+  heads: 2,
+  dimHead: 4,
+  numExperts: 3,
+})
 const specs = layerParameters(config)
 const stateDict = () => initialLayerParameters(config, 1)
 
@@ -29,7 +37,11 @@ describe('the parameters', () => {
     const moments = (name: string) => {
       const { data } = large.get(name)!
       const mean = data.reduce((sum, value) => sum + value, 0) / data.length
-      return { mean, deviation: Math.sqrt(data.reduce((sum, value) => sum + (value - mean) ** 2, 0) / data.length), largest: data.reduce((a, b) => Math.max(a, Math.abs(b)), 0) }
+      return {
+        mean,
+        deviation: Math.sqrt(data.reduce((sum, value) => sum + (value - mean) ** 2, 0) / data.length),
+        largest: data.reduce((a, b) => Math.max(a, Math.abs(b)), 0),
+      }
     }
     const map = moments('attn.to_out.weight') // 40 columns
     expect(map.largest).toBeLessThanOrEqual(1 / Math.sqrt(40))
@@ -39,7 +51,8 @@ describe('the parameters', () => {
     expect(token.mean).toBeCloseTo(0, 0)
     expect(token.deviation).toBeGreaterThan(0.8)
     expect(token.deviation).toBeLessThan(1.2)
-    for (const ones of ['local_attn.norm.weight', 'attn.norm.gamma', 'attn.context_norm.gamma']) expect(new Set(large.get(ones)!.data)).toEqual(new Set([1]))
+    for (const ones of ['local_attn.norm.weight', 'attn.norm.gamma', 'attn.context_norm.gamma'])
+      expect(new Set(large.get(ones)!.data)).toEqual(new Set([1]))
     expect(new Set(large.get('local_attn.norm.bias')!.data)).toEqual(new Set([0]))
   })
 
@@ -48,15 +61,14 @@ describe('the parameters', () => {
     expect(initialLayerParameters(config, 1)).toEqual(stateDict())
     expect(initialLayerParameters(config, 2)).not.toEqual(stateDict())
     expect(initialLayerParameters(config)).not.toEqual(initialLayerParameters(config))
-    expect([...data.slice(0, 3)]).toEqual(PINNED)
+    // What this code gave when it was written, on Node 20: another engine must give it too.
+    expect([...data.slice(0, 3)]).toEqual([-0.39811310172080994, 0.34331297874450684, 0.33180904388427734])
   })
 
   it('need a seed that is a number', () => {
     expectThrows(() => initialLayerParameters(config, NaN), 'BAD_ARGUMENT')
   })
 })
-
-const PINNED = [0, 0, 0]
 
 describe('a state dict', () => {
   it('may be a Map or a record, in any order', () => {
@@ -66,7 +78,12 @@ describe('a state dict', () => {
   })
 
   it('may carry the buffers of PyTorch, whatever they hold', () => {
-    const buffers = { 'local_attn.attn_fn.rel_pos.inv_freq': 5, 'local_attn.attn_fn.rel_pos.scale': null, 'layers.3.0.local_attn.attn_fn.rel_pos.inv_freq': 0, 'rotary_emb.inv_freq': 1 }
+    const buffers = {
+      'local_attn.attn_fn.rel_pos.inv_freq': 5,
+      'local_attn.attn_fn.rel_pos.scale': null,
+      'layers.3.0.local_attn.attn_fn.rel_pos.inv_freq': 0,
+      'rotary_emb.inv_freq': 1,
+    }
     const dict = { ...Object.fromEntries(stateDict()), ...(buffers as never as Record<string, Tensor>) }
     expect(checkStateDict(specs, dict)).toEqual(stateDict())
   })
@@ -88,7 +105,11 @@ describe('a state dict', () => {
   it('with very many names too many lists a few and counts the rest', () => {
     const dict = stateDict()
     for (let i = 0; i < 100_000; i++) dict.set(`layers.${i}.weight`, dict.get('null_tokens')!)
-    expectThrows(() => checkStateDict(specs, dict), 'BAD_WEIGHTS', /100000 unexpected: layers\.0\.weight, .*layers\.19\.weight and 99980 more$/)
+    expectThrows(
+      () => checkStateDict(specs, dict),
+      'BAD_WEIGHTS',
+      /100000 unexpected: layers\.0\.weight, .*layers\.19\.weight and 99980 more$/,
+    )
   })
 
   it('takes nothing from prototypes', () => {
@@ -103,7 +124,8 @@ describe('a state dict', () => {
   })
 
   it('must be a Map or a record', () => {
-    for (const bad of [null, undefined, 5, 'weights', [], new Uint8Array(8), Tensor.randn([1])]) expectThrows(() => checkStateDict(specs, bad as never), 'BAD_ARGUMENT')
+    for (const bad of [null, undefined, 5, 'weights', [], new Uint8Array(8), Tensor.randn([1])])
+      expectThrows(() => checkStateDict(specs, bad as never), 'BAD_ARGUMENT')
   })
 
   it('from a file is held against dtypes as well', () => {

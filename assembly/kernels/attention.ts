@@ -17,7 +17,7 @@ import { rotateHead } from './rotary'
 export function softmax(row: usize, first: i32, end: i32, columns: i32, scale: f32): f32 {
   let x = row + floats(first & ~3)
   const stop = row + floats(end)
-  memory.fill(row, 0, x - row)
+  fillZeros(row, x)
 
   const hidden = f32x4.splat(-Infinity)
   const headMask = v128.not(laneMask(first & 3))
@@ -27,7 +27,7 @@ export function softmax(row: usize, first: i32, end: i32, columns: i32, scale: f
   v128.store(lastVector, v128.bitselect(v128.load(lastVector), hidden, tailMask))
 
   let largest = hidden
-  for (let at = x; at < stop; at += 16) largest = f32x4.max(largest, v128.load(at))
+  for (let at = x; at < stop; at += 16) largest = f32x4.pmax(largest, v128.load(at))
   const shift = f32x4.splat(maxLanes(largest))
 
   const scales = f32x4.splat(scale)
@@ -51,8 +51,16 @@ export function softmax(row: usize, first: i32, end: i32, columns: i32, scale: f
     v128.store(x, e)
     sum = f32x4.add(sum, e)
   }
-  memory.fill(x, 0, row + floats(columns) - x)
+  fillZeros(x, row + floats(columns))
   return 1 / sumLanes(sum)
+}
+
+/** Whole vectors; a bulk fill costs more than the few there are. */
+// @ts-ignore: decorator
+@inline
+function fillZeros(from: usize, end: usize): void {
+  const zero = f32x4.splat(0)
+  for (; from < end; from += 16) v128.store(from, zero)
 }
 
 function scaleHead(x: usize, width: i32, scale: f32): void {
@@ -135,13 +143,23 @@ export function localStore(step: usize, piece: usize, share: i32, shares: i32): 
       for (let channel = 0; channel < headStride; channel += 8) dropFront(values + floats(channel * capacity), 32, dropped, kept)
     }
     const part = floats(heads * headStride)
+    const first = projected + floats(head * headStride)
     for (let row = 0; row < rows; ++row) {
-      const query = projected + <usize>row * stride + floats(head * headStride)
+      const query = first + <usize>row * stride
       const cosine = table + <usize>row * tableRow
       rotateHead(query, cosine, cosine + floats(width), width)
       rotateHead(query + part, cosine, cosine + floats(width), width)
-      storeKey(query + part, keys, index + row, headStride)
       storeValue(query + 2 * part, values, index + row, headStride, capacity)
+    }
+    for (let row = 0; row < rows; ) {
+      const key = first + part + <usize>row * stride
+      if (((index + row) & 3) == 0 && row + 4 <= rows) {
+        storeFourKeys(key, key + stride, key + 2 * stride, key + 3 * stride, keys, index + row, headStride)
+        row += 4
+      } else {
+        storeKey(key, keys, index + row, headStride)
+        row++
+      }
     }
   }
 }
@@ -155,6 +173,26 @@ export function storeKey(key: usize, keys: usize, index: i32, headStride: i32): 
     v128.store32_lane(to, v, 1, 32)
     v128.store32_lane(to, v, 2, 64)
     v128.store32_lane(to, v, 3, 96)
+  }
+}
+
+/** The same for four keys whose first index is a multiple of 4: a vector of four keys is stored for each channel. */
+export function storeFourKeys(key0: usize, key1: usize, key2: usize, key3: usize, keys: usize, index: i32, headStride: i32): void {
+  let to = keys + floats((index >> 3) * headStride) * 8 + floats(index & 7)
+  const end = key0 + floats(headStride)
+  for (; key0 < end; key0 += 16, key1 += 16, key2 += 16, key3 += 16, to += 128) {
+    const v0 = v128.load(key0)
+    const v1 = v128.load(key1)
+    const v2 = v128.load(key2)
+    const v3 = v128.load(key3)
+    const low01 = v128.shuffle<f32>(v0, v1, 0, 4, 1, 5)
+    const low23 = v128.shuffle<f32>(v2, v3, 0, 4, 1, 5)
+    const high01 = v128.shuffle<f32>(v0, v1, 2, 6, 3, 7)
+    const high23 = v128.shuffle<f32>(v2, v3, 2, 6, 3, 7)
+    v128.store(to, v128.shuffle<f32>(low01, low23, 0, 1, 4, 5))
+    v128.store(to, v128.shuffle<f32>(low01, low23, 2, 3, 6, 7), 32)
+    v128.store(to, v128.shuffle<f32>(high01, high23, 0, 1, 4, 5), 64)
+    v128.store(to, v128.shuffle<f32>(high01, high23, 2, 3, 6, 7), 96)
   }
 }
 

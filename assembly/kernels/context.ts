@@ -1,7 +1,7 @@
 import { count, floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
 import { GatherContext, NullContext, Piece, SelectContext, UpdateContext } from '../steps'
-import { storeKey, storeValue } from './attention'
+import { storeFourKeys, storeKey, storeValue } from './attention'
 import { HISTOGRAM_BYTES, takeLargest } from './selection'
 
 /*
@@ -129,13 +129,30 @@ export function gatherContext(step: usize, piece: usize, share: i32, shares: i32
     const pair = operand(step, GatherContext.Null, piece) + floats(head * headStride)
     storeKey(pair, keys, 0, headStride)
     storeValue(pair + part, values, 0, headStride, capacity)
+    const first = keyValues + floats(head * headStride)
     for (let i = 0; i < visible; ++i) {
-      const slot = load<i32>(slots + floats(load<i32>(list + floats(i))))
-      const key = keyValues + <usize>slot * 2 * part + floats(head * headStride)
-      storeKey(key, keys, i + 1, headStride)
-      storeScaledValue(key + part, values, i + 1, headStride, capacity, load<f32>(scores + floats(i)))
+      storeScaledValue(rowOf(first, list, slots, i, part) + part, values, i + 1, headStride, capacity, load<f32>(scores + floats(i)))
+    }
+    for (let i = 0; i < visible; ) {
+      if (((i + 1) & 3) == 0 && i + 4 <= visible) {
+        const key1 = rowOf(first, list, slots, i + 1, part)
+        const key2 = rowOf(first, list, slots, i + 2, part)
+        storeFourKeys(rowOf(first, list, slots, i, part), key1, key2, rowOf(first, list, slots, i + 3, part), keys, i + 1, headStride)
+        i += 4
+      } else {
+        storeKey(rowOf(first, list, slots, i, part), keys, i + 1, headStride)
+        i++
+      }
     }
   }
+}
+
+/** Projected key of the i-th token of a list; its value lies `part` behind. */
+// @ts-ignore: decorator
+@inline
+function rowOf(keyValues: usize, list: usize, slots: usize, i: i32, part: usize): usize {
+  const slot = load<i32>(slots + floats(load<i32>(list + floats(i))))
+  return keyValues + <usize>slot * 2 * part
 }
 
 function storeScaledValue(value: usize, values: usize, index: i32, headStride: i32, capacity: i32, score: f32): void {

@@ -4,7 +4,7 @@ import { Buffer as BufferId, Piece } from '../../assembly/steps.js'
 /** Memory on a device. Offsets and lengths are in bytes, except where a name says otherwise. */
 export interface DeviceBuffer {
   readonly byteLength: number
-  /** Zeroes a range. */
+  /** Zeroes a range, or all. */
   clear(byteOffset?: number, byteLength?: number): void
   write(data: Float32Array | Int32Array | Float64Array, byteOffset: number): void
   /** Rows of `width` values at `stride` floats from each other; the padding is left as it is. */
@@ -86,11 +86,16 @@ export type ParameterSource = (name: string) => Float32Array
 export interface Device {
   /** Shares that a step is cut into; scratch for one share of scores is planned for each. */
   readonly shares: number
-  /** @throws RoutedAttentionError `OUT_OF_MEMORY` */
+  /**
+   * Memory that holds whatever was there before.
+   * @throws RoutedAttentionError `OUT_OF_MEMORY`
+   */
   allocate(byteLength: number, purpose: string): DeviceBuffer
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer
   compile(program: Program): CompiledProgram
   /** Runs a program over one piece. A promise where other threads compute; otherwise it is done on return. */
   run(program: CompiledProgram, run: Run): void | Promise<void>
+  /** Runs a small program on the calling thread, done on return, whatever else is running: it must touch nothing that others use. */
+  runHere(program: CompiledProgram, run: Run): void
   dispose(): void
 }

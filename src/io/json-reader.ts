@@ -52,15 +52,19 @@ export class JsonReader {
 
   /** Reads an integer from 0 to 2^64 - 1, written without a sign, a fraction or an exponent. */
   unsigned(): number | bigint {
+    this.skipSpace()
     const start = this.position
-    const number = this.number()
-    if (/^\d+$/.test(number)) {
-      const value = Number(number)
-      if (Number.isSafeInteger(value)) return value
-      const exact = BigInt(number)
-      if (exact < 2n ** 64n) return exact
+    let end = start
+    let value = 0
+    for (let digit = this.digitAt(end); digit >= 0; digit = this.digitAt(++end)) value = value * 10 + digit
+    const isPlain = end > start && (end === start + 1 || this.digitAt(start) !== 0) && !/[.eE]/.test(this.text.charAt(end))
+    if (isPlain && end - start <= 20) {
+      const exact = Number.isSafeInteger(value) ? value : BigInt(this.text.slice(start, end))
+      if (exact < 2n ** 64n) {
+        this.position = end
+        return exact
+      }
     }
-    this.position = start
     throw this.bad('an integer from 0 to 2^64 - 1')
   }
 
@@ -105,6 +109,12 @@ export class JsonReader {
     if (found === undefined || !Number.isFinite(Number(found))) throw this.bad('a value')
     this.position += found.length
     return found
+  }
+
+  /** -1 where there is no digit. */
+  private digitAt(position: number): number {
+    const digit = this.text.charCodeAt(position) - 0x30
+    return digit >= 0 && digit <= 9 ? digit : -1
   }
 
   private isEscaped(quote: number): boolean {

@@ -15,6 +15,8 @@ import { ShardHeaders } from './shard-headers.js'
 import { checkReadOptions, createSource, type ModelSource, type ReadOptions } from './sources/create-source.js'
 import { isMissing, type MissingFile, type OpenFile, type Source } from './sources/source.js'
 
+export type { ModelSource, ReadOptions }
+
 const CONFIG = 'config.json'
 const TOKENIZER = 'tokenizer.json'
 const WEIGHTS = 'model.safetensors'
@@ -73,11 +75,12 @@ class ModelReader {
     const single = await this.readShard(WEIGHTS, (header) => this.checks.tensors?.(header.tensors))
     if (!isMissing(single)) return single.value
     const index = await this.readFile(INDEX, (file) => this.readWhole(INDEX, file, parseShardIndex))
-    if (isMissing(index))
+    if (isMissing(index)) {
       throw this.missing([
         [WEIGHTS, single],
         [INDEX, index],
       ])
+    }
     return this.readShards(index.value)
   }
 
@@ -87,7 +90,9 @@ class ModelReader {
     const headers = new ShardHeaders(index)
     const takeHeader = (shard: string) => (header: SafetensorsHeader) => {
       headers.set(shard, header)
-      if (headers.isComplete) this.checks.tensors?.(headers.merge())
+      if (!headers.isComplete) return
+      const merged = headers.merge()
+      this.checks.tensors?.(merged)
     }
     if (this.source.isLocal) {
       const missing: [string, MissingFile][] = []
@@ -124,10 +129,11 @@ class ModelReader {
   }
 
   private async readWhole<T>(name: string, file: OpenFile, parse: (bytes: Uint8Array, what: string) => T): Promise<T> {
+    const tooLarge = () => new RoutedAttentionError('BAD_FILE', `${name} has more than the ${MAX_JSON_BYTES} bytes expected of a JSON file`)
+    if (file.size !== undefined && file.size > MAX_JSON_BYTES) throw tooLarge()
     this.tracker.expect(name, file.sizeHint ?? 0)
-    const bytes = await file.take(Math.min(file.size ?? MAX_JSON_BYTES, MAX_JSON_BYTES) + 1, (count) => this.tracker.advance(name, count))
-    if (bytes.length > MAX_JSON_BYTES)
-      throw new RoutedAttentionError('BAD_FILE', `${name} has more than the ${MAX_JSON_BYTES} bytes expected of a JSON file`)
+    const bytes = await file.take((file.size ?? MAX_JSON_BYTES) + 1, (count) => this.tracker.advance(name, count))
+    if (bytes.length > MAX_JSON_BYTES) throw tooLarge()
     const value = parse(bytes, name)
     await file.keep?.([bytes])
     this.tracker.finish(name)

@@ -33,31 +33,16 @@ export interface SafetensorsHeader {
 /** Bytes that tell how long the header is. */
 export const LENGTH_BYTES = 8
 
-/** Bits of an element; dtypes not listed are refused. */
-const BITS = new Map<string, bigint>([
-  ['BOOL', 8n],
-  ['F4', 4n],
-  ['F6_E2M3', 6n],
-  ['F6_E3M2', 6n],
-  ['U8', 8n],
-  ['I8', 8n],
-  ['F8_E5M2', 8n],
-  ['F8_E4M3', 8n],
-  ['F8_E8M0', 8n],
-  ['F8_E4M3FNUZ', 8n],
-  ['F8_E5M2FNUZ', 8n],
-  ['I16', 16n],
-  ['U16', 16n],
-  ['F16', 16n],
-  ['BF16', 16n],
-  ['I32', 32n],
-  ['U32', 32n],
-  ['F32', 32n],
-  ['C64', 64n],
-  ['F64', 64n],
-  ['I64', 64n],
-  ['U64', 64n],
-])
+/** Every dtype that the format knows, by the bits of its elements. */
+const DTYPES = {
+  4: 'F4',
+  6: 'F6_E2M3 F6_E3M2',
+  8: 'BOOL U8 I8 F8_E5M2 F8_E4M3 F8_E8M0 F8_E4M3FNUZ F8_E5M2FNUZ',
+  16: 'I16 U16 F16 BF16',
+  32: 'I32 U32 F32',
+  64: 'C64 F64 I64 U64',
+}
+const BITS = new Map(Object.entries(DTYPES).flatMap(([bits, names]) => names.split(' ').map((name) => [name, Number(bits)] as const)))
 
 /**
  * Reads a safetensors file. Accepts what the safetensors library (0.8) accepts, but for an array in place of a tensor's object.
@@ -103,27 +88,28 @@ export function parseSafetensorsHeader(
 ): SafetensorsHeader {
   const bodyOffset = LENGTH_BYTES + safetensorsHeaderLength(bytes, Math.min(fileLength ?? bytes.length, bytes.length), what)
   const tensors = readTensors(decodeUtf8(bytes.subarray(LENGTH_BYTES, bodyOffset), `the header of ${what}`, true), what)
-  const sorted = [...tensors].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end)
+  const sorted = inFileOrder(tensors)
   let expected = 0
-  for (const [name, { begin, end, dtype, shape }] of sorted) {
+  for (const [name, tensor] of sorted) {
+    const { begin, end, dtype, shape } = tensor
     if (begin !== expected || end < begin) {
       throw broken(what, `tensor ${describe(name)} lies at bytes ${begin} to ${end}, where one beginning at ${expected} was expected`)
     }
     const size = byteSize(dtype, shape)
-    if (size !== BigInt(end - begin)) {
-      const needs = size === undefined ? 'no whole number of bytes below 2^61' : `${size} bytes`
+    if (size !== end - begin) {
+      const needs = size === undefined ? 'no whole number of bytes below 2^50' : `${size} bytes`
       throw broken(
         what,
         `tensor ${describe(name)} of ${dtype} [${shape.slice(0, 8).join(', ')}] needs ${needs}, and its offsets give it ${end - begin}`,
       )
     }
     expected = end
+    if (shape.some((length) => typeof length === 'bigint')) tensor.shape = shape.map(Number) // beside a 0
   }
   const needed = bodyOffset + expected
   if (fileLength !== undefined && fileLength !== needed)
     throw broken(what, `its header describes ${needed} bytes, and it has ${fileLength}`)
-  const located = sorted.map(([name, tensor]) => [name, { ...tensor, shape: tensor.shape.map(Number) }] as const)
-  return { bodyOffset, fileLength: needed, tensors: new Map(located) }
+  return { bodyOffset, fileLength: needed, tensors: sorted as Map<string, TensorLocation> }
 }
 
 /**
@@ -197,14 +183,30 @@ function readTensor(reader: JsonReader, name: string, what: string): DeclaredTen
   return { dtype, shape, begin, end }
 }
 
-/** Undefined where a product along the way exceeds 64 bits, or bits are left over; a zero behind such a product does not mend it. */
-function byteSize(dtype: string, shape: readonly (number | bigint)[]): bigint | undefined {
-  let bits = 1n
-  for (const length of [...shape, BITS.get(dtype)!]) {
-    bits *= BigInt(length)
+/** Writers put names in the order of their bytes, so that there is mostly nothing to sort. */
+function inFileOrder(tensors: Map<string, DeclaredTensor>): Map<string, DeclaredTensor> {
+  const compare = (a: DeclaredTensor, b: DeclaredTensor) => a.begin - b.begin || a.end - b.end
+  let previous: DeclaredTensor | undefined
+  for (const tensor of tensors.values()) {
+    if (previous && compare(previous, tensor) > 0) return new Map([...tensors].sort(([, a], [, b]) => compare(a, b)))
+    previous = tensor
+  }
+  return tensors
+}
+
+/**
+ * Undefined where bits are left over, or where there are more than any file has: 2^53, or 2^64 on the way, which a zero
+ * further on does not mend.
+ */
+function byteSize(dtype: string, shape: readonly (number | bigint)[]): number | undefined {
+  let bits: number | bigint = 1
+  for (let axis = 0; axis <= shape.length; axis++) {
+    const length = shape[axis] ?? BITS.get(dtype)!
+    const product: number = Number(bits) * Number(length)
+    bits = Number.isSafeInteger(product) ? product : BigInt(bits) * BigInt(length)
     if (bits >= 2n ** 64n) return undefined
   }
-  return bits % 8n === 0n ? bits / 8n : undefined
+  return typeof bits === 'number' && bits % 8 === 0 ? bits / 8 : undefined
 }
 
 function broken(what: string, why: string): RoutedAttentionError {

@@ -20,7 +20,7 @@ interface Span {
 
 /**
  * The allocator over one `WebAssembly.Memory`: the host decides where everything lies, kernels only follow addresses. First fit over a list of free
- * spans in address order; neighbours merge when a block comes back. Blocks are zeroed.
+ * spans in address order; neighbours merge when a block comes back.
  */
 export class Arena {
   readonly memory: WebAssembly.Memory
@@ -50,7 +50,7 @@ export class Arena {
   }
 
   /**
-   * A zeroed block.
+   * A block; it holds whatever was there before.
    * @throws RoutedAttentionError `OUT_OF_MEMORY` when the memory cannot grow enough; nothing has changed then
    */
   allocate(byteLength: number, purpose: string): Block {
@@ -65,7 +65,6 @@ export class Arena {
     span.start += size
     if (span.start === span.end) this.#free.splice(index, 1)
     this.#used += size
-    this.bytes.fill(0, address, address + size)
     return { address, byteLength: size }
   }
 

@@ -7,6 +7,7 @@ import type { ModelConfig } from './config.js'
 import { HeadReader } from './head-reader.js'
 import { Resources } from './resources.js'
 import type { Appended, Engine, LogitsAnswer, LogitsRequest, Pause, Sequence } from './sequence.js'
+import { Turns } from './turns.js'
 
 /** A plan taken in by the device: it serves every sequence of up to `length` tokens, one piece at a time. */
 interface Tier {
@@ -17,6 +18,8 @@ interface Tier {
   readonly piece: CompiledProgram
   readonly head: CompiledProgram
   readonly run: Run
+  /** Sequences share `run` and `scratch`: each has them for one piece, its answers read, before the next sequence's piece begins. */
+  readonly turns: Turns
 }
 
 /** Reads sequences with a strictly causal model: constant memory and constant work a token, at any position. */
@@ -57,6 +60,7 @@ export class CausalEngine implements Engine {
         piece: resources.compile(plan.piece),
         head: resources.compile(plan.head),
         run,
+        turns: new Turns(),
       }
       this.#tiers.set(tierLength, tier)
       this.#resources.adopt(resources)
@@ -71,12 +75,19 @@ export class CausalEngine implements Engine {
     return this.#device.allocate(plan.stateBytes, "a session's state")
   }
 
+  /** The state of a sequence that has read nothing. */
+  #openState(tier: Tier): DeviceBuffer {
+    const state = this.allocateState(tier)
+    const run = new Run()
+    run.bind(Buffer.Weights, this.#weights)
+    run.bind(Buffer.State, state)
+    void this.#device.run(tier.open, run)
+    return state
+  }
+
   createSequence(): Sequence {
     const tier = this.tier(1)
-    const state = this.allocateState(tier)
-    tier.run.bind(Buffer.State, state)
-    void this.#device.run(tier.open, tier.run)
-    return new CausalSequence(this, tier, state, { position: 0, base: 0 })
+    return new CausalSequence(this, tier, this.#openState(tier), { position: 0, base: 0 })
   }
 
   restoreSequence(position: number, saved: Uint8Array): Sequence | undefined {
@@ -99,9 +110,7 @@ export class CausalEngine implements Engine {
 
   /** A state that holds `values`. */
   importState(tier: Tier, position: number, values: Float32Array): DeviceBuffer {
-    const state = this.allocateState(tier)
-    tier.run.bind(Buffer.State, state)
-    void this.#device.run(tier.open, tier.run)
+    const state = this.#openState(tier)
     const floats = state.readFloats(0, tier.plan.stateBytes / 4)
     let at = 0
     visitState(tier.plan, freshPlace(tier.plan, position), (start, step, count) => {
@@ -113,17 +122,19 @@ export class CausalEngine implements Engine {
 
   /** Runs `tokenIds` through the model from `place` on, piece by piece. The state is written behind `place` only where `overwrites` says so. */
   async read(tier: Tier, state: DeviceBuffer, start: Place, tokenIds: Int32Array, request: LogitsRequest, pause: Pause): Promise<{ place: Place; answer: LogitsAnswer }> {
-    const { plan, run, scratch } = tier
+    const { plan, run, scratch, turns } = tier
     const head = new HeadReader(this.#config.numTokens, plan.scratch, tokenIds.length, request)
     let place = start
     for (let done = 0; done < tokenIds.length; ) {
       const rows = nextPieceRows(plan.geometry, place.position, tokenIds.length - done)
-      scratch.write(tokenIds.subarray(done, done + rows), plan.scratch.tokenIds.byteOffset)
-      run.bind(Buffer.State, state)
-      place = describePiece(run, plan.geometry, place, rows)
-      head.describe(run, scratch, done, rows)
-      await this.#device.run(tier.piece, run)
-      await head.read(scratch, () => this.#device.run(tier.head, run), run)
+      await turns.take(async () => {
+        scratch.write(tokenIds.subarray(done, done + rows), plan.scratch.tokenIds.byteOffset)
+        run.bind(Buffer.State, state)
+        place = describePiece(run, plan.geometry, place, rows)
+        head.describe(run, scratch, done, rows)
+        await this.#device.run(tier.piece, run)
+        await head.read(scratch, () => this.#device.run(tier.head, run), run)
+      })
       done += rows
       const pausing = pause(done)
       if (pausing) await pausing

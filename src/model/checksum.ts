@@ -13,8 +13,8 @@ export class Checksum {
 
   /** Bytes are taken in blocks of 16; the last block of each call is filled up with zeros, and the call's length counts too. */
   update(bytes: Uint8Array): this {
-    const whole = bytes.length & ~15
-    const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
+    const whole = bytes.length - (bytes.length % 16)
+    const aligned = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes)
     const words = new Int32Array(aligned.buffer, aligned.byteOffset, whole / 4)
     let [a, b, c, d] = this.#lanes as unknown as [number, number, number, number]
     for (let i = 0; i < words.length; i += 4) {

@@ -1,7 +1,6 @@
 import { Buffer, Piece } from '../../assembly/steps.js'
 import { type Device, type DeviceBuffer, Run } from '../device/device.js'
 import { type LayerParameters, planCausalLayer, planSequenceLayer } from '../plan/layer-plan.js'
-import { roundUp } from '../plan/layout.js'
 import { contextCount, describePiece, nextPieceRows, type Place } from '../plan/piece.js'
 import { Tensor } from '../tensor.js'
 import { Breather } from './breathe.js'
@@ -29,6 +28,7 @@ export interface LayerForward {
   readonly config: LayerConfig
   readonly parameters: LayerParameters
   readonly weights: DeviceBuffer
+  /** The caller's: read before the first wait, or copied. */
   readonly x: Float32Array
   readonly batch: number
   readonly length: number
@@ -38,50 +38,51 @@ export interface LayerForward {
 
 /** The tensors of a trace, while they fill; without one only `out` has room. */
 class TraceBuilder {
-  readonly out: Float32Array
-  readonly localOut: Float32Array
-  readonly routedQueries: Float32Array
-  readonly keyValueIndices: Float32Array
-  readonly #forward: LayerForward
+  readonly #config: LayerConfig
   readonly #windows: number
   readonly #places: number
+  readonly #trace: LayerTrace
 
-  constructor(forward: LayerForward) {
-    const { config, batch, length, trace } = forward
-    this.#forward = forward
-    this.#windows = Math.max(0, Math.ceil(length / config.routedWindowSize) - 1)
-    this.#places = Math.min(config.numRoutedKeyValues, this.#windows * config.routedWindowSize)
-    const pairs = trace ? batch * this.#windows * config.numExperts : 0
-    this.out = new Float32Array(batch * length * config.dim)
-    this.localOut = new Float32Array(trace ? this.out.length : 0)
-    this.routedQueries = new Float32Array(pairs * config.routedWindowSize)
-    this.keyValueIndices = new Float32Array(pairs * this.#places).fill(-1)
+  /** @throws RoutedAttentionError `OUT_OF_MEMORY` */
+  constructor({ config, batch, length, trace }: LayerForward) {
+    const { dim, numExperts, routedWindowSize, numRoutedKeyValues } = config
+    this.#config = config
+    this.#windows = Math.max(0, Math.ceil(length / routedWindowSize) - 1)
+    this.#places = Math.min(numRoutedKeyValues, this.#windows * routedWindowSize)
+    const zeros = (...shape: number[]) => Tensor.zeros(trace ? shape : [0])
+    this.#trace = {
+      out: Tensor.zeros([batch, length, dim]),
+      localOut: zeros(batch, length, dim),
+      routedQueries: zeros(batch, this.#windows, numExperts, routedWindowSize),
+      keyValueIndices: zeros(batch, this.#windows, numExperts, this.#places),
+    }
+    this.#trace.keyValueIndices.data.fill(-1)
+  }
+
+  get out(): Float32Array {
+    return this.#trace.out.data
+  }
+
+  get localOut(): Float32Array {
+    return this.#trace.localOut.data
   }
 
   /** Marks a token of a window (from 1) as an expert's query. */
   query(sequence: number, window: number, expert: number, token: number): void {
-    this.routedQueries[this.#pair(sequence, window, expert) * this.#forward.config.routedWindowSize + token] = 1
+    this.#trace.routedQueries.data[this.#pair(sequence, window, expert) * this.#config.routedWindowSize + token] = 1
   }
 
   /** An expert's key/values for a window (from 1). */
   keyValues(sequence: number, window: number, expert: number, positions: Int32Array): void {
-    this.keyValueIndices.set(positions, (this.#pair(sequence, window, expert) + 1) * this.#places - positions.length)
+    this.#trace.keyValueIndices.data.set(positions, (this.#pair(sequence, window, expert) + 1) * this.#places - positions.length)
   }
 
   finish(): LayerTrace {
-    const { config, batch, length } = this.#forward
-    const shape = [batch, length, config.dim]
-    const pairs = [batch, this.#windows, config.numExperts]
-    return {
-      out: new Tensor(this.out, shape),
-      localOut: new Tensor(this.localOut, this.#forward.trace ? shape : [0]),
-      routedQueries: new Tensor(this.routedQueries, this.#forward.trace ? [...pairs, config.routedWindowSize] : [0]),
-      keyValueIndices: new Tensor(this.keyValueIndices, this.#forward.trace ? [...pairs, this.#places] : [0]),
-    }
+    return this.#trace
   }
 
   #pair(sequence: number, window: number, expert: number): number {
-    return (sequence * this.#windows + window - 1) * this.#forward.config.numExperts + expert
+    return (sequence * this.#windows + window - 1) * this.#config.numExperts + expert
   }
 }
 
@@ -92,12 +93,21 @@ function bindAngles(run: Run, resources: Resources, angles: Tensor | undefined):
   run.bind(Buffer.Angles, buffer)
 }
 
+/** @throws RoutedAttentionError `OUT_OF_MEMORY` */
+function copyOf(values: Float32Array): Float32Array {
+  const copy = Tensor.zeros([values.length]).data
+  copy.set(values)
+  return copy
+}
+
 /** A strictly causal layer: piece after piece through one program, as a session does, so memory does not grow with n. */
 export async function causalForward(forward: LayerForward): Promise<LayerTrace> {
   const { device, config, parameters, batch, length, trace } = forward
   const result = new TraceBuilder(forward)
   if (batch * length === 0) return result.finish()
   const { dim, numExperts, routedWindowSize } = config
+  // pieces are taken from it over time, and what is computed is what the caller's tensor held at the call
+  const x = copyOf(forward.x)
   const plan = planCausalLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, shares: device.shares })
   const { geometry } = plan
   const resources = new Resources(device)
@@ -121,14 +131,14 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
     const breather = new Breather()
     for (let sequence = 0; sequence < batch; sequence++) {
       state.clear()
-      await device.run(open, run)
+      device.runHere(open, run)
       let place: Place = { position: 0, base: 0 }
       while (place.position < length) {
         forward.assertUsable()
         const { position } = place
         const rows = nextPieceRows(geometry, position, length - position)
         const start = (sequence * length + position) * dim
-        input.writeRows(forward.x.subarray(start, start + rows * dim), dim, geometry.stride, 0)
+        input.writeRows(x.subarray(start, start + rows * dim), dim, geometry.stride, 0)
         if (trace && position >= routedWindowSize && position % routedWindowSize === 0) traceContexts(sequence, position)
         place = describePiece(run, geometry, place, rows)
         await device.run(piece, run)
@@ -176,7 +186,8 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
   const resources = new Resources(device)
   try {
     const rowBytes = geometry.stride * 4
-    const input = resources.allocate(roundUp(length) * rowBytes, "the sequence's input")
+    const input = resources.allocate(batch * length * rowBytes, 'the input')
+    input.writeRows(forward.x, dim, geometry.stride, 0)
     const output = resources.allocate(geometry.pieceRows * rowBytes, "a piece's output")
     const run = new Run()
     run.bind(Buffer.Weights, forward.weights)
@@ -204,9 +215,9 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
 
     for (let sequence = 0; sequence < batch; sequence++) {
       const start = sequence * length * dim
-      input.writeRows(forward.x.subarray(start, start + length * dim), dim, geometry.stride, 0)
+      const inputOffset = sequence * length * rowBytes
       run.buffers[Buffer.State]!.clear()
-      const routed: RoutedSequence = { device, run, geometry, memory, input, programs, length, pause }
+      const routed: RoutedSequence = { device, run, geometry, memory, input, inputOffset, programs, length, pause }
       const keyValues = await decideRouting(routed)
       try {
         if (trace) traceRouting(sequence)
@@ -214,7 +225,7 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
         while (place.position < length) {
           const { position } = place
           const rows = nextPieceRows(geometry, position, length - position)
-          run.bind(Buffer.Input, input, position * rowBytes)
+          run.bind(Buffer.Input, input, inputOffset + position * rowBytes)
           place = describePiece(run, geometry, place, rows)
           await device.run(programs.piece, run)
           output.readRows(result.out, start + position * dim, rows, dim, geometry.stride, 0)

@@ -44,14 +44,16 @@ export class MixtureOfAutoregressiveAttention {
     if (typeof init !== 'object' || init === null) {
       throw new RoutedAttentionError('BAD_ARGUMENT', `the layer's third argument must be an object such as { seed: 1 }, got ${describe(init)}`)
     }
-    this.options = resolveLayerOptions(options)
+    this.options = Object.freeze(resolveLayerOptions(options))
     this.#parameters = planLayerParameters(this.options)
-    this.#weights = this.#pack(runtime, initialLayerParameters(this.options, init.seed))
+    this.#weights = this.#pack(runtime, () => initialLayerParameters(this.options, init.seed))
     this.#lifetime = new Lifetime(runtime, 'layer', () => this.#weights.release())
   }
 
-  #pack(runtime: Runtime, tensors: ReadonlyMap<string, Tensor>): SharedWeights {
-    return new SharedWeights(runtime.device.packWeights(this.#parameters.layout, (name) => tensors.get(name)!.data))
+  /** @param make called once the device has room for them: too large a layer fails before its parameters are drawn */
+  #pack(runtime: Runtime, make: () => ReadonlyMap<string, Tensor>): SharedWeights {
+    let tensors: ReadonlyMap<string, Tensor> | undefined
+    return new SharedWeights(runtime.device.packWeights(this.#parameters.layout, (name) => (tensors ??= make()).get(name)!.data))
   }
 
   /**
@@ -61,7 +63,7 @@ export class MixtureOfAutoregressiveAttention {
   loadStateDict(tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>): void {
     this.#lifetime.assertUsable()
     const checked = checkStateDict(layerParameters(this.options), tensors)
-    const weights = this.#pack(this.#lifetime.runtime, checked)
+    const weights = this.#pack(this.#lifetime.runtime, () => checked)
     this.#weights.release()
     this.#weights = weights
   }
@@ -133,9 +135,8 @@ export class MixtureOfAutoregressiveAttention {
     const { trace = false } = options
     if (typeof trace !== 'boolean') throw new RoutedAttentionError('BAD_ARGUMENT', `forward: trace must be a boolean, got ${describe(trace)}`)
     return {
-      // the caller may change his tensors as soon as this returns; what is computed is what they held
-      x: x.data.slice(),
-      angles: angles && new Tensor(angles.data.slice(), angles.shape),
+      x: valuesOf('x', x),
+      angles: angles && new Tensor(valuesOf('rotaryEmb', angles), angles.shape),
       batch,
       length,
       trace,
@@ -164,6 +165,16 @@ interface CheckedCall {
   readonly length: number
   readonly trace: boolean
   readonly config: LayerConfig
+}
+
+/** A tensor's values, when it still has as many as it was made with. */
+function valuesOf(name: string, { data, shape }: Tensor): Float32Array {
+  const size = shape.reduce((product, length) => product * length, 1)
+  if (data.length !== size) {
+    const came = `shape [${shape.join(', ')}] but ${data.length} values: its buffer was transferred or resized`
+    throw new RoutedAttentionError('BAD_SHAPE', `forward: ${name} must hold as many values as its shape says, got ${came}`)
+  }
+  return data
 }
 
 function checkOverride(name: string, value: number | null | undefined): number | undefined {

@@ -78,6 +78,7 @@ export class PublishedEngine implements Engine {
             geometry,
             memory,
             input: stream,
+            inputOffset: 0,
             programs: {
               similarities: compiled.compile(programs.similarities),
               selections: compiled.compile(programs.selections),

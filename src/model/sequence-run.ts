@@ -19,8 +19,9 @@ export interface RoutedSequence {
   readonly run: Run
   readonly geometry: Geometry
   readonly memory: SequenceMemory
-  /** The whole sequence's rows. */
+  /** The whole sequence's rows, from `inputOffset` on. */
   readonly input: DeviceBuffer
+  readonly inputOffset: number
   readonly programs: CompiledSequencePrograms
   readonly length: number
   /** Between pieces: lets the event loop turn, and throws when the work should end. */
@@ -32,7 +33,7 @@ export interface RoutedSequence {
  * this is the one place where a forward comes back for sizes. Returns their keys and values, bound to `run`; the caller disposes of them.
  */
 export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuffer | undefined> {
-  const { device, run, geometry, memory, input, programs, length, pause } = sequence
+  const { device, run, geometry, memory, input, inputOffset, programs, length, pause } = sequence
   if (memory.windows === 0) return undefined
   const { numExperts } = geometry.numbers
   const rowBytes = geometry.stride * 4
@@ -41,7 +42,7 @@ export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuf
 
   for (let place: Place = { position: 0, base: 0 }; place.position < length; ) {
     const rows = nextPieceRows(geometry, place.position, length - place.position)
-    run.bind(Buffer.Input, input, place.position * rowBytes)
+    run.bind(Buffer.Input, input, inputOffset + place.position * rowBytes)
     run.set(Piece.FirstRow, place.position)
     place = describePiece(run, geometry, { position: place.position, base: place.position }, rows)
     await device.run(programs.similarities, run)
@@ -58,7 +59,7 @@ export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuf
   const pairBytes = 2 * geometry.inner * 4
   const keyValues = device.allocate(counts.reduce((sum, count) => sum + count, 0) * pairBytes, 'the keys and values of routed tokens')
   try {
-    run.bind(Buffer.Input, input)
+    run.bind(Buffer.Input, input, inputOffset)
     let slot = 0
     for (const [expert, count] of counts.entries()) {
       for (const end = slot + count; slot < end; ) {

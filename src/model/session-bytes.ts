@@ -48,8 +48,8 @@ export function decodeSession(bytes: Uint8Array, fingerprint: Uint8Array, numTok
   if (!(bytes instanceof Uint8Array)) throw new RoutedAttentionError('BAD_ARGUMENT', `a saved session must be a Uint8Array, got ${describe(bytes)}`)
   const refuse = (why: string) => new RoutedAttentionError('BAD_FILE', `these ${bytes.length} bytes are not a session of this model: ${why}`)
   if (bytes.length < HEADER_BYTES + CHECKSUM_BYTES) throw refuse(`a session has at least ${HEADER_BYTES + CHECKSUM_BYTES}`)
-  // a copy of its own: aligned, and safe from the caller's later writes
-  const copy = bytes.slice()
+  // a copy of its own: aligned, and safe from the caller's later writes (a Node Buffer's `slice` is none)
+  const copy = new Uint8Array(bytes)
   const view = new DataView(copy.buffer)
   if (!equalBytes(copy.subarray(0, MAGIC.length), MAGIC)) throw refuse('they do not begin as a saved session does')
   const version = view.getUint16(MAGIC.length, true)

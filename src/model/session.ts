@@ -5,6 +5,7 @@ import { Lifetime } from './lifetime.js'
 import { encodeSession } from './session-bytes.js'
 import type { Sequence } from './sequence.js'
 import { checkTokenIds, type TokenIds } from './token-ids.js'
+import { Turns } from './turns.js'
 
 /** What a session needs of its model. */
 export interface SessionOwner {
@@ -31,8 +32,8 @@ export class Session {
   /** Of the last append that has settled. */
   #position: number
   #byteLength: number
-  /** Ends when all appends begun so far have. */
-  #queue: Promise<unknown> = Promise.resolve()
+  /** Appends take effect in the order of the calls. */
+  readonly #turns = new Turns()
 
   /** @internal Use `model.createSession()` or `model.restoreSession(bytes)`. */
   constructor(owner: SessionOwner, sequence: Sequence, logits: Float32Array | undefined) {
@@ -70,12 +71,11 @@ export class Session {
     const { signal } = options
     signal?.throwIfAborted()
     const ids = checkTokenIds('append', tokenIds, this.#owner.numTokens)
-    const result = this.#queue.then(() => this.#lifetime.use(() => this.#owner.lifetime.use(() => this.#append(ids, signal))))
-    this.#queue = result.catch(() => undefined)
-    return result
+    return this.#turns.take(() => this.#lifetime.use(() => this.#owner.lifetime.use(() => this.#append(ids, signal))))
   }
 
   async #append(ids: Int32Array, signal: AbortSignal | undefined): Promise<Float32Array> {
+    signal?.throwIfAborted() // while it waited for its turn
     const { maxPositions } = this.#owner
     if (maxPositions !== null && this.#position + ids.length > maxPositions) {
       throw new RoutedAttentionError(

@@ -64,7 +64,7 @@ export function createGeometry(numbers: LayerNumbers, contexts: number, length =
   const localWindow = Math.min(numbers.localAttnWindowSize, length)
   const pieceRows = Math.min(PIECE_ROWS, windowCapacity)
   const headStride = roundUp(numbers.dimHead)
-  const contextCapacity = roundUp(contexts + 1)
+  const contextCapacity = roundUp(Math.min(contexts, length) + 1)
   return {
     numbers,
     pieceRows,

@@ -4,7 +4,10 @@ import { type ErrorCode, RoutedAttentionError } from '../../src/errors.js'
 /** What a call threw or rejected with must be this package's error, with this code and a message that matches. */
 export function expectError(error: unknown, code: ErrorCode, message: RegExp = /./): void {
   expect(error).toBeInstanceOf(RoutedAttentionError)
-  expect({ code: (error as RoutedAttentionError).code, message: (error as Error).message }).toEqual({ code, message: expect.stringMatching(message) as string })
+  expect({ code: (error as RoutedAttentionError).code, message: (error as Error).message }).toEqual({
+    code,
+    message: expect.stringMatching(message) as string,
+  })
 }
 
 export function expectThrows(call: () => unknown, code: ErrorCode, message?: RegExp): void {

@@ -101,6 +101,7 @@ export class WasmDevice implements Device {
     this.#kernels = kernels
     this.arena = new Arena(memory, kernels.heapBase())
     this.#header = this.arena.allocate((Piece.Length + 2) * 4, 'the piece header')
+    this.arena.bytes.fill(0, this.#header.address, this.#header.address + this.#header.byteLength)
   }
 
   allocate(byteLength: number, purpose: string): WasmBuffer {
@@ -109,6 +110,7 @@ export class WasmDevice implements Device {
 
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer {
     const buffer = this.allocate(layout.byteLength, 'the weights')
+    buffer.clear()
     try {
       for (const weight of layout.weights) packWeight(weight, parameters, this.arena.floats, (buffer.address + weight.byteOffset) / 4)
     } catch (error) {
@@ -126,6 +128,10 @@ export class WasmDevice implements Device {
   }
 
   run(program: CompiledProgram, run: Run): void {
+    this.runHere(program, run)
+  }
+
+  runHere(program: CompiledProgram, run: Run): void {
     const { ints } = this.arena
     const header = this.#header.address / 4
     ints.set(run.header, header)

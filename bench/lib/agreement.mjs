@@ -1,0 +1,32 @@
+import { readFileSync, rmSync } from 'node:fs'
+import { built } from './paths.mjs'
+
+/** Where a rival shall write its output. */
+export const outputFile = (index) => built(`output-${index}.bin`)
+
+/**
+ * Compares what rivals computed with what the first of them did, and removes the files.
+ * @param tolerance largest difference, as a share of the largest value
+ * @throws when one of them computed something else: its time would mean nothing
+ */
+export function assertAgreement(what, names, tolerance) {
+  const outputs = names.map((_, index) => {
+    const bytes = readFileSync(outputFile(index))
+    rmSync(outputFile(index))
+    return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)
+  })
+  const [reference] = outputs
+  const largest = reference.reduce((max, value) => Math.max(max, Math.abs(value)), 0)
+  let worst = 0
+  for (const [index, output] of outputs.entries()) {
+    if (output.length !== reference.length) throw new Error(`${what}: ${names[index]} has ${output.length} values, ${names[0]} ${reference.length}`)
+    let difference = 0
+    // written so that a NaN fails
+    for (let i = 0; i < output.length; i++) difference = Math.max(difference, Math.abs(output[i] - reference[i]))
+    if (!(difference <= tolerance * largest)) {
+      throw new Error(`${what}: ${names[index]} differs from ${names[0]} by ${difference}, where the largest value is ${largest}`)
+    }
+    worst = Math.max(worst, difference)
+  }
+  return worst
+}

@@ -1,0 +1,27 @@
+import { execFileSync } from 'node:child_process'
+import os from 'node:os'
+import { nodeBinary, versionOf } from './paths.mjs'
+
+let description
+
+/** The processor, the system and the engine that all figures come from. */
+export function machine() {
+  if (description) return description
+  const cores = os.cpus()
+  const versions = JSON.parse(execFileSync(nodeBinary(), ['-p', 'JSON.stringify(process.versions)'], { encoding: 'utf8' }))
+  description = {
+    processor: `${cores[0]?.model.trim() ?? 'unknown processor'}, ${cores.length} ${cores.length === 1 ? 'core' : 'cores'}`,
+    memory: `${Math.round(os.totalmem() / 2 ** 30)} GiB`,
+    system: `${os.type()} ${os.release()} ${os.arch()}`,
+    node: versions.node,
+    v8: versions.v8,
+  }
+  return description
+}
+
+/** One line that goes below a table: a figure without its machine says nothing. */
+export function caption(rivals = []) {
+  const { processor, node, v8 } = machine()
+  const versions = rivals.map((name) => `${name} ${versionOf(name) ?? 'absent'}`)
+  return `${[processor, `Node ${node} (V8 ${v8.split('.').slice(0, 2).join('.')})`, ...versions].join('; ')}; ${new Date().toISOString().slice(0, 10)}.`
+}

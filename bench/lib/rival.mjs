@@ -1,0 +1,87 @@
+import { fork } from 'node:child_process'
+import { bench, nodeBinary } from './paths.mjs'
+
+/** One rival in a process of its own, which does what it is told and otherwise waits. */
+export class Rival {
+  #child
+  #waiting = []
+  #ended
+  #stderr = ''
+
+  /** @param script a file of bench/measure, without its extension */
+  constructor(name, script, { env = {}, flags = [] } = {}) {
+    this.name = name
+    this.#child = fork(`${bench}/measure/${script}.mjs`, {
+      cwd: bench,
+      execPath: nodeBinary(),
+      execArgv: ['--no-warnings', ...flags],
+      env: { ...process.env, ...env },
+      // What libraries print is not ours to show, unless they fail.
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    })
+    const collect = (text) => (this.#stderr = (this.#stderr + text).slice(-2000))
+    this.#child.stdout.on('data', collect)
+    this.#child.stderr.on('data', collect)
+    this.#child.on('message', ({ result, error }) => {
+      const { resolve, reject } = this.#waiting.shift()
+      if (error === undefined) resolve(result)
+      else reject(new Error(`${name}: ${error}`))
+    })
+    this.#child.on('exit', (code, signal) => {
+      this.#ended = new Error(`${name} ended (${signal ?? code}): ${this.#stderr.trim()}`)
+      for (const { reject } of this.#waiting.splice(0)) reject(this.#ended)
+    })
+  }
+
+  /** Calls a function of the process; arguments and result are JSON. */
+  call(method, ...args) {
+    if (this.#ended) return Promise.reject(this.#ended)
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve, reject })
+      this.#child.send({ method, args })
+    })
+  }
+
+  close() {
+    if (!this.#ended) this.#child.kill('SIGKILL')
+  }
+}
+
+/** Opens rivals; one that does not start is left out, and `note` says why. Ours must start. */
+export async function openRivals(entries, note) {
+  const opened = []
+  try {
+    for (const { name, script, args, env, flags, ours = false, ...rest } of entries) {
+      const rival = new Rival(name, script, { env, flags })
+      try {
+        const info = await rival.call('open', args ?? {})
+        opened.push({ ...rest, name, ours, rival, info })
+      } catch (error) {
+        rival.close()
+        if (ours) throw error
+        note(`${name} is left out: ${error.message.split('\n')[0]}`)
+      }
+    }
+  } catch (error) {
+    closeAll(opened)
+    throw error
+  }
+  return opened
+}
+
+export function closeAll(entries) {
+  for (const { rival } of entries) rival.close()
+}
+
+/**
+ * Lets every rival do the same work in turn, round after round.
+ * @param work (rival) => number
+ * @returns for each rival, in order, its number of every round
+ */
+export async function inTurn(entries, rounds, work) {
+  const results = entries.map(() => [])
+  for (let round = 0; round < rounds; round++) {
+    for (const [index, entry] of entries.entries()) results[index].push(await work(entry.rival, entry))
+  }
+  return results
+}

@@ -1,0 +1,34 @@
+/** The other end of `Rival`: answers calls from the parent, one at a time. */
+export function serve(functions) {
+  let queue = Promise.resolve()
+  process.on('message', ({ method, args }) => {
+    queue = queue.then(async () => {
+      try {
+        process.send({ result: (await functions[method](...args)) ?? null })
+      } catch (error) {
+        process.send({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+      }
+    })
+  })
+  process.on('disconnect', () => process.exit(0))
+}
+
+/**
+ * Seconds of one call, from as many calls as fill `seconds`, at least one.
+ * @param run may return a promise
+ */
+export async function secondsEach(run, seconds) {
+  let calls = 0
+  const start = performance.now()
+  let end = start
+  do {
+    const pending = run()
+    if (pending instanceof Promise) await pending
+    calls++
+    end = performance.now()
+  } while (end - start < seconds * 1000)
+  return (end - start) / calls / 1000
+}
+
+/** Peak resident memory of this process so far, in bytes. */
+export const peakMemory = () => process.resourceUsage().maxRSS * 1024

@@ -1,0 +1,32 @@
+import { writeFileSync } from 'node:fs'
+import { openCeiling } from '../lib/ceiling.mjs'
+import { packageEntry } from '../lib/paths.mjs'
+import { layerInput, layerOptions, layerParameters } from '../lib/recipe.mjs'
+import { peakMemory, secondsEach, serve } from '../lib/serve.mjs'
+
+const { createRuntime, MixtureOfAutoregressiveAttention, Tensor } = await import(packageEntry)
+
+let runtime
+let layer
+let run
+
+serve({
+  async open({ threads = 1, simd = 'auto', ...options }) {
+    runtime = await createRuntime({ threads, simd })
+    layer = new MixtureOfAutoregressiveAttention(runtime, { ...layerOptions, ...options })
+    layer.loadStateDict(new Map(layerParameters().map(([name, values, shape]) => [name, new Tensor(values, shape)])))
+    return runtime.info
+  },
+
+  async prepareLayer(n, output) {
+    const x = new Tensor(layerInput(n), [1, n, layerOptions.dim])
+    run = () => layer.forward(x)
+    const y = await run()
+    if (output) writeFileSync(output, y.data)
+  },
+
+  time: (seconds) => secondsEach(run, seconds),
+  ceiling: (seconds) => openCeiling(runtime.info.simd, new WebAssembly.Memory({ initial: 1, maximum: 65536, shared: true })).flops(seconds),
+  memory: () => runtime.info.memory,
+  peakMemory,
+})

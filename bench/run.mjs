@@ -1,0 +1,59 @@
+/*
+ * Remakes the figures of the README.
+ *
+ *   npm run bench [-- --quick] [--only layer,decode] [--write]
+ */
+import { parseArgs } from 'node:util'
+import { buildCeilings, buildInternals } from './lib/build.mjs'
+import { machine } from './lib/machine.mjs'
+import { writeSections } from './lib/readme.mjs'
+
+const suites = ['layer', 'products', 'row', 'tokens', 'model', 'million', 'start', 'browser']
+
+const usage = `usage: npm run bench -- [--quick] [--only SUITES] [--write]
+  --quick   fewer rounds and sizes: within two minutes, and rougher
+  --only    of ${suites.join(', ')}, separated by commas
+  --write   also puts the tables into README.md, between its bench comments`
+
+let options
+try {
+  options = parseArgs({
+    options: { quick: { type: 'boolean', default: false }, only: { type: 'string' }, write: { type: 'boolean', default: false }, help: { type: 'boolean', default: false } },
+  }).values
+} catch (error) {
+  fail(`${error.message}\n${usage}`)
+}
+if (options.help) {
+  console.log(usage)
+  process.exit(0)
+}
+const chosen = options.only?.split(',') ?? suites
+const unknown = chosen.filter((name) => !suites.includes(name))
+if (unknown.length > 0) fail(`there is no suite ${unknown.join(', ')}\n${usage}`)
+if (options.quick && options.write) fail('the README takes figures of a full run only: leave out --quick or --write')
+
+const { processor, memory, system, node, v8 } = machine()
+console.log(`${processor}, ${memory}; ${system}; Node ${node}, V8 ${v8}\n`)
+
+await buildInternals()
+await buildCeilings()
+
+const sections = new Map()
+const started = performance.now()
+for (const name of suites.filter((suite) => chosen.includes(suite))) {
+  const { title, run } = await import(`./suites/${name}.mjs`)
+  const notes = new Set()
+  const start = performance.now()
+  const text = await run({ quick: options.quick, note: (line) => notes.add(line) })
+  if (text !== undefined) sections.set(name, `### ${title}\n\n${text}`)
+  console.log([`### ${title}`, text, ...[...notes].map((line) => `(${line})`)].filter(Boolean).join('\n\n'))
+  console.log(`\n[${name}: ${((performance.now() - start) / 1000).toFixed(0)} s]\n`)
+}
+console.log(`[all: ${((performance.now() - started) / 1000).toFixed(0)} s]`)
+if (options.write) console.log(writeSections(sections))
+process.exit(0)
+
+function fail(message) {
+  console.error(message)
+  process.exit(1)
+}

@@ -1,0 +1,62 @@
+import { assertAgreement, outputFile } from '../lib/agreement.mjs'
+import { caption } from '../lib/machine.mjs'
+import { layerFlop } from '../lib/recipe.mjs'
+import { closeAll, inTurn, openRivals } from '../lib/rival.mjs'
+import { mebibytes, median, medianRatio, percent, significant, times } from '../lib/statistics.mjs'
+import { table } from '../lib/tables.mjs'
+
+export const title = 'The layer'
+
+const threads = [1, 2]
+const rivals = threads.flatMap((threads) => [
+  { name: 'ours', script: 'ours-layer', args: { threads }, ours: true, threads },
+  { name: 'ours, top-k', script: 'ours-layer', args: { threads, selection: 'top-k' }, ours: true, threads },
+  { name: 'onnxruntime-web', script: 'onnxruntime', args: { kind: 'web', threads }, threads },
+  { name: 'onnxruntime-node (native)', script: 'onnxruntime', args: { kind: 'node', threads }, threads },
+])
+
+export async function run({ quick, note }) {
+  const tables = []
+  let differences = []
+  for (const n of [1024, 4096]) {
+    // new processes for each length, so that peak memory is this length's
+    const entries = await openRivals(rivals, note)
+    try {
+      const used = entries.filter(({ ours, threads, info }) => !ours || info.threads === threads)
+      for (const [index, { rival }] of used.entries()) await rival.call('prepareLayer', n, outputFile(index))
+      differences.push(assertAgreement(`layer, n = ${n}`, used.map(({ name, threads }) => `${name} on ${threads}`), 1e-4))
+      const ceilings = []
+      const seconds = await inTurn(used, quick ? 3 : 11, async (rival, entry) => {
+        if (entry === used[0]) ceilings.push(await rival.call('ceiling', 0.05))
+        return rival.call('time', quick ? 0 : 0.5)
+      })
+      const memory = []
+      for (const { rival } of used) memory.push(await rival.call('peakMemory'))
+      const rows = rivals.map(({ name, threads, ours }) => {
+        const find = (wanted) => used.findIndex((entry) => entry.name === wanted && entry.threads === threads)
+        const index = find(name)
+        if (index < 0) return [name, threads, ...new Array(5).fill(undefined)]
+        const mine = find('ours')
+        return [
+          name,
+          threads,
+          significant(median(seconds[index]) * 1000),
+          significant(median(seconds[index]) * 1e6 / n),
+          ours && threads === 1
+            ? percent(layerFlop[n] / median(seconds[index].map((value, round) => value * ceilings[round])))
+            : undefined,
+          ours || mine < 0 ? undefined : times(medianRatio(seconds[index], seconds[mine])),
+          mebibytes(memory[index]),
+        ]
+      })
+      tables.push(`n = ${n}`, table(['', 'threads', 'ms', 'µs a token', 'of the ceiling', 'its time / ours', 'peak memory'], rows))
+    } finally {
+      closeAll(entries)
+    }
+  }
+  return [
+    `One forward of (1, n, 256): 4 heads of 64, windows of 128, 32 routed queries, 128 routed key/values, 2 experts. The rivals run the published PyTorch layer as ONNX with the same numbers; outputs agree to ${significant(Math.max(...differences), 2)}. "Of the ceiling" counts the least arithmetic there is, against multiply-adds in registers. Peak memory is the process's, Node included.`,
+    ...tables,
+    caption(['onnxruntime-web', 'onnxruntime-node']),
+  ].join('\n\n')
+}

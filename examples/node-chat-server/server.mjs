@@ -1,0 +1,119 @@
+// @ts-check
+import { createServer } from 'node:http'
+import { text as readText } from 'node:stream/consumers'
+import { parseArgs } from 'node:util'
+import { LanguageModel, RoutedAttentionError } from 'routed-attention'
+import { continueText } from './continue-text.mjs'
+import { StoredSessions } from './stored-sessions.mjs'
+
+const { values } = parseArgs({
+  options: {
+    model: { type: 'string', default: 'models/novels-10m' },
+    sessions: { type: 'string', default: 'sessions' },
+    port: { type: 'string', default: '8080' },
+  },
+})
+const model = await LanguageModel.load(values.model)
+const sessions = new StoredSessions(model, values.sessions)
+const shutdown = new AbortController()
+
+const server = createServer((request, response) => {
+  handle(request, response).catch((error) => fail(response, error))
+})
+server.listen(Number(values.port), '127.0.0.1', () => {
+  const address = /** @type {import('node:net').AddressInfo} */ (server.address())
+  console.log(`listening on port ${address.port}`)
+})
+process.once('SIGTERM', () => {
+  // Answers under way end here, and their sessions are saved; then nothing keeps the process.
+  shutdown.abort(new RequestError(503, 'the server is going down'))
+  server.close(() => model.dispose())
+})
+
+/** An answer other than 200. */
+class RequestError extends Error {
+  /**
+   * @param {number} status
+   * @param {string} message
+   */
+  constructor(status, message) {
+    super(message)
+    this.status = status
+  }
+}
+
+/**
+ * @param {import('node:http').IncomingMessage} request
+ * @param {import('node:http').ServerResponse} response
+ */
+async function handle(request, response) {
+  const name = /^\/sessions\/([A-Za-z0-9_-]{1,64})$/.exec(request.url ?? '')?.[1]
+  if (name === undefined) throw new RequestError(404, 'there is only /sessions/NAME; a name has up to 64 letters, digits, - and _')
+  if (request.method === 'POST') return stream(name, await readRequest(request), response)
+  if (request.method !== 'DELETE') throw new RequestError(405, 'POST a text to continue, or DELETE the session')
+  await sessions.delete(name)
+  response.writeHead(204).end()
+}
+
+/**
+ * Reads a text into the session and streams what the model writes after it.
+ * @param {string} name
+ * @param {{ text: string, maxTokens: number, temperature: number }} question
+ * @param {import('node:http').ServerResponse} response
+ */
+async function stream(name, { text, ...options }, response) {
+  const gone = new AbortController()
+  response.on('close', () => gone.abort(new RequestError(499, 'the client has gone')))
+  const signal = AbortSignal.any([gone.signal, shutdown.signal])
+  await sessions.use(name, async (session) => {
+    for await (const piece of continueText(model, session, text, { ...options, signal })) {
+      if (!response.headersSent) response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
+      send(response, 'text', { text: piece })
+    }
+    send(response, 'end', { position: session.position })
+  })
+  response.end()
+}
+
+/**
+ * @param {import('node:http').ServerResponse} response
+ * @param {string} event
+ * @param {object} data
+ */
+function send(response, event, data) {
+  response.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`)
+}
+
+/** @param {import('node:http').IncomingMessage} request */
+async function readRequest(request) {
+  if (Number(request.headers['content-length'] ?? Infinity) > 1e6)
+    throw new RequestError(413, 'a request has up to 1,000,000 bytes, and tells how many')
+  let question
+  try {
+    question = JSON.parse(await readText(request))
+  } catch {
+    throw new RequestError(400, 'the request is not JSON')
+  }
+  const { text, maxTokens = 64, temperature = 0.8 } = question ?? {}
+  if (typeof text !== 'string') throw new RequestError(400, 'text must be a string')
+  if (!Number.isInteger(maxTokens) || maxTokens < 1 || maxTokens > 1024)
+    throw new RequestError(400, 'maxTokens must be an integer from 1 to 1024')
+  if (!(typeof temperature === 'number' && temperature >= 0)) throw new RequestError(400, 'temperature must be a number from 0')
+  return { text, maxTokens, temperature }
+}
+
+/**
+ * @param {import('node:http').ServerResponse} response
+ * @param {unknown} error
+ */
+function fail(response, error) {
+  const status =
+    error instanceof RequestError ? error.status : error instanceof RoutedAttentionError && error.code === 'BAD_ARGUMENT' ? 400 : 500
+  if (status === 500) console.error(error)
+  const message = status === 500 ? 'the server failed' : error instanceof Error ? error.message : ''
+  if (!response.headersSent) response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify({ error: message }))
+  else {
+    send(response, 'error', { error: message })
+    response.end()
+  }
+}

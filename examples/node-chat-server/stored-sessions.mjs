@@ -1,0 +1,89 @@
+// @ts-check
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+/** Sessions as files: memory is held only while one is at work, and a restart of the server loses nothing. */
+export class StoredSessions {
+  #model
+  #folder
+  /** The last work begun on each session that is at work. @type {Map<string, Promise<unknown>>} */
+  #turns = new Map()
+
+  /**
+   * @param {import('routed-attention').LanguageModel} model
+   * @param {string} folder
+   */
+  constructor(model, folder) {
+    this.#model = model
+    this.#folder = folder
+  }
+
+  /**
+   * Runs `work` on a session, a new one if there is none of this name, and saves it afterwards. One work after the other on each session.
+   * @template T
+   * @param {string} name fit for a file's name
+   * @param {(session: import('routed-attention').Session) => Promise<T>} work
+   * @returns {Promise<T>}
+   */
+  use(name, work) {
+    return this.#inTurn(name, async () => {
+      const session = await this.#open(name)
+      try {
+        return await work(session)
+      } finally {
+        // Whatever ended the work, the session is whole: it stands behind its last append that succeeded.
+        if (session.position > 0) await this.#save(name, session.save())
+        session.dispose()
+      }
+    })
+  }
+
+  /** @param {string} name */
+  delete(name) {
+    return this.#inTurn(name, () => rm(this.#path(name), { force: true }))
+  }
+
+  /**
+   * @template T
+   * @param {string} name
+   * @param {() => Promise<T>} work
+   * @returns {Promise<T>}
+   */
+  async #inTurn(name, work) {
+    const turn = (this.#turns.get(name) ?? Promise.resolve()).then(work, work)
+    this.#turns.set(name, turn)
+    try {
+      return await turn
+    } finally {
+      if (this.#turns.get(name) === turn) this.#turns.delete(name)
+    }
+  }
+
+  /** @param {string} name */
+  async #open(name) {
+    let bytes
+    try {
+      bytes = await readFile(this.#path(name))
+    } catch (error) {
+      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ENOENT') throw error
+      return this.#model.createSession()
+    }
+    return this.#model.restoreSession(bytes)
+  }
+
+  /**
+   * @param {string} name
+   * @param {Uint8Array} bytes
+   */
+  async #save(name, bytes) {
+    await mkdir(this.#folder, { recursive: true })
+    const partial = `${this.#path(name)}.partial`
+    await writeFile(partial, bytes)
+    await rename(partial, this.#path(name)) // whole or not at all
+  }
+
+  /** @param {string} name */
+  #path(name) {
+    return join(this.#folder, `${name}.session`)
+  }
+}

@@ -1,0 +1,83 @@
+import type { LanguageModel } from '../index.js'
+import { type Call, defineCommand, type Terminal } from './command.js'
+import { UsageError } from './failures.js'
+import { formatCount, formatRate, formatRuntime, formatTable } from './format.js'
+import { loadOptions, modelOperand, runtimeOptions, withModel } from './model-source.js'
+import { flag, integerFrom, number } from './options.js'
+
+const options = {
+  prefill: number(integerFrom(1), 'Tokens of the prompt. Default: 512.'),
+  decode: number(integerFrom(1), 'Tokens after it, one by one. Default: 64.'),
+  rounds: number(integerFrom(1), 'Rounds to take the median of, after one that does not count. Default: 5.'),
+  ...runtimeOptions,
+  ...loadOptions,
+  json: flag('Write one JSON object: prefill and decode (tokens, tokensPerSecond, rounds), runtime.'),
+}
+
+export const bench = defineCommand({
+  name: 'bench',
+  summary: 'Measures how fast a model runs here.',
+  operands: 'MODEL',
+  about: `
+MODEL is a folder, or the URL of one, with config.json and the weights.
+Each round opens a session, gives it a prompt at once (prefill), then tokens one by one (decode), without choosing among them.`,
+  options,
+  run,
+})
+
+async function run({ values, positionals, terminal }: Call<typeof options>): Promise<void> {
+  const { place, isPiped } = modelOperand(positionals)
+  if (isPiped) throw new UsageError('bench reads nothing from the standard input')
+  await withModel(place, values, terminal, (model) => measure(model, values, terminal))
+}
+
+async function measure(model: LanguageModel, values: Call<typeof options>['values'], terminal: Terminal): Promise<void> {
+  const { prefill = 512, decode = 64, rounds = 5 } = values
+  const { maxPositions } = model.config
+  if (prefill + decode > (maxPositions ?? Infinity)) {
+    throw new UsageError(`--prefill and --decode add up to ${prefill + decode}, more than the ${maxPositions} positions of this model`)
+  }
+  const prefillRates: number[] = []
+  const decodeRates: number[] = []
+  for (let round = 0; round <= rounds; round++) {
+    const { prefillSeconds, decodeSeconds } = await playRound(model, prefill, decode, terminal.signal)
+    terminal.status.show(() => `round ${round} of ${rounds}`)
+    if (round === 0) continue
+    prefillRates.push(prefill / prefillSeconds)
+    decodeRates.push(decode / decodeSeconds)
+  }
+  terminal.status.clear()
+
+  const result = {
+    prefill: { tokens: prefill, tokensPerSecond: median(prefillRates), rounds: prefillRates },
+    decode: { tokens: decode, tokensPerSecond: median(decodeRates), rounds: decodeRates },
+    runtime: model.runtime.info,
+  }
+  if (values.json) return terminal.print(`${JSON.stringify(result)}\n`)
+  const row = (name: 'prefill' | 'decode'): [string, string] => {
+    const { tokens, tokensPerSecond, rounds: rates } = result[name]
+    const range = `${formatRate(Math.min(...rates))} to ${formatRate(Math.max(...rates))} in ${formatCount(rounds)} rounds`
+    return [name, `${formatRate(tokensPerSecond)} tokens/s over ${formatCount(tokens)} tokens (${range})`]
+  }
+  await terminal.print(formatTable([row('prefill'), row('decode'), ['runs on', formatRuntime(result.runtime)]]))
+}
+
+async function playRound(model: LanguageModel, prefill: number, decode: number, signal: AbortSignal) {
+  // A walk over the vocabulary: what the tokens are does not change the work.
+  const tokenAt = (position: number) => (position * 7919) % model.config.numTokens
+  using session = model.createSession()
+  const begin = performance.now()
+  await session.append(
+    Array.from({ length: prefill }, (_, position) => tokenAt(position)),
+    { signal },
+  )
+  const middle = performance.now()
+  for (let position = prefill; position < prefill + decode; position++) await session.append([tokenAt(position)], { signal })
+  return { prefillSeconds: (middle - begin) / 1000, decodeSeconds: (performance.now() - middle) / 1000 }
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}

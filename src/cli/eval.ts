@@ -1,0 +1,90 @@
+import { type LanguageModel, RoutedAttentionError } from '../index.js'
+import { type Call, defineCommand, type Terminal } from './command.js'
+import { UsageError } from './failures.js'
+import { formatCount, formatRate, formatRuntime, formatSeconds, formatTable } from './format.js'
+import { loadOptions, modelOperand, runtimeOptions, withModel } from './model-source.js'
+import { flag, integerFrom, number, text } from './options.js'
+import { encodeInPieces, readStandardInput, readTextFile, type TextInput } from './text-input.js'
+
+const DEFAULT_CHUNK = 2048
+
+const options = {
+  file: text('FILE', 'The text. Without it, or with -, it is read from the standard input.'),
+  chunk: number(
+    integerFrom(1),
+    `Tokens read in a row before all is forgotten. Default: ${DEFAULT_CHUNK}, or max_positions where that is less.`,
+  ),
+  ...runtimeOptions,
+  ...loadOptions,
+  json: flag('Write one JSON object: bitsPerToken, bitsPerByte, tokens, bytes, chunk, seconds, runtime.'),
+}
+
+export const evaluate = defineCommand({
+  name: 'eval',
+  summary: 'Measures how well a model predicts a text, in bits a token.',
+  operands: 'MODEL [-]',
+  about: `
+MODEL is a folder, or the URL of one, with config.json, the weights and tokenizer.json.
+The text is UTF-8. It is encoded in pieces of 50,000 characters (Unicode code points), counted from its start, however it arrives:
+the published figures were made so, and the same text always gives the same tokens.
+The tokens are cut into chunks that know nothing of each other, and every token but the text's first is predicted.
+bits per byte is all their bits over all bytes of the text.`,
+  options,
+  run,
+})
+
+async function run({ values, positionals, terminal }: Call<typeof options>): Promise<void> {
+  const { place, isPiped } = modelOperand(positionals)
+  const input = await readText(values.file, isPiped, terminal)
+  await withModel(place, values, terminal, (model) => measure(model, input, values, terminal))
+}
+
+function readText(file: string | undefined, isPiped: boolean, { signal }: Terminal): Promise<TextInput> {
+  if (file !== undefined && file !== '-') {
+    if (isPiped) throw new UsageError('give either --file FILE or - for the standard input, not both')
+    return readTextFile(file, signal)
+  }
+  if (file === undefined && !isPiped && process.stdin.isTTY) throw new UsageError('no text was given: use --file FILE, or pipe one in')
+  return readStandardInput(signal)
+}
+
+async function measure(model: LanguageModel, input: TextInput, values: Call<typeof options>['values'], terminal: Terminal): Promise<void> {
+  const { status, signal } = terminal
+  const { chunk = Math.min(DEFAULT_CHUNK, model.config.maxPositions ?? Infinity) } = values
+  const ids = await encodeInPieces(model, input.text, signal, (share) => status.show(() => `encoding: ${Math.floor(100 * share)} %`))
+  status.clear()
+  if (ids.length < 2) {
+    throw new RoutedAttentionError(
+      'BAD_ARGUMENT',
+      `the text has ${ids.length} token${ids.length === 1 ? '' : 's'}; at least 2 are needed to predict one`,
+    )
+  }
+
+  const begin = performance.now()
+  const elapsed = () => (performance.now() - begin) / 1000
+  const progress = (done: number, total: number) => {
+    const remaining = (elapsed() / done) * (total - done)
+    return `${formatCount(done)} of ${formatCount(total)} tokens, ${formatRate(done / elapsed())} tokens/s, ${formatSeconds(remaining)} left`
+  }
+  status.show(() => 'evaluating')
+  const { bitsPerToken, tokens } = await model
+    .evaluate(ids, { chunk, signal, onProgress: ({ done, total }) => status.show(() => progress(done, total)) })
+    .finally(() => status.clear())
+
+  const seconds = elapsed()
+  const bitsPerByte = (bitsPerToken * tokens) / input.byteLength
+  const { info } = model.runtime
+  if (values.json) {
+    const result = { bitsPerToken, bitsPerByte, tokens, bytes: input.byteLength, chunk, seconds, runtime: info }
+    return terminal.print(`${JSON.stringify(result)}\n`)
+  }
+  await terminal.print(
+    formatTable([
+      ['bits per token', bitsPerToken.toFixed(6)],
+      ['bits per byte', bitsPerByte.toFixed(6)],
+      ['tokens predicted', `${formatCount(tokens)}, in chunks of ${formatCount(chunk)}`],
+      ['time', `${formatSeconds(seconds)}, ${formatRate(tokens / seconds)} tokens/s`],
+      ['runs on', formatRuntime(info)],
+    ]),
+  )
+}

@@ -1,0 +1,32 @@
+import type { RuntimeInfo } from '../index.js'
+
+export function formatCount(value: number): string {
+  return value.toLocaleString('en-US')
+}
+
+/** Three digits are what a measurement here is good for. */
+export function formatRate(perSecond: number): string {
+  return perSecond >= 100 ? formatCount(Math.round(perSecond)) : perSecond.toPrecision(3)
+}
+
+export function formatBytes(bytes: number): string {
+  return bytes >= 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e3).toFixed(1)} kB`
+}
+
+export function formatSeconds(seconds: number): string {
+  const whole = Math.round(seconds)
+  if (whole < 60) return `${whole} s`
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`
+}
+
+/** What a runtime runs on, in a few words. */
+export function formatRuntime({ device, simd, fused, threads }: RuntimeInfo): string {
+  return `${device}, ${simd} SIMD${fused ? ' (fused)' : ''}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`
+}
+
+/** Names and values in two columns. */
+export function formatTable(rows: readonly (readonly [name: string, value: string])[]): string {
+  const width = Math.max(...rows.map(([name]) => name.length))
+  return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join('')
+}

@@ -1,0 +1,75 @@
+import type { LanguageModel, RuntimeInfo } from '../index.js'
+import { type Call, defineCommand } from './command.js'
+import { formatBytes, formatCount, formatRuntime, formatTable } from './format.js'
+import { loadOptions, modelOperand, runtimeOptions, withModel, withRuntime } from './model-source.js'
+import { UsageError } from './failures.js'
+import { flag } from './options.js'
+
+const options = {
+  ...runtimeOptions,
+  ...loadOptions,
+  json: flag('Write one JSON object: model (numParameters, hasTokenizer, sessionBytes, config), runtime.'),
+}
+
+export const info = defineCommand({
+  name: 'info',
+  summary: 'Tells what a model is, what it would run on here, and why not on more.',
+  operands: '[MODEL]',
+  about: `
+MODEL is a folder, or the URL of one, with config.json and the weights; without one only the machine is described.
+For each thing that is not used (threads, relaxed SIMD, …) the reason is given.`,
+  options,
+  run,
+})
+
+async function run({ values, positionals, terminal }: Call<typeof options>): Promise<void> {
+  const report = (runtime: RuntimeInfo, model?: ModelReport) =>
+    terminal.print(
+      values.json
+        ? `${JSON.stringify({ ...(model && { model }), runtime })}\n`
+        : formatTable([...modelRows(model), ...runtimeRows(runtime)]),
+    )
+
+  if (positionals.length === 0) return withRuntime(values, terminal, (runtime) => report(runtime.info))
+  const { place, isPiped } = modelOperand(positionals)
+  if (isPiped) throw new UsageError('info reads nothing from the standard input')
+  return withModel(place, values, terminal, (model) => report(model.runtime.info, describeModel(model)))
+}
+
+type ModelReport = ReturnType<typeof describeModel>
+
+function describeModel(model: LanguageModel) {
+  const session = model.createSession()
+  const { config, numParameters, hasTokenizer } = model
+  // Only the state of a causal model keeps its size.
+  const sessionBytes = config.layer.causal ? session.byteLength : null
+  session.dispose()
+  return { numParameters, hasTokenizer, sessionBytes, config }
+}
+
+function modelRows(model: ModelReport | undefined): [string, string][] {
+  if (!model) return []
+  const { layer, ...config } = model.config
+  const { sessionBytes } = model
+  return [
+    ['parameters', formatCount(model.numParameters)],
+    ['tokenizer', model.hasTokenizer ? 'tokenizer.json' : 'none: token ids only'],
+    ['session', sessionBytes === null ? 'grows with its length' : `${formatBytes(sessionBytes)}, however long`],
+    ...Object.entries({ ...config, ...layer }).map(([name, value]): [string, string] => [name, String(value)]),
+  ]
+}
+
+function runtimeRows(runtime: RuntimeInfo): [string, string][] {
+  const { memory, kernels, refused } = runtime
+  return [
+    ['runs on', formatRuntime(runtime)],
+    [
+      'kernels',
+      Object.entries(kernels)
+        .map(([name, shape]) => `${name} ${shape}`)
+        .join(', '),
+    ],
+    ['memory', `${formatBytes(memory.used)} used of ${formatBytes(memory.reserved)}`],
+    ...Object.entries(refused).map(([name, why]): [string, string] => [`not ${name}`, why]),
+  ]
+}

@@ -1,0 +1,58 @@
+import { readFileSync } from 'node:fs'
+import { RoutedAttentionError } from '../index.js'
+import type { Terminal } from './command.js'
+import { BrokenPipe, Interrupted, UsageError } from './failures.js'
+import { helpHint, runProgram } from './program.js'
+import { StatusLine } from './status-line.js'
+
+const interruption = new AbortController()
+// Once: a second Ctrl-C ends the process on the spot.
+process.once('SIGINT', () => interruption.abort(new Interrupted()))
+// Failed writes are told to `print`; these listeners keep them from being thrown as well.
+process.stdout.on('error', () => {})
+process.stderr.on('error', () => {})
+
+const status = new StatusLine(process.stderr)
+const terminal: Terminal = {
+  print,
+  note: (line) => void process.stderr.write(`${line}\n`),
+  status,
+  signal: interruption.signal,
+}
+const args = process.argv.slice(2)
+
+try {
+  await runProgram(args, version(), terminal)
+} catch (error) {
+  status.clear()
+  process.exitCode = report(error)
+}
+
+function print(text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(text, (error) => {
+      if (!error) resolve()
+      else if ((error as NodeJS.ErrnoException).code === 'EPIPE') reject(new BrokenPipe())
+      else reject(new RoutedAttentionError('BAD_FILE', `cannot write to the standard output: ${error.message}`, { cause: error }))
+    })
+  })
+}
+
+/** Of the package that dist/cli.js lies in. */
+function version(): string {
+  const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+  return manifest.version
+}
+
+/** Tells what went wrong, and gives the exit code for it. */
+function report(error: unknown): number {
+  if (error instanceof BrokenPipe) return 0
+  if (error instanceof Interrupted) return 130
+  if (error instanceof UsageError) {
+    terminal.note(`routed-attention: ${error.message}\n${helpHint(args)}`)
+    return 2
+  }
+  if (error instanceof RoutedAttentionError) terminal.note(`routed-attention: ${error.message} (${error.code})`)
+  else terminal.note(`routed-attention: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
+  return 1
+}

@@ -1,0 +1,85 @@
+import { createRuntime, LanguageModel, type Runtime } from '../index.js'
+import type { Terminal } from './command.js'
+import { UsageError } from './failures.js'
+import { formatBytes } from './format.js'
+import { choice, flag, integerFrom, number, type Option, type OptionValues, text } from './options.js'
+
+const threadCount = number(integerFrom(1), '')
+const threadsOption: Option<number | 'auto'> = {
+  placeholder: 'N|auto',
+  help: 'Threads to compute on. Default: auto.',
+  read: (given, name) => (given.length === 0 || given.at(-1) === 'auto' ? 'auto' : threadCount.read(given, name)!),
+}
+
+/** What a model is run on; options of every command. */
+export const runtimeOptions = {
+  threads: threadsOption,
+  simd: choice(
+    ['auto', 'baseline', 'relaxed'],
+    'Vector instructions. They decide the arithmetic, and with it the last bits. Default: auto.',
+  ),
+  revectorize: flag('Use 256-bit kernels where the engine can make them. Experimental.'),
+  device: choice(['wasm', 'webgpu', 'auto'], 'Where to compute. Default: wasm.'),
+}
+
+/** Where a model comes from; options of the commands that load one. */
+export const loadOptions = {
+  cache: text('FOLDER', 'Keep the files of a model from a URL in this folder, and take them from there the next time.'),
+}
+
+type RunValues = OptionValues<typeof runtimeOptions>
+
+/** Runs `use` on a runtime, which ends with it. */
+export async function withRuntime<T>(values: RunValues, terminal: Terminal, use: (runtime: Runtime) => Promise<T>): Promise<T> {
+  const { threads, simd = 'auto', revectorize, device = 'wasm' } = values
+  const runtime = await createRuntime({ threads, simd, revectorize, device, signal: terminal.signal })
+  try {
+    return await use(runtime)
+  } finally {
+    await runtime.dispose()
+  }
+}
+
+/** Runs `use` on a loaded model, which ends with it. */
+export async function withModel<T>(
+  place: string,
+  values: RunValues & OptionValues<typeof loadOptions>,
+  terminal: Terminal,
+  use: (model: LanguageModel) => Promise<T>,
+): Promise<T> {
+  const source = sourceOf(place)
+  return withRuntime(values, terminal, async (runtime) => {
+    const { status, signal } = terminal
+    const model = await LanguageModel.load(source, {
+      runtime,
+      signal,
+      cache: values.cache,
+      onProgress: ({ done, total }) => status.show(() => `loading ${place}: ${formatBytes(done)} of ${formatBytes(total)}`),
+    }).finally(() => status.clear())
+    return use(model)
+  })
+}
+
+/** @throws UsageError for what begins like a URL and is none */
+function sourceOf(place: string): string | URL {
+  if (!/^(file:|[a-z][a-z0-9+.-]+:\/\/)/i.test(place)) return place
+  try {
+    return new URL(place)
+  } catch (cause) {
+    throw new UsageError(`${JSON.stringify(place)} is neither a folder nor a URL`, { cause })
+  }
+}
+
+/**
+ * The model that a command was given, and whether a `-` for the standard input came with it.
+ * @throws UsageError for none, or for more
+ */
+export function modelOperand(positionals: readonly string[]): { place: string; isPiped: boolean } {
+  const [place, ...rest] = positionals
+  if (place === undefined || place === '' || place === '-')
+    throw new UsageError("no model was given: name its folder or its URL, such as 'models/novels-10m'")
+  const [second, ...more] = rest
+  if ((second !== undefined && second !== '-') || more.length > 0)
+    throw new UsageError(`unexpected argument ${JSON.stringify(second === '-' ? more[0] : second)}`)
+  return { place, isPiped: second === '-' }
+}

@@ -1,0 +1,390 @@
+import { getEventListeners } from 'node:events'
+import { mkdtempSync, readdirSync, rmSync, truncateSync } from 'node:fs'
+import { createServer, type RequestListener, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import type { CacheLike } from '../../src/io/file-cache.js'
+import { type ModelFiles, readModelFiles } from '../../src/io/model-files.js'
+import type { LoadProgress } from '../../src/io/progress.js'
+import { toFloat32 } from '../../src/io/safetensors.js'
+import type { Fetch } from '../../src/io/sources/http.js'
+import { expectRejects } from '../support/errors.js'
+import { shardedModel, singleFileModel } from '../support/model-folder.js'
+import { writeSafetensors } from '../support/write-safetensors.js'
+
+const models = new URL('https://models.example/novels')
+
+function expectModel({ config, tensors, tokenizer }: ModelFiles): void {
+  expect(config).toEqual({ dim: 2 })
+  expect([...tensors].map(([name, tensor]) => [name, ...toFloat32(tensor, name)])).toEqual([
+    ['a', 1, 2],
+    ['b', 3],
+  ])
+  expect(JSON.parse(Buffer.from(tokenizer!).toString())).toEqual({ some: 'tokenizer' })
+}
+
+/** Answers from these files; `change` may answer otherwise. `asked` lists the URLs. */
+function fetchOf(
+  files: ReadonlyMap<string, Uint8Array>,
+  change: (name: string, bytes: Uint8Array | undefined) => Response | undefined = () => undefined,
+): { fetch: Fetch; asked: string[] } {
+  const asked: string[] = []
+  const fetch: Fetch = async (url) => {
+    asked.push(url)
+    const name = decodeURIComponent(new URL(url).pathname.split('/').at(-1))
+    const bytes = files.get(name) as Uint8Array<ArrayBuffer> | undefined
+    return change(name, bytes) ?? (bytes ? new Response(bytes) : new Response('Not found', { status: 404 }))
+  }
+  return { fetch, asked }
+}
+
+const page = () => new Response('<!DOCTYPE html><html><body>Welcome</body></html>', { headers: { 'content-type': 'text/html' } })
+/** A body that comes in pieces of a few bytes, the last of which may never come. */
+function inPieces(bytes: Uint8Array, size: number, isEndless = false): ReadableStream<Uint8Array> {
+  let offset = 0
+  return new ReadableStream({
+    pull: (controller) => {
+      if (offset < bytes.length) controller.enqueue(bytes.slice(offset, (offset += size)))
+      else if (isEndless) return new Promise(() => {})
+      else controller.close()
+      return undefined
+    },
+  })
+}
+
+describe('a model from a URL', () => {
+  it.each(['https://models.example/novels', 'https://models.example/novels/', 'https://models.example/novels/#top'])(
+    'is read from the folder %s',
+    async (folder) => {
+      const { fetch, asked } = fetchOf(singleFileModel())
+      expectModel(await readModelFiles(new URL(folder), { fetch }))
+      expect(asked).toEqual(['config.json', 'tokenizer.json', 'model.safetensors'].map((name) => `https://models.example/novels/${name}`))
+    },
+  )
+
+  it('is read from a host itself, and sends a query with every file', async () => {
+    const { fetch, asked } = fetchOf(singleFileModel())
+    expectModel(await readModelFiles(new URL('http://models.example?key=5'), { fetch }))
+    expect(asked[0]).toBe('http://models.example/config.json?key=5')
+  })
+
+  it('is read in shards, with their names escaped', async () => {
+    const files = shardedModel()
+    files.set('a?b#c%2F.st', files.get('one.safetensors')!)
+    files.set('model.safetensors.index.json', Buffer.from('{"weight_map":{"a":"a?b#c%2F.st","b":"two.safetensors"}}'))
+    const { fetch, asked } = fetchOf(files)
+    expectModel(await readModelFiles(models, { fetch }))
+    expect(asked).toContain('https://models.example/novels/a%3Fb%23c%252F.st')
+  })
+
+  it('is read however its bodies are cut, with and without their length', async () => {
+    for (const size of [1, 3, 10_000]) {
+      const { fetch } = fetchOf(
+        singleFileModel(),
+        (_, bytes) =>
+          bytes && new Response(inPieces(bytes, size), size === 3 ? { headers: { 'content-length': String(bytes.length) } } : {}),
+      )
+      expectModel(await readModelFiles(models, { fetch }))
+    }
+  })
+
+  it('may lack a tokenizer', async () => {
+    const files = singleFileModel()
+    files.delete('tokenizer.json')
+    expect((await readModelFiles(models, { fetch: fetchOf(files).fetch })).tokenizer).toBeUndefined()
+  })
+
+  it('may be on a host that says 403 for what it lacks, or shows a page in place of the one file', async () => {
+    for (const absent of [() => new Response(null, { status: 403 }), page]) {
+      const { fetch } = fetchOf(shardedModel(), (name) => (name === 'model.safetensors' ? absent() : undefined))
+      expectModel(await readModelFiles(models, { fetch }))
+    }
+  })
+
+  it('tells how far it is, in bytes', async () => {
+    const files = shardedModel()
+    const events: LoadProgress[] = []
+    await readModelFiles(models, { fetch: fetchOf(files).fetch, onProgress: (progress) => events.push(progress) })
+    files.delete('README.md')
+    const size = [...files.values()].reduce((sum, bytes) => sum + bytes.length, 0)
+    expect(events.length).toBeGreaterThanOrEqual(files.size)
+    expect(events.at(-1)).toEqual({ type: 'load', done: size, total: size })
+    for (const { done, total } of events) expect(done).toBeLessThanOrEqual(total)
+  })
+})
+
+describe('a model from a URL is refused', () => {
+  const files = singleFileModel()
+  const refused: [string, RegExp, (name: string, bytes: Uint8Array | undefined) => Response | undefined][] = [
+    [
+      'when its config is not there',
+      /lacks config\.json \(status 404\)/,
+      (name) => (name === 'config.json' ? new Response(null, { status: 404 }) : undefined),
+    ],
+    [
+      'when the server fails',
+      /\/novels\/config\.json was answered with status 500 by https:\/\/models\.example/,
+      () => new Response(null, { status: 500 }),
+    ],
+    [
+      'when the server fails on the tokenizer',
+      /tokenizer\.json .*status 503/,
+      (name) => (name === 'tokenizer.json' ? new Response(null, { status: 503 }) : undefined),
+    ],
+    ['when a page comes for the config', /config\.json \(an HTML page came/, page],
+    [
+      'when a page comes for the tokenizer',
+      /tokenizer\.json \(an HTML page came/,
+      (name) => (name === 'tokenizer.json' ? page() : undefined),
+    ],
+    [
+      'when a page comes for the weights',
+      /model\.safetensors \(an HTML page came.*index\.json \(status 404/,
+      (name) => (name === 'model.safetensors' ? page() : undefined),
+    ],
+    [
+      'when a body is shorter than announced',
+      /only 9 bytes came, and Content-Length said 10/,
+      () => new Response('{"dim":2}', { headers: { 'content-length': '10' } }),
+    ],
+    [
+      'when a body is longer than announced',
+      /at least 9 bytes came, and Content-Length said 8/,
+      () => new Response('{"dim":2}', { headers: { 'content-length': '8' } }),
+    ],
+    ['when a body is empty', /config\.json is not JSON/, () => new Response(null)],
+    [
+      'when the weights are shorter than their header says',
+      /model\.safetensors has \d+ bytes, and its header describes/,
+      (name, bytes) => (name === 'model.safetensors' ? new Response(inPieces(bytes!.subarray(0, -1), 50)) : undefined),
+    ],
+    [
+      'when the weights are longer than their header says',
+      /model\.safetensors has more than/,
+      (name, bytes) => (name === 'model.safetensors' ? new Response(inPieces(Buffer.concat([bytes!, Buffer.of(1)]), 50)) : undefined),
+    ],
+    [
+      'when the weights claim to be longer than memory',
+      /model\.safetensors/,
+      (name) => (name === 'model.safetensors' ? new Response(inPieces(Buffer.of(255, 255, 255, 255, 255, 255, 255, 0), 8)) : undefined),
+    ],
+    [
+      'when a body breaks off',
+      /broke after 0 bytes: cable cut/,
+      () => new Response(new ReadableStream({ pull: () => Promise.reject(new Error('cable cut')) })),
+    ],
+    [
+      'when a body was read already',
+      /config\.json/,
+      () => {
+        const response = new Response('{}')
+        void response.text()
+        return response
+      },
+    ],
+  ]
+  it.each(refused)('%s', async (_, message, change) => {
+    await expectRejects(readModelFiles(models, { fetch: fetchOf(files, change).fetch }), 'BAD_FILE', message)
+  })
+
+  it('when fetch rejects, with the cause', async () => {
+    const cause = new TypeError('no network')
+    const error: unknown = await readModelFiles(models, { fetch: () => Promise.reject(cause) }).catch((error: unknown) => error)
+    await expectRejects(Promise.reject(error), 'BAD_FILE', /\/novels\/config\.json from https:\/\/models\.example: no network/)
+    expect((error as Error).cause).toBe(cause)
+  })
+
+  it('as BAD_ARGUMENT when fetch gives something else than a Response', async () => {
+    for (const bad of [undefined, null, 'text', {}])
+      await expectRejects(readModelFiles(models, { fetch: async () => bad as never }), 'BAD_ARGUMENT', /fetch must give a Response/)
+  })
+
+  it('without telling the query, which may hold a key', async () => {
+    const error: unknown = await readModelFiles(new URL('https://models.example/novels?key=secret'), {
+      fetch: () => Promise.reject(new Error('no')),
+    }).catch((error: unknown) => error)
+    expect((error as Error).message).not.toContain('secret')
+  })
+
+  it('by its header, when the check of its tensors fails, while the body is still to come', async () => {
+    const bytes = singleFileModel().get('model.safetensors')!
+    let isCancelled = false
+    const endless = new ReadableStream({
+      start: (controller) => controller.enqueue(bytes.slice(0, -4)),
+      cancel: () => void (isCancelled = true),
+    })
+    const { fetch } = fetchOf(singleFileModel(), (name) => (name === 'model.safetensors' ? new Response(endless) : undefined))
+    const refuse = () => {
+      throw new Error('not these')
+    }
+    await expect(readModelFiles(models, { fetch }, { tensors: refuse })).rejects.toThrow('not these')
+    expect(isCancelled).toBe(true)
+  })
+})
+
+describe('loading from a URL is cancelled', () => {
+  it('with the reason of the signal, while an answer is awaited that ignores the signal', async () => {
+    const controller = new AbortController()
+    const loading = readModelFiles(models, { fetch: () => new Promise(() => {}), signal: controller.signal })
+    controller.abort('enough')
+    await expect(loading).rejects.toBe('enough')
+    expect(getEventListeners(controller.signal, 'abort')).toEqual([])
+  })
+
+  it('while a body is awaited, which is cancelled as well', async () => {
+    const controller = new AbortController()
+    const signals: AbortSignal[] = []
+    const { fetch } = fetchOf(singleFileModel(), (name, bytes) =>
+      name === 'model.safetensors' ? new Response(inPieces(bytes!.subarray(0, -4), 10, true)) : undefined,
+    )
+    const loading = readModelFiles(models, {
+      fetch: (url, init) => {
+        signals.push(init.signal)
+        return fetch(url, init)
+      },
+      signal: controller.signal,
+    })
+    setTimeout(() => controller.abort('enough'), 20)
+    await expect(loading).rejects.toBe('enough')
+    expect(getEventListeners(controller.signal, 'abort')).toEqual([])
+    expect(signals.at(-1).aborted).toBe(true)
+  })
+
+  it('at a progress event', async () => {
+    const controller = new AbortController()
+    const { fetch, asked } = fetchOf(singleFileModel())
+    await expect(readModelFiles(models, { fetch, signal: controller.signal, onProgress: () => controller.abort('enough') })).rejects.toBe(
+      'enough',
+    )
+    expect(asked).toEqual(['https://models.example/novels/config.json'])
+  })
+})
+
+describe('a cache', () => {
+  const folders: string[] = []
+  afterEach(() => folders.splice(0).forEach((folder) => rmSync(folder, { recursive: true })))
+  const newFolder = () => {
+    folders.push(mkdtempSync(join(tmpdir(), 'cache-')))
+    return folders.at(-1)
+  }
+  /** A Cache in memory. */
+  const newCache = (): CacheLike & { kept: Map<string, Response> } => {
+    const kept = new Map<string, Response>()
+    return { kept, match: async (url) => kept.get(url)?.clone(), put: async (url, response) => void kept.set(url, response) }
+  }
+
+  it.each([
+    ['a folder', newFolder],
+    ['a Cache', newCache],
+  ])('in %s is asked first once it has the files', async (_, make) => {
+    for (const files of [singleFileModel(), shardedModel()]) {
+      const cache = make()
+      const { fetch, asked } = fetchOf(files)
+      expectModel(await readModelFiles(models, { fetch, cache }))
+      const before = asked.length
+      expectModel(await readModelFiles(models, { fetch, cache }))
+      // What is not there is asked for again.
+      expect(asked.slice(before)).toEqual(files.has('model.safetensors') ? [] : ['https://models.example/novels/model.safetensors'])
+    }
+  })
+
+  it('is off unless asked for', async () => {
+    const { fetch, asked } = fetchOf(singleFileModel())
+    for (const cache of [undefined, false]) expectModel(await readModelFiles(models, { fetch, cache }))
+    expect(asked).toHaveLength(6)
+  })
+
+  it('is not trusted: broken files are fetched again', async () => {
+    const cache = newCache()
+    const { fetch, asked } = fetchOf(singleFileModel())
+    for (const name of ['config.json', 'model.safetensors']) cache.kept.set(`${models.href}/${name}`, new Response('<<<'))
+    expectModel(await readModelFiles(models, { fetch, cache }))
+    expect(asked).toHaveLength(3)
+    const folder = newFolder()
+    expectModel(await readModelFiles(models, { fetch, cache: folder }))
+    for (const name of readdirSync(folder)) if (name.length > 0) truncateSync(join(folder, name), 12)
+    await readModelFiles(models, { fetch, cache: folder }).catch(() => undefined)
+    expect(asked.slice(6).map((url) => url.split('/').at(-1))).toEqual(['config.json', 'model.safetensors'])
+  })
+
+  it('keeps no file that did not prove right', async () => {
+    const cache = newCache()
+    const { fetch } = fetchOf(singleFileModel(), (name) =>
+      name === 'model.safetensors' ? new Response(writeSafetensors({}).subarray(1) as Uint8Array<ArrayBuffer>) : undefined,
+    )
+    await expectRejects(readModelFiles(models, { fetch, cache }), 'BAD_FILE')
+    expect([...cache.kept.keys()].map((url) => url.split('/').at(-1))).toEqual(['config.json', 'tokenizer.json'])
+  })
+
+  it('that fails is as if there were none', async () => {
+    const { fetch } = fetchOf(singleFileModel())
+    const fails = () => Promise.reject(new Error('full'))
+    for (const cache of [{ match: fails, put: fails }, 'package.json/cache', true])
+      expectModel(await readModelFiles(models, { fetch, cache }))
+  })
+
+  it('must be one', async () => {
+    for (const cache of [null, 5, '', {}, { match: () => {} }])
+      await expectRejects(
+        readModelFiles(models, { fetch: fetchOf(singleFileModel()).fetch, cache: cache as never }),
+        'BAD_ARGUMENT',
+        /cache/,
+      )
+  })
+})
+
+describe("a model from a server, by the runtime's own fetch", () => {
+  let server: Server
+  let answer: RequestListener
+  const folder = () => new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/a%20model`)
+  const serve = (respond: (name: string, bytes: Uint8Array | undefined, response: Parameters<RequestListener>[1]) => void) => {
+    answer = (request, response) => {
+      const name = request.url!.split('/').at(-1)
+      respond(name, singleFileModel().get(name), response)
+    }
+  }
+  beforeAll(async () => {
+    server = createServer((request, response) => answer(request, response))
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  })
+  afterAll(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+
+  it('is read', async () => {
+    serve((_, bytes, response) => response.writeHead(bytes ? 200 : 404, bytes && { 'content-length': bytes.length }).end(bytes))
+    expectModel(await readModelFiles(folder()))
+  })
+
+  it('is read where it is compressed, whose length is another', async () => {
+    serve((_, bytes, response) => {
+      const packed = gzipSync(bytes!)
+      response.writeHead(200, { 'content-encoding': 'gzip', 'content-length': packed.length }).end(packed)
+    })
+    expectModel(await readModelFiles(folder()))
+  })
+
+  it('is refused where the connection breaks', async () => {
+    serve((name, bytes, response) => {
+      response.writeHead(200, { 'content-length': bytes!.length })
+      if (name === 'model.safetensors') response.write(bytes!.subarray(0, -1), () => response.destroy())
+      else response.end(bytes)
+    })
+    await expectRejects(readModelFiles(folder()), 'BAD_FILE', /model\.safetensors did not arrive whole/)
+  })
+
+  it('is cancelled, and no listener stays on the signal', async () => {
+    serve((name, bytes, response) => {
+      if (name === 'model.safetensors') response.writeHead(200).write(bytes!.subarray(0, -1))
+      else response.end(bytes)
+    })
+    const controller = new AbortController()
+    const onProgress = ({ done }: LoadProgress) => done > 100 && setTimeout(() => controller.abort('enough'))
+    await expect(readModelFiles(folder(), { signal: controller.signal, onProgress })).rejects.toBe('enough')
+    expect(getEventListeners(controller.signal, 'abort')).toEqual([])
+  })
+})

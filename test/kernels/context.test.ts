@@ -1,0 +1,208 @@
+import { describe, expect, test } from 'vitest'
+import { AssignSlots, GatherContext, NullContext, Opcode, Piece, UpdateContext } from '../../assembly/steps.js'
+import { createRandom } from '../../src/random.js'
+import { allBuilds } from '../support/runtimes.js'
+import { headRows, keyIndex, packHeads, unpackHeads, valueIndex } from './attention-twin.js'
+import { expectSameBits, integers, normals, range, roundUpTo8 } from './float32.js'
+import { runtimeOf, shareCounts, StepMemory } from './step-runner.js'
+
+const everyShare = [1, ...shareCounts]
+
+/** Rows of keys and of values. */
+interface Pairs {
+  readonly keys: readonly Float32Array[]
+  readonly values: readonly Float32Array[]
+}
+
+const shapes = [
+  { heads: 1, width: 2 },
+  { heads: 3, width: 10 },
+  { heads: 2, width: 16 },
+].map((shape) => ({ ...shape, headStride: roundUpTo8(shape.width) }))
+type Shape = (typeof shapes)[number]
+
+function somePairs(count: number, { heads, width, headStride }: Shape, seed: number): Pairs {
+  const { normal } = createRandom(seed)
+  return { keys: headRows(count, heads, width, headStride, normal), values: headRows(count, heads, width, headStride, normal) }
+}
+
+/** Rows of [k | v]. */
+function interleave({ keys, values }: Pairs): Float32Array {
+  return Float32Array.from(keys.flatMap((key, i) => [...key, ...values[i]!]))
+}
+
+/** A context's packed keys and values, its free places NaN. */
+function placeContext(memory: StepMemory, { keys, values }: Pairs, { heads, headStride }: Shape, capacity: number) {
+  const packed = {
+    keys: memory.inputOutput(packHeads(keyIndex, keys, heads, headStride, capacity)),
+    values: memory.inputOutput(packHeads(valueIndex, values, heads, headStride, capacity)),
+  }
+  const expectRanks = (expected: Pairs, about: string) => {
+    // places behind the expected ranks keep what they held
+    const held = { keys: memory.floats(packed.keys), values: memory.floats(packed.values) }
+    const end = expected.keys.length
+    unpackHeads(keyIndex, held.keys, heads, headStride, capacity, 0, end).forEach((row, i) =>
+      expectSameBits(row, expected.keys[i]!, `key ${i} ${about}`),
+    )
+    unpackHeads(valueIndex, held.values, heads, headStride, capacity, 0, end).forEach((row, i) =>
+      expectSameBits(row, expected.values[i]!, `value ${i} ${about}`),
+    )
+    const free = Array<Float32Array>(Math.max(0, capacity - Math.max(end, keys.length))).fill(
+      new Float32Array(heads * headStride).fill(NaN),
+    )
+    for (const [index, floats] of [
+      [keyIndex, held.keys],
+      [valueIndex, held.values],
+    ] as const) {
+      unpackHeads(index, floats, heads, headStride, capacity, capacity - free.length, capacity).forEach((row, i) =>
+        expectSameBits(row, free[i]!, `a free place ${about}`),
+      )
+    }
+  }
+  return { packed, expectRanks }
+}
+
+const noPairs: Pairs = { keys: [], values: [] }
+
+describe.each(allBuilds)('contexts on the %s build', (build) => {
+  test('begin with the null key/value at rank 0', () => {
+    for (const shape of shapes) {
+      for (const shares of everyShare) {
+        const memory = new StepMemory(4)
+        const pair = somePairs(1, shape, 1)
+        const { packed, expectRanks } = placeContext(memory, noPairs, shape, 16)
+        memory.run(runtimeOf(build, shares), Opcode.NullContext, NullContext.Length, {
+          [NullContext.Null]: memory.input(interleave(pair)),
+          [NullContext.Keys]: packed.keys,
+          [NullContext.Values]: packed.values,
+          [NullContext.Heads]: shape.heads,
+          [NullContext.HeadStride]: shape.headStride,
+          [NullContext.Capacity]: 16,
+        })
+        expectRanks(pair, 'after opening')
+      }
+    }
+  })
+
+  test('close ranks over what falls out and append newcomers, the null key/value staying first', () => {
+    for (const shape of shapes) {
+      for (const [before, kept, newcomers] of [
+        [0, [], 5],
+        [9, [0, 1, 2, 3, 4, 5, 6, 7, 8], 0],
+        [9, [0, 1, 5, 6, 8], 4],
+        [9, [8], 8],
+        [9, [], 9],
+        [20, [1, 3, 9, 17, 19], 15],
+        [20, [], 0],
+      ] as const) {
+        for (const shares of everyShare) {
+          const memory = new StepMemory(4 * (shares % 4))
+          const old = somePairs(before + 1, shape, 2)
+          const added = somePairs(newcomers, shape, 3)
+          const { packed, expectRanks } = placeContext(memory, old, shape, 24)
+          memory.run(runtimeOf(build, shares), Opcode.UpdateContext, UpdateContext.Length, {
+            [UpdateContext.Kept]: memory.input(Int32Array.from(kept)),
+            [UpdateContext.KeptCount]: memory.count(kept.length),
+            [UpdateContext.NewcomerCount]: memory.count(newcomers),
+            [UpdateContext.Projected]: memory.input(interleave(added)),
+            [UpdateContext.Keys]: packed.keys,
+            [UpdateContext.Values]: packed.values,
+            [UpdateContext.Heads]: shape.heads,
+            [UpdateContext.HeadStride]: shape.headStride,
+            [UpdateContext.Capacity]: 24,
+          })
+          const ranks = (rows: readonly Float32Array[], fresh: readonly Float32Array[]) => [
+            rows[0]!,
+            ...kept.map((rank) => rows[rank + 1]!),
+            ...fresh,
+          ]
+          expectRanks({ keys: ranks(old.keys, added.keys), values: ranks(old.values, added.values) }, `keeping ${kept.length} of ${before}`)
+        }
+      }
+    }
+  })
+
+  test('gather, when a window opens, the chosen key/values behind the null one, values times their scores', () => {
+    const [experts, listCapacity, sequenceCapacity, capacity] = [2, 11, 40, 16]
+    for (const shape of shapes) {
+      const all = somePairs(30, shape, 4)
+      const pair = somePairs(1, shape, 5)
+      const slots = integers(experts * sequenceCapacity, 30, 6)
+      const lists = integers(3 * experts * listCapacity, sequenceCapacity, 7)
+      const scores = normals(3 * experts * listCapacity, 8)
+      for (const [window, expert, visible] of [
+        [1, 0, 11],
+        [3, 1, 9],
+        [2, 1, 0],
+      ] as const) {
+        for (const [opens, routed] of [
+          [1, 1],
+          [0, 1],
+          [1, 0],
+        ] as const) {
+          for (const shares of everyShare) {
+            const memory = new StepMemory(4 * (shares % 4))
+            const { packed, expectRanks } = placeContext(memory, noPairs, shape, capacity)
+            const words = {
+              [GatherContext.Lists]: memory.input(lists),
+              [GatherContext.Scores]: memory.input(scores),
+              [GatherContext.Slots]: memory.input(slots),
+              [GatherContext.KeyValues]: memory.input(interleave(all)),
+              [GatherContext.Null]: memory.input(interleave(pair)),
+              [GatherContext.Keys]: packed.keys,
+              [GatherContext.Values]: packed.values,
+              [GatherContext.Expert]: expert,
+              [GatherContext.Experts]: experts,
+              [GatherContext.ListCapacity]: listCapacity,
+              [GatherContext.SequenceCapacity]: sequenceCapacity,
+              [GatherContext.Heads]: shape.heads,
+              [GatherContext.HeadStride]: shape.headStride,
+              [GatherContext.Capacity]: capacity,
+            }
+            const piece = { [Piece.Opens]: opens, [Piece.Routed]: routed, [Piece.Window]: window, [Piece.ContextCount]: visible }
+            memory.run(runtimeOf(build, shares), Opcode.GatherContext, GatherContext.Length, words, piece)
+            const list = range(visible).map((i) => ((window - 1) * experts + expert) * listCapacity + i)
+            const slotOf = (i: number) => slots[expert * sequenceCapacity + lists[i]!]!
+            const expected = {
+              keys: [pair.keys[0]!, ...list.map((i) => all.keys[slotOf(i)]!)],
+              values: [pair.values[0]!, ...list.map((i) => all.values[slotOf(i)]!.map((x) => x * scores[i]!))],
+            }
+            expectRanks(opens && routed ? expected : noPairs, `of window ${window}`)
+          }
+        }
+      }
+    }
+  })
+})
+
+describe.each(allBuilds)('slots on the %s build', (build) => {
+  test('number the chosen tokens, expert by expert, in ascending position', () => {
+    const [experts, capacity] = [3, 24]
+    for (const length of [0, 1, 17, 24]) {
+      for (const shares of everyShare) {
+        const marks = integers(experts * capacity, 2, length)
+        const taken = range(experts).map((r) => range(length).filter((position) => marks[r * capacity + position]))
+        const total = taken.flat().length
+        const memory = new StepMemory(4 * (shares % 4))
+        const chosen = memory.inputOutput(marks, [{ rows: experts, width: length, stride: capacity }])
+        const positions = memory.output(total)
+        const counts = memory.output(experts)
+        const words = {
+          [AssignSlots.Chosen]: chosen,
+          [AssignSlots.Positions]: positions,
+          [AssignSlots.Counts]: counts,
+          [AssignSlots.Experts]: experts,
+          [AssignSlots.Capacity]: capacity,
+        }
+        memory.run(runtimeOf(build, shares), Opcode.AssignSlots, AssignSlots.Length, words, { [Piece.SequenceRows]: length })
+        expect([...memory.ints(positions)]).toEqual(taken.flat())
+        expect([...memory.ints(counts)]).toEqual(taken.map((list) => list.length))
+        let slot = 0
+        const expected = marks.slice()
+        for (const [r, list] of taken.entries())
+          for (const position of range(length)) expected[r * capacity + position] = list.includes(position) ? slot++ : -1
+        expect(memory.ints(chosen)).toEqual(expected)
+      }
+    }
+  })
+})

@@ -1,0 +1,289 @@
+import { describe, expect, test } from 'vitest'
+import { LocalAttention, LocalStore, Opcode, Piece } from '../../assembly/steps.js'
+import type { Runtime } from '../../src/device/runtime.js'
+import { createRandom } from '../../src/random.js'
+import { allBuilds, type BuildName } from '../support/runtimes.js'
+import { attention, headRows, keyIndex, unpackHeads, valueIndex } from './attention-twin.js'
+import { expectClose, expectSameBits, range, roundUpTo8 } from './float32.js'
+import { expectOwnMemory, misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
+
+const { fround } = Math
+/** Rows of the largest tile; scores of that many rows, and as many reciprocals, lie in the working memory of each share. */
+const TILE_ROWS = 6
+
+/** A sequence of local attention: rows of queries, keys and values before rotation. */
+interface Sequence {
+  readonly heads: number
+  readonly width: number
+  readonly headStride: number
+  readonly window: number
+  readonly queries: readonly Float32Array[]
+  readonly keys: readonly Float32Array[]
+  readonly values: readonly Float32Array[]
+}
+
+function sequenceOf(length: number, width: number, window: number, heads = 2): Sequence {
+  const { normal } = createRandom(length + 100 * width + window)
+  const headStride = roundUpTo8(width)
+  const rows = () => headRows(length, heads, width, headStride, normal)
+  return { heads, width, headStride, window, queries: rows(), keys: rows(), values: rows() }
+}
+
+const tables = new Map<string, Float32Array>()
+
+/** One row of a rotary table: [cos: width][sin: width] of a position, float32. */
+function angles(position: number, width: number): Float32Array {
+  const key = `${position} ${width}`
+  let table = tables.get(key)
+  if (!table) {
+    const angle = (j: number) => position * 10000 ** ((-2 * (j % (width / 2))) / width)
+    table = Float32Array.from({ length: 2 * width }, (_, j) => (j < width ? Math.cos(angle(j)) : Math.sin(angle(j - width))))
+    tables.set(key, table)
+  }
+  return table
+}
+
+/** Each head of a row turned by its position's angles, each operation rounded. */
+function turned(row: Float32Array, position: number, { heads, width, headStride }: Sequence): Float32Array {
+  const table = angles(position, width)
+  const half = width / 2
+  const out = row.slice()
+  for (let at = 0; at < heads * headStride; at += headStride) {
+    for (let j = 0; j < half; j++) {
+      const [a, b, cos, sin] = [row[at + j]!, row[at + half + j]!, table[j]!, table[width + j]!]
+      out[at + j] = fround(fround(a * cos) - fround(b * sin))
+      out[at + half + j] = fround(fround(b * cos) + fround(a * sin))
+    }
+  }
+  return out
+}
+
+interface Pieces {
+  /** Lengths, in order. */
+  readonly lengths: readonly number[]
+  /** When the front of the buffers is dropped: 'seldom' only when a piece does not fit, else as soon as there is anything that no key needs. */
+  readonly drops: 'seldom' | 'always'
+  readonly capacity?: number
+  readonly misalignment?: number
+  /** Floats between rows beyond what they need. */
+  readonly gap?: number
+}
+
+/** What attention gave, row by row, and the rows of keys and values that the buffers hold in the end. */
+function attendInPieces(runtime: Runtime, sequence: Sequence, pieces: Pieces) {
+  const { heads, width, headStride, window } = sequence
+  const { lengths, drops, misalignment, gap = 0 } = pieces
+  const inner = heads * headStride
+  const stride = 3 * inner + gap
+  const outputStride = inner + gap
+  const most = Math.max(...lengths)
+  const { shares } = runtime.device
+  const capacity = pieces.capacity ?? roundUpTo8(window + 7 + most)
+  const scoreStride = roundUpTo8(window + TILE_ROWS + 14)
+
+  const out: Float32Array[] = []
+  const empty = (): Float32Array => new Float32Array(inner * capacity).fill(NaN)
+  let buffers = { keys: empty(), values: empty() }
+  let position = 0
+  let base = 0
+  for (const rows of lengths) {
+    const crowded = position - base + rows > capacity
+    const next = crowded || drops === 'always' ? Math.max(base, Math.floor(Math.max(0, position - window) / 8) * 8) : base
+    const piece = {
+      [Piece.Rows]: rows,
+      [Piece.LocalIndex]: position - next,
+      [Piece.LocalDrop]: next - base,
+      [Piece.LocalKept]: position - next,
+    }
+    const memory = new StepMemory(misalignment)
+    const projected = new Float32Array(rows * stride).fill(NaN)
+    for (const row of range(rows)) {
+      const parts = [sequence.queries, sequence.keys, sequence.values]
+      parts.forEach((part, i) => projected.set(part[position + row]!, row * stride + i * inner))
+    }
+    const headPairs = range(2 * heads).map((head) => ({ first: head * headStride, rows, width, stride }))
+    const queries = memory.inputOutput(projected, headPairs)
+    const keys = memory.inputOutput(buffers.keys)
+    const values = memory.inputOutput(buffers.values)
+    memory.run(
+      runtime,
+      Opcode.LocalStore,
+      LocalStore.Length,
+      {
+        [LocalStore.Projected]: queries,
+        [LocalStore.Table]: memory.input(Float32Array.from(range(rows).flatMap((row) => [...angles(position + row, width)]))),
+        [LocalStore.Keys]: keys,
+        [LocalStore.Values]: values,
+        [LocalStore.Stride]: stride,
+        [LocalStore.Heads]: heads,
+        [LocalStore.HeadWidth]: width,
+        [LocalStore.HeadStride]: headStride,
+        [LocalStore.Capacity]: capacity,
+      },
+      piece,
+    )
+    buffers = { keys: memory.floats(keys), values: memory.floats(values) }
+
+    const attending = new StepMemory(misalignment)
+    const scores = attending.output(shares * (scoreStride * TILE_ROWS + 8))
+    const output = attending.output(rows * outputStride, [{ rows, width: inner, stride: outputStride }])
+    attending.run(
+      runtime,
+      Opcode.LocalAttention,
+      LocalAttention.Length,
+      {
+        [LocalAttention.Queries]: attending.input(memory.floats(queries)),
+        [LocalAttention.Keys]: attending.input(buffers.keys),
+        [LocalAttention.Values]: attending.input(buffers.values),
+        [LocalAttention.Output]: output,
+        [LocalAttention.Scores]: scores,
+        [LocalAttention.QueryStride]: stride,
+        [LocalAttention.OutputStride]: outputStride,
+        [LocalAttention.Heads]: heads,
+        [LocalAttention.HeadWidth]: width,
+        [LocalAttention.HeadStride]: headStride,
+        [LocalAttention.Capacity]: capacity,
+        [LocalAttention.Window]: window,
+        [LocalAttention.ScoreStride]: scoreStride,
+        [LocalAttention.Scale]: { float: 1 / Math.sqrt(width) },
+      },
+      piece,
+    )
+    if (rows >= shares * TILE_ROWS) expectOwnMemory(attending.ints(scores), shares)
+    for (const row of range(rows)) out.push(attending.floats(output).slice(row * outputStride, row * outputStride + inner))
+    position += rows
+    base = next
+  }
+  const stored = (index: typeof keyIndex, packed: Float32Array) =>
+    unpackHeads(index, packed, heads, headStride, capacity, 0, position - base)
+  return { out, base, keys: stored(keyIndex, buffers.keys), values: stored(valueIndex, buffers.values) }
+}
+
+/** The plain twin. */
+function twin(sequence: Sequence): Float64Array[] {
+  const queries = sequence.queries.map((row, position) => turned(row, position, sequence))
+  const keys = sequence.keys.map((row, position) => turned(row, position, sequence))
+  return queries.map((query, position) => {
+    const first = Math.max(0, position - sequence.window)
+    return attention(query, keys.slice(first, position + 1), sequence.values.slice(first, position + 1), sequence)
+  })
+}
+
+/** Ways to cut 45 rows into pieces. */
+function cuts(length: number): Record<string, Pieces> {
+  const { uniform } = createRandom(length)
+  const random: number[] = []
+  for (let left = length; left > 0; left -= random.at(-1)) random.push(Math.min(left, 1 + Math.floor(uniform() * 11)))
+  return {
+    'in one piece': { lengths: [length], drops: 'seldom' },
+    'in one piece of a far larger buffer': { lengths: [length], drops: 'seldom', capacity: 200 },
+    'row by row': { lengths: Array<number>(length).fill(1), drops: 'seldom' },
+    'row by row, dropping what it can': { lengths: Array<number>(length).fill(1), drops: 'always' },
+    'in pieces of any length': { lengths: random, drops: 'seldom' },
+    'in pieces of any length, dropping what it can': { lengths: random, drops: 'always' },
+    'with pieces of no rows': { lengths: random.flatMap((rows) => [rows, 0]), drops: 'always' },
+  }
+}
+
+const LENGTH = 45
+const windows = [0, 1, 5, 16, 100]
+const widths = [2, 6, 10, 16, 64]
+const wholePiece: Pieces = { lengths: [LENGTH], drops: 'seldom' }
+
+function expectSameRows(actual: readonly Float32Array[], expected: readonly Float32Array[], about: string): void {
+  expect(actual.length, about).toBe(expected.length)
+  actual.forEach((row, i) => expectSameBits(row, expected[i]!, `row ${i} ${about}`))
+}
+
+describe.each(allBuilds)('local attention on the %s build', (build: BuildName) => {
+  const runtime = runtimeOf(build)
+
+  test.each(windows)('attends from every row to the %d keys before it and its own', (window) => {
+    for (const width of widths) {
+      for (const length of [1, 2, 7, LENGTH]) {
+        const sequence = sequenceOf(length, width, window)
+        const { out } = attendInPieces(runtime, sequence, { lengths: [length], drops: 'seldom' })
+        const expected = twin(sequence)
+        out.forEach((row, i) => expectClose(row, expected[i]!, { absolute: 3e-6 }, `row ${i} of ${length}, heads of ${width}`))
+      }
+    }
+  })
+
+  test('has the same bits, and keeps the same turned keys and values, however the rows are cut into pieces', () => {
+    for (const [window, width] of [...windows.map((size) => [size, 10] as const), ...widths.map((size) => [5, size] as const)]) {
+      const sequence = sequenceOf(LENGTH, width, window)
+      const { out, keys, values } = attendInPieces(runtime, sequence, wholePiece)
+      const expectedKeys = sequence.keys.map((row, position) => turned(row, position, sequence))
+      expectSameRows(keys, expectedKeys, 'of keys')
+      expectSameRows(values, sequence.values, 'of values')
+      for (const [name, pieces] of Object.entries(cuts(LENGTH))) {
+        const about = `${name}, window ${window}, heads of ${width}`
+        const cut = attendInPieces(runtime, sequence, pieces)
+        expectSameRows(cut.out, out, about)
+        expectSameRows(cut.keys, keys.slice(cut.base), about)
+        expectSameRows(cut.values, values.slice(cut.base), about)
+      }
+    }
+  })
+
+  test('has the same bits in any number of shares, for any number of heads', () => {
+    for (const heads of [1, 3]) {
+      for (const [width, window] of [
+        [10, 5],
+        [16, 0],
+        [6, 16],
+      ] as const) {
+        const sequence = sequenceOf(LENGTH, width, window, heads)
+        const { out } = attendInPieces(runtime, sequence, wholePiece)
+        for (const shares of shareCounts) {
+          for (const pieces of [wholePiece, cuts(LENGTH)['in pieces of any length']!]) {
+            expectSameRows(attendInPieces(runtimeOf(build, shares), sequence, pieces).out, out, `in ${shares} shares`)
+          }
+        }
+      }
+    }
+  })
+
+  test('reads and writes only its rows where strides are wider, at any 4-byte alignment', () => {
+    const sequence = sequenceOf(LENGTH, 10, 5)
+    const { out } = attendInPieces(runtime, sequence, wholePiece)
+    for (const misalignment of misalignments) {
+      expectSameRows(attendInPieces(runtime, sequence, { ...wholePiece, misalignment, gap: 5 }).out, out, `${misalignment} bytes off`)
+    }
+  })
+
+  test('is the same for scores so large that one key takes all', () => {
+    const sequence = sequenceOf(LENGTH, 16, 16)
+    const large = { ...sequence, queries: sequence.queries.map((row) => row.map((x) => x * 1e4)) }
+    const expected = twin(large)
+    attendInPieces(runtime, large, wholePiece).out.forEach((row, i) => expectClose(row, expected[i]!, { absolute: 2e-3 }, `row ${i}`))
+  })
+
+  test('answers NaN and infinities, and the rows and heads that cannot see them as ever', () => {
+    const sequence = sequenceOf(LENGTH, 10, 5)
+    const { out } = attendInPieces(runtime, sequence, wholePiece)
+    for (const value of [NaN, Infinity, -Infinity]) {
+      for (const part of ['queries', 'keys', 'values'] as const) {
+        const rows = sequence[part].map((row) => row.slice())
+        rows[20]![3] = value
+        const { headStride } = sequence
+        for (const pieces of [cuts(LENGTH)['row by row']!, wholePiece]) {
+          const answer = attendInPieces(runtime, { ...sequence, [part]: rows }, pieces).out
+          answer.forEach((row, i) => {
+            expectSameBits(row.subarray(headStride), out[i]!.subarray(headStride), `${value} in ${part}: head 1 of row ${i}`)
+            // rows of one tile meet the keys that only some of them see, with weight 0, which is NaN of a value that is not finite
+            const tile = pieces === wholePiece ? TILE_ROWS : 0
+            const sees = part === 'queries' ? i === 20 : i >= 20 - tile && i <= 25 + tile
+            if (!sees) expectSameBits(row, out[i]!, `${value} in ${part}: row ${i}`)
+          })
+        }
+      }
+    }
+  })
+})
+
+test.each(['checked-baseline', 'checked-relaxed'] as const)('the %s build refuses rows that its buffers have no room for', (build) => {
+  expect(() => attendInPieces(runtimeOf(build), sequenceOf(17, 8, 4), { ...wholePiece, lengths: [17], capacity: 16 })).toThrow(
+    'beyond their buffer',
+  )
+})

@@ -1,0 +1,159 @@
+import { describe, expect, test } from 'vitest'
+import { Norm, Normalise, Opcode } from '../../assembly/steps.js'
+import type { Runtime } from '../../src/device/runtime.js'
+import { layerNorm, rmsNorm } from '../reference/arithmetic.js'
+import { allBuilds } from '../support/runtimes.js'
+import { expectClose, expectSameBits, gather, integers, normals, range, roundUpTo8, spread } from './float32.js'
+import { misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
+
+interface NormCase {
+  readonly kind: Norm
+  readonly width: number
+  readonly rows: number
+  /** All rows there are, `width` values each. */
+  readonly input: Float32Array
+  readonly weight?: Float32Array
+  readonly bias?: Float32Array
+  readonly stride?: number
+  readonly first?: number
+  readonly indices?: Int32Array
+  readonly misalignment?: number
+}
+
+/** The rows that the step writes, and what it writes beside them. */
+function normalise(runtime: Runtime, options: NormCase): { values: Float32Array; padding: Float32Array } {
+  const { kind, width, rows, weight, bias, first, indices } = options
+  const stride = options.stride ?? roundUpTo8(width)
+  const memory = new StepMemory(options.misalignment)
+  const output = memory.output(rows * stride)
+  memory.run(runtime, Opcode.Normalise, Normalise.Length, {
+    [Normalise.Rows]: memory.count(rows),
+    [Normalise.First]: first === undefined ? undefined : memory.count(first),
+    [Normalise.Indices]: indices && memory.input(indices),
+    [Normalise.Input]: memory.input(spread(options.input, width, stride, 0)),
+    [Normalise.Output]: output,
+    [Normalise.Weight]: weight && memory.input(spread(weight, width, stride, 0)),
+    [Normalise.Bias]: bias && memory.input(spread(bias, width, stride, 0)),
+    [Normalise.Kind]: kind,
+    [Normalise.Width]: width,
+    [Normalise.Stride]: stride,
+  })
+  const all = memory.floats(output)
+  return { values: gather(all, rows, width, stride), padding: all.filter((_, i) => i % stride >= width) }
+}
+
+/** The plain twin, in float64. */
+function twin({ kind, width, rows, input, weight, bias, first = 0, indices }: NormCase): Float64Array {
+  const gamma = Float64Array.from(weight ?? [])
+  const beta = Float64Array.from(bias ?? new Float32Array(width))
+  const out = new Float64Array(rows * width)
+  for (let row = 0; row < rows; row++) {
+    const from = (first + (indices?.[row] ?? row)) * width
+    const x = Float64Array.from(input.subarray(from, from + width))
+    out.set(kind === Norm.None ? x : kind === Norm.Layer ? layerNorm(x, gamma, beta) : rmsNorm(x, gamma), row * width)
+  }
+  return out
+}
+
+const widths = range(71).slice(1)
+
+/** Rows of any size around a mean that is not 0. */
+function caseOf(kind: Norm, width: number): NormCase {
+  const input = normals(9 * width, width).map((x, i) => (x + 0.5) * 10 ** (Math.floor(i / width) % 3))
+  const weights = kind === Norm.None ? {} : { weight: normals(width, 2) }
+  return { kind, width, rows: 9, input, ...weights, ...(kind === Norm.Layer && { bias: normals(width, 3) }) }
+}
+
+const kinds = [
+  ['LayerNorm', Norm.Layer],
+  ['RMSNorm', Norm.RootMeanSquare],
+  ['a copy', Norm.None],
+] as const
+
+describe.each(allBuilds)('on the %s build', (build) => {
+  const runtime = runtimeOf(build)
+
+  describe.each(kinds)('%s', (_name, kind) => {
+    const tolerance = kind === Norm.None ? {} : { relative: 2e-6, absolute: 2e-6 }
+
+    test('is that of each row, at every width', () => {
+      for (const width of widths) {
+        const options = caseOf(kind, width)
+        expectClose(normalise(runtime, options).values, twin(options), tolerance, `width ${width}`)
+      }
+    })
+
+    test('leaves zeros beyond the width, whatever lay there before', () => {
+      for (const width of widths) {
+        const { padding } = normalise(runtime, { ...caseOf(kind, width), stride: roundUpTo8(width) + 8 })
+        expectSameBits(padding, new Float32Array(padding.length), `padding of width ${width}`)
+      }
+    })
+
+    test('takes rows from a first one on, or those of a list, or both', () => {
+      for (const width of [1, 6, 16, 37]) {
+        const options = caseOf(kind, width)
+        for (const choice of [
+          { first: 2, rows: 7 },
+          { indices: integers(9, 9, 4), rows: 9 },
+          { first: 3, indices: integers(20, 6, 5), rows: 20 },
+        ]) {
+          const chosen = { ...options, ...choice, stride: roundUpTo8(width) + 8 }
+          expectClose(normalise(runtime, chosen).values, twin(chosen), tolerance)
+        }
+      }
+    })
+
+    test('has the same bits at any row, alignment and number of shares', () => {
+      for (const width of [3, 16, 45]) {
+        const options = caseOf(kind, width)
+        const { values } = normalise(runtime, options)
+        for (const misalignment of misalignments) expectSameBits(normalise(runtime, { ...options, misalignment }).values, values)
+        for (const shares of shareCounts) expectSameBits(normalise(runtimeOf(build, shares), options).values, values)
+        for (const row of range(9)) {
+          const alone = normalise(runtime, { ...options, rows: 1, first: row })
+          expectSameBits(alone.values, values.subarray(row * width, (row + 1) * width))
+        }
+      }
+    })
+
+    test('writes nothing for no rows', () => {
+      for (const shares of [1, 3]) expect(normalise(runtimeOf(build, shares), { ...caseOf(kind, 5), rows: 0 }).values).toHaveLength(0)
+    })
+
+    test('answers a row of NaN or infinities, and the other rows as ever', () => {
+      const width = 13
+      const options = caseOf(kind, width)
+      const expected = normalise(runtime, options).values
+      for (const value of [NaN, Infinity, -Infinity]) {
+        const input = options.input.slice()
+        input[4 * width + 2] = value
+        const { values } = normalise(runtime, { ...options, input })
+        expect(Number.isFinite(values[4 * width + 2])).toBe(false)
+        expectSameBits(values.subarray(0, 4 * width), expected.subarray(0, 4 * width))
+        expectSameBits(values.subarray(5 * width), expected.subarray(5 * width))
+      }
+    })
+  })
+
+  test('a row of zeros is the bias under LayerNorm and zero under RMSNorm', () => {
+    for (const width of [1, 7, 24]) {
+      const zeros = { ...caseOf(Norm.Layer, width), input: new Float32Array(9 * width) }
+      expectSameBits(normalise(runtime, { ...zeros, rows: 1 }).values, zeros.bias!)
+      const { values } = normalise(runtime, { ...zeros, kind: Norm.RootMeanSquare })
+      expectClose(values, new Float32Array(9 * width), {})
+    }
+  })
+
+  test('a row of equal values is the bias under LayerNorm, to rounding', () => {
+    const width = 21
+    const options = { ...caseOf(Norm.Layer, width), input: new Float32Array(9 * width).fill(0.1) }
+    expectClose(normalise(runtime, options).values, twin(options), { absolute: 1e-5 })
+  })
+
+  test('a row far below 1e-12 stays that small under RMSNorm', () => {
+    const width = 12
+    const options = { ...caseOf(Norm.RootMeanSquare, width), input: normals(9 * width, 6).map((x) => x * 1e-16) }
+    expectClose(normalise(runtime, options).values, twin(options), { relative: 1e-6 })
+  })
+})

@@ -1,0 +1,242 @@
+import { describe, expect, test } from 'vitest'
+import { Activation, Opcode, Product } from '../../assembly/steps.js'
+import type { Runtime } from '../../src/device/runtime.js'
+import { gelu } from '../reference/arithmetic.js'
+import { allBuilds, type BuildName } from '../support/runtimes.js'
+import { expectClose, expectSameBits, gather, type MultiplyAdd, multiplyAddOf, normals, range, spread } from './float32.js'
+import { misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
+
+const { fround } = Math
+
+interface ProductCase {
+  readonly rows: number
+  readonly depth: number
+  readonly panels: number
+  /** rows × depth */
+  readonly input: Float32Array
+  /** depth × columns, `columns` being at least 8 · panels. */
+  readonly weights: Float32Array
+  readonly columns: number
+  readonly inputStride?: number
+  readonly outputStride?: number
+  readonly bias?: Float32Array
+  readonly addTo?: Float32Array
+  readonly activation?: Activation
+  readonly misalignment?: number
+}
+
+/** A matrix of `depth` rows, its first 8 · panels columns, as [panel][depth][8]. */
+function packPanels(matrix: Float32Array, depth: number, columns: number, panels: number): Float32Array {
+  const packed = new Float32Array(panels * depth * 8)
+  let at = 0
+  for (let panel = 0; panel < panels; panel++) {
+    for (let k = 0; k < depth; k++, at += 8) packed.set(matrix.subarray(k * columns + panel * 8, k * columns + panel * 8 + 8), at)
+  }
+  return packed
+}
+
+/** The step's result, rows × 8 · panels: its output, or what it was added to. */
+function product(runtime: Runtime, options: ProductCase): Float32Array {
+  const { rows, depth, panels, columns, bias, addTo } = options
+  const { inputStride = depth, outputStride = 8 * panels } = options
+  const width = 8 * panels
+  const memory = new StepMemory(options.misalignment)
+  const writable = [{ rows, width, stride: outputStride }]
+  const output = memory.output(rows * outputStride, writable)
+  const target = addTo ? memory.inputOutput(spread(addTo, width, outputStride), writable) : output
+  memory.run(runtime, Opcode.Product, Product.Length, {
+    [Product.Rows]: memory.count(rows),
+    [Product.Input]: memory.input(spread(options.input, depth, inputStride)),
+    [Product.Weights]: memory.input(packPanels(options.weights, depth, columns, panels)),
+    [Product.Output]: output,
+    [Product.Bias]: bias && memory.input(bias.subarray(0, width)),
+    [Product.AddTo]: addTo && target,
+    [Product.InputStride]: inputStride,
+    [Product.OutputStride]: outputStride,
+    [Product.Depth]: depth,
+    [Product.Panels]: panels,
+    [Product.Activation]: options.activation ?? Activation.None,
+  })
+  return gather(memory.floats(target), rows, width, outputStride)
+}
+
+/** The plain twin: every output one chain in ascending k, from +0. */
+function chains(multiplyAdd: MultiplyAdd, input: Float32Array, depth: number, weights: Float32Array, columns: number): Float32Array {
+  const rows = depth === 0 ? 0 : input.length / depth
+  const out = new Float32Array(rows * columns)
+  for (let row = 0; row < rows; row++) {
+    for (let k = 0; k < depth; k++) {
+      const a = input[row * depth + k]!
+      for (let column = 0; column < columns; column++) {
+        out[row * columns + column] = multiplyAdd(a, weights[k * columns + column]!, out[row * columns + column]!)
+      }
+    }
+  }
+  return out
+}
+
+/** What the polynomial in assembly/math.ts leaves: below float32's own rounding of x for every x. */
+const GELU_ERROR = { relative: 2e-6, absolute: 3e-9 }
+
+const MOST_ROWS = 128
+const COLUMNS = 72
+const rowCounts = [...range(15), MOST_ROWS]
+const panelCounts = range(10).slice(1)
+const depths = [0, 1, 7, 255, 256, 257, 513]
+const operands = new Map(
+  depths.map((depth) => [depth, { input: normals(MOST_ROWS * depth, depth + 1), weights: normals(depth * COLUMNS, depth + 2) }]),
+)
+
+const twins = new Map<string, Float32Array>()
+
+/** The twin's result for the most rows and columns: every smaller product is a corner of it. */
+function twinOf(runtime: Runtime, depth: number): Float32Array {
+  const key = `${runtime.info.fused} ${depth}`
+  let twin = twins.get(key)
+  if (!twin) {
+    const { input, weights } = operands.get(depth)!
+    twin = depth === 0 ? new Float32Array(MOST_ROWS * COLUMNS) : chains(multiplyAddOf(runtime), input, depth, weights, COLUMNS)
+    twins.set(key, twin)
+  }
+  return twin
+}
+
+function caseOf(rows: number, depth: number, panels: number): ProductCase {
+  const { input, weights } = operands.get(depth)!
+  return { rows, depth, panels, columns: COLUMNS, weights, input: input.subarray(0, rows * depth) }
+}
+
+/** What follows the last k, each operation rounded: bias, activation, addition. GELU is not the twin's: it is taken from what the step gave alone. */
+function finish(sums: Float32Array, width: number, bias: Float32Array | undefined, addTo: Float32Array | undefined): Float32Array {
+  const biased = bias ? sums.map((value, i) => fround(value + bias[i % width]!)) : sums
+  return addTo ? biased.map((value, i) => fround(addTo[i]! + value)) : biased
+}
+
+describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
+  const runtime = runtimeOf(build)
+
+  test('sums every output in one chain over ascending k, whatever its rows, columns and depth', () => {
+    for (const depth of depths) {
+      const twin = twinOf(runtime, depth)
+      for (const rows of rowCounts) {
+        for (const panels of panelCounts) {
+          const result = product(runtime, caseOf(rows, depth, panels))
+          expectSameBits(result, gather(twin, rows, 8 * panels, COLUMNS), `${rows} rows, depth ${depth}, ${panels} panels`)
+        }
+      }
+    }
+  })
+
+  test('has the same bits in any number of shares', () => {
+    for (const shares of shareCounts) {
+      for (const depth of [7, 257]) {
+        for (const rows of [0, 1, 2, 3, 7, MOST_ROWS]) {
+          for (const panels of panelCounts) {
+            const result = product(runtimeOf(build, shares), caseOf(rows, depth, panels))
+            expectSameBits(
+              result,
+              gather(twinOf(runtime, depth), rows, 8 * panels, COLUMNS),
+              `${shares} shares: ${rows} rows, depth ${depth}, ${panels} panels`,
+            )
+          }
+        }
+      }
+    }
+  })
+
+  test('reads and writes only its rows where strides are wider, at any 4-byte alignment', () => {
+    for (const misalignment of misalignments) {
+      for (const [rows, depth, panels, shares] of [
+        [1, 7, 5, 1],
+        [2, 257, 3, 2],
+        [13, 7, 9, 3],
+      ] as const) {
+        const options = { ...caseOf(rows, depth, panels), inputStride: depth + 5, outputStride: 8 * panels + 16, misalignment }
+        expectSameBits(product(runtimeOf(build, shares), options), gather(twinOf(runtime, depth), rows, 8 * panels, COLUMNS))
+      }
+    }
+  })
+
+  test('adds the bias after the last k, then the rest, in one order', () => {
+    const bias = normals(COLUMNS, 3)
+    for (const depth of [0, 7, 513]) {
+      for (const rows of [1, 3, 11]) {
+        for (const panels of [1, 4, 7]) {
+          const width = 8 * panels
+          const addTo = normals(rows * width, 4)
+          const sums = gather(twinOf(runtime, depth), rows, width, COLUMNS)
+          const options = { ...caseOf(rows, depth, panels), outputStride: width + 8 }
+          expectSameBits(product(runtime, { ...options, bias }), finish(sums, width, bias.subarray(0, width), undefined))
+          expectSameBits(product(runtime, { ...options, addTo }), finish(sums, width, undefined, addTo))
+          for (const shares of [1, ...shareCounts]) {
+            const result = product(runtimeOf(build, shares), { ...options, bias, addTo, misalignment: 4 })
+            expectSameBits(result, finish(sums, width, bias.subarray(0, width), addTo))
+          }
+        }
+      }
+    }
+  })
+
+  test('applies GELU to the biased sum, before it is added', () => {
+    const [rows, depth, panels] = [13, 257, 5]
+    const width = 8 * panels
+    const bias = normals(width, 5)
+    const addTo = normals(rows * width, 6)
+    // a quarter of the inputs: sums then are where GELU bends
+    const options = { ...caseOf(rows, depth, panels), input: caseOf(rows, depth, panels).input.map((x) => x / 4), bias }
+    const sums = product(runtime, options)
+    const activated = product(runtime, { ...options, activation: Activation.Gelu })
+    expectClose(activated, Array.from(sums, gelu), GELU_ERROR)
+    for (const shares of [1, ...shareCounts]) {
+      const result = product(runtimeOf(build, shares), { ...options, addTo, activation: Activation.Gelu })
+      expectSameBits(result, finish(activated, width, undefined, addTo))
+    }
+  })
+
+  test('has the exact GELU, to 3e-9 where it is small and negative', () => {
+    const values = Float32Array.from([...range(16001).map((i) => (i - 8000) / 1000), -0, 1e-30, -1e-30, 1e-42, 50, 3e38])
+    const ones = new Float32Array(8).fill(1)
+    const options = { rows: values.length, depth: 1, panels: 1, columns: 8, input: values, weights: ones, activation: Activation.Gelu }
+    expectClose(gather(product(runtime, options), values.length, 1, 8), Array.from(values, gelu), GELU_ERROR)
+  })
+
+  test('rounds as its arithmetic says where values cancel, underflow or overflow', () => {
+    const [rows, depth, panels] = [7, 64, 3]
+    const columns = 8 * panels
+    const exponents = [() => 0, (i: number) => ((i * 37) % 81) - 40, () => -70, (i: number) => 55 + (i % 8)]
+    for (const exponent of exponents) {
+      const scaled = (values: Float32Array) => values.map((x, i) => x * 2 ** exponent(i))
+      const input = scaled(normals(rows * depth, 7))
+      const weights = scaled(normals(depth * columns, 8))
+      // every product once more with the other sign: what is left of the first half are its rounding errors
+      for (let row = 0; row < rows; row++) input.set(input.slice(row * depth, row * depth + depth / 2), row * depth + depth / 2)
+      weights.set(
+        weights.slice(0, (depth / 2) * columns).map((x) => -x),
+        (depth / 2) * columns,
+      )
+      const expected = chains(multiplyAddOf(runtime), input, depth, weights, columns)
+      expectSameBits(product(runtime, { rows, depth, panels, columns, input, weights }), expected)
+    }
+  })
+
+  test('keeps a row with NaN or infinities from the others', () => {
+    const [rows, depth, panels] = [11, 257, 5]
+    for (const value of [NaN, Infinity, -Infinity]) {
+      for (const row of [0, 4, 10]) {
+        const options = caseOf(rows, depth, panels)
+        const input = options.input.slice()
+        input[row * depth + 100] = value
+        const result = product(runtime, { ...options, input, activation: Activation.Gelu })
+        const expected = product(runtime, { ...options, activation: Activation.Gelu })
+        const [from, to] = [row * 8 * panels, (row + 1) * 8 * panels]
+        expect(result.subarray(from, to).some(Number.isFinite)).toBe(false)
+        expectSameBits(result.subarray(0, from), expected.subarray(0, from))
+        expectSameBits(result.subarray(to), expected.subarray(to))
+      }
+    }
+  })
+})
+
+test.each(['checked-baseline', 'checked-relaxed'] as const)('the %s build refuses an operand that is not aligned', (build) => {
+  expect(() => product(runtimeOf(build), { ...caseOf(3, 7, 2), misalignment: 2 })).toThrow('unaligned operand')
+})

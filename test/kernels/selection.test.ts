@@ -1,0 +1,214 @@
+import { describe, expect, test } from 'vitest'
+import { coordinateDescent, select, type Selected, type SelectionRule } from '../reference/index.js'
+import { allBuilds } from '../support/runtimes.js'
+import { expectClose, integers, normals, range } from './float32.js'
+import { type SelectionCase, selectKeyValues, selectQueries } from './selection-runner.js'
+import { runtimeOf, shareCounts } from './step-runner.js'
+
+/**
+ * What the reference selects of a row, or undefined where float32 need not decide as float64 does: where something lies so close to the cut, or to
+ * where c becomes 0, that rounding could move it across. Equal values are no matter, they tie in either.
+ */
+function expectedOf(similarities: Float32Array, visible: boolean[], count: number, rule: SelectionRule): Selected[] | undefined {
+  const selected = select(similarities, visible, count, rule)
+  if (rule.selection === 'top-k' || similarities.length <= count) return selected
+  const seen = range(similarities.length).filter((i) => visible[i])
+  const { cut } = coordinateDescent(similarities, visible, count, rule)
+  const margin = 1e-5 * Math.max(...seen.map((i) => Math.abs(similarities[i]!)), 1)
+  const threshold = Math.min(...selected.map(({ index }) => cut[index]!))
+  const below = seen.find((i) => cut[i]! < 0)
+  const a = below === undefined ? Infinity : cut[below]! - similarities[below]!
+  const isClear = (i: number) => (cut[i] === threshold || Math.abs(cut[i]! - threshold) > margin) && Math.abs(similarities[i]! + a) > margin
+  return seen.every(isClear) ? selected : undefined
+}
+
+function expectSelected(actual: Selected[], expected: Selected[], similarities: Float32Array, rule: SelectionRule, about: string): void {
+  expect(
+    actual.map(({ index }) => index),
+    about,
+  ).toEqual(expected.map(({ index }) => index))
+  // c is rounded as float32s of the similarities' size are, and then divided by eps
+  const size = Math.max(...similarities.map(Math.abs), 1)
+  const relative = rule.straightThrough ? 0 : (size * 5e-7) / rule.eps
+  expectClose(
+    actual.map(({ score }) => score),
+    expected.map(({ score }) => score),
+    { relative, absolute: relative * 1e-3 },
+    about,
+  )
+}
+
+const schedule = { nIters: 20, fetchKRatio: 9 / 8, eps: 0.03, epsInit: 4, epsDecay: 0.7 }
+const rules: Record<string, SelectionRule> = {
+  'coordinate descent': { ...schedule, selection: 'coordinate-descent', straightThrough: true },
+  'coordinate descent, scores carried': { ...schedule, selection: 'coordinate-descent', straightThrough: false },
+  'top-k': { ...schedule, selection: 'top-k', straightThrough: true },
+  'top-k, scores carried': { ...schedule, selection: 'top-k', straightThrough: false },
+  'one pass of descent': { ...schedule, nIters: 1, selection: 'coordinate-descent', straightThrough: false },
+  'a schedule that begins at its end, taking exactly k': {
+    ...{ ...schedule, epsInit: 0.01, eps: 0.5, fetchKRatio: 1, nIters: 50 },
+    selection: 'coordinate-descent',
+    straightThrough: false,
+  },
+}
+
+/** Rows of similarities of every kind. */
+const kinds: Record<string, (length: number, seed: number) => Float32Array> = {
+  'widely spread': (length, seed) => normals(length, seed).map((x) => 12 * x),
+  narrow: (length, seed) => normals(length, seed).map((x) => 0.4 * x),
+  'often tied': (length, seed) => Float32Array.from(integers(length, 7, seed), (i) => 1.5 * i - 4),
+  equal: (length) => new Float32Array(length).fill(-0.75),
+}
+
+function caseOf(kind: string, rule: SelectionRule, length: number, windowSize: number, count: number): SelectionCase {
+  return { similarities: range(3).map((expert) => kinds[kind]!(length, 10 * length + expert)), windowSize, count, rule }
+}
+
+/** Tokens, window and k: k as large as the row or larger; a last window with fewer tokens than k; one of a single token; many blocks. */
+const sizes = [
+  [24, 8, 3],
+  [24, 8, 8],
+  [24, 8, 30],
+  [21, 8, 6],
+  [17, 8, 1],
+  [45, 5, 9],
+  [1100, 520, 30],
+] as const
+
+/** A case, and what the reference selects for windows 1, 2, … by each expert. */
+interface Expectation {
+  readonly about: string
+  readonly options: SelectionCase
+  readonly queries: (Selected[] | undefined)[][]
+  readonly keyValues: (Selected[] | undefined)[][]
+}
+
+const expectations = new Map<SelectionRule, Expectation[]>()
+
+/** Computed once for all builds. */
+function expectationsOf(rule: SelectionRule): Expectation[] {
+  const known = expectations.get(rule)
+  if (known) return known
+  const computed = Object.keys(kinds).flatMap((kind) =>
+    sizes.map(([length, windowSize, count]): Expectation => {
+      const options = caseOf(kind, rule, length, windowSize, count)
+      const windows = range(Math.ceil(length / windowSize)).slice(1)
+      const past = windows.length * windowSize
+      const ofExperts = (row: (all: Float32Array) => Float32Array, visible: boolean[]) =>
+        options.similarities.map((all) => expectedOf(row(all), visible, count, rule))
+      return {
+        about: `${kind}, ${length} tokens in windows of ${windowSize}, ${count} taken`,
+        options,
+        queries: windows.map((window) => {
+          const start = window * windowSize
+          const row = new Float32Array(windowSize)
+          return ofExperts(
+            (all) => (row.set(all.subarray(start, start + windowSize)), row),
+            range(windowSize).map((i) => start + i < length),
+          )
+        }),
+        keyValues: windows.map((window) =>
+          ofExperts(
+            (all) => all.subarray(0, past),
+            range(past).map((i) => i < window * windowSize),
+          ),
+        ),
+      }
+    }),
+  )
+  expectations.set(rule, computed)
+  return computed
+}
+
+describe.each(allBuilds)('on the %s build', (build) => {
+  const runtime = runtimeOf(build)
+
+  describe.each(Object.keys(rules))('%s', (name) => {
+    const rule = rules[name]!
+
+    /** Compares window by window, expert by expert; next to nothing may be unclear. */
+    function expectAll(
+      actual: (options: SelectionCase) => Selected[][][],
+      expected: (expectation: Expectation) => (Selected[] | undefined)[][],
+    ): void {
+      const rows = expectationsOf(rule).flatMap((expectation) => {
+        const { options, about } = expectation
+        const result = actual(options)
+        return expected(expectation).flatMap((experts, i) =>
+          experts.map((selected, r) => {
+            if (selected) expectSelected(result[i]![r]!, selected, options.similarities[r]!, rule, `window ${i + 1}, ${about}`)
+            return selected
+          }),
+        )
+      })
+      expect(rows.filter((selected) => selected === undefined).length / rows.length).toBeLessThan(0.1)
+    }
+
+    test('takes the queries of each window that the reference takes', () => {
+      expectAll(
+        (options) =>
+          range(Math.ceil(options.similarities[0]!.length / options.windowSize))
+            .slice(1)
+            .map((window) => selectQueries(runtime, options, window)),
+        ({ queries }) => queries,
+      )
+    })
+
+    test('takes the key/values for each window that the reference takes', () => {
+      expectAll(
+        (options) => selectKeyValues(runtime, options).selected,
+        ({ keyValues }) => keyValues,
+      )
+    })
+
+    test('marks every position that is a key/value for some window', () => {
+      for (const { options } of expectationsOf(rule)) {
+        const { selected, marks } = selectKeyValues(runtime, options)
+        marks.forEach((positions, r) => {
+          const union = new Set(selected.flatMap((experts) => experts[r]!.map(({ index }) => index)))
+          expect(positions).toEqual([...union].sort((a, b) => a - b))
+        })
+      }
+    })
+
+    test('takes the same at any alignment and in any number of shares', () => {
+      const options = caseOf('narrow', rule, 45, 5, 3)
+      const queries = selectQueries(runtime, options, 4)
+      const keyValues = selectKeyValues(runtime, options)
+      const off = { ...options, misalignment: 4 }
+      expect(selectQueries(runtime, off, 4)).toEqual(queries)
+      expect(selectKeyValues(runtime, off)).toEqual(keyValues)
+      for (const shares of shareCounts) {
+        expect(selectQueries(runtimeOf(build, shares), options, 4)).toEqual(queries)
+        expect(selectKeyValues(runtimeOf(build, shares), options)).toEqual(keyValues)
+      }
+    })
+
+    test('ends with as many as asked for where similarities are NaN or infinite, and leaves other experts as ever', () => {
+      const options = caseOf('narrow', rule, 45, 9, 4)
+      const queries = selectQueries(runtime, options, 2)
+      const keyValues = selectKeyValues(runtime, options).selected
+      for (const values of [
+        [NaN],
+        [Infinity],
+        [-Infinity],
+        [NaN, Infinity, -Infinity, NaN],
+        Array<number>(45).fill(NaN),
+        Array<number>(45).fill(-Infinity),
+      ]) {
+        const similarities = options.similarities.map((s) => s.slice())
+        similarities[1]!.set(values, values.length < 45 ? 20 : 0)
+        const strange = { ...options, similarities }
+        const taken = selectQueries(runtime, strange, 2)
+        expect([taken[0], taken[2]]).toEqual([queries[0], queries[2]])
+        expect(taken[1]).toHaveLength(4)
+        selectKeyValues(runtime, strange).selected.forEach((experts, i) => {
+          expect([experts[0], experts[2]]).toEqual([keyValues[i]![0], keyValues[i]![2]])
+          const indices = experts[1]!.map(({ index }) => index)
+          expect(new Set(indices).size).toBe(4)
+          expect(indices.every((index, j) => index >= (indices[j - 1] ?? 0) && index < (i + 1) * 9)).toBe(true)
+        })
+      }
+    })
+  })
+})
