@@ -8,6 +8,8 @@ export default defineConfig({
     // A process for each file: threads that a test forgets end with it, and flags of the engine reach the threads it starts.
     pool: 'forks',
     maxWorkers: 2,
+    // Shared machines stall for seconds; nothing here is timed.
+    testTimeout: 60_000,
     // Node 20 has relaxed SIMD behind this flag only; newer ones have it and no longer know the flag.
     execArgv: nodeMajor < 22 ? ['--experimental-wasm-relaxed-simd'] : [],
   },

@@ -24,7 +24,7 @@ export enum Piece {
   Average,
   /** Number of key/values that serve this window, the null key/value not counted. */
   ContextCount,
-  /** Index of the piece's window. */
+  /** Index of the piece's window; where several are handled at once, of the first. */
   Window,
   /** Index of the first token's key in the local key buffer. */
   LocalIndex,
@@ -49,6 +49,8 @@ export enum Piece {
   TargetRows = 19,
   /** Index of the first token in the whole sequence (layers that see all of it). */
   FirstRow = 20,
+  /** Windows that are handled at once. */
+  Windows = 21,
   /** Base addresses, one word for each `Buffer`. */
   Buffers = 22,
   Length = 34,
@@ -406,7 +408,7 @@ export enum Descent {
   Length = 11,
 }
 
-/** Which tokens of window `Window` are queries: `Taken` 0 / 1, and their scores. */
+/** Which tokens of each window are queries: `Taken` 0 / 1, and their scores. `Work` has `WorkBytes` for each share. */
 export enum SelectQueries {
   Similarities = 2,
   Taken = 4,
@@ -422,8 +424,9 @@ export enum SelectQueries {
 }
 
 /**
- * Which earlier tokens are key/values of window `Window`, min(Count, Window · WindowSize) of them: ascending positions in `Lists`
+ * Which earlier tokens are key/values of each window, min(Count, window · WindowSize) of them: ascending positions in `Lists`
  * [window - 1][expert][ListCapacity], their scores in `Scores` likewise, and a mark in `Chosen` [expert][Capacity]. Windows come in ascending order.
+ * `Work` has `WorkBytes` for each share.
  */
 export enum SelectKeyValues {
   Similarities = 2,

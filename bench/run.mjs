@@ -18,7 +18,12 @@ const usage = `usage: npm run bench -- [--quick] [--only SUITES] [--write]
 let options
 try {
   options = parseArgs({
-    options: { quick: { type: 'boolean', default: false }, only: { type: 'string' }, write: { type: 'boolean', default: false }, help: { type: 'boolean', default: false } },
+    options: {
+      quick: { type: 'boolean', default: false },
+      only: { type: 'string' },
+      write: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
   }).values
 } catch (error) {
   fail(`${error.message}\n${usage}`)

@@ -14,7 +14,7 @@ import { isEmptyRecord, kindNames, kinds, long, makeLayer, misfits, published, r
 vi.setConfig({ testTimeout: 60_000 })
 
 describe('a layer is not made', () => {
-  test.each([...strangers, ['undefined', undefined]])('on %s in place of a runtime', (_name, runtime) => {
+  test.each([...strangers, ['undefined', undefined] as const])('on %s in place of a runtime', (_name, runtime) => {
     expectThrows(() => makeLayer(runtime as Runtime), 'BAD_ARGUMENT', /runtime/)
   })
 
@@ -40,7 +40,7 @@ describe('a layer is not made', () => {
     for (const options of unfit) expectThrows(() => makeLayer(runtime, { ...published, ...options }), 'BAD_CONFIG')
   })
 
-  test.each([...strangers, ['undefined', undefined]])('with %s for its options', (_name, options) => {
+  test.each([...strangers, ['undefined', undefined] as const])('with %s for its options', (_name, options) => {
     using runtime = openRuntime('baseline')
     const isRecord = isEmptyRecord(options) || ArrayBuffer.isView(options)
     const make = () => new MixtureOfAutoregressiveAttention(runtime, options as LayerOptions)
@@ -270,4 +270,3 @@ describe('a layer', () => {
     }
   })
 })
-

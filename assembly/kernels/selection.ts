@@ -142,30 +142,32 @@ function choose(s: usize, n: i32, length: i32, k: i32, descent: usize, work: usi
   return count
 }
 
-/** `SelectQueries`: experts are shared out. */
+/** `SelectQueries`: (window, expert) pairs are dealt out in turn. */
 export function selectQueries(step: usize, piece: usize, share: i32, shares: i32): void {
   const experts = word(step, SelectQueries.Experts)
+  const first = word(piece, Piece.Window)
+  const end = word(piece, Piece.Windows) * experts
+  const work = operand(step, SelectQueries.Work, piece) + <usize>share * <usize>word(step, SelectQueries.WorkBytes)
+  for (let pair = share; pair < end; pair += shares) selectWindowQueries(step, piece, first + pair / experts, pair % experts, work)
+}
+
+function selectWindowQueries(step: usize, piece: usize, window: i32, expert: i32, work: usize): void {
   const windowSize = word(step, SelectQueries.WindowSize)
-  const capacity = word(step, SelectQueries.Capacity)
-  const start = word(piece, Piece.Window) * windowSize
+  const start = window * windowSize
   const candidates = min(windowSize, word(piece, Piece.SequenceRows) - start)
-  const end = shareStart(experts, share + 1, shares)
-  for (let expert = shareStart(experts, share, shares); expert < end; ++expert) {
-    const offset = floats(expert * capacity + start)
-    const work = operand(step, SelectQueries.Work, piece) + <usize>expert * <usize>word(step, SelectQueries.WorkBytes)
-    const indices = work + HISTOGRAM_BYTES + floats(candidates + 3)
-    const scores = indices + floats(candidates)
-    const s = operand(step, SelectQueries.Similarities, piece) + offset
-    const descent = step + (SelectQueries.Descent << 2)
-    const count = choose(s, candidates, windowSize, word(step, SelectQueries.Count), descent, work, indices, scores)
-    const taken = operand(step, SelectQueries.Taken, piece) + offset
-    const carried = operand(step, SelectQueries.Scores, piece) + offset
-    memory.fill(taken, 0, floats(candidates))
-    for (let i = 0; i < count; ++i) {
-      const at = floats(load<i32>(indices + floats(i)))
-      store<i32>(taken + at, 1)
-      store<f32>(carried + at, load<f32>(scores + floats(i)))
-    }
+  const offset = floats(expert * word(step, SelectQueries.Capacity) + start)
+  const indices = work + HISTOGRAM_BYTES + floats(candidates + 3)
+  const scores = indices + floats(candidates)
+  const s = operand(step, SelectQueries.Similarities, piece) + offset
+  const descent = step + (SelectQueries.Descent << 2)
+  const count = choose(s, candidates, windowSize, word(step, SelectQueries.Count), descent, work, indices, scores)
+  const taken = operand(step, SelectQueries.Taken, piece) + offset
+  const carried = operand(step, SelectQueries.Scores, piece) + offset
+  memory.fill(taken, 0, floats(candidates))
+  for (let i = 0; i < count; ++i) {
+    const at = floats(load<i32>(indices + floats(i)))
+    store<i32>(taken + at, 1)
+    store<f32>(carried + at, load<f32>(scores + floats(i)))
   }
 }
 
@@ -186,36 +188,49 @@ function chooseGrowing(s: usize, window: i32, windowSize: i32, k: i32, work: usi
   }
 }
 
-/** `SelectKeyValues`: experts are shared out. */
+/**
+ * `SelectKeyValues`: (window, expert) pairs are dealt out in turn; where a window's choice begins from the one before it, experts are. Two threads may
+ * mark one token: they write the same word.
+ */
 export function selectKeyValues(step: usize, piece: usize, share: i32, shares: i32): void {
+  const experts = word(step, SelectKeyValues.Experts)
+  const first = word(piece, Piece.Window)
+  const windows = word(piece, Piece.Windows)
+  const descent = step + (SelectKeyValues.Descent << 2)
+  const growing = word(descent, Descent.Selection) == Selection.TopK && word(descent, Descent.StraightThrough) != 0
+  const work = operand(step, SelectKeyValues.Work, piece) + <usize>share * <usize>word(step, SelectKeyValues.WorkBytes)
+  if (growing) {
+    for (let expert = share; expert < experts; expert += shares) {
+      for (let i = 0; i < windows; ++i) selectWindowKeyValues(step, piece, first + i, expert, work, true)
+    }
+    return
+  }
+  const end = windows * experts
+  for (let pair = share; pair < end; pair += shares) selectWindowKeyValues(step, piece, first + pair / experts, pair % experts, work, false)
+}
+
+function selectWindowKeyValues(step: usize, piece: usize, window: i32, expert: i32, work: usize, growing: bool): void {
   const experts = word(step, SelectKeyValues.Experts)
   const windowSize = word(step, SelectKeyValues.WindowSize)
   const capacity = word(step, SelectKeyValues.Capacity)
   const listCapacity = word(step, SelectKeyValues.ListCapacity)
   const k = word(step, SelectKeyValues.Count)
-  const window = word(piece, Piece.Window)
   const candidates = window * windowSize
   // the row is as long as for the last window: the tokens that this one does not see are masked, and count
   const length = ((word(piece, Piece.SequenceRows) - 1) / windowSize) * windowSize
-  const descent = step + (SelectKeyValues.Descent << 2)
-  const growing = word(descent, Descent.Selection) == Selection.TopK && word(descent, Descent.StraightThrough) != 0
-  const end = shareStart(experts, share + 1, shares)
-  for (let expert = shareStart(experts, share, shares); expert < end; ++expert) {
-    const s = operand(step, SelectKeyValues.Similarities, piece) + floats(expert * capacity)
-    const work = operand(step, SelectKeyValues.Work, piece) + <usize>expert * <usize>word(step, SelectKeyValues.WorkBytes)
-    const offset = floats(((window - 1) * experts + expert) * listCapacity)
-    const list = operand(step, SelectKeyValues.Lists, piece) + offset
-    const scores = operand(step, SelectKeyValues.Scores, piece) + offset
-    const count = min(k, candidates)
-    if (growing) {
-      chooseGrowing(s, window, windowSize, k, work, list - floats(experts * listCapacity), list)
-      fillOnes(scores, count)
-    } else {
-      choose(s, candidates, length, k, descent, work, list, scores)
-    }
-    const chosen = operand(step, SelectKeyValues.Chosen, piece) + floats(expert * capacity)
-    for (let i = 0; i < count; ++i) store<i32>(chosen + floats(load<i32>(list + floats(i))), 1)
+  const s = operand(step, SelectKeyValues.Similarities, piece) + floats(expert * capacity)
+  const offset = floats(((window - 1) * experts + expert) * listCapacity)
+  const list = operand(step, SelectKeyValues.Lists, piece) + offset
+  const scores = operand(step, SelectKeyValues.Scores, piece) + offset
+  const count = min(k, candidates)
+  if (growing) {
+    chooseGrowing(s, window, windowSize, k, work, list - floats(experts * listCapacity), list)
+    fillOnes(scores, count)
+  } else {
+    choose(s, candidates, length, k, step + (SelectKeyValues.Descent << 2), work, list, scores)
   }
+  const chosen = operand(step, SelectKeyValues.Chosen, piece) + floats(expert * capacity)
+  for (let i = 0; i < count; ++i) store<i32>(chosen + floats(load<i32>(list + floats(i))), 1)
 }
 
 /** `AssignSlots`: numbers run on from expert to expert, so one share does it. */

@@ -2,8 +2,6 @@
  * What the processor can do at most: arithmetic that touches no memory, and memory that is only added up.
  */
 
-// @ts-ignore: decorator
-@inline
 function multiplyAdd(a: v128, b: v128, c: v128): v128 {
   return ASC_FEATURE_RELAXED_SIMD ? f32x4.relaxed_madd(a, b, c) : f32x4.add(f32x4.mul(a, b), c)
 }

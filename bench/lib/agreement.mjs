@@ -19,7 +19,8 @@ export function assertAgreement(what, names, tolerance) {
   const largest = reference.reduce((max, value) => Math.max(max, Math.abs(value)), 0)
   let worst = 0
   for (const [index, output] of outputs.entries()) {
-    if (output.length !== reference.length) throw new Error(`${what}: ${names[index]} has ${output.length} values, ${names[0]} ${reference.length}`)
+    if (output.length !== reference.length)
+      throw new Error(`${what}: ${names[index]} has ${output.length} values, ${names[0]} ${reference.length}`)
     let difference = 0
     // written so that a NaN fails
     for (let i = 0; i < output.length; i++) difference = Math.max(difference, Math.abs(output[i] - reference[i]))

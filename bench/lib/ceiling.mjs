@@ -15,7 +15,8 @@ export function openCeiling(simd, memory) {
       // the engine changes tier between calls, never within one
       for (let i = 0; i < 200; i++) exports.multiplyAdds(2000, 0.9999, 0.5)
       let best = Infinity
-      for (let i = 0; i < 10; i++) best = Math.min(best, await secondsEach(() => void exports.multiplyAdds(ITERATIONS, 0.9999, 0.5), seconds / 10))
+      for (let i = 0; i < 10; i++)
+        best = Math.min(best, await secondsEach(() => void exports.multiplyAdds(ITERATIONS, 0.9999, 0.5), seconds / 10))
       return (ITERATIONS * CHAINS * 8) / best
     },
     sum: exports.sum,

@@ -16,7 +16,10 @@ export function writeSections(sections) {
   const end = text.indexOf(END, start)
   if (start < 0 || end < 0) return `README.md has no ${START} … ${END}: nothing was written.`
   const kept = new Map()
-  for (const part of text.slice(start + START.length, end).split('<!-- bench: ').slice(1)) {
+  for (const part of text
+    .slice(start + START.length, end)
+    .split('<!-- bench: ')
+    .slice(1)) {
     const [name] = part.split(' -->', 1)
     kept.set(name, part.slice(name.length + ' -->'.length).trim())
   }

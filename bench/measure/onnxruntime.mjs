@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { matMulModel } from '../lib/onnx.mjs'
 import { layerFile } from '../lib/paths.mjs'
 import { layerInput, uniform } from '../lib/recipe.mjs'
-import { peakMemory, secondsEach, serve } from '../lib/serve.mjs'
+import { secondsEach, serve } from '../lib/serve.mjs'
 
 let ort
 let options
@@ -33,5 +33,4 @@ serve({
   prepare: (m, k, n, output) => prepare(matMulModel(m, k, n, uniform(k * n, 2)), 'x', uniform(m * k, 1), [m, k], output),
   prepareLayer: (n, output) => prepare(readFileSync(layerFile(n)), 'x', layerInput(n), [1, n, 256], output),
   time: (seconds) => secondsEach(run, seconds),
-  peakMemory,
 })

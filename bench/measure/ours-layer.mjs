@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { openCeiling } from '../lib/ceiling.mjs'
 import { packageEntry } from '../lib/paths.mjs'
 import { layerInput, layerOptions, layerParameters } from '../lib/recipe.mjs'
-import { peakMemory, secondsEach, serve } from '../lib/serve.mjs'
+import { secondsEach, serve } from '../lib/serve.mjs'
 
 const { createRuntime, MixtureOfAutoregressiveAttention, Tensor } = await import(packageEntry)
 
@@ -28,5 +28,4 @@ serve({
   time: (seconds) => secondsEach(run, seconds),
   ceiling: (seconds) => openCeiling(runtime.info.simd, new WebAssembly.Memory({ initial: 1, maximum: 65536, shared: true })).flops(seconds),
   memory: () => runtime.info.memory,
-  peakMemory,
 })

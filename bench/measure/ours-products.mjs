@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs'
 import { openCeiling } from '../lib/ceiling.mjs'
 import { built } from '../lib/paths.mjs'
 import { uniform } from '../lib/recipe.mjs'
-import { peakMemory, secondsEach, serve } from '../lib/serve.mjs'
+import { secondsEach, serve } from '../lib/serve.mjs'
 
 const { at, Buffer, createRuntime, Opcode, PIECE_ROWS, Product, ProgramBuilder, Run, WeightPlan } = await import(built('internals.mjs'))
 
@@ -70,5 +70,4 @@ serve({
   time: (seconds) => secondsEach(run, seconds),
   ceiling: (seconds) => ceiling.flops(seconds),
   sum: (byteLength, seconds) => secondsEach(() => void ceiling.sum(weights.address, byteLength), seconds),
-  peakMemory,
 })

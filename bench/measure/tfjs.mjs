@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import { uniform } from '../lib/recipe.mjs'
-import { peakMemory, secondsEach, serve } from '../lib/serve.mjs'
+import { secondsEach, serve } from '../lib/serve.mjs'
 
 const require = createRequire(import.meta.url)
 const tf = require('@tensorflow/tfjs-core')
@@ -28,5 +28,4 @@ serve({
     y.dispose()
   },
   time: (seconds) => secondsEach(run, seconds),
-  peakMemory,
 })

@@ -24,7 +24,13 @@ export async function run({ quick, note }) {
     try {
       const used = entries.filter(({ ours, threads, info }) => !ours || info.threads === threads)
       for (const [index, { rival }] of used.entries()) await rival.call('prepareLayer', n, outputFile(index))
-      differences.push(assertAgreement(`layer, n = ${n}`, used.map(({ name, threads }) => `${name} on ${threads}`), 1e-4))
+      differences.push(
+        assertAgreement(
+          `layer, n = ${n}`,
+          used.map(({ name, threads }) => `${name} on ${threads}`),
+          1e-4,
+        ),
+      )
       const ceilings = []
       const seconds = await inTurn(used, quick ? 3 : 11, async (rival, entry) => {
         if (entry === used[0]) ceilings.push(await rival.call('ceiling', 0.05))
@@ -41,10 +47,8 @@ export async function run({ quick, note }) {
           name,
           threads,
           significant(median(seconds[index]) * 1000),
-          significant(median(seconds[index]) * 1e6 / n),
-          ours && threads === 1
-            ? percent(layerFlop[n] / median(seconds[index].map((value, round) => value * ceilings[round])))
-            : undefined,
+          significant((median(seconds[index]) * 1e6) / n),
+          ours && threads === 1 ? percent(layerFlop[n] / median(seconds[index].map((value, round) => value * ceilings[round]))) : undefined,
           ours || mine < 0 ? undefined : times(medianRatio(seconds[index], seconds[mine])),
           mebibytes(memory[index]),
         ]

@@ -40,7 +40,11 @@ export async function run({ quick, note }) {
     for (const size of quick ? quickSizes : sizes) {
       const [m, k, n] = size
       for (const [index, { rival }] of used.entries()) await rival.call('prepare', m, k, n, outputFile(index))
-      assertAgreement(`product ${size.join(' x ')}`, used.map(({ name }) => name), 1e-5)
+      assertAgreement(
+        `product ${size.join(' x ')}`,
+        used.map(({ name }) => name),
+        1e-5,
+      )
       const ceilings = []
       const measured = await inTurn(used, rounds, async (rival, entry) => {
         if (entry === ours) ceilings.push(await rival.call('ceiling', 0.05))

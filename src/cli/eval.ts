@@ -80,8 +80,8 @@ async function measure(model: LanguageModel, input: TextInput, values: Call<type
   }
   await terminal.print(
     formatTable([
-      ['bits per token', bitsPerToken.toFixed(6)],
-      ['bits per byte', bitsPerByte.toFixed(6)],
+      ['bits per token', bitsPerToken.toFixed(5)],
+      ['bits per byte', bitsPerByte.toFixed(5)],
       ['tokens predicted', `${formatCount(tokens)}, in chunks of ${formatCount(chunk)}`],
       ['time', `${formatSeconds(seconds)}, ${formatRate(tokens / seconds)} tokens/s`],
       ['runs on', formatRuntime(info)],

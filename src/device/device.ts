@@ -35,6 +35,8 @@ export class Run {
   readonly buffers: (DeviceBuffer | undefined)[] = new Array<undefined>(BufferId.Length).fill(undefined)
   readonly offsets = new Float64Array(BufferId.Length)
   readonly #doubles = new Float64Array(this.header.buffer)
+  /** About how many operations it is, multiply and add counted as two: small work is not worth handing to other threads. */
+  work = Infinity
 
   set(word: Exclude<Piece, Piece.Position | Piece.WindowPosition>, value: number): void {
     this.header[word] = value
@@ -86,6 +88,8 @@ export type ParameterSource = (name: string) => Float32Array
 export interface Device {
   /** Shares that a step is cut into; scratch for one share of scores is planned for each. */
   readonly shares: number
+  /** How many runs it is worth preparing before they are handed over together. */
+  readonly batch: number
   /**
    * Memory that holds whatever was there before.
    * @throws RoutedAttentionError `OUT_OF_MEMORY`
@@ -93,8 +97,11 @@ export interface Device {
   allocate(byteLength: number, purpose: string): DeviceBuffer
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer
   compile(program: Program): CompiledProgram
-  /** Runs a program over one piece. A promise where other threads compute; otherwise it is done on return. */
-  run(program: CompiledProgram, run: Run): void | Promise<void>
+  /**
+   * Runs a program over a piece, or over several in their order. A promise where other threads compute; otherwise it is done on return. The runs and
+   * what they are bound to are the device's until then.
+   */
+  run(program: CompiledProgram, runs: Run | readonly Run[]): void | Promise<void>
   /** Runs a small program on the calling thread, done on return, whatever else is running: it must touch nothing that others use. */
   runHere(program: CompiledProgram, run: Run): void
   dispose(): void

@@ -1,6 +1,8 @@
 import { describe, RoutedAttentionError } from '../errors.js'
 import type { Device } from './device.js'
 import { type Build, chooseBuild, openBuild, reason, type Simd } from './wasm/builds.js'
+import { chooseThreads } from './wasm/choose-threads.js'
+import { ThreadPool } from './wasm/thread-pool.js'
 import { WasmDevice } from './wasm/wasm-device.js'
 
 /** Options of `createRuntime`; all may be left out. */
@@ -44,16 +46,44 @@ export class Runtime {
   readonly device: Device
   readonly #wasm: WasmDevice
   readonly #build: Build
-  readonly #refused: Readonly<Record<string, string>>
+  readonly #refused: Record<string, string>
   readonly #tenants = new Set<Tenant>()
+  #pool: ThreadPool | undefined
   #disposed = false
 
   /** @internal */
   constructor(build: Build, refused: Readonly<Record<string, string>>, shares = 1) {
     this.#build = build
-    this.#refused = refused
+    this.#refused = { ...refused }
     this.#wasm = new WasmDevice(build.kernels, build.memory, shares)
     this.device = this.#wasm
+  }
+
+  /** @internal Starts threads; what keeps them from starting is told in `info`. */
+  async startThreads(threads: number): Promise<void> {
+    let pool: ThreadPool
+    try {
+      pool = await ThreadPool.start(this.#build.module, this.#wasm.arena, threads)
+    } catch (cause) {
+      this.#refused.threads = `no worker threads here: ${reason(cause)}`
+      return
+    }
+    if (this.#disposed) {
+      pool.dispose()
+      return
+    }
+    pool.onFailure(({ message }) => {
+      this.#refused.threads = message
+      this.#pool = undefined
+      this.#wasm.usePool(undefined)
+    })
+    this.#pool = pool
+    this.#wasm.usePool(pool)
+  }
+
+  /** @internal For tests. */
+  get pool(): ThreadPool | undefined {
+    return this.#pool
   }
 
   get info(): RuntimeInfo {
@@ -63,10 +93,10 @@ export class Runtime {
       device: 'wasm',
       simd,
       fused,
-      threads: 1,
+      threads: this.#pool?.threads ?? 1,
       kernels: { tile: simd === 'relaxed' ? '6x8' : '5x8', row: '1x32' },
       memory: { reserved, used },
-      refused: this.#refused,
+      refused: { ...this.#refused },
     }
   }
 
@@ -169,7 +199,6 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   }
   const refused: Record<string, string> = {}
   if (device === 'auto') refused.webgpu = 'this version has no WebGPU device'
-  if (threads !== 1) refused.threads = 'this version computes on the calling thread'
   if (revectorize) refused.revectorize = 'this version has no 256-bit kernels'
 
   let build: Build
@@ -183,6 +212,14 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
     build = openBuild(simd === 'auto' ? 'relaxed' : simd, module)
     if (!build.fused && simd === 'auto') build = { ...build, simd: 'baseline' }
   }
+  const choice = chooseThreads(threads)
+  if (choice.refused) refused.threads = choice.refused
   signal?.throwIfAborted()
-  return new Runtime(build, refused)
+  const runtime = new Runtime(build, refused, choice.threads)
+  if (choice.threads > 1) await runtime.startThreads(choice.threads)
+  if (signal?.aborted) {
+    await runtime.dispose()
+    throw signal.reason
+  }
+  return runtime
 }

@@ -1,13 +1,13 @@
 import { Buffer } from '../../assembly/steps.js'
 import { type CompiledProgram, type Device, type DeviceBuffer, Run } from '../device/device.js'
-import { type CausalModelPlan, type ModelParameters, planCausalModel, planTier } from '../plan/model-plan.js'
+import { type CausalModelPlan, modelWorkPerToken, type ModelParameters, planCausalModel, planTier } from '../plan/model-plan.js'
 import { describePiece, nextPieceRows, overwrites, type Place } from '../plan/piece.js'
 import { freshPlace, stateLength, visitState } from '../plan/portable-state.js'
 import type { ModelConfig } from './config.js'
 import { HeadReader } from './head-reader.js'
 import { Resources } from './resources.js'
 import type { Appended, Engine, LogitsAnswer, LogitsRequest, Pause, Sequence } from './sequence.js'
-import { Turns } from './turns.js'
+import { Turns } from '../turns.js'
 
 /** A plan taken in by the device: it serves every sequence of up to `length` tokens, one piece at a time. */
 interface Tier {
@@ -78,10 +78,11 @@ export class CausalEngine implements Engine {
   /** The state of a sequence that has read nothing. */
   #openState(tier: Tier): DeviceBuffer {
     const state = this.allocateState(tier)
+    state.clear()
     const run = new Run()
     run.bind(Buffer.Weights, this.#weights)
     run.bind(Buffer.State, state)
-    void this.#device.run(tier.open, run)
+    this.#device.runHere(tier.open, run)
     return state
   }
 
@@ -130,6 +131,7 @@ export class CausalEngine implements Engine {
       await turns.take(async () => {
         scratch.write(tokenIds.subarray(done, done + rows), plan.scratch.tokenIds.byteOffset)
         run.bind(Buffer.State, state)
+        run.work = rows * modelWorkPerToken(this.#config)
         place = describePiece(run, plan.geometry, place, rows)
         head.describe(run, scratch, done, rows)
         await this.#device.run(tier.piece, run)

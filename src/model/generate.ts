@@ -1,7 +1,7 @@
 import { describe, RoutedAttentionError } from '../errors.js'
 import type { Tokenizer } from '../io/tokenizer.js'
 import { checkCallbacks } from './evaluate.js'
-import { createSampler, resolveSampling, type SamplingOptions } from './sampling.js'
+import { createSampler, resolveSampling, type Sampler, type SamplingOptions } from './sampling.js'
 import type { Session } from './session.js'
 import { createTextStream } from './text-stream.js'
 import { checkTokenIds, type TokenIds } from './token-ids.js'
@@ -39,7 +39,7 @@ function noTokenizer(what: string): RoutedAttentionError {
 
 function resolveStop(stop: unknown, tokenizer: Tokenizer | undefined): readonly string[] {
   if (stop === undefined) return []
-  const stops: unknown[] = typeof stop === 'string' ? [stop] : Array.isArray(stop) ? stop : [undefined]
+  const stops: unknown[] = typeof stop === 'string' ? [stop] : Array.isArray(stop) ? [...(stop as unknown[])] : [undefined]
   if (!stops.every((text): text is string => typeof text === 'string' && text !== '')) {
     throw new RoutedAttentionError('BAD_ARGUMENT', `generate: stop must be a text, or an array of them, none empty; got ${describe(stop)}`)
   }
@@ -47,13 +47,16 @@ function resolveStop(stop: unknown, tokenizer: Tokenizer | undefined): readonly 
   return stops
 }
 
-/** Continues `prompt` in a session of its own. */
-export async function* generate(
-  { numTokens, maxPositions, tokenizer }: Generator,
-  createSession: () => Session,
-  prompt: string | TokenIds,
-  options: GenerateOptions,
-): AsyncGenerator<GeneratedToken, void, undefined> {
+/** What a generation is asked for, checked. */
+interface Generation {
+  readonly ids: Int32Array
+  readonly maxTokens: number
+  readonly sampler: Sampler
+  readonly stops: readonly string[]
+  readonly signal: AbortSignal | undefined
+}
+
+function resolveGeneration({ numTokens, tokenizer }: Generator, prompt: string | TokenIds, options: GenerateOptions): Generation {
   checkCallbacks('generate', options)
   const { maxTokens = DEFAULT_MAX_TOKENS, stop, signal, temperature, topK, topP, seed } = options
   if (maxTokens !== Infinity && !(Number.isSafeInteger(maxTokens) && maxTokens >= 0)) {
@@ -64,6 +67,37 @@ export async function* generate(
   if (typeof prompt === 'string' && !tokenizer) throw noTokenizer('a text prompt')
   const ids = typeof prompt === 'string' ? Int32Array.from(tokenizer!.encode(prompt)) : checkTokenIds('generate', prompt, numTokens)
   if (ids.length === 0) throw new RoutedAttentionError('BAD_ARGUMENT', 'generate: the prompt must hold at least one token')
+  return { ids, maxTokens, sampler, stops, signal }
+}
+
+/**
+ * Continues `prompt` in a session of its own. Arguments are read at the call, since their owner may change them before the first `next()`; what is
+ * wrong with them comes out there.
+ */
+export function generate(
+  generator: Generator,
+  createSession: () => Session,
+  prompt: string | TokenIds,
+  options: GenerateOptions,
+): AsyncGenerator<GeneratedToken, void, undefined> {
+  let generation: () => Generation
+  try {
+    const resolved = resolveGeneration(generator, prompt, options)
+    generation = () => resolved
+  } catch (error) {
+    generation = () => {
+      throw error
+    }
+  }
+  return run(generator, createSession, generation)
+}
+
+async function* run(
+  { maxPositions, tokenizer }: Generator,
+  createSession: () => Session,
+  generation: () => Generation,
+): AsyncGenerator<GeneratedToken, void, undefined> {
+  const { ids, maxTokens, sampler, stops, signal } = generation()
   signal?.throwIfAborted()
 
   const session = createSession()

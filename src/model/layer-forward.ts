@@ -1,5 +1,6 @@
 import { Buffer, Piece } from '../../assembly/steps.js'
-import { type Device, type DeviceBuffer, Run } from '../device/device.js'
+import { type CompiledProgram, type Device, type DeviceBuffer, Run } from '../device/device.js'
+import { type Geometry, workPerToken } from '../plan/geometry.js'
 import { type LayerParameters, planCausalLayer, planSequenceLayer } from '../plan/layer-plan.js'
 import { contextCount, describePiece, nextPieceRows, type Place } from '../plan/piece.js'
 import { Tensor } from '../tensor.js'
@@ -86,18 +87,65 @@ class TraceBuilder {
   }
 }
 
-function bindAngles(run: Run, resources: Resources, angles: Tensor | undefined): void {
-  if (!angles || angles.data.length === 0) return
-  const buffer = resources.allocate(angles.data.byteLength, "the rotary angles' table")
-  buffer.write(angles.data, 0)
-  run.bind(Buffer.Angles, buffer)
-}
-
 /** @throws RoutedAttentionError `OUT_OF_MEMORY` */
 function copyOf(values: Float32Array): Float32Array {
   const copy = Tensor.zeros([values.length]).data
   copy.set(values)
   return copy
+}
+
+/** One sequence's pieces, as many at a time as there are `runs`. */
+interface Pieces {
+  readonly forward: LayerForward
+  readonly geometry: Geometry
+  readonly program: CompiledProgram
+  readonly runs: readonly Run[]
+  /** Binds what differs from piece to piece. */
+  readonly prepare: (run: Run, slot: number, position: number, rows: number) => void
+  readonly collect: (slot: number, position: number, rows: number) => void
+  readonly pause: () => Promise<void>
+}
+
+async function runPieces({ forward, geometry, program, runs, prepare, collect, pause }: Pieces): Promise<void> {
+  const { device, config, length } = forward
+  for (let place: Place = { position: 0, base: 0 }; place.position < length; ) {
+    const pieces: { position: number; rows: number }[] = []
+    for (const run of runs) {
+      const { position } = place
+      if (position === length) break
+      const rows = nextPieceRows(geometry, position, length - position)
+      prepare(run, pieces.length, position, rows)
+      run.work = rows * workPerToken(config)
+      place = describePiece(run, geometry, place, rows)
+      pieces.push({ position, rows })
+    }
+    await device.run(program, pieces.length === 1 ? runs[0]! : runs.slice(0, pieces.length))
+    for (const [slot, { position, rows }] of pieces.entries()) collect(slot, position, rows)
+    await pause()
+  }
+}
+
+/** Between runs: turns the event loop now and then, and ends work on what was disposed. */
+function createPause(forward: LayerForward): () => Promise<void> {
+  const breather = new Breather()
+  return async () => {
+    await breather.breathe()
+    forward.assertUsable()
+  }
+}
+
+/** As many runs as the device takes at once, all bound alike; a trace is read after each piece. */
+function createRuns({ device, trace }: LayerForward, bind: (run: Run) => void): readonly Run[] {
+  const runs = Array.from({ length: trace ? 1 : device.batch }, () => new Run())
+  runs.forEach(bind)
+  return runs
+}
+
+function writeAngles(resources: Resources, angles: Tensor | undefined): DeviceBuffer | undefined {
+  if (!angles) return undefined
+  const buffer = resources.allocate(angles.data.byteLength, "the rotary angles' table")
+  buffer.write(angles.data, 0)
+  return buffer
 }
 
 /** A strictly causal layer: piece after piece through one program, as a session does, so memory does not grow with n. */
@@ -112,43 +160,47 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
   const { geometry } = plan
   const resources = new Resources(device)
   try {
+    const pieceBytes = geometry.pieceRows * geometry.stride * 4
+    const slots = trace ? 1 : device.batch
     const scratch = resources.allocate(plan.scratchBytes, "the layer's working memory")
     const state = resources.allocate(plan.stateBytes, "the sequence's state")
-    const input = resources.allocate(geometry.pieceRows * geometry.stride * 4, "a piece's input")
-    const output = resources.allocate(geometry.pieceRows * geometry.stride * 4, "a piece's output")
+    const input = resources.allocate(slots * pieceBytes, "the pieces' inputs")
+    const output = resources.allocate(slots * pieceBytes, "the pieces' outputs")
+    const local = trace ? resources.allocate(pieceBytes, 'the trace') : undefined
+    const angles = writeAngles(resources, forward.angles)
     const open = resources.compile(plan.open)
-    const piece = resources.compile(plan.piece)
-    const run = new Run()
-    run.bind(Buffer.Weights, forward.weights)
-    run.bind(Buffer.Scratch, scratch)
-    run.bind(Buffer.State, state)
-    run.bind(Buffer.Input, input)
-    run.bind(Buffer.Output, output)
-    bindAngles(run, resources, forward.angles)
-    const local = trace ? resources.allocate(output.byteLength, 'the trace') : undefined
-    if (local) run.bind(Buffer.LocalOutput, local)
-
-    const breather = new Breather()
+    const program = resources.compile(plan.piece)
+    const runs = createRuns(forward, (run) => {
+      run.bind(Buffer.Weights, forward.weights)
+      run.bind(Buffer.Scratch, scratch)
+      run.bind(Buffer.State, state)
+      if (angles) run.bind(Buffer.Angles, angles)
+      if (local) run.bind(Buffer.LocalOutput, local)
+    })
     for (let sequence = 0; sequence < batch; sequence++) {
       state.clear()
-      device.runHere(open, run)
-      let place: Place = { position: 0, base: 0 }
-      while (place.position < length) {
-        forward.assertUsable()
-        const { position } = place
-        const rows = nextPieceRows(geometry, position, length - position)
-        const start = (sequence * length + position) * dim
-        input.writeRows(x.subarray(start, start + rows * dim), dim, geometry.stride, 0)
-        if (trace && position >= routedWindowSize && position % routedWindowSize === 0) traceContexts(sequence, position)
-        place = describePiece(run, geometry, place, rows)
-        await device.run(piece, run)
-        output.readRows(result.out, start, rows, dim, geometry.stride, 0)
-        if (local) {
+      device.runHere(open, runs[0]!)
+      await runPieces({
+        forward,
+        geometry,
+        program,
+        runs,
+        prepare: (run, slot, position, rows) => {
+          const start = (sequence * length + position) * dim
+          input.writeRows(x.subarray(start, start + rows * dim), dim, geometry.stride, slot * pieceBytes)
+          run.bind(Buffer.Input, input, slot * pieceBytes)
+          run.bind(Buffer.Output, output, slot * pieceBytes)
+          if (trace && position >= routedWindowSize && position % routedWindowSize === 0) traceContexts(sequence, position)
+        },
+        collect: (slot, position, rows) => {
+          const start = (sequence * length + position) * dim
+          output.readRows(result.out, start, rows, dim, geometry.stride, slot * pieceBytes)
+          if (!local) return
           local.readRows(result.localOut, start, rows, dim, geometry.stride, 0)
           traceQueries(sequence, position)
-        }
-        await breather.breathe()
-      }
+        },
+        pause: createPause(forward),
+      })
     }
 
     function traceContexts(sequence: number, position: number): void {
@@ -182,22 +234,19 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
   if (batch * length === 0) return result.finish()
   const { dim } = config
   const plan = planSequenceLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, shares: device.shares })
-  const { geometry, memory } = plan
+  const { geometry, memory, chosenRows } = plan
   const resources = new Resources(device)
   try {
     const rowBytes = geometry.stride * 4
+    const pieceBytes = geometry.pieceRows * rowBytes
     const input = resources.allocate(batch * length * rowBytes, 'the input')
     input.writeRows(forward.x, dim, geometry.stride, 0)
-    const output = resources.allocate(geometry.pieceRows * rowBytes, "a piece's output")
-    const run = new Run()
-    run.bind(Buffer.Weights, forward.weights)
-    run.bind(Buffer.Scratch, resources.allocate(plan.scratchLayout.byteLength, "the layer's working memory"))
-    run.bind(Buffer.State, resources.allocate(plan.stateBytes, "the sequence's keys and values"))
-    run.bind(Buffer.Call, resources.allocate(plan.callBytes, "the sequence's routing"))
-    run.bind(Buffer.Output, output)
-    bindAngles(run, resources, forward.angles)
-    const local = trace ? resources.allocate(output.byteLength, 'the trace') : undefined
-    if (local) run.bind(Buffer.LocalOutput, local)
+    const output = resources.allocate((trace ? 1 : device.batch) * pieceBytes, "the pieces' outputs")
+    const scratch = resources.allocate(plan.scratchLayout.byteLength, "the layer's working memory")
+    const state = resources.allocate(plan.stateBytes, "the sequence's keys and values")
+    const call = resources.allocate(plan.callBytes, "the sequence's routing")
+    const angles = writeAngles(resources, forward.angles)
+    const local = trace ? resources.allocate(pieceBytes, 'the trace') : undefined
     const programs = {
       similarities: resources.compile(plan.programs.similarities),
       selections: resources.compile(plan.programs.selections),
@@ -205,40 +254,51 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
       projections: plan.programs.projections.map((program) => resources.compile(program)),
       piece: resources.compile(plan.programs.piece),
     }
-    const breather = new Breather()
-    const pause = async () => {
-      await breather.breathe()
-      forward.assertUsable()
+    const bind = (run: Run) => {
+      run.bind(Buffer.Weights, forward.weights)
+      run.bind(Buffer.Scratch, scratch)
+      run.bind(Buffer.State, state)
+      run.bind(Buffer.Call, call)
+      if (angles) run.bind(Buffer.Angles, angles)
+      if (local) run.bind(Buffer.LocalOutput, local)
+      run.set(Piece.Average, Number(config.averageRouted && memory.windows > 0))
+      run.set(Piece.SequenceRows, length)
     }
-    run.set(Piece.Average, Number(config.averageRouted && memory.windows > 0))
-    run.set(Piece.SequenceRows, length)
+    const runs = createRuns(forward, bind)
+    const routing = new Run()
+    bind(routing)
+    const pause = createPause(forward)
 
     for (let sequence = 0; sequence < batch; sequence++) {
-      const start = sequence * length * dim
       const inputOffset = sequence * length * rowBytes
-      run.buffers[Buffer.State]!.clear()
-      const routed: RoutedSequence = { device, run, geometry, memory, input, inputOffset, programs, length, pause }
+      state.clear()
+      const routed: RoutedSequence = { device, run: routing, geometry, memory, chosenRows, input, inputOffset, programs, length, pause }
       const keyValues = await decideRouting(routed)
       try {
         if (trace) traceRouting(sequence)
-        let place: Place = { position: 0, base: 0 }
-        while (place.position < length) {
-          const { position } = place
-          const rows = nextPieceRows(geometry, position, length - position)
-          run.bind(Buffer.Input, input, inputOffset + position * rowBytes)
-          place = describePiece(run, geometry, place, rows)
-          await device.run(programs.piece, run)
-          output.readRows(result.out, start + position * dim, rows, dim, geometry.stride, 0)
-          local?.readRows(result.localOut, start + position * dim, rows, dim, geometry.stride, 0)
-          await pause()
-        }
+        await runPieces({
+          forward,
+          geometry,
+          program: programs.piece,
+          runs,
+          prepare: (run, slot, position) => {
+            run.bind(Buffer.Input, input, inputOffset + position * rowBytes)
+            run.bind(Buffer.Output, output, slot * pieceBytes)
+            if (keyValues) run.bind(Buffer.KeyValues, keyValues)
+          },
+          collect: (slot, position, rows) => {
+            const start = (sequence * length + position) * dim
+            output.readRows(result.out, start, rows, dim, geometry.stride, slot * pieceBytes)
+            local?.readRows(result.localOut, start, rows, dim, geometry.stride, 0)
+          },
+          pause,
+        })
       } finally {
         keyValues?.dispose()
       }
     }
 
     function traceRouting(sequence: number): void {
-      const call = run.buffers[Buffer.Call]!
       const { numExperts, routedWindowSize } = config
       for (let expert = 0; expert < numExperts; expert++) {
         const taken = call.readInts(memory.taken.byteOffset + expert * memory.capacity * 4, length)

@@ -77,6 +77,7 @@ export class PublishedEngine implements Engine {
             run,
             geometry,
             memory,
+            chosenRows: sequence.chosenRows,
             input: stream,
             inputOffset: 0,
             programs: {

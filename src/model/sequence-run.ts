@@ -1,7 +1,6 @@
 import { Buffer, Piece } from '../../assembly/steps.js'
 import type { CompiledProgram, Device, DeviceBuffer, Run } from '../device/device.js'
 import type { Geometry } from '../plan/geometry.js'
-import { describePiece, nextPieceRows, type Place } from '../plan/piece.js'
 import type { SequenceMemory } from '../plan/sequence-steps.js'
 
 /** `SequencePrograms` of one layer, taken in by a device. */
@@ -19,6 +18,8 @@ export interface RoutedSequence {
   readonly run: Run
   readonly geometry: Geometry
   readonly memory: SequenceMemory
+  /** Chosen tokens that one projection takes. */
+  readonly chosenRows: number
   /** The whole sequence's rows, from `inputOffset` on. */
   readonly input: DeviceBuffer
   readonly inputOffset: number
@@ -28,30 +29,40 @@ export interface RoutedSequence {
   readonly pause: () => Promise<void>
 }
 
+/** Similarities that one run of selections goes over, about: some ten milliseconds of coordinate descent. */
+const SELECTION_WORK = 200_000
+
+/** How many windows from this one on are selected for in one run. */
+function windowsAtOnce({ numbers }: Geometry, window: number): number {
+  return Math.max(1, Math.floor(SELECTION_WORK / (window * numbers.routedWindowSize * numbers.numExperts)))
+}
+
 /**
  * Decides what every window of the sequence routes, and projects each chosen (token, expert) pair once. How many there are is known only then:
  * this is the one place where a forward comes back for sizes. Returns their keys and values, bound to `run`; the caller disposes of them.
  */
 export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuffer | undefined> {
-  const { device, run, geometry, memory, input, inputOffset, programs, length, pause } = sequence
+  const { device, run, geometry, memory, chosenRows, input, inputOffset, programs, length, pause } = sequence
   if (memory.windows === 0) return undefined
   const { numExperts } = geometry.numbers
   const rowBytes = geometry.stride * 4
   const call = run.buffers[Buffer.Call]!
   call.clear(memory.chosen.byteOffset, numExperts * memory.capacity * 4)
 
-  for (let place: Place = { position: 0, base: 0 }; place.position < length; ) {
-    const rows = nextPieceRows(geometry, place.position, length - place.position)
-    run.bind(Buffer.Input, input, inputOffset + place.position * rowBytes)
-    run.set(Piece.FirstRow, place.position)
-    place = describePiece(run, geometry, { position: place.position, base: place.position }, rows)
+  for (let start = 0; start < length; start += memory.similarityRows) {
+    run.bind(Buffer.Input, input, inputOffset + start * rowBytes)
+    run.set(Piece.Rows, Math.min(memory.similarityRows, length - start))
+    run.set(Piece.FirstRow, start)
     await device.run(programs.similarities, run)
     await pause()
   }
-  for (let window = 1; window <= memory.windows; window++) {
+  for (let window = 1; window <= memory.windows; ) {
+    const windows = Math.min(windowsAtOnce(geometry, window), memory.windows + 1 - window)
     run.set(Piece.Window, window)
+    run.set(Piece.Windows, windows)
     await device.run(programs.selections, run)
     await pause()
+    window += windows
   }
   await device.run(programs.slots, run)
 
@@ -63,7 +74,7 @@ export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuf
     let slot = 0
     for (const [expert, count] of counts.entries()) {
       for (const end = slot + count; slot < end; ) {
-        const rows = Math.min(geometry.pieceRows, end - slot)
+        const rows = Math.min(chosenRows, end - slot)
         run.set(Piece.Rows, rows)
         run.bind(Buffer.Chosen, call, memory.positions.byteOffset + slot * 4)
         run.bind(Buffer.KeyValues, keyValues, slot * pairBytes)

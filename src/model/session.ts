@@ -5,7 +5,7 @@ import { Lifetime } from './lifetime.js'
 import { encodeSession } from './session-bytes.js'
 import type { Sequence } from './sequence.js'
 import { checkTokenIds, type TokenIds } from './token-ids.js'
-import { Turns } from './turns.js'
+import { Turns } from '../turns.js'
 
 /** What a session needs of its model. */
 export interface SessionOwner {

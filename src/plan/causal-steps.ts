@@ -31,6 +31,7 @@ export function addCausalLayer(context: CausalContext): void {
   const { numbers, pieceRows, stride, windowCapacity } = geometry
   addLocalAttention(context)
   addSimilarities(context, {
+    products: scratch.similarityProducts,
     queries: state.openQuerySimilarities,
     keyValues: state.openKeyValueSimilarities,
     capacity: windowCapacity,

@@ -84,3 +84,8 @@ export function createGeometry(numbers: LayerNumbers, contexts: number, length =
 export function scoreBytes(scoreStride: number): number {
   return (scoreStride * TILE_ROWS + 8) * 4
 }
+
+/** Operations that a token takes in a layer, about, multiply and add counted as two. */
+export function workPerToken({ dim, heads, dimHead, localAttnWindowSize }: LayerNumbers): number {
+  return 2 * heads * dimHead * (4 * dim + 2 * localAttnWindowSize)
+}

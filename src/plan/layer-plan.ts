@@ -123,12 +123,18 @@ export interface SequencePrograms {
   readonly piece: Program
 }
 
+/** Chosen tokens that are projected in one run. */
+const PROJECTED_ROWS = 512
+
 /** What the programs of such a layer share; of several layers, too. */
 export interface SequenceContext {
   readonly geometry: Geometry
   readonly scratch: LayerScratch
   readonly state: LayerState
   readonly memory: SequenceMemory
+  /** Chosen tokens of one projection, at most, and where their normalised rows lie. */
+  readonly chosenRows: number
+  readonly normedRows: Operand
   readonly local: RotarySource
   readonly routed: RotarySource | undefined
   /** Tables of a piece's rows. */
@@ -154,8 +160,14 @@ export function writeSequencePrograms(
   return {
     similarities: write((builder) =>
       addSimilarities(
-        { builder, geometry, weights, scratch, input },
-        { queries: memory.querySimilarities, keyValues: memory.keyValueSimilarities, capacity: memory.capacity, first: pieceWord(Piece.FirstRow) },
+        { builder, geometry, weights, input },
+        {
+          products: memory.similarityProducts,
+          queries: memory.querySimilarities,
+          keyValues: memory.keyValueSimilarities,
+          capacity: memory.capacity,
+          first: pieceWord(Piece.FirstRow),
+        },
       ),
     ),
     selections: write((builder) => addSelections(builder, geometry, memory)),
@@ -163,7 +175,7 @@ export function writeSequencePrograms(
     projections: weights.experts.map((expert) =>
       write((builder) => {
         const table = shared.routed && addRotaryTable(builder, shared.routed, { ...rows, indices: at(Buffer.Chosen) }, shared.routedRows)
-        addProjection(builder, geometry, expert, scratch.normed, table)
+        addProjection(builder, geometry, expert, shared.normedRows, table)
       }),
     ),
     piece: write((builder) => {
@@ -190,16 +202,19 @@ export function planSequenceContext(numbers: LayerNumbers, local: RotarySource, 
   const scratchLayout = new Layout()
   const stateLayout = new Layout()
   const callLayout = new Layout()
-  const table = (width: number) => at(Buffer.Scratch, scratchLayout.words(rotaryTableWords(geometry.pieceRows, width)))
+  const table = (rows: number, width: number) => at(Buffer.Scratch, scratchLayout.words(rotaryTableWords(rows, width)))
+  const chosenRows = Math.min(PROJECTED_ROWS, length)
   return {
     geometry,
     scratch: planLayerScratch(scratchLayout, geometry, shares),
     state: planLayerState(stateLayout, geometry),
-    memory: planSequence(callLayout, geometry, length),
+    memory: planSequence(callLayout, geometry, length, shares),
+    chosenRows,
+    normedRows: at(Buffer.Scratch, scratchLayout.words(chosenRows * geometry.stride)),
     local,
     routed,
-    localRows: table(local.width),
-    routedRows: table(routed?.width ?? 0),
+    localRows: table(geometry.pieceRows, local.width),
+    routedRows: table(Math.max(geometry.pieceRows, chosenRows), routed?.width ?? 0),
     scratchLayout,
     stateBytes: stateLayout.byteLength,
     callBytes: callLayout.byteLength,

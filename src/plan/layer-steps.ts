@@ -195,19 +195,19 @@ export function addLocalAttention({ builder, geometry, weights, scratch, state, 
   }
 }
 
-/** Similarities of the piece's rows to every expert's routing tokens (SPEC section 4), written from index `first` on. */
+/** Similarities of the piece's rows to every expert's routing tokens (SPEC section 4), written from index `first` on; the raw ones pass through `products`. */
 export function addSimilarities(
-  context: Pick<LayerContext, 'builder' | 'geometry' | 'weights' | 'scratch' | 'input'>,
-  target: { queries: Operand; keyValues: Operand; capacity: number; first?: Operand },
+  context: Pick<LayerContext, 'builder' | 'geometry' | 'weights' | 'input'>,
+  target: { products: Operand; queries: Operand; keyValues: Operand; capacity: number; first: Operand },
 ): void {
-  const { builder, geometry, weights, scratch, input } = context
+  const { builder, geometry, weights, input } = context
   const { numbers, stride, productStride } = geometry
   const rows = pieceWord(Piece.Rows)
   addProduct(builder, {
     rows,
     input,
     weights: weights.routingTokens,
-    output: scratch.similarityProducts,
+    output: target.products,
     inputStride: stride,
     depth: numbers.dim,
     outputStride: productStride,
@@ -216,7 +216,7 @@ export function addSimilarities(
     [Similarities.Rows]: rows,
     [Similarities.First]: target.first,
     [Similarities.Input]: input,
-    [Similarities.Products]: scratch.similarityProducts,
+    [Similarities.Products]: target.products,
     [Similarities.Queries]: target.queries,
     [Similarities.KeyValues]: target.keyValues,
     [Similarities.Stride]: stride,

@@ -1,7 +1,7 @@
 import { Activation, Buffer, Embed, LogProbabilities, Norm, Normalise, Opcode, Piece } from '../../assembly/steps.js'
 import type { Program, WeightLayout } from '../device/device.js'
 import { addCausalLayer, addOpening } from './causal-steps.js'
-import { createGeometry, type Geometry, type LayerNumbers } from './geometry.js'
+import { createGeometry, type Geometry, type LayerNumbers, workPerToken } from './geometry.js'
 import { type CausalState, planCausalState, planClosingScratch, planLayerScratch } from './layer-memory.js'
 import { contextsOf, planSequenceContext, type SequencePlan, type SequencePrograms, writeSequencePrograms } from './layer-plan.js'
 import { addProduct, pieceWord, type RotaryTable } from './layer-steps.js'
@@ -319,4 +319,9 @@ export function planTier({ localAttnWindowSize, routedWindowSize, numRoutedKeyVa
   let tier = SMALLEST_TIER
   while (tier < length) tier *= 2
   return tier >= Math.max(localAttnWindowSize, routedWindowSize, numRoutedKeyValues) ? Infinity : tier
+}
+
+/** Operations that a token takes in a model, about, multiply and add counted as two; its logits not counted. */
+export function modelWorkPerToken({ layer, depth, feedForwardMultiplier }: ModelNumbers): number {
+  return depth * (workPerToken(layer) + 4 * feedForwardMultiplier * layer.dim ** 2)
 }

@@ -25,6 +25,9 @@ import type { ExpertWeights } from './weights.js'
 export interface SequenceMemory {
   readonly capacity: number
   readonly windows: number
+  /** Most rows of one run of similarities. */
+  readonly similarityRows: number
+  readonly similarityProducts: Operand
   readonly querySimilarities: Operand
   readonly keyValueSimilarities: Operand
   readonly taken: Operand
@@ -41,8 +44,11 @@ export interface SequenceMemory {
   readonly workBytes: number
 }
 
+/** Rows whose similarities are computed in one run: little memory, and few enough runs. */
+const SIMILARITY_ROWS = 4096
+
 /** @param length tokens in the sequence */
-export function planSequence(layout: Layout, { numbers, windowCapacity }: Geometry, length: number): SequenceMemory {
+export function planSequence(layout: Layout, { numbers, windowCapacity, productStride }: Geometry, length: number, shares: number): SequenceMemory {
   const { numExperts, routedWindowSize, numRoutedKeyValues } = numbers
   const capacity = roundUp(length)
   const windows = Math.max(0, Math.ceil(length / routedWindowSize) - 1)
@@ -51,9 +57,12 @@ export function planSequence(layout: Layout, { numbers, windowCapacity }: Geomet
   const words = (count: number) => at(Buffer.Call, layout.words(count))
   // a histogram; then values, indices and scores of a window, or the values of a whole row of candidates
   const workBytes = HISTOGRAM_BYTES + 4 * roundUp(Math.max(3 * windowCapacity, past, listCapacity + windowCapacity) + 8, 16)
+  const similarityRows = Math.min(length, SIMILARITY_ROWS)
   return {
     capacity,
     windows,
+    similarityRows,
+    similarityProducts: words(similarityRows * productStride),
     querySimilarities: words(numExperts * capacity),
     keyValueSimilarities: words(numExperts * capacity),
     taken: words(numExperts * capacity),
@@ -64,7 +73,7 @@ export function planSequence(layout: Layout, { numbers, windowCapacity }: Geomet
     chosen: words(numExperts * capacity),
     positions: words(numExperts * capacity),
     counts: words(numExperts),
-    work: at(Buffer.Call, layout.bytes(numExperts * workBytes)),
+    work: at(Buffer.Call, layout.bytes(shares * workBytes)),
     workBytes,
   }
 }
@@ -81,7 +90,7 @@ function descentWords(base: number, { numbers }: Geometry): Record<number, numbe
   }
 }
 
-/** Which tokens of one window are queries, and which earlier tokens its key/values. Run window by window, ascending. */
+/** Which tokens of some windows are queries, and which earlier tokens their key/values. Windows come in ascending order. */
 export function addSelections(builder: ProgramBuilder, geometry: Geometry, memory: SequenceMemory): void {
   const { numExperts, routedWindowSize, numRoutedQueries, numRoutedKeyValues } = geometry.numbers
   builder.step(Opcode.SelectQueries, SelectQueries.Length, {

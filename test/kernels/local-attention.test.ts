@@ -149,7 +149,7 @@ function attendInPieces(runtime: Runtime, sequence: Sequence, pieces: Pieces) {
       },
       piece,
     )
-    if (rows >= shares * TILE_ROWS) expectOwnMemory(attending.ints(scores), shares)
+    if (heads * Math.ceil(rows / TILE_ROWS) >= shares) expectOwnMemory(attending.ints(scores), shares)
     for (const row of range(rows)) out.push(attending.floats(output).slice(row * outputStride, row * outputStride + inner))
     position += rows
     base = next

@@ -180,6 +180,9 @@ export const misalignments: readonly number[] = [0, 4, 8, 12]
 export function expectOwnMemory(memory: Int32Array, shares: number): void {
   for (let share = 0; share < shares; share++) {
     const part = memory.subarray((share * memory.length) / shares, ((share + 1) * memory.length) / shares)
-    expect(part.some((word) => word !== SENTINEL), `share ${share} of ${shares} has memory of its own`).toBe(true)
+    expect(
+      part.some((word) => word !== SENTINEL),
+      `share ${share} of ${shares} has memory of its own`,
+    ).toBe(true)
   }
 }

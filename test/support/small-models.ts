@@ -112,3 +112,10 @@ export function splits(total: number): fc.Arbitrary<number[]> {
     return left > 0 ? [...cut, left] : cut
   })
 }
+
+/** Leaves NaN in memory that nothing uses, so that whoever reads what was never written is found out. */
+export function poisonMemory(runtime: Runtime, byteLength = 2 ** 20): void {
+  const buffer = runtime.device.allocate(byteLength, 'the test')
+  buffer.write(new Int32Array(byteLength / 4).fill(-1), 0)
+  buffer.dispose()
+}

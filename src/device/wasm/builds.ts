@@ -8,6 +8,7 @@ export type Simd = 'baseline' | 'relaxed'
 /** A build, compiled and instantiated on a memory of its own. */
 export interface Build {
   readonly simd: Simd
+  readonly module: WebAssembly.Module
   readonly kernels: KernelExports
   readonly memory: WebAssembly.Memory
   /** Whether multiply-add rounds once here. */
@@ -40,7 +41,7 @@ export function openBuild(simd: Simd, module: WebAssembly.Module): Build {
   let kernels: KernelExports
   try {
     kernels = instantiateKernels(module, memory)
-    return { simd, kernels, memory, fused: kernels.fused() === 1 }
+    return { simd, module, kernels, memory, fused: kernels.fused() === 1 }
   } catch (cause) {
     throw new RoutedAttentionError('UNSUPPORTED', `this WebAssembly module is not a build of routed-attention: ${reason(cause)}`, { cause })
   }

@@ -1,0 +1,4 @@
+/* Node itself, for its memory. */
+import { serve } from '../lib/serve.mjs'
+
+serve({ open: () => ({}), nothing: () => 0 })

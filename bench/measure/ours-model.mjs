@@ -1,0 +1,76 @@
+/* The language model of models/novels-10m. */
+import { readFileSync } from 'node:fs'
+import { model as folder, packageEntry } from '../lib/paths.mjs'
+import { serve } from '../lib/serve.mjs'
+
+const { createRuntime, LanguageModel } = await import(packageEntry)
+
+let runtime
+let model
+/** Tokens of the beginning of a novel. */
+let tokens
+/** An open session for each position that was asked for, and its last logits. */
+const sessions = new Map()
+
+const book = () => readFileSync(`${folder}/treasure-island.txt`, 'utf8')
+
+/** That text over and over, from token `start` on. */
+function text(start, length) {
+  tokens ??= model.tokenizer.encode(book().slice(0, 120_000))
+  return Int32Array.from({ length }, (_, i) => tokens[(start + i) % tokens.length])
+}
+
+function mostProbable(logits) {
+  let best = 0
+  for (let id = 1; id < logits.length; id++) if (logits[id] > logits[best]) best = id
+  return best
+}
+
+serve({
+  async open({ threads = 1, simd = 'auto' }) {
+    runtime = await createRuntime({ threads, simd })
+    model = await LanguageModel.load(folder, { runtime })
+    return { ...runtime.info, numParameters: model.numParameters }
+  },
+
+  /** Reads a prompt of `length` tokens and finds the next one. */
+  async firstToken(length) {
+    const ids = model.tokenizer.encode(book().slice(0, length * 8)).slice(0, length)
+    return mostProbable(await model.createSession().append(ids))
+  },
+
+  /** Seconds to read the first `position` tokens in a new session, which stays open there. */
+  async prefill(position) {
+    sessions.get(position)?.session.dispose()
+    const ids = text(0, position)
+    const start = performance.now()
+    const session = model.createSession()
+    const logits = await session.append(ids)
+    const seconds = (performance.now() - start) / 1000
+    sessions.set(position, { session, next: mostProbable(logits) })
+    return seconds
+  },
+
+  /** Seconds a token, continuing greedily behind `position`. */
+  async decode(position, count) {
+    const open = sessions.get(position)
+    const start = performance.now()
+    for (let i = 0; i < count; i++) open.next = mostProbable(await open.session.append([open.next]))
+    return (performance.now() - start) / 1000 / count
+  },
+
+  /** Reads `count` tokens on in the session of `position`; what it and the process hold then. */
+  async stream(position, count) {
+    const { session } = sessions.get(position)
+    const start = performance.now()
+    for (let done = 0; done < count; done += 2048) await session.append(text(session.position, Math.min(2048, count - done)))
+    const seconds = (performance.now() - start) / 1000
+    return {
+      seconds,
+      position: session.position,
+      byteLength: session.byteLength,
+      ...runtime.info.memory,
+      resident: process.memoryUsage.rss(),
+    }
+  },
+})

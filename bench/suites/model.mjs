@@ -1,0 +1,78 @@
+import { numParameters, writeDenseModel } from '../gguf.mjs'
+import { caption } from '../lib/machine.mjs'
+import { built } from '../lib/paths.mjs'
+import { closeAll, inTurn, openRivals } from '../lib/rival.mjs'
+import { count, mebibytes, median, medianRatio, significant, times } from '../lib/statistics.mjs'
+import { table } from '../lib/tables.mjs'
+
+export const title = 'The language model'
+
+const positions = [256, 512, 2048, 8192, 16384, 65536]
+const quickPositions = [256, 512, 2048, 8192]
+/** Longer prompts are read once: reading them takes a dense transformer minutes. */
+const ONCE_FROM = 8192
+/** Its files hold a quarter of the bytes, its cache as many: beyond this it is as slow as float32. */
+const QUANTISED_UP_TO = 16384
+
+export async function run({ quick, note }) {
+  const ladder = quick ? quickPositions : positions
+  const rounds = quick ? 3 : 9
+  const tokens = quick ? 8 : 32
+  const room = (last) => last + 2 * rounds * tokens + 512
+  for (const format of ['f32', 'q8_0']) writeDenseModel(built(`dense-${format}.gguf`), format)
+
+  const entries = await openRivals(
+    [
+      { name: 'ours', script: 'ours-model', args: { threads: 1 }, ours: true, last: Infinity },
+      { name: 'llama.cpp', script: 'llama', args: { format: 'f32', positions: room(ladder.at(-1)) }, last: Infinity },
+      {
+        name: 'llama.cpp, Q8_0',
+        script: 'llama',
+        args: { format: 'q8_0', positions: room(Math.min(ladder.at(-1), QUANTISED_UP_TO)) },
+        last: QUANTISED_UP_TO,
+      },
+    ],
+    note,
+  )
+  try {
+    const [ours] = entries
+    const names = ['ours', 'llama.cpp', 'llama.cpp, Q8_0']
+    const rows = []
+    for (const position of ladder) {
+      const used = entries.filter(({ last }) => position <= last)
+      const figures = (seconds, perCall) =>
+        names.map((name) => {
+          const index = used.findIndex((entry) => entry.name === name)
+          return index < 0 ? undefined : significant(perCall / median(seconds[index]))
+        })
+      const prefill = await inTurn(used, position >= ONCE_FROM ? 1 : rounds, (rival) => rival.call('prefill', position))
+      await inTurn(used, 1, (rival) => rival.call('decode', position, 4))
+      const decode = await inTurn(used, rounds, (rival) => rival.call('decode', position, tokens))
+      const ratio = used[1]?.name === 'llama.cpp' ? times(medianRatio(decode[1], decode[0])) : undefined
+      rows.push([count(position), ...figures(prefill, position), ...figures(decode, 1), ratio])
+    }
+
+    // the same process holds a session at each position: decoding far on against decoding early, in turn
+    const early = 512
+    const late = ladder.at(-1)
+    const far = []
+    const near = []
+    for (let round = 0; round < rounds; round++) {
+      near.push(await ours.rival.call('decode', early, tokens))
+      far.push(await ours.rival.call('decode', late, tokens))
+    }
+    const memory = []
+    for (const { name, rival } of entries) memory.push(`${name} ${mebibytes(await rival.call('peakMemory'))}`)
+    return [
+      `Tokens a second, one thread. Ours is models/novels-10m (${count(ours.info.numParameters)} parameters); llama.cpp runs **another model of the same size**: a dense llama transformer of ${count(numParameters())} random parameters (6 layers, dim 256, 4 heads of 64, SwiGLU 1376), native AVX, float32 and Q8_0. Prefill is up to the first token, from an empty state; decoding is greedy, behind that many tokens. Prompts from ${count(ONCE_FROM)} on were read once.`,
+      table(
+        ['position', ...names.map((name) => `prefill: ${name}`), ...names.map((name) => `decode: ${name}`), 'decode: ours / llama.cpp'],
+        rows,
+      ),
+      `Decoding at position ${count(late)} takes ${significant(medianRatio(far, near), 3)} times as long a token as at ${early}, in one process in turn. Peak memory of the processes: ${memory.join(', ')}.`,
+      caption(['node-llama-cpp']),
+    ].join('\n\n')
+  } finally {
+    closeAll(entries)
+  }
+}

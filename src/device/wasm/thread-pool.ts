@@ -1,0 +1,160 @@
+import { RoutedAttentionError } from '../../errors.js'
+import type { Arena, Block } from '../../memory/arena.js'
+import { reason } from './builds.js'
+import { startWorker, type WorkerHandle } from './worker.js'
+
+/** Words that the pool is told its work in; threads wait on the first. Order and meaning as in `workerSource`. */
+enum ControlWord {
+  Generation,
+  Program,
+  Headers,
+  HeaderCount,
+  HeaderBytes,
+  Shares,
+  Barrier,
+  Quit,
+  /** The barrier's two words. */
+  BarrierWords,
+  Length = 10,
+}
+
+/** Longest that a thread may take to start, in milliseconds; the runtime then does without. */
+const START_LIMIT = 10_000
+
+/** Threads that run programs side by side on one memory. The calling thread only waits for their message, its event loop free. */
+export class ThreadPool {
+  readonly threads: number
+  readonly #arena: Arena
+  readonly #control: Block
+  readonly #workers: WorkerHandle[]
+  /** The work that is running: one at a time. */
+  #pending: { resolve: () => void; reject: (error: unknown) => void } | undefined
+  #failure: RoutedAttentionError | undefined
+  #onFailure: ((failure: RoutedAttentionError) => void) | undefined
+
+  private constructor(arena: Arena, control: Block, workers: WorkerHandle[]) {
+    this.threads = workers.length
+    this.#arena = arena
+    this.#control = control
+    this.#workers = workers
+  }
+
+  /**
+   * Starts `threads` workers on the memory of `arena`.
+   * @throws whatever kept one of them from starting; none is left running then
+   */
+  static async start(module: WebAssembly.Module, arena: Arena, threads: number): Promise<ThreadPool> {
+    const control = arena.allocate(ControlWord.Length * 4, "the thread pool's control words")
+    arena.bytes.fill(0, control.address, control.address + control.byteLength)
+    const workers: WorkerHandle[] = []
+    try {
+      for (let thread = 0; thread < threads; thread++) workers.push(await startWorker())
+      const pool = new ThreadPool(arena, control, workers)
+      await pool.#introduce(module)
+      return pool
+    } catch (error) {
+      for (const worker of workers) worker.terminate()
+      arena.free(control)
+      throw error
+    }
+  }
+
+  async #introduce(module: WebAssembly.Module): Promise<void> {
+    const { memory } = this.#arena
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(new Error(`a worker did not start within ${START_LIMIT / 1000} s`)), START_LIMIT)
+    })
+    const ready = this.#workers.map(
+      (worker, thread) =>
+        new Promise<void>((resolve, reject) => {
+          worker.onMessage(() => {
+            worker.onMessage(() => this.#finished())
+            resolve()
+          })
+          worker.onFailure((cause) => {
+            reject(cause as Error)
+            this.#fail(cause)
+          })
+          worker.post({ module, memory, control: this.#control.address, thread, threads: this.threads })
+        }),
+    )
+    try {
+      await Promise.race([Promise.all(ready), late])
+    } finally {
+      clearTimeout(timer)
+    }
+    for (const worker of this.#workers) worker.keepAlive(false)
+  }
+
+  /** Called once, when a thread is lost: the pool is of no more use. */
+  onFailure(listener: (failure: RoutedAttentionError) => void): void {
+    this.#onFailure = listener
+  }
+
+  /**
+   * Runs a program for each of `headerCount` headers, `headerBytes` apart, all of `shares` shares. One call at a time.
+   * @throws RoutedAttentionError `WORKER_FAILED` when a thread is lost meanwhile
+   */
+  run(program: number, headers: number, headerCount: number, headerBytes: number, shares: number): Promise<void> {
+    if (this.#failure) return Promise.reject(this.#failure)
+    const { ints } = this.#arena
+    const control = this.#control.address / 4
+    ints[control + ControlWord.Program] = program
+    ints[control + ControlWord.Headers] = headers
+    ints[control + ControlWord.HeaderCount] = headerCount
+    ints[control + ControlWord.HeaderBytes] = headerBytes
+    ints[control + ControlWord.Shares] = shares
+    ints[control + ControlWord.Barrier] = this.#control.address + ControlWord.BarrierWords * 4
+    this.#workers[0]!.keepAlive(true)
+    return new Promise((resolve, reject) => {
+      this.#pending = { resolve, reject }
+      this.#wake()
+    })
+  }
+
+  #wake(): void {
+    const { ints } = this.#arena
+    const generation = this.#control.address / 4 + ControlWord.Generation
+    Atomics.add(ints, generation, 1)
+    Atomics.notify(ints, generation)
+  }
+
+  /** The first thread says that all have passed the last barrier. */
+  #finished(): void {
+    const pending = this.#pending
+    this.#pending = undefined
+    this.#workers[0]!.keepAlive(false)
+    pending?.resolve()
+  }
+
+  #fail(cause: unknown): void {
+    if (this.#failure) return
+    this.#failure = new RoutedAttentionError(
+      'WORKER_FAILED',
+      `a thread of the runtime was lost (${reason(cause)}); this work is undone, and what follows runs on the calling thread`,
+      { cause },
+    )
+    for (const worker of this.#workers) worker.terminate()
+    this.#pending?.reject(this.#failure)
+    this.#pending = undefined
+    this.#onFailure?.(this.#failure)
+  }
+
+  /** Ends the threads; work that is running fails with `DISPOSED`. */
+  dispose(): void {
+    this.#onFailure = undefined
+    this.#failure ??= new RoutedAttentionError('DISPOSED', 'the runtime was disposed')
+    this.#arena.ints[this.#control.address / 4 + ControlWord.Quit] = 1
+    this.#wake()
+    for (const worker of this.#workers) worker.terminate()
+    this.#pending?.reject(this.#failure)
+    this.#pending = undefined
+    this.#arena.free(this.#control)
+  }
+
+  /** @internal For tests: a thread dies as if the engine had killed it. */
+  loseThread(): void {
+    this.#workers[this.threads - 1]!.terminate()
+  }
+}

@@ -1,0 +1,32 @@
+/**
+ * What a thread of the pool runs, as text: a worker started from text needs no second file to host. Both kinds of worker (the web's, and
+ * node:worker_threads') take it as a classic script.
+ *
+ * It instantiates the kernels on the shared memory, says so, and then waits for work in the control words (`ControlWord`) without returning to its
+ * event loop. The first thread reports each piece of work that all have finished.
+ */
+export const workerSource = `
+const isNode = typeof self === 'undefined' || typeof self.postMessage !== 'function'
+const port = isNode ? require('node:worker_threads').parentPort : self
+const serve = ({ module, memory, control, thread, threads }) => {
+  const { run } = new WebAssembly.Instance(module, { env: { memory, abort() { throw new Error('a kernel failed an assertion') } } }).exports
+  const ints = new Int32Array(memory.buffer)
+  const words = control / 4
+  port.postMessage('ready')
+  let seen = 0
+  for (;;) {
+    Atomics.wait(ints, words, seen)
+    seen = Atomics.load(ints, words)
+    const [, program, headers, count, stride, shares, barrier, quit] = ints.subarray(words, words + 8)
+    if (quit) break
+    const first = Math.floor((shares * thread) / threads)
+    const end = Math.floor((shares * (thread + 1)) / threads)
+    for (let i = 0; i < count; i++) run(program, headers + i * stride, shares, first, end - first, barrier, threads)
+    if (thread === 0) port.postMessage(seen)
+  }
+  if (isNode) port.close()
+  else self.close()
+}
+if (isNode) port.once('message', serve)
+else self.onmessage = (event) => serve(event.data)
+`

@@ -1,0 +1,168 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, describe, expect, test, vi } from 'vitest'
+import type { ErrorCode, LayerOptions } from '../src/index.js'
+import { resolveLayerOptions } from '../src/model/config.js'
+import { initialLayerParameters } from '../src/model/state-dict.js'
+import { modelCases } from './support/golden.js'
+import { modelFiles } from './support/models.js'
+import { float32Entry, writeSafetensors } from './support/write-safetensors.js'
+
+vi.setConfig({ testTimeout: 120_000 })
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const readme = readFileSync(join(root, 'README.md'), 'utf8')
+/** Inside the package, where `routed-attention` is the package itself. */
+mkdirSync(join(root, 'build'), { recursive: true })
+const folder = mkdtempSync(join(root, 'build', 'readme-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+/** Code blocks of a language, each with the heading that it stands under. */
+function snippets(language: string): { heading: string; code: string }[] {
+  const found: { heading: string; code: string }[] = []
+  let heading = ''
+  for (const [, title, given, code] of readme.matchAll(/^## (.*)$|^```(\w+)\n([\s\S]*?)^```$/gm)) {
+    if (title !== undefined) heading = title
+    else if (given === language) found.push({ heading, code: code! })
+  }
+  return found
+}
+
+/** Rows of the table under a heading, cell by cell, without the backticks. */
+function tableUnder(heading: string): string[][] {
+  const section = readme.split(`\n## ${heading}\n`)[1]!.split('\n## ')[0]!
+  const lines = section.split('\n').filter((line) => line.startsWith('|'))
+  return lines.slice(2).map((line) => line.slice(1, -1).split('|').map((cell) => cell.trim().replaceAll('`', ''))) // prettier-ignore
+}
+
+/** The files that the snippets name and a reader would have. */
+function writeReadersFiles(): void {
+  symlinkSync(join(root, 'models'), join(folder, 'models'), 'junction')
+  const options = { dim: 64, numRoutedQueries: 4, numRoutedKeyValues: 8, localAttnWindowSize: 16, dimHead: 32, heads: 2 }
+  const state = initialLayerParameters(resolveLayerOptions(options), 1)
+  const entries = [...state].map(([name, { data, shape }]) => [name, float32Entry([...data], [...shape])] as const)
+  // As PyTorch writes it: with metadata, and with a buffer that is no parameter.
+  const buffer = { 'local_attn.attn_fn.rel_pos.inv_freq': float32Entry([1, 0.5]) }
+  writeFileSync(join(folder, 'layer.safetensors'), writeSafetensors({ ...Object.fromEntries(entries), ...buffer }, { format: 'pt' }))
+  mkdirSync(join(folder, 'my-model'))
+  for (const [name, bytes] of modelFiles(modelCases()[0]!)) writeFileSync(join(folder, 'my-model', name), bytes)
+}
+
+describe('every JavaScript snippet of the README', () => {
+  writeReadersFiles()
+  const scripts = snippets('js')
+  /** What each prints, in their order. */
+  const printed: RegExp[] = [
+    /^[\s\S]{20,}\n\d+\.\d\d bits a token\n$/,
+    /^\d+ 4096\n$/,
+    /^(\[ 10, 60, 512 \]\n){3}$/,
+    /^\[ 1, 100, 64 \]\n$/,
+    /^\[ 5, \d+ \]\n$/,
+    /^BAD_FILE .*no-such-folder.*config\.json.*\n$/,
+  ]
+
+  test('is listed here with what it prints', () => expect(scripts).toHaveLength(printed.length))
+
+  test.each(scripts.map(({ heading, code }, i) => [heading, i, code] as const))('(%s, %i) runs as it stands', (_heading, i, code) => {
+    const file = join(folder, `snippet-${i}.mjs`)
+    writeFileSync(file, code)
+    const { status, stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, file], { cwd: folder, encoding: 'utf8' })
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+    expect(stdout).toMatch(printed[i]!)
+  })
+})
+
+describe('the README', () => {
+  test('lists every option of the layer with its default', () => {
+    const required = { dim: 8, numRoutedQueries: 1, numRoutedKeyValues: 1, localAttnWindowSize: 4 }
+    const resolved: Record<string, unknown> = { ...resolveLayerOptions(required), dropout: 0 }
+    const snakeCase = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+    const ours = ['selection', 'causal']
+    const listed = tableUnder('Options').map(([pytorch, here, value]) => [pytorch!, here!, value!.replaceAll("'", '')])
+    const expected = Object.keys({
+      dim: 0,
+      numRoutedQueries: 0,
+      numRoutedKeyValues: 0,
+      localAttnWindowSize: 0,
+      routedWindowSize: 0,
+      numExperts: 0,
+      dimHead: 0,
+      heads: 0,
+      dropout: 0,
+      prenorm: 0,
+      averageRouted: 0,
+      cosineSimRouting: 0,
+      cosineSimScale: 0,
+      nIters: 0,
+      fetchKRatio: 0,
+      eps: 0,
+      epsInit: 0,
+      epsDecay: 0,
+      straightThrough: 0,
+      useTriton: 0,
+      flashAttn: 0,
+      selection: 0,
+      causal: 0,
+    } satisfies Record<keyof LayerOptions, 0>) // prettier-ignore
+      .filter((name) => name !== 'useTriton' && name !== 'flashAttn')
+      .map((name) => {
+        const value = name in required ? 'required' : name === 'routedWindowSize' ? 'the local one' : String(resolved[name])
+        return [ours.includes(name) ? '' : snakeCase(name), name, value]
+      })
+    expected.splice(-2, 0, ['use_triton, flash_attn', 'useTriton, flashAttn', 'none'])
+    expect(listed).toEqual(expected)
+  })
+
+  test('lists every error code', () => {
+    const codes = Object.keys({
+      BAD_FILE: 0, BAD_WEIGHTS: 0, BAD_CONFIG: 0, BAD_SHAPE: 0, BAD_ARGUMENT: 0, OUT_OF_MEMORY: 0, DISPOSED: 0, UNSUPPORTED: 0, WORKER_FAILED: 0,
+    } satisfies Record<ErrorCode, 0>) // prettier-ignore
+    expect(tableUnder('Errors').map(([code]) => code)).toEqual(codes)
+  })
+
+  test('names every public function and method in its table', () => {
+    const table = tableUnder('API').map(([call]) => call).join(' ') // prettier-ignore
+    for (const name of [
+      'createRuntime',
+      'loadStateDict',
+      'layer.forward',
+      'model.forward',
+      'evaluate',
+      'generate',
+      'createSession',
+      'restoreSession',
+    ]) {
+      expect(table).toContain(name)
+    }
+    for (const name of [
+      'append',
+      'save',
+      'clone',
+      'position',
+      'byteLength',
+      'encode',
+      'decode',
+      'dispose',
+      'randn',
+      'zeros',
+      'LanguageModel.load',
+    ]) {
+      expect(table).toContain(name)
+    }
+  })
+
+  test('links to what is there, and to nothing outside the repository', () => {
+    const links = [...readme.matchAll(/\]\(([^)]+)\)/g)].map(([, target]) => target!)
+    expect(links.length).toBeGreaterThan(20)
+    expect(links.filter((target) => !existsSync(join(root, target)))).toEqual([])
+  })
+
+  test('starts with commands that package.json has', () => {
+    const { scripts, engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, Record<string, string>>
+    expect(readme).toMatch(/npm ci && npm start[\s\S]*npm ci && npm test/)
+    expect(Object.keys(scripts!)).toEqual(expect.arrayContaining(['start', 'test']))
+    expect(readme).toContain(`Node ${engines!['node']!.replace('>=', '')} or newer`)
+  })
+})

@@ -1,0 +1,102 @@
+import { describe, expect, test } from 'vitest'
+import { createRuntime, type Runtime } from '../src/device/runtime.js'
+import type { LayerOptions } from '../src/model/config.js'
+import { MixtureOfAutoregressiveAttention } from '../src/model/layer.js'
+import { Tensor } from '../src/tensor.js'
+import { loadNovels, novelsGolden } from './support/models.js'
+
+const published: LayerOptions = {
+  dim: 96,
+  heads: 3,
+  dimHead: 32,
+  numRoutedQueries: 20,
+  numRoutedKeyValues: 40,
+  localAttnWindowSize: 64,
+  cosineSimRouting: true,
+}
+const causal: LayerOptions = { ...published, selection: 'top-k', causal: true }
+const x = Tensor.randn([2, 600, 96], 7)
+
+async function answer(runtime: Runtime, options: LayerOptions): Promise<Float32Array> {
+  const layer = new MixtureOfAutoregressiveAttention(runtime, options, { seed: 3 })
+  const { data } = await layer.forward(x)
+  layer.dispose()
+  return data
+}
+
+describe.each([
+  ['published', published],
+  ['causal', causal],
+] as const)('a layer with %s routing', (_name, options) => {
+  test('gives the same bits on any number of threads', async () => {
+    await using one = await createRuntime({ threads: 1 })
+    const expected = await answer(one, options)
+    for (const threads of [2, 3, 5]) {
+      await using runtime = await createRuntime({ threads })
+      expect(runtime.info.threads).toBe(threads)
+      expect(await answer(runtime, options)).toEqual(expected)
+    }
+  })
+
+  test('computes forwards that overlap as if they came one by one', async () => {
+    await using runtime = await createRuntime({ threads: 2 })
+    const expected = await answer(runtime, options)
+    const answers = await Promise.all([1, 2, 3, 4].map(() => answer(runtime, options)))
+    for (const data of answers) expect(data).toEqual(expected)
+  })
+
+  test('loses a thread with a typed error, says so, and the next forward is right', async () => {
+    await using runtime = await createRuntime({ threads: 2 })
+    const expected = await answer(runtime, options)
+    const used = runtime.info.memory.used
+    const pending = answer(runtime, options)
+    runtime.pool!.loseThread()
+    await expect(pending).rejects.toMatchObject({ code: 'WORKER_FAILED' })
+    expect(runtime.info.threads).toBe(1)
+    expect(runtime.info.refused.threads).toMatch(/lost/)
+    expect(await answer(runtime, options)).toEqual(expected)
+    expect(runtime.info.memory.used).toBeLessThanOrEqual(used + 2 * 96 * 96 * 4 * 100)
+  })
+
+  test('ends with DISPOSED, or right, when the runtime is disposed meanwhile', async () => {
+    const runtime = await createRuntime({ threads: 2 })
+    const layer = new MixtureOfAutoregressiveAttention(runtime, options)
+    const pending = layer.forward(x).then(
+      () => 'right',
+      (error: { code?: string }) => error.code,
+    )
+    await runtime.dispose()
+    expect(['right', 'DISPOSED']).toContain(await pending)
+    expect(runtime.info.memory.used).toBe(0)
+  })
+})
+
+test('threads leave the event loop free: a 1 ms timer keeps firing through a long forward', async () => {
+  await using runtime = await createRuntime({ threads: 2 })
+  const layer = new MixtureOfAutoregressiveAttention(runtime, published)
+  let ticks = 0
+  const timer = setInterval(() => ticks++, 1)
+  for (let round = 0; round < 5; round++) await layer.forward(x)
+  clearInterval(timer)
+  expect(ticks).toBeGreaterThan(5)
+})
+
+test('a session on threads gives the very bits of one on the calling thread', async () => {
+  await using one = await createRuntime({ threads: 1 })
+  await using two = await createRuntime({ threads: 2 })
+  const { inputIds } = novelsGolden()
+  const ids = inputIds.slice(0, 300)
+  const expected = (await (await loadNovels(one)).forward(ids)).data.slice(-4096)
+  const session = (await loadNovels(two)).createSession()
+  await session.append(ids.slice(0, 130))
+  await session.append(ids.slice(130, 131))
+  expect(await session.append(ids.slice(131))).toEqual(expected)
+})
+
+test('a thread count is checked, and one that an engine cannot start is told rather than thrown', async () => {
+  await expect(createRuntime({ threads: 0 })).rejects.toMatchObject({ code: 'BAD_CONFIG' })
+  await expect(createRuntime({ threads: 1.5 })).rejects.toMatchObject({ code: 'BAD_CONFIG' })
+  await using runtime = await createRuntime()
+  expect(runtime.info.threads).toBeGreaterThanOrEqual(1)
+  if (runtime.info.threads === 1) expect(runtime.info.refused.threads).toBeTypeOf('string')
+})
