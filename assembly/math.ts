@@ -42,8 +42,8 @@ export function laneMask(count: i32): v128 {
 @lazy
 export const EXP: usize = memory.data<f32>(
   [
-    -87.33654, 88.37626, 1.4426950408889634, 12582912.0, -0.693359375, 2.12194440e-4, 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2,
-    1.6666665459e-1, 5.0000001201e-1, 1.0,
+    -87.33654, 88.37626, 1.4426950408889634, 12582912.0, -0.693359375, 2.1219444e-4, 1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3,
+    4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1, 1.0,
   ],
   16,
 )
@@ -55,8 +55,20 @@ export const EXP: usize = memory.data<f32>(
 // @ts-ignore: decorator
 @inline
 export function expVector(
-  x: v128, low: v128, high: v128, log2e: v128, magic: v128, ln2High: v128, ln2Low: v128,
-  p0: v128, p1: v128, p2: v128, p3: v128, p4: v128, p5: v128, one: v128,
+  x: v128,
+  low: v128,
+  high: v128,
+  log2e: v128,
+  magic: v128,
+  ln2High: v128,
+  ln2Low: v128,
+  p0: v128,
+  p1: v128,
+  p2: v128,
+  p3: v128,
+  p4: v128,
+  p5: v128,
+  one: v128,
 ): v128 {
   const inRange = f32x4.ge(x, low)
   // pseudo-minimum and -maximum are one instruction each; they take a NaN for the bound, and it is masked below
@@ -77,9 +89,20 @@ export function expVector(
 /** exp of a few values, outside hot loops. */
 export function expLanes(x: v128): v128 {
   return expVector(
-    x, v128.load32_splat(EXP), v128.load32_splat(EXP, 4), v128.load32_splat(EXP, 8), v128.load32_splat(EXP, 12), v128.load32_splat(EXP, 16),
-    v128.load32_splat(EXP, 20), v128.load32_splat(EXP, 24), v128.load32_splat(EXP, 28), v128.load32_splat(EXP, 32), v128.load32_splat(EXP, 36),
-    v128.load32_splat(EXP, 40), v128.load32_splat(EXP, 44), v128.load32_splat(EXP, 48),
+    x,
+    v128.load32_splat(EXP),
+    v128.load32_splat(EXP, 4),
+    v128.load32_splat(EXP, 8),
+    v128.load32_splat(EXP, 12),
+    v128.load32_splat(EXP, 16),
+    v128.load32_splat(EXP, 20),
+    v128.load32_splat(EXP, 24),
+    v128.load32_splat(EXP, 28),
+    v128.load32_splat(EXP, 32),
+    v128.load32_splat(EXP, 36),
+    v128.load32_splat(EXP, 40),
+    v128.load32_splat(EXP, 44),
+    v128.load32_splat(EXP, 48),
   )
 }
 
@@ -91,8 +114,8 @@ export function expLanes(x: v128): v128 {
 @lazy
 const GELU: usize = memory.data<f32>(
   [
-    6.5, -0.7978850603103638, -0.3183034658432007, -0.03636270388960838, 0.004836589563637972, -2.168713581340853e-5, -1.7885788611e-4, 4.6065029891906306e-5,
-    -5.619109742838191e-6, 2.853745684205933e-7, 0.5,
+    6.5, -0.7978850603103638, -0.3183034658432007, -0.03636270388960838, 0.004836589563637972, -2.168713581340853e-5, -1.7885788611e-4,
+    4.6065029891906306e-5, -5.619109742838191e-6, 2.853745684205933e-7, 0.5,
   ],
   16,
 )
@@ -135,10 +158,21 @@ export function storeCosineSine(angle: f64, cosine: usize, sine: usize): void {
   const square = r * r
   // Taylor series on [-π/4, π/4]: the next terms are below 2e-13, far below float32's rounding
   const s =
-    r + r * square * (-1.6666666666666666e-1 + square * (8.333333333333333e-3 + square * (-1.984126984126984e-4 + square * (2.7557319223985893e-6 + square * -2.505210838544172e-8))))
+    r +
+    r *
+      square *
+      (-1.6666666666666666e-1 +
+        square *
+          (8.333333333333333e-3 + square * (-1.984126984126984e-4 + square * (2.7557319223985893e-6 + square * -2.505210838544172e-8))))
   const c =
-    1 + square * (-0.5 + square * (4.1666666666666664e-2 + square * (-1.388888888888889e-3 + square * (2.48015873015873e-5 + square * (-2.7557319223985888e-7 + square * 2.08767569878681e-9)))))
-  const quadrant = <i32>k & 3
+    1 +
+    square *
+      (-0.5 +
+        square *
+          (4.1666666666666664e-2 +
+            square *
+              (-1.388888888888889e-3 + square * (2.48015873015873e-5 + square * (-2.7557319223985888e-7 + square * 2.08767569878681e-9)))))
+  const quadrant = (<i32>k) & 3
   const swap = (quadrant & 1) != 0
   const x = swap ? s : c
   const y = swap ? c : s

@@ -4,22 +4,22 @@ import { Piece } from './steps'
 // @ts-ignore: decorator
 @inline
 export function word(base: usize, index: i32): i32 {
-  return load<i32>(base + (<usize>index << 2))
+  return load<i32>(base + ((<usize>index) << 2))
 }
 
 /** A word that holds a float. */
 // @ts-ignore: decorator
 @inline
 export function floatWord(base: usize, index: i32): f32 {
-  return load<f32>(base + (<usize>index << 2))
+  return load<f32>(base + ((<usize>index) << 2))
 }
 
 /** The address that an operand of a step has in this piece; 0 for none. */
 // @ts-ignore: decorator
 @inline
 export function operand(step: usize, index: i32, piece: usize): usize {
-  const at = step + (<usize>index << 2)
-  return load<u32>(piece + (Piece.Buffers << 2) + (<usize>load<u32>(at) << 2)) + load<u32>(at, 4)
+  const at = step + ((<usize>index) << 2)
+  return load<u32>(piece + (Piece.Buffers << 2) + ((<usize>load<u32>(at)) << 2)) + load<u32>(at, 4)
 }
 
 /** The integer that an operand points to. */
@@ -41,5 +41,5 @@ export function countOr(step: usize, index: i32, piece: usize, otherwise: i32): 
 // @ts-ignore: decorator
 @inline
 export function floats(count: i32): usize {
-  return <usize>count << 2
+  return (<usize>count) << 2
 }

@@ -7,10 +7,15 @@ import { uniform } from './lib/recipe.mjs'
 
 export const dense = { vocabulary: 4096, dim: 256, layers: 6, heads: 4, dimHead: 64, hidden: 1376 }
 
+/** The first tokens of its vocabulary; 256 of single bytes follow. */
+const SPECIAL = ['<unk>', '<s>', '</s>']
+const BYTES = 256
+
 const ALIGNMENT = 32
 const U32 = 4
 const I32 = 5
 const F32 = 6
+const BOOL = 7
 const STRING = 8
 const ARRAY = 9
 
@@ -19,7 +24,7 @@ const i32 = (value) => Buffer.from(Int32Array.of(value).buffer)
 const f32 = (value) => Buffer.from(Float32Array.of(value).buffer)
 const u64 = (value) => Buffer.from(BigUint64Array.of(BigInt(value)).buffer)
 const string = (value) => Buffer.concat([u64(Buffer.byteLength(value)), Buffer.from(value)])
-const encoders = { [U32]: u32, [I32]: i32, [F32]: f32, [STRING]: string }
+const encoders = { [U32]: u32, [I32]: i32, [F32]: f32, [BOOL]: (value) => Buffer.of(value ? 1 : 0), [STRING]: string }
 
 const entry = (key, type, value) => Buffer.concat([string(key), u32(type), encoders[type](value)])
 const list = (key, type, values) => Buffer.concat([string(key), u32(ARRAY), u32(type), u64(values.length), ...values.map(encoders[type])])
@@ -84,12 +89,11 @@ export function numParameters() {
 
 function metadata(contextLength) {
   const { vocabulary, dim, layers, heads, dimHead, hidden } = dense
-  const special = ['<unk>', '<s>', '</s>']
-  const bytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`)
-  const words = Array.from({ length: vocabulary - special.length - bytes.length }, (_, i) => `w${i}`)
+  const bytes = Array.from({ length: BYTES }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`)
+  const words = Array.from({ length: vocabulary - SPECIAL.length - bytes.length }, (_, i) => `w${i}`)
   // of tokens: 1 normal, 2 unknown, 3 control, 6 a byte
   const types = [2, 3, 3, ...bytes.map(() => 6), ...words.map(() => 1)]
-  const pieces = [...special, ...bytes, ...words]
+  const pieces = [...SPECIAL, ...bytes, ...words]
   return [
     entry('general.architecture', STRING, 'llama'),
     entry('general.name', STRING, 'a dense transformer of random weights'),
@@ -114,6 +118,8 @@ function metadata(contextLength) {
     entry('tokenizer.ggml.unknown_token_id', U32, 0),
     entry('tokenizer.ggml.bos_token_id', U32, 1),
     entry('tokenizer.ggml.eos_token_id', U32, 2),
+    entry('tokenizer.ggml.add_bos_token', BOOL, false),
+    entry('tokenizer.ggml.add_space_prefix', BOOL, false),
   ]
 }
 
@@ -124,6 +130,8 @@ export function writeDenseModel(file, format, contextLength = 131072) {
   const contents = tensors().map(({ name, shape }, index) => {
     const length = shape.reduce((product, size) => product * size, 1)
     const values = shape.length === 1 ? new Float32Array(length).fill(1) : uniform(length, 100 + index, Math.sqrt(3 / shape[0]))
+    // Bytes beyond ASCII never win, so that what such a model writes is valid UTF-8: wllama fails on other text.
+    if (name === 'output.weight') values.fill(0, (SPECIAL.length + 128) * dense.dim, (SPECIAL.length + BYTES) * dense.dim)
     const [type, encode] = formats[shape.length === 1 ? 'f32' : format]
     const bytes = encode(values)
     return { name, shape, type, bytes: Buffer.concat([bytes, padding(bytes.length)]) }

@@ -13,9 +13,13 @@ export class Tensor {
    */
   constructor(data: Float32Array, shape: readonly number[]) {
     const size = checkShape(shape)
-    if (!(data instanceof Float32Array)) throw new RoutedAttentionError('BAD_ARGUMENT', `Tensor data must be a Float32Array, got ${describe(data)}`)
+    if (!(data instanceof Float32Array))
+      throw new RoutedAttentionError('BAD_ARGUMENT', `Tensor data must be a Float32Array, got ${describe(data)}`)
     if (data.length !== size) {
-      throw new RoutedAttentionError('BAD_ARGUMENT', `Tensor data must hold ${size} values for shape [${shape.join(', ')}], got ${data.length}`)
+      throw new RoutedAttentionError(
+        'BAD_ARGUMENT',
+        `Tensor data must hold ${size} values for shape [${shape.join(', ')}], got ${data.length}`,
+      )
     }
     this.data = data
     this.shape = [...shape]

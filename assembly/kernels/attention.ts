@@ -76,8 +76,22 @@ function scaleHead(x: usize, width: i32, scale: f32): void {
  * `scoreStride` floats a row, from product to weighted sum.
  */
 function attend(
-  rows: i32, queries: usize, queryStride: usize, keys: usize, values: usize, capacity: i32, width: i32, headStride: i32,
-  end: i32, advance: i32, window: i32, scores: usize, scoreStride: i32, scale: f32, output: usize, outputStride: usize,
+  rows: i32,
+  queries: usize,
+  queryStride: usize,
+  keys: usize,
+  values: usize,
+  capacity: i32,
+  width: i32,
+  headStride: i32,
+  end: i32,
+  advance: i32,
+  window: i32,
+  scores: usize,
+  scoreStride: i32,
+  scale: f32,
+  output: usize,
+  outputStride: usize,
 ): void {
   const firstKey = max(0, end - window)
   const firstPanel = firstKey >> 3
@@ -94,12 +108,24 @@ function attend(
     const at = scores + <usize>row * rowSize
     const rowEnd = end + row * advance
     // the reciprocals wait behind the scores until the weighted sums are done
-    store<f32>(scores + <usize>TILE_ROWS * rowSize + floats(row), softmax(at, max(0, rowEnd - window) - base, rowEnd - base, columns, scale))
+    store<f32>(
+      scores + <usize>TILE_ROWS * rowSize + floats(row),
+      softmax(at, max(0, rowEnd - window) - base, rowEnd - base, columns, scale),
+    )
   }
   const skipped = firstKey - base
   const valueStride = floats(capacity) * 8
   multiply(
-    rows, lastEnd - firstKey, scores + floats(skipped), rowSize, values + floats(firstKey) * 8, valueStride, headStride >> 3, output, outputStride, false,
+    rows,
+    lastEnd - firstKey,
+    scores + floats(skipped),
+    rowSize,
+    values + floats(firstKey) * 8,
+    valueStride,
+    headStride >> 3,
+    output,
+    outputStride,
+    false,
   )
   for (let row = 0; row < rows; ++row) {
     scaleHead(output + <usize>row * outputStride, headStride, load<f32>(scores + <usize>TILE_ROWS * rowSize + floats(row)))
@@ -151,7 +177,7 @@ export function localStore(step: usize, piece: usize, share: i32, shares: i32): 
       rotateHead(query + part, cosine, cosine + floats(width), width)
       storeValue(query + 2 * part, values, index + row, headStride, capacity)
     }
-    for (let row = 0; row < rows; ) {
+    for (let row = 0; row < rows;) {
       const key = first + part + <usize>row * stride
       if (((index + row) & 3) == 0 && row + 4 <= rows) {
         storeFourKeys(key, key + stride, key + 2 * stride, key + 3 * stride, keys, index + row, headStride)
@@ -227,9 +253,22 @@ export function localAttention(step: usize, piece: usize, share: i32, shares: i3
     const row = (task % tiles) * TILE_ROWS
     const column = floats(head * headStride)
     attend(
-      min(TILE_ROWS, rows - row), queries + <usize>row * queryStride + column, queryStride, keys + <usize>head * headSize, values + <usize>head * headSize,
-      capacity, word(step, LocalAttention.HeadWidth), headStride, word(piece, Piece.LocalIndex) + row + 1, 1, word(step, LocalAttention.Window) + 1,
-      scores, scoreStride, floatWord(step, LocalAttention.Scale), output + <usize>row * outputStride + column, outputStride,
+      min(TILE_ROWS, rows - row),
+      queries + <usize>row * queryStride + column,
+      queryStride,
+      keys + <usize>head * headSize,
+      values + <usize>head * headSize,
+      capacity,
+      word(step, LocalAttention.HeadWidth),
+      headStride,
+      word(piece, Piece.LocalIndex) + row + 1,
+      1,
+      word(step, LocalAttention.Window) + 1,
+      scores,
+      scoreStride,
+      floatWord(step, LocalAttention.Scale),
+      output + <usize>row * outputStride + column,
+      outputStride,
     )
   }
 }
@@ -257,9 +296,22 @@ export function routedAttention(step: usize, piece: usize, share: i32, shares: i
     const row = (task % tiles) * TILE_ROWS
     const column = floats(head * headStride)
     attend(
-      min(TILE_ROWS, rows - row), queries + <usize>row * stride + column, stride, keys + <usize>head * headSize, values + <usize>head * headSize,
-      capacity, word(step, RoutedAttention.HeadWidth), headStride, visible, 0, visible,
-      scores, scoreStride, floatWord(step, RoutedAttention.Scale), output + <usize>row * stride + column, stride,
+      min(TILE_ROWS, rows - row),
+      queries + <usize>row * stride + column,
+      stride,
+      keys + <usize>head * headSize,
+      values + <usize>head * headSize,
+      capacity,
+      word(step, RoutedAttention.HeadWidth),
+      headStride,
+      visible,
+      0,
+      visible,
+      scores,
+      scoreStride,
+      floatWord(step, RoutedAttention.Scale),
+      output + <usize>row * stride + column,
+      stride,
     )
   }
 }

@@ -111,7 +111,9 @@ export function nullContext(step: usize, piece: usize, share: i32, shares: i32):
 export function gatherContext(step: usize, piece: usize, share: i32, shares: i32): void {
   if (word(piece, Piece.Opens) == 0 || word(piece, Piece.Routed) == 0) return
   const expert = word(step, GatherContext.Expert)
-  const offset = floats(((word(piece, Piece.Window) - 1) * word(step, GatherContext.Experts) + expert) * word(step, GatherContext.ListCapacity))
+  const offset = floats(
+    ((word(piece, Piece.Window) - 1) * word(step, GatherContext.Experts) + expert) * word(step, GatherContext.ListCapacity),
+  )
   const list = operand(step, GatherContext.Lists, piece) + offset
   const scores = operand(step, GatherContext.Scores, piece) + offset
   const slots = operand(step, GatherContext.Slots, piece) + floats(expert * word(step, GatherContext.SequenceCapacity))
@@ -133,7 +135,7 @@ export function gatherContext(step: usize, piece: usize, share: i32, shares: i32
     for (let i = 0; i < visible; ++i) {
       storeScaledValue(rowOf(first, list, slots, i, part) + part, values, i + 1, headStride, capacity, load<f32>(scores + floats(i)))
     }
-    for (let i = 0; i < visible; ) {
+    for (let i = 0; i < visible;) {
       if (((i + 1) & 3) == 0 && i + 4 <= visible) {
         const key1 = rowOf(first, list, slots, i + 1, part)
         const key2 = rowOf(first, list, slots, i + 2, part)

@@ -99,7 +99,7 @@ export function logProbabilities(step: usize, piece: usize, share: i32, shares: 
     const x = logits + floats(row) * stride
     const largest = largestOf(x, width)
     const target = load<f32>(x + floats(load<i32>(targets + floats(row))))
-    store<f64>(output + (<usize>row << 3), <f64>target - <f64>largest - NativeMath.log(sumOfExponentials(x, width, largest)))
+    store<f64>(output + ((<usize>row) << 3), <f64>target - <f64>largest - NativeMath.log(sumOfExponentials(x, width, largest)))
   }
 }
 

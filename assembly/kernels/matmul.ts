@@ -25,7 +25,16 @@ const BLOCK_DEPTH: i32 = 256
  * there are enough chains to hide the latency of an addition. Every output is one chain in ascending k, whatever the tile.
  */
 export function multiply(
-  rows: i32, k: i32, a: usize, lda: usize, b: usize, panelStride: usize, panels: i32, c: usize, ldc: usize, accumulate: bool,
+  rows: i32,
+  k: i32,
+  a: usize,
+  lda: usize,
+  b: usize,
+  panelStride: usize,
+  panels: i32,
+  c: usize,
+  ldc: usize,
+  accumulate: bool,
 ): void {
   let panel = 0
   if (rows == 1) {
@@ -105,7 +114,18 @@ export function product(step: usize, piece: usize, share: i32, shares: i32): voi
   assert(((input | weights | output | lda | ldc) & 3) == 0, 'product: unaligned operand')
 
   for (let k = 0; k < depth || k == 0; k += BLOCK_DEPTH) {
-    multiply(rows, min(BLOCK_DEPTH, depth - k), input + floats(k), lda, weights + <usize>k * 32, panelStride, end - first, output, ldc, k > 0)
+    multiply(
+      rows,
+      min(BLOCK_DEPTH, depth - k),
+      input + floats(k),
+      lda,
+      weights + <usize>k * 32,
+      panelStride,
+      end - first,
+      output,
+      ldc,
+      k > 0,
+    )
   }
 
   const bias = operand(step, Product.Bias, piece)

@@ -23,7 +23,7 @@ function positionRow(position: f64, frequencies: usize, row: usize, half: i32): 
   const size = floats(half)
   for (let j = 0; j < half; ++j) {
     const at = row + floats(j)
-    storeCosineSine(position * load<f64>(frequencies + (<usize>j << 3)), at, at + 2 * size)
+    storeCosineSine(position * load<f64>(frequencies + ((<usize>j) << 3)), at, at + 2 * size)
   }
   memory.copy(row + size, row, size)
   memory.copy(row + 3 * size, row + 2 * size, size)

@@ -12,7 +12,7 @@ export const HISTOGRAM_BYTES: usize = 256 * 4
 @inline
 function orderedKey(address: usize): u32 {
   const bits = load<u32>(address)
-  return bits ^ (<u32>(<i32>bits >> 31) | 0x80000000)
+  return bits ^ ((<u32>((<i32>bits) >> 31)) | 0x80000000)
 }
 
 /**
@@ -29,7 +29,7 @@ export function takeLargest(values: usize, n: i32, k: i32, histogram: usize, ind
       countBytes(values, n, threshold, shift, histogram)
       let byte = 255
       for (; equals > load<i32>(histogram + floats(byte)); --byte) equals -= load<i32>(histogram + floats(byte))
-      threshold |= <u32>byte << shift
+      threshold |= (<u32>byte) << shift
     }
   }
   return takeAbove(values, n, threshold, equals, indices)
@@ -37,11 +37,11 @@ export function takeLargest(values: usize, n: i32, k: i32, histogram: usize, ind
 
 /** Counts the byte at `shift` of every key whose higher bytes are the threshold's. */
 function countBytes(values: usize, n: i32, threshold: u32, shift: i32, histogram: usize): void {
-  const mask: u32 = shift == 24 ? 0 : <u32>0xffffffff << (shift + 8)
+  const mask: u32 = shift == 24 ? 0 : (<u32>0xffffffff) << (shift + 8)
   for (let i = 0; i < n; ++i) {
     const key = orderedKey(values + floats(i))
     if ((key & mask) != threshold) continue
-    const bin = histogram + floats(<i32>(key >> shift) & 255)
+    const bin = histogram + floats((<i32>(key >> shift)) & 255)
     store<i32>(bin, load<i32>(bin) + 1)
   }
 }

@@ -6,7 +6,7 @@ export class Rival {
   #child
   #waiting = []
   #ended
-  stderr = ''
+  #stderr = ''
 
   /** @param script a file of bench/measure, without its extension */
   constructor(name, script, { env = {}, flags = [] } = {}) {
@@ -19,7 +19,7 @@ export class Rival {
       // What libraries print is not ours to show, unless they fail.
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     })
-    const collect = (text) => (this.stderr = (this.stderr + text).slice(-2000))
+    const collect = (text) => (this.#stderr = (this.#stderr + text).slice(-2000))
     this.#child.stdout.on('data', collect)
     this.#child.stderr.on('data', collect)
     this.#child.on('message', ({ result, error }) => {
@@ -28,7 +28,7 @@ export class Rival {
       else reject(new Error(`${name}: ${error}`))
     })
     this.#child.on('exit', (code, signal) => {
-      this.#ended = new Error(`${name} ended (${signal ?? code}): ${this.stderr.trim()}`)
+      this.#ended = new Error(`${name} ended (${signal ?? code}): ${this.#stderr.trim()}`)
       for (const { reject } of this.#waiting.splice(0)) reject(this.#ended)
     })
   }

@@ -43,9 +43,11 @@ const ask = (name, ...args) => page.evaluate(([name, args]) => globalThis.rival[
 serve({
   async open({ kind, ...options }) {
     if (!existsSync(executablePath)) throw new Error(`there is no Chromium at ${executablePath}`)
-    browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking'] })
+    browser = await chromium.launch({
+      executablePath,
+      args: ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking'],
+    })
     page = await browser.newPage()
-    page.on('console', (m) => console.log(m.text()))
     await page.goto(`${await serveFiles()}/pages/index.html`)
     const start = performance.now()
     await page.evaluate(async (url) => void (globalThis.rival = await import(url)), `/pages/${kind}.mjs`)

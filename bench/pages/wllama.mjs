@@ -2,7 +2,8 @@ import { Wllama } from '/wllama/index.js'
 
 let wllama
 
-const text = (length) => Array.from({ length }, (_, i) => 300 + ((i * 7919) % 3500))
+/** It takes prompts as text only: capitals, which are tokens of one byte each in the vocabulary of gguf.mjs. */
+const text = (length) => Array.from({ length }, (_, i) => String.fromCharCode(65 + ((i * 7919) % 26))).join('')
 
 /** The server inside wllama reports what it spent on the prompt and on new tokens. */
 async function complete(position, count, cached) {
@@ -17,7 +18,7 @@ async function complete(position, count, cached) {
 }
 
 export async function open({ format, positions, threads }) {
-  wllama = new Wllama({ default: new URL('/wllama/wasm/wllama.wasm', location.href).href }, { suppressNativeLog: false })
+  wllama = new Wllama({ default: new URL('/wllama/wasm/wllama.wasm', location.href).href }, { suppressNativeLog: true })
   const file = await (await fetch(`/dense-${format}.gguf`)).blob()
   // fastest of what it offers here: no flash attention, a float32 cache
   await wllama.loadModel([new File([file], 'dense.gguf')], {
@@ -42,5 +43,6 @@ export async function prefill(position) {
 /** Seconds a token behind `position`, whose cache it still has. */
 export async function decode(position, count) {
   const { predicted_ms: milliseconds, predicted_n: done } = await complete(position, count + 1, true)
-  return milliseconds / 1000 / done
+  // its clock starts when the first of them is there
+  return milliseconds / 1000 / (done - 1)
 }

@@ -1,5 +1,7 @@
-import type { Buffer } from '../../assembly/steps.js'
-import { Buffer as BufferId, Piece } from '../../assembly/steps.js'
+import { Buffer, Piece } from '../../assembly/steps.js'
+
+// the words that a `Run` is described in
+export { Buffer, Piece }
 
 /** Memory on a device. Offsets and lengths are in bytes, except where a name says otherwise. */
 export interface DeviceBuffer {
@@ -32,8 +34,8 @@ export interface CompiledProgram {
 /** What changes from run to run: the piece header, and which memory each buffer of the program is. */
 export class Run {
   readonly header = new Int32Array(Piece.Length)
-  readonly buffers: (DeviceBuffer | undefined)[] = new Array<undefined>(BufferId.Length).fill(undefined)
-  readonly offsets = new Float64Array(BufferId.Length)
+  readonly buffers: (DeviceBuffer | undefined)[] = new Array<undefined>(Buffer.Length).fill(undefined)
+  readonly offsets = new Float64Array(Buffer.Length)
   readonly #doubles = new Float64Array(this.header.buffer)
   /** About how many operations it is, multiply and add counted as two: small work is not worth handing to other threads. */
   work = Infinity

@@ -42,7 +42,7 @@ export interface Tenant {
 
 /** Where everything runs and lies. Made by `createRuntime`. */
 export class Runtime {
-  /** For the layers and models of this package. */
+  /** @internal For the layers and models of this package. */
   readonly device: Device
   readonly #wasm: WasmDevice
   readonly #build: Build
@@ -140,7 +140,8 @@ export class Runtime {
 
 /** @throws RoutedAttentionError `BAD_ARGUMENT` for anything that `createRuntime` did not make */
 export function checkRuntime(value: unknown): asserts value is Runtime {
-  if (!(value instanceof Runtime)) throw new RoutedAttentionError('BAD_ARGUMENT', `runtime must come from createRuntime, got ${describe(value)}`)
+  if (!(value instanceof Runtime))
+    throw new RoutedAttentionError('BAD_ARGUMENT', `runtime must come from createRuntime, got ${describe(value)}`)
 }
 
 const DEVICES = ['wasm', 'webgpu', 'auto']
@@ -155,7 +156,8 @@ function checkOptions(options: RuntimeOptions): void {
     throw new RoutedAttentionError('BAD_CONFIG', `createRuntime: ${name} must be ${expected}, got ${describe(value)}`)
   }
   for (const name of Object.keys(options)) {
-    if (!OPTIONS.includes(name)) throw new RoutedAttentionError('BAD_CONFIG', `createRuntime knows no option ${describe(name)}; it takes ${OPTIONS.join(', ')}`)
+    if (!OPTIONS.includes(name))
+      throw new RoutedAttentionError('BAD_CONFIG', `createRuntime knows no option ${describe(name)}; it takes ${OPTIONS.join(', ')}`)
   }
   const { device, threads, simd, revectorize, signal } = options
   if (device !== undefined && !DEVICES.includes(device)) refuse('device', "'wasm', 'webgpu' or 'auto'", device)

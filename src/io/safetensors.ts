@@ -1,4 +1,5 @@
 import { describe, RoutedAttentionError } from '../errors.js'
+import { Tensor } from '../tensor.js'
 import { bfloat16ToFloat32, float16ToFloat32 } from './half.js'
 import { decodeUtf8, MAX_JSON_BYTES } from './json.js'
 import { JsonReader } from './json-reader.js'
@@ -211,4 +212,12 @@ function byteSize(dtype: string, shape: readonly (number | bigint)[]): number | 
 
 function broken(what: string, why: string): RoutedAttentionError {
   return new RoutedAttentionError('BAD_FILE', `${what} is not a whole safetensors file: ${why}`)
+}
+
+/**
+ * The float tensors of a safetensors file, widened to float32: what `loadStateDict` takes.
+ * @throws RoutedAttentionError `BAD_FILE` for bytes that are no such file, `BAD_WEIGHTS` for a tensor of another dtype than F16, BF16, F32 and F64
+ */
+export function readSafetensors(bytes: Uint8Array): Map<string, Tensor> {
+  return new Map([...parseSafetensors(bytes)].map(([name, stored]) => [name, new Tensor(toFloat32(stored, name), stored.shape)]))
 }

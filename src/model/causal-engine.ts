@@ -1,5 +1,4 @@
-import { Buffer } from '../../assembly/steps.js'
-import { type CompiledProgram, type Device, type DeviceBuffer, Run } from '../device/device.js'
+import { Buffer, type CompiledProgram, type Device, type DeviceBuffer, Run } from '../device/device.js'
 import { type CausalModelPlan, modelWorkPerToken, type ModelParameters, planCausalModel, planTier } from '../plan/model-plan.js'
 import { describePiece, nextPieceRows, overwrites, type Place } from '../plan/piece.js'
 import { freshPlace, stateLength, visitState } from '../plan/portable-state.js'
@@ -122,11 +121,18 @@ export class CausalEngine implements Engine {
   }
 
   /** Runs `tokenIds` through the model from `place` on, piece by piece. The state is written behind `place` only where `overwrites` says so. */
-  async read(tier: Tier, state: DeviceBuffer, start: Place, tokenIds: Int32Array, request: LogitsRequest, pause: Pause): Promise<{ place: Place; answer: LogitsAnswer }> {
+  async read(
+    tier: Tier,
+    state: DeviceBuffer,
+    start: Place,
+    tokenIds: Int32Array,
+    request: LogitsRequest,
+    pause: Pause,
+  ): Promise<{ place: Place; answer: LogitsAnswer }> {
     const { plan, run, scratch, turns } = tier
     const head = new HeadReader(this.#config.numTokens, plan.scratch, tokenIds.length, request)
     let place = start
-    for (let done = 0; done < tokenIds.length; ) {
+    for (let done = 0; done < tokenIds.length;) {
       const rows = nextPieceRows(plan.geometry, place.position, tokenIds.length - done)
       await turns.take(async () => {
         scratch.write(tokenIds.subarray(done, done + rows), plan.scratch.tokenIds.byteOffset)

@@ -27,7 +27,8 @@ const DEFAULT_CHUNK = 2048
 
 /** @throws RoutedAttentionError `BAD_ARGUMENT` */
 export function checkCallbacks(call: string, options: { onProgress?: unknown; signal?: unknown }): void {
-  if (typeof options !== 'object' || options === null) throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: options must be an object, got ${describe(options)}`)
+  if (typeof options !== 'object' || options === null)
+    throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: options must be an object, got ${describe(options)}`)
   const { onProgress, signal } = options
   if (onProgress !== undefined && typeof onProgress !== 'function') {
     throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: onProgress must be a function, got ${describe(onProgress)}`)

@@ -1,7 +1,7 @@
-import { Piece } from '../../assembly/steps.js'
-import type { DeviceBuffer, Run } from '../device/device.js'
+import { Piece, type DeviceBuffer, type Run } from '../device/device.js'
 import { roundUp } from '../plan/layout.js'
 import type { ModelScratch } from '../plan/model-plan.js'
+import { Tensor } from '../tensor.js'
 import type { LogitsAnswer, LogitsRequest } from './sequence.js'
 
 /** Asks the head of a model for the logits of a request, as many rows at a time as fit, and collects them. */
@@ -17,14 +17,17 @@ export class HeadReader {
   #next = 0
   #end = 0
 
-  /** @param length tokens of the whole request */
+  /**
+   * @param length tokens of the whole request
+   * @throws RoutedAttentionError `OUT_OF_MEMORY` for more logits than this engine can hold
+   */
   constructor(numTokens: number, scratch: ModelScratch, length: number, request: LogitsRequest) {
     this.#numTokens = numTokens
     this.#scratch = scratch
     this.#length = length
     this.#request = request
     const rows = { last: Math.min(length, 1), all: length, none: 0 }[request.rows]
-    this.#logits = new Float32Array(rows * numTokens)
+    this.#logits = Tensor.zeros([rows, numTokens]).data
     this.#logProbabilities = new Float64Array(request.targets?.length ?? 0)
   }
 
@@ -48,7 +51,8 @@ export class HeadReader {
     run.set(Piece.HeadRows, rows)
     const { targets } = this.#request
     run.set(Piece.TargetRows, targets ? rows : 0)
-    if (targets) scratch.write(targets.subarray(this.#start + this.#next, this.#start + this.#next + rows), this.#scratch.targets.byteOffset)
+    if (targets)
+      scratch.write(targets.subarray(this.#start + this.#next, this.#start + this.#next + rows), this.#scratch.targets.byteOffset)
   }
 
   /** Collects what was asked for; where more rows are wanted than fit, `runHead` makes them from what the piece left. */

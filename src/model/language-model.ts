@@ -106,7 +106,13 @@ export class LanguageModel {
     }
   }
 
-  static #assemble(config: ModelConfig, files: ModelFiles, tokenizer: Tokenizer | undefined, runtime: Runtime, ownsRuntime: boolean): LanguageModel {
+  static #assemble(
+    config: ModelConfig,
+    files: ModelFiles,
+    tokenizer: Tokenizer | undefined,
+    runtime: Runtime,
+    ownsRuntime: boolean,
+  ): LanguageModel {
     runtime.assertUsable()
     const specs = modelParameters(config)
     const tensors = checkStoredTensors(specs, files.tensors)
@@ -160,7 +166,12 @@ export class LanguageModel {
    *   or the signal's reason
    */
   generate(prompt: string | TokenIds, options: GenerateOptions = {}): AsyncGenerator<GeneratedToken, void, undefined> {
-    return generate({ numTokens: this.config.numTokens, maxPositions: this.config.maxPositions, tokenizer: this.#tokenizer }, () => this.createSession(), prompt, options)
+    return generate(
+      { numTokens: this.config.numTokens, maxPositions: this.config.maxPositions, tokenizer: this.#tokenizer },
+      () => this.createSession(),
+      prompt,
+      options,
+    )
   }
 
   /**
@@ -180,7 +191,8 @@ export class LanguageModel {
     this.#lifetime.assertUsable()
     const { position, logits, sequence } = decodeSession(bytes, this.#owner.fingerprint, this.config.numTokens)
     const restored = this.#engine.restoreSequence(position, sequence)
-    if (!restored) throw new RoutedAttentionError('BAD_FILE', `a session at position ${position} does not hold ${sequence.length} bytes; it was altered`)
+    if (!restored)
+      throw new RoutedAttentionError('BAD_FILE', `a session at position ${position} does not hold ${sequence.length} bytes; it was altered`)
     return new Session(this.#owner, restored, logits)
   }
 
@@ -206,7 +218,10 @@ export class LanguageModel {
   #checkPositions(call: string, length: number): void {
     const { maxPositions } = this.config
     if (maxPositions !== null && length > maxPositions) {
-      throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: ${length} tokens are more than the ${maxPositions} positions (max_positions) of this model`)
+      throw new RoutedAttentionError(
+        'BAD_ARGUMENT',
+        `${call}: ${length} tokens are more than the ${maxPositions} positions (max_positions) of this model`,
+      )
     }
   }
 

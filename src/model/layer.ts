@@ -4,7 +4,9 @@ import { describe, RoutedAttentionError } from '../errors.js'
 import { type LayerParameters, planLayerParameters } from '../plan/layer-plan.js'
 import { Tensor } from '../tensor.js'
 import { type LayerConfig, type LayerOptions, resolveLayerOptions } from './config.js'
-import { causalForward, type LayerTrace, sequenceForward } from './layer-forward.js'
+import { causalForward } from './causal-forward.js'
+import type { LayerTrace } from './layer-trace.js'
+import { sequenceForward } from './sequence-forward.js'
 import { Lifetime } from './lifetime.js'
 import { checkStateDict, initialLayerParameters, layerParameters } from './state-dict.js'
 import { SharedWeights } from './shared-weights.js'
@@ -20,7 +22,7 @@ export interface ForwardOptions {
   trace?: boolean
 }
 
-export type { LayerTrace } from './layer-forward.js'
+export type { LayerTrace } from './layer-trace.js'
 
 const FORWARD_OPTIONS = ['rotaryEmb', 'numRoutedQueries', 'numRoutedKeyValues', 'trace']
 
@@ -42,7 +44,10 @@ export class MixtureOfAutoregressiveAttention {
     checkRuntime(runtime)
     runtime.assertUsable()
     if (typeof init !== 'object' || init === null) {
-      throw new RoutedAttentionError('BAD_ARGUMENT', `the layer's third argument must be an object such as { seed: 1 }, got ${describe(init)}`)
+      throw new RoutedAttentionError(
+        'BAD_ARGUMENT',
+        `the layer's third argument must be an object such as { seed: 1 }, got ${describe(init)}`,
+      )
     }
     this.options = Object.freeze(resolveLayerOptions(options))
     this.#parameters = planLayerParameters(this.options)
@@ -123,7 +128,8 @@ export class MixtureOfAutoregressiveAttention {
     const [batch, length] = x.shape as [number, number]
     const angles = options.rotaryEmb ?? undefined
     if (angles !== undefined) {
-      if (!(angles instanceof Tensor)) throw new RoutedAttentionError('BAD_ARGUMENT', `forward: rotaryEmb must be a Tensor, got ${describe(angles)}`)
+      if (!(angles instanceof Tensor))
+        throw new RoutedAttentionError('BAD_ARGUMENT', `forward: rotaryEmb must be a Tensor, got ${describe(angles)}`)
       const [rows, width] = angles.shape
       if (angles.shape.length !== 2 || rows !== length || (width !== dimHead && width !== heads * dimHead)) {
         throw new RoutedAttentionError(
@@ -133,7 +139,8 @@ export class MixtureOfAutoregressiveAttention {
       }
     }
     const { trace = false } = options
-    if (typeof trace !== 'boolean') throw new RoutedAttentionError('BAD_ARGUMENT', `forward: trace must be a boolean, got ${describe(trace)}`)
+    if (typeof trace !== 'boolean')
+      throw new RoutedAttentionError('BAD_ARGUMENT', `forward: trace must be a boolean, got ${describe(trace)}`)
     return {
       x: valuesOf('x', x),
       angles: angles && new Tensor(valuesOf('rotaryEmb', angles), angles.shape),

@@ -1,5 +1,4 @@
-import { Buffer, Piece } from '../../assembly/steps.js'
-import { type Device, type DeviceBuffer, Run } from '../device/device.js'
+import { Buffer, Piece, type Device, type DeviceBuffer, Run } from '../device/device.js'
 import { roundUp } from '../plan/layout.js'
 import { type ModelParameters, planSequenceModel, type SequenceModelPlan } from '../plan/model-plan.js'
 import { describePiece, nextPieceRows, type Place } from '../plan/piece.js'
@@ -45,6 +44,7 @@ export class PublishedEngine implements Engine {
     const { geometry, sequence } = plan
     const { memory } = sequence
     const rowBytes = geometry.stride * 4
+    const head = new HeadReader(this.#config.numTokens, plan.scratch, length, request)
     const resources = new Resources(device)
     try {
       const stream = resources.allocate(roundUp(length) * rowBytes, "the sequence's rows")
@@ -104,7 +104,6 @@ export class PublishedEngine implements Engine {
         }
         pass++
       }
-      const head = new HeadReader(this.#config.numTokens, plan.scratch, length, request)
       await this.#pieces(plan, run, stream, length, async (position, rows) => {
         head.describe(run, scratch, position, rows)
         if (run.header[Piece.HeadRows]! > 0) await device.run(headProgram, run)
@@ -124,7 +123,7 @@ export class PublishedEngine implements Engine {
     length: number,
     visit: (position: number, rows: number) => Promise<void>,
   ): Promise<void> {
-    for (let place: Place = { position: 0, base: 0 }; place.position < length; ) {
+    for (let place: Place = { position: 0, base: 0 }; place.position < length;) {
       const { position } = place
       const rows = nextPieceRows(geometry, position, length - position)
       run.bind(Buffer.Input, stream, position * geometry.stride * 4)

@@ -1,5 +1,4 @@
-import { Buffer, Piece } from '../../assembly/steps.js'
-import type { CompiledProgram, Device, DeviceBuffer, Run } from '../device/device.js'
+import { Buffer, Piece, type CompiledProgram, type Device, type DeviceBuffer, type Run } from '../device/device.js'
 import type { Geometry } from '../plan/geometry.js'
 import type { SequenceMemory } from '../plan/sequence-steps.js'
 
@@ -56,7 +55,7 @@ export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuf
     await device.run(programs.similarities, run)
     await pause()
   }
-  for (let window = 1; window <= memory.windows; ) {
+  for (let window = 1; window <= memory.windows;) {
     const windows = Math.min(windowsAtOnce(geometry, window), memory.windows + 1 - window)
     run.set(Piece.Window, window)
     run.set(Piece.Windows, windows)
@@ -73,7 +72,7 @@ export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuf
     run.bind(Buffer.Input, input, inputOffset)
     let slot = 0
     for (const [expert, count] of counts.entries()) {
-      for (const end = slot + count; slot < end; ) {
+      for (const end = slot + count; slot < end;) {
         const rows = Math.min(chosenRows, end - slot)
         run.set(Piece.Rows, rows)
         run.bind(Buffer.Chosen, call, memory.positions.byteOffset + slot * 4)

@@ -45,8 +45,10 @@ export function encodeSession(fingerprint: Uint8Array, { position, logits, seque
 
 /** @throws RoutedAttentionError `BAD_FILE` for bytes that are damaged, cut, or of another model; `BAD_ARGUMENT` for anything but bytes */
 export function decodeSession(bytes: Uint8Array, fingerprint: Uint8Array, numTokens: number): SavedSession {
-  if (!(bytes instanceof Uint8Array)) throw new RoutedAttentionError('BAD_ARGUMENT', `a saved session must be a Uint8Array, got ${describe(bytes)}`)
-  const refuse = (why: string) => new RoutedAttentionError('BAD_FILE', `these ${bytes.length} bytes are not a session of this model: ${why}`)
+  if (!(bytes instanceof Uint8Array))
+    throw new RoutedAttentionError('BAD_ARGUMENT', `a saved session must be a Uint8Array, got ${describe(bytes)}`)
+  const refuse = (why: string) =>
+    new RoutedAttentionError('BAD_FILE', `these ${bytes.length} bytes are not a session of this model: ${why}`)
   if (bytes.length < HEADER_BYTES + CHECKSUM_BYTES) throw refuse(`a session has at least ${HEADER_BYTES + CHECKSUM_BYTES}`)
   // a copy of its own: aligned, and safe from the caller's later writes (a Node Buffer's `slice` is none)
   const copy = new Uint8Array(bytes)
@@ -62,7 +64,8 @@ export function decodeSession(bytes: Uint8Array, fingerprint: Uint8Array, numTok
   const position = view.getFloat64(POSITION_AT, true)
   const count = view.getUint32(LOGITS_AT, true)
   const sequenceAt = HEADER_BYTES + count * 4
-  if (!Number.isSafeInteger(position) || position < 0 || sequenceAt > end || count !== (position === 0 ? 0 : numTokens)) throw refuse('their header contradicts itself')
+  if (!Number.isSafeInteger(position) || position < 0 || sequenceAt > end || count !== (position === 0 ? 0 : numTokens))
+    throw refuse('their header contradicts itself')
   return {
     position,
     logits: count > 0 ? new Float32Array(copy.slice(HEADER_BYTES, sequenceAt).buffer) : undefined,

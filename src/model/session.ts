@@ -95,7 +95,8 @@ export class Session {
       this.#position = this.#sequence.position
       this.#byteLength = this.#sequence.byteLength
     }
-    if (!this.#logits) throw new RoutedAttentionError('BAD_ARGUMENT', 'append: a new session has no last logits to repeat; append at least one token')
+    if (!this.#logits)
+      throw new RoutedAttentionError('BAD_ARGUMENT', 'append: a new session has no last logits to repeat; append at least one token')
     return this.#logits.slice()
   }
 

@@ -7,7 +7,13 @@ function isTokenIds(value: unknown): value is ArrayLike<unknown> {
   if (Array.isArray(value)) return true
   return (
     ArrayBuffer.isView(value) &&
-    !(value instanceof DataView || value instanceof Float32Array || value instanceof Float64Array || value instanceof BigInt64Array || value instanceof BigUint64Array) &&
+    !(
+      value instanceof DataView ||
+      value instanceof Float32Array ||
+      value instanceof Float64Array ||
+      value instanceof BigInt64Array ||
+      value instanceof BigUint64Array
+    ) &&
     'length' in value &&
     value.constructor.name !== 'Float16Array'
   )
@@ -15,19 +21,33 @@ function isTokenIds(value: unknown): value is ArrayLike<unknown> {
 
 /**
  * A copy of token ids, checked.
- * @throws RoutedAttentionError `BAD_ARGUMENT` naming the first that is not an integer in [0, numTokens)
+ * @throws RoutedAttentionError `BAD_ARGUMENT` naming the first that is not an integer in [0, numTokens), `OUT_OF_MEMORY`
  */
 export function checkTokenIds(name: string, value: unknown, numTokens: number): Int32Array {
   if (!isTokenIds(value)) {
-    throw new RoutedAttentionError('BAD_ARGUMENT', `${name}: token ids must be an array of numbers or an integer typed array, got ${describe(value)}`)
+    throw new RoutedAttentionError(
+      'BAD_ARGUMENT',
+      `${name}: token ids must be an array of numbers or an integer typed array, got ${describe(value)}`,
+    )
   }
-  const tokenIds = new Int32Array(value.length)
+  const tokenIds = allocate(name, value.length)
   for (let i = 0; i < value.length; i++) {
     const id = value[i]
     if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= numTokens) {
-      throw new RoutedAttentionError('BAD_ARGUMENT', `${name}: token id ${i} must be an integer from 0 to ${numTokens - 1}, got ${describe(id)}`)
+      throw new RoutedAttentionError(
+        'BAD_ARGUMENT',
+        `${name}: token id ${i} must be an integer from 0 to ${numTokens - 1}, got ${describe(id)}`,
+      )
     }
     tokenIds[i] = id as number
   }
   return tokenIds
+}
+
+function allocate(name: string, length: number): Int32Array {
+  try {
+    return new Int32Array(length)
+  } catch (cause) {
+    throw new RoutedAttentionError('OUT_OF_MEMORY', `${name}: cannot allocate a copy of ${length} token ids`, { cause })
+  }
 }

@@ -182,7 +182,19 @@ export function writeSequencePrograms(
       const localTable = addRotaryTable(builder, shared.local, rows, shared.localRows).rows
       const routedTable: RotaryTable | undefined = shared.routed && addRotaryTable(builder, shared.routed, rows, shared.routedRows)
       addSequenceLayer(
-        { builder, geometry, weights, scratch, state, input, output: options.output, residual: options.residual, localTable, routedTable, trace: options.trace },
+        {
+          builder,
+          geometry,
+          weights,
+          scratch,
+          state,
+          input,
+          output: options.output,
+          residual: options.residual,
+          localTable,
+          routedTable,
+          trace: options.trace,
+        },
         memory,
       )
       finish(builder)
@@ -197,7 +209,13 @@ export interface SequencePlan extends SequenceContext {
   readonly callBytes: number
 }
 
-export function planSequenceContext(numbers: LayerNumbers, local: RotarySource, routed: RotarySource | undefined, length: number, shares: number): SequencePlan {
+export function planSequenceContext(
+  numbers: LayerNumbers,
+  local: RotarySource,
+  routed: RotarySource | undefined,
+  length: number,
+  shares: number,
+): SequencePlan {
   const geometry = createGeometry(numbers, contextsOf(numbers, length), length)
   const scratchLayout = new Layout()
   const stateLayout = new Layout()

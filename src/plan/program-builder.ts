@@ -1,4 +1,5 @@
-import { Buffer, Opcode } from '../../assembly/steps.js'
+import type { Buffer} from '../../assembly/steps.js';
+import { Opcode } from '../../assembly/steps.js'
 import type { Program } from '../device/device.js'
 
 /** Where an operand lies: a buffer and an offset in bytes. */

@@ -13,7 +13,16 @@ import {
 import type { Geometry } from './geometry.js'
 import { type Layout, roundUp } from './layout.js'
 import { HISTOGRAM_BYTES } from './layer-memory.js'
-import { addCombination, addExpertNorm, addExperts, addLocalAttention, addProduct, addRotation, type LayerContext, pieceWord } from './layer-steps.js'
+import {
+  addCombination,
+  addExpertNorm,
+  addExperts,
+  addLocalAttention,
+  addProduct,
+  addRotation,
+  type LayerContext,
+  pieceWord,
+} from './layer-steps.js'
 import { at, type Operand, type ProgramBuilder } from './program-builder.js'
 import type { RotaryTable } from './layer-steps.js'
 import type { ExpertWeights } from './weights.js'
@@ -48,7 +57,12 @@ export interface SequenceMemory {
 const SIMILARITY_ROWS = 4096
 
 /** @param length tokens in the sequence */
-export function planSequence(layout: Layout, { numbers, windowCapacity, productStride }: Geometry, length: number, shares: number): SequenceMemory {
+export function planSequence(
+  layout: Layout,
+  { numbers, windowCapacity, productStride }: Geometry,
+  length: number,
+  shares: number,
+): SequenceMemory {
   const { numExperts, routedWindowSize, numRoutedKeyValues } = numbers
   const capacity = roundUp(length)
   const windows = Math.max(0, Math.ceil(length / routedWindowSize) - 1)

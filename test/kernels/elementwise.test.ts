@@ -205,6 +205,13 @@ describe.each(allBuilds)('probabilities of targets on the %s build', (build) => 
     }
   })
 
+  test("are as exact as float32's exponentials of anything can be", () => {
+    const rows = 4000
+    const logits = Float32Array.from(range(rows).flatMap((row) => [0, row / -40]))
+    const targets = new Int32Array(rows)
+    expectClose(logProbabilities(runtimeOf(build), logits, 2, targets), twin(logits, 2, targets), { absolute: 1.5e-7 })
+  })
+
   test('have the same bits at any row, alignment and number of shares', () => {
     const width = 21
     const logits = normals(13 * width, 1)

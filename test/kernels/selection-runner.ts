@@ -36,27 +36,47 @@ function placeSimilarities(memory: StepMemory, similarities: readonly Float32Arr
   return memory.input(all)
 }
 
-/** What each expert takes of window `window`, by position in it. */
-export function selectQueries(
-  runtime: Runtime,
-  { similarities, windowSize, count, rule, misalignment }: SelectionCase,
-  window: number,
-): Selected[][] {
+/** What a selection gives. */
+export interface SelectedWindows {
+  /** Of windows 1, 2, …, by expert. */
+  readonly windows: readonly (readonly Selected[])[][]
+  /** What the shares worked in, one after the other. */
+  readonly work: Int32Array
+}
+
+function windowsOf({ similarities, windowSize }: SelectionCase): number {
+  return Math.ceil(similarities[0]!.length / windowSize) - 1
+}
+
+/** Runs a selection for windows 1, 2, …, so many of them at once. */
+function runBatches(batches: readonly number[], sequenceRows: number, run: (piece: Partial<Record<Piece, number>>) => void): void {
+  let window = 1
+  for (const windows of batches) {
+    run({ [Piece.Window]: window, [Piece.Windows]: windows, [Piece.SequenceRows]: sequenceRows })
+    window += windows
+  }
+}
+
+/**
+ * What each expert takes of each window, by position in it.
+ * @param batches how many windows each run handles; default all
+ */
+export function selectQueries(runtime: Runtime, options: SelectionCase, batches = [windowsOf(options)]): SelectedWindows {
+  const { similarities, windowSize, count, rule } = options
   const experts = similarities.length
   const length = similarities[0]!.length
   const capacity = length + 5
-  const start = window * windowSize
-  const candidates = Math.min(windowSize, length - start)
   const workWords = HISTOGRAM_WORDS + 3 * windowSize + 8
-  const memory = new StepMemory(misalignment)
-  const writable = [{ first: start, rows: experts, width: candidates, stride: capacity }]
+  const memory = new StepMemory(options.misalignment)
+  const writable = [{ first: windowSize, rows: experts, width: Math.max(0, length - windowSize), stride: capacity }]
   const taken = memory.output(experts * capacity, writable)
   const scores = memory.output(experts * capacity, writable)
+  const work = memory.output(runtime.device.shares * workWords)
   const words = {
     [SelectQueries.Similarities]: placeSimilarities(memory, similarities, capacity),
     [SelectQueries.Taken]: taken,
     [SelectQueries.Scores]: scores,
-    [SelectQueries.Work]: memory.output(experts * workWords),
+    [SelectQueries.Work]: work,
     [SelectQueries.Experts]: experts,
     [SelectQueries.Count]: count,
     [SelectQueries.WindowSize]: windowSize,
@@ -64,40 +84,52 @@ export function selectQueries(
     [SelectQueries.WorkBytes]: workWords * 4,
     ...descentWords(SelectQueries.Descent, rule),
   }
-  memory.run(runtime, Opcode.SelectQueries, SelectQueries.Length, words, { [Piece.Window]: window, [Piece.SequenceRows]: length })
+  runBatches(batches, length, (piece) => memory.run(runtime, Opcode.SelectQueries, SelectQueries.Length, words, piece))
   const [flags, carried] = [memory.ints(taken), memory.floats(scores)]
-  return range(experts).map((expert) => {
-    const at = expert * capacity + start
-    expect(flags.subarray(at, at + candidates).every((flag) => flag === 0 || flag === 1)).toBe(true)
-    return range(candidates)
-      .filter((index) => flags[at + index])
-      .map((index) => ({ index, score: carried[at + index]! }))
+  const windows = range(windowsOf(options)).map((i) => {
+    const start = (i + 1) * windowSize
+    return range(experts).map((expert) => {
+      const at = expert * capacity + start
+      const candidates = Math.min(windowSize, length - start)
+      expect(flags.subarray(at, at + candidates).every((flag) => flag === 0 || flag === 1)).toBe(true)
+      const indices = range(candidates).filter((index) => flags[at + index])
+      return indices.map((index) => ({ index, score: carried[at + index]! }))
+    })
   })
+  return { windows, work: memory.ints(work) }
 }
 
-/** The key/values of each window from the second on, by expert, and every position that any window chose. */
-export function selectKeyValues(runtime: Runtime, { similarities, windowSize, count, rule, misalignment }: SelectionCase) {
+/**
+ * Each expert's key/values for each window, and every position that is one for some window.
+ * @param batches how many windows each run handles; default all
+ */
+export function selectKeyValues(
+  runtime: Runtime,
+  options: SelectionCase,
+  batches = [windowsOf(options)],
+): SelectedWindows & { marks: number[][] } {
+  const { similarities, windowSize, count, rule } = options
   const experts = similarities.length
   const length = similarities[0]!.length
   const capacity = length + 5
-  const windows = Math.ceil(length / windowSize) - 1
-  const past = windows * windowSize
+  const past = windowsOf(options) * windowSize
   const listCapacity = Math.min(count, past)
   const workWords = HISTOGRAM_WORDS + Math.max(past, listCapacity + windowSize) + 8
-  const memory = new StepMemory(misalignment)
-  const blocks = range(windows).map((window) => {
-    const width = Math.min(count, (window + 1) * windowSize)
-    return { first: window * experts * listCapacity, rows: experts, width, stride: listCapacity }
+  const memory = new StepMemory(options.misalignment)
+  const blocks = range(windowsOf(options)).map((i) => {
+    const width = Math.min(count, (i + 1) * windowSize)
+    return { first: i * experts * listCapacity, rows: experts, width, stride: listCapacity }
   })
-  const lists = memory.output(windows * experts * listCapacity, blocks)
-  const scores = memory.output(windows * experts * listCapacity, blocks)
+  const lists = memory.output(blocks.length * experts * listCapacity, blocks)
+  const scores = memory.output(blocks.length * experts * listCapacity, blocks)
   const chosen = memory.inputOutput(new Int32Array(experts * capacity), [{ rows: experts, width: past, stride: capacity }])
+  const work = memory.output(runtime.device.shares * workWords)
   const words = {
     [SelectKeyValues.Similarities]: placeSimilarities(memory, similarities, capacity),
     [SelectKeyValues.Lists]: lists,
     [SelectKeyValues.Scores]: scores,
     [SelectKeyValues.Chosen]: chosen,
-    [SelectKeyValues.Work]: memory.output(experts * workWords),
+    [SelectKeyValues.Work]: work,
     [SelectKeyValues.Experts]: experts,
     [SelectKeyValues.Count]: count,
     [SelectKeyValues.WindowSize]: windowSize,
@@ -106,15 +138,14 @@ export function selectKeyValues(runtime: Runtime, { similarities, windowSize, co
     [SelectKeyValues.WorkBytes]: workWords * 4,
     ...descentWords(SelectKeyValues.Descent, rule),
   }
-  const selected = blocks.map(({ first, width }, i) => {
-    memory.run(runtime, Opcode.SelectKeyValues, SelectKeyValues.Length, words, { [Piece.Window]: i + 1, [Piece.SequenceRows]: length })
-    const [indices, carried] = [memory.ints(lists), memory.floats(scores)]
-    return range(experts).map((expert) => {
+  runBatches(batches, length, (piece) => memory.run(runtime, Opcode.SelectKeyValues, SelectKeyValues.Length, words, piece))
+  const [indices, carried, flags] = [memory.ints(lists), memory.floats(scores), memory.ints(chosen)]
+  const windows = blocks.map(({ first, width }) =>
+    range(experts).map((expert) => {
       const at = first + expert * listCapacity
-      return range(width).map((j): Selected => ({ index: indices[at + j]!, score: carried[at + j]! }))
-    })
-  })
-  const flags = memory.ints(chosen)
+      return range(width).map((i) => ({ index: indices[at + i]!, score: carried[at + i]! }))
+    }),
+  )
   const marks = range(experts).map((expert) => range(length).filter((position) => flags[expert * capacity + position] === 1))
-  return { selected, marks }
+  return { windows, work: memory.ints(work), marks }
 }

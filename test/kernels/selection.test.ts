@@ -2,8 +2,8 @@ import { describe, expect, test } from 'vitest'
 import { coordinateDescent, select, type Selected, type SelectionRule } from '../reference/index.js'
 import { allBuilds } from '../support/runtimes.js'
 import { expectClose, integers, normals, range } from './float32.js'
-import { type SelectionCase, selectKeyValues, selectQueries } from './selection-runner.js'
-import { runtimeOf, shareCounts } from './step-runner.js'
+import { type SelectedWindows, type SelectionCase, selectKeyValues, selectQueries } from './selection-runner.js'
+import { expectOwnMemory, runtimeOf, shareCounts } from './step-runner.js'
 
 /**
  * What the reference selects of a row, or undefined where float32 need not decide as float64 does: where something lies so close to the cut, or to
@@ -22,7 +22,13 @@ function expectedOf(similarities: Float32Array, visible: boolean[], count: numbe
   return seen.every(isClear) ? selected : undefined
 }
 
-function expectSelected(actual: Selected[], expected: Selected[], similarities: Float32Array, rule: SelectionRule, about: string): void {
+function expectSelected(
+  actual: readonly Selected[],
+  expected: readonly Selected[],
+  similarities: Float32Array,
+  rule: SelectionRule,
+  about: string,
+): void {
   expect(
     actual.map(({ index }) => index),
     about,
@@ -128,15 +134,15 @@ describe.each(allBuilds)('on the %s build', (build) => {
 
     /** Compares window by window, expert by expert; next to nothing may be unclear. */
     function expectAll(
-      actual: (options: SelectionCase) => Selected[][][],
-      expected: (expectation: Expectation) => (Selected[] | undefined)[][],
+      actual: (options: SelectionCase) => SelectedWindows,
+      expected: (expectation: Expectation) => Expectation['queries'],
     ): void {
       const rows = expectationsOf(rule).flatMap((expectation) => {
         const { options, about } = expectation
-        const result = actual(options)
+        const { windows } = actual(options)
         return expected(expectation).flatMap((experts, i) =>
           experts.map((selected, r) => {
-            if (selected) expectSelected(result[i]![r]!, selected, options.similarities[r]!, rule, `window ${i + 1}, ${about}`)
+            if (selected) expectSelected(windows[i]![r]!, selected, options.similarities[r]!, rule, `window ${i + 1}, ${about}`)
             return selected
           }),
         )
@@ -145,49 +151,54 @@ describe.each(allBuilds)('on the %s build', (build) => {
     }
 
     test('takes the queries of each window that the reference takes', () => {
-      expectAll(
-        (options) =>
-          range(Math.ceil(options.similarities[0]!.length / options.windowSize))
-            .slice(1)
-            .map((window) => selectQueries(runtime, options, window)),
-        ({ queries }) => queries,
-      )
+      const all = (options: SelectionCase) => selectQueries(runtime, options)
+      expectAll(all, ({ queries }) => queries)
     })
 
     test('takes the key/values for each window that the reference takes', () => {
-      expectAll(
-        (options) => selectKeyValues(runtime, options).selected,
-        ({ keyValues }) => keyValues,
-      )
+      const all = (options: SelectionCase) => selectKeyValues(runtime, options)
+      expectAll(all, ({ keyValues }) => keyValues)
     })
 
     test('marks every position that is a key/value for some window', () => {
       for (const { options } of expectationsOf(rule)) {
-        const { selected, marks } = selectKeyValues(runtime, options)
+        const { windows, marks } = selectKeyValues(runtime, options)
         marks.forEach((positions, r) => {
-          const union = new Set(selected.flatMap((experts) => experts[r]!.map(({ index }) => index)))
+          const union = new Set(windows.flatMap((experts) => experts[r]!.map(({ index }) => index)))
           expect(positions).toEqual([...union].sort((a, b) => a - b))
         })
       }
     })
 
-    test('takes the same at any alignment and in any number of shares', () => {
+    test('takes the same at any alignment, in any number of shares, and however many windows are handled at once', () => {
       const options = caseOf('narrow', rule, 45, 5, 3)
-      const queries = selectQueries(runtime, options, 4)
-      const keyValues = selectKeyValues(runtime, options)
-      const off = { ...options, misalignment: 4 }
-      expect(selectQueries(runtime, off, 4)).toEqual(queries)
-      expect(selectKeyValues(runtime, off)).toEqual(keyValues)
+      const queries = selectQueries(runtime, options).windows
+      const { windows, marks } = selectKeyValues(runtime, options)
+      const check = (shares: number, misalignment: number, batches: number[]) => {
+        const ofShares = runtimeOf(build, shares)
+        const selectedQueries = selectQueries(ofShares, { ...options, misalignment }, batches)
+        const selectedKeyValues = selectKeyValues(ofShares, { ...options, misalignment }, batches)
+        expect(selectedQueries.windows).toEqual(queries)
+        expect(selectedKeyValues.windows).toEqual(windows)
+        expect(selectedKeyValues.marks).toEqual(marks)
+        return [selectedQueries.work, selectedKeyValues.work] as const
+      }
+      check(1, 4, [8])
+      check(1, 0, [1, 1, 1, 1, 1, 1, 1, 1])
+      check(3, 0, [1, 0, 5, 2])
       for (const shares of shareCounts) {
-        expect(selectQueries(runtimeOf(build, shares), options, 4)).toEqual(queries)
-        expect(selectKeyValues(runtimeOf(build, shares), options)).toEqual(keyValues)
+        const [queryWork, keyValueWork] = check(shares, 0, [8])
+        expectOwnMemory(queryWork, shares)
+        // a growing choice goes from window to window: an expert is one share's
+        const busy = rule.selection === 'top-k' && rule.straightThrough ? Math.min(shares, 3) : shares
+        expectOwnMemory(keyValueWork.subarray(0, (busy * keyValueWork.length) / shares), busy)
       }
     })
 
     test('ends with as many as asked for where similarities are NaN or infinite, and leaves other experts as ever', () => {
       const options = caseOf('narrow', rule, 45, 9, 4)
-      const queries = selectQueries(runtime, options, 2)
-      const keyValues = selectKeyValues(runtime, options).selected
+      const queries = selectQueries(runtime, options).windows
+      const keyValues = selectKeyValues(runtime, options).windows
       for (const values of [
         [NaN],
         [Infinity],
@@ -199,10 +210,11 @@ describe.each(allBuilds)('on the %s build', (build) => {
         const similarities = options.similarities.map((s) => s.slice())
         similarities[1]!.set(values, values.length < 45 ? 20 : 0)
         const strange = { ...options, similarities }
-        const taken = selectQueries(runtime, strange, 2)
-        expect([taken[0], taken[2]]).toEqual([queries[0], queries[2]])
-        expect(taken[1]).toHaveLength(4)
-        selectKeyValues(runtime, strange).selected.forEach((experts, i) => {
+        selectQueries(runtime, strange).windows.forEach((experts, i) => {
+          expect([experts[0], experts[2]]).toEqual([queries[i]![0], queries[i]![2]])
+          expect(experts[1]).toHaveLength(4)
+        })
+        selectKeyValues(runtime, strange).windows.forEach((experts, i) => {
           expect([experts[0], experts[2]]).toEqual([keyValues[i]![0], keyValues[i]![2]])
           const indices = experts[1]!.map(({ index }) => index)
           expect(new Set(indices).size).toBe(4)

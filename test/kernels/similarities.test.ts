@@ -101,7 +101,9 @@ describe.each(allBuilds)('similarities on the %s build', (build) => {
   test('have no -0, which would lose ties that 0 wins', () => {
     for (const cosineScale of [8, undefined]) {
       const options = { ...similarityCase(3, 4, 1), products: new Float32Array(6).fill(-0), ...(cosineScale && { cosineScale }) }
-      expectSameBits(similarities(runtime, options).queries, new Float32Array(3))
+      const { queries, keyValues } = similarities(runtime, options)
+      expectSameBits(queries, new Float32Array(3))
+      expectSameBits(keyValues, new Float32Array(3))
     }
   })
 

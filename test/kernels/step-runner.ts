@@ -115,7 +115,7 @@ export class StepMemory {
         if (word === Piece.Position || word === Piece.WindowPosition) run.setPosition(word, value)
         else run.set(word, value)
       }
-      void device.run(program, run)
+      device.runHere(program, run)
       this.#accept(memory.readInts(0, this.#used))
     } finally {
       memory.dispose()

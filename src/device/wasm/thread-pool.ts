@@ -73,7 +73,7 @@ export class ThreadPool {
             resolve()
           })
           worker.onFailure((cause) => {
-            reject(cause as Error)
+            reject(cause)
             this.#fail(cause)
           })
           worker.post({ module, memory, control: this.#control.address, thread, threads: this.threads })

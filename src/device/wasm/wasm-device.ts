@@ -1,7 +1,15 @@
 import { Buffer, Piece } from '../../../assembly/steps.js'
 import { Arena, type Block } from '../../memory/arena.js'
 import { Turns } from '../../turns.js'
-import { type CompiledProgram, type Device, type DeviceBuffer, type ParameterSource, type Program, Run, type WeightLayout } from '../device.js'
+import {
+  type CompiledProgram,
+  type Device,
+  type DeviceBuffer,
+  type ParameterSource,
+  type Program,
+  Run,
+  type WeightLayout,
+} from '../device.js'
 import type { KernelExports } from './instantiate.js'
 import { packWeight } from './pack.js'
 import type { ThreadPool } from './thread-pool.js'

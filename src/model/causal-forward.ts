@@ -1,0 +1,93 @@
+import { Buffer } from '../device/device.js'
+import { planCausalLayer } from '../plan/layer-plan.js'
+import { contextCount } from '../plan/piece.js'
+import { Tensor } from '../tensor.js'
+import { createPause, createRuns, type LayerForward, runPieces, writeAngles } from './layer-forward.js'
+import { type LayerTrace, TraceBuilder } from './layer-trace.js'
+import { Resources } from './resources.js'
+
+/** @throws RoutedAttentionError `OUT_OF_MEMORY` */
+function copyOf(values: Float32Array): Float32Array {
+  const copy = Tensor.zeros([values.length]).data
+  copy.set(values)
+  return copy
+}
+
+/** A strictly causal layer: piece after piece through one program, as a session does, so memory does not grow with n. */
+export async function causalForward(forward: LayerForward): Promise<LayerTrace> {
+  const { device, config, parameters, batch, length, trace } = forward
+  const result = new TraceBuilder(forward)
+  if (batch * length === 0) return result.finish()
+  const { dim, numExperts, routedWindowSize } = config
+  // pieces are taken from it over time, and what is computed is what the caller's tensor held at the call
+  const x = copyOf(forward.x)
+  const plan = planCausalLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, shares: device.shares })
+  const { geometry } = plan
+  const resources = new Resources(device)
+  try {
+    const pieceBytes = geometry.pieceRows * geometry.stride * 4
+    const slots = trace ? 1 : device.batch
+    const scratch = resources.allocate(plan.scratchBytes, "the layer's working memory")
+    const state = resources.allocate(plan.stateBytes, "the sequence's state")
+    const input = resources.allocate(slots * pieceBytes, "the pieces' inputs")
+    const output = resources.allocate(slots * pieceBytes, "the pieces' outputs")
+    const local = trace ? resources.allocate(pieceBytes, 'the trace') : undefined
+    const angles = writeAngles(resources, forward.angles)
+    const open = resources.compile(plan.open)
+    const program = resources.compile(plan.piece)
+    const runs = createRuns(forward, (run) => {
+      run.bind(Buffer.Weights, forward.weights)
+      run.bind(Buffer.Scratch, scratch)
+      run.bind(Buffer.State, state)
+      if (angles) run.bind(Buffer.Angles, angles)
+      if (local) run.bind(Buffer.LocalOutput, local)
+    })
+    for (let sequence = 0; sequence < batch; sequence++) {
+      state.clear()
+      device.runHere(open, runs[0]!)
+      await runPieces({
+        forward,
+        geometry,
+        program,
+        runs,
+        prepare: (run, slot, position, rows) => {
+          const start = (sequence * length + position) * dim
+          input.writeRows(x.subarray(start, start + rows * dim), dim, geometry.stride, slot * pieceBytes)
+          run.bind(Buffer.Input, input, slot * pieceBytes)
+          run.bind(Buffer.Output, output, slot * pieceBytes)
+          if (trace && position >= routedWindowSize && position % routedWindowSize === 0) traceContexts(sequence, position)
+        },
+        collect: (slot, position, rows) => {
+          const start = (sequence * length + position) * dim
+          output.readRows(result.out, start, rows, dim, geometry.stride, slot * pieceBytes)
+          if (!local) return
+          local.readRows(result.localOut, start, rows, dim, geometry.stride, 0)
+          traceQueries(sequence, position)
+        },
+        pause: createPause(forward),
+      })
+    }
+
+    function traceContexts(sequence: number, position: number): void {
+      const count = contextCount(geometry, position)
+      for (let expert = 0; expert < numExperts; expert++) {
+        const offset = plan.state.contextPositions.byteOffset + expert * geometry.contextCapacity * 4
+        result.keyValues(sequence, position / routedWindowSize, expert, state.readInts(offset, count))
+      }
+    }
+
+    function traceQueries(sequence: number, position: number): void {
+      const counts = scratch.readInts(plan.scratch.queryCounts.byteOffset, numExperts)
+      const lists = scratch.readInts(plan.scratch.queryLists.byteOffset, numExperts * geometry.pieceRows)
+      const window = Math.floor(position / routedWindowSize)
+      counts.forEach((count, expert) => {
+        for (const row of lists.subarray(expert * geometry.pieceRows, expert * geometry.pieceRows + count)) {
+          result.query(sequence, window, expert, (position % routedWindowSize) + row)
+        }
+      })
+    }
+  } finally {
+    resources.dispose()
+  }
+  return result.finish()
+}

@@ -1,0 +1,98 @@
+import { Buffer, Piece, Run } from '../device/device.js'
+import { planSequenceLayer } from '../plan/layer-plan.js'
+import { contextCount } from '../plan/piece.js'
+import { createPause, createRuns, type LayerForward, runPieces, writeAngles } from './layer-forward.js'
+import { type LayerTrace, TraceBuilder } from './layer-trace.js'
+import { Resources } from './resources.js'
+import { decideRouting, type RoutedSequence } from './sequence-run.js'
+
+/** A layer with the published routing: what is routed is decided over the whole sequence first, then it is computed piece by piece. */
+export async function sequenceForward(forward: LayerForward): Promise<LayerTrace> {
+  const { device, config, parameters, batch, length, trace } = forward
+  const result = new TraceBuilder(forward)
+  if (batch * length === 0) return result.finish()
+  const { dim } = config
+  const plan = planSequenceLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, shares: device.shares })
+  const { geometry, memory, chosenRows } = plan
+  const resources = new Resources(device)
+  try {
+    const rowBytes = geometry.stride * 4
+    const pieceBytes = geometry.pieceRows * rowBytes
+    const input = resources.allocate(batch * length * rowBytes, 'the input')
+    input.writeRows(forward.x, dim, geometry.stride, 0)
+    const output = resources.allocate((trace ? 1 : device.batch) * pieceBytes, "the pieces' outputs")
+    const scratch = resources.allocate(plan.scratchLayout.byteLength, "the layer's working memory")
+    const state = resources.allocate(plan.stateBytes, "the sequence's keys and values")
+    const call = resources.allocate(plan.callBytes, "the sequence's routing")
+    const angles = writeAngles(resources, forward.angles)
+    const local = trace ? resources.allocate(pieceBytes, 'the trace') : undefined
+    const programs = {
+      similarities: resources.compile(plan.programs.similarities),
+      selections: resources.compile(plan.programs.selections),
+      slots: resources.compile(plan.programs.slots),
+      projections: plan.programs.projections.map((program) => resources.compile(program)),
+      piece: resources.compile(plan.programs.piece),
+    }
+    const bind = (run: Run) => {
+      run.bind(Buffer.Weights, forward.weights)
+      run.bind(Buffer.Scratch, scratch)
+      run.bind(Buffer.State, state)
+      run.bind(Buffer.Call, call)
+      if (angles) run.bind(Buffer.Angles, angles)
+      if (local) run.bind(Buffer.LocalOutput, local)
+      run.set(Piece.Average, Number(config.averageRouted && memory.windows > 0))
+      run.set(Piece.SequenceRows, length)
+    }
+    const runs = createRuns(forward, bind)
+    const routing = new Run()
+    bind(routing)
+    const pause = createPause(forward)
+
+    for (let sequence = 0; sequence < batch; sequence++) {
+      const inputOffset = sequence * length * rowBytes
+      state.clear()
+      const routed: RoutedSequence = { device, run: routing, geometry, memory, chosenRows, input, inputOffset, programs, length, pause }
+      const keyValues = await decideRouting(routed)
+      try {
+        if (trace) traceRouting(sequence)
+        await runPieces({
+          forward,
+          geometry,
+          program: programs.piece,
+          runs,
+          prepare: (run, slot, position) => {
+            run.bind(Buffer.Input, input, inputOffset + position * rowBytes)
+            run.bind(Buffer.Output, output, slot * pieceBytes)
+            if (keyValues) run.bind(Buffer.KeyValues, keyValues)
+          },
+          collect: (slot, position, rows) => {
+            const start = (sequence * length + position) * dim
+            output.readRows(result.out, start, rows, dim, geometry.stride, slot * pieceBytes)
+            local?.readRows(result.localOut, start, rows, dim, geometry.stride, 0)
+          },
+          pause,
+        })
+      } finally {
+        keyValues?.dispose()
+      }
+    }
+
+    function traceRouting(sequence: number): void {
+      const { numExperts, routedWindowSize } = config
+      for (let expert = 0; expert < numExperts; expert++) {
+        const taken = call.readInts(memory.taken.byteOffset + expert * memory.capacity * 4, length)
+        for (let position = routedWindowSize; position < length; position++) {
+          if (taken[position]) result.query(sequence, Math.floor(position / routedWindowSize), expert, position % routedWindowSize)
+        }
+        for (let window = 1; window <= memory.windows; window++) {
+          const list = ((window - 1) * numExperts + expert) * memory.listCapacity
+          const count = contextCount(geometry, window * routedWindowSize)
+          result.keyValues(sequence, window, expert, call.readInts(memory.lists.byteOffset + list * 4, count))
+        }
+      }
+    }
+  } finally {
+    resources.dispose()
+  }
+  return result.finish()
+}
