@@ -13,7 +13,8 @@ describe('createRuntime', () => {
   })
 
   test.each([['null', null] as const, ...misfits])('refuses %s as an option', async (_name, value) => {
-    for (const name of ['device', 'threads', 'simd', 'revectorize', 'signal']) {
+    for (const name of ['device', 'threads', 'simd', 'revectorize', 'wasm', 'signal']) {
+      if (name === 'wasm' && ArrayBuffer.isView(value)) continue // bytes, if not of a module
       await expectRejects(createRuntime({ [name]: value }), 'BAD_CONFIG', new RegExp(name))
     }
   })
@@ -33,6 +34,11 @@ describe('createRuntime', () => {
     for (const wasm of [empty, new WebAssembly.Module(empty)]) await expectRejects(createRuntime({ wasm }), 'UNSUPPORTED', /build/)
   })
 
+  test('refuses a module that exports only part of what a build does', async () => {
+    const onlyFused = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 127, 3, 2, 1, 0, 7, 9, 1, 5, 102, 117, 115, 101, 100, 0, 0, 10, 6, 1, 4, 0, 65, 0, 11]
+    await expectRejects(createRuntime({ wasm: Uint8Array.from(onlyFused) }), 'UNSUPPORTED', /exports no run/)
+  })
+
   test('rejects with the reason of its signal', async () => {
     const reason = { why: 'not now' }
     await expect(createRuntime({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
@@ -43,7 +49,7 @@ describe('createRuntime', () => {
   })
 
   test('falls back and says why, except from a device that was asked for by name', async () => {
-    using runtime = await createRuntime({ device: 'auto', threads: 64, revectorize: true, simd: 'auto' })
+    using runtime = await createRuntime({ device: 'auto', threads: 5, revectorize: true, simd: 'auto' })
     expect((await makeLayer(runtime).forward(x)).shape).toEqual(x.shape)
     expect(['baseline', 'relaxed']).toContain(runtime.info.simd)
     expect(runtime.info.threads).toBeGreaterThanOrEqual(1)

@@ -125,7 +125,11 @@ describe.each(kinds)('a %s model', (_kind, config) => {
       const undo = afterRun(runtime, nth, () => controller.abort(nth))
       const { signal } = controller
       const session = model.createSession()
-      await Promise.all([model.evaluate(tokens, { chunk: 30, signal }), session.append(tokens, { signal })].map((call: Promise<unknown>) => outcomeOf(call)))
+      await Promise.all(
+        [model.evaluate(tokens, { chunk: 30, signal }), session.append(tokens, { signal })].map((call: Promise<unknown>) =>
+          outcomeOf(call),
+        ),
+      )
       undo()
       session.dispose()
       expect(usedBy(runtime), `aborted at run ${nth}`).toBe(before)
@@ -139,7 +143,13 @@ describe.each(kinds)('a %s model', (_kind, config) => {
       const model = await loadSmallModel(runtime, config)
       const session = model.createSession()
       const undo = afterRun(runtime, nth, () => model.dispose())
-      const calls: Promise<unknown>[] = [model.forward(tokens), session.append(tokens), session.append(tokens), model.evaluate(tokens), model.generate(tokens).next()]
+      const calls: Promise<unknown>[] = [
+        model.forward(tokens),
+        session.append(tokens),
+        session.append(tokens),
+        model.evaluate(tokens),
+        model.generate(tokens).next(),
+      ]
       await Promise.all(calls.map(outcomeOf))
       undo()
       model.dispose()
@@ -256,7 +266,16 @@ test('a layer gives back what its calls took, and itself', async () => {
   using runtime = openRuntime('baseline', 2)
   const empty = usedBy(runtime)
   for (const causal of [false, true]) {
-    const options = { dim: 12, numRoutedQueries: 2, numRoutedKeyValues: 5, localAttnWindowSize: 4, heads: 2, dimHead: 6, causal, selection: 'top-k' } as const
+    const options = {
+      dim: 12,
+      numRoutedQueries: 2,
+      numRoutedKeyValues: 5,
+      localAttnWindowSize: 4,
+      heads: 2,
+      dimHead: 6,
+      causal,
+      selection: 'top-k',
+    } as const
     const layer = new MixtureOfAutoregressiveAttention(runtime, options, { seed: 1 })
     const own = usedBy(runtime)
     const x = Tensor.randn([2, 30, 12], 3)
@@ -276,7 +295,11 @@ test('the shipped model leaves nothing behind, with text, and a tokenizer, and a
   const empty = usedBy(runtime)
   const controller = new AbortController()
   let events = 0
-  const cancelled = LanguageModel.load(novelsFolder, { runtime, signal: controller.signal, onProgress: () => void (++events === 4 && controller.abort('enough')) })
+  const cancelled = LanguageModel.load(novelsFolder, {
+    runtime,
+    signal: controller.signal,
+    onProgress: () => void (++events === 4 && controller.abort('enough')),
+  })
   expect(await outcomeOf(cancelled)).toEqual({ reason: 'enough' })
   expect(usedBy(runtime)).toBe(empty)
   const model = await loadNovels(runtime)

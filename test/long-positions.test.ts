@@ -1,11 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import type { LanguageModel } from '../src/model/language-model.js'
+import type { Runtime } from '../src/device/runtime.js'
+import { LanguageModel } from '../src/model/language-model.js'
 import { encodeSession } from '../src/model/session-bytes.js'
 import type { Session } from '../src/model/session.js'
 import { largestDifference } from './support/compare.js'
 import { afterRun, countRuns, outcomeOf } from './support/interruptions.js'
 import { openRuntime, releaseBuilds } from './support/runtimes.js'
-import { causalConfig, loadSmallModel, poisonMemory, randomTokens } from './support/small-models.js'
+import { causalConfig, loadSmallModel, poisonMemory, randomTokens, smallModel, smallModelFiles } from './support/small-models.js'
 
 const HEADER_BYTES = 36
 const CHECKSUM_BYTES = 16
@@ -24,12 +25,22 @@ function turn(vectors: Float32Array, dimHead: number, positions: number): void {
 }
 
 /**
- * The same session as if `positions` more tokens had come before all that it remembers. Attention depends on differences of position only, so it must
- * go on with the same logits. A saved session holds, layer by layer: local keys and values, by head; similarities and inputs of the open window;
+ * The same session as if `positions` more tokens had come before all that it remembers. Attention depends on differences of position only (but for null keys), so it
+ * must go on with the same logits. A saved session holds, layer by layer: local keys and values, by head; similarities and inputs of the open window;
  * and by expert the similarities, keys and values of its context.
  */
 function moveOn(saved: Uint8Array, positions: number): Uint8Array {
-  const { num_tokens, depth, heads, dim_head: dimHead, dim, num_experts, local_attn_window_size, routed_window_size, num_routed_key_values } = causalConfig
+  const {
+    num_tokens,
+    depth,
+    heads,
+    dim_head: dimHead,
+    dim,
+    num_experts,
+    local_attn_window_size,
+    routed_window_size,
+    num_routed_key_values,
+  } = causalConfig
   const position = new DataView(saved.buffer).getFloat64(24, true)
   const logits = new Float32Array(saved.slice(HEADER_BYTES, HEADER_BYTES + num_tokens * 4).buffer)
   const state = new Float32Array(saved.slice(HEADER_BYTES + num_tokens * 4, -CHECKSUM_BYTES).buffer)
@@ -53,11 +64,18 @@ function moveOn(saved: Uint8Array, positions: number): Uint8Array {
   return encodeSession(saved.slice(8, 24), { position: position + positions, logits, sequence: new Uint8Array(state.buffer) })
 }
 
+/** A model whose null keys are 0: any other is not turned as positions grow, and its product with a query depends on where that stands. */
+function loadRelativeModel(runtime: Runtime): Promise<LanguageModel> {
+  const made = smallModel(causalConfig)
+  for (const [name, { data }] of made.parameters) if (name.endsWith('null_kv')) data.fill(0, 0, data.length / 2)
+  return LanguageModel.load(smallModelFiles(made), { runtime })
+}
+
 describe.each(releaseBuilds)('on the %s build', (build) => {
   // Multiples of the routed window; the second is beyond what 32 bits count.
-  test.each([7, 56, 560, 7000, 10_000_032, 5_000_000_024])('a session at position %d is as exact as near the beginning', async (positions) => {
+  test.each([7, 10_000_032, 5_000_000_024])('a session at position %d is as exact as near the beginning', async (positions) => {
     using runtime = openRuntime(build, 2)
-    const model = await loadSmallModel(runtime, causalConfig)
+    const model = await loadRelativeModel(runtime)
     const tokens = randomTokens(110, causalConfig.num_tokens)
     for (const length of [42, 45, 48]) {
       const near = model.createSession()
@@ -87,7 +105,8 @@ test('a session of thousands of tokens holds no more memory than at first, and s
   while (session.position < tokens.length) {
     const size = session.position < 3000 ? 1 : 1 + (session.position % 300)
     logits = (await session.append(tokens.slice(session.position, session.position + size))) as Float32Array<ArrayBuffer>
-    if (session.byteLength !== byteLength || runtime.info.memory.used !== used) expect.fail(`at position ${session.position} it holds ${session.byteLength} bytes`)
+    if (session.byteLength !== byteLength || runtime.info.memory.used !== used)
+      expect.fail(`at position ${session.position} it holds ${session.byteLength} bytes`)
   }
   expect(logits).toEqual(whole.data.slice(-causalConfig.num_tokens))
   expect(session.save().length).toBeLessThan(10_000)
@@ -115,8 +134,8 @@ describe('a model with windows wider than a thousand tokens', () => {
     poisonMemory(runtime)
     const model = await loadSmallModel(runtime, wideConfig)
     const whole = await model.forward(tokens)
-    const other = await openedBy(model, 1000)
-    other.dispose()
+    // what the model itself works in, for short texts and long ones
+    for (const length of [1000, 1500]) (await openedBy(model, length)).dispose()
     const logitsAt = (length: number) => whole.data.slice((length - 1) * V, length * V)
     return { runtime, model, logitsAt, [Symbol.dispose]: () => void runtime.dispose() }
   }
@@ -156,7 +175,11 @@ describe('a model with windows wider than a thousand tokens', () => {
     using made = await setUp()
     const { model, runtime, logitsAt } = made
     const { used } = runtime.info.memory
-    for (const [length, more] of [[1020, 10], [1000, 300], [2040, 20]] as const) {
+    for (const [length, more] of [
+      [1020, 10],
+      [1000, 300],
+      [2040, 20],
+    ] as const) {
       const session = await openedBy(model, length)
       const saved = Buffer.from(session.save())
       const { byteLength } = session

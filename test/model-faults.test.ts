@@ -45,7 +45,14 @@ const oneOfEach: Record<Exclude<ErrorCode, 'WORKER_FAILED'>, (made: { runtime: R
   BAD_WEIGHTS: ({ runtime }) => load({ runtime, made: { ...smallModel(causalConfig), config: { ...causalConfig, dim: 8 } } }),
   BAD_CONFIG: ({ runtime }) => load({ runtime, made: { ...smallModel(causalConfig), config: { ...causalConfig, dim: '16' } } }),
   BAD_SHAPE: async ({ runtime }) => {
-    const layer = new MixtureOfAutoregressiveAttention(runtime, { dim: 4, heads: 1, dimHead: 2, numRoutedQueries: 1, numRoutedKeyValues: 1, localAttnWindowSize: 2 })
+    const layer = new MixtureOfAutoregressiveAttention(runtime, {
+      dim: 4,
+      heads: 1,
+      dimHead: 2,
+      numRoutedQueries: 1,
+      numRoutedKeyValues: 1,
+      localAttnWindowSize: 2,
+    })
     return layer.forward(Tensor.zeros([1, 3, 5]))
   },
   BAD_ARGUMENT: ({ model }) => model.forward([V]),
@@ -70,7 +77,19 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     using made = await setUp(config)
     const { model } = made
     const typed = [new Float32Array(2), new Float64Array(2), new BigInt64Array(2), new BigUint64Array(2), new DataView(new ArrayBuffer(8))]
-    const lists = [[0, -1], [0, V], [0, 1.5], [0, NaN], [0, Infinity], [0, '1'], [0, null], [0, undefined], [0, 1n], [0, [1]], [0, , 2]]
+    const lists = [
+      [0, -1],
+      [0, V],
+      [0, 1.5],
+      [0, NaN],
+      [0, Infinity],
+      [0, '1'],
+      [0, null],
+      [0, undefined],
+      [0, 1n],
+      [0, [1]],
+      [0, , 2],
+    ]
     for (const bad of [...lists, Int8Array.of(0, -1), Uint8Array.of(0, 255)]) {
       const expected = /token id 1 must be an integer from 0 to 22/
       await expectRejects(model.forward(bad as never), 'BAD_ARGUMENT', expected)
@@ -78,7 +97,19 @@ describe.each(kinds)('a %s model', (_kind, config) => {
       await expectRejects(model.generate(bad as never).next(), 'BAD_ARGUMENT', expected)
       await expectRejects(model.createSession().append(bad as never), 'BAD_ARGUMENT', expected)
     }
-    for (const bad of [...typed, null, undefined, 5, '12', {}, { length: 2, 0: 1, 1: 1 }, new Set([1]), new ArrayBuffer(4), () => [1], Symbol('ids')]) {
+    for (const bad of [
+      ...typed,
+      null,
+      undefined,
+      5,
+      '12',
+      {},
+      { length: 2, 0: 1, 1: 1 },
+      new Set([1]),
+      new ArrayBuffer(4),
+      () => [1],
+      Symbol('ids'),
+    ]) {
       await expectRejects(model.forward(bad as never), 'BAD_ARGUMENT', /token ids must be/)
       await expectRejects(model.evaluate(bad as never), 'BAD_ARGUMENT', /token ids must be/)
       await expectRejects(model.createSession().append(bad as never), 'BAD_ARGUMENT', /token ids must be/)
@@ -156,7 +187,13 @@ describe.each(kinds)('a %s model', (_kind, config) => {
 
   test('whose weights are NaN never loops: logits are NaN, and generating ends with an error', async () => {
     using runtime = openRuntime('baseline')
-    for (const [name, value] of [['token_emb.weight', NaN], ['to_logits.1.bias', NaN], ['layers.0.0.query_router.routing_token', NaN], ['to_logits.1.bias', Infinity], ['layers.1.0.key_value_router.routing_token', Infinity]] as const) {
+    for (const [name, value] of [
+      ['token_emb.weight', NaN],
+      ['to_logits.1.bias', NaN],
+      ['layers.0.0.query_router.routing_token', NaN],
+      ['to_logits.1.bias', Infinity],
+      ['layers.1.0.key_value_router.routing_token', Infinity],
+    ] as const) {
       const made = smallModel(config)
       made.parameters.get(name)!.data.fill(value)
       const model = await load({ runtime, made })
@@ -234,7 +271,8 @@ describe('evaluating', () => {
   test('refuses options that are none', async () => {
     using made = await setUp()
     const { model } = made
-    for (const chunk of [0, -1, 1.5, NaN, Infinity, '5', null, [5]]) await expectRejects(model.evaluate(tokens, { chunk } as never), 'BAD_ARGUMENT', /chunk/)
+    for (const chunk of [0, -1, 1.5, NaN, Infinity, '5', null, [5]])
+      await expectRejects(model.evaluate(tokens, { chunk } as never), 'BAD_ARGUMENT', /chunk/)
     for (const bad of [{ onProgress: 5 }, { onProgress: null }, { signal: {} }, { signal: null }, null, 5, 'chunk']) {
       await expectRejects(model.evaluate(tokens, bad as never), 'BAD_ARGUMENT')
       await expectRejects(model.evaluate([], bad as never), 'BAD_ARGUMENT')
@@ -307,7 +345,8 @@ describe('generating', () => {
         expect(await generation.next()).toEqual({ done: true, value: undefined })
       }
     }
-    for (const options of [null, 5, 'greedy']) await expectRejects(model.generate(tokens, options as never).next(), 'BAD_ARGUMENT', /options/)
+    for (const options of [null, 5, 'greedy'])
+      await expectRejects(model.generate(tokens, options as never).next(), 'BAD_ARGUMENT', /options/)
     for (const prompt of [[], new Int32Array(0)]) await expectRejects(model.generate(prompt).next(), 'BAD_ARGUMENT', /at least one token/)
     await expectRejects(model.generate([], { maxTokens: 0 }).next(), 'BAD_ARGUMENT', /at least one token/)
   })
@@ -317,7 +356,8 @@ describe('generating', () => {
     const files = smallModelFiles(smallModel({ ...causalConfig, num_tokens: 4096 }))
     const model = await LanguageModel.load(files.set('tokenizer.json', readFileSync(new URL('tokenizer.json', novelsFolder))), { runtime })
     await expectRejects(model.generate('').next(), 'BAD_ARGUMENT', /at least one token/)
-    for (const stop of ['', ['a', ''], '\ud800', ['\udc00x'], [, 'a']] as never[]) await expectRejects(model.generate('A', { stop }).next(), 'BAD_ARGUMENT', /stop/)
+    for (const stop of ['', ['a', ''], '\ud800', ['\udc00x'], [, 'a']] as never[])
+      await expectRejects(model.generate('A', { stop }).next(), 'BAD_ARGUMENT', /stop/)
   })
 
   test.each(kinds)('with a %s model rejects with the reason of its signal, whenever it comes, and is over then', async (_kind, config) => {
@@ -421,7 +461,9 @@ describe('in a memory of 2.5 MiB', () => {
     const saved = sessions[0]!.save()
     for (;;) {
       const used = runtime.info.memory.used
-      const opening = await outcomeOf(Promise.resolve().then(() => (sessions.length % 2 ? sessions[0]!.clone() : model.restoreSession(saved))))
+      const opening = await outcomeOf(
+        Promise.resolve().then(() => (sessions.length % 2 ? sessions[0]!.clone() : model.restoreSession(saved))),
+      )
       if ('value' in opening) {
         sessions.push(opening.value)
         continue

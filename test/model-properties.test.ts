@@ -47,7 +47,9 @@ afterAll(() => {
 
 const texts = fc
   .integer({ min: 1, max: 90 })
-  .chain((length) => fc.record({ length: fc.constant(length), vocabulary: fc.integer({ min: 1, max: 40 }), seed: fc.nat(), cuts: splits(length) }))
+  .chain((length) =>
+    fc.record({ length: fc.constant(length), vocabulary: fc.integer({ min: 1, max: 40 }), seed: fc.nat(), cuts: splits(length) }),
+  )
 
 /** Few different tokens make ties of similarities. */
 function tokensOf({ length, vocabulary, seed }: { length: number; vocabulary: number; seed: number }, numTokens: number): number[] {
@@ -181,7 +183,8 @@ describe.each([
     await model.evaluate(tokens, { chunk: 25, onProgress: (event) => void events.push(event) })
     expect(events.filter(({ done }, i) => done > (events[i - 1]?.done ?? 0))).toEqual(events)
     expect(events.map(({ done }) => done)).toEqual(expect.arrayContaining([25, 50, 60]))
-    for (const { type, total, done } of events) expect({ type, total, fits: done <= total }).toEqual({ type: 'evaluate', total: 60, fits: true })
+    for (const { type, total, done } of events)
+      expect({ type, total, fits: done <= total }).toEqual({ type: 'evaluate', total: 60, fits: true })
     model.dispose()
   })
 })
@@ -235,7 +238,12 @@ describe('generating', () => {
     const all = [...prompt, ...ids]
     const { data } = await model.forward(all)
     const bits = bitsOf(data.slice(0, -4096), all.slice(1)).slice(prompt.length - 1)
-    expect(largestDifference(logprobs, bits.map((value) => -value * Math.LN2))).toBeLessThan(1e-5)
+    expect(
+      largestDifference(
+        logprobs,
+        bits.map((value) => -value * Math.LN2),
+      ),
+    ).toBeLessThan(1e-5)
     model.dispose()
   })
 
@@ -285,7 +293,9 @@ describe('generating', () => {
     const model = await loadWriter()
     const free = await write(model, 'Once', { maxTokens: 60 })
     const [late, early, long] = [free.text.slice(40, 44), free.text.slice(20, 24), free.text.slice(15, 30)]
-    expect((await write(model, 'Once', { maxTokens: 60, stop: [late, long, early] })).text).toBe(free.text.slice(0, free.text.indexOf(early)))
+    expect((await write(model, 'Once', { maxTokens: 60, stop: [late, long, early] })).text).toBe(
+      free.text.slice(0, free.text.indexOf(early)),
+    )
     const beginsOnly = [`${free.text.slice(-3)}x`, `${free.text.slice(10, 15)}\u0007`]
     expect(await write(model, 'Once', { maxTokens: 60, stop: beginsOnly })).toMatchObject({ text: free.text, ids: free.ids })
     expect(await write(model, 'Once', { maxTokens: 60, stop: [] })).toEqual(free)

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { createRuntime } from '../src/device/runtime.js'
 import { LanguageModel } from '../src/model/language-model.js'
 import { encodeSession } from '../src/model/session-bytes.js'
 import type { Session } from '../src/model/session.js'
@@ -140,7 +141,14 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     using runtime = openRuntime('baseline', 2)
     const model = await loadSmallModel(runtime, config)
     // lengths that stay behind what the state holds, close windows, and move the local buffer on
-    for (const [length, more] of [[0, 40], [3, 2], [10, 3], [13, 1], [20, 44], [33, 5]] as const) {
+    for (const [length, more] of [
+      [0, 40],
+      [3, 2],
+      [10, 3],
+      [13, 1],
+      [20, 44],
+      [33, 5],
+    ] as const) {
       const start = tokens.slice(0, length)
       const rest = tokens.slice(length, length + more)
       const twin = await sessionAfter(model, start)
@@ -192,10 +200,27 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
       const start = tokens.slice(0, length)
       const twin = await sessionAfter(model, start)
       const session = await sessionAfter(model, start)
-      for (const bad of [[-1], [1, V], [0.5], [NaN], ['3'], [null], [, 1], null, undefined, '12', 5, {}, new Float32Array(2), new BigInt64Array(2), new DataView(new ArrayBuffer(8))]) {
+      for (const bad of [
+        [-1],
+        [1, V],
+        [0.5],
+        [NaN],
+        ['3'],
+        [null],
+        [, 1],
+        null,
+        undefined,
+        '12',
+        5,
+        {},
+        new Float32Array(2),
+        new BigInt64Array(2),
+        new DataView(new ArrayBuffer(8)),
+      ]) {
         await expectRejects(session.append(bad as never), 'BAD_ARGUMENT', /token id/)
       }
-      for (const options of [null, 5, { signal: null }, { signal: {} }]) await expectRejects(session.append([1], options as never), 'BAD_ARGUMENT')
+      for (const options of [null, 5, { signal: null }, { signal: {} }])
+        await expectRejects(session.append([1], options as never), 'BAD_ARGUMENT')
       await expectRejects(session.append(randomTokens(81 - length, V)), 'BAD_ARGUMENT', /80 positions/)
       const reason = new Error('enough')
       expect(await outcomeOf(session.append([1], { signal: AbortSignal.abort(reason) }))).toEqual({ reason })
@@ -208,7 +233,13 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
   test('is as it was after an append that was aborted at any place, to the bit, and appends behind it go on', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
-    for (const [length, more] of [[0, 30], [3, 2], [8, 5], [20, 1], [25, 39]] as const) {
+    for (const [length, more] of [
+      [0, 30],
+      [3, 2],
+      [8, 5],
+      [20, 1],
+      [25, 39],
+    ] as const) {
       const start = tokens.slice(0, length)
       const rest = tokens.slice(length, length + more)
       const expected = await logitsAfter(model, [...start, ...others])
@@ -281,7 +312,14 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
       for (const token of tokens) logits = await a.append([token])
       return logits
     }
-    const together = await Promise.all([stepwise(), b.append(others), model.forward(others), model.evaluate(tokens, { chunk: 10 }), written(), model.forward([])])
+    const together = await Promise.all([
+      stepwise(),
+      b.append(others),
+      model.forward(others),
+      model.evaluate(tokens, { chunk: 10 }),
+      written(),
+      model.forward([]),
+    ])
     expect(together.slice(0, 5)).toEqual([alone.a, alone.b, alone.forward, alone.evaluation, alone.written])
   })
 
@@ -349,31 +387,33 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     expect(await model.restoreSession(saved).append(others)).toEqual(await logitsAfter(model, [...tokens, ...others]))
   })
 
-  test.each(['session', 'model', 'runtime'] as const)('ends right or with DISPOSED when its %s is disposed during appends', async (what) => {
-    const expected = await (async () => {
-      using runtime = openRuntime('baseline')
-      return await logitsAfter(await loadSmallModel(runtime, config), tokens)
-    })()
-    for (let nth = 1; nth <= 30; nth += 3) {
-      const runtime = openRuntime('baseline')
-      const start = runtime.info.memory.used
-      const model = await loadSmallModel(runtime, config)
-      const session = model.createSession()
-      const owner = { session, model, runtime }[what]
-      runtime.device.dispose = () => {}
-      afterRun(runtime, nth, () => void owner.dispose())
-      const appends = [session.append(tokens), session.append([]), session.append(others)].map(outcomeOf)
-      const outcomes = await Promise.all(appends)
-      for (const outcome of outcomes.slice(0, 2)) {
-        if ('value' in outcome) expect(outcome.value).toEqual(expected)
-        else expect(outcome.reason).toMatchObject({ name: 'RoutedAttentionError', code: 'DISPOSED' })
+  test.each(['session', 'model', 'runtime'] as const)(
+    'ends right or with DISPOSED when its %s is disposed during appends',
+    async (what) => {
+      const expected = await (async () => {
+        using runtime = openRuntime('baseline')
+        return await logitsAfter(await loadSmallModel(runtime, config), tokens)
+      })()
+      for (let nth = 1; nth <= 30; nth += 3) {
+        const runtime = openRuntime('baseline')
+        const start = runtime.info.memory.used
+        const model = await loadSmallModel(runtime, config)
+        const session = model.createSession()
+        const owner = { session, model, runtime }[what]
+        afterRun(runtime, nth, () => void owner.dispose())
+        const appends = [session.append(tokens), session.append([]), session.append(others)].map(outcomeOf)
+        const outcomes = await Promise.all(appends)
+        for (const outcome of outcomes.slice(0, 2)) {
+          if ('value' in outcome) expect(outcome.value).toEqual(expected)
+          else expect(outcome.reason).toMatchObject({ name: 'RoutedAttentionError', code: 'DISPOSED' })
+        }
+        await runtime.dispose()
+        expect(runtime.info.memory.used).toBeLessThanOrEqual(start)
+        await expectRejects(session.append([1]), 'DISPOSED')
+        await expectRejects(model.forward([1]), 'DISPOSED')
       }
-      await runtime.dispose()
-      expect(runtime.info.memory.used).toBeLessThanOrEqual(start)
-      await expectRejects(session.append([1]), 'DISPOSED')
-      await expectRejects(model.forward([1]), 'DISPOSED')
-    }
-  })
+    },
+  )
 })
 
 describe('the bytes of a session', () => {
@@ -387,7 +427,8 @@ describe('the bytes of a session', () => {
     return {
       saved,
       model,
-      refuses: (bytes: Uint8Array, message = /these \d+ bytes are not a session of this model/) => expectThrows(() => model.restoreSession(bytes), 'BAD_FILE', message),
+      refuses: (bytes: Uint8Array, message = /these \d+ bytes are not a session of this model/) =>
+        expectThrows(() => model.restoreSession(bytes), 'BAD_FILE', message),
       [Symbol.dispose]: () => {
         expect(runtime.info.memory.used).toBe(used)
         void runtime.dispose()
@@ -464,7 +505,14 @@ describe('the bytes of a session', () => {
   test('of the same files are those of the same model, however config.json spells what it leaves to defaults', async () => {
     using made = await setUp()
     using runtime = openRuntime('relaxed', 4)
-    const spelled: Record<string, unknown> = { ...causalConfig, model_type: 'anything', use_triton: true, dropout: 0.1, prenorm: true, unheard_of: [1] }
+    const spelled: Record<string, unknown> = {
+      ...causalConfig,
+      model_type: 'anything',
+      use_triton: true,
+      dropout: 0.1,
+      prenorm: true,
+      unheard_of: [1],
+    }
     delete spelled.max_positions
     const same = await loadSmallModel(runtime, spelled)
     expect(same.restoreSession(made.saved).position).toBe(24)
@@ -475,7 +523,8 @@ describe('the bytes of a session', () => {
     const fingerprint = made.saved.slice(8, 24)
     const logits = new Float32Array(V)
     const sequence = made.saved.slice(36 + V * 4, -16)
-    const forge = (position: number, forged: Float32Array | undefined, state: Uint8Array) => made.refuses(encodeSession(fingerprint, { position, logits: forged, sequence: state }), /./)
+    const forge = (position: number, forged: Float32Array | undefined, state: Uint8Array) =>
+      made.refuses(encodeSession(fingerprint, { position, logits: forged, sequence: state }), /./)
     for (const position of [-1, 0.5, NaN, Infinity, 2 ** 53, 0, 23, 25, 2 ** 52]) forge(position, logits, sequence)
     for (const length of [0, 1, V - 1, V + 1]) forge(24, length === 0 ? undefined : new Float32Array(length), sequence)
     for (const length of [0, 1, 4, sequence.length - 4, sequence.length - 1]) forge(24, logits, sequence.slice(0, length))
@@ -484,7 +533,18 @@ describe('the bytes of a session', () => {
   test('must be bytes', async () => {
     using made = await setUp()
     const { saved, model } = made
-    for (const bad of [null, undefined, 5, 'RTATTN', [...saved], saved.buffer, new Int8Array(saved.buffer), new Uint8ClampedArray(saved), new DataView(saved.buffer), {}]) {
+    for (const bad of [
+      null,
+      undefined,
+      5,
+      'RTATTN',
+      [...saved],
+      saved.buffer,
+      new Int8Array(saved.buffer),
+      new Uint8ClampedArray(saved),
+      new DataView(saved.buffer),
+      {},
+    ]) {
       expectThrows(() => model.restoreSession(bad as never), 'BAD_ARGUMENT', /Uint8Array/)
     }
   })
@@ -505,19 +565,59 @@ describe('the bytes of a session', () => {
 })
 
 describe('the shipped model', () => {
-  test('answers the same bits however its text is cut, on any number of threads, restored in between', async () => {
-    const runtimes = [1, 3].map((shares) => openRuntime('baseline', shares))
-    const [one, three] = (await Promise.all(runtimes.map(loadNovels))) as [LanguageModel, LanguageModel]
-    const ids = novelsGolden().inputIds.slice(0, 300)
+  const ids = novelsGolden().inputIds.slice(0, 300)
+
+  test('answers the same bits however its text is cut, on real threads or one, restored in between', async () => {
+    await using alone = await createRuntime({ threads: 1, simd: 'baseline' })
+    await using pooled = await createRuntime({ threads: 2, simd: 'baseline' })
+    const models = await Promise.all([alone, pooled].map(loadNovels))
+    const [one, two] = models as [LanguageModel, LanguageModel]
     const expected = (await one.forward(ids)).data.slice(-4096)
-    let session = three.createSession()
+    let session = two.createSession()
     for (const [i, length] of [1, 126, 1, 1, 100, 27, 1, 43].entries()) {
       const logits = await session.append(ids.slice(session.position, session.position + length))
       if (session.position === 300) expect(logits).toEqual(expected)
-      session = (i % 2 ? three : one).restoreSession(session.save())
+      session = models[i % 2]!.restoreSession(session.save())
     }
     expect(session.position).toBe(300)
     expect(await session.append([])).toEqual(expected)
-    for (const runtime of runtimes) await runtime.dispose()
+  }, 60_000)
+
+  test('on real threads keeps sessions, forwards and evaluations apart, and an aborted or interrupted append out of its session', async () => {
+    await using runtime = await createRuntime({ threads: 2, simd: 'baseline' })
+    const model = await loadNovels(runtime)
+    const text = ids.slice(0, 160)
+    const whole = await model.forward(text)
+    const at = (length: number) => whole.data.slice((length - 1) * 4096, length * 4096)
+    const evaluation = await model.evaluate(text)
+    const [first, second] = [model.createSession(), model.createSession()]
+    await first.append(text.slice(0, 100))
+    const saved = first.save()
+    const controller = new AbortController()
+    const pending = [
+      outcomeOf(first.append(text.slice(100), { signal: controller.signal })),
+      first.append(text.slice(100, 110)),
+      second.append(text.slice(0, 130)),
+      model.forward(text),
+      model.evaluate(text),
+    ]
+    await new Promise((resolve) => setTimeout(resolve, 2))
+    const clone = first.clone()
+    expect(first.position).toBe(100)
+    expect(first.save()).toEqual(saved)
+    controller.abort('enough')
+    const answers = await Promise.all(pending)
+    expect(answers).toEqual([{ reason: 'enough' }, at(110), at(130), whole, evaluation])
+    expect(await clone.append(text.slice(100, 110))).toEqual(at(110))
+    expect(await first.append(text.slice(110))).toEqual(at(160))
+
+    const used = runtime.info.memory.used
+    const { byteLength } = second
+    const last = second.append(text.slice(130))
+    second.dispose()
+    const outcome = await outcomeOf(last)
+    if ('value' in outcome) expect(outcome.value).toEqual(at(160))
+    else expect(outcome.reason).toMatchObject({ code: 'DISPOSED' })
+    expect(runtime.info.memory.used).toBe(used - byteLength)
   }, 60_000)
 })

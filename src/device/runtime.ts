@@ -159,14 +159,19 @@ function checkOptions(options: RuntimeOptions): void {
     if (!OPTIONS.includes(name))
       throw new RoutedAttentionError('BAD_CONFIG', `createRuntime knows no option ${describe(name)}; it takes ${OPTIONS.join(', ')}`)
   }
-  const { device, threads, simd, revectorize, signal } = options
+  const { device, threads, simd, revectorize, wasm, signal } = options
   if (device !== undefined && !DEVICES.includes(device)) refuse('device', "'wasm', 'webgpu' or 'auto'", device)
   if (simd !== undefined && !SIMD.includes(simd)) refuse('simd', "'auto', 'baseline' or 'relaxed'", simd)
   if (threads !== undefined && threads !== 'auto' && !(Number.isSafeInteger(threads) && threads >= 1 && threads <= 1024)) {
     refuse('threads', "an integer from 1 to 1024, or 'auto'", threads)
   }
   if (revectorize !== undefined && typeof revectorize !== 'boolean') refuse('revectorize', 'a boolean', revectorize)
+  if (wasm !== undefined && !isModuleSource(wasm)) refuse('wasm', 'a WebAssembly.Module, its bytes, or a URL', wasm)
   if (signal !== undefined && !(signal instanceof AbortSignal)) refuse('signal', 'an AbortSignal', signal)
+}
+
+function isModuleSource(value: unknown): boolean {
+  return value instanceof WebAssembly.Module || value instanceof URL || value instanceof ArrayBuffer || ArrayBuffer.isView(value)
 }
 
 /** The module that the caller brings. */

@@ -99,7 +99,7 @@ export class Arena {
       )
     }
     const end = this.reserved
-    if (tail > 0) last.end = end
+    if (last && tail > 0) last.end = end
     else this.#free.push({ start: top, end })
   }
 

@@ -19,7 +19,7 @@ export interface LayerOptions {
   localAttnWindowSize: number
   /** Tokens of a routed window; null or absent: `localAttnWindowSize`, which must then be at least 1. */
   routedWindowSize?: number | null
-  /** Experts; default 2. */
+  /** Experts, up to 4,096; default 2. */
   numExperts?: number
   /** Channels of a head, even; default 64. */
   dimHead?: number
@@ -98,6 +98,7 @@ export interface ModelConfig {
 /** Far above any real model, and so low that a sum of two or a product of two stays a safe integer. */
 const MAX_SIZE = 2 ** 24
 const MAX_DEPTH = 4096
+const MAX_EXPERTS = 4096
 const MAX_ITERATIONS = 2 ** 16
 /** float32 values in the 4 GiB that a 32-bit WebAssembly memory addresses. */
 const MAX_PARAMETERS = 2 ** 30
@@ -186,7 +187,7 @@ function readLayer(fields: ConfigFields): LayerConfig {
     numRoutedKeyValues: fields.integer('numRoutedKeyValues', 1, MAX_SIZE),
     localAttnWindowSize,
     routedWindowSize: windowsDiffer ? fields.integer('routedWindowSize', 1, MAX_SIZE) : localAttnWindowSize,
-    numExperts: fields.integer('numExperts', 1, MAX_SIZE, 2),
+    numExperts: fields.integer('numExperts', 1, MAX_EXPERTS, 2),
     dimHead: fields.integer('dimHead', 2, MAX_SIZE, 64),
     heads: fields.integer('heads', 1, MAX_SIZE, 8),
     prenorm: fields.boolean('prenorm', true),
