@@ -1,4 +1,5 @@
 import { describe, RoutedAttentionError } from '../errors.js'
+import type { LayerNumbers } from '../plan/geometry.js'
 import { badConfig, ConfigFields } from './config-fields.js'
 
 /** How the k tokens that an expert takes are chosen: SPEC section 4. */
@@ -58,28 +59,7 @@ export interface LayerOptions {
 }
 
 /** Options of a layer, checked and with defaults filled in. */
-export interface LayerConfig {
-  readonly dim: number
-  readonly numRoutedQueries: number
-  readonly numRoutedKeyValues: number
-  readonly localAttnWindowSize: number
-  readonly routedWindowSize: number
-  readonly numExperts: number
-  readonly dimHead: number
-  readonly heads: number
-  readonly prenorm: boolean
-  readonly averageRouted: boolean
-  readonly cosineSimRouting: boolean
-  readonly cosineSimScale: number
-  readonly nIters: number
-  readonly fetchKRatio: number
-  readonly eps: number
-  readonly epsInit: number
-  readonly epsDecay: number
-  readonly straightThrough: boolean
-  readonly selection: Selection
-  readonly causal: boolean
-}
+export type LayerConfig = LayerNumbers
 
 /** What config.json says: SPEC section 7. */
 export interface ModelConfig {

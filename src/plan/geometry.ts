@@ -1,6 +1,6 @@
 import { roundUp } from './layout.js'
 
-/** What a plan needs to know of a layer (SPEC section 1), all options resolved. */
+/** The options of a layer (SPEC section 1), all resolved. */
 export interface LayerNumbers {
   readonly dim: number
   readonly heads: number

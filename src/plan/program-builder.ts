@@ -1,4 +1,4 @@
-import type { Buffer} from '../../assembly/steps.js';
+import type { Buffer } from '../../assembly/steps.js'
 import { Opcode } from '../../assembly/steps.js'
 import type { Program } from '../device/device.js'
 

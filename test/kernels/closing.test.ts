@@ -132,6 +132,12 @@ describe.each(allBuilds)('a closing window on the %s build', (build) => {
     }
   })
 
+  test('chooses the same at positions that no 32-bit integer holds', () => {
+    const options = closingCase(4, 7, 4, normals)
+    const chosen = ({ similarities, kept, newcomers }: Closed) => ({ similarities, kept, newcomers })
+    expect(selectContext(runtime, { ...options, start: 2 ** 40 }).map(chosen)).toEqual(closed(options).map(chosen))
+  })
+
   test('changes nothing before the piece that closes it', () => {
     const none = { similarities: [], positions: [], kept: [], newcomers: [] }
     expect(selectContext(runtime, closingCase(4, 7, 4, normals), false)).toEqual([none, none, none])

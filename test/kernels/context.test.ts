@@ -134,6 +134,8 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
         [1, 0, 11],
         [3, 1, 9],
         [2, 1, 0],
+        [2, 0, 10],
+        [1, 1, 8],
       ] as const) {
         for (const [opens, routed] of [
           [1, 1],

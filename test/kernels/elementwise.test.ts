@@ -22,7 +22,7 @@ describe.each(allBuilds)('embedding on the %s build', (build) => {
       [Embed.Output]: output,
       [Embed.Stride]: stride,
     }
-    memory.run(runtime, Opcode.Embed, Embed.Length, words, { [Piece.Position]: position ?? 1e9 })
+    memory.run(runtime, Opcode.Embed, Embed.Length, words, { [Piece.Position]: position ?? 2 ** 40 })
     return memory.floats(output)
   }
 

@@ -101,8 +101,11 @@ class WasmProgram implements CompiledProgram {
 const BATCH = 8
 /** Bytes from one header to the next. */
 const HEADER_BYTES = Piece.Length * 4
-/** Work below this is done sooner on the calling thread than by threads that must be woken: some 0.15 ms at 50 GFLOP/s. */
-const SMALL_WORK = 8e6
+/**
+ * Work below this stays on the calling thread: about a millisecond of one core, at most. Waking threads costs some 0.1 ms, and where cores are shared a
+ * step that waits for a neighbour costs far more (one token of a ten-million-parameter model, two threads on two busy cores: half the speed of one).
+ */
+const SMALL_WORK = 5e7
 
 /** Runs programs in WebAssembly: on the calling thread, or on a pool of others. */
 export class WasmDevice implements Device {
