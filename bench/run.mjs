@@ -11,7 +11,7 @@ import { writeSections } from './lib/readme.mjs'
 const suites = ['layer', 'products', 'row', 'tokens', 'model', 'million', 'start', 'browser']
 
 const usage = `usage: npm run bench -- [--quick] [--only SUITES] [--write]
-  --quick   fewer rounds and sizes: within two minutes, and rougher
+  --quick   fewer rounds and sizes, and no browser unless --only names it: within two minutes, and rougher
   --only    of ${suites.join(', ')}, separated by commas
   --write   also puts the tables into README.md, between its bench comments`
 
@@ -32,7 +32,7 @@ if (options.help) {
   console.log(usage)
   process.exit(0)
 }
-const chosen = options.only?.split(',') ?? suites
+const chosen = options.only?.split(',') ?? (options.quick ? suites.filter((name) => name !== 'browser') : suites)
 const unknown = chosen.filter((name) => !suites.includes(name))
 if (unknown.length > 0) fail(`there is no suite ${unknown.join(', ')}\n${usage}`)
 if (options.quick && options.write) fail('the README takes figures of a full run only: leave out --quick or --write')
@@ -50,8 +50,9 @@ for (const name of suites.filter((suite) => chosen.includes(suite))) {
   const notes = new Set()
   const start = performance.now()
   const text = await run({ quick: options.quick, note: (line) => notes.add(line) })
-  if (text !== undefined) sections.set(name, `### ${title}\n\n${text}`)
-  console.log([`### ${title}`, text, ...[...notes].map((line) => `(${line})`)].filter(Boolean).join('\n\n'))
+  const section = [`### ${title}`, text, ...[...notes].map((line) => `${line}.`)].filter(Boolean).join('\n\n')
+  if (text !== undefined) sections.set(name, section)
+  console.log(section)
   console.log(`\n[${name}: ${((performance.now() - start) / 1000).toFixed(0)} s]\n`)
 }
 console.log(`[all: ${((performance.now() - started) / 1000).toFixed(0)} s]`)

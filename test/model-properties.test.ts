@@ -189,6 +189,31 @@ describe.each([
   })
 })
 
+describe.each([
+  ['strictly causal', causalConfig],
+  ['published', publishedConfig],
+] as const)('a %s model with so many tokens that the logits of a piece are made in parts', (_kind, config) => {
+  test('answers for each token as a forward that ends there, and evaluates what it answers', async () => {
+    const numTokens = 60_000
+    const model = await loadSmallModel(runtimeOf('baseline', 2), {
+      ...config,
+      num_tokens: numTokens,
+      dim: 3,
+      depth: 1,
+      routed_window_size: 50,
+    })
+    const tokens = randomTokens(71, numTokens)
+    const { data } = await model.forward(tokens.slice(0, 70))
+    for (const length of [1, 17, 18, 49, 50, 51, 68, 70]) {
+      const whole = config.causal ? data.subarray(0, length * numTokens) : (await model.forward(tokens.slice(0, length))).data
+      expect(isSame(await model.createSession().append(tokens.slice(0, length)), whole.slice(-numTokens)), `after ${length}`).toBe(true)
+    }
+    const bits = bitsOf(data, tokens.slice(1))
+    expect((await model.evaluate(tokens)).bitsPerToken).toBeCloseTo(bits.reduce((sum, value) => sum + value, 0) / 70, 6)
+    model.dispose()
+  })
+})
+
 /** A small model with the shipped model's tokenizer: it writes at random, broken characters too. */
 async function loadWriter(config: Record<string, unknown> = {}, seed = 11): Promise<LanguageModel> {
   const model = smallModel({ ...causalConfig, num_tokens: 4096, depth: 1, num_experts: 1, ...config }, seed)

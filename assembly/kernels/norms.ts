@@ -26,13 +26,13 @@ function sumOf(x: usize, width: i32): f32 {
   return sumLanes(sum)
 }
 
-/** Stores x - mean, zeros beyond the width, and returns the sum of its squares. */
-function centre(x: usize, out: usize, width: i32, mean: f32): f32 {
+/** Stores x - mean, zeros from the width to the stride, and returns the sum of its squares. */
+function centre(x: usize, out: usize, width: i32, stride: i32, mean: f32): f32 {
   const means = f32x4.splat(mean)
-  let i = 0
   let to = out
-  for (; i + 4 <= width; i += 4, x += 16, to += 16) v128.store(to, f32x4.sub(v128.load(x), means))
-  if (i < width) v128.store(to, v128.and(f32x4.sub(v128.load(x), means), laneMask(width - i)))
+  for (let i = 0; i < stride; i += 4, x += 16, to += 16) {
+    v128.store(to, v128.and(f32x4.sub(v128.load(x), means), laneMask(width - i)))
+  }
   return sumOfSquares(out, width)
 }
 
@@ -72,7 +72,7 @@ export function normalise(step: usize, piece: usize, share: i32, shares: i32): v
       scaleRow(x, out, stride, sqrt<f32>(<f32>width) / max<f32>(norm, 1e-12), weight, 0)
     } else if (kind == Norm.Layer) {
       const mean = sumOf(x, width) / <f32>width
-      const variance = centre(x, out, width, mean) / <f32>width
+      const variance = centre(x, out, width, stride, mean) / <f32>width
       scaleRow(out, out, stride, 1 / sqrt<f32>(variance + 1e-5), weight, bias)
     } else {
       memory.copy(out, x, floats(stride))

@@ -69,6 +69,16 @@ export async function openRivals(entries, note) {
   return opened
 }
 
+/** Those that got the threads they asked for; for each of ours that did not, a note says what the runtime says. */
+export function withThreads(entries, note) {
+  return entries.filter(({ name, ours, threads, info }) => {
+    const got = !ours || info.threads === threads
+    if (!got)
+      note(`${name} on ${threads} threads is not measured: the runtime uses ${info.threads} (${info.refused.threads ?? 'no reason given'})`)
+    return got
+  })
+}
+
 export function closeAll(entries) {
   for (const { rival } of entries) rival.close()
 }

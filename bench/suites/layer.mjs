@@ -1,14 +1,13 @@
 import { assertAgreement, outputFile } from '../lib/agreement.mjs'
 import { caption } from '../lib/machine.mjs'
 import { layerFlop } from '../lib/recipe.mjs'
-import { closeAll, inTurn, openRivals } from '../lib/rival.mjs'
+import { closeAll, inTurn, openRivals, withThreads } from '../lib/rival.mjs'
 import { mebibytes, median, medianRatio, percent, significant, times } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 
 export const title = 'The layer'
 
-const threads = [1, 2]
-const rivals = threads.flatMap((threads) => [
+const all = [1, 2].flatMap((threads) => [
   { name: 'ours', script: 'ours-layer', args: { threads }, ours: true, threads },
   { name: 'ours, top-k', script: 'ours-layer', args: { threads, selection: 'top-k' }, ours: true, threads },
   { name: 'onnxruntime-web', script: 'onnxruntime', args: { kind: 'web', threads }, threads },
@@ -16,13 +15,14 @@ const rivals = threads.flatMap((threads) => [
 ])
 
 export async function run({ quick, note }) {
+  const rivals = quick ? all.filter(({ args }) => args.selection === undefined) : all
   const tables = []
-  let differences = []
+  const differences = []
   for (const n of [1024, 4096]) {
     // new processes for each length, so that peak memory is this length's
     const entries = await openRivals(rivals, note)
     try {
-      const used = entries.filter(({ ours, threads, info }) => !ours || info.threads === threads)
+      const used = withThreads(entries, note)
       for (const [index, { rival }] of used.entries()) await rival.call('prepareLayer', n, outputFile(index))
       differences.push(
         assertAgreement(

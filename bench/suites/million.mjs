@@ -6,8 +6,8 @@ import { table } from '../lib/tables.mjs'
 export const title = 'A million tokens through one session'
 
 export async function run({ quick, note }) {
-  const total = quick ? 20_480 : 1_000_000
-  const marks = quick ? 4 : 8
+  const total = quick ? 10_240 : 1_000_000
+  const marks = quick ? 2 : 8
   const entries = await openRivals([{ name: 'ours', script: 'ours-model', args: { threads: 1 }, ours: true }], note)
   try {
     const [{ rival }] = entries

@@ -1,6 +1,6 @@
 import { assertAgreement, outputFile } from '../lib/agreement.mjs'
 import { caption } from '../lib/machine.mjs'
-import { closeAll, inTurn, openRivals } from '../lib/rival.mjs'
+import { closeAll, inTurn, openRivals, withThreads } from '../lib/rival.mjs'
 import { median, medianRatio, percent, significant, times } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 
@@ -32,7 +32,7 @@ const rivals = [
 export async function run({ quick, note }) {
   const entries = await openRivals(rivals, note)
   try {
-    const used = entries.filter(({ ours, threads, info }) => !ours || info.threads === threads)
+    const used = withThreads(entries, note)
     const rounds = quick ? 3 : 9
     const seconds = quick ? 0.08 : 0.25
     const ours = used[0]

@@ -229,7 +229,8 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
         const result = product(runtime, { ...options, input, activation: Activation.Gelu })
         const expected = product(runtime, { ...options, activation: Activation.Gelu })
         const [from, to] = [row * 8 * panels, (row + 1) * 8 * panels]
-        expect(result.subarray(from, to).some(Number.isFinite)).toBe(false)
+        // GELU of -Infinity is 0, its limit
+        expect(result.subarray(from, to).every((x) => x === 0 || !Number.isFinite(x))).toBe(true)
         expectSameBits(result.subarray(0, from), expected.subarray(0, from))
         expectSameBits(result.subarray(to), expected.subarray(to))
       }
