@@ -35,7 +35,9 @@ describe('createRuntime', () => {
   })
 
   test('refuses a module that exports only part of what a build does', async () => {
-    const onlyFused = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 127, 3, 2, 1, 0, 7, 9, 1, 5, 102, 117, 115, 101, 100, 0, 0, 10, 6, 1, 4, 0, 65, 0, 11]
+    const onlyFused = [
+      0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 127, 3, 2, 1, 0, 7, 9, 1, 5, 102, 117, 115, 101, 100, 0, 0, 10, 6, 1, 4, 0, 65, 0, 11,
+    ]
     await expectRejects(createRuntime({ wasm: Uint8Array.from(onlyFused) }), 'UNSUPPORTED', /exports no run/)
   })
 

@@ -30,3 +30,5 @@ export function versionOf(name) {
 export function layerFile(n) {
   return path(`../peers/layer_n${n}.onnx`)
 }
+
+export const chromiumBinary = process.env.CHROMIUM ?? '/usr/bin/chromium'

@@ -25,7 +25,7 @@ export class Rival {
     this.#child.on('message', ({ result, error }) => {
       const { resolve, reject } = this.#waiting.shift()
       if (error === undefined) resolve(result)
-      else reject(new Error(`${name}: ${error}`))
+      else reject(new Error(error))
     })
     this.#child.on('exit', (code, signal) => {
       this.#ended = new Error(`${name} ended (${signal ?? code}): ${this.#stderr.trim()}`)
@@ -59,7 +59,7 @@ export async function openRivals(entries, note) {
       } catch (error) {
         rival.close()
         if (ours) throw error
-        note(`${name} is left out: ${error.message.split('\n')[0]}`)
+        note(`${name} is left out: ${error.message.split('\n')[0].replace(/^Error: /, '')}`)
       }
     }
   } catch (error) {

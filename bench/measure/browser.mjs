@@ -2,10 +2,8 @@
 import { createReadStream, existsSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { chromium } from 'playwright-core'
-import { bench, built, model, root } from '../lib/paths.mjs'
+import { bench, built, chromiumBinary, model, root } from '../lib/paths.mjs'
 import { serve } from '../lib/serve.mjs'
-
-const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
 
 const folders = {
   '/dist/': `${root}dist/`,
@@ -42,9 +40,8 @@ const ask = (name, ...args) => page.evaluate(([name, args]) => globalThis.rival[
 
 serve({
   async open({ kind, ...options }) {
-    if (!existsSync(executablePath)) throw new Error(`there is no Chromium at ${executablePath}`)
     browser = await chromium.launch({
-      executablePath,
+      executablePath: chromiumBinary,
       args: ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking'],
     })
     page = await browser.newPage()

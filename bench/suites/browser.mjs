@@ -1,6 +1,7 @@
+import { existsSync } from 'node:fs'
 import { writeDenseModel } from '../gguf.mjs'
 import { caption } from '../lib/machine.mjs'
-import { built } from '../lib/paths.mjs'
+import { built, chromiumBinary } from '../lib/paths.mjs'
 import { closeAll, inTurn, openRivals } from '../lib/rival.mjs'
 import { count, mebibytes, median, medianRatio, significant, times } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
@@ -14,6 +15,10 @@ const WLLAMA_UP_TO = 16384
 const ONCE_FROM = 8192
 
 export async function run({ quick, note }) {
+  if (!existsSync(chromiumBinary)) {
+    note(`Left out: there is no Chromium at ${chromiumBinary}`)
+    return undefined
+  }
   const ladder = quick ? quickPositions : positions
   const rounds = quick ? 2 : 9
   const tokens = quick ? 8 : 32
@@ -27,14 +32,13 @@ export async function run({ quick, note }) {
   })
   const entries = await openRivals(
     [
-      { name: 'ours', script: 'browser', args: { kind: 'ours', threads: 1 }, last: Infinity },
+      { name: 'ours', script: 'browser', args: { kind: 'ours', threads: 1 }, ours: true, last: Infinity },
       wllama('wllama', 'f32'),
       wllama('wllama, Q8_0', 'q8_0'),
     ],
     note,
   )
   try {
-    if (entries[0]?.name !== 'ours') return undefined
     const names = ['ours', 'wllama', 'wllama, Q8_0']
     const rows = []
     for (const position of ladder) {

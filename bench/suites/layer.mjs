@@ -18,42 +18,16 @@ export async function run({ quick, note }) {
   const rivals = quick ? all.filter(({ args }) => args.selection === undefined) : all
   const tables = []
   const differences = []
-  for (const n of [1024, 4096]) {
-    // new processes for each length, so that peak memory is this length's
+  // new processes for each length, so that peak memory is this length's; quickly, the same ones
+  for (const lengths of quick ? [[1024, 4096]] : [[1024], [4096]]) {
     const entries = await openRivals(rivals, note)
     try {
       const used = withThreads(entries, note)
-      for (const [index, { rival }] of used.entries()) await rival.call('prepareLayer', n, outputFile(index))
-      differences.push(
-        assertAgreement(
-          `layer, n = ${n}`,
-          used.map(({ name, threads }) => `${name} on ${threads}`),
-          1e-4,
-        ),
-      )
-      const ceilings = []
-      const seconds = await inTurn(used, quick ? 3 : 11, async (rival, entry) => {
-        if (entry === used[0]) ceilings.push(await rival.call('ceiling', 0.05))
-        return rival.call('time', quick ? 0 : 0.5)
-      })
-      const memory = []
-      for (const { rival } of used) memory.push(await rival.call('peakMemory'))
-      const rows = rivals.map(({ name, threads, ours }) => {
-        const find = (wanted) => used.findIndex((entry) => entry.name === wanted && entry.threads === threads)
-        const index = find(name)
-        if (index < 0) return [name, threads, ...new Array(5).fill(undefined)]
-        const mine = find('ours')
-        return [
-          name,
-          threads,
-          significant(median(seconds[index]) * 1000),
-          significant((median(seconds[index]) * 1e6) / n),
-          ours && threads === 1 ? percent(layerFlop[n] / median(seconds[index].map((value, round) => value * ceilings[round]))) : undefined,
-          ours || mine < 0 ? undefined : times(medianRatio(seconds[index], seconds[mine])),
-          mebibytes(memory[index]),
-        ]
-      })
-      tables.push(`n = ${n}`, table(['', 'threads', 'ms', 'µs a token', 'of the ceiling', 'its time / ours', 'peak memory'], rows))
+      for (const n of lengths) {
+        const { difference, rows } = await measure(n, used, rivals, quick)
+        differences.push(difference)
+        tables.push(`n = ${n}`, table(['', 'threads', 'ms', 'µs a token', 'of the ceiling', 'its time / ours', 'peak memory'], rows))
+      }
     } finally {
       closeAll(entries)
     }
@@ -63,4 +37,37 @@ export async function run({ quick, note }) {
     ...tables,
     caption(['onnxruntime-web', 'onnxruntime-node']),
   ].join('\n\n')
+}
+
+async function measure(n, used, rivals, quick) {
+  for (const [index, { rival }] of used.entries()) await rival.call('prepareLayer', n, outputFile(index))
+  const difference = assertAgreement(
+    `layer, n = ${n}`,
+    used.map(({ name, threads }) => `${name} on ${threads}`),
+    1e-4,
+  )
+  const ceilings = []
+  const seconds = await inTurn(used, quick ? 3 : 11, async (rival, entry) => {
+    if (entry === used[0]) ceilings.push(await rival.call('ceiling', 0.05))
+    return rival.call('time', quick ? 0 : 0.5)
+  })
+  const memory = []
+  for (const { rival } of used) memory.push(await rival.call('peakMemory'))
+  const rows = rivals.map(({ name, threads, ours }) => {
+    const find = (wanted) => used.findIndex((entry) => entry.name === wanted && entry.threads === threads)
+    const index = find(name)
+    if (index < 0) return [name, threads, ...new Array(5).fill(undefined)]
+    const mine = find('ours')
+    const shares = seconds[index].map((value, round) => layerFlop[n] / (value * ceilings[round]))
+    return [
+      name,
+      threads,
+      significant(median(seconds[index]) * 1000),
+      significant((median(seconds[index]) * 1e6) / n),
+      ours && threads === 1 ? percent(median(shares)) : undefined,
+      ours || mine < 0 ? undefined : times(medianRatio(seconds[index], seconds[mine])),
+      mebibytes(memory[index]),
+    ]
+  })
+  return { difference, rows }
 }

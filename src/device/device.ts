@@ -106,5 +106,6 @@ export interface Device {
   run(program: CompiledProgram, runs: Run | readonly Run[]): void | Promise<void>
   /** Runs a small program on the calling thread, done on return, whatever else is running: it must touch nothing that others use. */
   runHere(program: CompiledProgram, run: Run): void
-  dispose(): void
+  /** Ends work in flight with `DISPOSED`; resolves when nothing runs any more. */
+  dispose(): Promise<void>
 }

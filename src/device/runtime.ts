@@ -49,7 +49,8 @@ export class Runtime {
   readonly #refused: Record<string, string>
   readonly #tenants = new Set<Tenant>()
   #pool: ThreadPool | undefined
-  #disposed = false
+  /** Once disposed of: when all has ended. */
+  #ended: Promise<void> | undefined
 
   /** @internal */
   constructor(build: Build, refused: Readonly<Record<string, string>>, shares = 1) {
@@ -68,8 +69,8 @@ export class Runtime {
       this.#refused.threads = `no worker threads here: ${reason(cause)}`
       return
     }
-    if (this.#disposed) {
-      pool.dispose()
+    if (this.disposed) {
+      await pool.dispose()
       return
     }
     pool.onFailure(({ message }) => {
@@ -101,12 +102,12 @@ export class Runtime {
   }
 
   get disposed(): boolean {
-    return this.#disposed
+    return this.#ended !== undefined
   }
 
   /** @internal @throws RoutedAttentionError `DISPOSED` */
   assertUsable(): void {
-    if (this.#disposed) throw new RoutedAttentionError('DISPOSED', 'the runtime was disposed; create another one')
+    if (this.disposed) throw new RoutedAttentionError('DISPOSED', 'the runtime was disposed; create another one')
   }
 
   /** @internal Registers what must end with the runtime. */
@@ -121,12 +122,11 @@ export class Runtime {
 
   /** Ends everything on the runtime and gives its memory back. Work in flight ends with `DISPOSED`. May be awaited, and called again. */
   dispose(): Promise<void> {
-    if (!this.#disposed) {
-      this.#disposed = true
+    if (!this.#ended) {
       for (const tenant of [...this.#tenants]) tenant.dispose()
-      this.device.dispose()
+      this.#ended = this.device.dispose()
     }
-    return Promise.resolve()
+    return this.#ended
   }
 
   [Symbol.dispose](): void {

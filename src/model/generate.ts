@@ -8,7 +8,7 @@ import { checkTokenIds, type TokenIds } from './token-ids.js'
 
 /** Options of `LanguageModel.generate`. */
 export interface GenerateOptions extends SamplingOptions {
-  /** Most tokens to make; default 256. A model with `max_positions` stops there at the latest. */
+  /** Most tokens to make; default 256. With `max_positions`, prompt and continuation together are never longer than that. */
   maxTokens?: number | undefined
   /** Texts at which to stop; they are not given out, and may begin in one token and end in another. */
   stop?: string | readonly string[] | undefined
@@ -56,7 +56,11 @@ interface Generation {
   readonly signal: AbortSignal | undefined
 }
 
-function resolveGeneration({ numTokens, tokenizer }: Generator, prompt: string | TokenIds, options: GenerateOptions): Generation {
+function resolveGeneration(
+  { numTokens, maxPositions, tokenizer }: Generator,
+  prompt: string | TokenIds,
+  options: GenerateOptions,
+): Generation {
   checkCallbacks('generate', options)
   const { maxTokens = DEFAULT_MAX_TOKENS, stop, signal, temperature, topK, topP, seed } = options
   if (maxTokens !== Infinity && !(Number.isSafeInteger(maxTokens) && maxTokens >= 0)) {
@@ -67,7 +71,14 @@ function resolveGeneration({ numTokens, tokenizer }: Generator, prompt: string |
   if (typeof prompt === 'string' && !tokenizer) throw noTokenizer('a text prompt')
   const ids = typeof prompt === 'string' ? Int32Array.from(tokenizer!.encode(prompt)) : checkTokenIds('generate', prompt, numTokens)
   if (ids.length === 0) throw new RoutedAttentionError('BAD_ARGUMENT', 'generate: the prompt must hold at least one token')
-  return { ids, maxTokens, sampler, stops, signal }
+  if (maxPositions !== null && ids.length > maxPositions) {
+    throw new RoutedAttentionError(
+      'BAD_ARGUMENT',
+      `generate: a prompt of ${ids.length} tokens is longer than the ${maxPositions} positions (max_positions) of this model`,
+    )
+  }
+  const room = maxPositions === null ? Infinity : maxPositions - ids.length
+  return { ids, maxTokens: Math.min(maxTokens, room), sampler, stops, signal }
 }
 
 /**
@@ -93,7 +104,7 @@ export function generate(
 }
 
 async function* run(
-  { maxPositions, tokenizer }: Generator,
+  { tokenizer }: Generator,
   createSession: () => Session,
   generation: () => Generation,
 ): AsyncGenerator<GeneratedToken, void, undefined> {
@@ -108,7 +119,7 @@ async function* run(
       const logits = await session.append(next, { signal })
       signal?.throwIfAborted()
       const { id, logprob } = sampler.sample(logits)
-      const isLast = made === maxTokens || session.position === maxPositions
+      const isLast = made === maxTokens
       let certain = text?.push(id) ?? ''
       if (text && !text.isFinished && isLast) certain += text.flush()
       yield { id, text: certain, logprob }

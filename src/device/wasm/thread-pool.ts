@@ -53,7 +53,7 @@ export class ThreadPool {
       await pool.#introduce(module)
       return pool
     } catch (error) {
-      for (const worker of workers) worker.terminate()
+      await terminateAll(workers)
       arena.free(control)
       throw error
     }
@@ -135,26 +135,34 @@ export class ThreadPool {
       `a thread of the runtime was lost (${reason(cause)}); this work is undone, and what follows runs on the calling thread`,
       { cause },
     )
-    for (const worker of this.#workers) worker.terminate()
-    this.#pending?.reject(this.#failure)
-    this.#pending = undefined
     this.#onFailure?.(this.#failure)
+    void this.#end(this.#failure)
+  }
+
+  /** Work that is running fails only when no thread can touch its memory any more. */
+  async #end(failure: RoutedAttentionError): Promise<void> {
+    const pending = this.#pending
+    this.#pending = undefined
+    await terminateAll(this.#workers)
+    pending?.reject(failure)
   }
 
   /** Ends the threads; work that is running fails with `DISPOSED`. */
-  dispose(): void {
+  async dispose(): Promise<void> {
     this.#onFailure = undefined
     this.#failure ??= new RoutedAttentionError('DISPOSED', 'the runtime was disposed')
     this.#arena.ints[this.#control.address / 4 + ControlWord.Quit] = 1
     this.#wake()
-    for (const worker of this.#workers) worker.terminate()
-    this.#pending?.reject(this.#failure)
-    this.#pending = undefined
     this.#arena.free(this.#control)
+    await this.#end(this.#failure)
   }
 
   /** @internal For tests: a thread dies as if the engine had killed it. */
   loseThread(): void {
-    this.#workers[this.threads - 1]!.terminate()
+    void this.#workers[this.threads - 1]!.terminate()
   }
+}
+
+async function terminateAll(workers: readonly WorkerHandle[]): Promise<void> {
+  await Promise.all(workers.map((worker) => worker.terminate()))
 }

@@ -1,4 +1,5 @@
 import { Buffer, Piece } from '../../../assembly/steps.js'
+import { RoutedAttentionError } from '../../errors.js'
 import { Arena, type Block } from '../../memory/arena.js'
 import { Turns } from '../../turns.js'
 import {
@@ -116,6 +117,7 @@ export class WasmDevice implements Device {
   readonly #headers: Block
   readonly #turns = new Turns()
   #pool: ThreadPool | undefined
+  #disposed = false
 
   /** @param shares how many shares each step is cut into, one for each thread or more; results do not depend on it */
   constructor(kernels: KernelExports, memory: WebAssembly.Memory, shares = 1) {
@@ -158,6 +160,7 @@ export class WasmDevice implements Device {
   }
 
   run(program: CompiledProgram, runs: Run | readonly Run[]): void | Promise<void> {
+    this.#assertUsable()
     const pool = this.#pool
     if (runs instanceof Run) {
       if (pool && runs.work >= SMALL_WORK) return this.#runOnPool(pool, program, [runs])
@@ -169,6 +172,7 @@ export class WasmDevice implements Device {
   }
 
   runHere(program: CompiledProgram, run: Run): void {
+    this.#assertUsable()
     const header = this.#headers.address
     this.#writeHeader(header, run)
     this.#kernels.run((program as WasmProgram).buffer.address, header, this.shares, 0, this.shares, 0, 1)
@@ -177,6 +181,7 @@ export class WasmDevice implements Device {
   #runOnPool(pool: ThreadPool, program: CompiledProgram, runs: readonly Run[]): Promise<void> {
     return this.#turns.take(async () => {
       for (let start = 0; start < runs.length; start += BATCH) {
+        this.#assertUsable()
         const batch = runs.slice(start, start + BATCH)
         const headers = this.#headers.address + HEADER_BYTES
         batch.forEach((run, i) => this.#writeHeader(headers + i * HEADER_BYTES, run))
@@ -197,9 +202,17 @@ export class WasmDevice implements Device {
     ints[table + Buffer.Piece] = address
   }
 
-  dispose(): void {
-    this.#pool?.dispose()
-    this.#pool = undefined
+  /** Work in flight may still hold memory, but runs nothing any more. */
+  #assertUsable(): void {
+    if (this.#disposed) throw new RoutedAttentionError('DISPOSED', 'the runtime was disposed')
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#disposed) return
+    this.#disposed = true
     this.arena.free(this.#headers)
+    const pool = this.#pool
+    this.#pool = undefined
+    if (pool) await pool.dispose()
   }
 }

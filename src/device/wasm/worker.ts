@@ -9,7 +9,8 @@ export interface WorkerHandle {
   onFailure(listener: (cause: unknown) => void): void
   /** Whether the process should wait for it; where there is such a thing. */
   keepAlive(alive: boolean): void
-  terminate(): void
+  /** Resolves when it runs no more, as far as can be known. */
+  terminate(): Promise<void>
 }
 
 /** @throws Error saying why this engine, page or policy starts no worker */
@@ -33,7 +34,7 @@ async function startNodeWorker(): Promise<WorkerHandle> {
       worker.on('exit', (code) => listener(new Error(`it ended with code ${code}`)))
     },
     keepAlive: (alive) => (alive ? worker.ref() : worker.unref()),
-    terminate: () => void worker.terminate(),
+    terminate: async () => void (await worker.terminate()),
   }
 }
 
@@ -59,6 +60,6 @@ function startWebWorker(): WorkerHandle {
       if (alive) ref?.call(worker)
       else unref?.call(worker)
     },
-    terminate: () => worker.terminate(),
+    terminate: async () => worker.terminate(),
   }
 }
