@@ -1,7 +1,9 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** @packageDocumentation The public surface of routed-attention, and nothing else. */
 export { createRuntime, type Runtime, type RuntimeInfo, type RuntimeOptions } from './device/runtime.js'
 export { type ErrorCode, RoutedAttentionError } from './errors.js'
 export { readSafetensors } from './io/safetensors.js'
+export type { CacheLike, FileLike, LoadProgress, ModelSource } from './io/read-options.js'
 export type { LayerConfig, LayerOptions, ModelConfig, Selection } from './model/config.js'
 export type { EvaluateOptions, EvaluateProgress, Evaluation } from './model/evaluate.js'
 export type { GeneratedToken, GenerateOptions } from './model/generate.js'

@@ -42,8 +42,14 @@ export class Rival {
     })
   }
 
-  close() {
-    if (!this.#ended) this.#child.kill('SIGKILL')
+  /** Asks the process to end, and soon insists; what it started ends with it. */
+  async close() {
+    if (this.#ended) return
+    const ended = new Promise((resolve) => this.#child.once('exit', resolve))
+    this.#child.disconnect()
+    const insist = setTimeout(() => this.#child.kill('SIGKILL'), 3000)
+    await ended
+    clearTimeout(insist)
   }
 }
 
@@ -57,13 +63,13 @@ export async function openRivals(entries, note) {
         const info = await rival.call('open', args ?? {})
         opened.push({ ...rest, name, ours, rival, info })
       } catch (error) {
-        rival.close()
+        await rival.close()
         if (ours) throw error
         note(`${name} is left out: ${error.message.split('\n')[0].replace(/^Error: /, '')}`)
       }
     }
   } catch (error) {
-    closeAll(opened)
+    await closeAll(opened)
     throw error
   }
   return opened
@@ -79,8 +85,8 @@ export function withThreads(entries, note) {
   })
 }
 
-export function closeAll(entries) {
-  for (const { rival } of entries) rival.close()
+export async function closeAll(entries) {
+  await Promise.all(entries.map(({ rival }) => rival.close()))
 }
 
 /**

@@ -63,5 +63,4 @@ serve({
       .map(({ id }) => Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${id}/status`, 'utf8'))[1]))
     return Math.max(...peaks) * 1024
   },
-  close: () => browser?.close(),
 })

@@ -69,7 +69,6 @@ export async function run({ quick, note }) {
       caption(['@wllama/wllama', 'playwright-core']),
     ].join('\n\n')
   } finally {
-    for (const { rival } of entries) await rival.call('close').catch(() => undefined)
-    closeAll(entries)
+    await closeAll(entries)
   }
 }

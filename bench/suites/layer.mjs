@@ -29,7 +29,7 @@ export async function run({ quick, note }) {
         tables.push(`n = ${n}`, table(['', 'threads', 'ms', 'µs a token', 'of the ceiling', 'its time / ours', 'peak memory'], rows))
       }
     } finally {
-      closeAll(entries)
+      await closeAll(entries)
     }
   }
   return [

@@ -41,6 +41,6 @@ export async function run({ quick, note }) {
       caption(),
     ].join('\n\n')
   } finally {
-    closeAll(entries)
+    await closeAll(entries)
   }
 }

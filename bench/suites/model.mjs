@@ -73,6 +73,6 @@ export async function run({ quick, note }) {
       caption(['node-llama-cpp']),
     ].join('\n\n')
   } finally {
-    closeAll(entries)
+    await closeAll(entries)
   }
 }

@@ -71,6 +71,6 @@ export async function run({ quick, note }) {
       caption(packages),
     ].join('\n\n')
   } finally {
-    closeAll(entries)
+    await closeAll(entries)
   }
 }

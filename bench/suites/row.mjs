@@ -37,6 +37,6 @@ export async function run({ quick, note }) {
       caption(),
     ].join('\n\n')
   } finally {
-    closeAll(entries)
+    await closeAll(entries)
   }
 }

@@ -55,7 +55,7 @@ export async function run({ quick, note }) {
         if (ours) throw error
         note(`${what} is left out: ${error.message.split('\n')[0]}`)
       } finally {
-        rival.close()
+        await rival.close()
       }
     }
   }

@@ -1,6 +1,7 @@
 import { describe, RoutedAttentionError } from '../errors.js'
+import type { Signal, Url, WasmModule } from '../platform.js'
 import type { Device } from './device.js'
-import { type Build, chooseBuild, openBuild, reason, type Simd } from './wasm/builds.js'
+import { type Build, chooseBuild, openBuild, reason } from './wasm/builds.js'
 import { chooseThreads } from './wasm/choose-threads.js'
 import { ThreadPool } from './wasm/thread-pool.js'
 import { WasmDevice } from './wasm/wasm-device.js'
@@ -16,14 +17,14 @@ export interface RuntimeOptions {
   /** 256-bit kernels where the host can be told to make them; default false. */
   revectorize?: boolean
   /** A build of your own to run in place of those inside the package: compiled, as bytes, or where to fetch it. */
-  wasm?: WebAssembly.Module | BufferSource | URL
-  signal?: AbortSignal
+  wasm?: WasmModule | ArrayBuffer | ArrayBufferView | Url
+  signal?: Signal
 }
 
 /** What a runtime really uses. */
 export interface RuntimeInfo {
   readonly device: 'wasm'
-  readonly simd: Simd
+  readonly simd: 'baseline' | 'relaxed'
   /** Whether multiply-add rounds once (fused): results of one arithmetic have equal bits on one engine. */
   readonly fused: boolean
   readonly threads: number
@@ -178,7 +179,7 @@ function isModuleSource(value: unknown): boolean {
 async function callersModule(wasm: NonNullable<RuntimeOptions['wasm']>, signal: AbortSignal | undefined): Promise<WebAssembly.Module> {
   if (wasm instanceof WebAssembly.Module) return wasm
   try {
-    if (!(wasm instanceof URL)) return await WebAssembly.compile(wasm)
+    if (!(wasm instanceof URL)) return await WebAssembly.compile(wasm as BufferSource)
     if (wasm.protocol === 'file:') {
       const { readFile } = await import('node:fs/promises')
       return await WebAssembly.compile(await readFile(wasm))

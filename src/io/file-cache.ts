@@ -1,14 +1,9 @@
 import { describe, RoutedAttentionError } from '../errors.js'
+import type { CacheLike } from './read-options.js'
 import { openPath } from './sources/directory.js'
 import { fileSystem } from './sources/file-system.js'
 import { responseFile } from './sources/response-file.js'
 import { isMissing, type OpenFile } from './sources/source.js'
-
-/** What is asked of a `Cache` of the Cache API. */
-export interface CacheLike {
-  match(url: string): Promise<Response | undefined>
-  put(url: string, response: Response): Promise<void>
-}
 
 /** Keeps fetched files. Whatever fails in it counts as not cached, and is not told. */
 export interface FileCache {

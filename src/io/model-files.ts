@@ -12,7 +12,8 @@ import {
   type TensorInfo,
 } from './safetensors.js'
 import { ShardHeaders } from './shard-headers.js'
-import { checkReadOptions, createSource, type ModelSource, type ReadOptions } from './sources/create-source.js'
+import type { ModelSource, ReadOptions } from './read-options.js'
+import { checkReadOptions, createSource } from './sources/create-source.js'
 import { isMissing, type MissingFile, type OpenFile, type Source } from './sources/source.js'
 
 export type { ModelSource, ReadOptions }

@@ -1,11 +1,4 @@
-/** How far a long call has come. */
-export interface LoadProgress {
-  readonly type: 'load'
-  /** Bytes so far. */
-  readonly done: number
-  /** Bytes in all, of the files known so far: it may grow, and equals `done` in the end. */
-  readonly total: number
-}
+import type { LoadProgress } from './read-options.js'
 
 /** Counts the bytes of a model's files, reports them, and looks at the signal each time. */
 export class LoadTracker {

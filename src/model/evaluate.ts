@@ -1,4 +1,5 @@
 import { describe, RoutedAttentionError } from '../errors.js'
+import type { Signal } from '../platform.js'
 
 export interface EvaluateProgress {
   readonly type: 'evaluate'
@@ -13,7 +14,7 @@ export interface EvaluateOptions {
   /** Called after each chunk; what it throws rejects the call. */
   onProgress?: ((progress: EvaluateProgress) => void) | undefined
   /** Its reason rejects the call. */
-  signal?: AbortSignal | undefined
+  signal?: Signal | undefined
 }
 
 export interface Evaluation {

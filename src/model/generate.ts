@@ -1,4 +1,5 @@
 import { describe, RoutedAttentionError } from '../errors.js'
+import type { Signal } from '../platform.js'
 import type { Tokenizer } from '../io/tokenizer.js'
 import { checkCallbacks } from './evaluate.js'
 import { createSampler, resolveSampling, type Sampler, type SamplingOptions } from './sampling.js'
@@ -12,7 +13,7 @@ export interface GenerateOptions extends SamplingOptions {
   maxTokens?: number | undefined
   /** Texts at which to stop; they are not given out, and may begin in one token and end in another. */
   stop?: string | readonly string[] | undefined
-  signal?: AbortSignal | undefined
+  signal?: Signal | undefined
 }
 
 export interface GeneratedToken {

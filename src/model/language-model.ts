@@ -1,7 +1,7 @@
 import { checkRuntime, createRuntime, type Runtime } from '../device/runtime.js'
 import { describe, RoutedAttentionError } from '../errors.js'
 import { type ModelFiles, readModelFiles } from '../io/model-files.js'
-import type { ModelSource, ReadOptions } from '../io/sources/create-source.js'
+import type { ModelSource, ReadOptions } from '../io/read-options.js'
 import { createTokenizer, type Tokenizer } from '../io/tokenizer.js'
 import { planModelParameters } from '../plan/model-plan.js'
 import { Tensor } from '../tensor.js'

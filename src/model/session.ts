@@ -1,4 +1,5 @@
 import { RoutedAttentionError } from '../errors.js'
+import type { Signal } from '../platform.js'
 import { Breather } from './breathe.js'
 import { checkCallbacks } from './evaluate.js'
 import { Lifetime } from './lifetime.js'
@@ -19,7 +20,7 @@ export interface SessionOwner {
 
 export interface AppendOptions {
   /** Its reason rejects the call, and the session stays as it was. */
-  signal?: AbortSignal | undefined
+  signal?: Signal | undefined
 }
 
 /** An open sequence: tokens are appended, logits come back, and nothing is computed twice (for `causal` models). */

@@ -1,28 +1,11 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
-import { type CacheLike, createFileCache } from '../file-cache.js'
-import type { LoadProgress } from '../progress.js'
+import { createFileCache } from '../file-cache.js'
+import type { Fetch, ModelSource, ReadOptions } from '../read-options.js'
 import { directorySource } from './directory.js'
-import { type FileLike, filesSource } from './files.js'
-import { type Fetch, httpSource } from './http.js'
+import { filesSource } from './files.js'
+import { httpSource } from './http.js'
 import { memorySource } from './memory.js'
 import type { Source } from './source.js'
-
-/**
- * The folder of a model: a path where there is a file system, an http(s) or file URL with or without a trailing slash,
- * the files a user picked, or bytes by name.
- */
-export type ModelSource = string | URL | readonly FileLike[] | ReadonlyMap<string, Uint8Array>
-
-export interface ReadOptions {
-  /** Called at least once a file; what it throws rejects the call. */
-  onProgress?: ((progress: LoadProgress) => void) | undefined
-  /** Its reason rejects the call. */
-  signal?: AbortSignal | undefined
-  /** In place of the runtime's `fetch`. */
-  fetch?: Fetch | undefined
-  /** Keep what is fetched: true for the runtime's Cache API, a `Cache`, or a folder's path. Kept files are not asked for again. Default false. */
-  cache?: boolean | string | CacheLike | undefined
-}
 
 /** @throws RoutedAttentionError `BAD_ARGUMENT`, or `UNSUPPORTED` where this runtime has no way to such a source */
 export function createSource(source: ModelSource, options: ReadOptions): Source {

@@ -1,15 +1,7 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
+import type { FileLike } from '../read-options.js'
 import { memoryFile } from './memory.js'
 import { allocateBytes, type OpenFile, PIECE_BYTES, type Received, type Source, untilAborted } from './source.js'
-
-/** What is asked of a browser's File. */
-export interface FileLike {
-  readonly name: string
-  readonly size: number
-  arrayBuffer(): Promise<ArrayBuffer>
-  /** Where it is missing, the file is read whole. */
-  slice?(start: number, end: number): { arrayBuffer(): Promise<ArrayBuffer> }
-}
 
 /** Files that a user picked or dropped; only their names count, folders are ignored. */
 export function filesSource(files: readonly FileLike[], signal?: AbortSignal): Source {

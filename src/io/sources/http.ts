@@ -2,9 +2,7 @@ import { describe, RoutedAttentionError } from '../../errors.js'
 import type { FileCache } from '../file-cache.js'
 import { responseFile } from './response-file.js'
 import { type MissingFile, type OpenFile, type Source, untilAborted } from './source.js'
-
-/** `fetch`, or a function in its place: for headers of one's own, or another way to the bytes. */
-export type Fetch = (url: string, init: { signal: AbortSignal }) => Promise<Response>
+import type { Fetch } from '../read-options.js'
 
 interface HttpOptions {
   fetch: Fetch

@@ -1,0 +1,30 @@
+/*
+ * The web's types in public declarations: the real ones where whoever compiles against this package knows them (the DOM library, Node's types,
+ * workers' types), and what this package asks of them elsewhere.
+ */
+
+type Global<Name extends string, Otherwise> = typeof globalThis extends Record<Name, { prototype: infer T }> ? T : Otherwise
+
+/** `AbortSignal`. */
+export type Signal = Global<
+  'AbortSignal',
+  {
+    readonly aborted: boolean
+    readonly reason: unknown
+    throwIfAborted(): void
+    addEventListener(type: 'abort', listener: () => void): void
+    removeEventListener(type: 'abort', listener: () => void): void
+  }
+>
+
+/** `URL`. */
+export type Url = Global<'URL', { readonly href: string; readonly protocol: string; readonly pathname: string }>
+
+/** `Response`. */
+export type FetchResponse = Global<
+  'Response',
+  { readonly ok: boolean; readonly status: number; readonly body: unknown; arrayBuffer(): Promise<ArrayBuffer> }
+>
+
+/** `WebAssembly.Module`. */
+export type WasmModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer T } } } ? T : object
