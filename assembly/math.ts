@@ -33,7 +33,7 @@ export function laneMask(count: i32): v128 {
 
 /*
  * Constants live in memory and are loaded into locals before a loop: `f32x4.splat` of a constant inside it is rebuilt at every use by V8 from 13.6
- * on, at a fifth of the speed (KERNELS, pitfall 2).
+ * on, at a fifth of the speed (docs/KERNELS.md, pitfall 2).
  *
  * exp(x) = 2^n · p(r), n = round(x / ln 2), r = x - n · ln 2 in two parts, p the degree-6 polynomial of Cephes' expf; relative error 7e-8. Rounding
  * by adding 1.5 · 2^23, whose low bits are then n.

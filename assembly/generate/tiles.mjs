@@ -9,7 +9,7 @@ const range = (count) => [...Array(count).keys()]
 
 /**
  * One tile: C (rows × 8·panels) = A · B, or C + A · B. Each output is one chain in ascending k, from +0 or from what C holds.
- * K is not unrolled: V8 before 13 halves its speed when it is (KERNELS, micro-kernels), later ones do not care.
+ * K is not unrolled: V8 before 13 halves its speed when it is (docs/KERNELS.md, micro-kernels), later ones do not care.
  */
 function tile({ rows, panels }) {
   const accumulators = range(rows).flatMap((row) => range(panels * 2).map((column) => ({ row, column, name: `c${row}${column}` })))

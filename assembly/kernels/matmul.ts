@@ -8,7 +8,7 @@ type Tile = (k: i32, a: usize, lda: usize, b: usize, panelStride: usize, c: usiz
 
 /*
  * Tiles are reached through tables, never by name: a function with one caller would be inlined into it, and one large function stays in V8's
- * baseline tier for its whole first run (KERNELS, pitfall 11).
+ * baseline tier for its whole first run (docs/KERNELS.md, pitfall 11).
  */
 const ONE_PANEL: StaticArray<Tile> = [tile1x8, tile1x8, tile2x8, tile3x8, tile4x8, tile5x8, tile6x8]
 const TWO_PANELS: StaticArray<Tile> = [tile1x16, tile1x16, tile2x16, tile3x16]

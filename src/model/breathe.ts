@@ -1,17 +1,20 @@
-/** Longest that a call on one thread keeps the event loop from its other work, in milliseconds. */
+/** Longest that calls on one thread keep the event loop from its other work, in milliseconds. */
 const LONGEST = 12
+/** Where the clock stands still during computation (edge workers), a turn is due after this many pieces. */
+const MOST_PIECES = 64
 
-/** Lets the event loop turn, now and then: call it between pieces. */
-export class Breather {
-  #since = performance.now()
+/** When the event loop was last known to turn, and pieces since: of the whole process, since short calls in a row hold it as one long call does. */
+let lastTurn = -Infinity
+let pieces = 0
 
-  /** Resolves at once, or after a turn of the event loop when the last one is `LONGEST` ago. */
-  breathe(): Promise<void> | undefined {
-    if (performance.now() - this.#since < LONGEST) return undefined
-    return nextTurn().then(() => {
-      this.#since = performance.now()
-    })
-  }
+/** Lets the event loop turn, now and then: call it between pieces. Resolves at once, or after a turn when the last one is `LONGEST` ago. */
+export function breathe(): Promise<void> | undefined {
+  pieces++
+  if (performance.now() - lastTurn < LONGEST && pieces < MOST_PIECES) return undefined
+  return nextTurn().then(() => {
+    lastTurn = performance.now()
+    pieces = 0
+  })
 }
 
 /** A turn of the event loop, without the milliseconds that a timer waits. */

@@ -5,7 +5,7 @@ import type { ModelSource, ReadOptions } from '../io/read-options.js'
 import { createTokenizer, type Tokenizer } from '../io/tokenizer.js'
 import { planModelParameters } from '../plan/model-plan.js'
 import { Tensor } from '../tensor.js'
-import { Breather } from './breathe.js'
+import { breathe } from './breathe.js'
 import { CausalEngine } from './causal-engine.js'
 import { type ModelConfig, parseModelConfig } from './config.js'
 import { type EvaluateOptions, type Evaluation, evaluate } from './evaluate.js'
@@ -201,11 +201,10 @@ export class LanguageModel {
     return this.#lifetime.use(async () => {
       const sequence = this.#engine.createSequence()
       try {
-        const breather = new Breather()
         const { answer, commit } = await sequence.append(ids, request, () => {
           this.#lifetime.assertUsable()
           signal?.throwIfAborted()
-          return breather.breathe()
+          return breathe()
         })
         commit()
         return answer

@@ -3,7 +3,7 @@ import { type Geometry, workPerToken } from '../plan/geometry.js'
 import type { LayerParameters } from '../plan/layer-plan.js'
 import { describePiece, nextPieceRows, type Place } from '../plan/piece.js'
 import type { Tensor } from '../tensor.js'
-import { Breather } from './breathe.js'
+import { breathe } from './breathe.js'
 import type { TracedCall } from './layer-trace.js'
 import type { Resources } from './resources.js'
 
@@ -52,9 +52,8 @@ export async function runPieces({ forward, geometry, program, runs, prepare, col
 
 /** Between runs: turns the event loop now and then, and ends work on what was disposed. */
 export function createPause(forward: LayerForward): () => Promise<void> {
-  const breather = new Breather()
   return async () => {
-    await breather.breathe()
+    await breathe()
     forward.assertUsable()
   }
 }

@@ -1,6 +1,6 @@
 import { RoutedAttentionError } from '../errors.js'
 import type { Signal } from '../platform.js'
-import { Breather } from './breathe.js'
+import { breathe } from './breathe.js'
 import { checkCallbacks } from './evaluate.js'
 import { Lifetime } from './lifetime.js'
 import { encodeSession } from './session-bytes.js'
@@ -85,11 +85,10 @@ export class Session {
       )
     }
     if (ids.length > 0) {
-      const breather = new Breather()
       const { answer, commit } = await this.#sequence.append(ids, { rows: 'last' }, () => {
         this.#assertUsable()
         signal?.throwIfAborted()
-        return breather.breathe()
+        return breathe()
       })
       commit()
       this.#logits = answer.logits

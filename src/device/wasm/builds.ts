@@ -35,7 +35,7 @@ function compileBuild(simd: Simd): Promise<WebAssembly.Module> {
   return module
 }
 
-/** Instantiates a module and tries it: an engine that accepts a build may still compute it wrongly (RUNTIMES section 3). */
+/** Instantiates a module and tries it: an engine that accepts a build may still compute it wrongly. */
 export function openBuild(simd: Simd, module: WebAssembly.Module): Build {
   const memory = createMemory()
   let kernels: KernelExports
