@@ -7,7 +7,8 @@
  * of the two. Operand (0, 0) is "none": base address 0 of that table is 0. Everything else is one word, an i32 or the bits of an f32.
  *
  * Layouts. A row-major matrix has rows of `stride` floats, a multiple of 8; columns beyond the real ones hold zeros. "Panels" pack a matrix of
- * K rows and N columns as [N / 8][K][8]: eight neighbouring outputs lie across the lanes of two vectors, at every k.
+ * K rows and N columns so that eight neighbouring outputs lie across the lanes of two vectors, at every k: [N / 8][K][8] for what a step writes. Packed
+ * weights join up to four panels to a group, [K][8 · panels], one group after the other.
  */
 
 /** Words of the piece header: what changes from one run of a program to the next. The base addresses of the buffers follow at `Buffers`. */

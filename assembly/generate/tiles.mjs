@@ -1,43 +1,52 @@
-/** Tiles as rows × panels. Fused and unfused arithmetic share the source: `multiplyAdd` is one or the other when compiled. */
+/**
+ * Tiles as rows × panels. The panels of a joined one lie side by side at every k, as a group of packed weights does; those of the others begin
+ * `panelStride` bytes apart. Fused and unfused arithmetic share the source: `multiplyAdd` is one or the other when compiled.
+ */
 const shapes = [
-  ...[1, 2, 3, 4, 5, 6].map((rows) => ({ rows, panels: 1 })),
-  ...[1, 2, 3].map((rows) => ({ rows, panels: 2 })),
-  { rows: 1, panels: 4 },
+  ...[1, 2, 3, 4, 5, 6].map((rows) => ({ rows, panels: 1, joined: false })),
+  ...[1, 2, 3].map((rows) => ({ rows, panels: 2, joined: false })),
+  { rows: 1, panels: 4, joined: false },
+  { rows: 1, panels: 4, joined: true },
 ]
 
 const range = (count) => [...Array(count).keys()]
+const plural = (count, word) => `${count} ${word}${count > 1 ? 's' : ''}`
 
 /**
  * One tile: C (rows × 8·panels) = A · B, or C + A · B. Each output is one chain in ascending k, from +0 or from what C holds.
  * K is not unrolled: V8 before 13 halves its speed when it is (docs/KERNELS.md, micro-kernels), later ones do not care.
  */
-function tile({ rows, panels }) {
-  const accumulators = range(rows).flatMap((row) => range(panels * 2).map((column) => ({ row, column, name: `c${row}${column}` })))
-  const pointer = (panel) => (panel === 0 ? 'b' : `b${panel}`)
-  const lines = [
-    `/** ${rows} row${rows > 1 ? 's' : ''} by ${panels} panel${panels > 1 ? 's' : ''} of 8 columns. */`,
-    `export function tile${rows}x${panels * 8}(k: i32, a: usize, lda: usize, b: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {`,
-  ]
-  for (const row of range(rows).slice(1)) lines.push(`  let a${row} = a${row > 1 ? row - 1 : ''} + lda`)
-  for (const panel of range(panels).slice(1)) lines.push(`  let b${panel} = ${pointer(panel - 1)} + panelStride`)
-  for (const row of range(rows).slice(1)) lines.push(`  const d${row} = ${row > 1 ? `d${row - 1}` : 'c'} + ldc`)
+function tile({ rows, panels, joined }) {
+  const vectors = range(panels * 2)
+  const accumulators = range(rows).flatMap((row) => vectors.map((column) => ({ row, column, name: `c${row}${column}` })))
+  const indexed = (name, index) => (index === 0 ? name : `${name}${index}`)
   const target = (row) => (row === 0 ? 'c' : `d${row}`)
-  lines.push(...accumulators.map(({ name }) => `  let ${name} = f32x4.splat(0)`))
-  lines.push('  if (accumulate) {')
-  lines.push(...accumulators.map(({ row, column, name }) => `    ${name} = v128.load(${target(row)}, ${column * 16})`))
-  lines.push('  }')
-  lines.push('  for (; k > 0; --k) {')
-  for (const column of range(panels * 2)) lines.push(`    const v${column} = v128.load(${pointer(column >> 1)}, ${(column & 1) * 16})`)
-  for (const row of range(rows)) {
-    lines.push(`    const s${row} = v128.load32_splat(a${row || ''})`)
-    for (const column of range(panels * 2)) lines.push(`    c${row}${column} = multiplyAdd(s${row}, v${column}, c${row}${column})`)
-  }
-  for (const row of range(rows)) lines.push(`    a${row || ''} += 4`)
-  for (const panel of range(panels)) lines.push(`    ${pointer(panel)} += 32`)
-  lines.push('  }')
-  lines.push(...accumulators.map(({ row, column, name }) => `  v128.store(${target(row)}, ${name}, ${column * 16})`))
-  lines.push('}', '')
-  return lines.join('\n')
+  const source = (column) => (joined ? `b, ${column * 16}` : `${indexed('b', column >> 1)}, ${(column & 1) * 16}`)
+  const pointers = joined ? ['b'] : range(panels).map((panel) => indexed('b', panel))
+  const parameters = 'k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool'
+  return [
+    `/** ${plural(rows, 'row')} by ${plural(panels, 'panel')} of 8 columns${joined ? ', joined' : ''}. */`,
+    `export function tile${rows}x${panels * 8}${joined ? 'Joined' : ''}(${parameters}): void {`,
+    ...range(rows - 1).map((row) => `  let a${row + 1} = ${indexed('a', row)} + lda`),
+    ...pointers.slice(1).map((name, panel) => `  let ${name} = ${pointers[panel]} + panelStride`),
+    ...range(rows - 1).map((row) => `  const d${row + 1} = ${target(row)} + ldc`),
+    ...accumulators.map(({ name }) => `  let ${name} = f32x4.splat(0)`),
+    '  if (accumulate) {',
+    ...accumulators.map(({ row, column, name }) => `    ${name} = v128.load(${target(row)}, ${column * 16})`),
+    '  }',
+    '  for (; k > 0; --k) {',
+    ...vectors.map((column) => `    const v${column} = v128.load(${source(column)})`),
+    ...range(rows).flatMap((row) => [
+      `    const s${row} = v128.load32_splat(${indexed('a', row)})`,
+      ...vectors.map((column) => `    c${row}${column} = multiplyAdd(s${row}, v${column}, c${row}${column})`),
+    ]),
+    ...range(rows).map((row) => `    ${indexed('a', row)} += 4`),
+    ...pointers.map((name) => `    ${name} += kStride`),
+    '  }',
+    ...accumulators.map(({ row, column, name }) => `  v128.store(${target(row)}, ${name}, ${column * 16})`),
+    '}',
+    '',
+  ].join('\n')
 }
 
 export function tilesSource() {

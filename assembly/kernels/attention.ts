@@ -2,7 +2,7 @@ import { EXP, expVector, laneMask, maxLanes, sumLanes } from '../math'
 import { count, floatWord, floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
 import { LocalAttention, LocalStore, Piece, RoutedAttention } from '../steps'
-import { TILE_ROWS, multiply } from './matmul'
+import { PANEL_ROW, TILE_ROWS, multiply } from './matmul'
 import { rotateHead } from './rotary'
 
 /*
@@ -103,7 +103,19 @@ function attend(
   const rowSize = floats(scoreStride)
   const panelStride = floats(headStride) * 8
 
-  multiply(rows, width, queries, queryStride, keys + <usize>firstPanel * panelStride, panelStride, panels, scores, rowSize, false)
+  multiply(
+    rows,
+    width,
+    queries,
+    queryStride,
+    keys + <usize>firstPanel * panelStride,
+    PANEL_ROW,
+    panelStride,
+    panels,
+    scores,
+    rowSize,
+    false,
+  )
   for (let row = 0; row < rows; ++row) {
     const at = scores + <usize>row * rowSize
     const rowEnd = end + row * advance
@@ -121,6 +133,7 @@ function attend(
     scores + floats(skipped),
     rowSize,
     values + floats(firstKey) * 8,
+    PANEL_ROW,
     valueStride,
     headStride >> 3,
     output,

@@ -3,7 +3,7 @@
 import { multiplyAdd } from '../math'
 
 /** 1 row by 1 panel of 8 columns. */
-export function tile1x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function tile1x8(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   let c00 = f32x4.splat(0)
   let c01 = f32x4.splat(0)
   if (accumulate) {
@@ -17,14 +17,14 @@ export function tile1x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usi
     c00 = multiplyAdd(s0, v0, c00)
     c01 = multiplyAdd(s0, v1, c01)
     a += 4
-    b += 32
+    b += kStride
   }
   v128.store(c, c00, 0)
   v128.store(c, c01, 16)
 }
 
 /** 2 rows by 1 panel of 8 columns. */
-export function tile2x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function tile2x8(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   let a1 = a + lda
   const d1 = c + ldc
   let c00 = f32x4.splat(0)
@@ -48,7 +48,7 @@ export function tile2x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usi
     c11 = multiplyAdd(s1, v1, c11)
     a += 4
     a1 += 4
-    b += 32
+    b += kStride
   }
   v128.store(c, c00, 0)
   v128.store(c, c01, 16)
@@ -57,7 +57,7 @@ export function tile2x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usi
 }
 
 /** 3 rows by 1 panel of 8 columns. */
-export function tile3x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function tile3x8(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   let a1 = a + lda
   let a2 = a1 + lda
   const d1 = c + ldc
@@ -91,7 +91,7 @@ export function tile3x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usi
     a += 4
     a1 += 4
     a2 += 4
-    b += 32
+    b += kStride
   }
   v128.store(c, c00, 0)
   v128.store(c, c01, 16)
@@ -102,7 +102,7 @@ export function tile3x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usi
 }
 
 /** 4 rows by 1 panel of 8 columns. */
-export function tile4x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function tile4x8(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   let a1 = a + lda
   let a2 = a1 + lda
   let a3 = a2 + lda
@@ -146,7 +146,7 @@ export function tile4x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usi
     a1 += 4
     a2 += 4
     a3 += 4
-    b += 32
+    b += kStride
   }
   v128.store(c, c00, 0)
   v128.store(c, c01, 16)
@@ -159,7 +159,7 @@ export function tile4x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usi
 }
 
 /** 5 rows by 1 panel of 8 columns. */
-export function tile5x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function tile5x8(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   let a1 = a + lda
   let a2 = a1 + lda
   let a3 = a2 + lda
@@ -213,7 +213,7 @@ export function tile5x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usi
     a2 += 4
     a3 += 4
     a4 += 4
-    b += 32
+    b += kStride
   }
   v128.store(c, c00, 0)
   v128.store(c, c01, 16)
@@ -228,7 +228,7 @@ export function tile5x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usi
 }
 
 /** 6 rows by 1 panel of 8 columns. */
-export function tile6x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function tile6x8(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   let a1 = a + lda
   let a2 = a1 + lda
   let a3 = a2 + lda
@@ -292,7 +292,7 @@ export function tile6x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usi
     a3 += 4
     a4 += 4
     a5 += 4
-    b += 32
+    b += kStride
   }
   v128.store(c, c00, 0)
   v128.store(c, c01, 16)
@@ -309,7 +309,7 @@ export function tile6x8(k: i32, a: usize, lda: usize, b: usize, panelStride: usi
 }
 
 /** 1 row by 2 panels of 8 columns. */
-export function tile1x16(k: i32, a: usize, lda: usize, b: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function tile1x16(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   let b1 = b + panelStride
   let c00 = f32x4.splat(0)
   let c01 = f32x4.splat(0)
@@ -332,8 +332,8 @@ export function tile1x16(k: i32, a: usize, lda: usize, b: usize, panelStride: us
     c02 = multiplyAdd(s0, v2, c02)
     c03 = multiplyAdd(s0, v3, c03)
     a += 4
-    b += 32
-    b1 += 32
+    b += kStride
+    b1 += kStride
   }
   v128.store(c, c00, 0)
   v128.store(c, c01, 16)
@@ -342,7 +342,7 @@ export function tile1x16(k: i32, a: usize, lda: usize, b: usize, panelStride: us
 }
 
 /** 2 rows by 2 panels of 8 columns. */
-export function tile2x16(k: i32, a: usize, lda: usize, b: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function tile2x16(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   let a1 = a + lda
   let b1 = b + panelStride
   const d1 = c + ldc
@@ -381,8 +381,8 @@ export function tile2x16(k: i32, a: usize, lda: usize, b: usize, panelStride: us
     c13 = multiplyAdd(s1, v3, c13)
     a += 4
     a1 += 4
-    b += 32
-    b1 += 32
+    b += kStride
+    b1 += kStride
   }
   v128.store(c, c00, 0)
   v128.store(c, c01, 16)
@@ -395,7 +395,7 @@ export function tile2x16(k: i32, a: usize, lda: usize, b: usize, panelStride: us
 }
 
 /** 3 rows by 2 panels of 8 columns. */
-export function tile3x16(k: i32, a: usize, lda: usize, b: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function tile3x16(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   let a1 = a + lda
   let a2 = a1 + lda
   let b1 = b + panelStride
@@ -450,8 +450,8 @@ export function tile3x16(k: i32, a: usize, lda: usize, b: usize, panelStride: us
     a += 4
     a1 += 4
     a2 += 4
-    b += 32
-    b1 += 32
+    b += kStride
+    b1 += kStride
   }
   v128.store(c, c00, 0)
   v128.store(c, c01, 16)
@@ -468,7 +468,7 @@ export function tile3x16(k: i32, a: usize, lda: usize, b: usize, panelStride: us
 }
 
 /** 1 row by 4 panels of 8 columns. */
-export function tile1x32(k: i32, a: usize, lda: usize, b: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function tile1x32(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   let b1 = b + panelStride
   let b2 = b1 + panelStride
   let b3 = b2 + panelStride
@@ -509,10 +509,61 @@ export function tile1x32(k: i32, a: usize, lda: usize, b: usize, panelStride: us
     c06 = multiplyAdd(s0, v6, c06)
     c07 = multiplyAdd(s0, v7, c07)
     a += 4
-    b += 32
-    b1 += 32
-    b2 += 32
-    b3 += 32
+    b += kStride
+    b1 += kStride
+    b2 += kStride
+    b3 += kStride
+  }
+  v128.store(c, c00, 0)
+  v128.store(c, c01, 16)
+  v128.store(c, c02, 32)
+  v128.store(c, c03, 48)
+  v128.store(c, c04, 64)
+  v128.store(c, c05, 80)
+  v128.store(c, c06, 96)
+  v128.store(c, c07, 112)
+}
+
+/** 1 row by 4 panels of 8 columns, joined. */
+export function tile1x32Joined(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  let c00 = f32x4.splat(0)
+  let c01 = f32x4.splat(0)
+  let c02 = f32x4.splat(0)
+  let c03 = f32x4.splat(0)
+  let c04 = f32x4.splat(0)
+  let c05 = f32x4.splat(0)
+  let c06 = f32x4.splat(0)
+  let c07 = f32x4.splat(0)
+  if (accumulate) {
+    c00 = v128.load(c, 0)
+    c01 = v128.load(c, 16)
+    c02 = v128.load(c, 32)
+    c03 = v128.load(c, 48)
+    c04 = v128.load(c, 64)
+    c05 = v128.load(c, 80)
+    c06 = v128.load(c, 96)
+    c07 = v128.load(c, 112)
+  }
+  for (; k > 0; --k) {
+    const v0 = v128.load(b, 0)
+    const v1 = v128.load(b, 16)
+    const v2 = v128.load(b, 32)
+    const v3 = v128.load(b, 48)
+    const v4 = v128.load(b, 64)
+    const v5 = v128.load(b, 80)
+    const v6 = v128.load(b, 96)
+    const v7 = v128.load(b, 112)
+    const s0 = v128.load32_splat(a)
+    c00 = multiplyAdd(s0, v0, c00)
+    c01 = multiplyAdd(s0, v1, c01)
+    c02 = multiplyAdd(s0, v2, c02)
+    c03 = multiplyAdd(s0, v3, c03)
+    c04 = multiplyAdd(s0, v4, c04)
+    c05 = multiplyAdd(s0, v5, c05)
+    c06 = multiplyAdd(s0, v6, c06)
+    c07 = multiplyAdd(s0, v7, c07)
+    a += 4
+    b += kStride
   }
   v128.store(c, c00, 0)
   v128.store(c, c01, 16)

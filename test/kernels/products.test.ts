@@ -25,12 +25,13 @@ interface ProductCase {
   readonly misalignment?: number
 }
 
-/** A matrix of `depth` rows, its first 8 · panels columns, as [panel][depth][8]. */
+/** A matrix of `depth` rows, its first 8 · panels columns, as groups of up to four panels, [depth][8 · panels] each. */
 function packPanels(matrix: Float32Array, depth: number, columns: number, panels: number): Float32Array {
   const packed = new Float32Array(panels * depth * 8)
   let at = 0
-  for (let panel = 0; panel < panels; panel++) {
-    for (let k = 0; k < depth; k++, at += 8) packed.set(matrix.subarray(k * columns + panel * 8, k * columns + panel * 8 + 8), at)
+  for (let column = 0; column < 8 * panels; column += 32) {
+    const width = Math.min(32, 8 * panels - column)
+    for (let k = 0; k < depth; k++, at += width) packed.set(matrix.subarray(k * columns + column, k * columns + column + width), at)
   }
   return packed
 }
