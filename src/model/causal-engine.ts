@@ -1,5 +1,6 @@
 import { Buffer, type CompiledProgram, type Device, type DeviceBuffer, Run } from '../device/device.js'
-import { type CausalModelPlan, modelWorkPerToken, type ModelParameters, planCausalModel, planTier } from '../plan/model-plan.js'
+import { modelWorkPerToken, type ModelParameters } from '../plan/model-parameters.js'
+import { type CausalModelPlan, planCausalModel, planTier } from '../plan/model-plan.js'
 import { describePiece, nextPieceRows, overwrites, type Place } from '../plan/piece.js'
 import { freshPlace, stateLength, visitState } from '../plan/portable-state.js'
 import type { ModelConfig } from './config.js'

@@ -1,6 +1,6 @@
 import { Piece, type DeviceBuffer, type Run } from '../device/device.js'
 import { roundUp } from '../plan/layout.js'
-import type { ModelScratch } from '../plan/model-plan.js'
+import type { ModelScratch } from '../plan/model-steps.js'
 import { Tensor } from '../tensor.js'
 import type { LogitsAnswer, LogitsRequest } from './sequence.js'
 

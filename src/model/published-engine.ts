@@ -1,6 +1,7 @@
 import { Buffer, Piece, type Device, type DeviceBuffer, Run } from '../device/device.js'
 import { roundUp } from '../plan/layout.js'
-import { type ModelParameters, planSequenceModel, type SequenceModelPlan } from '../plan/model-plan.js'
+import type { ModelParameters } from '../plan/model-parameters.js'
+import { planSequenceModel, type SequenceModelPlan } from '../plan/model-plan.js'
 import { describePiece, nextPieceRows, type Place } from '../plan/piece.js'
 import type { ModelConfig } from './config.js'
 import { HeadReader } from './head-reader.js'

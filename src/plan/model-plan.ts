@@ -1,197 +1,24 @@
-import { Activation, Buffer, Embed, LogProbabilities, Norm, Normalise, Opcode, Piece } from '../../assembly/steps.js'
-import type { Program, WeightLayout } from '../device/device.js'
+import { Buffer, Piece } from '../../assembly/steps.js'
+import type { Program } from '../device/device.js'
 import { addCausalLayer, addOpening } from './causal-steps.js'
-import { createGeometry, type Geometry, type LayerNumbers, workPerToken } from './geometry.js'
+import { createGeometry, type Geometry, type LayerNumbers } from './geometry.js'
 import { type CausalState, planCausalState, planClosingScratch, planLayerScratch } from './layer-memory.js'
 import { contextsOf, planSequenceContext, type SequencePlan, type SequencePrograms, writeSequencePrograms } from './layer-plan.js'
-import { addProduct, pieceWord, type RotaryTable } from './layer-steps.js'
-import { Layout, roundUp } from './layout.js'
-import { at, type Operand, ProgramBuilder } from './program-builder.js'
+import { pieceWord, type RotaryTable } from './layer-steps.js'
+import { Layout } from './layout.js'
+import type { ModelNumbers, ModelParameters } from './model-parameters.js'
+import {
+  addEmbedding,
+  addFeedForward,
+  addHead,
+  type ModelContext,
+  type ModelScratch,
+  planModelScratch,
+  stream,
+  writeHead,
+} from './model-steps.js'
+import { at, ProgramBuilder } from './program-builder.js'
 import { addRotaryTable, type RotarySource, rotaryTableWords } from './rotary-steps.js'
-import { type LayerWeights, planLayerWeights, WeightPlan } from './weights.js'
-
-/** What a plan needs to know of a language model (SPEC section 7). */
-export interface ModelNumbers {
-  readonly layer: LayerNumbers
-  readonly numTokens: number
-  readonly depth: number
-  readonly feedForwardMultiplier: number
-  readonly routedRotaryEmb: boolean
-  readonly maxPositions: number | null
-}
-
-interface FeedForwardWeights {
-  readonly norm: Operand
-  readonly up: Operand
-  readonly upBias: Operand
-  readonly down: Operand
-  readonly downBias: Operand
-}
-
-/** Packed parameters of a model. */
-export interface ModelParameters {
-  readonly layout: WeightLayout
-  readonly tokens: Operand
-  readonly positions: Operand | undefined
-  readonly frequencies: Operand
-  readonly layers: readonly { readonly attention: LayerWeights; readonly feedForward: FeedForwardWeights }[]
-  readonly norm: Operand
-  readonly head: Operand
-  readonly headBias: Operand
-}
-
-export function planModelParameters({ layer, numTokens, depth, feedForwardMultiplier, maxPositions }: ModelNumbers): ModelParameters {
-  const plan = new WeightPlan()
-  const { dim } = layer
-  const hidden = dim * feedForwardMultiplier
-  const geometry = createGeometry(layer, 0)
-  const frequencies = plan.frequencies(layer.dimHead)
-  const tokens = plan.rows('token_emb.weight', numTokens, dim)
-  const positions = maxPositions === null ? undefined : plan.rows('pos_emb.weight', maxPositions, dim)
-  const layers = Array.from({ length: depth }, (_, index) => {
-    const prefix = `layers.${index}.1.`
-    return {
-      attention: planLayerWeights(plan, geometry, `layers.${index}.0.`),
-      feedForward: {
-        norm: plan.vector(`${prefix}0.gamma`, dim),
-        up: plan.linear(`${prefix}1.weight`, hidden, dim),
-        upBias: plan.vector(`${prefix}1.bias`, hidden),
-        down: plan.linear(`${prefix}3.weight`, dim, hidden),
-        downBias: plan.vector(`${prefix}3.bias`, dim),
-      },
-    }
-  })
-  const norm = plan.vector('to_logits.0.gamma', dim)
-  const head = plan.linear('to_logits.1.weight', numTokens, dim)
-  const headBias = plan.vector('to_logits.1.bias', numTokens)
-  return { layout: plan.finish(), tokens, positions, frequencies, layers, norm, head, headBias }
-}
-
-/** Working memory around the layers, in `Buffer.Scratch`. A piece's rows are at `Buffer.Input`. */
-export interface ModelScratch {
-  readonly tokenIds: Operand
-  readonly hidden: Operand
-  readonly headInput: Operand
-  readonly logits: Operand
-  /** Rows of logits that fit. */
-  readonly headRows: number
-  readonly targets: Operand
-  readonly logProbabilities: Operand
-}
-
-/** Logits of one run take at most about this much, unless one row is more. */
-const LOGITS_BYTES = 4 << 20
-
-function planModelScratch(layout: Layout, numbers: ModelNumbers, { pieceRows, stride }: Geometry): ModelScratch {
-  const rowWords = roundUp(numbers.numTokens)
-  const headRows = Math.max(1, Math.min(pieceRows, Math.floor(LOGITS_BYTES / (rowWords * 4))))
-  const words = (count: number) => at(Buffer.Scratch, layout.words(count))
-  return {
-    tokenIds: words(pieceRows),
-    hidden: words(pieceRows * roundUp(numbers.layer.dim * numbers.feedForwardMultiplier)),
-    headInput: words(headRows * stride),
-    logits: words(headRows * rowWords),
-    headRows,
-    targets: words(headRows),
-    logProbabilities: words(headRows * 2),
-  }
-}
-
-/** What a step of a model needs to know. */
-interface ModelContext {
-  readonly numbers: ModelNumbers
-  readonly geometry: Geometry
-  readonly parameters: ModelParameters
-  readonly scratch: ModelScratch
-  /** The layers' row for what is normalised, and for the outputs of products that are added to the stream. */
-  readonly normed: Operand
-  readonly sum: Operand
-}
-
-const stream = at(Buffer.Input)
-
-function addEmbedding(builder: ProgramBuilder, { parameters, scratch, geometry }: ModelContext): void {
-  builder.step(Opcode.Embed, Embed.Length, {
-    [Embed.Rows]: pieceWord(Piece.Rows),
-    [Embed.TokenIds]: scratch.tokenIds,
-    [Embed.Tokens]: parameters.tokens,
-    [Embed.Positions]: parameters.positions,
-    [Embed.Output]: stream,
-    [Embed.Stride]: geometry.stride,
-  })
-}
-
-function addFeedForward(builder: ProgramBuilder, context: ModelContext, weights: FeedForwardWeights): void {
-  const { numbers, geometry, scratch, normed, sum } = context
-  const { dim } = numbers.layer
-  const rows = pieceWord(Piece.Rows)
-  const hiddenStride = roundUp(dim * numbers.feedForwardMultiplier)
-  builder.step(Opcode.Normalise, Normalise.Length, {
-    [Normalise.Rows]: rows,
-    [Normalise.Input]: stream,
-    [Normalise.Output]: normed,
-    [Normalise.Weight]: weights.norm,
-    [Normalise.Kind]: Norm.RootMeanSquare,
-    [Normalise.Width]: dim,
-    [Normalise.Stride]: geometry.stride,
-  })
-  addProduct(builder, {
-    rows,
-    input: normed,
-    weights: weights.up,
-    output: scratch.hidden,
-    inputStride: geometry.stride,
-    depth: dim,
-    outputStride: hiddenStride,
-    bias: weights.upBias,
-    activation: Activation.Gelu,
-  })
-  addProduct(builder, {
-    rows,
-    input: scratch.hidden,
-    weights: weights.down,
-    output: sum,
-    inputStride: hiddenStride,
-    depth: dim * numbers.feedForwardMultiplier,
-    outputStride: geometry.stride,
-    bias: weights.downBias,
-    addTo: stream,
-  })
-}
-
-/** Logits of the rows that the piece header asks for, and the probabilities of their targets. */
-function addHead(builder: ProgramBuilder, { numbers, geometry, parameters, scratch }: ModelContext): void {
-  const rows = pieceWord(Piece.HeadRows)
-  const logitStride = roundUp(numbers.numTokens)
-  builder.step(Opcode.Normalise, Normalise.Length, {
-    [Normalise.Rows]: rows,
-    [Normalise.First]: pieceWord(Piece.HeadFirst),
-    [Normalise.Input]: stream,
-    [Normalise.Output]: scratch.headInput,
-    [Normalise.Weight]: parameters.norm,
-    [Normalise.Kind]: Norm.RootMeanSquare,
-    [Normalise.Width]: numbers.layer.dim,
-    [Normalise.Stride]: geometry.stride,
-  })
-  addProduct(builder, {
-    rows,
-    input: scratch.headInput,
-    weights: parameters.head,
-    output: scratch.logits,
-    inputStride: geometry.stride,
-    depth: numbers.layer.dim,
-    outputStride: logitStride,
-    bias: parameters.headBias,
-  })
-  builder.step(Opcode.LogProbabilities, LogProbabilities.Length, {
-    [LogProbabilities.Rows]: pieceWord(Piece.TargetRows),
-    [LogProbabilities.Logits]: scratch.logits,
-    [LogProbabilities.Targets]: scratch.targets,
-    [LogProbabilities.Output]: scratch.logProbabilities,
-    [LogProbabilities.Stride]: logitStride,
-    [LogProbabilities.Width]: numbers.numTokens,
-  })
-}
 
 /** What every model's plan tells: where token ids go in, and where logits come out. */
 export interface ModelPlan {
@@ -269,12 +96,6 @@ export function planCausalModel(numbers: ModelNumbers, parameters: ModelParamete
   }
 }
 
-function writeHead(context: ModelContext): Program {
-  const builder = new ProgramBuilder()
-  addHead(builder, context)
-  return builder.finish()
-}
-
 /** A model with the published routing: the whole sequence passes through one layer after the other. */
 export interface SequenceModelPlan extends ModelPlan {
   readonly sequence: SequencePlan
@@ -319,9 +140,4 @@ export function planTier({ localAttnWindowSize, routedWindowSize, numRoutedKeyVa
   let tier = SMALLEST_TIER
   while (tier < length) tier *= 2
   return tier >= Math.max(localAttnWindowSize, routedWindowSize, numRoutedKeyValues) ? Infinity : tier
-}
-
-/** Operations that a token takes in a model, about, multiply and add counted as two; its logits not counted. */
-export function modelWorkPerToken({ layer, depth, feedForwardMultiplier }: ModelNumbers): number {
-  return depth * (workPerToken(layer) + 4 * feedForwardMultiplier * layer.dim ** 2)
 }

@@ -1,0 +1,66 @@
+import type { WeightLayout } from '../device/device.js'
+import { createGeometry, type LayerNumbers, workPerToken } from './geometry.js'
+import type { Operand } from './program-builder.js'
+import { type LayerWeights, planLayerWeights, WeightPlan } from './weights.js'
+
+/** What a plan needs to know of a language model (SPEC section 7). */
+export interface ModelNumbers {
+  readonly layer: LayerNumbers
+  readonly numTokens: number
+  readonly depth: number
+  readonly feedForwardMultiplier: number
+  readonly routedRotaryEmb: boolean
+  readonly maxPositions: number | null
+}
+
+export interface FeedForwardWeights {
+  readonly norm: Operand
+  readonly up: Operand
+  readonly upBias: Operand
+  readonly down: Operand
+  readonly downBias: Operand
+}
+
+/** Packed parameters of a model. */
+export interface ModelParameters {
+  readonly layout: WeightLayout
+  readonly tokens: Operand
+  readonly positions: Operand | undefined
+  readonly frequencies: Operand
+  readonly layers: readonly { readonly attention: LayerWeights; readonly feedForward: FeedForwardWeights }[]
+  readonly norm: Operand
+  readonly head: Operand
+  readonly headBias: Operand
+}
+
+export function planModelParameters({ layer, numTokens, depth, feedForwardMultiplier, maxPositions }: ModelNumbers): ModelParameters {
+  const plan = new WeightPlan()
+  const { dim } = layer
+  const hidden = dim * feedForwardMultiplier
+  const geometry = createGeometry(layer, 0)
+  const frequencies = plan.frequencies(layer.dimHead)
+  const tokens = plan.rows('token_emb.weight', numTokens, dim)
+  const positions = maxPositions === null ? undefined : plan.rows('pos_emb.weight', maxPositions, dim)
+  const layers = Array.from({ length: depth }, (_, index) => {
+    const prefix = `layers.${index}.1.`
+    return {
+      attention: planLayerWeights(plan, geometry, `layers.${index}.0.`),
+      feedForward: {
+        norm: plan.vector(`${prefix}0.gamma`, dim),
+        up: plan.linear(`${prefix}1.weight`, hidden, dim),
+        upBias: plan.vector(`${prefix}1.bias`, hidden),
+        down: plan.linear(`${prefix}3.weight`, dim, hidden),
+        downBias: plan.vector(`${prefix}3.bias`, dim),
+      },
+    }
+  })
+  const norm = plan.vector('to_logits.0.gamma', dim)
+  const head = plan.linear('to_logits.1.weight', numTokens, dim)
+  const headBias = plan.vector('to_logits.1.bias', numTokens)
+  return { layout: plan.finish(), tokens, positions, frequencies, layers, norm, head, headBias }
+}
+
+/** Operations that a token takes in a model, about, multiply and add counted as two; its logits not counted. */
+export function modelWorkPerToken({ layer, depth, feedForwardMultiplier }: ModelNumbers): number {
+  return depth * (workPerToken(layer) + 4 * feedForwardMultiplier * layer.dim ** 2)
+}
