@@ -70,10 +70,6 @@ export class Runtime {
       this.#refused.threads = `no worker threads here: ${reason(cause)}`
       return
     }
-    if (this.disposed) {
-      await pool.dispose()
-      return
-    }
     pool.onFailure(({ message }) => {
       this.#refused.threads = message
       this.#pool = undefined

@@ -1,5 +1,6 @@
 import { describe, RoutedAttentionError } from '../errors.js'
 import type { Signal } from '../platform.js'
+import { checkCallbacks } from './callbacks.js'
 
 export interface EvaluateProgress {
   readonly type: 'evaluate'
@@ -25,19 +26,6 @@ export interface Evaluation {
 }
 
 const DEFAULT_CHUNK = 2048
-
-/** @throws RoutedAttentionError `BAD_ARGUMENT` */
-export function checkCallbacks(call: string, options: { onProgress?: unknown; signal?: unknown }): void {
-  if (typeof options !== 'object' || options === null)
-    throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: options must be an object, got ${describe(options)}`)
-  const { onProgress, signal } = options
-  if (onProgress !== undefined && typeof onProgress !== 'function') {
-    throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: onProgress must be a function, got ${describe(onProgress)}`)
-  }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: signal must be an AbortSignal, got ${describe(signal)}`)
-  }
-}
 
 /**
  * Chunk i reads tokens i·chunk … and predicts those from i·chunk + 1 on; no token comes before its first.

@@ -1,7 +1,7 @@
 import { describe, RoutedAttentionError } from '../errors.js'
 import type { Signal } from '../platform.js'
 import type { Tokenizer } from '../io/tokenizer.js'
-import { checkCallbacks } from './evaluate.js'
+import { checkCallbacks } from './callbacks.js'
 import { createSampler, resolveSampling, type Sampler, type SamplingOptions } from './sampling.js'
 import type { Session } from './session.js'
 import { createTextStream } from './text-stream.js'

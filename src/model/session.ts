@@ -1,7 +1,7 @@
 import { RoutedAttentionError } from '../errors.js'
 import type { Signal } from '../platform.js'
 import { breathe } from './breathe.js'
-import { checkCallbacks } from './evaluate.js'
+import { checkCallbacks } from './callbacks.js'
 import { Lifetime } from './lifetime.js'
 import { encodeSession } from './session-bytes.js'
 import type { Sequence } from './sequence.js'
