@@ -14,12 +14,19 @@ export function floatWord(base: usize, index: i32): f32 {
   return load<f32>(base + ((<usize>index) << 2))
 }
 
+/** Where a buffer begins in this piece. */
+// @ts-ignore: decorator
+@inline
+export function bufferAddress(piece: usize, buffer: i32): usize {
+  return load<u32>(piece + (Piece.Buffers << 2) + ((<usize>buffer) << 2))
+}
+
 /** The address that an operand of a step has in this piece; 0 for none. */
 // @ts-ignore: decorator
 @inline
 export function operand(step: usize, index: i32, piece: usize): usize {
   const at = step + ((<usize>index) << 2)
-  return load<u32>(piece + (Piece.Buffers << 2) + ((<usize>load<u32>(at)) << 2)) + load<u32>(at, 4)
+  return bufferAddress(piece, load<i32>(at)) + load<u32>(at, 4)
 }
 
 /** The integer that an operand points to. */

@@ -52,9 +52,35 @@ export enum Piece {
   FirstRow = 20,
   /** Windows that are handled at once. */
   Windows = 21,
+  /** The `TileShape` that products of many rows are cut into. */
+  TileShape = 22,
   /** Base addresses, one word for each `Buffer`. */
-  Buffers = 22,
-  Length = 34,
+  Buffers = 23,
+  Length = 36,
+}
+
+/**
+ * How products of four rows or more are cut into tiles (`assembly/kernels/tile-shapes.ts`): all give the same bits, and each is the fastest somewhere.
+ * Engines before V8 13 want k one at a time, later ones and Deno four at a time; engines that check every bound (Deno) or have more registers to spare
+ * (Bun) do best with few rows of many columns; `Double` needs an engine that joins pairs of vector operations to 256-bit ones.
+ */
+export enum TileShape {
+  /** 6 rows (5 unfused) × 8 columns. */
+  Tall,
+  TallUnrolled,
+  /** 2 × 24. */
+  Wide,
+  WideUnrolled,
+  /** 6 (5) × 16, unrolled. */
+  Double,
+  Length,
+}
+
+/** How weights lie in memory. Float16 holds no infinity and no NaN. */
+export enum WeightFormat {
+  Float32,
+  Float16,
+  Bfloat16,
 }
 
 /** Which memory an operand lies in. Only the device knows where each begins. */
@@ -75,8 +101,13 @@ export enum Buffer {
   Chosen,
   /** Where a layer's local output is copied when it is asked for. */
   LocalOutput,
+  /** `WORKSPACE_BYTES` for each share, the device's own: no plan names it. */
+  Workspace,
   Length,
 }
+
+/** What a share may need beside its operands: a block of a group of weights (256 rows of 32 columns) widened to float32. */
+export const WORKSPACE_BYTES = 32768
 
 export enum Opcode {
   End,
@@ -173,7 +204,8 @@ export enum Activation {
 
 /**
  * Output (rows, 8 · Panels) = activation(Input (rows, Depth) · Weights + Bias). With `AddTo` (of the output's stride) the result is added to its rows
- * instead, and the output is only working memory.
+ * instead, and the output is only working memory. Weights of 16 bits are widened, exactly: in registers, or block by block in the
+ * device's workspace.
  */
 export enum Product {
   Rows = 2,
@@ -187,7 +219,8 @@ export enum Product {
   Depth = 16,
   Panels = 17,
   Activation = 18,
-  Length = 19,
+  Format = 19,
+  Length = 20,
 }
 
 /** Rotates the heads of each row in place: by table row i, or `Indices`[i]. */

@@ -1,47 +1,100 @@
 /**
- * Tiles as rows × panels. The panels of a joined one lie side by side at every k, as a group of packed weights does; those of the others begin
- * `panelStride` bytes apart. Fused and unfused arithmetic share the source: `multiplyAdd` is one or the other when compiled.
+ * Tiles as rows × panels, in the unrollings that engines differ in (docs/KERNELS.md, micro-kernels): V8 before 13 halves its speed when k is unrolled,
+ * V8 with explicit bounds checks (Deno) gains a quarter, later ones a few percent. The panels of a joined tile lie side by side at every k, as a group
+ * of packed weights does; those of the others begin `panelStride` bytes apart. Fused and unfused arithmetic share the source: `multiplyAdd` is one or
+ * the other when compiled.
  */
 const shapes = [
-  ...[1, 2, 3, 4, 5, 6].map((rows) => ({ rows, panels: 1, joined: false })),
-  ...[1, 2, 3].map((rows) => ({ rows, panels: 2, joined: false })),
-  { rows: 1, panels: 4, joined: false },
-  { rows: 1, panels: 4, joined: true },
+  ...[1, 2, 3, 4, 5, 6].flatMap((rows) => [
+    { rows, panels: 1, unroll: 1 },
+    { rows, panels: 1, unroll: 4 },
+  ]),
+  ...[1, 2, 3].map((rows) => ({ rows, panels: 2, unroll: 1 })),
+  ...[1, 2, 3, 4, 5, 6].map((rows) => ({ rows, panels: 2, unroll: 4 })),
+  ...[1, 2].flatMap((rows) => [
+    { rows, panels: 3, unroll: 1 },
+    { rows, panels: 3, unroll: 4 },
+  ]),
+  { rows: 1, panels: 4, unroll: 1 },
+  { rows: 1, panels: 4, unroll: 1, joined: true },
+  { rows: 1, panels: 4, unroll: 1, joined: true, weights: 'Half' },
+  { rows: 1, panels: 4, unroll: 1, joined: true, weights: 'BrainHalf' },
 ]
+
+/** How four weights become a vector of float32; `Half` without its factor 2^112, which is on the row. */
+const widenings = {
+  Float: (at) => `v128.load(${at})`,
+  Half: (at) => `v128.and(i32x4.shl(v128.load_ext<i16>(${at}), 13), mask)`,
+  BrainHalf: (at) => `i32x4.shl(v128.load_ext<u16>(${at}), 16)`,
+}
 
 const range = (count) => [...Array(count).keys()]
 const plural = (count, word) => `${count} ${word}${count > 1 ? 's' : ''}`
+const indexed = (name, index) => (index === 0 ? name : `${name}${index}`)
 
-/**
- * One tile: C (rows × 8·panels) = A · B, or C + A · B. Each output is one chain in ascending k, from +0 or from what C holds.
- * K is not unrolled: V8 before 13 halves its speed when it is (docs/KERNELS.md, micro-kernels), later ones do not care.
- */
-function tile({ rows, panels, joined }) {
+function nameOf({ rows, panels, unroll, joined, weights = '' }) {
+  return `tile${rows}x${panels * 8}${unroll > 1 ? `by${unroll}` : ''}${joined ? 'Joined' : ''}${weights}`
+}
+
+function describe({ rows, panels, unroll, joined, weights }) {
+  const traits = [
+    ...(unroll > 1 ? [`${unroll} of k at a time`] : []),
+    ...(joined ? ['joined'] : []),
+    ...(weights === 'Half' ? ['weights in float16 and the row below 2^15'] : []),
+    ...(weights === 'BrainHalf' ? ['weights in bfloat16'] : []),
+  ]
+  return `${plural(rows, 'row')} by ${plural(panels, 'panel')} of 8 columns${traits.map((trait) => `, ${trait}`).join('')}.`
+}
+
+/** One k: `step` is which of an unrolled loop. Up to two panels of B are held while the rows of A pass; of more, B passes and A is held. */
+function multiplyAdds({ rows, panels, joined, weights = 'Float' }, step) {
+  const bytes = weights === 'Float' ? 16 : 8
+  const vectors = range(panels * 2)
+  const source = (column) => (joined ? `b, ${column * bytes}` : `${indexed('b', column >> 1)}${column & 1 ? `, ${bytes}` : ''}`)
+  const loadB = (column) => `const v${column} = ${widenings[weights](source(column))}`
+  const loadA = (row) => {
+    const splat = `v128.load32_splat(${indexed('a', row)}${step > 0 ? `, ${step * 4}` : ''})`
+    return `const s${row} = ${weights === 'Half' ? `f32x4.mul(${splat}, scale)` : splat}`
+  }
+  const add = (row, column) => `c${row}${column} = multiplyAdd(s${row}, v${column}, c${row}${column})`
+  if (panels <= 2) {
+    return [...vectors.map(loadB), ...range(rows).flatMap((row) => [loadA(row), ...vectors.map((column) => add(row, column))])]
+  }
+  return [...range(rows).map(loadA), ...vectors.flatMap((column) => [loadB(column), ...range(rows).map((row) => add(row, column))])]
+}
+
+/** One tile: C (rows × 8·panels) = A · B, or C + A · B. Each output is one chain in ascending k, from +0 or from what C holds. */
+function tile(shape) {
+  const { rows, panels, unroll, joined, weights } = shape
   const vectors = range(panels * 2)
   const accumulators = range(rows).flatMap((row) => vectors.map((column) => ({ row, column, name: `c${row}${column}` })))
-  const indexed = (name, index) => (index === 0 ? name : `${name}${index}`)
   const target = (row) => (row === 0 ? 'c' : `d${row}`)
-  const source = (column) => (joined ? `b, ${column * 16}` : `${indexed('b', column >> 1)}, ${(column & 1) * 16}`)
   const pointers = joined ? ['b'] : range(panels).map((panel) => indexed('b', panel))
+  const advance = pointers.map((name) => `${name} += kStride`)
+  const forward = (steps) => range(rows).map((row) => `${indexed('a', row)} += ${steps * 4}`)
   const parameters = 'k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool'
+  const indent = (lines, depth) => lines.map((line) => `${'  '.repeat(depth)}${line}`)
   return [
-    `/** ${plural(rows, 'row')} by ${plural(panels, 'panel')} of 8 columns${joined ? ', joined' : ''}. */`,
-    `export function tile${rows}x${panels * 8}${joined ? 'Joined' : ''}(${parameters}): void {`,
+    `/** ${describe(shape)} */`,
+    `export function ${nameOf(shape)}(${parameters}): void {`,
     ...range(rows - 1).map((row) => `  let a${row + 1} = ${indexed('a', row)} + lda`),
     ...pointers.slice(1).map((name, panel) => `  let ${name} = ${pointers[panel]} + panelStride`),
     ...range(rows - 1).map((row) => `  const d${row + 1} = ${target(row)} + ldc`),
+    ...(weights === 'Half' ? ['  const mask = v128.load32_splat(HALF)', '  const scale = v128.load32_splat(HALF, 4)'] : []),
     ...accumulators.map(({ name }) => `  let ${name} = f32x4.splat(0)`),
     '  if (accumulate) {',
     ...accumulators.map(({ row, column, name }) => `    ${name} = v128.load(${target(row)}, ${column * 16})`),
     '  }',
+    ...(unroll > 1
+      ? [
+          `  for (; k >= ${unroll}; k -= ${unroll}) {`,
+          ...range(unroll).flatMap((step) => ['    {', ...indent([...multiplyAdds(shape, step), ...advance], 3), '    }']),
+          ...indent(forward(unroll), 2),
+          '  }',
+        ]
+      : []),
     '  for (; k > 0; --k) {',
-    ...vectors.map((column) => `    const v${column} = v128.load(${source(column)})`),
-    ...range(rows).flatMap((row) => [
-      `    const s${row} = v128.load32_splat(${indexed('a', row)})`,
-      ...vectors.map((column) => `    c${row}${column} = multiplyAdd(s${row}, v${column}, c${row}${column})`),
-    ]),
-    ...range(rows).map((row) => `    ${indexed('a', row)} += 4`),
-    ...pointers.map((name) => `    ${name} += kStride`),
+    ...indent([...multiplyAdds(shape, 0), ...forward(1), ...advance], 2),
     '  }',
     ...accumulators.map(({ row, column, name }) => `  v128.store(${target(row)}, ${name}, ${column * 16})`),
     '}',
@@ -53,7 +106,7 @@ export function tilesSource() {
   return [
     '// Generated by assembly/generate/generate.mjs: do not edit; npm run generate writes it again.',
     '',
-    "import { multiplyAdd } from '../math'",
+    "import { HALF, multiplyAdd } from '../math'",
     '',
     ...shapes.map(tile),
   ].join('\n')

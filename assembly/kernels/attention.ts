@@ -1,9 +1,10 @@
 import { EXP, expVector, laneMask, maxLanes, sumLanes } from '../math'
 import { count, floatWord, floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
-import { LocalAttention, LocalStore, Piece, RoutedAttention } from '../steps'
-import { PANEL_ROW, TILE_ROWS, multiply } from './matmul'
+import { LocalAttention, LocalStore, Piece, RoutedAttention, TileShape } from '../steps'
+import { PANEL_ROW, multiply } from './matmul'
 import { rotateHead } from './rotary'
+import { TILE_ROWS } from './tile-shapes'
 
 /*
  * Keys lie across lanes: [key / 8][channel][8 keys], so that a score is one chain over channels. Values lie [channel / 8][key][8 channels], so that
@@ -76,6 +77,7 @@ function scaleHead(x: usize, width: i32, scale: f32): void {
  * `scoreStride` floats a row, from product to weighted sum.
  */
 function attend(
+  shape: TileShape,
   rows: i32,
   queries: usize,
   queryStride: usize,
@@ -104,6 +106,7 @@ function attend(
   const panelStride = floats(headStride) * 8
 
   multiply(
+    shape,
     rows,
     width,
     queries,
@@ -128,6 +131,7 @@ function attend(
   const skipped = firstKey - base
   const valueStride = floats(capacity) * 8
   multiply(
+    shape,
     rows,
     lastEnd - firstKey,
     scores + floats(skipped),
@@ -259,6 +263,7 @@ export function localAttention(step: usize, piece: usize, share: i32, shares: i3
   const values = operand(step, LocalAttention.Values, piece)
   const output = operand(step, LocalAttention.Output, piece)
   const scores = operand(step, LocalAttention.Scores, piece) + <usize>share * scoreBytes(scoreStride)
+  const shape = word(piece, Piece.TileShape)
   const tiles = (rows + TILE_ROWS - 1) / TILE_ROWS
   const end = shareStart(heads * tiles, share + 1, shares)
   for (let task = shareStart(heads * tiles, share, shares); task < end; ++task) {
@@ -266,6 +271,7 @@ export function localAttention(step: usize, piece: usize, share: i32, shares: i3
     const row = (task % tiles) * TILE_ROWS
     const column = floats(head * headStride)
     attend(
+      shape,
       min(TILE_ROWS, rows - row),
       queries + <usize>row * queryStride + column,
       queryStride,
@@ -302,6 +308,7 @@ export function routedAttention(step: usize, piece: usize, share: i32, shares: i
   const values = operand(step, RoutedAttention.Values, piece)
   const output = operand(step, RoutedAttention.Output, piece)
   const scores = operand(step, RoutedAttention.Scores, piece) + <usize>share * scoreBytes(scoreStride)
+  const shape = word(piece, Piece.TileShape)
   const tiles = (rows + TILE_ROWS - 1) / TILE_ROWS
   const end = shareStart(heads * tiles, share + 1, shares)
   for (let task = shareStart(heads * tiles, share, shares); task < end; ++task) {
@@ -309,6 +316,7 @@ export function routedAttention(step: usize, piece: usize, share: i32, shares: i
     const row = (task % tiles) * TILE_ROWS
     const column = floats(head * headStride)
     attend(
+      shape,
       min(TILE_ROWS, rows - row),
       queries + <usize>row * stride + column,
       stride,

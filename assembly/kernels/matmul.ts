@@ -1,36 +1,68 @@
-import { geluLanes } from '../math'
-import { count, floats, operand, word } from '../operands'
+import { HALF, geluLanes, maxLanes } from '../math'
+import { bufferAddress, count, floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
-import { Activation, Product } from '../steps'
-import { tile1x16, tile1x32, tile1x32Joined, tile1x8, tile2x16, tile2x8, tile3x16, tile3x8, tile4x8, tile5x8, tile6x8 } from './tiles'
+import { Activation, Buffer, Piece, Product, TileShape, WORKSPACE_BYTES, WeightFormat } from '../steps'
+import { Tile, leftoverShape, panelsOf, rowsOf, tileOf } from './tile-shapes'
+import { tile1x16, tile1x32, tile1x32Joined, tile1x32JoinedBrainHalf, tile1x32JoinedHalf, tile2x16, tile3x16 } from './tiles'
 
-type Tile = (k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool) => void
-
-/*
- * Tiles are reached through tables, never by name: a function with one caller would be inlined into it, and one large function stays in V8's
- * baseline tier for its whole first run (docs/KERNELS.md, pitfall 11).
- */
-const ONE_PANEL: StaticArray<Tile> = [tile1x8, tile1x8, tile2x8, tile3x8, tile4x8, tile5x8, tile6x8]
+/** Few rows take several panels at once, whatever the shape, so that there are enough chains to hide the latency of an addition. */
 const TWO_PANELS: StaticArray<Tile> = [tile1x16, tile1x16, tile2x16, tile3x16]
 const FOUR_PANELS: StaticArray<Tile> = [tile1x32, tile1x32Joined]
-
-/** Rows of the largest tile: 6 rows leave no register for the product that unfused arithmetic rounds on its own. */
-export const TILE_ROWS: i32 = ASC_FEATURE_RELAXED_SIMD ? 6 : 5
+/** One row by a group of 16-bit weights, in the order of `WeightFormat`. */
+const ONE_ROW: StaticArray<Tile> = [tile1x32Joined, tile1x32JoinedHalf, tile1x32JoinedBrainHalf]
 
 /** Bytes of one row of a panel. */
 export const PANEL_ROW: usize = 32
 /** Panels of a group of packed weights: what one row takes at once. */
 const GROUP: i32 = 4
 
-/** Depth of a block: 256 rows of a panel, and the lines that its group shares with it, stay in the first-level cache while the rows of A pass. */
+/** Depth of a block: 256 rows of two panels stay in the first-level cache while the rows of A pass. */
 const BLOCK_DEPTH: i32 = 256
+/** Panels that pass over a tile's rows of A while these are in the first-level cache: the two that share cache lines in a group. */
+const STRIP: i32 = 2
+
+/** A strip of tiles down the rows: `repeat` of them side by side, each `width` bytes of C and `bStep` bytes of B from the last. */
+function strip(
+  shape: TileShape,
+  rows: i32,
+  k: i32,
+  a: usize,
+  lda: usize,
+  b: usize,
+  kStride: usize,
+  panelStride: usize,
+  repeat: i32,
+  c: usize,
+  ldc: usize,
+  accumulate: bool,
+): void {
+  const most = rowsOf(shape)
+  const width = <usize>panelsOf(shape) * PANEL_ROW
+  const bStep = <usize>panelsOf(shape) * panelStride
+  let left = rows
+  while (left > 0) {
+    // two tiles of nearly equal height end the rows better than a full one and a sliver
+    const height = left >= 2 * most || left <= most ? min(left, most) : (left + 1) >> 1
+    const tile = tileOf(shape, height)
+    let at = b
+    let target = c
+    for (let i = 0; i < repeat; ++i) {
+      tile(k, a, lda, at, kStride, panelStride, target, ldc, accumulate)
+      at += bStep
+      target += width
+    }
+    a += <usize>height * lda
+    c += <usize>height * ldc
+    left -= height
+  }
+}
 
 /**
  * C (rows × 8·panels) = A · B, or C + A · B. A is row-major; B in panels, `panelStride` bytes from one to the next and `kStride` from a row to the next.
- * Few rows take several panels at once, so that
- * there are enough chains to hide the latency of an addition. Every output is one chain in ascending k, whatever the tile.
+ * Every output is one chain in ascending k, whatever the tile.
  */
 export function multiply(
+  shape: TileShape,
   rows: i32,
   k: i32,
   a: usize,
@@ -47,29 +79,25 @@ export function multiply(
   if (rows == 1) {
     const tile = unchecked(FOUR_PANELS[panelStride == PANEL_ROW ? 1 : 0])
     for (; panel + 4 <= panels; panel += 4) {
-      tile(k, a, lda, b + <usize>panel * panelStride, kStride, panelStride, c + <usize>panel * 32, ldc, accumulate)
+      tile(k, a, lda, b + <usize>panel * panelStride, kStride, panelStride, c + <usize>panel * PANEL_ROW, ldc, accumulate)
     }
   }
   if (rows <= 3) {
     const tile = unchecked(TWO_PANELS[rows])
     for (; panel + 2 <= panels; panel += 2) {
-      tile(k, a, lda, b + <usize>panel * panelStride, kStride, panelStride, c + <usize>panel * 32, ldc, accumulate)
+      tile(k, a, lda, b + <usize>panel * panelStride, kStride, panelStride, c + <usize>panel * PANEL_ROW, ldc, accumulate)
+    }
+  } else if (panelsOf(shape) > 1) {
+    const width = panelsOf(shape)
+    for (; panel + width <= panels; panel += width) {
+      const column = <usize>panel * PANEL_ROW
+      strip(shape, rows, k, a, lda, b + <usize>panel * panelStride, kStride, panelStride, 1, c + column, ldc, accumulate)
     }
   }
-  for (; panel < panels; ++panel) {
-    const at = b + <usize>panel * panelStride
-    let target = c + <usize>panel * 32
-    let source = a
-    let left = rows
-    while (left > 0) {
-      // two tiles of nearly equal height end the rows better than a full one and a sliver
-      const height = left >= 2 * TILE_ROWS || left <= TILE_ROWS ? min(left, TILE_ROWS) : (left + 1) >> 1
-      const tile = unchecked(ONE_PANEL[height])
-      tile(k, source, lda, at, kStride, panelStride, target, ldc, accumulate)
-      source += <usize>height * lda
-      target += <usize>height * ldc
-      left -= height
-    }
+  for (; panel < panels; panel += STRIP) {
+    const repeat = min(STRIP, panels - panel)
+    const column = <usize>panel * PANEL_ROW
+    strip(leftoverShape(shape), rows, k, a, lda, b + <usize>panel * panelStride, kStride, panelStride, repeat, c + column, ldc, accumulate)
   }
 }
 
@@ -101,42 +129,88 @@ function finish(rows: i32, c: usize, ldc: usize, bias: usize, activation: i32, a
   }
 }
 
-/** `Product`: panels of outputs are shared out, so each weight is read by one thread. */
+/** `length` 16-bit weights (a multiple of 8) to float32, exactly. */
+function widen(format: WeightFormat, source: usize, length: i32, target: usize): void {
+  const end = source + ((<usize>length) << 1)
+  if (format == WeightFormat.Bfloat16) {
+    for (; source < end; source += 16, target += 32) {
+      v128.store(target, i32x4.shl(v128.load_ext<u16>(source), 16))
+      v128.store(target, i32x4.shl(v128.load_ext<u16>(source, 8), 16), 16)
+    }
+    return
+  }
+  const mask = v128.load32_splat(HALF)
+  const scale = v128.load32_splat(HALF, 4)
+  for (; source < end; source += 16, target += 32) {
+    v128.store(target, f32x4.mul(v128.and(i32x4.shl(v128.load_ext<i16>(source), 13), mask), scale))
+    v128.store(target, f32x4.mul(v128.and(i32x4.shl(v128.load_ext<i16>(source, 8), 13), mask), scale), 16)
+  }
+}
+
+/** Whether every value of a row, times 2^112, is finite: then the factor of float16 weights can be on it. */
+function staysFinite(x: usize, width: i32): bool {
+  let largest = f32x4.splat(0)
+  let i = 0
+  for (; i + 4 <= width; i += 4) largest = f32x4.max(largest, f32x4.abs(v128.load(x + floats(i))))
+  let all = maxLanes(largest)
+  for (; i < width; ++i) all = max(all, abs<f32>(load<f32>(x + floats(i))))
+  return all < 32768
+}
+
+/** `Product`: groups of panels are shared out, so each weight is read by one thread. */
 export function product(step: usize, piece: usize, share: i32, shares: i32): void {
   const rows = count(step, Product.Rows, piece)
   if (rows == 0) return
   const depth = word(step, Product.Depth)
-  // shares are cut between groups
-  const groups = (word(step, Product.Panels) + 3) >> 2
-  const first = shareStart(groups, share, shares) << 2
-  const end = min(shareStart(groups, share + 1, shares) << 2, word(step, Product.Panels))
-  if (first >= end) return
+  const allPanels = word(step, Product.Panels)
+  const groups = (allPanels + GROUP - 1) / GROUP
+  const firstGroup = shareStart(groups, share, shares)
+  const endGroup = shareStart(groups, share + 1, shares)
+  if (firstGroup == endGroup) return
 
+  const shape = word(piece, Piece.TileShape)
+  const format = word(step, Product.Format)
   const lda = floats(word(step, Product.InputStride))
   const ldc = floats(word(step, Product.OutputStride))
   const input = operand(step, Product.Input, piece)
   const weights = operand(step, Product.Weights, piece)
   const output = operand(step, Product.Output, piece)
-  assert(((input | weights | output | lda | ldc) & 3) == 0, 'product: unaligned operand')
-
-  // one row reads each weight once, in one stream: nothing to keep in a cache
-  const blockDepth = rows == 1 ? max(depth, 1) : BLOCK_DEPTH
-  for (let k = 0; k < depth || k == 0; k += blockDepth) {
-    const block = min(blockDepth, depth - k)
-    for (let panel = first; panel < end; panel += GROUP) {
-      const panels = min(GROUP, word(step, Product.Panels) - panel)
-      const kStride = <usize>panels * PANEL_ROW
-      const group = weights + <usize>(panel * depth) * PANEL_ROW + <usize>k * kStride
-      multiply(rows, block, input + floats(k), lda, group, kStride, PANEL_ROW, panels, output + <usize>panel * PANEL_ROW, ldc, k > 0)
-    }
-  }
-
   const bias = operand(step, Product.Bias, piece)
   const addTo = operand(step, Product.AddTo, piece)
   const activation = word(step, Product.Activation)
-  if (bias == 0 && addTo == 0 && activation == Activation.None) return
-  for (let panel = first; panel < end; ++panel) {
-    const column = <usize>panel * 32
-    finish(rows, output + column, ldc, bias ? bias + column : 0, activation, addTo ? addTo + column : 0)
+  const workspace = bufferAddress(piece, Buffer.Workspace) + <usize>(share * WORKSPACE_BYTES)
+  assert(((input | weights | output | lda | ldc) & 3) == 0, 'product: unaligned operand')
+
+  const isNarrow = format != WeightFormat.Float32
+  const elementBytes: usize = isNarrow ? 2 : 4
+  // one row reads each weight once, in one stream: nothing to keep in a cache
+  const inRegisters = rows == 1 && (format != WeightFormat.Float16 || staysFinite(input, depth))
+  for (let index = firstGroup; index < endGroup; ++index) {
+    const panel = index * GROUP
+    const panels = min(GROUP, allPanels - panel)
+    const column = <usize>panel * PANEL_ROW
+    const group = weights + <usize>(panel * depth * 8) * elementBytes
+    const target = output + column
+    if (inRegisters && panels == GROUP) {
+      const tile = unchecked(ONE_ROW[format])
+      tile(depth, input, lda, group, <usize>(GROUP * 8) * elementBytes, 0, target, ldc, false)
+    } else {
+      // k inside: a group's outputs stay in the cache until they are finished
+      for (let k = 0; k < depth || k == 0; k += BLOCK_DEPTH) {
+        const block = min(BLOCK_DEPTH, depth - k)
+        const kStride = <usize>panels * PANEL_ROW
+        let from = group + <usize>(k * panels * 8) * elementBytes
+        if (isNarrow) {
+          widen(format, from, block * panels * 8, workspace)
+          from = workspace
+        }
+        multiply(shape, rows, block, input + floats(k), lda, from, kStride, PANEL_ROW, panels, target, ldc, k > 0)
+      }
+    }
+    if (bias == 0 && addTo == 0 && activation == Activation.None) continue
+    for (let i: usize = 0; i < <usize>panels; ++i) {
+      const at = i * PANEL_ROW
+      finish(rows, target + at, ldc, bias ? bias + column + at : 0, activation, addTo ? addTo + column + at : 0)
+    }
   }
 }

@@ -1,8 +1,11 @@
+import { TileShape } from '../../assembly/steps.js'
 import { describe, RoutedAttentionError } from '../errors.js'
 import type { Signal, Url, WasmModule } from '../platform.js'
 import type { Device } from './device.js'
 import { type Build, chooseBuild, openBuild, reason } from './wasm/builds.js'
 import { chooseThreads } from './wasm/choose-threads.js'
+import { chooseTile, tileName } from './wasm/choose-tile.js'
+import { turnOnRevectorization } from './wasm/revectorize.js'
 import { ThreadPool } from './wasm/thread-pool.js'
 import { WasmDevice } from './wasm/wasm-device.js'
 
@@ -14,7 +17,10 @@ export interface RuntimeOptions {
   threads?: number | 'auto'
   /** Default 'auto': relaxed SIMD where the engine has it. Decides the arithmetic, and with it the last bits. */
   simd?: 'auto' | 'baseline' | 'relaxed'
-  /** 256-bit kernels where the host can be told to make them; default false. */
+  /**
+   * 256-bit kernels where the host can be told to make them (Node 24 or newer); default false. It turns on an experimental optimisation of V8 for the
+   * whole process. Results have the same bits.
+   */
   revectorize?: boolean
   /** A build of your own to run in place of those inside the package: compiled, as bytes, or where to fetch it. */
   wasm?: WasmModule | ArrayBuffer | ArrayBufferView | Url
@@ -28,7 +34,7 @@ export interface RuntimeInfo {
   /** Whether multiply-add rounds once (fused): results of one arithmetic have equal bits on one engine. */
   readonly fused: boolean
   readonly threads: number
-  /** The shapes of the kernels in use. */
+  /** The shapes of the kernels in use, rows × columns: the fastest of several in a few milliseconds of timing, unless `refused.timing` says otherwise. */
   readonly kernels: { readonly tile: string; readonly row: string }
   /** Bytes of the runtime's memory: what the engine holds for it, and what is in use. */
   readonly memory: { readonly reserved: number; readonly used: number }
@@ -59,6 +65,16 @@ export class Runtime {
     this.#refused = { ...refused }
     this.#wasm = new WasmDevice(build.kernels, build.memory, shares)
     this.device = this.#wasm
+  }
+
+  /** @internal Times the kernels, once for a module, and takes the fastest. */
+  chooseKernels(revectorized: boolean): void {
+    const { shape, refused } = chooseTile(this.#build.module, this.#wasm, revectorized)
+    this.#wasm.tileShape = shape
+    if (refused) this.#refused.timing = refused
+    if (revectorized && shape !== TileShape.Double) {
+      this.#refused.revectorize = 'this engine or processor makes no faster kernels of 256 bits'
+    }
   }
 
   /** @internal Starts threads; what keeps them from starting is told in `info`. */
@@ -92,7 +108,7 @@ export class Runtime {
       simd,
       fused,
       threads: this.#pool?.threads ?? 1,
-      kernels: { tile: simd === 'relaxed' ? '6x8' : '5x8', row: '1x32' },
+      kernels: { tile: tileName(this.#wasm.tileShape, simd === 'relaxed'), row: '1x32' },
       memory: { reserved, used },
       refused: { ...this.#refused },
     }
@@ -203,11 +219,13 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   }
   const refused: Record<string, string> = {}
   if (device === 'auto') refused.webgpu = 'this version has no WebGPU device'
-  if (revectorize) refused.revectorize = 'this version has no 256-bit kernels'
+  const cannotWiden = revectorize ? turnOnRevectorization() : undefined
+  if (cannotWiden) refused.revectorize = cannotWiden
+  const revectorized = revectorize && !cannotWiden
 
   let build: Build
   if (wasm === undefined) {
-    const choice = await chooseBuild(simd)
+    const choice = await chooseBuild(simd, revectorized)
     build = choice.build
     if (choice.refused) refused.relaxed = choice.refused
   } else {
@@ -220,6 +238,7 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   if (choice.refused) refused.threads = choice.refused
   signal?.throwIfAborted()
   const runtime = new Runtime(build, refused, choice.threads)
+  runtime.chooseKernels(revectorized)
   if (choice.threads > 1) await runtime.startThreads(choice.threads)
   if (signal?.aborted) {
     await runtime.dispose()

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { Activation, Opcode, Product } from '../../assembly/steps.js'
+import { Activation, Opcode, Product, TileShape } from '../../assembly/steps.js'
 import type { Runtime } from '../../src/device/runtime.js'
+import type { WasmDevice } from '../../src/device/wasm/wasm-device.js'
 import { gelu } from '../reference/arithmetic.js'
 import { allBuilds, type BuildName } from '../support/runtimes.js'
 import { expectClose, expectSameBits, gather, type MultiplyAdd, multiplyAddOf, normals, range, spread } from './float32.js'
@@ -125,6 +126,27 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
           expectSameBits(result, gather(twin, rows, 8 * panels, COLUMNS), `${rows} rows, depth ${depth}, ${panels} panels`)
         }
       }
+    }
+  })
+
+  test('has the same bits in tiles of every shape', () => {
+    const tiles = runtimeOf(build)
+    const device = tiles.device as WasmDevice
+    try {
+      for (let shape: TileShape = 0; shape < TileShape.Length; shape++) {
+        device.tileShape = shape
+        for (const depth of depths) {
+          for (const rows of [4, 5, 6, 7, 11, 12, 13, MOST_ROWS]) {
+            for (const panels of panelCounts) {
+              const result = product(tiles, caseOf(rows, depth, panels))
+              const expected = gather(twinOf(tiles, depth), rows, 8 * panels, COLUMNS)
+              expectSameBits(result, expected, `${TileShape[shape]}: ${rows} rows, depth ${depth}, ${panels} panels`)
+            }
+          }
+        }
+      }
+    } finally {
+      device.tileShape = TileShape.Tall
     }
   })
 

@@ -1,6 +1,7 @@
 import { RoutedAttentionError } from '../../errors.js'
 import { createMemory, instantiateKernels, type KernelExports } from './instantiate.js'
 import { modules } from './modules.generated.js'
+import { markRevectorized } from './revectorize.js'
 
 /** Which vector instructions a build uses; with it comes its arithmetic, fused (on most engines) or not. */
 export type Simd = 'baseline' | 'relaxed'
@@ -23,14 +24,16 @@ function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
 }
 
 /** The compiled module of each build, once for the process. */
-const compiled = new Map<Simd, Promise<WebAssembly.Module>>()
+const compiled = new Map<string, Promise<WebAssembly.Module>>()
 
-function compileBuild(simd: Simd): Promise<WebAssembly.Module> {
-  let module = compiled.get(simd)
+function compileBuild(simd: Simd, revectorized: boolean): Promise<WebAssembly.Module> {
+  const key = `${simd}${revectorized ? ', revectorized' : ''}`
+  let module = compiled.get(key)
   if (!module) {
-    module = WebAssembly.compile(decodeBase64(modules[simd]))
-    compiled.set(simd, module)
-    module.catch(() => compiled.delete(simd))
+    const bytes = decodeBase64(modules[simd])
+    module = WebAssembly.compile(revectorized ? markRevectorized(bytes) : bytes)
+    compiled.set(key, module)
+    module.catch(() => compiled.delete(key))
   }
   return module
 }
@@ -56,20 +59,21 @@ export function reason(cause: unknown): string {
 
 /**
  * The build asked for, or for 'auto' the relaxed one where the engine takes it. Never fails for want of relaxed SIMD: `refused` says why it was not used.
+ * @param revectorized whether the engine was told to make 256-bit operations
  * @throws RoutedAttentionError `UNSUPPORTED` where even baseline SIMD does not compile
  */
-export async function chooseBuild(wanted: Simd | 'auto'): Promise<{ build: Build; refused: string | undefined }> {
+export async function chooseBuild(wanted: Simd | 'auto', revectorized: boolean): Promise<{ build: Build; refused: string | undefined }> {
   let refused: string | undefined = wanted === 'baseline' ? 'baseline SIMD was asked for' : undefined
   if (wanted !== 'baseline') {
     try {
-      return { build: openBuild('relaxed', await compileBuild('relaxed')), refused }
+      return { build: openBuild('relaxed', await compileBuild('relaxed', revectorized)), refused }
     } catch (cause) {
       if (cause instanceof RoutedAttentionError && cause.code === 'OUT_OF_MEMORY') throw cause
       refused = `this engine does not run relaxed SIMD: ${reason(cause)}`
     }
   }
   try {
-    return { build: openBuild('baseline', await compileBuild('baseline')), refused }
+    return { build: openBuild('baseline', await compileBuild('baseline', revectorized)), refused }
   } catch (cause) {
     if (cause instanceof RoutedAttentionError) throw cause
     throw new RoutedAttentionError('UNSUPPORTED', unsupportedReason(cause), { cause })

@@ -1,4 +1,4 @@
-import { Buffer, Piece } from '../../../assembly/steps.js'
+import { Buffer, Piece, TileShape, WORKSPACE_BYTES } from '../../../assembly/steps.js'
 import { RoutedAttentionError } from '../../errors.js'
 import { Arena, type Block } from '../../memory/arena.js'
 import { Turns } from '../../turns.js'
@@ -98,6 +98,9 @@ class WasmProgram implements CompiledProgram {
   }
 }
 
+/** Bytes of workspace for each of two users at once: the calling thread, and the pool. */
+const workspaceBytes = (shares: number) => shares * WORKSPACE_BYTES
+
 /** Runs handed to the pool at once, at most: enough that its threads seldom wait for the caller. */
 const BATCH = 8
 /** Bytes from one header to the next. */
@@ -115,6 +118,10 @@ export class WasmDevice implements Device {
   readonly #kernels: KernelExports
   /** The header of what runs on the calling thread, then those of what runs on the pool. */
   readonly #headers: Block
+  /** What the calling thread's shares work in, then what the pool's do. */
+  readonly #workspace: Block
+  /** How products are cut into tiles; results do not depend on it. */
+  tileShape = TileShape.Tall
   readonly #turns = new Turns()
   #pool: ThreadPool | undefined
   #disposed = false
@@ -125,6 +132,7 @@ export class WasmDevice implements Device {
     this.#kernels = kernels
     this.arena = new Arena(memory, kernels.heapBase())
     this.#headers = this.arena.allocate((BATCH + 1) * HEADER_BYTES, 'the piece headers')
+    this.#workspace = this.arena.allocate(2 * workspaceBytes(shares), 'the workspace')
   }
 
   /** Hands large work to these threads from now on; undefined takes it back. */
@@ -174,7 +182,7 @@ export class WasmDevice implements Device {
   runHere(program: CompiledProgram, run: Run): void {
     this.#assertUsable()
     const header = this.#headers.address
-    this.#writeHeader(header, run)
+    this.#writeHeader(header, run, this.#workspace.address)
     this.#kernels.run((program as WasmProgram).buffer.address, header, this.shares, 0, this.shares, 0, 1)
   }
 
@@ -184,22 +192,25 @@ export class WasmDevice implements Device {
         this.#assertUsable()
         const batch = runs.slice(start, start + BATCH)
         const headers = this.#headers.address + HEADER_BYTES
-        batch.forEach((run, i) => this.#writeHeader(headers + i * HEADER_BYTES, run))
+        const workspace = this.#workspace.address + workspaceBytes(this.shares)
+        batch.forEach((run, i) => this.#writeHeader(headers + i * HEADER_BYTES, run, workspace))
         await pool.run((program as WasmProgram).buffer.address, headers, batch.length, HEADER_BYTES, this.shares)
       }
     })
   }
 
-  #writeHeader(address: number, run: Run): void {
+  #writeHeader(address: number, run: Run, workspace: number): void {
     const { ints } = this.arena
     const header = address / 4
     ints.set(run.header, header)
+    ints[header + Piece.TileShape] = this.tileShape
     const table = header + Piece.Buffers
     for (let id = 0; id < Buffer.Length; id++) {
       const memory = run.buffers[id] as WasmBuffer | undefined
       ints[table + id] = memory ? memory.address + run.offsets[id]! : 0
     }
     ints[table + Buffer.Piece] = address
+    ints[table + Buffer.Workspace] = workspace
   }
 
   /** Work in flight may still hold memory, but runs nothing any more. */
@@ -211,6 +222,7 @@ export class WasmDevice implements Device {
     if (this.#disposed) return
     this.#disposed = true
     this.arena.free(this.#headers)
+    this.arena.free(this.#workspace)
     const pool = this.#pool
     this.#pool = undefined
     if (pool) await pool.dispose()

@@ -1,0 +1,89 @@
+import { TileShape } from '../steps'
+import {
+  tile1x16by4,
+  tile1x24,
+  tile1x24by4,
+  tile1x8,
+  tile1x8by4,
+  tile2x16by4,
+  tile2x24,
+  tile2x24by4,
+  tile2x8,
+  tile2x8by4,
+  tile3x16by4,
+  tile3x8,
+  tile3x8by4,
+  tile4x16by4,
+  tile4x8,
+  tile4x8by4,
+  tile5x16by4,
+  tile5x8,
+  tile5x8by4,
+  tile6x16by4,
+  tile6x8,
+  tile6x8by4,
+} from './tiles'
+
+/** C (rows × columns) = A · B, or C + A · B where `accumulate`: `kernels/tiles.ts`. All strides in bytes. */
+export type Tile = (
+  k: i32,
+  a: usize,
+  lda: usize,
+  b: usize,
+  kStride: usize,
+  panelStride: usize,
+  c: usize,
+  ldc: usize,
+  accumulate: bool,
+) => void
+
+/**
+ * Rows of the tallest tile: it has two vectors of B and twelve of C in fifteen registers, which leaves one for A; unfused arithmetic needs another, for
+ * the product that it rounds on its own.
+ */
+export const TILE_ROWS: i32 = ASC_FEATURE_RELAXED_SIMD ? 6 : 5
+
+/** Places in the table below for each shape: heights 0 (never taken) to 6. */
+const HEIGHTS: i32 = 7
+
+/*
+ * The shapes, in the order of `TileShape`. Tiles are reached through tables, never by name: a function with one caller would be inlined into it, and one
+ * large function stays in V8's baseline tier for its whole first run (docs/KERNELS.md, pitfall 11).
+ */
+// prettier-ignore
+const TILES: StaticArray<Tile> = [
+  tile1x8, tile1x8, tile2x8, tile3x8, tile4x8, tile5x8, tile6x8,
+  tile1x8by4, tile1x8by4, tile2x8by4, tile3x8by4, tile4x8by4, tile5x8by4, tile6x8by4,
+  tile1x24, tile1x24, tile2x24, tile2x24, tile2x24, tile2x24, tile2x24,
+  tile1x24by4, tile1x24by4, tile2x24by4, tile2x24by4, tile2x24by4, tile2x24by4, tile2x24by4,
+  tile1x16by4, tile1x16by4, tile2x16by4, tile3x16by4, tile4x16by4, tile5x16by4, tile6x16by4,
+]
+const ROWS: StaticArray<i32> = [TILE_ROWS, TILE_ROWS, 2, 2, TILE_ROWS]
+const PANELS: StaticArray<i32> = [1, 1, 3, 3, 2]
+/** The shape of one panel that takes what panels are left over. */
+const LEFTOVER: StaticArray<TileShape> = [
+  TileShape.Tall,
+  TileShape.TallUnrolled,
+  TileShape.Tall,
+  TileShape.TallUnrolled,
+  TileShape.TallUnrolled,
+]
+
+/** Rows of a shape's tile. */
+export function rowsOf(shape: TileShape): i32 {
+  return unchecked(ROWS[shape])
+}
+
+/** Panels of a shape's tile. */
+export function panelsOf(shape: TileShape): i32 {
+  return unchecked(PANELS[shape])
+}
+
+export function leftoverShape(shape: TileShape): TileShape {
+  return unchecked(LEFTOVER[shape])
+}
+
+/** The shape's tile of a height, 1 to its rows. */
+export function tileOf(shape: TileShape, height: i32): Tile {
+  return unchecked(TILES[shape * HEIGHTS + height])
+}

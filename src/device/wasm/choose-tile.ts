@@ -1,0 +1,154 @@
+import { Buffer, Opcode, Product, TileShape } from '../../../assembly/steps.js'
+import { Run } from '../device.js'
+import type { WasmDevice } from './wasm-device.js'
+
+/** Which shape of tile products are cut into, and if it was not timed, why. */
+export interface TileChoice {
+  readonly shape: TileShape
+  readonly refused: string | undefined
+}
+
+/** Never the slowest by far on any engine measured (docs/KERNELS.md, micro-kernels). */
+const DEFAULT = TileShape.Tall
+/**
+ * Milliseconds that timing takes, once a process: at least the first, then until no shape has become faster for the second, at most the third. Engines
+ * come to their full speed within 6 (V8 13 and later) to 25 (Deno, Bun) of them; a choice before that is one among their baseline compilers.
+ */
+const AT_LEAST = 20
+const SETTLED = 10
+const AT_MOST = 60
+/** A time that is so much shorter is the engine's doing and not the clock's. */
+const FASTER = 0.93
+/** A shape must be so much faster than the default to be taken, so that noise alone changes nothing. */
+const GAIN = 0.98
+/** Milliseconds of a clock's tick beyond which a call of about 0.05 ms cannot be timed. */
+const COARSE = 0.02
+/** Readings of a clock after which it is said to stand still. */
+const READINGS = 10_000
+
+/** The product that is timed: 48 rows, 256 deep, 12 panels. 2.4 MFLOP, in the second-level cache. */
+const ROWS = 48
+const DEPTH = 256
+const PANELS = 12
+
+/** One timing serves every runtime on a module. */
+const choices = new WeakMap<WebAssembly.Module, TileChoice>()
+
+/**
+ * The fastest shape on this engine and processor, by a few milliseconds of timing on `device`. All give the same bits, so what is chosen shows in the
+ * speed alone.
+ * @param widens whether the engine was told to join 128-bit operations to 256-bit ones
+ * @param now a clock in milliseconds; where it stands still during computation (deployed edge workers) or ticks too slowly, the default is taken
+ */
+export function chooseTile(module: WebAssembly.Module, device: WasmDevice, widens: boolean, now = () => performance.now()): TileChoice {
+  let choice = choices.get(module)
+  if (!choice) {
+    choice = timeShapes(device, widens, now)
+    choices.set(module, choice)
+  }
+  return choice
+}
+
+function timeShapes(device: WasmDevice, widens: boolean, now: () => number): TileChoice {
+  const tick = tickOf(now)
+  if (tick > COARSE) {
+    const why = tick === Infinity ? 'stands still while this engine computes' : `ticks only every ${tick.toFixed(2)} ms`
+    return { shape: DEFAULT, refused: `the clock ${why}, so the tile's shape is the default and was not timed` }
+  }
+  const shapes = [TileShape.Tall, TileShape.TallUnrolled, TileShape.Wide, TileShape.WideUnrolled]
+  if (widens) shapes.push(TileShape.Double)
+  const trial = new Trial(device)
+  try {
+    const best = new Map(shapes.map((shape) => [shape, Infinity]))
+    const start = now()
+    let time = start
+    let changed = start
+    while (time - start < AT_LEAST || (time - changed < SETTLED && time - start < AT_MOST)) {
+      // in turn, so that a slower moment of the machine meets all of them
+      for (const shape of shapes) {
+        trial.run(shape)
+        const end = now()
+        const before = best.get(shape)!
+        if (end - time < FASTER * before) changed = end
+        best.set(shape, Math.min(before, end - time))
+        time = end
+      }
+    }
+    const fastest = shapes.reduce((a, b) => (best.get(b)! < best.get(a)! ? b : a))
+    const shape = best.get(fastest)! < GAIN * best.get(DEFAULT)! ? fastest : DEFAULT
+    return { shape, refused: undefined }
+  } finally {
+    trial.dispose()
+  }
+}
+
+/** The clock's smallest step in milliseconds, Infinity where it stands still. */
+function tickOf(now: () => number): number {
+  const start = now()
+  for (let reading = 0; reading < READINGS; reading++) {
+    const passed = now() - start
+    if (passed > 0) return passed
+  }
+  return Infinity
+}
+
+/** A product to time. */
+class Trial {
+  readonly #device: WasmDevice
+  readonly #memory
+  readonly #program
+  readonly #run = new Run()
+
+  constructor(device: WasmDevice) {
+    this.#device = device
+    const input = 64
+    const weights = input + ROWS * DEPTH * 4
+    const output = weights + PANELS * DEPTH * 32
+    this.#memory = device.allocate(output + ROWS * PANELS * 32, 'the product that kernels are timed on')
+    this.#memory.clear()
+    this.#memory.write(Int32Array.of(ROWS), 0)
+    const words = new Int32Array(Product.Length + 1)
+    words[0] = Opcode.Product
+    words[1] = Product.Length
+    const operands = [
+      [Product.Rows, 0],
+      [Product.Input, input],
+      [Product.Weights, weights],
+      [Product.Output, output],
+    ] as const
+    for (const [word, byteOffset] of operands) {
+      words[word] = Buffer.Scratch
+      words[word + 1] = byteOffset
+    }
+    words[Product.InputStride] = DEPTH
+    words[Product.OutputStride] = PANELS * 8
+    words[Product.Depth] = DEPTH
+    words[Product.Panels] = PANELS
+    words[Product.Length] = Opcode.End
+    this.#program = device.compile({ words })
+    this.#run.bind(Buffer.Scratch, this.#memory)
+  }
+
+  run(shape: TileShape): void {
+    this.#device.tileShape = shape
+    this.#device.runHere(this.#program, this.#run)
+  }
+
+  dispose(): void {
+    this.#program.dispose()
+    this.#memory.dispose()
+  }
+}
+
+/** How `runtime.info` names a shape. */
+export function tileName(shape: TileShape, fused: boolean): string {
+  const rows = fused ? 6 : 5
+  return {
+    [TileShape.Tall]: `${rows}x8`,
+    [TileShape.TallUnrolled]: `${rows}x8 unrolled`,
+    [TileShape.Wide]: '2x24',
+    [TileShape.WideUnrolled]: '2x24 unrolled',
+    [TileShape.Double]: `${rows}x16 in 256 bits`,
+    [TileShape.Length]: '',
+  }[shape]
+}
