@@ -1,3 +1,4 @@
+export { pack } from './pack'
 export { run } from './program'
 export { fused } from './probe'
 

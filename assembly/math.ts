@@ -114,6 +114,20 @@ export function expLanes(x: v128): v128 {
 @lazy
 export const HALF: usize = memory.data<u32>([0x8fffe000, 0x77800000], 16)
 
+/** Four float16, sign extended, to float32, exactly; `mask` and `scale` are `HALF`'s, splatted into locals by the caller. */
+// @ts-ignore: decorator
+@inline
+export function widenHalves(halves: v128, mask: v128, scale: v128): v128 {
+  return f32x4.mul(v128.and(i32x4.shl(halves, 13), mask), scale)
+}
+
+/** Four bfloat16, zero extended, to float32: the upper halves of its bits. */
+// @ts-ignore: decorator
+@inline
+export function widenBrainHalves(halves: v128): v128 {
+  return i32x4.shl(halves, 16)
+}
+
 /**
  * ln erfc(u / √2) = u · q(u) on [0, 6.5], q of degree 8, fitted by weighted least squares to the error that it leaves in GELU: 1.8e-9, below float32's
  * own rounding. Beyond 6.5 the tail Φ(-u) is below 4.1e-11 and taken as 0.

@@ -144,7 +144,9 @@ export enum Embed {
   Positions = 8,
   Output = 10,
   Stride = 12,
-  Length = 13,
+  TokensFormat = 13,
+  PositionsFormat = 14,
+  Length = 15,
 }
 
 /**

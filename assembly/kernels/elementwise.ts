@@ -1,7 +1,7 @@
-import { expLanes, laneMask, maxLanes, sumLanes } from '../math'
+import { expLanes, HALF, laneMask, maxLanes, sumLanes, widenBrainHalves, widenHalves } from '../math'
 import { count, countOr, floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
-import { Combine, CopyRows, Embed, LogProbabilities, Piece } from '../steps'
+import { Combine, CopyRows, Embed, LogProbabilities, Piece, WeightFormat } from '../steps'
 
 /** `Embed`: rows of the token table, plus the position's learned row where the model has any. */
 export function embed(step: usize, piece: usize, share: i32, shares: i32): void {
@@ -15,13 +15,28 @@ export function embed(step: usize, piece: usize, share: i32, shares: i32): void 
   const end = shareStart(rows, share + 1, shares)
   for (let row = shareStart(rows, share, shares); row < end; ++row) {
     const out = output + floats(row) * stride
-    memory.copy(out, tokens + floats(load<i32>(ids + floats(row))) * stride, floats(stride))
-    if (positions) addRow(out, positions + (start + row) * floats(stride), stride)
+    readRow(word(step, Embed.TokensFormat), tokens, load<i32>(ids + floats(row)), stride, out, false)
+    if (positions) readRow(word(step, Embed.PositionsFormat), positions, start + row, stride, out, true)
   }
 }
 
 function addRow(out: usize, x: usize, stride: i32): void {
   for (let i = 0; i < stride; i += 4, out += 16, x += 16) v128.store(out, f32x4.add(v128.load(out), v128.load(x)))
+}
+
+/** Row `index` of a table, widened to float32, to `out` or added to it. */
+function readRow(format: WeightFormat, table: usize, index: usize, stride: i32, out: usize, adds: bool): void {
+  const size: usize = format == WeightFormat.Float32 ? 16 : 8
+  let at = table + index * ((<usize>stride) >> 2) * size
+  for (const end = out + floats(stride); out < end; out += 16, at += size) {
+    const v =
+      format == WeightFormat.Float32
+        ? v128.load(at)
+        : format == WeightFormat.Float16
+          ? widenHalves(v128.load_ext<i16>(at), v128.load32_splat(HALF), v128.load32_splat(HALF, 4))
+          : widenBrainHalves(v128.load_ext<u16>(at))
+    v128.store(out, adds ? f32x4.add(v128.load(out), v) : v)
+  }
 }
 
 /** `CopyRows`. */

@@ -1,4 +1,4 @@
-import { HALF, geluLanes, maxLanes } from '../math'
+import { HALF, geluLanes, maxLanes, widenBrainHalves, widenHalves } from '../math'
 import { bufferAddress, count, floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
 import { Activation, Buffer, Piece, Product, TileShape, WORKSPACE_BYTES, WeightFormat } from '../steps'
@@ -134,16 +134,16 @@ function widen(format: WeightFormat, source: usize, length: i32, target: usize):
   const end = source + ((<usize>length) << 1)
   if (format == WeightFormat.Bfloat16) {
     for (; source < end; source += 16, target += 32) {
-      v128.store(target, i32x4.shl(v128.load_ext<u16>(source), 16))
-      v128.store(target, i32x4.shl(v128.load_ext<u16>(source, 8), 16), 16)
+      v128.store(target, widenBrainHalves(v128.load_ext<u16>(source)))
+      v128.store(target, widenBrainHalves(v128.load_ext<u16>(source, 8)), 16)
     }
     return
   }
   const mask = v128.load32_splat(HALF)
   const scale = v128.load32_splat(HALF, 4)
   for (; source < end; source += 16, target += 32) {
-    v128.store(target, f32x4.mul(v128.and(i32x4.shl(v128.load_ext<i16>(source), 13), mask), scale))
-    v128.store(target, f32x4.mul(v128.and(i32x4.shl(v128.load_ext<i16>(source, 8), 13), mask), scale), 16)
+    v128.store(target, widenHalves(v128.load_ext<i16>(source), mask, scale))
+    v128.store(target, widenHalves(v128.load_ext<i16>(source, 8), mask, scale), 16)
   }
 }
 

@@ -1,7 +1,7 @@
-import { Buffer, Piece } from '../../assembly/steps.js'
+import { Buffer, Piece, WeightFormat } from '../../assembly/steps.js'
 
-// the words that a `Run` is described in
-export { Buffer, Piece }
+// the words that runs and weights are described in
+export { Buffer, Piece, WeightFormat }
 
 /** Memory on a device. Offsets and lengths are in bytes, except where a name says otherwise. */
 export interface DeviceBuffer {
@@ -67,6 +67,8 @@ export interface Axis {
 export interface PackedWeight {
   readonly byteOffset: number
   readonly layout: 'panels' | 'rows'
+  /** How it lies in memory: as its parameters come, or widened to float32. */
+  readonly format: WeightFormat
   readonly sources: readonly { readonly name: string; readonly outputs: Axis }[]
   readonly inputs: Axis
   /** Each output's row is divided by its 2-norm (clamped at 1e-12). */
@@ -80,8 +82,22 @@ export interface WeightLayout {
   readonly constants: readonly { readonly byteOffset: number; readonly values: Float64Array }[]
 }
 
-/** A parameter's values, row-major, converted when they are asked for. */
-export type ParameterSource = (name: string) => Float32Array
+/** A parameter's values, row-major, little-endian, at any alignment. */
+export interface ParameterValues {
+  readonly format: WeightFormat
+  readonly bytes: Uint8Array
+}
+
+export type ParameterSource = (name: string) => ParameterValues
+
+export function float32Values({ buffer, byteOffset, byteLength }: Float32Array): ParameterValues {
+  return { format: WeightFormat.Float32, bytes: new Uint8Array(buffer, byteOffset, byteLength) }
+}
+
+/** Bytes of one value. */
+export function formatBytes(format: WeightFormat): number {
+  return format === WeightFormat.Float32 ? 4 : 2
+}
 
 /**
  * Who runs programs. A device knows nothing of layers or models: it allocates, packs weights, takes programs in and runs them, one at a time, in

@@ -23,3 +23,14 @@ export function bfloat16ToFloat32(halves: Uint16Array): Float32Array {
   for (let i = 0; i < halves.length; i++) words[i] = halves[i]! << 16
   return new Float32Array(words.buffer)
 }
+
+/** Whether float16 values, at any alignment, hold neither infinity nor NaN. */
+export function isFiniteFloat16(bytes: Uint8Array): boolean {
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
+  const pairs = new Int32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength >> 2)
+  // an exponent of all ones, and only that, carries into the sign's place when one is added to it
+  let carries = 0
+  for (let i = 0; i < pairs.length; i++) carries |= (pairs[i]! & 0x7c007c00) + 0x04000400
+  if (bytes.length % 4 !== 0) carries |= ((bytes.at(-1) << 8) & 0x7c00) + 0x0400
+  return (carries & 0x80008000) === 0
+}

@@ -18,7 +18,7 @@ import type { Engine, LogitsAnswer, LogitsRequest } from './sequence.js'
 import { decodeSession } from './session-bytes.js'
 import { Session, type SessionOwner } from './session.js'
 import { checkStoredTensors, modelParameters } from './state-dict.js'
-import { parameterSource } from './stored-parameters.js'
+import { packedFormats, storedValues } from './stored-parameters.js'
 import { checkTokenIds, type TokenIds } from './token-ids.js'
 
 /** Options of `LanguageModel.load`. */
@@ -116,8 +116,8 @@ export class LanguageModel {
     runtime.assertUsable()
     const specs = modelParameters(config)
     const tensors = checkStoredTensors(specs, files.tensors)
-    const parameters = planModelParameters(config)
-    const weights = runtime.device.packWeights(parameters.layout, parameterSource(tensors))
+    const parameters = planModelParameters(config, packedFormats(tensors))
+    const weights = runtime.device.packWeights(parameters.layout, (name) => storedValues(tensors.get(name)!, name))
     const engine = new (config.layer.causal ? CausalEngine : PublishedEngine)(runtime.device, config, parameters, weights)
     return new LanguageModel({
       config,

@@ -1,4 +1,4 @@
-import type { DeviceBuffer } from '../device/device.js'
+import { type DeviceBuffer, float32Values } from '../device/device.js'
 import { checkRuntime, type Runtime } from '../device/runtime.js'
 import { describe, RoutedAttentionError } from '../errors.js'
 import { type LayerParameters, planLayerParameters } from '../plan/layer-plan.js'
@@ -58,7 +58,9 @@ export class MixtureOfAutoregressiveAttention {
   /** @param make called once the device has room for them: too large a layer fails before its parameters are drawn */
   #pack(runtime: Runtime, make: () => ReadonlyMap<string, Tensor>): SharedWeights {
     let tensors: ReadonlyMap<string, Tensor> | undefined
-    return new SharedWeights(runtime.device.packWeights(this.#parameters.layout, (name) => (tensors ??= make()).get(name)!.data))
+    return new SharedWeights(
+      runtime.device.packWeights(this.#parameters.layout, (name) => float32Values((tensors ??= make()).get(name)!.data)),
+    )
   }
 
   /**

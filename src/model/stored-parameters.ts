@@ -1,19 +1,30 @@
-import type { ParameterSource } from '../device/device.js'
+import { float32Values, type ParameterValues, WeightFormat } from '../device/device.js'
+import { isFiniteFloat16 } from '../io/half.js'
 import { type StoredTensor, toFloat32 } from '../io/safetensors.js'
 
-/** Converted parameters that stay at hand: each expert of a layer comes back for its part of the same few. */
-const KEPT = 8
+const FORMATS: Readonly<Record<string, WeightFormat>> = {
+  F32: WeightFormat.Float32,
+  F16: WeightFormat.Float16,
+  BF16: WeightFormat.Bfloat16,
+}
 
-/** Values of stored tensors, widened to float32 when they are asked for. */
-export function parameterSource(tensors: ReadonlyMap<string, StoredTensor>): ParameterSource {
-  const kept = new Map<string, Float32Array>()
+/** A stored tensor's values as they lie in the file, or rounded to float32 where the device knows no such format. */
+export function storedValues(tensor: StoredTensor, name: string): ParameterValues {
+  const format = FORMATS[tensor.dtype]
+  return format === undefined ? float32Values(toFloat32(tensor, name)) : { format, bytes: tensor.bytes }
+}
+
+/** How each tensor is kept in memory: as it came, unless it is float16 with infinities or NaN, which kernels do not widen. */
+export function packedFormats(tensors: ReadonlyMap<string, StoredTensor>): (name: string) => WeightFormat {
+  const known = new Map<string, WeightFormat>()
   return (name) => {
-    let values = kept.get(name)
-    if (!values) {
-      values = toFloat32(tensors.get(name)!, name)
-      if (kept.size === KEPT) kept.delete(kept.keys().next().value!)
-      kept.set(name, values)
+    let format = known.get(name)
+    if (format === undefined) {
+      const { dtype, bytes } = tensors.get(name)!
+      format = FORMATS[dtype] ?? WeightFormat.Float32
+      if (format === WeightFormat.Float16 && !isFiniteFloat16(bytes)) format = WeightFormat.Float32
+      known.set(name, format)
     }
-    return values
+    return format
   }
 }

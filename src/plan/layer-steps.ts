@@ -17,7 +17,7 @@ import {
 import type { Geometry } from './geometry.js'
 import type { LayerScratch, LayerState } from './layer-memory.js'
 import { at, type Operand, type ProgramBuilder } from './program-builder.js'
-import type { LayerWeights } from './weights.js'
+import type { LayerWeights, Weights } from './weights.js'
 
 /** A word of the piece header as an operand. */
 export function pieceWord(word: Piece): Operand {
@@ -60,7 +60,7 @@ export interface LayerContext {
 export interface ProductOptions {
   readonly rows: Operand
   readonly input: Operand
-  readonly weights: Operand
+  readonly weights: Weights
   readonly output: Operand
   readonly inputStride: number
   readonly depth?: number
@@ -83,6 +83,7 @@ export function addProduct(builder: ProgramBuilder, options: ProductOptions): vo
     [Product.Depth]: options.depth ?? options.inputStride,
     [Product.Panels]: options.outputStride / 8,
     [Product.Activation]: options.activation ?? Activation.None,
+    [Product.Format]: options.weights.format,
   })
 }
 

@@ -1,7 +1,7 @@
-import type { WeightLayout } from '../device/device.js'
+import type { WeightFormat, WeightLayout } from '../device/device.js'
 import { createGeometry, type LayerNumbers, workPerToken } from './geometry.js'
 import type { Operand } from './program-builder.js'
-import { type LayerWeights, planLayerWeights, WeightPlan } from './weights.js'
+import { type LayerWeights, planLayerWeights, type Weights, WeightPlan } from './weights.js'
 
 /** What a plan needs to know of a language model (SPEC section 7). */
 export interface ModelNumbers {
@@ -15,32 +15,36 @@ export interface ModelNumbers {
 
 export interface FeedForwardWeights {
   readonly norm: Operand
-  readonly up: Operand
+  readonly up: Weights
   readonly upBias: Operand
-  readonly down: Operand
+  readonly down: Weights
   readonly downBias: Operand
 }
 
 /** Packed parameters of a model. */
 export interface ModelParameters {
   readonly layout: WeightLayout
-  readonly tokens: Operand
-  readonly positions: Operand | undefined
+  readonly tokens: Weights
+  readonly positions: Weights | undefined
   readonly frequencies: Operand
   readonly layers: readonly { readonly attention: LayerWeights; readonly feedForward: FeedForwardWeights }[]
   readonly norm: Operand
-  readonly head: Operand
+  readonly head: Weights
   readonly headBias: Operand
 }
 
-export function planModelParameters({ layer, numTokens, depth, feedForwardMultiplier, maxPositions }: ModelNumbers): ModelParameters {
-  const plan = new WeightPlan()
+/** @param formatOf how a parameter that is read for every token is kept */
+export function planModelParameters(
+  { layer, numTokens, depth, feedForwardMultiplier, maxPositions }: ModelNumbers,
+  formatOf: (name: string) => WeightFormat,
+): ModelParameters {
+  const plan = new WeightPlan(formatOf)
   const { dim } = layer
   const hidden = dim * feedForwardMultiplier
   const geometry = createGeometry(layer, 0)
   const frequencies = plan.frequencies(layer.dimHead)
-  const tokens = plan.rows('token_emb.weight', numTokens, dim)
-  const positions = maxPositions === null ? undefined : plan.rows('pos_emb.weight', maxPositions, dim)
+  const tokens = plan.table('token_emb.weight', numTokens, dim)
+  const positions = maxPositions === null ? undefined : plan.table('pos_emb.weight', maxPositions, dim)
   const layers = Array.from({ length: depth }, (_, index) => {
     const prefix = `layers.${index}.1.`
     return {

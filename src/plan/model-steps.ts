@@ -58,6 +58,8 @@ export function addEmbedding(builder: ProgramBuilder, { parameters, scratch, geo
     [Embed.Positions]: parameters.positions,
     [Embed.Output]: stream,
     [Embed.Stride]: geometry.stride,
+    [Embed.TokensFormat]: parameters.tokens.format,
+    [Embed.PositionsFormat]: parameters.positions?.format,
   })
 }
 

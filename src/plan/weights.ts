@@ -1,5 +1,5 @@
-import { Buffer } from '../../assembly/steps.js'
-import type { Axis, PackedWeight, WeightLayout } from '../device/device.js'
+import { Buffer, WeightFormat } from '../../assembly/steps.js'
+import { type Axis, formatBytes, type PackedWeight, type WeightLayout } from '../device/device.js'
 import type { Geometry } from './geometry.js'
 import { Layout, roundUp } from './layout.js'
 import { at, type Operand } from './program-builder.js'
@@ -9,29 +9,50 @@ function run(size: number, first = 0, stride = size): Axis {
   return { first, groups: 1, size, stride }
 }
 
+/** Packed weights as an operand, and how they lie in memory. */
+export interface Weights extends Operand {
+  readonly format: WeightFormat
+}
+
 /** Collects what a program needs of the parameters and where it will lie. Names and shapes are SPEC section 1's. */
 export class WeightPlan {
   readonly #layout = new Layout()
+  readonly #formatOf: (name: string) => WeightFormat
   readonly #weights: PackedWeight[] = []
   readonly #constants: { byteOffset: number; values: Float64Array }[] = []
+
+  /**
+   * @param formatOf the format of a parameter that is used often enough to be kept as it came; default: float32. Norms, biases and what is computed
+   *   from a parameter are float32 always
+   */
+  constructor(formatOf: (name: string) => WeightFormat = () => WeightFormat.Float32) {
+    this.#formatOf = formatOf
+  }
 
   finish(): WeightLayout {
     return { byteLength: this.#layout.byteLength, weights: this.#weights, constants: this.#constants }
   }
 
   /** Linear maps: outputs of `sources` one after the other, as panels. */
-  panels(sources: readonly { name: string; outputs: Axis }[], inputs: Axis, normalised = false): Operand {
+  panels(sources: readonly { name: string; outputs: Axis }[], inputs: Axis, normalised = false): Weights {
     const outputs = sources.reduce((sum, source) => sum + source.outputs.groups * source.outputs.stride, 0)
-    return this.#add('panels', sources, inputs, normalised, roundUp(outputs))
+    const format = sources.length === 1 && !normalised ? this.#formatOf(sources[0]!.name) : WeightFormat.Float32
+    return { ...this.#add('panels', sources, inputs, roundUp(outputs), { normalised, format }), format }
   }
 
-  linear(name: string, outputs: number, inputs: number): Operand {
+  linear(name: string, outputs: number, inputs: number): Weights {
     return this.panels([{ name, outputs: run(outputs) }], run(inputs))
+  }
+
+  /** A table of `count` rows of `width` values, padded to whole vectors. */
+  table(name: string, count: number, width: number): Weights {
+    const format = this.#formatOf(name)
+    return { ...this.#add('rows', [{ name, outputs: run(count) }], run(width, 0, roundUp(width)), count, { format }), format }
   }
 
   /** Rows of `width` values, padded to whole vectors: `count` of them from `first` on. */
   rows(name: string, count: number, width: number, first = 0): Operand {
-    return this.#add('rows', [{ name, outputs: run(count, first) }], run(width, 0, roundUp(width)), false, count)
+    return this.#add('rows', [{ name, outputs: run(count, first) }], run(width, 0, roundUp(width)), count)
   }
 
   vector(name: string, width: number): Operand {
@@ -41,7 +62,7 @@ export class WeightPlan {
   /** Rows of several sources, each row with padding of its own. */
   stacked(sources: readonly { name: string; outputs: Axis }[], width: number): Operand {
     const count = sources.reduce((sum, source) => sum + source.outputs.groups * source.outputs.stride, 0)
-    return this.#add('rows', sources, run(width, 0, roundUp(width)), false, count)
+    return this.#add('rows', sources, run(width, 0, roundUp(width)), count)
   }
 
   /** 10000^(-2j/e), j < e / 2: how fast pair j turns (SPEC section 2). */
@@ -52,9 +73,15 @@ export class WeightPlan {
     return at(Buffer.Weights, byteOffset)
   }
 
-  #add(layout: PackedWeight['layout'], sources: PackedWeight['sources'], inputs: Axis, normalised: boolean, outputs: number): Operand {
-    const byteOffset = this.#layout.words(outputs * inputs.groups * inputs.stride)
-    this.#weights.push({ byteOffset, layout, sources, inputs, normalised })
+  #add(
+    layout: PackedWeight['layout'],
+    sources: PackedWeight['sources'],
+    inputs: Axis,
+    outputs: number,
+    { normalised = false, format = WeightFormat.Float32 } = {},
+  ): Operand {
+    const byteOffset = this.#layout.bytes(outputs * inputs.groups * inputs.stride * formatBytes(format))
+    this.#weights.push({ byteOffset, layout, format, sources, inputs, normalised })
     return at(Buffer.Weights, byteOffset)
   }
 }
@@ -63,19 +90,19 @@ export class WeightPlan {
 export interface ExpertWeights {
   readonly queryNorm: Operand | undefined
   readonly contextNorm: Operand | undefined
-  readonly toQueries: Operand
-  readonly toKeyValues: Operand
-  readonly toOutputs: Operand
+  readonly toQueries: Weights
+  readonly toKeyValues: Weights
+  readonly toOutputs: Weights
   /** [key: inner][value: inner]. */
   readonly nullPair: Operand
 }
 
 export interface LayerWeights {
   readonly localNorm: { readonly weight: Operand; readonly bias: Operand } | undefined
-  readonly toQueriesKeysValues: Operand
-  readonly toOutputs: Operand
+  readonly toQueriesKeysValues: Weights
+  readonly toOutputs: Weights
   /** Routing tokens of the queries' router, then of the key/values'. */
-  readonly routingTokens: Operand
+  readonly routingTokens: Weights
   readonly nullTokens: Operand
   readonly experts: readonly ExpertWeights[]
 }

@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { Activation, Opcode, Product, TileShape } from '../../assembly/steps.js'
+import { Activation, Opcode, Product, TileShape, WeightFormat } from '../../assembly/steps.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import type { WasmDevice } from '../../src/device/wasm/wasm-device.js'
+import { createRandom } from '../../src/random.js'
 import { gelu } from '../reference/arithmetic.js'
+import { bitsOf, floatOf, fromHalf, toHalf } from '../support/halves.js'
 import { allBuilds, type BuildName } from '../support/runtimes.js'
 import { expectClose, expectSameBits, gather, type MultiplyAdd, multiplyAddOf, normals, range, spread } from './float32.js'
 import { misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
@@ -24,6 +26,8 @@ interface ProductCase {
   readonly addTo?: Float32Array
   readonly activation?: Activation
   readonly misalignment?: number
+  /** Weights are packed in it; they must be values that it has. */
+  readonly format?: WeightFormat
 }
 
 /** A matrix of `depth` rows, its first 8 · panels columns, as groups of up to four panels, [depth][8 · panels] each. */
@@ -37,10 +41,17 @@ function packPanels(matrix: Float32Array, depth: number, columns: number, panels
   return packed
 }
 
+/** Values as 16-bit halves, two to a word. */
+function narrow(values: Float32Array, format: WeightFormat): Int32Array {
+  const halves = Uint16Array.from(values, format === WeightFormat.Float16 ? toHalf : (value) => bitsOf(value) >>> 16)
+  return new Int32Array(halves.buffer)
+}
+
 /** The step's result, rows × 8 · panels: its output, or what it was added to. */
 function product(runtime: Runtime, options: ProductCase): Float32Array {
   const { rows, depth, panels, columns, bias, addTo } = options
-  const { inputStride = depth, outputStride = 8 * panels } = options
+  const { inputStride = depth, outputStride = 8 * panels, format = WeightFormat.Float32 } = options
+  const packed = packPanels(options.weights, depth, columns, panels)
   const width = 8 * panels
   const memory = new StepMemory(options.misalignment)
   const writable = [{ rows, width, stride: outputStride }]
@@ -49,7 +60,7 @@ function product(runtime: Runtime, options: ProductCase): Float32Array {
   memory.run(runtime, Opcode.Product, Product.Length, {
     [Product.Rows]: memory.count(rows),
     [Product.Input]: memory.input(spread(options.input, depth, inputStride)),
-    [Product.Weights]: memory.input(packPanels(options.weights, depth, columns, panels)),
+    [Product.Weights]: memory.input(format === WeightFormat.Float32 ? packed : narrow(packed, format)),
     [Product.Output]: output,
     [Product.Bias]: bias && memory.input(bias.subarray(0, width)),
     [Product.AddTo]: addTo && target,
@@ -58,6 +69,7 @@ function product(runtime: Runtime, options: ProductCase): Float32Array {
     [Product.Depth]: depth,
     [Product.Panels]: panels,
     [Product.Activation]: options.activation ?? Activation.None,
+    [Product.Format]: format,
   })
   return gather(memory.floats(target), rows, width, outputStride)
 }
@@ -240,6 +252,68 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
       const expected = chains(multiplyAddOf(runtime), input, depth, weights, columns)
       expectSameBits(product(runtime, { rows, depth, panels, columns, input, weights }), expected)
     }
+  })
+
+  describe.each([
+    ['float16', WeightFormat.Float16, fromHalf],
+    ['bfloat16', WeightFormat.Bfloat16, (bits: number) => floatOf(bits << 16)],
+  ] as const)('of %s weights', (_name, format, widened) => {
+    /** Halves at random, subnormal ones and zeros of both signs too; of finite values only. */
+    function halves(length: number, seed: number): Float32Array {
+      const random = createRandom(seed)
+      return Float32Array.from({ length }, () => {
+        for (;;) {
+          const value = widened(Math.floor(random.uniform() * 65536))
+          if (Number.isFinite(value) && Math.abs(value) < 1e5) return value
+        }
+      })
+    }
+
+    test('has the bits of the same weights in float32, for any rows, columns and depth', () => {
+      const weights = halves(513 * COLUMNS, 9)
+      for (const depth of [0, 1, 7, 257, 513]) {
+        for (const rows of [1, 2, 3, 6, 13]) {
+          for (const panels of panelCounts) {
+            const options = { ...caseOf(rows, depth, panels), weights }
+            const expected = product(runtime, options)
+            for (const shares of [1, 3]) {
+              const result = product(runtimeOf(build, shares), { ...options, format })
+              expectSameBits(result, expected, `${rows} rows, depth ${depth}, ${panels} panels, ${shares} shares`)
+            }
+          }
+        }
+      }
+    })
+
+    test('has them for rows of any size, beyond what can take the factor of widening', () => {
+      const [depth, panels] = [257, 5]
+      const weights = halves(depth * COLUMNS, 10)
+      for (const size of [32767.9, 32768, 1e6, 1e30, 1e-30, 1e-42]) {
+        for (const place of [0, 40, 255, 256]) {
+          for (const rows of [1, 2]) {
+            const options = { ...caseOf(rows, depth, panels), weights }
+            const input = options.input.slice()
+            input[place] = -size
+            expectSameBits(product(runtime, { ...options, input, format }), product(runtime, { ...options, input }), `${size} at ${place}`)
+          }
+        }
+      }
+    })
+
+    test('finishes them like any: bias, GELU and addition', () => {
+      const [depth, panels] = [257, 9]
+      const bias = normals(COLUMNS, 11)
+      for (const rows of [1, 5]) {
+        const options = {
+          ...caseOf(rows, depth, panels),
+          weights: halves(depth * COLUMNS, 12),
+          bias,
+          addTo: normals(rows * COLUMNS, 13),
+          activation: Activation.Gelu,
+        }
+        expectSameBits(product(runtime, { ...options, format }), product(runtime, options))
+      }
+    })
   })
 
   test('keeps a row with NaN or infinities from the others', () => {

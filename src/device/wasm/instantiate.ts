@@ -1,9 +1,24 @@
 import { instantiateSync } from '@assemblyscript/loader'
+import type { WeightFormat } from '../../../assembly/steps.js'
 import { RoutedAttentionError } from '../../errors.js'
 
 /** What a build of `assembly/` exports. */
 export interface KernelExports {
   run(program: number, piece: number, shares: number, first: number, count: number, barrier: number, threads: number): void
+  /** `assembly/pack.ts`. */
+  pack(
+    source: number,
+    format: WeightFormat,
+    rows: number,
+    groups: number,
+    size: number,
+    stride: number,
+    target: number,
+    packed: WeightFormat,
+    rowStep: number,
+    step: number,
+    normalised: number,
+  ): void
   /** 1 where multiply-add rounds once. */
   fused(): number
   /** First address behind the build's own constants. */

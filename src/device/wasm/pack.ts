@@ -1,50 +1,89 @@
-import type { Axis, PackedWeight, ParameterSource } from '../device.js'
+import type { Arena } from '../../memory/arena.js'
+import { type Axis, formatBytes, type PackedWeight, type ParameterSource } from '../device.js'
+import type { KernelExports } from './instantiate.js'
 
 /** Outputs of a panel: two vectors. */
 const PANEL = 8
 /** Outputs of a group of panels. */
 const GROUP = 32
+/** Bytes of a parameter that are brought into the memory at a time. */
+const STAGE_BYTES = 1 << 18
+
+/** Where a parameter's row goes: element `at` of the packed weight, its inputs `step` elements from each other. */
+interface Place {
+  readonly at: number
+  readonly step: number
+  /** Elements to the next row's, for as many rows as `run` says. */
+  readonly rowStep: number
+  readonly run: number
+}
 
 /**
- * Packs one weight into `target` (floats, zeroed), from index `start`. "panels": groups of up to four panels of 8 outputs, one group after the other,
+ * Packs weights into a block of the arena, through a stage of its own. "panels": groups of up to four panels of 8 outputs, one group after the other,
  * each [inputs][8 · panels]; one copy serves tiles, which take a panel of it, and single rows, which stream all of it: side by side the panels of a
  * group are one stream of memory, read at the rate of a plain sum, where four apart were read at two thirds of it. "rows": row-major.
  */
-export function packWeight(weight: PackedWeight, parameters: ParameterSource, target: Float32Array, start: number): void {
-  const depth = weight.inputs.groups * weight.inputs.stride
-  const outputs = weight.sources.reduce((sum, source) => sum + source.outputs.groups * source.outputs.stride, 0)
-  const width = Math.ceil(outputs / PANEL) * PANEL
+export function packWeights(
+  weights: readonly PackedWeight[],
+  parameters: ParameterSource,
+  arena: Arena,
+  kernels: KernelExports,
+  address: number,
+): void {
+  const largestRow = weights.reduce((most, { inputs }) => Math.max(most, inputs.groups * inputs.size * 4), 0)
+  const stage = arena.allocate(Math.max(STAGE_BYTES, largestRow), 'the parameters on their way')
+  try {
+    for (const weight of weights) packWeight(weight, parameters, arena, kernels, address + weight.byteOffset, stage)
+  } finally {
+    arena.free(stage)
+  }
+}
+
+function packWeight(
+  weight: PackedWeight,
+  parameters: ParameterSource,
+  arena: Arena,
+  kernels: KernelExports,
+  target: number,
+  stage: { address: number; byteLength: number },
+): void {
+  const { inputs, sources, format: packed, normalised } = weight
+  const placeOf = placesIn(weight)
+  const columns = inputs.groups * inputs.size
   let output = 0
-  for (const { name, outputs } of weight.sources) {
-    const source = parameters(name)
-    const columns = weight.inputs.groups * weight.inputs.size
+  for (const { name, outputs } of sources) {
+    const { format, bytes } = parameters(name)
+    const rowBytes = columns * formatBytes(format)
+    const most = Math.max(1, Math.floor(stage.byteLength / Math.max(rowBytes, 1)))
     for (let group = 0; group < outputs.groups; group++) {
-      for (let i = 0; i < outputs.size; i++) {
-        const from = (outputs.first + group * outputs.size + i) * columns
-        const row = output + group * outputs.stride + i
-        const scale = weight.normalised ? 1 / Math.max(norm(source, from, columns), 1e-12) : 1
-        if (weight.layout === 'rows') {
-          packRow(source, from, weight.inputs, scale, target, start + row * depth, 1)
-          continue
-        }
-        const column = row % GROUP
-        const first = row - column
-        packRow(source, from, weight.inputs, scale, target, start + first * depth + column, Math.min(GROUP, width - first))
+      for (let i = 0; i < outputs.size;) {
+        const { at, step, rowStep, run } = placeOf(output + group * outputs.stride + i)
+        const rows = Math.min(most, run, outputs.size - i)
+        const from = (outputs.first + group * outputs.size + i) * rowBytes
+        arena.bytes.set(bytes.subarray(from, from + rows * rowBytes), stage.address)
+        const to = target + at * formatBytes(packed)
+        kernels.pack(stage.address, format, rows, inputs.groups, inputs.size, inputs.stride, to, packed, rowStep, step, normalised ? 1 : 0)
+        i += rows
       }
     }
     output += outputs.groups * outputs.stride
   }
 }
 
-function packRow(source: Float32Array, from: number, inputs: Axis, scale: number, target: Float32Array, to: number, step: number): void {
-  for (let group = 0; group < inputs.groups; group++) {
-    let at = to + group * inputs.stride * step
-    for (let i = 0; i < inputs.size; i++, at += step) target[at] = source[from++]! * scale
+/** Where each packed row of a weight lies. */
+function placesIn({ inputs, sources, layout }: PackedWeight): (row: number) => Place {
+  const depth = elementsOf(inputs)
+  if (layout === 'rows') return (row) => ({ at: row * depth, step: 1, rowStep: depth, run: Infinity })
+  const outputs = sources.reduce((sum, source) => sum + elementsOf(source.outputs), 0)
+  const width = Math.ceil(outputs / PANEL) * PANEL
+  return (row) => {
+    const column = row % GROUP
+    const first = row - column
+    return { at: first * depth + column, step: Math.min(GROUP, width - first), rowStep: 1, run: GROUP - column }
   }
 }
 
-function norm(source: Float32Array, from: number, length: number): number {
-  let sum = 0
-  for (let i = from; i < from + length; i++) sum += source[i]! ** 2
-  return Math.sqrt(sum)
+/** Elements along an axis, padding included. */
+function elementsOf({ groups, stride }: Axis): number {
+  return groups * stride
 }

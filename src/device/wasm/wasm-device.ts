@@ -12,7 +12,7 @@ import {
   type WeightLayout,
 } from '../device.js'
 import type { KernelExports } from './instantiate.js'
-import { packWeight } from './pack.js'
+import { packWeights } from './pack.js'
 import type { ThreadPool } from './thread-pool.js'
 
 class WasmBuffer implements DeviceBuffer {
@@ -152,7 +152,7 @@ export class WasmDevice implements Device {
     const buffer = this.allocate(layout.byteLength, 'the weights')
     buffer.clear()
     try {
-      for (const weight of layout.weights) packWeight(weight, parameters, this.arena.floats, (buffer.address + weight.byteOffset) / 4)
+      packWeights(layout.weights, parameters, this.arena, this.#kernels, buffer.address)
     } catch (error) {
       buffer.dispose()
       throw error

@@ -1,0 +1,88 @@
+import { WeightFormat } from './steps'
+
+/**
+ * float16 to float32, exactly, infinity and NaN too: shifted to float32's places the exponent is 112 short, and what has the largest exponent of
+ * float16 gets float32's.
+ */
+// @ts-ignore: decorator
+@inline
+function widenHalf(half: u32): f32 {
+  const magnitude = (half & 0x7fff) << 13
+  const value: f32 = magnitude >= 0x0f800000 ? reinterpret<f32>(magnitude | 0x7f800000) : reinterpret<f32>(magnitude) * 5.192296858534828e33
+  return reinterpret<f32>(reinterpret<u32>(value) | ((half & 0x8000) << 16))
+}
+
+// @ts-ignore: decorator
+@inline
+function readFloat(source: usize, format: WeightFormat): f32 {
+  if (format == WeightFormat.Float32) return load<f32>(source)
+  const bits = <u32>load<u16>(source)
+  return format == WeightFormat.Float16 ? widenHalf(bits) : reinterpret<f32>(bits << 16)
+}
+
+function copyWords(source: usize, count: i32, target: usize, step: usize): void {
+  for (; count > 0; --count, source += 4, target += step) store<f32>(target, load<f32>(source))
+}
+
+function copyHalves(source: usize, count: i32, target: usize, step: usize): void {
+  for (; count > 0; --count, source += 2, target += step) store<u16>(target, load<u16>(source))
+}
+
+function widenHalves(source: usize, count: i32, target: usize, step: usize): void {
+  for (; count > 0; --count, source += 2, target += step) store<f32>(target, widenHalf(load<u16>(source)))
+}
+
+function widenBrainHalves(source: usize, count: i32, target: usize, step: usize): void {
+  for (; count > 0; --count, source += 2, target += step) store<u32>(target, (<u32>load<u16>(source)) << 16)
+}
+
+/** 1 / ‖x‖₂, the norm at least 1e-12, in float64. */
+function reciprocalNorm(source: usize, format: WeightFormat, count: i32, size: usize): f64 {
+  let sum: f64 = 0
+  for (; count > 0; --count, source += size) {
+    const x = <f64>readFloat(source, format)
+    sum += x * x
+  }
+  return 1 / max<f64>(sqrt<f64>(sum), 1e-12)
+}
+
+function scale(target: usize, count: i32, step: usize, factor: f64): void {
+  for (; count > 0; --count, target += step) store<f32>(target, <f32>(<f64>load<f32>(target) * factor))
+}
+
+/**
+ * Packs `rows` rows of `groups` × `size` values, row-major at `source`, into the layout of a device's weights: value (row, group, i) becomes element
+ * row · rowStep + (group · stride + i) · step behind `target`. The packed format is the source's, or float32; `normalised` rows, in float32, are
+ * divided by their norm.
+ */
+export function pack(
+  source: usize,
+  format: WeightFormat,
+  rows: i32,
+  groups: i32,
+  size: i32,
+  stride: i32,
+  target: usize,
+  packed: WeightFormat,
+  rowStep: i32,
+  step: i32,
+  normalised: bool,
+): void {
+  const sourceSize: usize = format == WeightFormat.Float32 ? 4 : 2
+  const targetSize: usize = packed == WeightFormat.Float32 ? 4 : 2
+  assert(packed == format || packed == WeightFormat.Float32, 'pack: a format that is not the source’s')
+  assert(!normalised || packed == WeightFormat.Float32, 'pack: only float32 is normalised')
+  const stepBytes = <usize>step * targetSize
+  for (let row = 0; row < rows; ++row) {
+    const factor: f64 = normalised ? reciprocalNorm(source, format, groups * size, sourceSize) : 1
+    for (let group = 0; group < groups; ++group) {
+      const to = target + <usize>(row * rowStep) * targetSize + <usize>(group * stride) * stepBytes
+      if (packed != WeightFormat.Float32) copyHalves(source, size, to, stepBytes)
+      else if (format == WeightFormat.Float32) copyWords(source, size, to, stepBytes)
+      else if (format == WeightFormat.Float16) widenHalves(source, size, to, stepBytes)
+      else widenBrainHalves(source, size, to, stepBytes)
+      if (normalised) scale(to, size, stepBytes, factor)
+      source += <usize>size * sourceSize
+    }
+  }
+}
