@@ -222,7 +222,9 @@ export enum Product {
   Panels = 17,
   Activation = 18,
   Format = 19,
-  Length = 20,
+  /** Parts of the outputs, each shared out on its own: what one share makes of queries, keys and values then belongs to the same heads. */
+  Parts = 20,
+  Length = 21,
 }
 
 /** Rotates the heads of each row in place: by table row i, or `Indices`[i]. */

@@ -1,10 +1,18 @@
 /** Lets one piece of work at a time use what several share, in the order of asking; one that fails does not stop the next. */
 export class Turns {
-  #last: Promise<unknown> = Promise.resolve()
+  #taken = false
+  readonly #waiting: (() => void)[] = []
 
-  take<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(work)
-    this.#last = result.catch(() => undefined)
-    return result
+  /** Begins `work` before it returns if nobody else is at it, and is free again before the promise resolves. */
+  async take<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#taken) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    this.#taken = true
+    try {
+      return await work()
+    } finally {
+      const next = this.#waiting.shift()
+      if (next) next()
+      else this.#taken = false
+    }
   }
 }

@@ -3,13 +3,38 @@ import { bufferAddress, count, floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
 import { Activation, Buffer, Piece, Product, TileShape, WORKSPACE_BYTES, WeightFormat } from '../steps'
 import { Tile, leftoverShape, panelsOf, rowsOf, tileOf } from './tile-shapes'
-import { tile1x16, tile1x32, tile1x32Joined, tile1x32JoinedBrainHalf, tile1x32JoinedHalf, tile2x16, tile3x16 } from './tiles'
+import {
+  tile1x16,
+  tile1x32,
+  tile1x32Joined,
+  tile1x32JoinedBrainHalf,
+  tile1x32JoinedHalf,
+  tile2x16,
+  tile2x16JoinedBrainHalf,
+  tile2x16JoinedHalf,
+  tile3x16,
+  tile3x8JoinedBrainHalf,
+  tile3x8JoinedHalf,
+  tile4x8JoinedBrainHalf,
+  tile4x8JoinedHalf,
+} from './tiles'
 
 /** Few rows take several panels at once, whatever the shape, so that there are enough chains to hide the latency of an addition. */
 const TWO_PANELS: StaticArray<Tile> = [tile1x16, tile1x16, tile2x16, tile3x16]
 const FOUR_PANELS: StaticArray<Tile> = [tile1x32, tile1x32Joined]
-/** One row by a group of 16-bit weights, in the order of `WeightFormat`. */
-const ONE_ROW: StaticArray<Tile> = [tile1x32Joined, tile1x32JoinedHalf, tile1x32JoinedBrainHalf]
+/**
+ * Few rows by a group of weights as they lie, which each pass widens in registers: by `WeightFormat`, then rows 0 (never taken) to 4. More rows leave no
+ * register for that, and have it done once for all.
+ */
+// prettier-ignore
+const AS_THEY_LIE: StaticArray<Tile> = [
+  tile1x32Joined, tile1x32Joined, tile1x32Joined, tile1x32Joined, tile1x32Joined,
+  tile1x32JoinedHalf, tile1x32JoinedHalf, tile2x16JoinedHalf, tile3x8JoinedHalf, tile4x8JoinedHalf,
+  tile1x32JoinedBrainHalf, tile1x32JoinedBrainHalf, tile2x16JoinedBrainHalf, tile3x8JoinedBrainHalf, tile4x8JoinedBrainHalf,
+]
+const FEW_ROWS: i32 = 4
+/** Panels of those tiles, by rows. */
+const FEW_ROWS_PANELS: StaticArray<i32> = [4, 4, 2, 1, 1]
 
 /** Bytes of one row of a panel. */
 export const PANEL_ROW: usize = 32
@@ -161,13 +186,20 @@ function staysFinite(x: usize, width: i32): bool {
 export function product(step: usize, piece: usize, share: i32, shares: i32): void {
   const rows = count(step, Product.Rows, piece)
   if (rows == 0) return
+  const groups = (word(step, Product.Panels) + GROUP - 1) / GROUP
+  const parts = max(word(step, Product.Parts), 1)
+  for (let part = 0; part < parts; ++part) {
+    const start = shareStart(groups, part, parts)
+    const length = shareStart(groups, part + 1, parts) - start
+    productGroups(step, piece, share, rows, start + shareStart(length, share, shares), start + shareStart(length, share + 1, shares))
+  }
+}
+
+/** Some groups of a product's outputs. */
+function productGroups(step: usize, piece: usize, share: i32, rows: i32, firstGroup: i32, endGroup: i32): void {
+  if (firstGroup == endGroup) return
   const depth = word(step, Product.Depth)
   const allPanels = word(step, Product.Panels)
-  const groups = (allPanels + GROUP - 1) / GROUP
-  const firstGroup = shareStart(groups, share, shares)
-  const endGroup = shareStart(groups, share + 1, shares)
-  if (firstGroup == endGroup) return
-
   const shape = word(piece, Piece.TileShape)
   const format = word(step, Product.Format)
   const lda = floats(word(step, Product.InputStride))
@@ -183,8 +215,8 @@ export function product(step: usize, piece: usize, share: i32, shares: i32): voi
 
   const isNarrow = format != WeightFormat.Float32
   const elementBytes: usize = isNarrow ? 2 : 4
-  // one row reads each weight once, in one stream: nothing to keep in a cache
-  const inRegisters = rows == 1 && (format != WeightFormat.Float16 || staysFinite(input, depth))
+  // few rows read each weight once, in one stream: nothing to keep in a cache
+  const inRegisters = rows == 1 ? format != WeightFormat.Float16 || staysFinite(input, depth) : isNarrow && rows <= FEW_ROWS
   for (let index = firstGroup; index < endGroup; ++index) {
     const panel = index * GROUP
     const panels = min(GROUP, allPanels - panel)
@@ -192,8 +224,12 @@ export function product(step: usize, piece: usize, share: i32, shares: i32): voi
     const group = weights + <usize>(panel * depth * 8) * elementBytes
     const target = output + column
     if (inRegisters && panels == GROUP) {
-      const tile = unchecked(ONE_ROW[format])
-      tile(depth, input, lda, group, <usize>(GROUP * 8) * elementBytes, 0, target, ldc, false)
+      const tile = unchecked(AS_THEY_LIE[format * (FEW_ROWS + 1) + rows])
+      const width = unchecked(FEW_ROWS_PANELS[rows])
+      for (let i = 0; i < GROUP; i += width) {
+        const from = group + <usize>(i * 8) * elementBytes
+        tile(depth, input, lda, from, <usize>(GROUP * 8) * elementBytes, 0, target + <usize>i * PANEL_ROW, ldc, false)
+      }
     } else {
       // k inside: a group's outputs stay in the cache until they are finished
       for (let k = 0; k < depth || k == 0; k += BLOCK_DEPTH) {

@@ -26,30 +26,30 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
   const resources = new Resources(device)
   try {
     const pieceBytes = geometry.pieceRows * geometry.stride * 4
-    const slots = trace ? 1 : device.batch
     const scratch = resources.allocate(plan.scratchBytes, "the layer's working memory")
     const state = resources.allocate(plan.stateBytes, "the sequence's state")
-    const input = resources.allocate(slots * pieceBytes, "the pieces' inputs")
-    const output = resources.allocate(slots * pieceBytes, "the pieces' outputs")
     const local = trace ? resources.allocate(pieceBytes, 'the trace') : undefined
     const angles = writeAngles(resources, forward.angles)
     const open = resources.compile(plan.open)
     const program = resources.compile(plan.piece)
-    const runs = createRuns(forward, (run) => {
+    const groups = createRuns(forward, (run) => {
       run.bind(Buffer.Weights, forward.weights)
       run.bind(Buffer.Scratch, scratch)
       run.bind(Buffer.State, state)
       if (angles) run.bind(Buffer.Angles, angles)
       if (local) run.bind(Buffer.LocalOutput, local)
     })
+    const slots = groups.flat().length
+    const input = resources.allocate(slots * pieceBytes, "the pieces' inputs")
+    const output = resources.allocate(slots * pieceBytes, "the pieces' outputs")
     for (let sequence = 0; sequence < batch; sequence++) {
       state.clear()
-      device.runHere(open, runs[0]!)
+      device.runHere(open, groups[0]![0]!)
       await runPieces({
         forward,
         geometry,
         program,
-        runs,
+        groups,
         prepare: (run, slot, position, rows) => {
           const start = (sequence * length + position) * dim
           input.writeRows(x.subarray(start, start + rows * dim), dim, geometry.stride, slot * pieceBytes)

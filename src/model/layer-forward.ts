@@ -19,35 +19,52 @@ export interface LayerForward extends TracedCall {
   readonly angles: Tensor | undefined
 }
 
-/** One sequence's pieces, as many at a time as there are `runs`. */
+/** One sequence's pieces, as many at a time as one of the `groups` of runs has. */
 interface Pieces {
   readonly forward: LayerForward
   readonly geometry: Geometry
   readonly program: CompiledProgram
-  readonly runs: readonly Run[]
+  readonly groups: RunGroups
   /** Binds what differs from piece to piece. */
   readonly prepare: (run: Run, slot: number, position: number, rows: number) => void
   readonly collect: (slot: number, position: number, rows: number) => void
   readonly pause: () => Promise<void>
 }
 
-export async function runPieces({ forward, geometry, program, runs, prepare, collect, pause }: Pieces): Promise<void> {
+/**
+ * Runs that are handed over together; their inputs and outputs lie in slots, numbered through all groups. Where other threads compute there are two: the
+ * results of one are copied out while the other is computed.
+ */
+export type RunGroups = readonly (readonly Run[])[]
+
+export async function runPieces({ forward, geometry, program, groups, prepare, collect, pause }: Pieces): Promise<void> {
   const { device, config, length } = forward
-  for (let place: Place = { position: 0, base: 0 }; place.position < length;) {
+  let collectLast: () => void = () => undefined
+  let turn = 0
+  for (let place: Place = { position: 0, base: 0 }; place.position < length; turn = (turn + 1) % groups.length) {
+    const runs = groups[turn]!
+    const firstSlot = turn * runs.length
     const pieces: { position: number; rows: number }[] = []
     for (const run of runs) {
       const { position } = place
       if (position === length) break
       const rows = nextPieceRows(geometry, position, length - position)
-      prepare(run, pieces.length, position, rows)
+      prepare(run, firstSlot + pieces.length, position, rows)
       run.work = rows * workPerToken(config)
       place = describePiece(run, geometry, place, rows)
       pieces.push({ position, rows })
     }
-    await device.run(program, pieces.length === 1 ? runs[0]! : runs.slice(0, pieces.length))
-    for (const [slot, { position, rows }] of pieces.entries()) collect(slot, position, rows)
+    const running = device.run(program, pieces.length === 1 ? runs[0]! : runs.slice(0, pieces.length))
+    collectLast()
+    if (running) await running
+    collectLast = () => pieces.forEach(({ position, rows }, index) => collect(firstSlot + index, position, rows))
+    if (groups.length === 1) {
+      collectLast()
+      collectLast = () => undefined
+    }
     await pause()
   }
+  collectLast()
 }
 
 /** Between runs: turns the event loop now and then, and ends work on what was disposed. */
@@ -59,10 +76,11 @@ export function createPause(forward: LayerForward): () => Promise<void> {
 }
 
 /** As many runs as the device takes at once, all bound alike; a trace is read after each piece. */
-export function createRuns({ device, trace }: LayerForward, bind: (run: Run) => void): readonly Run[] {
-  const runs = Array.from({ length: trace ? 1 : device.batch }, () => new Run())
-  runs.forEach(bind)
-  return runs
+export function createRuns({ device, trace }: LayerForward, bind: (run: Run) => void): RunGroups {
+  const { batch } = device
+  const groups = Array.from({ length: trace || batch === 1 ? 1 : 2 }, () => Array.from({ length: trace ? 1 : batch }, () => new Run()))
+  groups.flat().forEach(bind)
+  return groups
 }
 
 export function writeAngles(resources: Resources, angles: Tensor | undefined): DeviceBuffer | undefined {

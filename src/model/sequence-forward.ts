@@ -20,7 +20,6 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
     const pieceBytes = geometry.pieceRows * rowBytes
     const input = resources.allocate(batch * length * rowBytes, 'the input')
     input.writeRows(forward.x, dim, geometry.stride, 0)
-    const output = resources.allocate((trace ? 1 : device.batch) * pieceBytes, "the pieces' outputs")
     const scratch = resources.allocate(plan.scratchLayout.byteLength, "the layer's working memory")
     const state = resources.allocate(plan.stateBytes, "the sequence's keys and values")
     const call = resources.allocate(plan.callBytes, "the sequence's routing")
@@ -43,7 +42,8 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
       run.set(Piece.Average, Number(config.averageRouted && memory.windows > 0))
       run.set(Piece.SequenceRows, length)
     }
-    const runs = createRuns(forward, bind)
+    const groups = createRuns(forward, bind)
+    const output = resources.allocate(groups.flat().length * pieceBytes, "the pieces' outputs")
     const routing = new Run()
     bind(routing)
     const pause = createPause(forward)
@@ -59,7 +59,7 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
           forward,
           geometry,
           program: programs.piece,
-          runs,
+          groups,
           prepare: (run, slot, position) => {
             run.bind(Buffer.Input, input, inputOffset + position * rowBytes)
             run.bind(Buffer.Output, output, slot * pieceBytes)

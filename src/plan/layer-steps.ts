@@ -68,6 +68,8 @@ export interface ProductOptions {
   readonly bias?: Operand
   readonly addTo?: Operand
   readonly activation?: Activation
+  /** Parts of the output that are shared out each on its own; default 1. */
+  readonly parts?: number
 }
 
 export function addProduct(builder: ProgramBuilder, options: ProductOptions): void {
@@ -84,6 +86,7 @@ export function addProduct(builder: ProgramBuilder, options: ProductOptions): vo
     [Product.Panels]: options.outputStride / 8,
     [Product.Activation]: options.activation ?? Activation.None,
     [Product.Format]: options.weights.format,
+    [Product.Parts]: options.parts ?? 1,
   })
 }
 
@@ -150,6 +153,7 @@ export function addLocalAttention({ builder, geometry, weights, scratch, state, 
     inputStride: stride,
     depth: numbers.dim,
     outputStride: 3 * inner,
+    parts: 3,
   })
   builder.step(Opcode.LocalStore, LocalStore.Length, {
     [LocalStore.Projected]: scratch.projected,

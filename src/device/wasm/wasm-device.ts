@@ -175,7 +175,7 @@ export class WasmDevice implements Device {
       this.runHere(program, runs)
       return
     }
-    if (pool) return this.#runOnPool(pool, program, runs)
+    if (pool && runs.reduce((sum, { work }) => sum + work, 0) >= SMALL_WORK) return this.#runOnPool(pool, program, runs)
     for (const run of runs) this.runHere(program, run)
   }
 
