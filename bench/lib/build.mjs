@@ -11,7 +11,7 @@ export async function buildInternals() {
     stdin: {
       contents: `
         export { createRuntime } from './src/device/runtime.js'
-        export { Run } from './src/device/device.js'
+        export { float32Values, Run, WeightFormat } from './src/device/device.js'
         export { PIECE_ROWS } from './src/plan/geometry.js'
         export { at, ProgramBuilder } from './src/plan/program-builder.js'
         export { WeightPlan } from './src/plan/weights.js'

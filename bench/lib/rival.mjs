@@ -9,12 +9,12 @@ export class Rival {
   #stderr = ''
 
   /** @param script a file of bench/measure, without its extension */
-  constructor(name, script, { env = {}, flags = [] } = {}) {
+  constructor(name, script, { binary = nodeBinary(), env = {}, flags = ['--no-warnings'] } = {}) {
     this.name = name
     this.#child = fork(`${bench}/measure/${script}.mjs`, {
       cwd: bench,
-      execPath: nodeBinary(),
-      execArgv: ['--no-warnings', ...flags],
+      execPath: binary,
+      execArgv: flags,
       env: { ...process.env, ...env },
       // What libraries print is not ours to show, unless they fail.
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
@@ -57,8 +57,8 @@ export class Rival {
 export async function openRivals(entries, note) {
   const opened = []
   try {
-    for (const { name, script, args, env, flags, ours = false, ...rest } of entries) {
-      const rival = new Rival(name, script, { env, flags })
+    for (const { name, script, args, binary, env, flags, ours = false, ...rest } of entries) {
+      const rival = new Rival(name, script, { binary, env, flags })
       try {
         const info = await rival.call('open', args ?? {})
         opened.push({ ...rest, name, ours, rival, info })

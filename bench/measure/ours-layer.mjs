@@ -11,8 +11,8 @@ let layer
 let run
 
 serve({
-  async open({ threads = 1, simd = 'auto', ...options }) {
-    runtime = await createRuntime({ threads, simd })
+  async open({ threads = 1, simd = 'auto', revectorize = false, ...options }) {
+    runtime = await createRuntime({ threads, simd, revectorize })
     layer = new MixtureOfAutoregressiveAttention(runtime, { ...layerOptions, ...options })
     layer.loadStateDict(new Map(layerParameters().map(([name, values, shape]) => [name, new Tensor(values, shape)])))
     return runtime.info

@@ -1,4 +1,5 @@
 import { assertAgreement, outputFile } from '../lib/agreement.mjs'
+import { installedEngines } from '../lib/engines.mjs'
 import { caption } from '../lib/machine.mjs'
 import { closeAll, inTurn, openRivals, withThreads } from '../lib/rival.mjs'
 import { median, medianRatio, percent, significant, times } from '../lib/statistics.mjs'
@@ -23,11 +24,43 @@ const packages = ['onnxruntime-web', 'onnxruntime-node', '@tensorflow/tfjs-backe
 
 const rivals = [
   { name: 'ours', script: 'ours-products', args: { threads: 1 }, ours: true, threads: 1 },
+  { name: 'ours, plain', script: 'ours-products', args: { threads: 1, simd: 'baseline' }, ours: true, threads: 1 },
+  { name: 'ours, 256-bit', script: 'ours-products', args: { threads: 1, revectorize: true }, ours: true, threads: 1 },
   { name: 'ours, 2 threads', script: 'ours-products', args: { threads: 2 }, ours: true, threads: 2 },
   { name: 'onnxruntime-web', script: 'onnxruntime', args: { kind: 'web' }, threads: 1 },
   { name: 'tfjs-wasm', script: 'tfjs', args: {}, threads: 1 },
   { name: 'onnxruntime-node (native)', script: 'onnxruntime', args: { kind: 'node' }, threads: 1 },
 ]
+
+/** 1024³ on engines beside Node 24, each against its own ceiling. */
+async function otherEngines(quick, note) {
+  const engines = installedEngines(note)
+  const rows = []
+  for (const { name, binary, flags } of engines) {
+    const [entry] = await openRivals([{ name, script: 'ours-products', args: { threads: 1 }, binary, flags }], note)
+    if (!entry) continue
+    try {
+      const { rival, info } = entry
+      const n = 1024
+      await rival.call('prepare', n, n, n)
+      const ceilings = []
+      const speeds = []
+      for (let round = 0; round < (quick ? 3 : 9); round++) {
+        ceilings.push(await rival.call('ceiling', 0.05))
+        speeds.push((2 * n ** 3) / (await rival.call('time', quick ? 0.05 : 0.25)))
+      }
+      const speed = significant(median(speeds) / 1e9)
+      rows.push([name, info.simd, info.kernels.tile, speed, significant(median(ceilings) / 1e9), percent(medianRatio(speeds, ceilings))])
+    } finally {
+      await closeAll([entry])
+    }
+  }
+  if (rows.length === 0) return []
+  return [
+    'The product of 1024³ on other engines, one thread, GFLOP/s:',
+    table(['engine', 'SIMD', 'tile', 'ours', 'its ceiling', 'of the ceiling'], rows),
+  ]
+}
 
 export async function run({ quick, note }) {
   const entries = await openRivals(rivals, note)
@@ -35,7 +68,6 @@ export async function run({ quick, note }) {
     const used = withThreads(entries, note)
     const rounds = quick ? 3 : 9
     const seconds = quick ? 0.08 : 0.25
-    const ours = used[0]
     const rows = []
     for (const size of quick ? quickSizes : sizes) {
       const [m, k, n] = size
@@ -45,30 +77,49 @@ export async function run({ quick, note }) {
         used.map(({ name }) => name),
         1e-5,
       )
-      const ceilings = []
-      const measured = await inTurn(used, rounds, async (rival, entry) => {
-        if (entry === ours) ceilings.push(await rival.call('ceiling', 0.05))
+      /** What registers alone allow, of each arithmetic. */
+      const ceilings = new Map(['ours', 'ours, plain'].map((name) => [name, []]))
+      const measured = await inTurn(used, rounds, async (rival, { name }) => {
+        ceilings.get(name)?.push(await rival.call('ceiling', 0.05))
         return (2 * m * k * n) / (await rival.call('time', seconds))
       })
       const of = (name) => measured[used.findIndex((entry) => entry.name === name)]
       const figure = (name) => (of(name) ? significant(median(of(name)) / 1e9) : undefined)
-      const ratio = (name) => (of(name) ? times(medianRatio(measured[0], of(name))) : undefined)
+      const ratio = (a, b) => (of(a) && of(b) ? times(medianRatio(of(a), of(b))) : undefined)
+      const share = (name) => (of(name) ? percent(medianRatio(of(name), ceilings.get(name))) : undefined)
       rows.push([
         size.join(' × '),
         figure('ours'),
-        percent(medianRatio(measured[0], ceilings)),
-        ...rivals.slice(1).map(({ name }) => figure(name)),
-        ...rivals.slice(2).map(({ name }) => ratio(name)),
+        share('ours'),
+        figure('ours, plain'),
+        share('ours, plain'),
+        ...rivals.slice(2).map(({ name }) => figure(name)),
+        ratio('ours', 'onnxruntime-web'),
+        ratio('ours', 'tfjs-wasm'),
+        ratio('ours, 256-bit', 'onnxruntime-node (native)'),
       ])
     }
-    const { simd, kernels } = ours.info
+    const tiles = used
+      .filter(({ name, ours, threads }) => ours && threads === 1 && name)
+      .map(({ name, info }) => `${info.kernels.tile} (${name})`)
     return [
-      `GFLOP/s of y (m, n) = x (m, k) · b (k, n), float32, one thread unless it says otherwise; b is constant, so that who can packs it once. Ours runs ${simd} SIMD, tiles ${kernels.tile}. The ceiling is the same arithmetic in registers only, measured between the rounds in the same process.`,
+      `GFLOP/s of y (m, n) = x (m, k) · b (k, n), float32, one thread unless it says otherwise; b is constant, so that who can packs it once. Tiles, as timing chose them: ${tiles.join(', ')}; "plain" is baseline SIMD, "256-bit" \`createRuntime({ revectorize: true })\`. The ceiling is the same arithmetic in registers only, 128 bits wide, measured between the rounds in the same process.`,
       table(
-        ['m × k × n', 'ours', 'of the ceiling', ...rivals.slice(1).map(({ name }) => name), 'ours / web', 'ours / tfjs', 'ours / native'],
+        [
+          'm × k × n',
+          'ours',
+          'of the ceiling',
+          'ours, plain',
+          'of the ceiling',
+          ...rivals.slice(2).map(({ name }) => name),
+          'ours / web',
+          'ours / tfjs',
+          '256-bit / native',
+        ],
         rows,
       ),
       caption(packages),
+      ...(await otherEngines(quick, note)),
     ].join('\n\n')
   } finally {
     await closeAll(entries)

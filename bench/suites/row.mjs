@@ -1,6 +1,6 @@
 import { caption } from '../lib/machine.mjs'
 import { closeAll, inTurn, openRivals } from '../lib/rival.mjs'
-import { median, medianRatio, percent, significant } from '../lib/statistics.mjs'
+import { median, medianRatio, percent, significant, times } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 
 export const title = 'One row'
@@ -14,26 +14,36 @@ export async function run({ quick, note }) {
     const rounds = quick ? 5 : 25
     const seconds = quick ? 0.02 : 0.05
     const rows = []
-    for (const megabytes of quick ? [40] : [1, 10, 20, 40]) {
-      const columns = Math.round((megabytes * 1e6) / 4 / DEPTH / 32) * 32
-      const byteLength = columns * DEPTH * 4
-      await rival.call('prepare', 1, DEPTH, columns)
-      // two jobs of one process, in turn
+    for (const millions of quick ? [10] : [0.25, 2.5, 5, 10]) {
+      const columns = Math.round((millions * 1e6) / DEPTH / 32) * 32
+      const weights = columns * DEPTH
+      // jobs of one process, in turn; each prepares its weights once and keeps them
       const jobs = [
-        { rival, method: ['time', seconds] },
-        { rival, method: ['sum', byteLength, seconds] },
+        { rival, format: 0, method: ['time', seconds] },
+        { rival, format: 0, method: ['sum', weights * 4, seconds] },
+        { rival, format: 1, method: ['time', seconds] },
       ]
-      const [product, sum] = await inTurn(jobs, rounds, async (_, { method }) => byteLength / (await rival.call(...method)))
+      for (const format of [0, 1]) await rival.call('prepare', 1, DEPTH, columns, undefined, format)
+      const [float32, sum, float16] = await inTurn(jobs, rounds, async (_, { format, method }) => {
+        await rival.call('choose', format)
+        return weights / (await rival.call(...method))
+      })
       rows.push([
-        `float32, ${megabytes} MB`,
-        significant(median(product) / 1e9),
-        significant(median(sum) / 1e9),
-        percent(medianRatio(product, sum)),
+        `${millions} million`,
+        significant(median(float32) / 1e9),
+        significant((4 * median(float32)) / 1e9),
+        significant((4 * median(sum)) / 1e9),
+        percent(medianRatio(float32, sum)),
+        significant(median(float16) / 1e9),
+        times(medianRatio(float16, float32)),
       ])
     }
     return [
-      `The product of one row with weights that are read once, as in decoding (depth ${DEPTH}), against a plain sum over the same array in the same process: GB/s, one thread.`,
-      table(['weights', 'ours', 'plain sum', 'ours / sum'], rows),
+      `The product of one row with weights that are read once, as in decoding (depth ${DEPTH}), against a plain sum over the same array in the same process, one thread. Float16 weights are widened in registers.`,
+      table(
+        ['weights', 'float32, 10⁹ weights/s', 'GB/s', 'plain sum, GB/s', 'float32 / sum', 'float16, 10⁹ weights/s', 'float16 / float32'],
+        rows,
+      ),
       caption(),
     ].join('\n\n')
   } finally {

@@ -31,6 +31,6 @@ export function isFiniteFloat16(bytes: Uint8Array): boolean {
   // an exponent of all ones, and only that, carries into the sign's place when one is added to it
   let carries = 0
   for (let i = 0; i < pairs.length; i++) carries |= (pairs[i]! & 0x7c007c00) + 0x04000400
-  if (bytes.length % 4 !== 0) carries |= ((bytes.at(-1) << 8) & 0x7c00) + 0x0400
+  if (bytes.length % 4 !== 0) carries |= ((bytes[bytes.length - 1]! << 8) & 0x7c00) + 0x0400
   return (carries & 0x80008000) === 0
 }
