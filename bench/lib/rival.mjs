@@ -61,7 +61,7 @@ export async function openRivals(entries, note) {
       const rival = new Rival(name, script, { binary, env, flags })
       try {
         const info = await rival.call('open', args ?? {})
-        opened.push({ ...rest, name, ours, rival, info })
+        opened.push({ ...rest, name, ours, args, rival, info })
       } catch (error) {
         await rival.close()
         if (ours) throw error

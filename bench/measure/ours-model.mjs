@@ -1,7 +1,8 @@
 /* The language model of models/novels-10m. */
 import { readFileSync } from 'node:fs'
-import { model as folder, packageEntry } from '../lib/paths.mjs'
-import { serve } from '../lib/serve.mjs'
+import { float32Model } from '../lib/float32-model.mjs'
+import { built, model as folder, packageEntry } from '../lib/paths.mjs'
+import { secondsEach, serve } from '../lib/serve.mjs'
 
 const { createRuntime, LanguageModel } = await import(packageEntry)
 
@@ -11,6 +12,10 @@ let model
 let tokens
 /** An open session for each position that was asked for, and its last logits. */
 const sessions = new Map()
+
+/** A product of one row with 10 million weights. */
+let stream
+const STREAMED = 256 * 32 * 1220
 
 const book = () => readFileSync(`${folder}/treasure-island.txt`, 'utf8')
 
@@ -27,10 +32,21 @@ function mostProbable(logits) {
 }
 
 serve({
-  async open({ threads = 1, simd = 'auto' }) {
-    runtime = await createRuntime({ threads, simd })
-    model = await LanguageModel.load(folder, { runtime })
+  /** @param weights 'float16' as the model comes, or 'float32' of the same values */
+  async open({ threads = 1, simd = 'auto', revectorize = false, weights = 'float16' }) {
+    runtime = await createRuntime({ threads, simd, revectorize })
+    model = await LanguageModel.load(weights === 'float32' ? await float32Model() : folder, { runtime })
     return { ...runtime.info, numParameters: model.numParameters }
+  },
+
+  /** Seconds that the one-row kernel takes to stream so many weights of 10 million, in this process. */
+  async streamWeights(count, weights, seconds) {
+    if (!stream) {
+      const { prepareProduct } = await import('../lib/product.mjs')
+      const { createRuntime: createInner } = await import(built('internals.mjs'))
+      stream = prepareProduct(await createInner({ threads: 1 }), 1, 256, STREAMED / 256, weights === 'float16' ? 1 : 0)
+    }
+    return (count / STREAMED) * (await secondsEach(stream.run, seconds))
   },
 
   /** Reads a prompt of `length` tokens and finds the next one. */
