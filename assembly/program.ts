@@ -2,7 +2,7 @@ import { assignSlots, selectKeyValues, selectQueries } from './kernels/selection
 import { combine, copyRows, embed, logProbabilities } from './kernels/elementwise'
 import { gatherContext, nullContext, selectContext, updateContext } from './kernels/context'
 import { listQueries, routeCausal, similarities } from './kernels/routing'
-import { localAttention, localStore, routedAttention } from './kernels/attention'
+import { attention, localStore } from './kernels/attention'
 import { normalise } from './kernels/norms'
 import { product } from './kernels/matmul'
 import { rotate, rotaryFromAngles, rotaryFromPositions } from './kernels/rotary'
@@ -24,12 +24,11 @@ const KERNELS: StaticArray<Kernel> = [
   product,
   rotate,
   localStore,
-  localAttention,
+  attention,
   similarities,
   copyRows,
   routeCausal,
   listQueries,
-  routedAttention,
   combine,
   selectContext,
   updateContext,

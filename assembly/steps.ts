@@ -106,6 +106,12 @@ export enum Buffer {
   Length,
 }
 
+/** Rows of the tallest tile of any build; scores are planned for as many. */
+export const MOST_TILE_ROWS = 6
+
+/** Bytes of the histogram that selection counts in, before its candidates. */
+export const HISTOGRAM_BYTES = 1024
+
 /** What a share may need beside its operands: a block of a group of weights (256 rows of 32 columns) widened to float32. */
 export const WORKSPACE_BYTES = 32768
 
@@ -118,12 +124,11 @@ export enum Opcode {
   Product,
   Rotate,
   LocalStore,
-  LocalAttention,
+  Attention,
   Similarities,
   CopyRows,
   RouteCausal,
   ListQueries,
-  RoutedAttention,
   Combine,
   SelectContext,
   UpdateContext,
@@ -262,43 +267,32 @@ export enum LocalStore {
   Length = 15,
 }
 
-/** Each row attends to the `Window` keys before its own, and to its own. */
-export enum LocalAttention {
-  Queries = 2,
-  Keys = 4,
-  Values = 6,
-  Output = 8,
-  Scores = 10,
-  QueryStride = 12,
-  OutputStride = 13,
-  Heads = 14,
-  HeadWidth = 15,
-  HeadStride = 16,
-  Capacity = 17,
-  Window = 18,
-  /** Floats in one row of scores. */
-  ScoreStride = 19,
-  /** f32: what scores are multiplied by. */
-  Scale = 20,
-  Length = 21,
-}
-
-/** Rows of one expert attend to the null key/value and the context, in rank order. Keys and values lie as in the local buffers. */
-export enum RoutedAttention {
+/**
+ * Row i of each head attends to keys `End`[0] + 1 + i · `Advance` - `Window` up to `End`[0] + i · `Advance`, from key 0 on. Local attention: `End` is the
+ * first row's own key, `Advance` 1. Routed attention, over the null key/value and the context in rank order: `End` is the context's last, `Advance` 0.
+ */
+export enum Attention {
   Rows = 2,
   Queries = 4,
   Keys = 6,
   Values = 8,
   Output = 10,
   Scores = 12,
-  Stride = 14,
-  Heads = 15,
-  HeadWidth = 16,
-  HeadStride = 17,
-  Capacity = 18,
-  ScoreStride = 19,
-  Scale = 20,
-  Length = 21,
+  End = 14,
+  QueryStride = 16,
+  OutputStride = 17,
+  Heads = 18,
+  HeadWidth = 19,
+  HeadStride = 20,
+  Capacity = 21,
+  /** Keys that a row sees, its last one included, at most. */
+  Window = 22,
+  Advance = 23,
+  /** Floats in one row of scores. */
+  ScoreStride = 24,
+  /** f32: what scores are multiplied by. */
+  Scale = 25,
+  Length = 26,
 }
 
 /**

@@ -1,7 +1,7 @@
 import { EXP, expVector, laneMask, maxLanes, sumLanes } from '../math'
 import { count, floatWord, floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
-import { LocalAttention, LocalStore, Piece, RoutedAttention, TileShape } from '../steps'
+import { Attention, LocalStore, Piece, TileShape } from '../steps'
 import { PANEL_ROW, multiply } from './matmul'
 import { rotateHead } from './rotary'
 import { TILE_ROWS } from './tile-shapes'
@@ -248,21 +248,24 @@ export function storeValue(value: usize, values: usize, index: i32, headStride: 
   }
 }
 
-/** `LocalAttention`: (head, tile of rows) pairs are shared out, head by head, so that a head's keys stay in the cache. */
-export function localAttention(step: usize, piece: usize, share: i32, shares: i32): void {
-  const rows = word(piece, Piece.Rows)
-  const heads = word(step, LocalAttention.Heads)
-  const headStride = word(step, LocalAttention.HeadStride)
-  const capacity = word(step, LocalAttention.Capacity)
-  const queryStride = floats(word(step, LocalAttention.QueryStride))
-  const outputStride = floats(word(step, LocalAttention.OutputStride))
-  const scoreStride = word(step, LocalAttention.ScoreStride)
+/** `Attention`: (head, tile of rows) pairs are shared out, head by head, so that a head's keys stay in the cache. */
+export function attention(step: usize, piece: usize, share: i32, shares: i32): void {
+  const rows = count(step, Attention.Rows, piece)
+  if (rows == 0) return
+  const heads = word(step, Attention.Heads)
+  const headStride = word(step, Attention.HeadStride)
+  const capacity = word(step, Attention.Capacity)
+  const queryStride = floats(word(step, Attention.QueryStride))
+  const outputStride = floats(word(step, Attention.OutputStride))
+  const scoreStride = word(step, Attention.ScoreStride)
+  const advance = word(step, Attention.Advance)
   const headSize = floats(headStride * capacity)
-  const queries = operand(step, LocalAttention.Queries, piece)
-  const keys = operand(step, LocalAttention.Keys, piece)
-  const values = operand(step, LocalAttention.Values, piece)
-  const output = operand(step, LocalAttention.Output, piece)
-  const scores = operand(step, LocalAttention.Scores, piece) + <usize>share * scoreBytes(scoreStride)
+  const visible = count(step, Attention.End, piece) + 1
+  const queries = operand(step, Attention.Queries, piece)
+  const keys = operand(step, Attention.Keys, piece)
+  const values = operand(step, Attention.Values, piece)
+  const output = operand(step, Attention.Output, piece)
+  const scores = operand(step, Attention.Scores, piece) + <usize>share * scoreBytes(scoreStride)
   const shape = word(piece, Piece.TileShape)
   const tiles = (rows + TILE_ROWS - 1) / TILE_ROWS
   const end = shareStart(heads * tiles, share + 1, shares)
@@ -278,61 +281,16 @@ export function localAttention(step: usize, piece: usize, share: i32, shares: i3
       keys + <usize>head * headSize,
       values + <usize>head * headSize,
       capacity,
-      word(step, LocalAttention.HeadWidth),
+      word(step, Attention.HeadWidth),
       headStride,
-      word(piece, Piece.LocalIndex) + row + 1,
-      1,
-      word(step, LocalAttention.Window) + 1,
+      visible + row * advance,
+      advance,
+      word(step, Attention.Window),
       scores,
       scoreStride,
-      floatWord(step, LocalAttention.Scale),
+      floatWord(step, Attention.Scale),
       output + <usize>row * outputStride + column,
       outputStride,
-    )
-  }
-}
-
-/** `RoutedAttention`: (head, tile of rows) pairs are shared out. */
-export function routedAttention(step: usize, piece: usize, share: i32, shares: i32): void {
-  const rows = count(step, RoutedAttention.Rows, piece)
-  if (rows == 0) return
-  const heads = word(step, RoutedAttention.Heads)
-  const headStride = word(step, RoutedAttention.HeadStride)
-  const capacity = word(step, RoutedAttention.Capacity)
-  const stride = floats(word(step, RoutedAttention.Stride))
-  const scoreStride = word(step, RoutedAttention.ScoreStride)
-  const headSize = floats(headStride * capacity)
-  const visible = 1 + word(piece, Piece.ContextCount)
-  const queries = operand(step, RoutedAttention.Queries, piece)
-  const keys = operand(step, RoutedAttention.Keys, piece)
-  const values = operand(step, RoutedAttention.Values, piece)
-  const output = operand(step, RoutedAttention.Output, piece)
-  const scores = operand(step, RoutedAttention.Scores, piece) + <usize>share * scoreBytes(scoreStride)
-  const shape = word(piece, Piece.TileShape)
-  const tiles = (rows + TILE_ROWS - 1) / TILE_ROWS
-  const end = shareStart(heads * tiles, share + 1, shares)
-  for (let task = shareStart(heads * tiles, share, shares); task < end; ++task) {
-    const head = task / tiles
-    const row = (task % tiles) * TILE_ROWS
-    const column = floats(head * headStride)
-    attend(
-      shape,
-      min(TILE_ROWS, rows - row),
-      queries + <usize>row * stride + column,
-      stride,
-      keys + <usize>head * headSize,
-      values + <usize>head * headSize,
-      capacity,
-      word(step, RoutedAttention.HeadWidth),
-      headStride,
-      visible,
-      0,
-      visible,
-      scores,
-      scoreStride,
-      floatWord(step, RoutedAttention.Scale),
-      output + <usize>row * stride + column,
-      stride,
     )
   }
 }

@@ -1,8 +1,8 @@
 import { count, floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
-import { GatherContext, NullContext, Piece, SelectContext, UpdateContext } from '../steps'
+import { GatherContext, HISTOGRAM_BYTES, NullContext, Piece, SelectContext, UpdateContext } from '../steps'
 import { storeFourKeys, storeKey, storeValue } from './attention'
-import { HISTOGRAM_BYTES, takeLargest } from './selection'
+import { takeLargest } from './selection'
 
 /*
  * An expert's context: the keys and values its queries see, by rank: the null pair first, then chosen tokens in ascending position. Newcomers are
@@ -28,7 +28,7 @@ export function selectContext(step: usize, piece: usize, share: i32, shares: i32
     const similarities = operand(step, SelectContext.ContextSimilarities, piece) + floats(expert * capacity)
     const positions = operand(step, SelectContext.ContextPositions, piece) + floats(expert * capacity)
     const histogram = operand(step, SelectContext.Candidates, piece) + <usize>expert * <usize>word(step, SelectContext.WorkBytes)
-    const candidates = histogram + HISTOGRAM_BYTES
+    const candidates = histogram + <usize>HISTOGRAM_BYTES
     const chosen = candidates + floats(capacity + window)
     memory.copy(candidates, similarities, floats(before))
     memory.copy(candidates + floats(before), operand(step, SelectContext.Similarities, piece) + floats(expert * window), floats(window))

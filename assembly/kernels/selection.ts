@@ -1,11 +1,8 @@
 import { expLanes, laneMask, sumLanes } from '../math'
 import { floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
-import { AssignSlots, Descent, Piece, SelectKeyValues, SelectQueries, Selection } from '../steps'
+import { AssignSlots, Descent, HISTOGRAM_BYTES, Piece, SelectKeyValues, SelectQueries, Selection } from '../steps'
 import { largestOf } from './elementwise'
-
-/** Bytes of histogram that `takeLargest` works in. */
-export const HISTOGRAM_BYTES: usize = 256 * 4
 
 /** A float's bits, rearranged so that unsigned order is the floats' order. Similarities hold no -0. */
 // @ts-ignore: decorator
@@ -25,7 +22,7 @@ export function takeLargest(values: usize, n: i32, k: i32, histogram: usize, ind
   if (k < n) {
     equals = k
     for (let shift = 24; shift >= 0; shift -= 8) {
-      memory.fill(histogram, 0, HISTOGRAM_BYTES)
+      memory.fill(histogram, 0, <usize>HISTOGRAM_BYTES)
       countBytes(values, n, threshold, shift, histogram)
       let byte = 255
       for (; equals > load<i32>(histogram + floats(byte)); --byte) equals -= load<i32>(histogram + floats(byte))
@@ -133,7 +130,7 @@ function choose(s: usize, n: i32, length: i32, k: i32, descent: usize, work: usi
   const eps = load<f64>(work)
   let values = s
   if (!topK) {
-    values = work + HISTOGRAM_BYTES
+    values = work + <usize>HISTOGRAM_BYTES
     relax(s, n, a, values)
   }
   const count = takeLargest(values, n, k, work, indices)
@@ -156,7 +153,7 @@ function selectWindowQueries(step: usize, piece: usize, window: i32, expert: i32
   const start = window * windowSize
   const candidates = min(windowSize, word(piece, Piece.SequenceRows) - start)
   const offset = floats(expert * word(step, SelectQueries.Capacity) + start)
-  const indices = work + HISTOGRAM_BYTES + floats(candidates + 3)
+  const indices = work + <usize>HISTOGRAM_BYTES + floats(candidates + 3)
   const scores = indices + floats(candidates)
   const s = operand(step, SelectQueries.Similarities, piece) + offset
   const descent = step + (SelectQueries.Descent << 2)
@@ -177,7 +174,7 @@ function selectWindowQueries(step: usize, piece: usize, window: i32, expert: i32
  */
 function chooseGrowing(s: usize, window: i32, windowSize: i32, k: i32, work: usize, previous: usize, list: usize): void {
   const kept = min(k, (window - 1) * windowSize)
-  const values = work + HISTOGRAM_BYTES
+  const values = work + <usize>HISTOGRAM_BYTES
   for (let i = 0; i < kept; ++i) store<f32>(values + floats(i), load<f32>(s + floats(load<i32>(previous + floats(i)))))
   const start = (window - 1) * windowSize
   memory.copy(values + floats(kept), s + floats(start), floats(windowSize))

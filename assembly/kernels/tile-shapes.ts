@@ -1,4 +1,4 @@
-import { TileShape } from '../steps'
+import { MOST_TILE_ROWS, TileShape } from '../steps'
 import {
   tile1x16by4,
   tile1x24,
@@ -41,7 +41,7 @@ export type Tile = (
  * Rows of the tallest tile: it has two vectors of B and twelve of C in fifteen registers, which leaves one for A; unfused arithmetic needs another, for
  * the product that it rounds on its own.
  */
-export const TILE_ROWS: i32 = ASC_FEATURE_RELAXED_SIMD ? 6 : 5
+export const TILE_ROWS: i32 = ASC_FEATURE_RELAXED_SIMD ? MOST_TILE_ROWS : MOST_TILE_ROWS - 1
 
 /** Places in the table below for each shape: heights 0 (never taken) to 6. */
 const HEIGHTS: i32 = 7

@@ -1,3 +1,4 @@
+import { MOST_TILE_ROWS } from '../../assembly/steps.js'
 import { roundUp } from './layout.js'
 
 /** The options of a layer (SPEC section 1), all resolved. */
@@ -29,8 +30,6 @@ export interface LayerNumbers {
  * nothing beside the arithmetic; a piece is a few tens of milliseconds of a ten-million-parameter model, which is how often a long call yields.
  */
 export const PIECE_ROWS = 128
-/** Rows of the largest tile of queries (`TILE_ROWS` in assembly/kernels/matmul.ts). */
-const TILE_ROWS = 6
 
 /** Sizes that follow from a layer's numbers; lengths in floats. */
 export interface Geometry {
@@ -73,7 +72,7 @@ export function createGeometry(numbers: LayerNumbers, contexts: number, length =
     headStride,
     inner: numbers.heads * headStride,
     localCapacity: roundUp(localWindow + 7 + pieceRows),
-    localScoreStride: roundUp(localWindow + TILE_ROWS + 14),
+    localScoreStride: roundUp(localWindow + MOST_TILE_ROWS + 14),
     contextCapacity,
     contextScoreStride: contextCapacity,
     productStride: roundUp(2 * numbers.numExperts),
@@ -82,7 +81,7 @@ export function createGeometry(numbers: LayerNumbers, contexts: number, length =
 
 /** Bytes of scores for each share: a tile of rows, and their reciprocal sums. */
 export function scoreBytes(scoreStride: number): number {
-  return (scoreStride * TILE_ROWS + 8) * 4
+  return (scoreStride * MOST_TILE_ROWS + 8) * 4
 }
 
 /** Operations that a token takes in a layer, about, multiply and add counted as two. */

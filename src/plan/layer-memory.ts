@@ -1,4 +1,4 @@
-import { Buffer } from '../../assembly/steps.js'
+import { Buffer, HISTOGRAM_BYTES } from '../../assembly/steps.js'
 import { type Geometry, scoreBytes } from './geometry.js'
 import type { Layout } from './layout.js'
 import { at, type Operand } from './program-builder.js'
@@ -54,9 +54,6 @@ export interface ClosingScratch {
   readonly normed: Operand
   readonly projected: Operand
 }
-
-/** Bytes of histogram that selection counts in (assembly/kernels/selection.ts). */
-export const HISTOGRAM_BYTES = 1024
 
 export function planClosingScratch(layout: Layout, { numbers, stride, inner, contextCapacity, windowCapacity }: Geometry): ClosingScratch {
   const { numExperts, numRoutedKeyValues } = numbers

@@ -3,6 +3,7 @@ import {
   Buffer,
   Descent,
   GatherContext,
+  HISTOGRAM_BYTES,
   ListQueries,
   Opcode,
   Piece,
@@ -12,7 +13,6 @@ import {
 } from '../../assembly/steps.js'
 import type { Geometry } from './geometry.js'
 import { type Layout, roundUp } from './layout.js'
-import { HISTOGRAM_BYTES } from './layer-memory.js'
 import {
   addCombination,
   addExpertNorm,

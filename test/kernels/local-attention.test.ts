@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { LocalAttention, LocalStore, Opcode, Piece } from '../../assembly/steps.js'
+import { Attention, LocalStore, Opcode, Piece } from '../../assembly/steps.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { createRandom } from '../../src/random.js'
 import { allBuilds, type BuildName } from '../support/runtimes.js'
@@ -129,23 +129,26 @@ function attendInPieces(runtime: Runtime, sequence: Sequence, pieces: Pieces) {
     const output = attending.output(rows * outputStride, [{ rows, width: inner, stride: outputStride }])
     attending.run(
       runtime,
-      Opcode.LocalAttention,
-      LocalAttention.Length,
+      Opcode.Attention,
+      Attention.Length,
       {
-        [LocalAttention.Queries]: attending.input(memory.floats(queries)),
-        [LocalAttention.Keys]: attending.input(buffers.keys),
-        [LocalAttention.Values]: attending.input(buffers.values),
-        [LocalAttention.Output]: output,
-        [LocalAttention.Scores]: scores,
-        [LocalAttention.QueryStride]: stride,
-        [LocalAttention.OutputStride]: outputStride,
-        [LocalAttention.Heads]: heads,
-        [LocalAttention.HeadWidth]: width,
-        [LocalAttention.HeadStride]: headStride,
-        [LocalAttention.Capacity]: capacity,
-        [LocalAttention.Window]: window,
-        [LocalAttention.ScoreStride]: scoreStride,
-        [LocalAttention.Scale]: { float: 1 / Math.sqrt(width) },
+        [Attention.Rows]: attending.count(rows),
+        [Attention.End]: attending.count(piece[Piece.LocalIndex]),
+        [Attention.Queries]: attending.input(memory.floats(queries)),
+        [Attention.Keys]: attending.input(buffers.keys),
+        [Attention.Values]: attending.input(buffers.values),
+        [Attention.Output]: output,
+        [Attention.Scores]: scores,
+        [Attention.QueryStride]: stride,
+        [Attention.OutputStride]: outputStride,
+        [Attention.Heads]: heads,
+        [Attention.HeadWidth]: width,
+        [Attention.HeadStride]: headStride,
+        [Attention.Capacity]: capacity,
+        [Attention.Window]: window + 1,
+        [Attention.Advance]: 1,
+        [Attention.ScoreStride]: scoreStride,
+        [Attention.Scale]: { float: 1 / Math.sqrt(width) },
       },
       piece,
     )

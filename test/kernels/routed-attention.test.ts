@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { Opcode, Piece, RoutedAttention } from '../../assembly/steps.js'
+import { Attention, Opcode } from '../../assembly/steps.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { createRandom } from '../../src/random.js'
 import { allBuilds } from '../support/runtimes.js'
@@ -43,21 +43,24 @@ function attend(runtime: Runtime, options: RoutedCase): Float32Array[] {
   const scores = memory.output(shares * (capacity * TILE_ROWS + 8))
   const output = memory.output(rows * stride, [{ rows, width: inner, stride }])
   const words = {
-    [RoutedAttention.Rows]: memory.count(rows),
-    [RoutedAttention.Queries]: memory.input(projected),
-    [RoutedAttention.Keys]: memory.input(packHeads(keyIndex, keys, heads, headStride, capacity)),
-    [RoutedAttention.Values]: memory.input(packHeads(valueIndex, values, heads, headStride, capacity)),
-    [RoutedAttention.Output]: output,
-    [RoutedAttention.Scores]: scores,
-    [RoutedAttention.Stride]: stride,
-    [RoutedAttention.Heads]: heads,
-    [RoutedAttention.HeadWidth]: width,
-    [RoutedAttention.HeadStride]: headStride,
-    [RoutedAttention.Capacity]: capacity,
-    [RoutedAttention.ScoreStride]: capacity,
-    [RoutedAttention.Scale]: { float: 1 / Math.sqrt(width) },
+    [Attention.Rows]: memory.count(rows),
+    [Attention.Queries]: memory.input(projected),
+    [Attention.Keys]: memory.input(packHeads(keyIndex, keys, heads, headStride, capacity)),
+    [Attention.Values]: memory.input(packHeads(valueIndex, values, heads, headStride, capacity)),
+    [Attention.Output]: output,
+    [Attention.Scores]: scores,
+    [Attention.End]: memory.count(keys.length - 1),
+    [Attention.QueryStride]: stride,
+    [Attention.OutputStride]: stride,
+    [Attention.Window]: capacity,
+    [Attention.Heads]: heads,
+    [Attention.HeadWidth]: width,
+    [Attention.HeadStride]: headStride,
+    [Attention.Capacity]: capacity,
+    [Attention.ScoreStride]: capacity,
+    [Attention.Scale]: { float: 1 / Math.sqrt(width) },
   }
-  memory.run(runtime, Opcode.RoutedAttention, RoutedAttention.Length, words, { [Piece.ContextCount]: keys.length - 1 })
+  memory.run(runtime, Opcode.Attention, Attention.Length, words)
   if (heads * Math.ceil(rows / TILE_ROWS) >= shares) expectOwnMemory(memory.ints(scores), shares)
   const attended = memory.floats(output)
   return range(rows).map((row) => attended.slice(row * stride, row * stride + inner))

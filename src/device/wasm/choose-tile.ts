@@ -16,7 +16,7 @@ const DEFAULT = TileShape.Tall
  */
 const AT_LEAST = 20
 const SETTLED = 10
-const AT_MOST = 60
+const AT_MOST = 40
 /** A time that is so much shorter is the engine's doing and not the clock's. */
 const FASTER = 0.93
 /** A shape must be so much faster than the default to be taken, so that noise alone changes nothing. */
