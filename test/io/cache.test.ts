@@ -294,7 +294,7 @@ describe('a cache', () => {
     const controller = new AbortController()
     const { open } = files
     vi.spyOn(files, 'open').mockImplementation((...args) => {
-      controller.abort('enough')
+      if (args[1] === 'wx') controller.abort('enough')
       return open(...args)
     })
     const { fetch } = fetchOf(singleFileModel())

@@ -70,6 +70,16 @@ describe('a model from a URL', () => {
     }
   })
 
+  it('is whole where a body breaks behind its last byte, and is not asked for again', async () => {
+    const { fetch, asked } = fetchOf(singleFileModel(), (_, bytes) => {
+      const start = (controller: ReadableStreamDefaultController) => controller.enqueue(bytes)
+      const body = new ReadableStream({ start, pull: () => Promise.reject(new Error('cable cut')) }, { highWaterMark: 0 })
+      return bytes && new Response(body, { headers: { 'content-length': String(bytes.length) } })
+    })
+    expectModel(await readModelFiles(models, { fetch }))
+    expect(asked).toHaveLength(3)
+  })
+
   it('may lack a tokenizer', async () => {
     const files = singleFileModel()
     files.delete('tokenizer.json')
