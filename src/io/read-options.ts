@@ -30,7 +30,7 @@ export interface CacheLike {
 }
 
 /**
- * `fetch`, or a function in its place: for headers of one's own, or another way to the bytes. The headers it is given (`range`, `if-range`)
+ * `fetch`, or a function in its place: for headers of one's own, or another way to the bytes. The headers it is given (`range` and its like)
  * ask for the rest of a file whose transfer broke; where they are not sent on, such a file is read again from its start.
  */
 export type Fetch = (url: string, init: { signal: Signal; headers?: Readonly<Record<string, string>> }) => Promise<FetchResponse>

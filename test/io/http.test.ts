@@ -70,6 +70,18 @@ describe('a model from a URL', () => {
     }
   })
 
+  it("is read by a browser's fetch, which may not be called as a method", async () => {
+    const { fetch } = fetchOf(singleFileModel())
+    expectModel(
+      await readModelFiles(models, {
+        fetch: function (this: unknown, ...args) {
+          if (this !== undefined) throw new TypeError('Illegal invocation')
+          return fetch(...args)
+        },
+      }),
+    )
+  })
+
   it('is whole where a body breaks behind its last byte, and is not asked for again', async () => {
     const { fetch, asked } = fetchOf(singleFileModel(), (_, bytes) => {
       const start = (controller: ReadableStreamDefaultController) => controller.enqueue(bytes)

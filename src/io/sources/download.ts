@@ -106,7 +106,9 @@ export class Download implements ByteStream {
     // If-Range needs another origin's leave, and a refusal looks like a network that fails: so the last time goes without.
     const isAllowed = !isVeiled || this.failures < this.pauses.length
     const isPart = this.position > 0 && validator !== undefined && isAllowed
-    const answer = await this.ask(isPart ? { range: `bytes=${this.position}-`, 'if-range': validator } : {})
+    // Browsers ask for parts as they are on their own, and drop the last header; not every other runtime does.
+    const part = isPart && { range: `bytes=${this.position}-`, 'if-range': validator, 'accept-encoding': 'identity' }
+    const answer = await this.ask(part || {})
     if (isMissing(answer)) return answer
     this.body = new ResponseBody(answer)
     const { response } = answer

@@ -78,7 +78,8 @@ class Server {
     let response: unknown
     try {
       const init = { signal: controller.signal, ...(Object.keys(headers).length > 0 && { headers }) }
-      response = await untilAborted(this.signal, this.fetch(url.href, init))
+      const { fetch } = this // browsers refuse to run theirs as a method of something else
+      response = await untilAborted(this.signal, fetch(url.href, init))
     } catch (cause) {
       controller.abort()
       if (this.signal?.aborted) throw this.signal.reason

@@ -28,9 +28,10 @@ export function isEncoded(response: Response): boolean {
 const SETTLED_MS = 60_000
 
 /** RFC 9110 section 13.1.5: an entity tag that is not weak, or, where there is none, a date that is long enough past. */
-function strongValidator({ headers }: Response): string | undefined {
+function strongValidator({ headers, type }: Response): string | undefined {
   const tag = headers.get('etag')
   if (tag !== null) return /^"[^"]*"$/.test(tag) ? tag : undefined
+  if (type === 'cors') return undefined // there may be a weak one, and who exposes none does not expose Content-Range either
   const modified = headers.get('last-modified')
   if (modified === null) return undefined
   const answered = Date.parse(headers.get('date') ?? '') || Date.now()
