@@ -52,3 +52,9 @@ export function describe(value: unknown): string {
   const name = (Object.getPrototypeOf(value) as { constructor?: { name?: unknown } } | null)?.constructor?.name
   return typeof name === 'string' && name !== 'Object' ? `a ${name}` : 'an object'
 }
+
+/** What was thrown, in words: the message of an error, with that of its cause, which is where `fetch` says what happened. */
+export function reasonOf(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return typeof thrown === 'string' ? thrown : describe(thrown)
+  return thrown.cause instanceof Error ? `${thrown.message} (${thrown.cause.message})` : thrown.message
+}

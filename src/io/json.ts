@@ -1,4 +1,4 @@
-import { RoutedAttentionError } from '../errors.js'
+import { reasonOf, RoutedAttentionError } from '../errors.js'
 
 /** Bytes of a JSON file that are still read: the bound that safetensors sets for its header. */
 export const MAX_JSON_BYTES = 100_000_000
@@ -27,6 +27,6 @@ export function parseJson(bytes: Uint8Array, what: string): unknown {
   try {
     return JSON.parse(text) as unknown
   } catch (cause) {
-    throw new RoutedAttentionError('BAD_FILE', `${what} is not JSON: ${cause instanceof Error ? cause.message : ''}`, { cause })
+    throw new RoutedAttentionError('BAD_FILE', `${what} is not JSON: ${reasonOf(cause)}`, { cause })
   }
 }

@@ -19,6 +19,11 @@ export class LoadTracker {
     this.setExpected(file, bytes)
   }
 
+  /** How many bytes a file that is being read will have. */
+  announce(file: string, bytes: number): void {
+    this.setExpected(file, bytes)
+  }
+
   advance(file: string, bytes: number): void {
     const received = (this.received.get(file) ?? 0) + bytes
     this.received.set(file, received)

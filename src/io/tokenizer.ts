@@ -1,4 +1,4 @@
-import { describe, RoutedAttentionError } from '../errors.js'
+import { describe, RoutedAttentionError, reasonOf } from '../errors.js'
 import { bytesOfToken } from './byte-level.js'
 import { parseJson } from './json.js'
 import { checkTokenizerJson, type TokenizerJson } from './tokenizer-json.js'
@@ -145,5 +145,5 @@ class ByteLevelTokenizer extends LibraryTokenizer {
 }
 
 function unusable(why: string, cause: unknown): RoutedAttentionError {
-  return new RoutedAttentionError('BAD_FILE', `${FILE} ${why}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+  return new RoutedAttentionError('BAD_FILE', `${FILE} ${why}: ${reasonOf(cause)}`, { cause })
 }

@@ -1,19 +1,13 @@
 import { getEventListeners } from 'node:events'
-import { mkdtempSync, readdirSync, rmSync, truncateSync } from 'node:fs'
-import { createServer, type RequestListener, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { gzipSync } from 'node:zlib'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import type { CacheLike } from '../../src/io/read-options.js'
+import { describe, expect, it, vi } from 'vitest'
 import { type ModelFiles, readModelFiles } from '../../src/io/model-files.js'
 import type { LoadProgress } from '../../src/io/read-options.js'
 import { toFloat32 } from '../../src/io/safetensors.js'
-import type { Fetch } from '../../src/io/read-options.js'
 import { expectRejects } from '../support/errors.js'
+import { fetchOf } from '../support/file-fetch.js'
 import { shardedModel, singleFileModel } from '../support/model-folder.js'
-import { writeSafetensors } from '../support/write-safetensors.js'
+
+vi.mock('../../src/io/sources/pause.js', () => ({ pause: async () => {} }))
 
 const models = new URL('https://models.example/novels')
 
@@ -24,21 +18,6 @@ function expectModel({ config, tensors, tokenizer }: ModelFiles): void {
     ['b', 3],
   ])
   expect(JSON.parse(Buffer.from(tokenizer!).toString())).toEqual({ some: 'tokenizer' })
-}
-
-/** Answers from these files; `change` may answer otherwise. `asked` lists the URLs. */
-function fetchOf(
-  files: ReadonlyMap<string, Uint8Array>,
-  change: (name: string, bytes: Uint8Array | undefined) => Response | undefined = () => undefined,
-): { fetch: Fetch; asked: string[] } {
-  const asked: string[] = []
-  const fetch: Fetch = async (url) => {
-    asked.push(url)
-    const name = decodeURIComponent(new URL(url).pathname.split('/').at(-1))
-    const bytes = files.get(name) as Uint8Array<ArrayBuffer> | undefined
-    return change(name, bytes) ?? (bytes ? new Response(bytes) : new Response('Not found', { status: 404 }))
-  }
-  return { fetch, asked }
 }
 
 const page = () => new Response('<!DOCTYPE html><html><body>Welcome</body></html>', { headers: { 'content-type': 'text/html' } })
@@ -89,6 +68,28 @@ describe('a model from a URL', () => {
       )
       expectModel(await readModelFiles(models, { fetch }))
     }
+  })
+
+  it("is read by a browser's fetch, which may not be called as a method", async () => {
+    const { fetch } = fetchOf(singleFileModel())
+    expectModel(
+      await readModelFiles(models, {
+        fetch: function (this: unknown, ...args) {
+          if (this !== undefined) throw new TypeError('Illegal invocation')
+          return fetch(...args)
+        },
+      }),
+    )
+  })
+
+  it('is whole where a body breaks behind its last byte, and is not asked for again', async () => {
+    const { fetch, asked } = fetchOf(singleFileModel(), (_, bytes) => {
+      const start = (controller: ReadableStreamDefaultController) => controller.enqueue(bytes)
+      const body = new ReadableStream({ start, pull: () => Promise.reject(new Error('cable cut')) }, { highWaterMark: 0 })
+      return bytes && new Response(body, { headers: { 'content-length': String(bytes.length) } })
+    })
+    expectModel(await readModelFiles(models, { fetch }))
+    expect(asked).toHaveLength(3)
   })
 
   it('may lack a tokenizer', async () => {
@@ -260,131 +261,5 @@ describe('loading from a URL is cancelled', () => {
       'enough',
     )
     expect(asked).toEqual(['https://models.example/novels/config.json'])
-  })
-})
-
-describe('a cache', () => {
-  const folders: string[] = []
-  afterEach(() => folders.splice(0).forEach((folder) => rmSync(folder, { recursive: true })))
-  const newFolder = () => {
-    folders.push(mkdtempSync(join(tmpdir(), 'cache-')))
-    return folders.at(-1)
-  }
-  /** A Cache in memory. */
-  const newCache = (): CacheLike & { kept: Map<string, Response> } => {
-    const kept = new Map<string, Response>()
-    return { kept, match: async (url) => kept.get(url)?.clone(), put: async (url, response) => void kept.set(url, response) }
-  }
-
-  it.each([
-    ['a folder', newFolder],
-    ['a Cache', newCache],
-  ])('in %s is asked first once it has the files', async (_, make) => {
-    for (const files of [singleFileModel(), shardedModel()]) {
-      const cache = make()
-      const { fetch, asked } = fetchOf(files)
-      expectModel(await readModelFiles(models, { fetch, cache }))
-      const before = asked.length
-      expectModel(await readModelFiles(models, { fetch, cache }))
-      // What is not there is asked for again.
-      expect(asked.slice(before)).toEqual(files.has('model.safetensors') ? [] : ['https://models.example/novels/model.safetensors'])
-    }
-  })
-
-  it('is off unless asked for', async () => {
-    const { fetch, asked } = fetchOf(singleFileModel())
-    for (const cache of [undefined, false]) expectModel(await readModelFiles(models, { fetch, cache }))
-    expect(asked).toHaveLength(6)
-  })
-
-  it('is not trusted: broken files are fetched again', async () => {
-    const cache = newCache()
-    const { fetch, asked } = fetchOf(singleFileModel())
-    for (const name of ['config.json', 'model.safetensors']) cache.kept.set(`${models.href}/${name}`, new Response('<<<'))
-    expectModel(await readModelFiles(models, { fetch, cache }))
-    expect(asked).toHaveLength(3)
-    const folder = newFolder()
-    expectModel(await readModelFiles(models, { fetch, cache: folder }))
-    for (const name of readdirSync(folder)) if (name.length > 0) truncateSync(join(folder, name), 12)
-    await readModelFiles(models, { fetch, cache: folder }).catch(() => undefined)
-    expect(asked.slice(6).map((url) => url.split('/').at(-1))).toEqual(['config.json', 'model.safetensors'])
-  })
-
-  it('keeps no file that did not prove right', async () => {
-    const cache = newCache()
-    const { fetch } = fetchOf(singleFileModel(), (name) =>
-      name === 'model.safetensors' ? new Response(writeSafetensors({}).subarray(1) as Uint8Array<ArrayBuffer>) : undefined,
-    )
-    await expectRejects(readModelFiles(models, { fetch, cache }), 'BAD_FILE')
-    expect([...cache.kept.keys()].map((url) => url.split('/').at(-1))).toEqual(['config.json', 'tokenizer.json'])
-  })
-
-  it('that fails is as if there were none', async () => {
-    const { fetch } = fetchOf(singleFileModel())
-    const fails = () => Promise.reject(new Error('full'))
-    for (const cache of [{ match: fails, put: fails }, 'package.json/cache', true])
-      expectModel(await readModelFiles(models, { fetch, cache }))
-  })
-
-  it('must be one', async () => {
-    for (const cache of [null, 5, '', {}, { match: () => {} }])
-      await expectRejects(
-        readModelFiles(models, { fetch: fetchOf(singleFileModel()).fetch, cache: cache as never }),
-        'BAD_ARGUMENT',
-        /cache/,
-      )
-  })
-})
-
-describe("a model from a server, by the runtime's own fetch", () => {
-  let server: Server
-  let answer: RequestListener
-  const folder = () => new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/a%20model`)
-  const serve = (respond: (name: string, bytes: Uint8Array | undefined, response: Parameters<RequestListener>[1]) => void) => {
-    answer = (request, response) => {
-      const name = request.url!.split('/').at(-1)
-      respond(name, singleFileModel().get(name), response)
-    }
-  }
-  beforeAll(async () => {
-    server = createServer((request, response) => answer(request, response))
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  })
-  afterAll(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-
-  it('is read', async () => {
-    serve((_, bytes, response) => response.writeHead(bytes ? 200 : 404, bytes && { 'content-length': bytes.length }).end(bytes))
-    expectModel(await readModelFiles(folder()))
-  })
-
-  it('is read where it is compressed, whose length is another', async () => {
-    serve((_, bytes, response) => {
-      const packed = gzipSync(bytes!)
-      response.writeHead(200, { 'content-encoding': 'gzip', 'content-length': packed.length }).end(packed)
-    })
-    expectModel(await readModelFiles(folder()))
-  })
-
-  it('is refused where the connection breaks', async () => {
-    serve((name, bytes, response) => {
-      response.writeHead(200, { 'content-length': bytes!.length })
-      if (name === 'model.safetensors') response.write(bytes!.subarray(0, -1), () => response.destroy())
-      else response.end(bytes)
-    })
-    await expectRejects(readModelFiles(folder()), 'BAD_FILE', /model\.safetensors did not arrive whole/)
-  })
-
-  it('is cancelled, and no listener stays on the signal', async () => {
-    serve((name, bytes, response) => {
-      if (name === 'model.safetensors') response.writeHead(200).write(bytes!.subarray(0, -1))
-      else response.end(bytes)
-    })
-    const controller = new AbortController()
-    const onProgress = ({ done }: LoadProgress) => done > 100 && setTimeout(() => controller.abort('enough'))
-    await expect(readModelFiles(folder(), { signal: controller.signal, onProgress })).rejects.toBe('enough')
-    expect(getEventListeners(controller.signal, 'abort')).toEqual([])
   })
 })

@@ -1,5 +1,6 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
-import { createFileCache } from '../file-cache.js'
+import { createFileCache } from '../cache/file-cache.js'
+import { checkIntegrity } from '../integrity.js'
 import type { Fetch, ModelSource, ReadOptions } from '../read-options.js'
 import { directorySource } from './directory.js'
 import { filesSource } from './files.js'
@@ -7,8 +8,11 @@ import { httpSource } from './http.js'
 import { memorySource } from './memory.js'
 import type { Source } from './source.js'
 
-/** @throws RoutedAttentionError `BAD_ARGUMENT`, or `UNSUPPORTED` where this runtime has no way to such a source */
-export function createSource(source: ModelSource, options: ReadOptions): Source {
+/**
+ * @param digests by file name: what is kept in a cache is kept under them
+ * @throws RoutedAttentionError `BAD_ARGUMENT`, or `UNSUPPORTED` where this runtime has no way to such a source
+ */
+export function createSource(source: ModelSource, options: ReadOptions, digests: ReadonlyMap<string, string>): Source {
   const { signal } = options
   if (source instanceof Map) return memorySource(source)
   if (Array.isArray(source)) return filesSource(source, signal)
@@ -21,7 +25,8 @@ export function createSource(source: ModelSource, options: ReadOptions): Source 
     if (source.protocol === 'http:' || source.protocol === 'https:') {
       const fetch: Fetch | undefined = options.fetch ?? globalThis.fetch
       if (fetch === undefined) throw new RoutedAttentionError('UNSUPPORTED', 'this runtime has no fetch; pass one in the options')
-      return httpSource(source, { fetch, signal, cache: createFileCache(options.cache, signal) })
+      const versionOf = (file: string) => [options.cacheVersion ?? '', digests.get(file) ?? '']
+      return httpSource(source, { fetch, signal, cache: createFileCache(options.cache, versionOf, signal) })
     }
     throw new RoutedAttentionError('BAD_ARGUMENT', `a model's URL must be http:, https: or file:, got ${source.protocol}`)
   }
@@ -35,7 +40,7 @@ export function createSource(source: ModelSource, options: ReadOptions): Source 
 export function checkReadOptions(options: unknown): asserts options is ReadOptions {
   if (typeof options !== 'object' || options === null)
     throw new RoutedAttentionError('BAD_ARGUMENT', `options must be an object, got ${describe(options)}`)
-  const { onProgress, fetch, signal } = options as Partial<Record<keyof ReadOptions, unknown>>
+  const { onProgress, fetch, signal, cacheVersion, integrity } = options as Partial<Record<keyof ReadOptions, unknown>>
   for (const [name, value] of Object.entries({ onProgress, fetch })) {
     if (value !== undefined && typeof value !== 'function')
       throw new RoutedAttentionError('BAD_ARGUMENT', `${name} must be a function, got ${describe(value)}`)
@@ -43,4 +48,7 @@ export function checkReadOptions(options: unknown): asserts options is ReadOptio
   if (signal !== undefined && typeof (signal as AbortSignal | null)?.addEventListener !== 'function') {
     throw new RoutedAttentionError('BAD_ARGUMENT', `signal must be an AbortSignal, got ${describe(signal)}`)
   }
+  if (cacheVersion !== undefined && typeof cacheVersion !== 'string')
+    throw new RoutedAttentionError('BAD_ARGUMENT', `cacheVersion must be a string, got ${describe(cacheVersion)}`)
+  if (integrity !== undefined) checkIntegrity(integrity)
 }

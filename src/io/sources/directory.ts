@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises'
-import { RoutedAttentionError } from '../../errors.js'
+import { reasonOf, RoutedAttentionError } from '../../errors.js'
 import { fileSystem } from './file-system.js'
 import { allocateBytes, type MissingFile, type OpenFile, PIECE_BYTES, type Received, type Source, untilAborted } from './source.js'
 
@@ -39,7 +39,8 @@ export async function openPath(path: string, signal?: AbortSignal): Promise<Open
   }
 }
 
-class PathFile implements OpenFile {
+/** A file of the file system that has been opened; it closes the handle. */
+export class PathFile implements OpenFile {
   readonly sizeHint: number
   private position = 0
 
@@ -60,7 +61,7 @@ class PathFile implements OpenFile {
       const bytes = await this.read(target, filled, piece)
       if (bytes === 0) break
       filled += bytes
-      received(bytes)
+      received(target.subarray(filled - bytes, filled))
     }
     return target.subarray(0, filled)
   }
@@ -83,7 +84,7 @@ class PathFile implements OpenFile {
 
 function unreadable(path: string, error: unknown, signal: AbortSignal | undefined): unknown {
   if (error instanceof RoutedAttentionError || (signal?.aborted && error === signal.reason)) return error
-  return new RoutedAttentionError('BAD_FILE', `cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`, {
+  return new RoutedAttentionError('BAD_FILE', `cannot read ${path}: ${reasonOf(error)}`, {
     cause: error,
   })
 }

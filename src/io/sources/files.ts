@@ -1,4 +1,4 @@
-import { describe, RoutedAttentionError } from '../../errors.js'
+import { describe, RoutedAttentionError, reasonOf } from '../../errors.js'
 import type { FileLike } from '../read-options.js'
 import { memoryFile } from './memory.js'
 import { allocateBytes, type OpenFile, PIECE_BYTES, type Received, type Source, untilAborted } from './source.js'
@@ -46,7 +46,7 @@ class PickedFile implements OpenFile {
       target.set(bytes, filled)
       this.position += bytes.length
       filled += bytes.length
-      received(bytes.length)
+      received(bytes)
     }
     return target.subarray(0, filled)
   }
@@ -59,7 +59,7 @@ async function read(part: { arrayBuffer(): Promise<ArrayBuffer> }, name: string,
     return new Uint8Array(await untilAborted(signal, part.arrayBuffer()))
   } catch (cause) {
     if (signal?.aborted) throw signal.reason
-    throw new RoutedAttentionError('BAD_FILE', `cannot read ${name}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+    throw new RoutedAttentionError('BAD_FILE', `cannot read ${name}: ${reasonOf(cause)}`, { cause })
   }
 }
 

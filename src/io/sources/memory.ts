@@ -25,7 +25,7 @@ export function memoryFile(bytes: Uint8Array): OpenFile {
     take: async (length: number, received: Received) => {
       const taken = bytes.subarray(position, position + length)
       position += taken.length
-      if (taken.length > 0) received(taken.length)
+      if (taken.length > 0) received(taken)
       return taken
     },
     close: async () => {},

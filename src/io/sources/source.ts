@@ -1,7 +1,7 @@
 import { RoutedAttentionError } from '../../errors.js'
 
-/** Called with the number of bytes that have just arrived; what it throws ends the reading. */
-export type Received = (bytes: number) => void
+/** Called with the bytes that have just arrived, in their order; what it throws ends the reading. */
+export type Received = (bytes: Uint8Array) => void
 
 /** One file of a model, read once from its start to its end. */
 export interface OpenFile {
@@ -9,14 +9,22 @@ export interface OpenFile {
   readonly size: number | undefined
   /** The same where it may be wrong: for progress only. */
   readonly sizeHint: number | undefined
-  /** Whether the bytes come from a cache, so that broken ones may be asked for anew. */
-  readonly isCached?: boolean
-  /** The next `length` bytes; fewer only where the file ends. The caller does not write to them. */
+  /**
+   * The next `length` bytes; fewer only where the file ends. The caller does not write to them.
+   * @throws FileRestarted where the file has `restart`
+   */
   take(length: number, received: Received): Promise<Uint8Array>
+  /** Of a file that may restart, called when it did: the file from its first byte, or what came in its place. Closes it where it fails. */
+  restart?(): Promise<OpenFile | MissingFile>
   /** Called with all of a file that proved right, in order: a source with a cache keeps it. */
   keep?(parts: readonly Uint8Array[]): Promise<void>
+  /** Of a file from a cache, called when it proved broken: it is forgotten, and asked for anew. */
+  drop?(): Promise<void>
   close(): Promise<void>
 }
+
+/** Thrown by `take` when a transfer had to begin again: what was taken before belongs to no file any more. */
+export class FileRestarted extends Error {}
 
 /** Why a file could not be opened. */
 export interface MissingFile {
@@ -42,7 +50,7 @@ export function isMissing(file: object): file is MissingFile {
   return 'missing' in file
 }
 
-/** Pieces in which local files are read, so that a signal is looked at in between. */
+/** Pieces in which local files are read and written, so that a signal is looked at in between. */
 export const PIECE_BYTES = 2 ** 24
 
 /** @throws RoutedAttentionError `OUT_OF_MEMORY` */

@@ -1,0 +1,36 @@
+import { Verifier } from './integrity.js'
+import type { LoadTracker } from './progress.js'
+
+/** One reading of a file from its start: what has arrived is counted, and hashed where a digest is expected. */
+export class Arrival {
+  private readonly verifier: Verifier | undefined
+
+  constructor(
+    private readonly name: string,
+    sizeHint: number | undefined,
+    digest: string | undefined,
+    private readonly tracker: LoadTracker,
+  ) {
+    this.verifier = digest === undefined ? undefined : new Verifier(name, digest)
+    tracker.expect(name, sizeHint ?? 0)
+  }
+
+  /** How many bytes there will be, once it is known. */
+  announce(bytes: number): void {
+    this.tracker.announce(this.name, bytes)
+  }
+
+  readonly received = (bytes: Uint8Array): void => {
+    this.verifier?.update(bytes)
+    this.tracker.advance(this.name, bytes.length)
+  }
+
+  /** @throws RoutedAttentionError `BAD_FILE` when what has arrived has another digest */
+  verify(): void {
+    this.verifier?.finish()
+  }
+
+  finish(): void {
+    this.tracker.finish(this.name)
+  }
+}

@@ -1,0 +1,80 @@
+import { describe, RoutedAttentionError } from '../../errors.js'
+import type { CacheLike } from '../read-options.js'
+import { fileSystem } from '../sources/file-system.js'
+import type { OpenFile } from '../sources/source.js'
+import { folderStore } from './folder-store.js'
+import { responseStore } from './response-store.js'
+import type { Store } from './store.js'
+
+/** A file's place in a cache. Whatever fails there is not told, but for the signal's reason: then the file is as if it were not kept. */
+export interface CacheEntry {
+  open(): Promise<OpenFile | undefined>
+  keep(parts: readonly Uint8Array[]): Promise<void>
+}
+
+export interface FileCache {
+  entry(url: URL, file: string): CacheEntry
+}
+
+/** How entries are laid out: raised when that changes, so that no other version's are read. */
+const LAYOUT = '1'
+
+/**
+ * @param option true: a cache of the Cache API, named 'routed-attention', where the runtime has one; a `Cache`; a folder's path;
+ *   false or absent: none
+ * @param versionOf what tells one state of a file from another: part of its key
+ * @throws RoutedAttentionError `BAD_ARGUMENT` for anything else
+ */
+export function createFileCache(
+  option: unknown,
+  versionOf: (file: string) => readonly string[],
+  signal: AbortSignal | undefined,
+): FileCache | undefined {
+  const store = createStore(option, signal)
+  return store && { entry: (url, file) => createEntry(store, keyOf(url, versionOf(file)), url.pathname, signal) }
+}
+
+function createStore(option: unknown, signal: AbortSignal | undefined): Store | undefined {
+  if (option === undefined || option === false) return undefined
+  // Looked up when it is opened: a page in a sandbox may not even ask whether there is one.
+  if (option === true) return responseStore(() => (globalThis as { caches?: CacheStorageLike }).caches!.open('routed-attention'), signal)
+  if (typeof option === 'string' && option !== '') return fileSystem() && folderStore(option, signal)
+  if (isCacheLike(option)) return responseStore(async () => option, signal)
+  throw new RoutedAttentionError('BAD_ARGUMENT', `cache must be true, false, a Cache or a folder's path, got ${describe(option)}`)
+}
+
+/** A URL, since the Cache API takes nothing else; it heeds the query and drops what is behind a `#`. */
+function keyOf(url: URL, version: readonly string[]): string {
+  const key = new URL(url)
+  key.searchParams.set('routed-attention-cache', [LAYOUT, ...version].join(' '))
+  return key.href
+}
+
+function createEntry(store: Store, key: string, what: string, signal: AbortSignal | undefined): CacheEntry {
+  const attempt = async <T>(operation: () => Promise<T>): Promise<T | undefined> => {
+    try {
+      return await operation()
+    } catch {
+      if (signal?.aborted) throw signal.reason
+      return undefined
+    }
+  }
+  return {
+    open: () =>
+      attempt(async () => {
+        const file = await store.open(key, what)
+        return file && Object.assign(file, { drop: () => attempt(() => store.drop(key)) })
+      }),
+    keep: (parts) => attempt(() => store.keep(key, parts)),
+  }
+}
+
+interface CacheStorageLike {
+  open(name: string): Promise<CacheLike>
+}
+
+function isCacheLike(value: unknown): value is CacheLike {
+  if (typeof value !== 'object' || value === null) return false
+  const { match, put, delete: remove } = value as Partial<Record<keyof CacheLike, unknown>>
+  return typeof match === 'function' && typeof put === 'function' && (remove === undefined || typeof remove === 'function')
+}

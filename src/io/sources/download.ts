@@ -1,0 +1,181 @@
+import { describe, reasonOf, RoutedAttentionError } from '../../errors.js'
+import { pause } from './pause.js'
+import { contentRangeOf, isEncoded, type Representation, representationOf, UNKNOWN } from './representation.js'
+import { type Answer, ResponseBody } from './response-body.js'
+import { FileRestarted, isMissing, type MissingFile, untilAborted } from './source.js'
+import type { ByteStream } from './stream-file.js'
+
+/**
+ * Milliseconds before a transfer is tried again: 8 s in all, for a network that changes or a server that restarts.
+ * They begin anew whenever the transfer comes further than before, so that a file of any length arrives over a line of any quality.
+ */
+const PAUSES = [250, 500, 1000, 2000, 4000]
+
+/** What may go better another time. */
+export class BrokenTransfer extends RoutedAttentionError {}
+
+/**
+ * Asks for the file, with these headers. An answer is the whole file, or with `range` also a part of it or status 416.
+ * @throws BrokenTransfer where to ask again is worth it
+ */
+export type Ask = (headers: Readonly<Record<string, string>>) => Promise<Answer | MissingFile>
+
+/** A file as it arrives over a network that may break: then the rest is asked for, or where the server cannot do that, all of it again. */
+export class Download implements ByteStream {
+  private representation: Representation = UNKNOWN
+  private body: ResponseBody | undefined
+  private isWhole = false
+  private position = 0
+  /** Failures since it was last further than ever. */
+  private failures = 0
+  private furthest = 0
+
+  constructor(
+    private readonly what: string,
+    private readonly ask: Ask,
+    private readonly signal: AbortSignal | undefined,
+    private readonly pauses: readonly number[] = PAUSES,
+  ) {}
+
+  get size(): number | undefined {
+    return this.representation.size
+  }
+
+  get sizeHint(): number | undefined {
+    return this.representation.sizeHint
+  }
+
+  /** Waits for the first answer. */
+  begin(): Promise<MissingFile | undefined> {
+    return this.retrying(() => this.connect())
+  }
+
+  next(): Promise<Uint8Array | undefined> {
+    return this.retrying(async () => {
+      if (this.body === undefined && !this.isWhole) {
+        const gone = await this.connect()
+        if (gone) throw this.bad(`its transfer broke after ${this.position} bytes, and then it was not there any more (${gone.missing})`)
+      }
+      if (this.isWhole) return undefined
+      const chunk = await this.chunk()
+      this.position += chunk?.length ?? 0
+      const { size } = this.representation
+      if (size !== undefined && this.position > size)
+        throw this.bad(`at least ${this.position} bytes came, and Content-Length said ${size}`)
+      if (chunk !== undefined) return chunk
+      if (size !== undefined && this.position < size) throw this.broken(`only ${this.position} bytes came, and Content-Length said ${size}`)
+      this.isWhole = true
+      this.cancel()
+      return undefined
+    })
+  }
+
+  cancel(): void {
+    this.body?.cancel()
+    this.body = undefined
+  }
+
+  private async retrying<T>(step: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await step()
+      } catch (error) {
+        if (error instanceof FileRestarted) throw error
+        this.cancel()
+        if (!(error instanceof BrokenTransfer)) throw error
+        await this.pauseAfter(error)
+      }
+    }
+  }
+
+  private async pauseAfter(broken: BrokenTransfer): Promise<void> {
+    if (this.position > this.furthest) {
+      this.furthest = this.position
+      this.failures = 0
+    }
+    const milliseconds = this.pauses[this.failures++]
+    if (milliseconds === undefined) {
+      const times = this.failures > 1 ? `; it was tried ${this.failures} times in a row, and came no further` : ''
+      throw new RoutedAttentionError('BAD_FILE', broken.message + times, { cause: broken.cause })
+    }
+    await pause(milliseconds, this.signal)
+  }
+
+  private async connect(): Promise<MissingFile | undefined> {
+    const { validator, isVeiled } = this.representation
+    // If-Range needs another origin's leave, and a refusal looks like a network that fails: so the last time goes without.
+    const isAllowed = !isVeiled || this.failures < this.pauses.length
+    const isPart = this.position > 0 && validator !== undefined && isAllowed
+    // Browsers ask for parts as they are on their own, and drop the last header; not every other runtime does.
+    const part = isPart && { range: `bytes=${this.position}-`, 'if-range': validator, 'accept-encoding': 'identity' }
+    const answer = await this.ask(part || {})
+    if (isMissing(answer)) return answer
+    this.body = new ResponseBody(answer)
+    const { response } = answer
+    if (isPart && response.status === 416) this.finish(response)
+    else if (isPart && response.status === 206) this.continue(response)
+    else this.start(response)
+    return undefined
+  }
+
+  /** @throws FileRestarted unless nothing had arrived before */
+  private start(response: Response): void {
+    if (response.status === 206) throw this.bad('only a part of it was sent (status 206), and all of it was asked for')
+    this.representation = representationOf(response)
+    if (this.position === 0) return
+    this.position = 0
+    throw new FileRestarted(`${this.what} begins again`)
+  }
+
+  /** @throws BrokenTransfer when it has to begin again; RoutedAttentionError `BAD_FILE` when the part is not the one that was asked for */
+  private continue(response: Response): void {
+    const { validator, sizeHint, isVeiled } = this.representation
+    const range = contentRangeOf(response)
+    const state = response.headers.get(validator!.startsWith('"') ? 'etag' : 'last-modified')
+    // A page is not told the encoding of another origin's file, but an encoded one has another length.
+    const isProven = !isVeiled || (range?.total !== undefined && range.total === sizeHint)
+    const isChanged = state !== null && state !== validator
+    if (isEncoded(response) || isChanged || !isProven)
+      throw this.unresumable(isChanged ? 'it has changed' : 'no part of it can be relied on')
+    const expected = `bytes ${this.position}-…/${sizeHint ?? '…'}`
+    if (range?.first !== this.position || (range.total !== undefined && sizeHint !== undefined && range.total !== sizeHint)) {
+      const got = describe(response.headers.get('content-range'))
+      throw this.bad(`the rest of it was to come with Content-Range ${expected}, and came with ${got}`)
+    }
+    if (range.total !== undefined) this.representation = { ...this.representation, size: range.total, sizeHint: range.total }
+  }
+
+  /** After an answer that there is nothing beyond what has arrived. */
+  private finish(response: Response): void {
+    if (contentRangeOf(response)?.total !== this.position) throw this.unresumable('the server refused to send the rest')
+    if (this.size === undefined || this.size === this.position) this.isWhole = true
+    else throw this.broken(`only ${this.position} bytes came, and Content-Length said ${this.size}`)
+    this.cancel()
+  }
+
+  private async chunk(): Promise<Uint8Array | undefined> {
+    let chunk: unknown
+    try {
+      chunk = await untilAborted(this.signal, this.body!.next())
+    } catch (cause) {
+      if (this.signal?.aborted) throw this.signal.reason
+      if (this.position === this.representation.size) return undefined
+      throw this.broken(`the transfer broke after ${this.position} bytes: ${reasonOf(cause)}`, cause)
+    }
+    if (chunk === undefined || chunk instanceof Uint8Array) return chunk
+    throw this.bad(`its body must come as bytes, got ${describe(chunk)}`)
+  }
+
+  private unresumable(why: string): BrokenTransfer {
+    this.representation = { ...this.representation, validator: undefined }
+    return this.broken(`its transfer broke after ${this.position} bytes, and could not be resumed: ${why}`)
+  }
+
+  private broken(why: string, cause?: unknown): BrokenTransfer {
+    return new BrokenTransfer('BAD_FILE', `${this.what} did not arrive whole: ${why}`, { cause })
+  }
+
+  private bad(why: string): RoutedAttentionError {
+    return new RoutedAttentionError('BAD_FILE', `${this.what} did not arrive whole: ${why}`)
+  }
+}
