@@ -21,9 +21,10 @@ const options = {
   target: 'es2022',
   mainFields: ['module', 'main'],
   external: ['node:*'],
-  // Names stay, for stacks that can be read.
+  // Names stay, for stacks that can be read; so do lines, since Node prints the whole line that threw.
   minifySyntax: true,
   minifyWhitespace: true,
+  lineLimit: 160,
   legalComments: 'none',
   metafile: true,
   logLevel: 'warning',
