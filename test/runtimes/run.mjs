@@ -12,6 +12,7 @@ import { build, golden, model, project, sessions } from './lib/paths.mjs'
 import { execute } from './lib/processes.mjs'
 import { makeProject } from './lib/project.mjs'
 import { browsers } from './runners/browsers.mjs'
+import { bundled } from './runners/bundlers.mjs'
 import { edges } from './runners/edge.mjs'
 import { processes } from './runners/processes.mjs'
 
@@ -21,7 +22,7 @@ const required = values.require?.split(',') ?? []
 
 /** @typedef {{ id: string, name: string, missing: string | undefined, run: () => Promise<{ version?: string, results: { name: string, error?: string }[] }> }} Host */
 /** @type {Host[]} */
-const known = [...processes, ...edges, ...browsers]
+const known = [...processes, ...edges, ...browsers, ...bundled]
 for (const id of [...(only ?? []), ...required]) {
   if (!known.some((host) => host.id === id))
     throw new Error(`no runtime is called ${id}; there are ${known.map((host) => host.id).join(', ')}`)

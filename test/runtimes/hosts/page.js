@@ -4,4 +4,4 @@ import { runSuite } from '../suite/suite.js'
 import { report } from './report.js'
 
 const host = JSON.parse(decodeURIComponent(location.search.slice(1)))
-await report(host, () => runSuite(api, host))
+void report(host, () => runSuite(api, host))

@@ -4,4 +4,4 @@ import { runSuite } from '../suite/suite.js'
 import { report } from './report.js'
 
 const host = JSON.parse(process.argv[2])
-await report(host, () => runSuite(api, host))
+void report(host, () => runSuite(api, host))

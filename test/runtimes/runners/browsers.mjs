@@ -25,6 +25,11 @@ export const browsers = [
     {},
     { ...noRelaxed, threads: 1, refused: { ...noRelaxed.refused, threads: headers } },
   ),
+  // WebKitGTK has what Safari has by default behind this.
+  page('webkit-isolated', { ...webkit, env: { JSC_useSharedArrayBuffer: '1' } }, 'isolated page', 'page.html', isolation, {
+    ...noRelaxed,
+    threads: 2,
+  }),
 ]
 
 /** @param {string} id @param {import('../lib/browsers.mjs').Browser} browser @param {string} what @param {string} file @param {Record<string, string>} headers @param {object} expected */

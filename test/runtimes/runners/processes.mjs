@@ -20,19 +20,22 @@ function host(id, name, binary, command, expected) {
     id,
     name,
     missing: binary ? undefined : npm,
-    async run() {
-      const version = spawnSync(/** @type {string} */ (binary), ['--version'], { encoding: 'utf8' })
-        .stdout.trim()
-        .split('\n')[0]
-      const { origin, close } = await serve(project)
-      const results = posted(id)
-      const config = JSON.stringify({ id, data: origin, folder: model, expected })
-      const child = start(/** @type {string} */ (binary), [...command, 'hosts/process.mjs', config], { cwd: project })
-      const died = child.ended.then((code) => ({ results: [{ name: 'runs to its end', error: `ended with ${code}: ${child.output()}` }] }))
-      const outcome = await Promise.race([results, died])
-      await child.end()
-      close()
-      return { version: version?.replace(/^v|^deno | \(.*/g, ''), results: outcome.results }
-    },
+    run: () => runProcess(/** @type {string} */ (binary), [...command, 'hosts/process.mjs'], { id, folder: model, expected }),
   }
+}
+
+/**
+ * Runs a script that posts what it found.
+ * @param {string} binary @param {string[]} command @param {{ id: string, folder: string, expected: object }} config
+ */
+export async function runProcess(binary, command, config) {
+  const version = spawnSync(binary, ['--version'], { encoding: 'utf8' }).stdout.trim().split('\n')[0]
+  const { origin, close } = await serve(project)
+  const results = posted(config.id)
+  const child = start(binary, [...command, JSON.stringify({ ...config, data: origin })], { cwd: project })
+  const died = child.ended.then((code) => ({ results: [{ name: 'runs to its end', error: `ended with ${code}: ${child.output()}` }] }))
+  const outcome = await Promise.race([results, died])
+  await child.end()
+  close()
+  return { version: version?.replace(/^v|^deno | \(.*/g, ''), results: outcome.results }
 }
