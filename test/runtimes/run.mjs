@@ -14,6 +14,7 @@ import { makeProject } from './lib/project.mjs'
 import { browsers } from './runners/browsers.mjs'
 import { bundled } from './runners/bundlers.mjs'
 import { edges } from './runners/edge.mjs'
+import { packages } from './runners/package.mjs'
 import { processes } from './runners/processes.mjs'
 
 const { values } = parseArgs({ options: { only: { type: 'string' }, require: { type: 'string' } } })
@@ -22,7 +23,7 @@ const required = values.require?.split(',') ?? []
 
 /** @typedef {{ id: string, name: string, missing: string | undefined, run: () => Promise<{ version?: string, results: { name: string, error?: string }[] }> }} Host */
 /** @type {Host[]} */
-const known = [...processes, ...edges, ...browsers, ...bundled]
+const known = [...packages, ...processes, ...edges, ...browsers, ...bundled]
 for (const id of [...(only ?? []), ...required]) {
   if (!known.some((host) => host.id === id))
     throw new Error(`no runtime is called ${id}; there are ${known.map((host) => host.id).join(', ')}`)
