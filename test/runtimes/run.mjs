@@ -3,6 +3,7 @@
  *
  *   node test/runtimes/run.mjs [--only id,id] [--require id,id]
  *
+ * An id stands for all that begin with it: `chromium` for `chromium-worker` too.
  * A runtime that is missing is named, with how to install it; one that is required and missing is a failure.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -24,11 +25,13 @@ const required = values.require?.split(',') ?? []
 /** @typedef {{ id: string, name: string, missing: string | undefined, run: () => Promise<{ version?: string, results: { name: string, error?: string }[] }> }} Host */
 /** @type {Host[]} */
 const known = [...packages, ...processes, ...edges, ...browsers, ...bundled]
-for (const id of [...(only ?? []), ...required]) {
-  if (!known.some((host) => host.id === id))
-    throw new Error(`no runtime is called ${id}; there are ${known.map((host) => host.id).join(', ')}`)
+const matches = (/** @type {string[]} */ names, /** @type {Host} */ { id }) =>
+  names.some((name) => id === name || id.startsWith(`${name}-`))
+for (const name of [...(only ?? []), ...required]) {
+  if (!known.some((host) => matches([name], host)))
+    throw new Error(`no runtime is called ${name}; there are ${known.map(({ id }) => id).join(', ')}`)
 }
-const hosts = known.filter(({ id }) => !only || only.includes(id))
+const hosts = known.filter((host) => !only || matches(only, host))
 
 console.log('packing, and installing the tarball in an empty project')
 await makeProject()
@@ -77,11 +80,15 @@ const rows = ran.map(({ host, version, seconds, results }) => {
 const missing = hosts.filter((host) => host.missing)
 for (const { name } of missing) rows.push([name, 'missing', '', '', ''])
 printTable([['', 'version', 'passed', 'failed', 'time'], ...rows])
-for (const { id, name, missing: install } of missing)
-  console.log(`${required.includes(id) ? 'MISSING, and required' : 'missing'}: ${name}; install it with: ${install}`)
+for (const install of new Set(missing.map((host) => host.missing))) {
+  const names = missing
+    .filter((host) => host.missing === install)
+    .map((host) => `${host.name}${matches(required, host) ? ' (REQUIRED)' : ''}`)
+  console.log(`missing: ${names.join('; ')}\n    install with: ${install}`)
+}
 
 const statements = ran.flatMap(({ results }) => results)
-const failures = statements.filter(({ error }) => error).length + missing.filter(({ id }) => required.includes(id)).length
+const failures = statements.filter(({ error }) => error).length + missing.filter((host) => matches(required, host)).length
 const passed = statements.filter(({ error }) => !error).length
 writeFileSync(join(build, 'report.json'), JSON.stringify({ passed, failed: failures, missing: missing.map(({ id }) => id) }))
 console.log(`\n${passed} passed, ${failures} failed${missing.length > 0 ? `, ${missing.length} missing` : ''}`)

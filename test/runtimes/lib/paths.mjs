@@ -12,6 +12,9 @@ export const sessions = join(build, 'sessions')
 export const model = join(root, 'models/novels-10m')
 export const golden = join(model, 'golden.safetensors')
 
+/** How what comes from npm is installed. */
+export const installTools = 'npm run test:runtimes:install'
+
 /** A file of a tool that is installed here. @param {string} path @returns {string | undefined} */
 export function tool(path) {
   const file = join(here, 'node_modules', path)

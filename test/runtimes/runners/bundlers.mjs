@@ -1,13 +1,12 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { chromium, visit } from '../lib/browsers.mjs'
-import { here, model, node, project, tool } from '../lib/paths.mjs'
+import { here, installTools, model, node, project, tool } from '../lib/paths.mjs'
 import { execute } from '../lib/processes.mjs'
 import { isolation, serve } from '../lib/server.mjs'
 import { runProcess } from './processes.mjs'
 
 const node24 = node(24)
-const npm = 'npm ci --ignore-scripts in test/runtimes'
 const page = 'page.js'
 /** Two of the four bundle a worker that a page starts. */
 const pageWithWorker = 'page-with-worker.js'
@@ -49,7 +48,7 @@ export const bundled = [
   {
     id: 'esbuild-node',
     name: 'Node 24, bundled by esbuild as CommonJS',
-    missing: node24 && tool('esbuild/package.json') ? undefined : npm,
+    missing: node24 && tool('esbuild/package.json') ? undefined : installTools,
     async run() {
       const file = join(makeFolder('esbuild-node'), 'main.cjs')
       await execute(join(here, 'node_modules/.bin/esbuild'), ['hosts/process.mjs', '--bundle', '--platform=node', `--outfile=${file}`], {
@@ -66,7 +65,7 @@ function site(id, bundler, page) {
   return {
     id,
     name: `Chromium${page === pageWithWorker ? ', Web Worker' : ''}, bundled by ${bundler}`,
-    missing: node24 && tool(`${bundler}/package.json`) ? chromium.missing : npm,
+    missing: node24 && tool(`${bundler}/package.json`) ? chromium.missing : installTools,
     async run() {
       const folder = await /** @type {NonNullable<typeof bundlers[string]>} */ (bundlers[bundler])(makeFolder(id), page)
       const { origin, close } = await serve(folder, isolation)

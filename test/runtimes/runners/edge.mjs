@@ -1,12 +1,12 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { here, node, project, tool } from '../lib/paths.mjs'
+import { here, installTools, node, project, tool } from '../lib/paths.mjs'
 import { execute } from '../lib/processes.mjs'
 import { posted, serve } from '../lib/server.mjs'
 
 const node24 = node(24)
 const wrangler = tool('wrangler/bin/wrangler.js')
-const missing = node24 && wrangler && tool('miniflare/package.json') ? undefined : 'npm ci --ignore-scripts in test/runtimes'
+const missing = node24 && wrangler && tool('miniflare/package.json') ? undefined : installTools
 const expected = { simd: 'relaxed', threads: 1, refused: { threads: 'edge workers.*cannot' } }
 
 export const edges = [

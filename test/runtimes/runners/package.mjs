@@ -1,9 +1,9 @@
 import { cpSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { build, node, project, root, tool } from '../lib/paths.mjs'
+import { build, installTools, node, project, root, tool } from '../lib/paths.mjs'
 import { execute } from '../lib/processes.mjs'
 
-const missing = tool('publint/package.json') && tool('@arethetypeswrong/cli/package.json') && node(24) ? undefined : 'npm ci --ignore-scripts in test/runtimes'
+const missing = tool('publint/package.json') && tool('@arethetypeswrong/cli/package.json') && node(24) ? undefined : installTools
 
 /** A consumer's program: what it declares wrong must be found, or the check sees no types at all. */
 const consumer = `import { createRuntime, LanguageModel, type RuntimeInfo, Tensor } from 'routed-attention'
@@ -42,7 +42,8 @@ export const packages = [
 /** @param {string} tarball @param {string} folder @returns {[string, () => Promise<unknown>][]} */
 function statements(tarball, folder) {
   const installed = join(project, 'node_modules/routed-attention')
-  const run = (/** @type {string} */ script, /** @type {string[]} */ ...args) => execute(process.execPath, [String(tool(script)), ...args], { cwd: folder })
+  const run = (/** @type {string} */ script, /** @type {string[]} */ ...args) =>
+    execute(process.execPath, [String(tool(script)), ...args], { cwd: folder })
   const types = (/** @type {string} */ module, /** @type {string} */ moduleResolution) => {
     const compilerOptions = { noEmit: true, strict: true, target: 'es2022', lib: ['es2022'], types: [], module, moduleResolution }
     writeFileSync(join(folder, `${module}.json`), JSON.stringify({ compilerOptions, files: ['consumer.ts'] }))

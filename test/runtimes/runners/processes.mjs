@@ -1,9 +1,8 @@
 import { spawnSync } from 'node:child_process'
-import { model, node, project, tool } from '../lib/paths.mjs'
+import { installTools, model, node, project, tool } from '../lib/paths.mjs'
 import { start } from '../lib/processes.mjs'
 import { posted, serve } from '../lib/server.mjs'
 
-const npm = 'npm ci --ignore-scripts in test/runtimes'
 const noRelaxed = { simd: 'baseline', threads: 2, refused: { relaxed: 'Node has it from version 22' } }
 const all = { simd: 'relaxed', threads: 2, refused: {} }
 
@@ -19,7 +18,7 @@ function host(id, name, binary, command, expected) {
   return {
     id,
     name,
-    missing: binary ? undefined : npm,
+    missing: binary ? undefined : installTools,
     run: () => runProcess(/** @type {string} */ (binary), [...command, 'hosts/process.mjs'], { id, folder: model, expected }),
   }
 }
