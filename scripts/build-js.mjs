@@ -1,6 +1,7 @@
 /*
- * Bundles src/ into dist/: index.js (the package) and cli.js (the command) over shared chunks, nothing left to install or to map in a browser.
- * Beside them the two release builds as files, for hosts that compile no WebAssembly at run time and import it instead.
+ * Bundles src/ into dist/: index.js (the package) and cli.js (the command) over shared chunks, nothing left to install or to map in a browser;
+ * workerd.js, the package for hosts that compile no WebAssembly at run time, importing the two release builds that lie beside it;
+ * and worker.js, what threads run, for pages that must host it.
  */
 import { chmodSync, copyFileSync, existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,8 +10,8 @@ import { build } from 'esbuild'
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)))
 
-const { metafile } = await build({
-  entryPoints: { index: 'src/index.ts', cli: 'src/cli/main.ts' },
+/** @type {import('esbuild').BuildOptions & { metafile: true }} */
+const options = {
   outdir: 'dist',
   chunkNames: 'chunks/[name]-[hash]',
   bundle: true,
@@ -20,24 +21,54 @@ const { metafile } = await build({
   target: 'es2022',
   mainFields: ['module', 'main'],
   external: ['node:*'],
-  // Names stay, for stacks that can be read.
+  // Names stay, for stacks that can be read; so do lines, since Node prints the whole line that threw.
   minifySyntax: true,
   minifyWhitespace: true,
+  lineLimit: 160,
   legalComments: 'none',
   metafile: true,
   logLevel: 'warning',
-})
+}
+
+const { metafile } = await build({ ...options, entryPoints: { index: 'src/index.ts', cli: 'src/cli/main.ts' } })
+const workerd = await build({ ...options, entryPoints: { workerd: 'src/index.ts' }, plugins: [importWasm()] })
+await writeWorker()
 
 // Chunks of earlier builds; index.js and cli.js never lack theirs meanwhile.
 for (const name of existsSync('dist/chunks') ? readdirSync('dist/chunks') : []) {
-  if (!(`dist/chunks/${name}` in metafile.outputs)) rmSync(`dist/chunks/${name}`)
+  if (!(`dist/chunks/${name}` in { ...metafile.outputs, ...workerd.metafile.outputs })) rmSync(`dist/chunks/${name}`)
 }
 
-const command = readFileSync('dist/cli.js', 'utf8')
-if (!command.startsWith('#!')) writeFileSync('dist/cli.js', `#!/usr/bin/env node\n${command}`)
+prepend('dist/cli.js', '#!/usr/bin/env node\n')
+// Where Deno and JSR find the types.
+prepend('dist/index.js', '/* @ts-self-types="./index.d.ts" */\n')
 chmodSync('dist/cli.js', 0o755)
 for (const name of ['baseline', 'relaxed']) copyFileSync(`build/${name}.wasm`, `dist/${name}.wasm`)
 writeFileSync('dist/third-party-licenses.txt', licenses())
+
+/** The release builds as imports of the files beside the entry, in place of texts inside it. @returns {import('esbuild').Plugin} */
+function importWasm() {
+  return {
+    name: 'import-wasm',
+    setup(building) {
+      building.onResolve({ filter: /^[.]\/compile[.]js$/ }, ({ resolveDir }) => ({ path: join(resolveDir, 'compile-static.ts') }))
+      building.onResolve({ filter: /[.]wasm$/ }, ({ path }) => ({ path, external: true }))
+    },
+  }
+}
+
+/** What threads run, as a file to be hosted. */
+async function writeWorker() {
+  const { outputFiles } = await build({ entryPoints: ['src/device/wasm/worker-source.ts'], format: 'esm', write: false })
+  const { workerSource } = await import(`data:text/javascript,${encodeURIComponent(outputFiles[0]?.text ?? '')}`)
+  writeFileSync('dist/worker.js', workerSource.trimStart())
+}
+
+/** @param {string} file @param {string} line */
+function prepend(file, line) {
+  const text = readFileSync(file, 'utf8')
+  if (!text.startsWith(line)) writeFileSync(file, line + text)
+}
 
 /** What the bundle contains of others, and on which terms. */
 function licenses() {

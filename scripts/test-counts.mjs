@@ -1,15 +1,19 @@
 /*
- * Prints `N passed, N failed` from a JSON report of vitest; fails when a test failed, a file did not load, or no test ran.
+ * Prints `N passed, N failed` from a JSON report of vitest and the report of the runtime suite; fails when a test failed, a file did not load, or no
+ * test ran in either.
  *
- *   node scripts/test-counts.mjs report.json
+ *   node scripts/test-counts.mjs report.json runtimes.json
  */
 import { readFileSync } from 'node:fs'
 
-const [file = ''] = process.argv.slice(2)
+const [file = '', runtimesFile = ''] = process.argv.slice(2)
 /** @type {{ success: boolean, numPassedTests: number, numFailedTests: number, numPendingTests: number, testResults: { name: string, status: string, message: string, assertionResults: { status: string }[] }[] }} */
 let report
+/** @type {{ passed: number, failed: number }} */
+let runtimes
 try {
   report = JSON.parse(readFileSync(file, 'utf8'))
+  runtimes = JSON.parse(readFileSync(runtimesFile, 'utf8'))
 } catch (error) {
   console.error(`test-counts: no report of a test run: ${error instanceof Error ? error.message : error}`)
   console.log('0 passed, 0 failed')
@@ -22,7 +26,6 @@ const broken = report.testResults.filter(
 )
 for (const { name, message } of broken) console.error(`test-counts: ${name} failed outside its tests: ${message}`)
 if (report.numPendingTests > 0) console.error(`test-counts: ${report.numPendingTests} skipped`)
-const passed = report.numPassedTests
-const failures = report.numFailedTests + broken.length
-console.log(`${passed} passed, ${failures} failed`)
-if (passed === 0 || failures > 0 || !report.success) process.exit(1)
+const failures = report.numFailedTests + broken.length + runtimes.failed
+console.log(`${report.numPassedTests + runtimes.passed} passed, ${failures} failed`)
+if (report.numPassedTests === 0 || runtimes.passed === 0 || failures > 0 || !report.success) process.exit(1)

@@ -13,7 +13,7 @@ describe('createRuntime', () => {
   })
 
   test.each([['null', null] as const, ...misfits])('refuses %s as an option', async (_name, value) => {
-    for (const name of ['device', 'threads', 'simd', 'revectorize', 'wasm', 'signal']) {
+    for (const name of ['device', 'threads', 'simd', 'revectorize', 'wasm', 'worker', 'signal']) {
       if (name === 'wasm' && ArrayBuffer.isView(value)) continue // bytes, if not of a module
       await expectRejects(createRuntime({ [name]: value }), 'BAD_CONFIG', new RegExp(name))
     }

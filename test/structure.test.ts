@@ -119,9 +119,34 @@ describe('the package', () => {
     const listing = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' })
     const [tarball] = JSON.parse(listing) as { files: { path: string }[] }[]
     const files = tarball!.files.map(({ path }) => path)
-    expect(files).toEqual(expect.arrayContaining(['LICENSE', 'dist/index.js', 'dist/index.d.ts', 'dist/cli.js', 'dist/relaxed.wasm']))
+    expect(files).toEqual(
+      expect.arrayContaining(
+        ['index.js', 'index.d.ts', 'workerd.js', 'worker.js', 'relaxed.wasm', 'baseline.wasm', 'wasm-file.d.ts', 'cli.js'].map(
+          (name) => `dist/${name}`,
+        ),
+      ),
+    )
     expect(files.filter((path) => !/^(dist\/.*|package\.json|LICENSE|README\.md)$/.test(path))).toEqual([])
     expect(files.filter((path) => /checked|\.wat$/.test(path))).toEqual([])
+  })
+
+  test('is a tarball of less than 400 kB, and the check of that can fail', () => {
+    const check = (...budget: string[]) =>
+      spawnSync(process.execPath, [join(root, 'scripts/check-size.mjs'), ...budget], { encoding: 'utf8' })
+    expect(check()).toMatchObject({ status: 0, stdout: expect.stringMatching(/^the tarball has \d+\.\d kB of 400\.0 kB\n$/) })
+    expect(check('1000')).toMatchObject({ status: 1, stderr: expect.stringContaining('dist/') })
+  })
+
+  test('declares for JSR and Deno what it declares for npm', () => {
+    const read = (name: string) => readFileSync(join(root, name), 'utf8')
+    const npm = JSON.parse(read('package.json')) as {
+      version: string
+      license: string
+      exports: { '.': { types: string; default: string } }
+    }
+    const jsr = JSON.parse(read('jsr.json')) as { version: string; license: string; exports: string }
+    expect(jsr).toMatchObject({ version: npm.version, license: npm.license, exports: npm.exports['.'].default })
+    expect(read('dist/index.js')).toMatch(/^\/\* @ts-self-types="\.\/index\.d\.ts" \*\/\n/)
   })
 
   test('declares types that need neither the DOM nor Node', () => {

@@ -1,4 +1,6 @@
+import type * as NodeFiles from 'node:fs/promises'
 import { TileShape } from '../../assembly/steps.js'
+import { builtinModule } from '../builtin-module.js'
 import { describe, RoutedAttentionError } from '../errors.js'
 import type { Signal, Url, WasmModule } from '../platform.js'
 import type { Device } from './device.js'
@@ -24,6 +26,8 @@ export interface RuntimeOptions {
   revectorize?: boolean
   /** A build of your own to run in place of those inside the package: compiled, as bytes, or where to fetch it. */
   wasm?: WasmModule | ArrayBuffer | ArrayBufferView | Url
+  /** Where a copy of `routed-attention/worker.js` is hosted, for threads in a page whose Content-Security-Policy forbids `blob:` workers. */
+  worker?: Url
   signal?: Signal
 }
 
@@ -78,10 +82,10 @@ export class Runtime {
   }
 
   /** @internal Starts threads; what keeps them from starting is told in `info`. */
-  async startThreads(threads: number): Promise<void> {
+  async startThreads(threads: number, script?: URL): Promise<void> {
     let pool: ThreadPool
     try {
-      pool = await ThreadPool.start(this.#build.module, this.#wasm.arena, threads)
+      pool = await ThreadPool.start(this.#build.module, this.#wasm.arena, threads, script)
     } catch (cause) {
       this.#refused.threads = `no worker threads here: ${reason(cause)}`
       return
@@ -159,7 +163,7 @@ export function checkRuntime(value: unknown): asserts value is Runtime {
 
 const DEVICES = ['wasm', 'webgpu', 'auto']
 const SIMD = ['auto', 'baseline', 'relaxed']
-const OPTIONS = ['device', 'threads', 'simd', 'revectorize', 'wasm', 'signal']
+const OPTIONS = ['device', 'threads', 'simd', 'revectorize', 'wasm', 'worker', 'signal']
 
 function checkOptions(options: RuntimeOptions): void {
   if (typeof options !== 'object' || options === null) {
@@ -172,7 +176,7 @@ function checkOptions(options: RuntimeOptions): void {
     if (!OPTIONS.includes(name))
       throw new RoutedAttentionError('BAD_CONFIG', `createRuntime knows no option ${describe(name)}; it takes ${OPTIONS.join(', ')}`)
   }
-  const { device, threads, simd, revectorize, wasm, signal } = options
+  const { device, threads, simd, revectorize, wasm, worker, signal } = options
   if (device !== undefined && !DEVICES.includes(device)) refuse('device', "'wasm', 'webgpu' or 'auto'", device)
   if (simd !== undefined && !SIMD.includes(simd)) refuse('simd', "'auto', 'baseline' or 'relaxed'", simd)
   if (threads !== undefined && threads !== 'auto' && !(Number.isSafeInteger(threads) && threads >= 1 && threads <= 1024)) {
@@ -180,6 +184,7 @@ function checkOptions(options: RuntimeOptions): void {
   }
   if (revectorize !== undefined && typeof revectorize !== 'boolean') refuse('revectorize', 'a boolean', revectorize)
   if (wasm !== undefined && !isModuleSource(wasm)) refuse('wasm', 'a WebAssembly.Module, its bytes, or a URL', wasm)
+  if (worker !== undefined && !(worker instanceof URL)) refuse('worker', 'a URL', worker)
   if (signal !== undefined && !(signal instanceof AbortSignal)) refuse('signal', 'an AbortSignal', signal)
 }
 
@@ -193,8 +198,9 @@ async function callersModule(wasm: NonNullable<RuntimeOptions['wasm']>, signal: 
   try {
     if (!(wasm instanceof URL)) return await WebAssembly.compile(wasm as BufferSource)
     if (wasm.protocol === 'file:') {
-      const { readFile } = await import('node:fs/promises')
-      return await WebAssembly.compile(await readFile(wasm))
+      const files = builtinModule<typeof NodeFiles>('node:fs/promises')
+      if (!files) throw new Error('this runtime has no file system')
+      return await WebAssembly.compile(await files.readFile(wasm))
     }
     const response = await fetch(wasm, signal ? { signal } : {})
     if (!response.ok) throw new Error(`${wasm.pathname} answered ${response.status}`)
@@ -212,7 +218,7 @@ async function callersModule(wasm: NonNullable<RuntimeOptions['wasm']>, signal: 
  */
 export async function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
   checkOptions(options)
-  const { device = 'wasm', threads = 'auto', simd = 'auto', revectorize = false, wasm, signal } = options
+  const { device = 'wasm', threads = 'auto', simd = 'auto', revectorize = false, wasm, worker, signal } = options
   signal?.throwIfAborted()
   if (device === 'webgpu') {
     throw new RoutedAttentionError('UNSUPPORTED', "this version has no WebGPU device; use device: 'wasm', or 'auto'")
@@ -239,7 +245,7 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   signal?.throwIfAborted()
   const runtime = new Runtime(build, refused, choice.threads)
   runtime.chooseKernels(revectorized)
-  if (choice.threads > 1) await runtime.startThreads(choice.threads)
+  if (choice.threads > 1) await runtime.startThreads(choice.threads, worker)
   if (signal?.aborted) {
     await runtime.dispose()
     throw signal.reason

@@ -1,7 +1,6 @@
 import { RoutedAttentionError } from '../../errors.js'
+import { compileModule } from './compile.js'
 import { createMemory, instantiateKernels, type KernelExports } from './instantiate.js'
-import { modules } from './modules.generated.js'
-import { markRevectorized } from './revectorize.js'
 
 /** Which vector instructions a build uses; with it comes its arithmetic, fused (on most engines) or not. */
 export type Simd = 'baseline' | 'relaxed'
@@ -14,28 +13,6 @@ export interface Build {
   readonly memory: WebAssembly.Memory
   /** Whether multiply-add rounds once here. */
   readonly fused: boolean
-}
-
-function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
-  const binary = atob(text)
-  const bytes = new Uint8Array(binary.length)
-  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i)
-  return bytes
-}
-
-/** The compiled module of each build, once for the process. */
-const compiled = new Map<string, Promise<WebAssembly.Module>>()
-
-function compileBuild(simd: Simd, revectorized: boolean): Promise<WebAssembly.Module> {
-  const key = `${simd}${revectorized ? ', revectorized' : ''}`
-  let module = compiled.get(key)
-  if (!module) {
-    const bytes = decodeBase64(modules[simd])
-    module = WebAssembly.compile(revectorized ? markRevectorized(bytes) : bytes)
-    compiled.set(key, module)
-    module.catch(() => compiled.delete(key))
-  }
-  return module
 }
 
 /** Instantiates a module and tries it: an engine that accepts a build may still compute it wrongly. */
@@ -66,14 +43,14 @@ export async function chooseBuild(wanted: Simd | 'auto', revectorized: boolean):
   let refused: string | undefined = wanted === 'baseline' ? 'baseline SIMD was asked for' : undefined
   if (wanted !== 'baseline') {
     try {
-      return { build: openBuild('relaxed', await compileBuild('relaxed', revectorized)), refused }
+      return { build: openBuild('relaxed', await compileModule('relaxed', revectorized)), refused }
     } catch (cause) {
       if (cause instanceof RoutedAttentionError && cause.code === 'OUT_OF_MEMORY') throw cause
-      refused = `this engine does not run relaxed SIMD: ${reason(cause)}`
+      refused = `this engine does not run relaxed SIMD, so baseline SIMD is used, a little slower; Node has it from version 22 on, Chromium and Firefox have it (${reason(cause)})`
     }
   }
   try {
-    return { build: openBuild('baseline', await compileBuild('baseline', revectorized)), refused }
+    return { build: openBuild('baseline', await compileModule('baseline', revectorized)), refused }
   } catch (cause) {
     if (cause instanceof RoutedAttentionError) throw cause
     throw new RoutedAttentionError('UNSUPPORTED', unsupportedReason(cause), { cause })
@@ -82,8 +59,11 @@ export async function chooseBuild(wanted: Simd | 'auto', revectorized: boolean):
 
 function unsupportedReason(cause: unknown): string {
   const message = reason(cause)
-  if (/unsafe-eval|Content Security Policy|disallowed by embedder/i.test(message)) {
-    return `this page or worker may not compile WebAssembly: its Content-Security-Policy needs 'wasm-unsafe-eval', or pass a compiled module as \`wasm\` (${message})`
+  if (/disallowed by embedder/i.test(message)) {
+    return `this engine takes WebAssembly only as modules that are imported: bundle with the condition \`workerd\`, or import routed-attention/relaxed.wasm and pass it as \`wasm\` (${message})`
+  }
+  if (/unsafe-eval|Content Security Policy/i.test(message)) {
+    return `this page may not compile WebAssembly: add 'wasm-unsafe-eval' to script-src in its Content-Security-Policy (${message})`
   }
   return `this engine does not run WebAssembly with SIMD and shared memory: ${message}`
 }

@@ -1,3 +1,5 @@
+import { builtinModule } from '../../builtin-module.js'
+
 /** More threads than this gain nothing on the pieces that a forward is cut into, unless they are asked for. */
 const MOST = 8
 
@@ -10,21 +12,33 @@ export interface ThreadChoice {
 /** A number is honoured beyond the processor's cores; 'auto' takes one thread for each, up to 8. */
 export function chooseThreads(wanted: number | 'auto'): ThreadChoice {
   if (wanted === 1) return { threads: 1, refused: undefined }
-  // a page that is not isolated can make a shared memory, but not send it to a worker
-  if ((globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated === false || typeof SharedArrayBuffer === 'undefined') {
-    return {
-      threads: 1,
-      refused:
-        'this page is not cross-origin isolated: serve it with the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp',
-    }
-  }
+  const refused = whyNone()
+  if (refused) return { threads: 1, refused }
   const cores = availableCores()
   const threads = wanted === 'auto' ? Math.min(cores, MOST) : wanted
-  return { threads, refused: wanted === 'auto' && threads === 1 ? 'this machine has one core' : undefined }
+  return {
+    threads,
+    refused: wanted === 'auto' && threads === 1 ? 'this machine has one core; a number given as `threads` is honoured' : undefined,
+  }
+}
+
+/** Why nothing but the calling thread can be had here, and what to do. */
+function whyNone(): string | undefined {
+  const scope = globalThis as { crossOriginIsolated?: boolean; isSecureContext?: boolean; navigator?: { userAgent?: string } }
+  // It may have node:worker_threads, to be imported but not to be used.
+  if (scope.navigator?.userAgent === 'Cloudflare-Workers' || (typeof Worker !== 'function' && !builtinModule('node:worker_threads'))) {
+    return 'this engine starts no workers (edge workers and service workers cannot); there is nothing to do, one thread computes'
+  }
+  // a page that is not isolated can make a shared memory, but not send it to a worker
+  if (scope.crossOriginIsolated === false || typeof SharedArrayBuffer === 'undefined') {
+    const origin = scope.isSecureContext === false ? ', over https or from localhost' : ''
+    return `this page is not cross-origin isolated: serve it with the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp${origin}`
+  }
+  return undefined
 }
 
 function availableCores(): number {
-  const { process, navigator } = globalThis as { process?: NodeJS.Process; navigator?: { hardwareConcurrency?: number } }
-  const os = process?.getBuiltinModule?.('node:os') as { availableParallelism?: () => number } | undefined
+  const { navigator } = globalThis as { navigator?: { hardwareConcurrency?: number } }
+  const os = builtinModule<{ availableParallelism?: () => number }>('node:os')
   return Math.max(1, os?.availableParallelism?.() ?? navigator?.hardwareConcurrency ?? 1)
 }

@@ -1,3 +1,6 @@
+import type * as V8 from 'node:v8'
+import { builtinModule } from '../../builtin-module.js'
+
 /** What V8 is told, where the host can: to join neighbouring 128-bit operations to 256-bit ones. */
 const FLAG = '--experimental-wasm-revectorize'
 /** The first Node whose V8 does it (docs/KERNELS.md, "256-bit"). */
@@ -14,8 +17,7 @@ export function turnOnRevectorization(): string | undefined {
     return 'only Node lets a program tell its engine to make 256-bit kernels'
   }
   if (Number.parseInt(version) < FIRST_NODE) return `Node ${version} makes no 256-bit kernels; use Node ${FIRST_NODE} or newer`
-  const v8 = process!.getBuiltinModule('node:v8') as { setFlagsFromString(flag: string): void }
-  v8.setFlagsFromString(FLAG)
+  builtinModule<typeof V8>('node:v8')!.setFlagsFromString(FLAG)
   return undefined
 }
 

@@ -2,6 +2,7 @@ import { RoutedAttentionError } from '../../errors.js'
 import type { Arena, Block } from '../../memory/arena.js'
 import { reason } from './builds.js'
 import { startWorker, type WorkerHandle } from './worker.js'
+import { WORKER_VERSION } from './worker-source.js'
 
 /** Words that the pool is told its work in; threads wait on the first. Order and meaning as in `workerSource`. */
 enum ControlWord {
@@ -40,15 +41,15 @@ export class ThreadPool {
   }
 
   /**
-   * Starts `threads` workers on the memory of `arena`.
+   * Starts `threads` workers on the memory of `arena`; `script` is a hosted copy of what they run.
    * @throws whatever kept one of them from starting; none is left running then
    */
-  static async start(module: WebAssembly.Module, arena: Arena, threads: number): Promise<ThreadPool> {
+  static async start(module: WebAssembly.Module, arena: Arena, threads: number, script?: URL): Promise<ThreadPool> {
     const control = arena.allocate(ControlWord.Length * 4, "the thread pool's control words")
     arena.bytes.fill(0, control.address, control.address + control.byteLength)
     const workers: WorkerHandle[] = []
     try {
-      for (let thread = 0; thread < threads; thread++) workers.push(await startWorker())
+      for (let thread = 0; thread < threads; thread++) workers.push(startWorker(script))
       const pool = new ThreadPool(arena, control, workers)
       await pool.#introduce(module)
       return pool
@@ -68,7 +69,11 @@ export class ThreadPool {
     const ready = this.#workers.map(
       (worker, thread) =>
         new Promise<void>((resolve, reject) => {
-          worker.onMessage(() => {
+          worker.onMessage((greeting) => {
+            if ((greeting as { version?: unknown }).version !== WORKER_VERSION) {
+              reject(new Error('the hosted worker file is of another version: copy routed-attention/worker.js anew'))
+              return
+            }
             worker.onMessage(() => this.#finished())
             resolve()
           })

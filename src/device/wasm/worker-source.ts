@@ -1,18 +1,23 @@
 /**
- * What a thread of the pool runs, as text: a worker started from text needs no second file to host. Both kinds of worker (the web's, and
- * node:worker_threads') take it as a classic script.
+ * Raised with every change of what is posted or of the control words: a hosted copy of another version is refused rather than misunderstood.
+ */
+export const WORKER_VERSION = 1
+
+/**
+ * What a thread of the pool runs, as text: a worker started from text needs no second file to host. The same text is the file `worker.js` of the
+ * package, for pages that may not start one so. Both kinds of worker (the web's, and node:worker_threads') take it, as a classic script or as a module.
  *
  * It instantiates the kernels on the shared memory, says so, and then waits for work in the control words (`ControlWord`) without returning to its
  * event loop. The first thread reports each piece of work that all have finished.
  */
 export const workerSource = `
 const isNode = typeof self === 'undefined' || typeof self.postMessage !== 'function'
-const port = isNode ? require('node:worker_threads').parentPort : self
+const port = isNode ? process.getBuiltinModule('node:worker_threads').parentPort : self
 const serve = ({ module, memory, control, thread, threads }) => {
   const { run } = new WebAssembly.Instance(module, { env: { memory, abort() { throw new Error('a kernel failed an assertion') } } }).exports
   const ints = new Int32Array(memory.buffer)
   const words = control / 4
-  port.postMessage('ready')
+  port.postMessage({ version: ${WORKER_VERSION} })
   let seen = 0
   for (;;) {
     Atomics.wait(ints, words, seen)

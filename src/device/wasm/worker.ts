@@ -1,3 +1,5 @@
+import type * as NodeThreads from 'node:worker_threads'
+import { builtinModule } from '../../builtin-module.js'
 import { workerSource } from './worker-source.js'
 
 /** A worker of either kind: the web's (browsers, Deno, Bun) or node:worker_threads'. */
@@ -13,17 +15,23 @@ export interface WorkerHandle {
   terminate(): Promise<void>
 }
 
-/** @throws Error saying why this engine, page or policy starts no worker */
-export async function startWorker(): Promise<WorkerHandle> {
-  const nodeProcess = (globalThis as { process?: NodeJS.Process }).process
-  if (nodeProcess?.versions?.node !== undefined && !('Bun' in globalThis) && !('Deno' in globalThis)) return startNodeWorker()
+/**
+ * @param script a hosted copy of `workerSource`, in place of the text
+ * @throws Error saying why this engine, page or policy starts no worker
+ */
+export function startWorker(script?: URL): WorkerHandle {
+  // Deno and Bun have both kinds; the web's is their own.
+  const hasBoth = 'Bun' in globalThis || 'Deno' in globalThis
+  const threads = hasBoth ? undefined : builtinModule<typeof NodeThreads>('node:worker_threads')
+  if (threads) return startNodeWorker(threads, script)
   if (typeof Worker !== 'function') throw new Error('this engine has no Worker')
-  return startWebWorker()
+  return startWebWorker(script)
 }
 
-async function startNodeWorker(): Promise<WorkerHandle> {
-  const { Worker: NodeWorker } = await import('node:worker_threads')
-  const worker = new NodeWorker(workerSource, { eval: true, name: 'routed-attention' })
+function startNodeWorker({ Worker: NodeWorker }: typeof NodeThreads, script: URL | undefined): WorkerHandle {
+  const worker = script
+    ? new NodeWorker(script, { name: 'routed-attention' })
+    : new NodeWorker(workerSource, { eval: true, name: 'routed-attention' })
   let listen: (message: unknown) => void = () => undefined
   worker.on('message', (message) => listen(message))
   return {
@@ -38,20 +46,21 @@ async function startNodeWorker(): Promise<WorkerHandle> {
   }
 }
 
-function startWebWorker(): WorkerHandle {
-  const url = URL.createObjectURL(new Blob([workerSource], { type: 'text/javascript' }))
-  const worker = new Worker(url, { name: 'routed-attention' })
+function startWebWorker(script: URL | undefined): WorkerHandle {
+  const url = script?.href ?? URL.createObjectURL(new Blob([workerSource], { type: 'text/javascript' }))
+  // Deno starts no classic worker.
+  const worker = new Worker(url, { name: 'routed-attention', type: 'module' })
   let fail: (cause: unknown) => void = () => undefined
   worker.onerror = (event) => {
     event.preventDefault()
-    fail(new Error(event.message || 'it could not be started from a blob: URL'))
+    fail(new Error(event.message || whyNotStarted(script)))
   }
   worker.onmessageerror = () => fail(new Error('the shared memory could not be sent to it'))
   return {
     post: (message) => worker.postMessage(message),
     onMessage: (listener) =>
       (worker.onmessage = (event) => {
-        URL.revokeObjectURL(url)
+        if (!script) URL.revokeObjectURL(url)
         listener(event.data)
       }),
     onFailure: (listener) => (fail = listener),
@@ -62,4 +71,10 @@ function startWebWorker(): WorkerHandle {
     },
     terminate: async () => worker.terminate(),
   }
+}
+
+function whyNotStarted(script: URL | undefined): string {
+  if (script)
+    return `it could not be started from ${script.href}: serve routed-attention/worker.js there, from the page's own origin, with the headers of the page`
+  return "it could not be started from a blob: URL: add blob: to worker-src in the page's Content-Security-Policy, or host routed-attention/worker.js and pass its URL as `worker`"
 }

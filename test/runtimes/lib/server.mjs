@@ -1,0 +1,71 @@
+import { createReadStream } from 'node:fs'
+import { mkdir, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import { extname, join, normalize } from 'node:path'
+import { model, root, sessions } from './paths.mjs'
+
+export const isolation = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' }
+
+/** @type {Record<string, string>} */
+const types = {
+  '.html': 'text/html',
+  '.js': 'text/javascript',
+  '.mjs': 'text/javascript',
+  '.json': 'application/json',
+  '.wasm': 'application/wasm',
+}
+
+/** What hosts have posted, and who waits for it, by the host's id. @type {Map<string, (posted: any) => void>} */
+const waiting = new Map()
+
+/** What a host will post. @param {string} id @returns {Promise<{ results: { name: string, error?: string }[], userAgent?: string }>} */
+export const posted = (id) => new Promise((resolve) => waiting.set(id, resolve))
+
+/** Where everything but a site's own files is. @param {string} path */
+function sharedFile(path) {
+  if (path.startsWith('/golden/')) return join(root, 'test', path)
+  if (path.startsWith('/models/novels-10m/')) return join(model, path.slice('/models/novels-10m/'.length))
+  if (path.startsWith('/sessions/')) return join(sessions, path.slice('/sessions/'.length))
+  return undefined
+}
+
+/**
+ * Serves a folder as the root of an origin of its own, and beside it the golden values, the model and the sessions.
+ * @param {string} folder
+ * @param {Record<string, string>} [headers] for each answer
+ * @param {Record<string, string>} [scripts] more to serve, by path
+ * @returns {Promise<{ origin: string, close: () => void }>}
+ */
+export async function serve(folder, headers = {}, scripts = {}) {
+  const server = createServer(async (request, response) => {
+    const path = normalize(decodeURIComponent(new URL(request.url ?? '/', 'http://localhost').pathname)).replaceAll('\\', '/')
+    if (request.method === 'POST') {
+      const chunks = []
+      for await (const chunk of request) chunks.push(chunk)
+      const [, kind, id = ''] = path.split('/')
+      if (kind === 'sessions') {
+        await mkdir(sessions, { recursive: true })
+        await writeFile(join(sessions, id), Buffer.concat(chunks))
+      } else waiting.get(id)?.(JSON.parse(Buffer.concat(chunks).toString()))
+      return response.writeHead(204, headers).end()
+    }
+    if (scripts[path] !== undefined) return response.writeHead(200, { ...headers, 'content-type': 'text/javascript' }).end(scripts[path])
+    const file = sharedFile(path) ?? join(folder, path.endsWith('/') ? `${path}index.html` : path)
+    const found = await stat(file).catch(() => undefined)
+    if (!found?.isFile()) return response.writeHead(404, headers).end()
+    response.writeHead(200, {
+      ...headers,
+      'content-type': types[extname(file)] ?? 'application/octet-stream',
+      'content-length': found.size,
+    })
+    createReadStream(file).pipe(response)
+  })
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(undefined)))
+  return {
+    origin: `http://127.0.0.1:${/** @type {import('node:net').AddressInfo} */ (server.address()).port}`,
+    close: () => {
+      server.closeAllConnections()
+      server.close()
+    },
+  }
+}
