@@ -74,7 +74,7 @@ describe('a model from a URL', () => {
     const { fetch } = fetchOf(singleFileModel())
     expectModel(
       await readModelFiles(models, {
-        fetch (this: unknown, ...args) {
+        fetch(this: unknown, ...args) {
           if (this !== undefined) throw new TypeError('Illegal invocation')
           return fetch(...args)
         },

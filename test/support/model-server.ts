@@ -111,7 +111,9 @@ export class ModelServer {
       response.setHeader('content-encoding', 'gzip')
     }
     if (!chunked) response.setHeader('content-length', contentLength ?? body.length)
-    if (contentLength !== undefined) response.setHeader('connection', 'close')
+    // No other request may be on a connection that ends early. One with chunks stays open till their end, and Node's fetch would take
+    // the end of a connection that is to be closed for theirs.
+    if (!chunked && (contentLength !== undefined || drop !== undefined)) response.setHeader('connection', 'close')
     response.writeHead(behaviour.status ?? (isPart ? 206 : 200))
     response.flushHeaders()
     const sent = body.subarray(0, drop)
@@ -120,7 +122,9 @@ export class ModelServer {
       await new Promise((resolve) => response.write(sent.subarray(offset, offset + step), resolve))
       if (pieces !== undefined) await turn()
     }
-    if (drop !== undefined) response.destroy()
-    else if (!hang) response.end()
+    if (drop === undefined) return hang ? undefined : void response.end()
+    // A client in this process reads what was sent in these turns: with the connection it would lose what it has not read.
+    for (let i = 0; i < 10; i++) await turn()
+    response.destroy()
   }
 }
