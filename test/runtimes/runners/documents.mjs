@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { chromium, visit } from '../lib/browsers.mjs'
 import { parseHeaders, readDocument } from '../lib/documents.mjs'
@@ -108,10 +108,11 @@ async function prints(name, command, args, cwd, expected) {
 async function shows(id, folder, file, headers, expected) {
   const name = `${file} shows ${expected}`
   const page = readFileSync(join(folder, file), 'utf8')
-  mkdirSync(folder, { recursive: true })
   const { origin, close } = await serve(folder, headers)
   const config = encodeURIComponent(JSON.stringify({ id, data: origin, name, expected }))
-  writeFileSync(join(folder, `observed-${file}`), `${page}<script type="module" src="/hosts/observe.js?${config}"></script>\n`)
+  // Before the page's own: webpack takes a module's folder to be that of the last script there is.
+  const observer = `<script type="module" src="/hosts/observe.js?${config}"></script>\n`
+  writeFileSync(join(folder, `observed-${file}`), page.replace('<script type="module"', (script) => observer + script))
   const { results } = await visit(chromium, id, `${origin}/observed-${file}`).finally(close)
   return results[0] ?? { name, error: 'nothing was posted' }
 }
