@@ -14,6 +14,7 @@ import { execute } from './lib/processes.mjs'
 import { makeProject } from './lib/project.mjs'
 import { browsers } from './runners/browsers.mjs'
 import { bundled } from './runners/bundlers.mjs'
+import { documents } from './runners/documents.mjs'
 import { edges } from './runners/edge.mjs'
 import { packages } from './runners/package.mjs'
 import { processes } from './runners/processes.mjs'
@@ -24,7 +25,7 @@ const required = values.require?.split(',') ?? []
 
 /** @typedef {{ id: string, name: string, missing: string | undefined, run: () => Promise<{ version?: string, results: { name: string, error?: string }[] }> }} Host */
 /** @type {Host[]} */
-const known = [...packages, ...processes, ...edges, ...browsers, ...bundled]
+const known = [...packages, ...processes, ...edges, ...browsers, ...bundled, ...documents]
 const matches = (/** @type {string[]} */ names, /** @type {Host} */ { id }) =>
   names.some((name) => id === name || id.startsWith(`${name}-`))
 for (const name of [...(only ?? []), ...required]) {

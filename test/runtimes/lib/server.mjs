@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs'
 import { mkdir, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { extname, join, normalize } from 'node:path'
-import { model, root, sessions } from './paths.mjs'
+import { model, project, root, sessions } from './paths.mjs'
 
 export const isolation = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' }
 
@@ -21,10 +21,11 @@ const waiting = new Map()
 /** What a host will post. @param {string} id @returns {Promise<{ results: { name: string, error?: string }[], userAgent?: string }>} */
 export const posted = (id) => new Promise((resolve) => waiting.set(id, resolve))
 
-/** Where everything but a site's own files is. @param {string} path */
+/** Where everything but a site's own files is: the installed package too. @param {string} path */
 function sharedFile(path) {
   if (path.startsWith('/golden/')) return join(root, 'test', path)
   if (path.startsWith('/models/novels-10m/')) return join(model, path.slice('/models/novels-10m/'.length))
+  if (/^\/(node_modules\/routed-attention|hosts)\//.test(path)) return join(project, path)
   if (path.startsWith('/sessions/')) return join(sessions, path.slice('/sessions/'.length))
   return undefined
 }
