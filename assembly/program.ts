@@ -45,13 +45,16 @@ const KERNELS: StaticArray<Kernel> = [
  * (two zeroed words) after every step. Every thread is called with the same program and piece.
  */
 export function run(program: usize, piece: usize, shares: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
-  for (let step = program; ;) {
-    const opcode = load<i32>(step)
-    if (opcode == Opcode.End) return
+  let step = program
+  let opcode = load<i32>(step)
+  while (opcode != Opcode.End) {
     assert(opcode > 0 && opcode < Opcode.Length, 'unknown opcode')
     const kernel = unchecked(KERNELS[opcode])
+    // what follows is read now: once all have come to the last barrier the host may take the program's memory back, while this thread still leaves it
+    const next = step + ((<usize>load<i32>(step, 4)) << 2)
+    opcode = load<i32>(next)
     for (let share = first; share < first + count; ++share) kernel(step, piece, share, shares)
     if (threads > 1) meet(barrier, threads)
-    step += (<usize>load<i32>(step, 4)) << 2
+    step = next
   }
 }

@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import { Buffer, CopyRows, Opcode } from '../assembly/steps.js'
+import { type DeviceBuffer, Run } from '../src/device/device.js'
 import { createRuntime, type Runtime } from '../src/device/runtime.js'
 import type { LayerOptions } from '../src/model/config.js'
 import { MixtureOfAutoregressiveAttention } from '../src/model/layer.js'
@@ -99,4 +101,26 @@ test('a thread count is checked, and one that an engine cannot start is told rat
   await using runtime = await createRuntime()
   expect(runtime.info.threads).toBeGreaterThanOrEqual(1)
   if (runtime.info.threads === 1) expect(runtime.info.refused.threads).toBeTypeOf('string')
+})
+
+test("a program's memory may be taken back once its last step has begun to end: no thread looks at it behind the last barrier", async () => {
+  await using runtime = await createRuntime({ threads: 1 })
+  const { device } = runtime
+  // the step overwrites its own program, as the host may when the first thread has reported the end and another is late
+  const words = new Int32Array(CopyRows.Length + 1)
+  words.set([Opcode.CopyRows, CopyRows.Length])
+  words.set([Buffer.Call, 0], CopyRows.Rows)
+  words.set([Buffer.Input, 0], CopyRows.Input)
+  words.set([Buffer.Output, 0], CopyRows.Output)
+  words[CopyRows.Stride] = 16
+  const program = device.compile({ words })
+  const rows = device.allocate(64, 'a count of rows')
+  rows.write(Int32Array.of(1), 0)
+  const garbage = device.allocate(64, 'what lies there next')
+  garbage.write(new Int32Array(16).fill(0x10000000), 0)
+  const run = new Run()
+  run.bind(Buffer.Call, rows)
+  run.bind(Buffer.Input, garbage)
+  run.bind(Buffer.Output, (program as unknown as { buffer: DeviceBuffer }).buffer)
+  expect(() => device.runHere(program, run)).not.toThrow()
 })
