@@ -22,7 +22,7 @@ const FASTER = 0.93
 /** A shape must be so much faster than the default to be taken, so that noise alone changes nothing. */
 const GAIN = 0.98
 /** Milliseconds of a clock's tick beyond which a call of about 0.05 ms cannot be timed. */
-const COARSE = 0.02
+const COARSE = 0.025
 /** Readings of a clock after which it is said to stand still. */
 const READINGS = 10_000
 
