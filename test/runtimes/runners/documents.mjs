@@ -112,7 +112,10 @@ async function shows(id, folder, file, headers, expected) {
   const config = encodeURIComponent(JSON.stringify({ id, data: origin, name, expected }))
   // Before the page's own: webpack takes a module's folder to be that of the last script there is.
   const observer = `<script type="module" src="/hosts/observe.js?${config}"></script>\n`
-  writeFileSync(join(folder, `observed-${file}`), page.replace('<script type="module"', (script) => observer + script))
+  writeFileSync(
+    join(folder, `observed-${file}`),
+    page.replace('<script type="module"', (script) => observer + script),
+  )
   const { results } = await visit(chromium, id, `${origin}/observed-${file}`).finally(close)
   return results[0] ?? { name, error: 'nothing was posted' }
 }
