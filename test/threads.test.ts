@@ -59,6 +59,8 @@ describe.each([
     expect(runtime.info.refused.threads).toMatch(/lost/)
     expect(await answer(runtime, options)).toEqual(expected)
     expect(runtime.info.memory.used).toBeLessThanOrEqual(used + 2 * 96 * 96 * 4 * 100)
+    await runtime.dispose()
+    expect(runtime.info.memory.used).toBe(0)
   })
 
   test('ends with DISPOSED, or right, when the runtime is disposed meanwhile', async () => {

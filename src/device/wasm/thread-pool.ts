@@ -143,7 +143,7 @@ export class ThreadPool {
       { cause },
     )
     this.#onFailure?.(this.#failure)
-    void this.#end(this.#failure)
+    void this.#end(this.#failure).then(() => this.#arena.free(this.#control))
   }
 
   /** Work that is running fails only when no thread can touch its memory any more. */
