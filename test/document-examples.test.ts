@@ -1,4 +1,5 @@
-/** The examples of the class's documentation in zeta, transcribed. */
+/** The examples of the class's documentation in zeta, transcribed; and where those of docs/platforms are run. */
+import { readdirSync, readFileSync } from 'node:fs'
 import { afterAll, expect, test, vi } from 'vitest'
 import { createRuntime, MixtureOfAutoregressiveAttention, Tensor } from '../src/index.js'
 
@@ -32,4 +33,15 @@ test('the second example, with rotary_emb of width 512, runs: one set of 64 angl
 test('the third example, with other numbers of routed queries and key/values, runs', async () => {
   const x = Tensor.randn([10, 60, 512])
   expectFinite(await layer.forward(x, { numRoutedQueries: 3, numRoutedKeyValues: 7 }))
+})
+
+test('every page on a platform is in their table of contents, and its snippets are run by the runtime suite', () => {
+  const read = (name: string) => readFileSync(new URL(`../${name}`, import.meta.url), 'utf8')
+  const pages = readdirSync(new URL('../docs/platforms', import.meta.url)).filter((name) => name !== 'README.md')
+  expect(pages).toHaveLength(7)
+  expect(read('README.md')).toContain('docs/platforms/README.md')
+  for (const page of pages) {
+    expect(read('docs/platforms/README.md')).toContain(`(${page})`)
+    expect(read('test/runtimes/runners/documents.mjs')).toContain(`document('${page.replace('.md', '')}'`)
+  }
 })

@@ -1,7 +1,10 @@
+import asc from 'assemblyscript/asc'
 import { describe, expect, test } from 'vitest'
 import { Buffer, CopyRows, Opcode } from '../assembly/steps.js'
 import { type DeviceBuffer, Run } from '../src/device/device.js'
 import { createRuntime, type Runtime } from '../src/device/runtime.js'
+import { ThreadPool } from '../src/device/wasm/thread-pool.js'
+import { Arena } from '../src/memory/arena.js'
 import type { LayerOptions } from '../src/model/config.js'
 import { MixtureOfAutoregressiveAttention } from '../src/model/layer.js'
 import { Tensor } from '../src/tensor.js'
@@ -58,6 +61,8 @@ describe.each([
     expect(runtime.info.refused.threads).toMatch(/lost/)
     expect(await answer(runtime, options)).toEqual(expected)
     expect(runtime.info.memory.used).toBeLessThanOrEqual(used + 2 * 96 * 96 * 4 * 100)
+    await runtime.dispose()
+    expect(runtime.info.memory.used).toBe(0)
   })
 
   test('ends with DISPOSED, or right, when the runtime is disposed meanwhile', async () => {
@@ -93,6 +98,34 @@ test('a session on threads gives the very bits of one on the calling thread', as
   await session.append(ids.slice(0, 130))
   await session.append(ids.slice(130, 131))
   expect(await session.append(ids.slice(131))).toEqual(expected)
+})
+
+test('work on threads ends when the last of them has left it: until then it reads the program, which the caller may free', async () => {
+  // A build whose second thread is late: it stays for 200 ms before it marks that it has left.
+  const source = `
+    export function run(program: usize, piece: usize, shares: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
+      if (first == 0) return
+      atomic.wait<i32>(program, 0, 200_000_000)
+      atomic.store<i32>(program, 1, 4)
+    }`
+  const { binary, error, stderr } = await asc.compileString(source, {
+    runtime: 'stub',
+    importMemory: true,
+    sharedMemory: true,
+    initialMemory: 1,
+    maximumMemory: 16,
+    enable: ['threads'],
+  })
+  if (!binary) throw new Error(`${error?.message} ${stderr.toString()}`)
+  const arena = new Arena(new WebAssembly.Memory({ initial: 1, maximum: 16, shared: true }), 1024)
+  const pool = await ThreadPool.start(new WebAssembly.Module(Uint8Array.from(binary)), arena, 2)
+  const program = arena.allocate(8, 'two words')
+  for (let round = 0; round < 2; round++) {
+    arena.ints.fill(0, program.address / 4, program.address / 4 + 2)
+    await pool.run(program.address, 0, 1, 0, 2)
+    expect(Atomics.load(arena.ints, program.address / 4 + 1)).toBe(1)
+  }
+  await pool.dispose()
 })
 
 test('a thread count is checked, and one that an engine cannot start is told rather than thrown', async () => {

@@ -16,7 +16,9 @@ enum ControlWord {
   Quit,
   /** The barrier's two words. */
   BarrierWords,
-  Length = 10,
+  /** Threads that have left the work. */
+  Left = 10,
+  Length,
 }
 
 /** Longest that a thread may take to start, in milliseconds; the runtime then does without. */
@@ -125,7 +127,7 @@ export class ThreadPool {
     Atomics.notify(ints, generation)
   }
 
-  /** The first thread says that all have passed the last barrier. */
+  /** The last thread to leave the work says so. */
   #finished(): void {
     const pending = this.#pending
     this.#pending = undefined
@@ -141,7 +143,7 @@ export class ThreadPool {
       { cause },
     )
     this.#onFailure?.(this.#failure)
-    void this.#end(this.#failure)
+    void this.#end(this.#failure).then(() => this.#arena.free(this.#control))
   }
 
   /** Work that is running fails only when no thread can touch its memory any more. */

@@ -8,7 +8,8 @@ export const WORKER_VERSION = 1
  * package, for pages that may not start one so. Both kinds of worker (the web's, and node:worker_threads') take it, as a classic script or as a module.
  *
  * It instantiates the kernels on the shared memory, says so, and then waits for work in the control words (`ControlWord`) without returning to its
- * event loop. The first thread reports each piece of work that all have finished.
+ * event loop. The last thread to leave a piece of work reports it: one that is late to wake from the last barrier reads the program once more, for its
+ * end, and the caller may write over it as soon as it is told.
  */
 export const workerSource = `
 const isNode = typeof self === 'undefined' || typeof self.postMessage !== 'function'
@@ -27,7 +28,10 @@ const serve = ({ module, memory, control, thread, threads }) => {
     const first = Math.floor((shares * thread) / threads)
     const end = Math.floor((shares * (thread + 1)) / threads)
     for (let i = 0; i < count; i++) run(program, headers + i * stride, shares, first, end - first, barrier, threads)
-    if (thread === 0) port.postMessage(seen)
+    if (Atomics.add(ints, words + 10, 1) === threads - 1) {
+      Atomics.store(ints, words + 10, 0)
+      port.postMessage(seen)
+    }
   }
   if (isNode) port.close()
   else self.close()

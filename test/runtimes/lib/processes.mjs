@@ -1,7 +1,12 @@
 import { spawn } from 'node:child_process'
 
 /** Longest that one host may take, in milliseconds. */
-const LIMIT = 300_000
+const LIMIT = 180_000
+
+/** What must not outlive this process. @type {Set<() => void>} */
+const running = new Set()
+process.on('exit', () => running.forEach((kill) => kill()))
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1))
 
 /**
  * @param {string} command @param {string[]} args @param {import('node:child_process').SpawnOptions} [options]
@@ -18,7 +23,10 @@ export function start(command, args, options = {}) {
     child.on('close', resolve)
   })
   const timer = setTimeout(() => kill(), LIMIT)
-  void ended.then(() => clearTimeout(timer))
+  void ended.then(() => {
+    clearTimeout(timer)
+    running.delete(kill)
+  })
   const kill = () => {
     try {
       process.kill(-(/** @type {number} */ (child.pid)), 'SIGKILL')
@@ -26,6 +34,7 @@ export function start(command, args, options = {}) {
       // it has ended
     }
   }
+  running.add(kill)
   return {
     output: () => output,
     ended,
@@ -43,8 +52,8 @@ export function start(command, args, options = {}) {
  * @throws Error with its output when it fails
  */
 export async function execute(command, args, options) {
-  const running = start(command, args, options)
-  const code = await running.ended
-  if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${code}:\n${running.output().trim().slice(-4000)}`)
-  return running.output()
+  const started = start(command, args, options)
+  const code = await started.ended
+  if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${code}:\n${started.output().trim().slice(-4000)}`)
+  return started.output()
 }
