@@ -21,15 +21,18 @@ const AT_MOST = 40
 const FASTER = 0.93
 /** A shape must be so much faster than the default to be taken, so that noise alone changes nothing. */
 const GAIN = 0.98
-/** Milliseconds of a clock's tick beyond which a call of about 0.05 ms cannot be timed. */
+/** Milliseconds of a clock's tick beyond which a call of about 0.2 ms cannot be timed to a few percent. */
 const COARSE = 0.025
 /** Readings of a clock after which it is said to stand still. */
 const READINGS = 10_000
 
-/** The product that is timed: 48 rows, 256 deep, 12 panels. 2.4 MFLOP, in the second-level cache. */
-const ROWS = 48
+/**
+ * The product that is timed: 96 rows, 256 deep, 24 panels; 9.4 MFLOP. Its operands fill much of a second-level cache, as a layer's do: in the first-level
+ * cache alone shapes look closer than they are (docs/KERNELS.md).
+ */
+const ROWS = 96
 const DEPTH = 256
-const PANELS = 12
+const PANELS = 24
 
 /** One timing serves every runtime on a module. */
 const choices = new WeakMap<WebAssembly.Module, TileChoice>()
