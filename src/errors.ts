@@ -58,3 +58,10 @@ export function reasonOf(thrown: unknown): string {
   if (!(thrown instanceof Error)) return typeof thrown === 'string' ? thrown : describe(thrown)
   return thrown.cause instanceof Error ? `${thrown.message} (${thrown.cause.message})` : thrown.message
 }
+
+/** @throws RoutedAttentionError with `code` for the first option of a call that is none of `known` */
+export function refuseUnknownOptions(call: string, options: object, known: readonly string[], code: ErrorCode): void {
+  const unknown = Object.keys(options).find((name) => !known.includes(name))
+  if (unknown !== undefined)
+    throw new RoutedAttentionError(code, `${call} knows no option ${describe(unknown)}; it takes ${known.join(', ')}`)
+}

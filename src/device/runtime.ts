@@ -1,10 +1,10 @@
 import type * as NodeFiles from 'node:fs/promises'
 import { TileShape } from '../../assembly/steps.js'
 import { builtinModule } from '../builtin-module.js'
-import { describe, RoutedAttentionError } from '../errors.js'
+import { describe, reasonOf, refuseUnknownOptions, RoutedAttentionError } from '../errors.js'
 import type { Signal, Url, WasmModule } from '../platform.js'
 import type { Device } from './device.js'
-import { type Build, chooseBuild, openBuild, reason } from './wasm/builds.js'
+import { type Build, chooseBuild, openBuild } from './wasm/builds.js'
 import { chooseThreads } from './wasm/choose-threads.js'
 import { chooseTile, tileName } from './wasm/choose-tile.js'
 import { turnOnRevectorization } from './wasm/revectorize.js'
@@ -87,7 +87,7 @@ export class Runtime {
     try {
       pool = await ThreadPool.start(this.#build.module, this.#wasm.arena, threads, script)
     } catch (cause) {
-      this.#refused.threads = `no worker threads here: ${reason(cause)}`
+      this.#refused.threads = `no worker threads here: ${reasonOf(cause)}`
       return
     }
     pool.onFailure(({ message }) => {
@@ -172,10 +172,7 @@ function checkOptions(options: RuntimeOptions): void {
   const refuse = (name: string, expected: string, value: unknown): never => {
     throw new RoutedAttentionError('BAD_CONFIG', `createRuntime: ${name} must be ${expected}, got ${describe(value)}`)
   }
-  for (const name of Object.keys(options)) {
-    if (!OPTIONS.includes(name))
-      throw new RoutedAttentionError('BAD_CONFIG', `createRuntime knows no option ${describe(name)}; it takes ${OPTIONS.join(', ')}`)
-  }
+  refuseUnknownOptions('createRuntime', options, OPTIONS, 'BAD_CONFIG')
   const { device, threads, simd, revectorize, wasm, worker, signal } = options
   if (device !== undefined && !DEVICES.includes(device)) refuse('device', "'wasm', 'webgpu' or 'auto'", device)
   if (simd !== undefined && !SIMD.includes(simd)) refuse('simd', "'auto', 'baseline' or 'relaxed'", simd)
@@ -207,7 +204,9 @@ async function callersModule(wasm: NonNullable<RuntimeOptions['wasm']>, signal: 
     return await WebAssembly.compile(await response.arrayBuffer())
   } catch (cause) {
     signal?.throwIfAborted()
-    throw new RoutedAttentionError('BAD_FILE', `the WebAssembly module given as \`wasm\` could not be loaded: ${reason(cause)}`, { cause })
+    throw new RoutedAttentionError('BAD_FILE', `the WebAssembly module given as \`wasm\` could not be loaded: ${reasonOf(cause)}`, {
+      cause,
+    })
   }
 }
 

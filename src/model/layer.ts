@@ -1,6 +1,6 @@
 import { type DeviceBuffer, float32Values } from '../device/device.js'
 import { checkRuntime, type Runtime } from '../device/runtime.js'
-import { describe, RoutedAttentionError } from '../errors.js'
+import { describe, refuseUnknownOptions, RoutedAttentionError } from '../errors.js'
 import { type LayerParameters, planLayerParameters } from '../plan/layer-plan.js'
 import { Tensor } from '../tensor.js'
 import { type LayerConfig, type LayerOptions, resolveLayerOptions } from './config.js'
@@ -122,11 +122,7 @@ export class MixtureOfAutoregressiveAttention {
     if (typeof options !== 'object' || options === null) {
       throw new RoutedAttentionError('BAD_ARGUMENT', `forward: options must be an object, got ${describe(options)}`)
     }
-    for (const name of Object.keys(options)) {
-      if (!FORWARD_OPTIONS.includes(name)) {
-        throw new RoutedAttentionError('BAD_ARGUMENT', `forward knows no option ${describe(name)}; it takes ${FORWARD_OPTIONS.join(', ')}`)
-      }
-    }
+    refuseUnknownOptions('forward', options, FORWARD_OPTIONS, 'BAD_ARGUMENT')
     const [batch, length] = x.shape as [number, number]
     const angles = options.rotaryEmb ?? undefined
     if (angles !== undefined) {

@@ -37,7 +37,7 @@ export class WeightPlan {
   panels(sources: readonly { name: string; outputs: Axis }[], inputs: Axis, normalised = false): Weights {
     const outputs = sources.reduce((sum, source) => sum + source.outputs.groups * source.outputs.stride, 0)
     const format = sources.length === 1 && !normalised ? this.#formatOf(sources[0]!.name) : WeightFormat.Float32
-    return { ...this.#add('panels', sources, inputs, roundUp(outputs), { normalised, format }), format }
+    return this.#add('panels', sources, inputs, roundUp(outputs), { normalised, format })
   }
 
   linear(name: string, outputs: number, inputs: number): Weights {
@@ -46,8 +46,7 @@ export class WeightPlan {
 
   /** A table of `count` rows of `width` values, padded to whole vectors. */
   table(name: string, count: number, width: number): Weights {
-    const format = this.#formatOf(name)
-    return { ...this.#add('rows', [{ name, outputs: run(count) }], run(width, 0, roundUp(width)), count, { format }), format }
+    return this.#add('rows', [{ name, outputs: run(count) }], run(width, 0, roundUp(width)), count, { format: this.#formatOf(name) })
   }
 
   /** Rows of `width` values, padded to whole vectors: `count` of them from `first` on. */
@@ -79,10 +78,10 @@ export class WeightPlan {
     inputs: Axis,
     outputs: number,
     { normalised = false, format = WeightFormat.Float32 } = {},
-  ): Operand {
+  ): Weights {
     const byteOffset = this.#layout.bytes(outputs * inputs.groups * inputs.stride * formatBytes(format))
     this.#weights.push({ byteOffset, layout, format, sources, inputs, normalised })
-    return at(Buffer.Weights, byteOffset)
+    return { ...at(Buffer.Weights, byteOffset), format }
   }
 }
 

@@ -1,4 +1,4 @@
-import { RoutedAttentionError } from '../../errors.js'
+import { reasonOf, RoutedAttentionError } from '../../errors.js'
 import { compileModule } from './compile.js'
 import { createMemory, instantiateKernels, type KernelExports } from './instantiate.js'
 
@@ -25,13 +25,10 @@ export function openBuild(simd: Simd, module: WebAssembly.Module): Build {
       if (typeof kernels[name] !== 'function') throw new Error(`it exports no ${name}()`)
     return { simd, module, kernels, memory, fused: kernels.fused() === 1 }
   } catch (cause) {
-    throw new RoutedAttentionError('UNSUPPORTED', `this WebAssembly module is not a build of routed-attention: ${reason(cause)}`, { cause })
+    throw new RoutedAttentionError('UNSUPPORTED', `this WebAssembly module is not a build of routed-attention: ${reasonOf(cause)}`, {
+      cause,
+    })
   }
-}
-
-/** A reason in words, whatever was thrown. */
-export function reason(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause)
 }
 
 /**
@@ -46,7 +43,7 @@ export async function chooseBuild(wanted: Simd | 'auto', revectorized: boolean):
       return { build: openBuild('relaxed', await compileModule('relaxed', revectorized)), refused }
     } catch (cause) {
       if (cause instanceof RoutedAttentionError && cause.code === 'OUT_OF_MEMORY') throw cause
-      refused = `this engine does not run relaxed SIMD, so baseline SIMD is used, a little slower; Node has it from version 22 on, Chromium and Firefox have it (${reason(cause)})`
+      refused = `this engine does not run relaxed SIMD, so baseline SIMD is used, a little slower; Node has it from version 22 on, Chromium and Firefox have it (${reasonOf(cause)})`
     }
   }
   try {
@@ -58,7 +55,7 @@ export async function chooseBuild(wanted: Simd | 'auto', revectorized: boolean):
 }
 
 function unsupportedReason(cause: unknown): string {
-  const message = reason(cause)
+  const message = reasonOf(cause)
   if (/disallowed by embedder/i.test(message)) {
     return `this engine takes WebAssembly only as modules that are imported: bundle with the condition \`workerd\`, or import routed-attention/relaxed.wasm and pass it as \`wasm\` (${message})`
   }

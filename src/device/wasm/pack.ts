@@ -1,4 +1,4 @@
-import type { Arena } from '../../memory/arena.js'
+import type { Arena, Block } from '../../memory/arena.js'
 import { type Axis, formatBytes, type PackedWeight, type ParameterSource } from '../device.js'
 import type { KernelExports } from './instantiate.js'
 
@@ -45,7 +45,7 @@ function packWeight(
   arena: Arena,
   kernels: KernelExports,
   target: number,
-  stage: { address: number; byteLength: number },
+  stage: Block,
 ): void {
   const { inputs, sources, format: packed, normalised } = weight
   const placeOf = placesIn(weight)

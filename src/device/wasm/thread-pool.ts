@@ -1,6 +1,5 @@
-import { RoutedAttentionError } from '../../errors.js'
+import { reasonOf, RoutedAttentionError } from '../../errors.js'
 import type { Arena, Block } from '../../memory/arena.js'
-import { reason } from './builds.js'
 import { startWorker, type WorkerHandle } from './worker.js'
 import { WORKER_VERSION } from './worker-source.js'
 
@@ -139,7 +138,7 @@ export class ThreadPool {
     if (this.#failure) return
     this.#failure = new RoutedAttentionError(
       'WORKER_FAILED',
-      `a thread of the runtime was lost (${reason(cause)}); this work is undone, and what follows runs on the calling thread`,
+      `a thread of the runtime was lost (${reasonOf(cause)}); this work is undone, and what follows runs on the calling thread`,
       { cause },
     )
     this.#onFailure?.(this.#failure)

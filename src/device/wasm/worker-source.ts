@@ -8,8 +8,8 @@ export const WORKER_VERSION = 1
  * package, for pages that may not start one so. Both kinds of worker (the web's, and node:worker_threads') take it, as a classic script or as a module.
  *
  * It instantiates the kernels on the shared memory, says so, and then waits for work in the control words (`ControlWord`) without returning to its
- * event loop. The last thread to leave a piece of work reports it: one that is late to wake from the last barrier reads the program once more, for its
- * end, and the caller may write over it as soon as it is told.
+ * event loop. The last thread to leave a piece of work reports it: the caller may write over the program as soon as it is told, and one that is late to
+ * wake from the last barrier would still be in it.
  */
 export const workerSource = `
 const isNode = typeof self === 'undefined' || typeof self.postMessage !== 'function'
