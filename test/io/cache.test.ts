@@ -3,25 +3,15 @@ import files from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { type ModelFiles, readModelFiles } from '../../src/io/model-files.js'
+import { readModelFiles } from '../../src/io/model-files.js'
 import { parseJson } from '../../src/io/json.js'
 import type { CacheLike } from '../../src/io/read-options.js'
-import { toFloat32 } from '../../src/io/safetensors.js'
 import { expectRejects } from '../support/errors.js'
 import { fetchOf } from '../support/file-fetch.js'
-import { shardedModel, singleFileModel } from '../support/model-folder.js'
+import { expectModel, shardedModel, singleFileModel } from '../support/model-folder.js'
 import { writeSafetensors } from '../support/write-safetensors.js'
 
 const models = new URL('https://models.example/novels?key=5')
-
-function expectModel({ config, tensors, tokenizer }: ModelFiles): void {
-  expect(config).toEqual({ dim: 2 })
-  expect([...tensors].map(([name, tensor]) => [name, ...toFloat32(tensor, name)])).toEqual([
-    ['a', 1, 2],
-    ['b', 3],
-  ])
-  expect(JSON.parse(Buffer.from(tokenizer!).toString())).toEqual({ some: 'tokenizer' })
-}
 
 const folders: string[] = []
 afterEach(() => {

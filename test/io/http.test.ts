@@ -1,24 +1,14 @@
 import { getEventListeners } from 'node:events'
 import { describe, expect, it, vi } from 'vitest'
-import { type ModelFiles, readModelFiles } from '../../src/io/model-files.js'
+import { readModelFiles } from '../../src/io/model-files.js'
 import type { LoadProgress } from '../../src/io/read-options.js'
-import { toFloat32 } from '../../src/io/safetensors.js'
 import { expectRejects } from '../support/errors.js'
 import { fetchOf } from '../support/file-fetch.js'
-import { shardedModel, singleFileModel } from '../support/model-folder.js'
+import { expectModel, shardedModel, singleFileModel } from '../support/model-folder.js'
 
 vi.mock('../../src/io/sources/pause.js', () => ({ pause: async () => {} }))
 
 const models = new URL('https://models.example/novels')
-
-function expectModel({ config, tensors, tokenizer }: ModelFiles): void {
-  expect(config).toEqual({ dim: 2 })
-  expect([...tensors].map(([name, tensor]) => [name, ...toFloat32(tensor, name)])).toEqual([
-    ['a', 1, 2],
-    ['b', 3],
-  ])
-  expect(JSON.parse(Buffer.from(tokenizer!).toString())).toEqual({ some: 'tokenizer' })
-}
 
 const page = () => new Response('<!DOCTYPE html><html><body>Welcome</body></html>', { headers: { 'content-type': 'text/html' } })
 /** A body that comes in pieces of a few bytes, the last of which may never come. */

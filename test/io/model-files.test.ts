@@ -4,11 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
-import { type ModelFiles, type ModelSource, readModelFiles, type ReadOptions } from '../../src/io/model-files.js'
+import { type ModelSource, readModelFiles, type ReadOptions } from '../../src/io/model-files.js'
 import type { LoadProgress } from '../../src/io/read-options.js'
-import { toFloat32 } from '../../src/io/safetensors.js'
 import { expectRejects } from '../support/errors.js'
-import { shardedModel, singleFileModel } from '../support/model-folder.js'
+import { expectModel, shardedModel, singleFileModel } from '../support/model-folder.js'
 import { float32Entry, safetensorsOf, writeSafetensors } from '../support/write-safetensors.js'
 
 const folders: string[] = []
@@ -32,15 +31,6 @@ const sources: [string, (files: Map<string, Uint8Array>) => ModelSource][] = [
   ['a path with a slash at its end', (files) => `${folderOf(files)}/`],
   ['a file URL', (files) => pathToFileURL(folderOf(files))],
 ]
-
-function expectModel({ config, tensors, tokenizer }: ModelFiles): void {
-  expect(config).toEqual({ dim: 2 })
-  expect([...tensors].map(([name, tensor]) => [name, tensor.shape, [...toFloat32(tensor, name)]])).toEqual([
-    ['a', [2], [1, 2]],
-    ['b', [1], [3]],
-  ])
-  expect(JSON.parse(Buffer.from(tokenizer!).toString())).toEqual({ some: 'tokenizer' })
-}
 
 describe.each(sources)('a model from %s', (_, sourceOf) => {
   it('is read with its weights in one file', async () => {
