@@ -3,7 +3,8 @@
  * `src/plan` writes these words, `assembly/` reads them, so neither can drift from the other.
  *
  * A program is a sequence of 32-bit words: step after step, each beginning with its opcode and its length in words; the opcode `End` closes it.
- * An operand is two words, a buffer (an index into the piece's table of base addresses) and an offset in bytes; the word named here is the first
+ * `Limit` names the word of the piece header that the step's rows do not exceed, for a
+ * device that must plan for them before it can see their count. An operand is two words, a buffer (an index into the piece's table of base addresses) and an offset in bytes; the word named here is the first
  * of the two. Operand (0, 0) is "none": base address 0 of that table is 0. Everything else is one word, an i32 or the bits of an f32.
  *
  * Layouts. A row-major matrix has rows of `stride` floats, a multiple of 8; columns beyond the real ones hold zeros. "Panels" pack a matrix of
@@ -50,13 +51,15 @@ export enum Piece {
   TargetRows = 19,
   /** Index of the first token in the whole sequence (layers that see all of it). */
   FirstRow = 20,
-  /** Windows that are handled at once. */
+  /** Windows that are handled at once; 0 counts as 1. A piece of several begins and ends with whole ones, the sequence's last excepted. */
   Windows = 21,
   /** The `TileShape` that products of many rows are cut into. */
   TileShape = 22,
+  /** Rows at the piece's front that belong to window 0, when `Routed` is 1 for those behind them. */
+  Unrouted = 23,
   /** Base addresses, one word for each `Buffer`. */
-  Buffers = 23,
-  Length = 36,
+  Buffers = 24,
+  Length = 38,
 }
 
 /**
@@ -200,7 +203,8 @@ export enum Normalise {
   Kind = 16,
   Width = 17,
   Stride = 18,
-  Length = 19,
+  Limit = 19,
+  Length = 20,
 }
 
 export enum Activation {
@@ -229,7 +233,8 @@ export enum Product {
   Format = 19,
   /** Parts of the outputs, each shared out on its own: what one share makes of queries, keys and values then belongs to the same heads. */
   Parts = 20,
-  Length = 21,
+  Limit = 21,
+  Length = 22,
 }
 
 /** Rotates the heads of each row in place: by table row i, or `Indices`[i]. */
@@ -246,7 +251,8 @@ export enum Rotate {
   AngleStride = 14,
   /** Floats in cos, and in sin, of a row of the table. */
   TableWidth = 15,
-  Length = 16,
+  Limit = 16,
+  Length = 17,
 }
 
 /**
@@ -270,6 +276,8 @@ export enum LocalStore {
 /**
  * Row i of each head attends to keys `End`[0] + 1 + i · `Advance` - `Window` up to `End`[0] + i · `Advance`, from key 0 on. Local attention: `End` is the
  * first row's own key, `Advance` 1. Routed attention, over the null key/value and the context in rank order: `End` is the context's last, `Advance` 0.
+ * With `Starts` the rows come in groups, one for each window of the piece: rows `Starts`[z] … `Starts`[z + 1] - 1 attend to keys and values `GroupStride`
+ * floats further for each z, up to `End`[z].
  */
 export enum Attention {
   Rows = 2,
@@ -292,7 +300,11 @@ export enum Attention {
   ScoreStride = 24,
   /** f32: what scores are multiplied by. */
   Scale = 25,
-  Length = 26,
+  Starts = 26,
+  GroupStride = 28,
+  /** Most rows of a group. */
+  GroupRows = 29,
+  Length = 30,
 }
 
 /**
@@ -342,7 +354,11 @@ export enum RouteCausal {
   Length = 14,
 }
 
-/** The same lists from decisions already made for the whole sequence: `Taken` and `Scores` are [expert][Capacity] by position. */
+/**
+ * The same lists from decisions already made for the whole sequence: `Taken` and `Scores` are [expert][Capacity] by position. Where `Starts` is given,
+ * `Starts`[expert][StartCapacity] tells for each window of the piece the first place in the list of its rows, and behind the last where the list ends;
+ * `Ends`[z] the key/values of the piece's window z, at most `KeyValues`.
+ */
 export enum ListQueries {
   Taken = 2,
   Scores = 4,
@@ -353,7 +369,12 @@ export enum ListQueries {
   Experts = 14,
   Capacity = 15,
   RowCapacity = 16,
-  Length = 17,
+  Starts = 17,
+  Ends = 19,
+  StartCapacity = 21,
+  WindowSize = 22,
+  KeyValues = 23,
+  Length = 24,
 }
 
 /** Local output plus the experts' outputs or null tokens, in expert order; averaged if the piece says so; plus `Residual`. */
@@ -486,7 +507,10 @@ export enum AssignSlots {
   Length = 10,
 }
 
-/** When a window opens: packs its context for one expert behind the null key/value; values times their scores. */
+/**
+ * When a window opens: packs its context for one expert behind the null key/value; values times their scores. Where a piece has several windows, z's
+ * context of `Ends`[z] key/values lies z · `GroupStride` floats behind the first; without `Ends` the piece header tells how many there are.
+ */
 export enum GatherContext {
   Lists = 2,
   Scores = 4,
@@ -502,7 +526,9 @@ export enum GatherContext {
   Heads = 20,
   HeadStride = 21,
   Capacity = 22,
-  Length = 23,
+  Ends = 23,
+  GroupStride = 25,
+  Length = 26,
 }
 
 /** ln of the probability that row i of the logits gives to `Targets`[i], an f64. */

@@ -248,11 +248,46 @@ export function storeValue(value: usize, values: usize, index: i32, headStride: 
   }
 }
 
-/** `Attention`: (head, tile of rows) pairs are shared out, head by head, so that a head's keys stay in the cache. */
+/**
+ * `Attention`: (head, tile of rows) pairs are shared out, group by group and in each head by head, so that a head's keys stay in the cache.
+ */
 export function attention(step: usize, piece: usize, share: i32, shares: i32): void {
-  const rows = count(step, Attention.Rows, piece)
-  if (rows == 0) return
   const heads = word(step, Attention.Heads)
+  const rows = count(step, Attention.Rows, piece)
+  const starts = operand(step, Attention.Starts, piece)
+  if (!starts) {
+    const tasks = heads * tilesOf(rows)
+    attendGroup(step, piece, 0, 0, rows, shareStart(tasks, share, shares), shareStart(tasks, share + 1, shares), share)
+    return
+  }
+  const groups = max(1, word(piece, Piece.Windows))
+  let tasks = 0
+  for (let z = 0; z < groups; ++z) tasks += heads * tilesOf(groupRows(starts, z))
+  let first = shareStart(tasks, share, shares)
+  let end = shareStart(tasks, share + 1, shares)
+  for (let z = 0; z < groups && end > 0; ++z) {
+    const own = heads * tilesOf(groupRows(starts, z))
+    if (first < own) attendGroup(step, piece, z, load<i32>(starts + floats(z)), groupRows(starts, z), max(0, first), min(end, own), share)
+    first -= own
+    end -= own
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function tilesOf(rows: i32): i32 {
+  return (rows + TILE_ROWS - 1) / TILE_ROWS
+}
+
+// @ts-ignore: decorator
+@inline
+function groupRows(starts: usize, group: i32): i32 {
+  return load<i32>(starts + floats(group), 4) - load<i32>(starts + floats(group))
+}
+
+/** Tasks `task` … `end` - 1 of one group's rows, which begin at `firstRow`. */
+function attendGroup(step: usize, piece: usize, group: i32, firstRow: i32, rows: i32, task: i32, end: i32, share: i32): void {
+  if (task >= end) return
   const headStride = word(step, Attention.HeadStride)
   const capacity = word(step, Attention.Capacity)
   const queryStride = floats(word(step, Attention.QueryStride))
@@ -260,16 +295,16 @@ export function attention(step: usize, piece: usize, share: i32, shares: i32): v
   const scoreStride = word(step, Attention.ScoreStride)
   const advance = word(step, Attention.Advance)
   const headSize = floats(headStride * capacity)
-  const visible = count(step, Attention.End, piece) + 1
-  const queries = operand(step, Attention.Queries, piece)
-  const keys = operand(step, Attention.Keys, piece)
-  const values = operand(step, Attention.Values, piece)
-  const output = operand(step, Attention.Output, piece)
+  const groupOffset = floats(group * word(step, Attention.GroupStride))
+  const visible = load<i32>(operand(step, Attention.End, piece) + floats(group)) + 1
+  const queries = operand(step, Attention.Queries, piece) + <usize>firstRow * queryStride
+  const keys = operand(step, Attention.Keys, piece) + groupOffset
+  const values = operand(step, Attention.Values, piece) + groupOffset
+  const output = operand(step, Attention.Output, piece) + <usize>firstRow * outputStride
   const scores = operand(step, Attention.Scores, piece) + <usize>share * scoreBytes(scoreStride)
   const shape = word(piece, Piece.TileShape)
-  const tiles = (rows + TILE_ROWS - 1) / TILE_ROWS
-  const end = shareStart(heads * tiles, share + 1, shares)
-  for (let task = shareStart(heads * tiles, share, shares); task < end; ++task) {
+  const tiles = tilesOf(rows)
+  for (; task < end; ++task) {
     const head = task / tiles
     const row = (task % tiles) * TILE_ROWS
     const column = floats(head * headStride)

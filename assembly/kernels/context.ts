@@ -110,10 +110,19 @@ export function nullContext(step: usize, piece: usize, share: i32, shares: i32):
 /** `GatherContext`: heads are shared out. */
 export function gatherContext(step: usize, piece: usize, share: i32, shares: i32): void {
   if (word(piece, Piece.Opens) == 0 || word(piece, Piece.Routed) == 0) return
+  const windows = max(1, word(piece, Piece.Windows))
+  const first = word(piece, Piece.Window)
+  const ends = operand(step, GatherContext.Ends, piece)
+  for (let z = first == 0 ? 1 : 0; z < windows; ++z) {
+    const visible = ends ? load<i32>(ends + floats(z)) : word(piece, Piece.ContextCount)
+    gatherWindow(step, piece, first + z, floats(z * word(step, GatherContext.GroupStride)), visible, share, shares)
+  }
+}
+
+/** One window's context, `group` bytes behind the first one's. */
+function gatherWindow(step: usize, piece: usize, window: i32, group: usize, visible: i32, share: i32, shares: i32): void {
   const expert = word(step, GatherContext.Expert)
-  const offset = floats(
-    ((word(piece, Piece.Window) - 1) * word(step, GatherContext.Experts) + expert) * word(step, GatherContext.ListCapacity),
-  )
+  const offset = floats(((window - 1) * word(step, GatherContext.Experts) + expert) * word(step, GatherContext.ListCapacity))
   const list = operand(step, GatherContext.Lists, piece) + offset
   const scores = operand(step, GatherContext.Scores, piece) + offset
   const slots = operand(step, GatherContext.Slots, piece) + floats(expert * word(step, GatherContext.SequenceCapacity))
@@ -123,11 +132,10 @@ export function gatherContext(step: usize, piece: usize, share: i32, shares: i32
   const capacity = word(step, GatherContext.Capacity)
   const headSize = floats(headStride * capacity)
   const part = floats(heads * headStride)
-  const visible = word(piece, Piece.ContextCount)
   const end = shareStart(heads, share + 1, shares)
   for (let head = shareStart(heads, share, shares); head < end; ++head) {
-    const keys = operand(step, GatherContext.Keys, piece) + <usize>head * headSize
-    const values = operand(step, GatherContext.Values, piece) + <usize>head * headSize
+    const keys = operand(step, GatherContext.Keys, piece) + group + <usize>head * headSize
+    const values = operand(step, GatherContext.Values, piece) + group + <usize>head * headSize
     const pair = operand(step, GatherContext.Null, piece) + floats(head * headStride)
     storeKey(pair, keys, 0, headStride)
     storeValue(pair + part, values, 0, headStride, capacity)

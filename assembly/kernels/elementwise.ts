@@ -52,7 +52,7 @@ export function copyRows(step: usize, piece: usize, share: i32, shares: i32): vo
 /** `Combine`: one row is one thread's, its terms in expert order. */
 export function combine(step: usize, piece: usize, share: i32, shares: i32): void {
   const rows = word(piece, Piece.Rows)
-  const routed = word(piece, Piece.Routed)
+  const firstRouted = word(piece, Piece.Routed) ? word(piece, Piece.Unrouted) : rows
   const average = word(piece, Piece.Average)
   const local = operand(step, Combine.Local, piece)
   const experts = operand(step, Combine.Routed, piece)
@@ -70,7 +70,7 @@ export function combine(step: usize, piece: usize, share: i32, shares: i32): voi
     const out = output + <usize>row * size
     // the sum grows in the local output's place: the output may be the residual itself
     const sum = local + <usize>row * size
-    if (routed) {
+    if (row >= firstRouted) {
       for (let expert = 0; expert < expertCount; ++expert) {
         const slot = load<i32>(slots + floats(expert * capacity + row))
         if (slot < 0) {

@@ -70,6 +70,11 @@ export function routeCausal(step: usize, piece: usize, share: i32, shares: i32):
 /** `ListQueries`: experts are shared out. */
 export function listQueries(step: usize, piece: usize, share: i32, shares: i32): void {
   const rows = word(piece, Piece.Routed) ? word(piece, Piece.Rows) : 0
+  const unrouted = word(piece, Piece.Unrouted)
+  const windows = max(1, word(piece, Piece.Windows))
+  const windowSize = word(step, ListQueries.WindowSize)
+  const allStarts = operand(step, ListQueries.Starts, piece)
+  if (share == 0 && allStarts) listEnds(step, piece, windows)
   const start = <i32>load<f64>(piece + (Piece.Position << 2))
   const experts = word(step, ListQueries.Experts)
   const rowCapacity = word(step, ListQueries.RowCapacity)
@@ -81,9 +86,17 @@ export function listQueries(step: usize, piece: usize, share: i32, shares: i32):
     const list = operand(step, ListQueries.Lists, piece) + floats(expert * rowCapacity)
     const slots = operand(step, ListQueries.Slots, piece) + floats(expert * rowCapacity)
     const scores = operand(step, ListQueries.ListScores, piece) + floats(expert * rowCapacity)
+    const starts = allStarts + floats(expert * word(step, ListQueries.StartCapacity))
+    // where the next window begins; a piece that begins within a window has no other
+    let nextStart = 0
+    let window = 0
     let taken = 0
     for (let row = 0; row < rows; ++row) {
-      if (load<i32>(flags + floats(row)) == 0) {
+      if (allStarts && row == nextStart) {
+        store<i32>(starts + floats(window++), taken)
+        nextStart += windowSize
+      }
+      if (row < unrouted || load<i32>(flags + floats(row)) == 0) {
         store<i32>(slots + floats(row), -1)
         continue
       }
@@ -92,5 +105,14 @@ export function listQueries(step: usize, piece: usize, share: i32, shares: i32):
       store<i32>(slots + floats(row), taken++)
     }
     store<i32>(operand(step, ListQueries.Counts, piece) + floats(expert), taken)
+    if (allStarts) for (; window <= windows; ++window) store<i32>(starts + floats(window), taken)
   }
+}
+
+/** How many key/values each window of the piece has: all earlier windows' tokens, or as many as are chosen. */
+function listEnds(step: usize, piece: usize, windows: i32): void {
+  const ends = operand(step, ListQueries.Ends, piece)
+  const first = word(piece, Piece.Window)
+  const most = word(step, ListQueries.KeyValues)
+  for (let z = 0; z < windows; ++z) store<i32>(ends + floats(z), <i32>min<i64>(most, <i64>(first + z) * word(step, ListQueries.WindowSize)))
 }

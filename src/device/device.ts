@@ -106,6 +106,8 @@ export function formatBytes(format: WeightFormat): number {
 export interface Device {
   /** Shares that a step is cut into; scratch for one share of scores is planned for each. */
   readonly shares: number
+  /** Most tokens of a piece; results do not depend on it. */
+  readonly pieceRows: number
   /** How many runs it is worth preparing before they are handed over together. */
   readonly batch: number
   /**

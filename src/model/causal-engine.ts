@@ -44,7 +44,7 @@ export class CausalEngine implements Engine {
     const tierLength = planTier(this.#config.layer, length)
     const known = this.#tiers.get(tierLength)
     if (known) return known
-    const plan = planCausalModel(this.#config, this.#parameters, tierLength, this.#device.shares)
+    const plan = planCausalModel(this.#config, this.#parameters, tierLength, this.#device)
     const resources = new Resources(this.#device)
     try {
       const scratch = resources.allocate(plan.scratchBytes, "the model's working memory")

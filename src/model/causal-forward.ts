@@ -21,7 +21,7 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
   const { dim, numExperts, routedWindowSize } = config
   // pieces are taken from it over time, and what is computed is what the caller's tensor held at the call
   const x = copyOf(forward.x)
-  const plan = planCausalLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, shares: device.shares })
+  const plan = planCausalLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, capacity: device })
   const { geometry } = plan
   const resources = new Resources(device)
   try {

@@ -41,7 +41,7 @@ export class PublishedEngine implements Engine {
     const { layer } = this.#config
     const length = tokenIds.length
     const device = this.#device
-    const plan = planSequenceModel(this.#config, this.#parameters, length, device.shares)
+    const plan = planSequenceModel(this.#config, this.#parameters, length, device)
     const { geometry, sequence } = plan
     const { memory } = sequence
     const rowBytes = geometry.stride * 4

@@ -12,7 +12,7 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
   const result = new TraceBuilder(forward)
   if (batch * length === 0) return result.finish()
   const { dim } = config
-  const plan = planSequenceLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, shares: device.shares })
+  const plan = planSequenceLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, capacity: device })
   const { geometry, memory, chosenRows } = plan
   const resources = new Resources(device)
   try {

@@ -28,12 +28,12 @@ export interface RoutedSequence {
   readonly pause: () => Promise<void>
 }
 
-/** Similarities that one run of selections goes over, about: some ten milliseconds of coordinate descent. */
-const SELECTION_WORK = 200_000
+/** Similarities that one run of selections goes over for each row of a piece, about: some ten milliseconds of coordinate descent for 128 of them. */
+const SELECTION_WORK = 1_600
 
 /** How many windows from this one on are selected for in one run. */
-function windowsAtOnce({ numbers }: Geometry, window: number): number {
-  return Math.max(1, Math.floor(SELECTION_WORK / (window * numbers.routedWindowSize * numbers.numExperts)))
+function windowsAtOnce({ numbers, pieceRows }: Geometry, window: number): number {
+  return Math.max(1, Math.floor((SELECTION_WORK * pieceRows) / (window * numbers.routedWindowSize * numbers.numExperts)))
 }
 
 /**

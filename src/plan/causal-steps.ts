@@ -80,7 +80,8 @@ function addClosing({ builder, geometry, weights, state, closing, windowTable }:
   weights.experts.forEach((expert, index) => {
     const count = offset(closing.newcomerCounts, index)
     const indices = offset(closing.newcomers, index * windowCapacity)
-    addExpertNorm(builder, geometry, expert.contextNorm, { count, indices, input: state.openInputs, output: closing.normed })
+    const limit = Piece.ClosingRows
+    addExpertNorm(builder, geometry, expert.contextNorm, { count, indices, input: state.openInputs, output: closing.normed, limit })
     addProduct(builder, {
       rows: count,
       input: closing.normed,
@@ -89,8 +90,9 @@ function addClosing({ builder, geometry, weights, state, closing, windowTable }:
       inputStride: stride,
       depth: numbers.dim,
       outputStride: 2 * inner,
+      limit,
     })
-    if (windowTable) addRotation(builder, geometry, windowTable, { count, values: closing.projected, stride: 2 * inner, indices })
+    if (windowTable) addRotation(builder, geometry, windowTable, { count, values: closing.projected, stride: 2 * inner, indices, limit })
     builder.step(Opcode.UpdateContext, UpdateContext.Length, {
       [UpdateContext.Kept]: offset(closing.kept, index * contextCapacity),
       [UpdateContext.KeptCount]: offset(closing.keptCounts, index),

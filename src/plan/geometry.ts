@@ -25,17 +25,21 @@ export interface LayerNumbers {
   readonly causal: boolean
 }
 
-/**
- * Most tokens of a piece. 128 rows of 256 floats stay in a second-level cache while the weights stream by, and weights read once for 128 rows cost
- * nothing beside the arithmetic; a piece is a few tens of milliseconds of a ten-million-parameter model, which is how often a long call yields.
- */
-export const PIECE_ROWS = 128
+/** What a plan is made for: a device's threads, and how much it is worth giving it at once. */
+export interface Capacity {
+  /** Shares that a step is cut into. */
+  readonly shares: number
+  /** Most tokens of a piece. */
+  readonly pieceRows: number
+}
 
 /** Sizes that follow from a layer's numbers; lengths in floats. */
 export interface Geometry {
   readonly numbers: LayerNumbers
   /** Most tokens of a piece. */
   readonly pieceRows: number
+  /** Most windows of a piece: of several only where a piece need not end with a window (layers that see the whole sequence). */
+  readonly pieceWindows: number
   /** Tokens of a routed window, or of the whole sequence where that is shorter. */
   readonly windowCapacity: number
   /** Row of `dim` values, padded. */
@@ -50,6 +54,8 @@ export interface Geometry {
   /** Key/values that a context has room for, the null one included, whole panels. */
   readonly contextCapacity: number
   readonly contextScoreStride: number
+  /** One expert's keys, or values, for one window. */
+  readonly contextWords: number
   /** Row of raw similarity products: queries' and key/values', of all experts. */
   readonly productStride: number
 }
@@ -57,24 +63,30 @@ export interface Geometry {
 /**
  * @param contexts most key/values that will serve a window, at most `numRoutedKeyValues`
  * @param length most tokens that a sequence will have; windows wider than that take no more memory than it
+ * @param mostRows of a piece
  */
-export function createGeometry(numbers: LayerNumbers, contexts: number, length = Infinity): Geometry {
+export function createGeometry(numbers: LayerNumbers, contexts: number, length = Infinity, mostRows = Infinity): Geometry {
   const windowCapacity = Math.max(1, Math.min(numbers.routedWindowSize, length))
   const localWindow = Math.min(numbers.localAttnWindowSize, length)
-  const pieceRows = Math.min(PIECE_ROWS, windowCapacity)
+  const windows = numbers.causal ? 1 : Math.min(Math.floor(mostRows / windowCapacity), Math.ceil(length / windowCapacity))
+  const pieceWindows = Math.max(1, windows)
+  const pieceRows = Math.min(Math.max(mostRows, 1), pieceWindows * windowCapacity)
   const headStride = roundUp(numbers.dimHead)
+  const inner = numbers.heads * headStride
   const contextCapacity = roundUp(Math.min(contexts, length) + 1)
   return {
     numbers,
     pieceRows,
+    pieceWindows,
     windowCapacity,
     stride: roundUp(numbers.dim),
     headStride,
-    inner: numbers.heads * headStride,
+    inner,
     localCapacity: roundUp(localWindow + 7 + pieceRows),
     localScoreStride: roundUp(localWindow + MOST_TILE_ROWS + 14),
     contextCapacity,
     contextScoreStride: contextCapacity,
+    contextWords: inner * contextCapacity,
     productStride: roundUp(2 * numbers.numExperts),
   }
 }

@@ -17,13 +17,17 @@ export interface LayerScratch {
   readonly querySlots: Operand
   readonly queryScores: Operand
   readonly queryCounts: Operand
+  /** [expert][pieceWindows + 1]: where each window's queries begin in the expert's list. */
+  readonly queryStarts: Operand
+  /** [pieceWindows]: key/values of each window. */
+  readonly contextEnds: Operand
   readonly queries: Operand
   /** [expert][pieceRows][stride]. */
   readonly expertOutputs: Operand
 }
 
 export function planLayerScratch(layout: Layout, geometry: Geometry, shares: number): LayerScratch {
-  const { numbers, pieceRows, stride, inner } = geometry
+  const { numbers, pieceRows, pieceWindows, stride, inner } = geometry
   const words = (count: number) => at(Buffer.Scratch, layout.words(count))
   const lists = numbers.numExperts * pieceRows
   return {
@@ -38,6 +42,8 @@ export function planLayerScratch(layout: Layout, geometry: Geometry, shares: num
     querySlots: words(lists),
     queryScores: words(lists),
     queryCounts: words(numbers.numExperts),
+    queryStarts: words(numbers.numExperts * (pieceWindows + 1)),
+    contextEnds: words(pieceWindows),
     queries: words(pieceRows * inner),
     expertOutputs: words(lists * stride),
   }
@@ -73,7 +79,7 @@ export function planClosingScratch(layout: Layout, { numbers, stride, inner, con
   }
 }
 
-/** One expert's packed context. */
+/** One expert's packed contexts, one for each window of a piece. */
 export interface ContextState {
   readonly keys: Operand
   readonly values: Operand
@@ -92,8 +98,8 @@ export function planLayerState(layout: Layout, geometry: Geometry): LayerState {
     localKeys: words(geometry.inner * geometry.localCapacity),
     localValues: words(geometry.inner * geometry.localCapacity),
     contexts: Array.from({ length: geometry.numbers.numExperts }, () => ({
-      keys: words(geometry.inner * geometry.contextCapacity),
-      values: words(geometry.inner * geometry.contextCapacity),
+      keys: words(geometry.pieceWindows * geometry.contextWords),
+      values: words(geometry.pieceWindows * geometry.contextWords),
     })),
   }
 }

@@ -1,7 +1,7 @@
 import { Buffer, Piece } from '../../assembly/steps.js'
 import type { Program, WeightLayout } from '../device/device.js'
 import { addCausalLayer, addOpening } from './causal-steps.js'
-import { createGeometry, type Geometry, type LayerNumbers } from './geometry.js'
+import { type Capacity, createGeometry, type Geometry, type LayerNumbers } from './geometry.js'
 import {
   type CausalState,
   type LayerScratch,
@@ -44,7 +44,7 @@ export interface LayerCall {
   /** Width of the caller's angles (`dimHead`, or `heads · dimHead`), or none. */
   readonly angleWidth: number | undefined
   readonly trace: boolean
-  readonly shares: number
+  readonly capacity: Capacity
 }
 
 function rotarySource({ dimHead }: LayerNumbers, angleWidth: number | undefined): RotarySource | undefined {
@@ -66,9 +66,10 @@ export interface CausalLayerPlan {
 }
 
 export function planCausalLayer(numbers: LayerNumbers, parameters: LayerParameters, call: LayerCall): CausalLayerPlan {
-  const geometry = createGeometry(numbers, contextsOf(numbers, call.length), call.length)
+  const { shares, pieceRows } = call.capacity
+  const geometry = createGeometry(numbers, contextsOf(numbers, call.length), call.length, pieceRows)
   const scratchLayout = new Layout()
-  const scratch = planLayerScratch(scratchLayout, geometry, call.shares)
+  const scratch = planLayerScratch(scratchLayout, geometry, shares)
   const closing = planClosingScratch(scratchLayout, geometry)
   const stateLayout = new Layout()
   const state = planCausalState(stateLayout, geometry)
@@ -123,7 +124,7 @@ export interface SequencePrograms {
   readonly piece: Program
 }
 
-/** Chosen tokens that are projected in one run. */
+/** Chosen tokens that are projected in one run, or as many as a piece has. */
 const PROJECTED_ROWS = 512
 
 /** What the programs of such a layer share; of several layers, too. */
@@ -214,14 +215,14 @@ export function planSequenceContext(
   local: RotarySource,
   routed: RotarySource | undefined,
   length: number,
-  shares: number,
+  { shares, pieceRows }: Capacity,
 ): SequencePlan {
-  const geometry = createGeometry(numbers, contextsOf(numbers, length), length)
+  const geometry = createGeometry(numbers, contextsOf(numbers, length), length, pieceRows)
   const scratchLayout = new Layout()
   const stateLayout = new Layout()
   const callLayout = new Layout()
   const table = (rows: number, width: number) => at(Buffer.Scratch, scratchLayout.words(rotaryTableWords(rows, width)))
-  const chosenRows = Math.min(PROJECTED_ROWS, length)
+  const chosenRows = Math.min(Math.max(PROJECTED_ROWS, geometry.pieceRows), length)
   return {
     geometry,
     scratch: planLayerScratch(scratchLayout, geometry, shares),
@@ -246,7 +247,7 @@ export interface SequenceLayerPlan extends SequencePlan {
 
 export function planSequenceLayer(numbers: LayerNumbers, parameters: LayerParameters, call: LayerCall): SequenceLayerPlan {
   const local: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: numbers.dimHead }
-  const plan = planSequenceContext(numbers, local, rotarySource(numbers, call.angleWidth), call.length, call.shares)
+  const plan = planSequenceContext(numbers, local, rotarySource(numbers, call.angleWidth), call.length, call.capacity)
   const programs = writeSequencePrograms(plan, parameters.weights, { output: at(Buffer.Output), residual: false, trace: call.trace })
   return { ...plan, programs }
 }

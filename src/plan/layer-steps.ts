@@ -69,6 +69,8 @@ export interface ProductOptions {
   readonly activation?: Activation
   /** Parts of the output that are shared out each on its own; default 1. */
   readonly parts?: number
+  /** What `rows` does not exceed; default: the piece's rows. */
+  readonly limit?: Piece
 }
 
 export function addProduct(builder: ProgramBuilder, options: ProductOptions): void {
@@ -86,6 +88,7 @@ export function addProduct(builder: ProgramBuilder, options: ProductOptions): vo
     [Product.Activation]: options.activation ?? Activation.None,
     [Product.Format]: options.weights.format,
     [Product.Parts]: options.parts ?? 1,
+    [Product.Limit]: options.limit ?? Piece.Rows,
   })
 }
 
@@ -94,7 +97,7 @@ export function addExpertNorm(
   builder: ProgramBuilder,
   { numbers, stride }: Geometry,
   gamma: Operand | undefined,
-  rows: { count: Operand; indices: Operand; input: Operand; output: Operand },
+  rows: { count: Operand; indices: Operand; input: Operand; output: Operand; limit?: Piece },
 ): void {
   builder.step(Opcode.Normalise, Normalise.Length, {
     [Normalise.Rows]: rows.count,
@@ -105,6 +108,7 @@ export function addExpertNorm(
     [Normalise.Kind]: gamma ? Norm.RootMeanSquare : Norm.None,
     [Normalise.Width]: numbers.dim,
     [Normalise.Stride]: stride,
+    [Normalise.Limit]: rows.limit ?? Piece.Rows,
   })
 }
 
@@ -112,7 +116,7 @@ export function addRotation(
   builder: ProgramBuilder,
   { numbers, headStride }: Geometry,
   table: RotaryTable,
-  rows: { count: Operand; values: Operand; stride: number; indices?: Operand },
+  rows: { count: Operand; values: Operand; stride: number; indices?: Operand; limit?: Piece },
 ): void {
   builder.step(Opcode.Rotate, Rotate.Length, {
     [Rotate.Rows]: rows.count,
@@ -125,6 +129,7 @@ export function addRotation(
     [Rotate.HeadStride]: headStride,
     [Rotate.AngleStride]: table.angleStride,
     [Rotate.TableWidth]: table.width,
+    [Rotate.Limit]: rows.limit ?? Piece.Rows,
   })
 }
 
@@ -236,8 +241,17 @@ export function addSimilarities(
   })
 }
 
+/** A piece of several windows: the key/values of each, and where each one's rows begin in an expert's list. */
+export interface QueryGroups {
+  readonly ends: Operand
+  readonly starts: (expert: number) => Operand
+  /** Most rows of a window's. */
+  readonly rows: number
+}
+
 /** Routed attention of the queries that `scratch` lists, expert by expert (SPEC section 5), to `scratch.expertOutputs`. */
-export function addExperts({ builder, geometry, weights, scratch, state, input, routedTable }: LayerContext): void {
+export function addExperts(context: LayerContext, groups?: QueryGroups): void {
+  const { builder, geometry, weights, scratch, state, input, routedTable } = context
   const { numbers, pieceRows, stride, inner, headStride, contextCapacity } = geometry
   weights.experts.forEach((expert, index) => {
     const count = offset(scratch.queryCounts, index)
@@ -254,7 +268,10 @@ export function addExperts({ builder, geometry, weights, scratch, state, input, 
     })
     if (routedTable) addRotation(builder, geometry, routedTable, { count, values: scratch.queries, stride: inner, indices })
     builder.step(Opcode.Attention, Attention.Length, {
-      [Attention.End]: pieceWord(Piece.ContextCount),
+      [Attention.End]: groups ? groups.ends : pieceWord(Piece.ContextCount),
+      [Attention.Starts]: groups?.starts(index),
+      [Attention.GroupStride]: geometry.contextWords,
+      [Attention.GroupRows]: groups?.rows,
       [Attention.Rows]: count,
       [Attention.Queries]: scratch.queries,
       [Attention.Keys]: state.contexts[index]!.keys,

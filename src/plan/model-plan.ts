@@ -1,7 +1,7 @@
 import { Buffer, Piece } from '../../assembly/steps.js'
 import type { Program } from '../device/device.js'
 import { addCausalLayer, addOpening } from './causal-steps.js'
-import { createGeometry, type Geometry, type LayerNumbers } from './geometry.js'
+import { type Capacity, createGeometry, type Geometry, type LayerNumbers } from './geometry.js'
 import { type CausalState, planCausalState, planClosingScratch, planLayerScratch } from './layer-memory.js'
 import { contextsOf, planSequenceContext, type SequencePlan, type SequencePrograms, writeSequencePrograms } from './layer-plan.js'
 import { pieceWord, type RotaryTable } from './layer-steps.js'
@@ -39,9 +39,10 @@ export interface CausalModelPlan extends ModelPlan {
 }
 
 /** @param length most tokens that a sequence will have: `planTier` */
-export function planCausalModel(numbers: ModelNumbers, parameters: ModelParameters, length: number, shares: number): CausalModelPlan {
+export function planCausalModel(numbers: ModelNumbers, parameters: ModelParameters, length: number, capacity: Capacity): CausalModelPlan {
   const { layer } = numbers
-  const geometry = createGeometry(layer, contextsOf(layer, length), length)
+  const { shares, pieceRows } = capacity
+  const geometry = createGeometry(layer, contextsOf(layer, length), length, pieceRows)
   const scratchLayout = new Layout()
   const layerScratch = planLayerScratch(scratchLayout, geometry, shares)
   const closing = planClosingScratch(scratchLayout, geometry)
@@ -104,10 +105,10 @@ export interface SequenceModelPlan extends ModelPlan {
   readonly layers: readonly SequencePrograms[]
 }
 
-export function planSequenceModel(numbers: ModelNumbers, parameters: ModelParameters, length: number, shares: number): SequenceModelPlan {
+export function planSequenceModel(numbers: ModelNumbers, parameters: ModelParameters, length: number, capacity: Capacity): SequenceModelPlan {
   const { layer } = numbers
   const source: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: layer.dimHead }
-  const sequence = planSequenceContext(layer, source, numbers.routedRotaryEmb ? source : undefined, length, shares)
+  const sequence = planSequenceContext(layer, source, numbers.routedRotaryEmb ? source : undefined, length, capacity)
   const { geometry, scratchLayout } = sequence
   const scratch = planModelScratch(scratchLayout, numbers, geometry)
   const context: ModelContext = { numbers, geometry, parameters, scratch, normed: sequence.scratch.normed, sum: sequence.scratch.local }

@@ -114,9 +114,11 @@ export function addHead(builder: ProgramBuilder, { numbers, geometry, parameters
     [Normalise.Kind]: Norm.RootMeanSquare,
     [Normalise.Width]: numbers.layer.dim,
     [Normalise.Stride]: geometry.stride,
+    [Normalise.Limit]: Piece.HeadRows,
   })
   addProduct(builder, {
     rows,
+    limit: Piece.HeadRows,
     input: scratch.headInput,
     weights: parameters.head,
     output: scratch.logits,

@@ -10,9 +10,10 @@ export interface Place {
   readonly base: number
 }
 
-/** Length of the next piece: it stays within one routed window. */
-export function nextPieceRows({ pieceRows, numbers }: Geometry, position: number, remaining: number): number {
+/** Length of the next piece: it stays within one routed window, or is several whole ones. */
+export function nextPieceRows({ pieceRows, pieceWindows, numbers }: Geometry, position: number, remaining: number): number {
   const window = numbers.routedWindowSize
+  if (pieceWindows > 1) return Math.min(remaining, pieceRows)
   return Math.min(remaining, pieceRows, window - (position % window))
 }
 
@@ -43,7 +44,9 @@ export function describePiece(run: Run, geometry: Geometry, place: Place, rows: 
   run.set(Piece.WindowOffset, offset)
   run.set(Piece.Opens, Number(offset === 0))
   run.set(Piece.Closes, Number(offset + rows === window))
-  run.set(Piece.Routed, Number(position >= window))
+  run.set(Piece.Routed, Number(position + rows > window || position >= window))
+  run.set(Piece.Unrouted, Math.max(0, Math.min(rows, window - position)))
+  run.set(Piece.Windows, Math.ceil((offset + rows) / window))
   run.set(Piece.Window, Math.floor(position / window))
   run.set(Piece.ClosingRows, offset + rows === window ? window : 0)
   run.set(Piece.ContextCount, contextCount(geometry, position))

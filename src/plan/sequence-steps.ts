@@ -21,6 +21,7 @@ import {
   addProduct,
   addRotation,
   type LayerContext,
+  offset,
   pieceWord,
 } from './layer-steps.js'
 import { at, type Operand, type ProgramBuilder } from './program-builder.js'
@@ -53,13 +54,13 @@ export interface SequenceMemory {
   readonly workBytes: number
 }
 
-/** Rows whose similarities are computed in one run: little memory, and few enough runs. */
+/** Rows whose similarities are computed in one run, or as many as a piece has: little memory, and few enough runs. */
 const SIMILARITY_ROWS = 4096
 
 /** @param length tokens in the sequence */
 export function planSequence(
   layout: Layout,
-  { numbers, windowCapacity, productStride }: Geometry,
+  { numbers, windowCapacity, pieceRows, productStride }: Geometry,
   length: number,
   shares: number,
 ): SequenceMemory {
@@ -71,7 +72,7 @@ export function planSequence(
   const words = (count: number) => at(Buffer.Call, layout.words(count))
   // a histogram; then values, indices and scores of a window, or the values of a whole row of candidates
   const workBytes = HISTOGRAM_BYTES + 4 * roundUp(Math.max(3 * windowCapacity, past, listCapacity + windowCapacity) + 8, 16)
-  const similarityRows = Math.min(length, SIMILARITY_ROWS)
+  const similarityRows = Math.min(length, Math.max(SIMILARITY_ROWS, pieceRows))
   return {
     capacity,
     windows,
@@ -172,7 +173,7 @@ export function addProjection(
 /** One piece of such a layer, everything about its routing decided. */
 export function addSequenceLayer(context: LayerContext, memory: SequenceMemory): void {
   const { builder, geometry, scratch, state, weights } = context
-  const { numbers, pieceRows, headStride, contextCapacity } = geometry
+  const { numbers, pieceRows, pieceWindows, headStride, contextCapacity } = geometry
   addLocalAttention(context)
   if (memory.windows > 0) {
     builder.step(Opcode.ListQueries, ListQueries.Length, {
@@ -185,6 +186,11 @@ export function addSequenceLayer(context: LayerContext, memory: SequenceMemory):
       [ListQueries.Experts]: numbers.numExperts,
       [ListQueries.Capacity]: memory.capacity,
       [ListQueries.RowCapacity]: pieceRows,
+      [ListQueries.Starts]: scratch.queryStarts,
+      [ListQueries.Ends]: scratch.contextEnds,
+      [ListQueries.StartCapacity]: pieceWindows + 1,
+      [ListQueries.WindowSize]: numbers.routedWindowSize,
+      [ListQueries.KeyValues]: numbers.numRoutedKeyValues,
     })
     weights.experts.forEach((expert, index) => {
       builder.step(Opcode.GatherContext, GatherContext.Length, {
@@ -202,9 +208,15 @@ export function addSequenceLayer(context: LayerContext, memory: SequenceMemory):
         [GatherContext.Heads]: numbers.heads,
         [GatherContext.HeadStride]: headStride,
         [GatherContext.Capacity]: contextCapacity,
+        [GatherContext.Ends]: scratch.contextEnds,
+        [GatherContext.GroupStride]: geometry.contextWords,
       })
     })
-    addExperts(context)
+    addExperts(context, {
+      ends: scratch.contextEnds,
+      starts: (expert) => offset(scratch.queryStarts, expert * (pieceWindows + 1)),
+      rows: Math.min(numbers.numRoutedQueries, geometry.windowCapacity),
+    })
   }
   addCombination(context, true)
 }
