@@ -18,6 +18,8 @@ export type ErrorCode =
   | 'UNSUPPORTED'
   /** A worker thread died or could not answer. */
   | 'WORKER_FAILED'
+  /** The GPU went away; sessions hold what their last finished append left, and can be saved. */
+  | 'DEVICE_LOST'
 
 /** The one error type of this package. The message names the operand, what was expected and what came. */
 export class RoutedAttentionError extends Error {

@@ -17,6 +17,7 @@ export interface DeviceBuffer {
   readDoubles(byteOffset: number, length: number): Float64Array
   /** The inverse of `writeRows`, into `out` from index `at`. */
   readRows(out: Float32Array, at: number, rows: number, width: number, stride: number, byteOffset: number): void
+  /** Takes over all that a buffer of the same length holds. */
   copyFrom(source: DeviceBuffer): void
   dispose(): void
 }
@@ -31,7 +32,14 @@ export interface CompiledProgram {
   dispose(): void
 }
 
-/** What changes from run to run: the piece header, and which memory each buffer of the program is. */
+/** Part of a buffer, in bytes. */
+export interface Range {
+  readonly memory: DeviceBuffer
+  readonly byteOffset: number
+  readonly byteLength: number
+}
+
+/** What changes from run to run: the piece header, which memory each buffer of the program is, and what the caller will read. */
 export class Run {
   readonly header = new Int32Array(Piece.Length)
   readonly buffers: (DeviceBuffer | undefined)[] = new Array<undefined>(Buffer.Length).fill(undefined)
@@ -39,6 +47,8 @@ export class Run {
   readonly #doubles = new Float64Array(this.header.buffer)
   /** About how many operations it is, multiply and add counted as two: small work is not worth handing to other threads. */
   work = Infinity
+  /** What the caller reads once the run is done; of a mirrored buffer, what it changes. A device whose memory the host does not see brings it over. */
+  results: readonly Range[] = []
 
   set(word: Exclude<Piece, Piece.Position | Piece.WindowPosition>, value: number): void {
     this.header[word] = value
@@ -47,6 +57,10 @@ export class Run {
   /** Positions are float64: they have no limit. */
   setPosition(word: Piece.Position | Piece.WindowPosition, value: number): void {
     this.#doubles[word / 2] = value
+  }
+
+  position(word: Piece.Position | Piece.WindowPosition): number {
+    return this.#doubles[word / 2]!
   }
 
   bind(buffer: Buffer, memory: DeviceBuffer, byteOffset = 0): void {
@@ -106,15 +120,18 @@ export function formatBytes(format: WeightFormat): number {
 export interface Device {
   /** Shares that a step is cut into; scratch for one share of scores is planned for each. */
   readonly shares: number
+  /** Whether weights may be packed in the format they come in; otherwise all are float32. */
+  readonly keepsFormats: boolean
   /** Most tokens of a piece; results do not depend on it. */
   readonly pieceRows: number
   /** How many runs it is worth preparing before they are handed over together. */
   readonly batch: number
   /**
    * Memory that holds whatever was there before.
+   * @param mirrored all of it can be read between runs, if every run names what it changes among its results
    * @throws RoutedAttentionError `OUT_OF_MEMORY`
    */
-  allocate(byteLength: number, purpose: string): DeviceBuffer
+  allocate(byteLength: number, purpose: string, mirrored?: boolean): DeviceBuffer
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer
   compile(program: Program): CompiledProgram
   /**

@@ -1,7 +1,7 @@
 /** Runs one step at a time, its operands anywhere in memory, and proves that it wrote nothing but what it may write. */
 import { expect, vi } from 'vitest'
 import { Buffer, type Opcode, Piece } from '../../assembly/steps.js'
-import { Run } from '../../src/device/device.js'
+import { type CompiledProgram, type Device, type DeviceBuffer, Run } from '../../src/device/device.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { at, type Operand, ProgramBuilder } from '../../src/plan/program-builder.js'
 import { type BuildName, openRuntime } from '../support/runtimes.js'
@@ -101,26 +101,56 @@ export class StepMemory {
     words: Parameters<ProgramBuilder['step']>[2],
     piece: Readonly<Partial<Record<Piece, number>>> = {},
   ): void {
-    const builder = new ProgramBuilder()
-    builder.step(opcode, length, words)
     const { device } = runtime
-    const program = device.compile(builder.finish())
-    const memory = device.allocate(this.#used * 4, 'the operands of a step')
+    const { program, memory, run } = this.#prepare(device, opcode, length, words, piece)
     try {
-      memory.write(this.#image.subarray(0, this.#used), 0)
-      const run = new Run()
-      run.bind(Buffer.Scratch, memory)
-      for (const [key, value] of Object.entries(piece)) {
-        const word: Piece = Number(key)
-        if (word === Piece.Position || word === Piece.WindowPosition) run.setPosition(word, value)
-        else run.set(word, value)
-      }
       device.runHere(program, run)
       this.#accept(memory.readInts(0, this.#used))
     } finally {
       memory.dispose()
       program.dispose()
     }
+  }
+
+  /** The same on a device that the caller must wait for. */
+  async runOn(
+    device: Device,
+    opcode: Opcode,
+    length: number,
+    words: Parameters<ProgramBuilder['step']>[2],
+    piece: Readonly<Partial<Record<Piece, number>>> = {},
+  ): Promise<void> {
+    const { program, memory, run } = this.#prepare(device, opcode, length, words, piece)
+    try {
+      run.results = [{ memory, byteOffset: 0, byteLength: this.#used * 4 }]
+      await device.run(program, run)
+      this.#accept(memory.readInts(0, this.#used))
+    } finally {
+      memory.dispose()
+      program.dispose()
+    }
+  }
+
+  #prepare(
+    device: Device,
+    opcode: Opcode,
+    length: number,
+    words: Parameters<ProgramBuilder['step']>[2],
+    piece: Readonly<Partial<Record<Piece, number>>>,
+  ): { program: CompiledProgram; memory: DeviceBuffer; run: Run } {
+    const builder = new ProgramBuilder()
+    builder.step(opcode, length, words)
+    const program = device.compile(builder.finish())
+    const memory = device.allocate(this.#used * 4, 'the operands of a step')
+    memory.write(this.#image.subarray(0, this.#used), 0)
+    const run = new Run()
+    run.bind(Buffer.Scratch, memory)
+    for (const [key, value] of Object.entries(piece)) {
+      const word: Piece = Number(key)
+      if (word === Piece.Position || word === Piece.WindowPosition) run.setPosition(word, value)
+      else run.set(word, value)
+    }
+    return { program, memory, run }
   }
 
   #place(words: number, writable: readonly Writable[]): Region {

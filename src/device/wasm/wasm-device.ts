@@ -120,6 +120,7 @@ const SMALL_WORK = 5e7
 /** Runs programs in WebAssembly: on the calling thread, or on a pool of others. */
 export class WasmDevice implements Device {
   readonly shares: number
+  readonly keepsFormats = true
   readonly pieceRows = PIECE_ROWS
   readonly arena: Arena
   readonly #kernels: KernelExports

@@ -1,0 +1,110 @@
+import { ListQueries, Piece, Similarities } from '../../../../assembly/steps.js'
+import type { Kernel } from '../kernel.js'
+import { ROW_SUM, ROW_WIDTH, UNIFORM } from './rows.js'
+
+/** `Similarities`: a workgroup a row, so that a norm is summed in one order wherever a token stands. Adding +0 turns -0 into +0, so that zeros tie. */
+export const similarities: Kernel = {
+  name: 'similarities',
+  operands: {
+    count: Similarities.Rows,
+    first: Similarities.First,
+    input: Similarities.Input,
+    products: Similarities.Products,
+    queries: Similarities.Queries,
+    key_values: Similarities.KeyValues,
+  },
+  view: 'words',
+  code: `
+${UNIFORM}
+${ROW_SUM}
+@compute @workgroup_size(${ROW_WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let row = group.x;
+  if (row >= u32(uniform_of(lane, count_i(0)))) { return; }
+  let first = u32(select(0, first_i(0), first_given()));
+  let experts = u32(word(${Similarities.Experts}));
+  let capacity = u32(word(${Similarities.Capacity}));
+  var factor = 1.0;
+  if (word(${Similarities.Cosine}) != 0) {
+    let start = row * u32(word(${Similarities.Stride}));
+    var squares = 0.0;
+    for (var i = lane; i < u32(word(${Similarities.Width})); i += ${ROW_WIDTH}u) { let x = input_f(start + i); squares = fma(x, x, squares); }
+    factor = float_word(${Similarities.Scale}) / max(sqrt(sum_over_row(lane, squares)), 1e-12);
+  }
+  let product = row * u32(word(${Similarities.ProductStride}));
+  for (var expert = lane; expert < experts; expert += ${ROW_WIDTH}u) {
+    let at = expert * capacity + first + row;
+    queries_set_f(at, products_f(product + expert) * factor + 0.0);
+    key_values_set_f(at, products_f(product + experts + expert) * factor + 0.0);
+  }
+}`,
+  workgroups: (step) => [step.rows(Similarities.Rows)],
+}
+
+/** Rows that a workgroup of `listQueries` looks at together. */
+const LISTED = 256
+
+/** `ListQueries`: a workgroup an expert goes through the rows, so many at a time, each finding its place by a scan. */
+export const listQueries: Kernel = {
+  name: 'list-queries',
+  operands: {
+    taken: ListQueries.Taken,
+    scores: ListQueries.Scores,
+    lists: ListQueries.Lists,
+    slots: ListQueries.Slots,
+    counts: ListQueries.Counts,
+    list_scores: ListQueries.ListScores,
+    starts: ListQueries.Starts,
+    ends: ListQueries.Ends,
+  },
+  view: 'words',
+  code: `
+var<workgroup> places: array<u32, ${LISTED}>;
+@compute @workgroup_size(${LISTED}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let expert = group.x;
+  let rows = u32(select(0, piece_word(${Piece.Rows}), piece_word(${Piece.Routed}) != 0));
+  let unrouted = u32(piece_word(${Piece.Unrouted}));
+  let position = u32(piece_word(${Piece.Position}));
+  let windows = max(1u, u32(piece_word(${Piece.Windows})));
+  let size = max(1u, u32(word(${ListQueries.WindowSize})));
+  let source = expert * u32(word(${ListQueries.Capacity})) + position;
+  let list = expert * u32(word(${ListQueries.RowCapacity}));
+  let first_start = expert * u32(word(${ListQueries.StartCapacity}));
+  if (starts_given()) {
+    for (var z = lane; z < windows; z += ${LISTED}u) {
+      if (expert == 0u) { ends_set_i(z, min(word(${ListQueries.KeyValues}), (piece_word(${Piece.Window}) + i32(z)) * word(${ListQueries.WindowSize}))); }
+      if (rows == 0u) { starts_set_i(first_start + z, 0); }
+    }
+  }
+  var listed = 0u;
+  for (var block = 0u; block < rows; block += ${LISTED}u) {
+    let row = block + lane;
+    var is_query = false;
+    if (row < rows && row >= unrouted) { is_query = taken_i(source + row) != 0; }
+    workgroupBarrier();
+    places[lane] = select(0u, 1u, is_query);
+    for (var step = 1u; step < ${LISTED}u; step *= 2u) {
+      workgroupBarrier();
+      var below = 0u;
+      if (lane >= step) { below = places[lane - step]; }
+      workgroupBarrier();
+      places[lane] += below;
+    }
+    workgroupBarrier();
+    let place = listed + places[lane] - select(0u, 1u, is_query);
+    if (row < rows) {
+      if (starts_given() && row % size == 0u) { starts_set_i(first_start + row / size, i32(place)); }
+      slots_set_i(list + row, select(-1, i32(place), is_query));
+      if (is_query) {
+        lists_set_i(list + place, i32(row));
+        list_scores_set_f(list + place, scores_f(source + row));
+      }
+    }
+    listed += places[${LISTED - 1}];
+  }
+  if (lane == 0u) {
+    counts_set_i(expert, i32(listed));
+    if (starts_given()) { starts_set_i(first_start + windows, i32(listed)); }
+  }
+}`,
+  workgroups: ({ words }) => [words[ListQueries.Experts]!],
+}

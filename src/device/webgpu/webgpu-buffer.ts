@@ -1,0 +1,118 @@
+import type { DeviceBuffer } from '../device.js'
+
+/** What buffers ask of their device. */
+export interface BufferOwner {
+  readonly gpu: GPUDevice
+  /** Takes back what a buffer held. */
+  release(buffer: WebGpuBuffer): void
+}
+
+/** Bytes that came over with a run. */
+interface Fetched {
+  readonly byteOffset: number
+  readonly bytes: Uint8Array<ArrayBuffer>
+}
+
+/** The shortest copy or clearing that WebGPU knows. */
+const WORD = 4
+
+/**
+ * Memory on the GPU, and what the host knows of it: a mirrored buffer's whole contents as of the last run that brought its changes over, of any other
+ * what the last run brought. Writes go through the queue, so work that was submitted before them sees what was there before.
+ */
+export class WebGpuBuffer implements DeviceBuffer {
+  readonly id: number
+  readonly byteLength: number
+  readonly buffer: GPUBuffer
+  readonly #owner: BufferOwner
+  readonly #mirror: Uint8Array<ArrayBuffer> | undefined
+  #fetched: readonly Fetched[] = []
+  #freed = false
+
+  constructor(owner: BufferOwner, id: number, byteLength: number, mirrored: boolean) {
+    this.#owner = owner
+    this.id = id
+    this.byteLength = byteLength
+    this.buffer = owner.gpu.createBuffer({
+      size: Math.max(WORD, Math.ceil(byteLength / WORD) * WORD),
+      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    })
+    this.#mirror = mirrored ? new Uint8Array(byteLength) : undefined
+  }
+
+  /** Bytes that it holds on the GPU and, mirrored, beside it. */
+  get footprint(): number {
+    return this.byteLength + (this.#mirror?.byteLength ?? 0)
+  }
+
+  clear(byteOffset = 0, byteLength = this.byteLength - byteOffset): void {
+    if (byteLength === 0) return
+    const encoder = this.#owner.gpu.createCommandEncoder()
+    encoder.clearBuffer(this.buffer, byteOffset, byteLength)
+    this.#owner.gpu.queue.submit([encoder.finish()])
+    this.#mirror?.fill(0, byteOffset, byteOffset + byteLength)
+  }
+
+  write(data: Float32Array | Int32Array | Float64Array, byteOffset: number): void {
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+    // a shared memory is no source of a write
+    const own = bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : bytes.slice()
+    if (own.byteLength > 0) this.#owner.gpu.queue.writeBuffer(this.buffer, byteOffset, own)
+    this.#mirror?.set(own, byteOffset)
+  }
+
+  writeRows(data: Float32Array, width: number, stride: number, byteOffset: number): void {
+    if (width === stride) return this.write(data, byteOffset)
+    const rows = data.length / width
+    const padded = new Float32Array(rows * stride)
+    for (let row = 0; row < rows; row++) padded.set(data.subarray(row * width, (row + 1) * width), row * stride)
+    this.write(padded, byteOffset)
+  }
+
+  /** Takes in what a run brought over. */
+  receive(byteOffset: number, bytes: Uint8Array<ArrayBuffer>): void {
+    if (this.#mirror) this.#mirror.set(bytes, byteOffset)
+    else this.#fetched = [...this.#fetched.filter((known) => known.byteOffset !== byteOffset), { byteOffset, bytes }]
+  }
+
+  #known(byteOffset: number, byteLength: number): ArrayBuffer {
+    const end = byteOffset + byteLength
+    if (this.#mirror) return this.#mirror.slice(byteOffset, end).buffer
+    const range = this.#fetched.find((known) => known.byteOffset <= byteOffset && end <= known.byteOffset + known.bytes.byteLength)
+    if (!range) throw new Error(`bytes ${byteOffset} to ${end} of a buffer were not among the results of a run`)
+    return range.bytes.slice(byteOffset - range.byteOffset, end - range.byteOffset).buffer
+  }
+
+  readFloats(byteOffset: number, length: number): Float32Array {
+    return new Float32Array(this.#known(byteOffset, length * 4))
+  }
+
+  readInts(byteOffset: number, length: number): Int32Array {
+    return new Int32Array(this.#known(byteOffset, length * 4))
+  }
+
+  readDoubles(byteOffset: number, length: number): Float64Array {
+    return new Float64Array(this.#known(byteOffset, length * 8))
+  }
+
+  readRows(out: Float32Array, at: number, rows: number, width: number, stride: number, byteOffset: number): void {
+    const floats = this.readFloats(byteOffset, rows === 0 ? 0 : (rows - 1) * stride + width)
+    if (width === stride) return out.set(floats, at)
+    for (let row = 0; row < rows; row++) out.set(floats.subarray(row * stride, row * stride + width), at + row * width)
+  }
+
+  copyFrom(source: DeviceBuffer): void {
+    const from = source as WebGpuBuffer
+    const encoder = this.#owner.gpu.createCommandEncoder()
+    encoder.copyBufferToBuffer(from.buffer, 0, this.buffer, 0, from.byteLength)
+    this.#owner.gpu.queue.submit([encoder.finish()])
+    if (this.#mirror) this.#mirror.set(new Uint8Array(from.#known(0, from.byteLength)))
+  }
+
+  dispose(): void {
+    if (this.#freed) return
+    this.#freed = true
+    this.#owner.release(this)
+    this.buffer.destroy()
+  }
+}

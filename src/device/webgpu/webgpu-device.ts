@@ -1,0 +1,205 @@
+import { Buffer, Piece } from '../../../assembly/steps.js'
+import { RoutedAttentionError } from '../../errors.js'
+import {
+  type CompiledProgram,
+  type Device,
+  type DeviceBuffer,
+  type ParameterSource,
+  type Program,
+  Run,
+  type WeightLayout,
+} from '../device.js'
+import { packWeights } from './pack.js'
+import { Pipelines } from './pipelines.js'
+import { WebGpuBuffer } from './webgpu-buffer.js'
+import { type Dispatch, WebGpuProgram } from './webgpu-program.js'
+
+/** Bytes of the piece header as a uniform. */
+const HEADER_BYTES = Math.ceil(Piece.Length / 4) * 16
+/** Runs that may wait on the GPU without anyone waiting for them. */
+const RUNS_AHEAD = 8
+
+/** Runs programs as compute passes on a GPU. */
+export class WebGpuDevice implements Device {
+  /** A workgroup has memory of its own; no scratch is planned for it. */
+  readonly shares = 1
+  readonly keepsFormats = false
+  readonly batch = 1
+  readonly pieceRows: number
+  readonly gpu: GPUDevice
+  readonly #pipelines: Pipelines
+  readonly #header: GPUBuffer
+  /** Shared by all allocations: the first that the GPU had no memory for. */
+  #refusedMemory: string | undefined
+  #checks: Promise<void> = Promise.resolve()
+  #nextId = 1
+  #used = 0
+  #lost: string | undefined
+  #disposed = false
+  #runsAhead = 0
+
+  /** @param pieceRows most tokens that it is worth giving it at once */
+  constructor(gpu: GPUDevice, pieceRows: number) {
+    this.gpu = gpu
+    this.pieceRows = pieceRows
+    this.#pipelines = new Pipelines(gpu)
+    this.#header = gpu.createBuffer({ size: HEADER_BYTES, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST })
+    void gpu.lost.then(({ message, reason }) => (this.#lost = message || reason))
+  }
+
+  /** Bytes in use, on the GPU and for its sake beside it. */
+  get used(): number {
+    return this.#used
+  }
+
+  /** Why the GPU is gone, if it is. */
+  get lost(): string | undefined {
+    return this.#lost
+  }
+
+  allocate(byteLength: number, purpose: string, mirrored = false): WebGpuBuffer {
+    this.#assertUsable()
+    const { maxStorageBufferBindingSize, maxBufferSize } = this.gpu.limits
+    const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize)
+    if (byteLength > limit) {
+      throw new RoutedAttentionError('OUT_OF_MEMORY', `${purpose} needs ${byteLength} bytes in one buffer, and this GPU allows ${limit}`)
+    }
+    this.gpu.pushErrorScope('out-of-memory')
+    const buffer = new WebGpuBuffer(this, this.#nextId++, byteLength, mirrored)
+    const check = this.gpu.popErrorScope().then((error) => {
+      if (error) this.#refusedMemory ??= `${purpose} needs ${byteLength} bytes, which the GPU does not have: ${error.message}`
+    })
+    this.#checks = Promise.all([this.#checks, check]).then(
+      () => undefined,
+      () => undefined,
+    )
+    this.#used += buffer.footprint
+    return buffer
+  }
+
+  release(buffer: WebGpuBuffer): void {
+    this.#used -= buffer.footprint
+  }
+
+  packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer {
+    const buffer = this.allocate(layout.byteLength, 'the weights')
+    try {
+      packWeights(layout, parameters, buffer)
+    } catch (error) {
+      buffer.dispose()
+      throw error
+    }
+    return buffer
+  }
+
+  compile(program: Program): CompiledProgram {
+    return new WebGpuProgram(this.gpu, this.#pipelines, this.#header, program)
+  }
+
+  async run(program: CompiledProgram, runs: Run | readonly Run[]): Promise<void> {
+    for (const run of runs instanceof Run ? [runs] : runs) await this.#run(program as WebGpuProgram, run)
+  }
+
+  async #run(program: WebGpuProgram, run: Run): Promise<void> {
+    this.#assertUsable()
+    const dispatches = program.dispatches(run)
+    const preparing = dispatches.map(({ pipeline }) => pipeline.prepare()).filter((pending) => pending !== undefined)
+    if (preparing.length > 0) {
+      await this.#guard(Promise.all(preparing))
+      this.#assertUsable()
+    }
+    const staging = this.#submit(dispatches, run)
+    if (!staging) {
+      if (++this.#runsAhead < RUNS_AHEAD) return
+      this.#runsAhead = 0
+      await this.#guard(this.gpu.queue.onSubmittedWorkDone())
+      return this.#assertUsable()
+    }
+    this.#runsAhead = 0
+    try {
+      await this.#guard(Promise.all([staging.mapAsync(GPUMapMode.READ), this.#checks]))
+      this.#assertUsable()
+      const bytes = new Uint8Array(staging.getMappedRange())
+      let at = 0
+      for (const { memory, byteOffset, byteLength } of run.results) {
+        ;(memory as WebGpuBuffer).receive(byteOffset, bytes.slice(at, at + byteLength))
+        at += byteLength
+      }
+    } finally {
+      staging.destroy()
+    }
+  }
+
+  runHere(program: CompiledProgram, run: Run): void {
+    this.#assertUsable()
+    this.#submit((program as WebGpuProgram).dispatches(run), run)?.destroy()
+  }
+
+  /** Hands a run to the queue; returns what its results will be in. */
+  #submit(dispatches: readonly Dispatch[], run: Run): GPUBuffer | undefined {
+    const { gpu } = this
+    gpu.queue.writeBuffer(this.#header, 0, headerOf(run))
+    const encoder = gpu.createCommandEncoder()
+    const pass = encoder.beginComputePass()
+    for (const { pipeline, group, workgroups } of dispatches) {
+      pass.setPipeline(pipeline.get())
+      pass.setBindGroup(0, group)
+      pass.dispatchWorkgroups(...workgroups)
+    }
+    pass.end()
+    const byteLength = run.results.reduce((sum, range) => sum + range.byteLength, 0)
+    let staging: GPUBuffer | undefined
+    if (byteLength > 0) {
+      staging = gpu.createBuffer({ size: byteLength, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST })
+      let at = 0
+      for (const range of run.results) {
+        encoder.copyBufferToBuffer((range.memory as WebGpuBuffer).buffer, range.byteOffset, staging, at, range.byteLength)
+        at += range.byteLength
+      }
+    }
+    gpu.queue.submit([encoder.finish()])
+    return staging
+  }
+
+  /** What fails because the GPU is gone fails as that. */
+  async #guard(work: Promise<unknown>): Promise<void> {
+    try {
+      await work
+    } catch (cause) {
+      await Promise.resolve()
+      this.#assertUsable()
+      throw new RoutedAttentionError('DEVICE_LOST', `the GPU did not do its work: ${(cause as Error).message}`, { cause })
+    }
+  }
+
+  #assertUsable(): void {
+    if (this.#disposed) throw new RoutedAttentionError('DISPOSED', 'the runtime was disposed')
+    if (this.#lost !== undefined) throw new RoutedAttentionError('DEVICE_LOST', `the GPU was lost: ${this.#lost}`)
+    if (this.#refusedMemory !== undefined) {
+      const message = this.#refusedMemory
+      this.#refusedMemory = undefined
+      throw new RoutedAttentionError('OUT_OF_MEMORY', message)
+    }
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#disposed) return
+    this.#disposed = true
+    this.#header.destroy()
+    this.gpu.destroy()
+    await this.gpu.lost
+  }
+}
+
+/** A run's header as shaders see it: buffers' offsets in words, positions as integers of two words. */
+function headerOf(run: Run): Int32Array<ArrayBuffer> {
+  const header = new Int32Array(HEADER_BYTES / 4)
+  header.set(run.header)
+  for (const word of [Piece.Position, Piece.WindowPosition] as const) {
+    const position = run.position(word)
+    header[word] = position | 0
+    header[word + 1] = Math.floor(position / 2 ** 32)
+  }
+  for (let id = 0; id < Buffer.Length; id++) header[Piece.Buffers + id] = run.offsets[id]! / 4
+  return header
+}

@@ -1,0 +1,45 @@
+/** Runs one step on the WebAssembly device and on the WebGPU one, from the same memory, and compares all that it may write. */
+import { expect } from 'vitest'
+import type { Opcode } from '../../assembly/steps.js'
+import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
+import type { ProgramBuilder } from '../../src/plan/program-builder.js'
+import { type Region, runtimeOf, StepMemory } from '../kernels/step-runner.js'
+import type { Piece } from '../../assembly/steps.js'
+
+type Words = Parameters<ProgramBuilder['step']>[2]
+
+/** One step: the memory it works on, its words, and which of its operands hold what. */
+export interface StepCase {
+  readonly memory: StepMemory
+  readonly opcode: Opcode
+  readonly length: number
+  readonly words: Words
+  readonly piece?: Readonly<Partial<Record<Piece, number>>>
+  /** Compared within a tolerance: relative to the largest value expected, or 1. */
+  readonly floats?: readonly Region[]
+  /** Compared bit by bit. */
+  readonly exact?: readonly Region[]
+}
+
+/**
+ * @param make the same case twice: each device writes to its own
+ * @param tolerance see `floats`; default 2e-6
+ */
+export async function expectSameStep(device: WebGpuDevice, make: () => StepCase, about: string, tolerance = 2e-6): Promise<void> {
+  const expected = make()
+  const actual = make()
+  expected.memory.run(runtimeOf('checked-relaxed'), expected.opcode, expected.length, expected.words, expected.piece)
+  await actual.memory.runOn(device, actual.opcode, actual.length, actual.words, actual.piece)
+  expected.exact?.forEach((region, i) => {
+    expect(actual.memory.ints(actual.exact![i]!), `${about}: exact operand ${i}`).toEqual(expected.memory.ints(region))
+  })
+  expected.floats?.forEach((region, i) => {
+    const right = expected.memory.floats(region)
+    const got = actual.memory.floats(actual.floats![i]!)
+    const scale = right.reduce((most, value) => Math.max(most, Math.abs(value) || 0), 1)
+    for (let at = 0; at < right.length; at++) {
+      const same = Object.is(right[at], got[at]) || Math.abs(right[at]! - got[at]!) <= tolerance * scale
+      if (!same) expect.fail(`${about}: float operand ${i}, word ${at}: expected ${right[at]}, got ${got[at]}`)
+    }
+  })
+}
