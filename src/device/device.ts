@@ -120,10 +120,14 @@ export function formatBytes(format: WeightFormat): number {
 export interface Device {
   /** Shares that a step is cut into; scratch for one share of scores is planned for each. */
   readonly shares: number
+  /** Whether the host reads and writes the memory that programs run in; otherwise runs say what it will read. */
+  readonly seesMemory: boolean
   /** Whether weights may be packed in the format they come in; otherwise all are float32. */
   readonly keepsFormats: boolean
   /** Most tokens of a piece; results do not depend on it. */
   readonly pieceRows: number
+  /** Most bytes that it allocates at once. */
+  readonly bufferBytes: number
   /** How many runs it is worth preparing before they are handed over together. */
   readonly batch: number
   /**

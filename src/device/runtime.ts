@@ -10,10 +10,11 @@ import { chooseTile, tileName } from './wasm/choose-tile.js'
 import { turnOnRevectorization } from './wasm/revectorize.js'
 import { ThreadPool } from './wasm/thread-pool.js'
 import { WasmDevice } from './wasm/wasm-device.js'
+import type { WebGpuDevice } from './webgpu/webgpu-device.js'
 
 /** Options of `createRuntime`; all may be left out. */
 export interface RuntimeOptions {
-  /** Default 'wasm'. 'auto' takes what is fastest of what there is. */
+  /** Default 'wasm'. 'webgpu' computes on a GPU; 'auto' does where that measures faster. */
   device?: 'wasm' | 'webgpu' | 'auto'
   /** Threads to compute on; default 'auto'. What cannot be had is not an error: `runtime.info` says what is used, and why. */
   threads?: number | 'auto'
@@ -33,17 +34,28 @@ export interface RuntimeOptions {
 
 /** What a runtime really uses. */
 export interface RuntimeInfo {
-  readonly device: 'wasm'
+  /** Where new layers and models compute: 'webgpu' while there is a GPU that is used. */
+  readonly device: 'wasm' | 'webgpu'
+  /** The GPU's name, where one is used. */
+  readonly adapter?: string
   readonly simd: 'baseline' | 'relaxed'
   /** Whether multiply-add rounds once (fused): results of one arithmetic have equal bits on one engine. */
   readonly fused: boolean
   readonly threads: number
   /** The shapes of the kernels in use, rows × columns: the fastest of several in a few milliseconds of timing, unless `refused.timing` says otherwise. */
   readonly kernels: { readonly tile: string; readonly row: string }
-  /** Bytes of the runtime's memory: what the engine holds for it, and what is in use. */
+  /** Bytes of the runtime's memory: what the engine holds for it, and what is in use; a GPU's buffers, and the host's copies of them, included. */
   readonly memory: { readonly reserved: number; readonly used: number }
   /** For each thing not used, why. */
   readonly refused: Readonly<Record<string, string>>
+}
+
+/** A GPU that a runtime computes on. */
+export interface GpuUse {
+  readonly device: WebGpuDevice
+  readonly adapter: string
+  /** Whether the processor takes over when it is lost. */
+  readonly replaceable: boolean
 }
 
 /** Something that lives on a runtime and ends with it. */
@@ -53,9 +65,8 @@ export interface Tenant {
 
 /** Where everything runs and lies. Made by `createRuntime`. */
 export class Runtime {
-  /** @internal For the layers and models of this package. */
-  readonly device: Device
   readonly #wasm: WasmDevice
+  readonly #gpu: GpuUse | undefined
   readonly #build: Build
   readonly #refused: Record<string, string>
   readonly #tenants = new Set<Tenant>()
@@ -64,11 +75,26 @@ export class Runtime {
   #ended: Promise<void> | undefined
 
   /** @internal */
-  constructor(build: Build, refused: Readonly<Record<string, string>>, shares = 1) {
+  constructor(build: Build, refused: Readonly<Record<string, string>>, shares = 1, gpu?: GpuUse) {
     this.#build = build
     this.#refused = { ...refused }
     this.#wasm = new WasmDevice(build.kernels, build.memory, shares)
-    this.device = this.#wasm
+    this.#gpu = gpu
+  }
+
+  /** @internal Where new layers and models compute. */
+  get device(): Device {
+    return this.#usesGpu ? this.#gpu!.device : this.#wasm
+  }
+
+  /** Whether the GPU is used: one that was lost is not where something can take its place. */
+  get #usesGpu(): boolean {
+    return this.#gpu !== undefined && !(this.#gpu.replaceable && this.#gpu.device.lost !== undefined)
+  }
+
+  /** @internal Whether what lives on a device must move to another: it was lost, and there is one to take its place. */
+  hasLeft(device: Device): boolean {
+    return device !== this.#wasm && !this.#usesGpu
   }
 
   /** @internal Times the kernels, once for a module, and takes the fastest. */
@@ -107,14 +133,18 @@ export class Runtime {
   get info(): RuntimeInfo {
     const { simd, fused } = this.#build
     const { reserved, used } = this.#wasm.arena
+    const gpu = this.#usesGpu ? this.#gpu : undefined
+    const lost = this.#gpu && !gpu ? { webgpu: `the GPU was lost: ${this.#gpu.device.lost}` } : undefined
+    const onGpu = this.#gpu?.device.used ?? 0
     return {
-      device: 'wasm',
+      device: gpu ? 'webgpu' : 'wasm',
+      ...(gpu && { adapter: gpu.adapter }),
       simd,
       fused,
       threads: this.#pool?.threads ?? 1,
       kernels: { tile: tileName(this.#wasm.tileShape, simd === 'relaxed'), row: '1x32' },
-      memory: { reserved, used },
-      refused: { ...this.#refused },
+      memory: { reserved: reserved + onGpu, used: used + onGpu },
+      refused: { ...this.#refused, ...lost },
     }
   }
 
@@ -141,7 +171,7 @@ export class Runtime {
   dispose(): Promise<void> {
     if (!this.#ended) {
       for (const tenant of [...this.#tenants]) tenant.dispose()
-      this.#ended = this.device.dispose()
+      this.#ended = Promise.all([this.#wasm.dispose(), this.#gpu?.device.dispose()]).then(() => undefined)
     }
     return this.#ended
   }
@@ -211,6 +241,23 @@ async function callersModule(wasm: NonNullable<RuntimeOptions['wasm']>, signal: 
 }
 
 /**
+ * The GPU to compute on, if any. Its part of the package is loaded only here.
+ * @throws RoutedAttentionError `UNSUPPORTED` where it must be one and none can be used
+ */
+async function chooseGpu(wanted: 'webgpu' | 'auto', refused: Record<string, string>): Promise<GpuUse | undefined> {
+  const { openWebGpu } = await import('./webgpu/open.js')
+  const opened = await openWebGpu()
+  if (opened.device && (wanted === 'webgpu' || !opened.fallback)) {
+    return { device: opened.device, adapter: opened.adapter, replaceable: wanted === 'auto' }
+  }
+  const reason = opened.refused ?? `${opened.adapter} is a processor that stands in for a GPU`
+  if (wanted === 'webgpu') throw new RoutedAttentionError('UNSUPPORTED', `WebGPU cannot be used: ${reason}; use device: 'wasm', or 'auto'`)
+  await opened.device?.dispose()
+  refused.webgpu = reason
+  return undefined
+}
+
+/**
  * Makes a runtime: compiles the kernels for this engine and takes a first memory. Nothing happens before this call, not at import either.
  * @throws RoutedAttentionError `BAD_CONFIG` (an option), `UNSUPPORTED` (no WebAssembly SIMD here, or `device: 'webgpu'` without WebGPU),
  *   `BAD_FILE` (`wasm`), or the signal's reason
@@ -219,11 +266,8 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   checkOptions(options)
   const { device = 'wasm', threads = 'auto', simd = 'auto', revectorize = false, wasm, worker, signal } = options
   signal?.throwIfAborted()
-  if (device === 'webgpu') {
-    throw new RoutedAttentionError('UNSUPPORTED', "this version has no WebGPU device; use device: 'wasm', or 'auto'")
-  }
   const refused: Record<string, string> = {}
-  if (device === 'auto') refused.webgpu = 'this version has no WebGPU device'
+  const gpu = device === 'wasm' ? undefined : await chooseGpu(device, refused)
   const cannotWiden = revectorize ? turnOnRevectorization() : undefined
   if (cannotWiden) refused.revectorize = cannotWiden
   const revectorized = revectorize && !cannotWiden
@@ -242,7 +286,7 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   const choice = chooseThreads(threads)
   if (choice.refused) refused.threads = choice.refused
   signal?.throwIfAborted()
-  const runtime = new Runtime(build, refused, choice.threads)
+  const runtime = new Runtime(build, refused, choice.threads, gpu)
   runtime.chooseKernels(revectorized)
   if (choice.threads > 1) await runtime.startThreads(choice.threads, worker)
   if (signal?.aborted) {

@@ -2,7 +2,7 @@ import { Buffer, type CompiledProgram, type Device, type DeviceBuffer, Run } fro
 import { modelWorkPerToken, type ModelParameters } from '../plan/model-parameters.js'
 import { type CausalModelPlan, planCausalModel, planTier } from '../plan/model-plan.js'
 import { describePiece, nextPieceRows, overwrites, type Place } from '../plan/piece.js'
-import { freshPlace, stateLength, visitState } from '../plan/portable-state.js'
+import { changedState, freshPlace, stateLength, visitState } from '../plan/portable-state.js'
 import type { ModelConfig } from './config.js'
 import { HeadReader } from './head-reader.js'
 import { Resources } from './resources.js'
@@ -72,18 +72,22 @@ export class CausalEngine implements Engine {
   }
 
   allocateState({ plan }: Tier): DeviceBuffer {
-    return this.#device.allocate(plan.stateBytes, "a session's state")
+    return this.#device.allocate(plan.stateBytes, "a session's state", true)
   }
 
   /** The state of a sequence that has read nothing. */
   #openState(tier: Tier): DeviceBuffer {
     const state = this.allocateState(tier)
     state.clear()
+    this.#open(tier, state)
+    return state
+  }
+
+  #open(tier: Tier, state: DeviceBuffer): void {
     const run = new Run()
     run.bind(Buffer.Weights, this.#weights)
     run.bind(Buffer.State, state)
     this.#device.runHere(tier.open, run)
-    return state
   }
 
   createSequence(): Sequence {
@@ -111,13 +115,14 @@ export class CausalEngine implements Engine {
 
   /** A state that holds `values`. */
   importState(tier: Tier, position: number, values: Float32Array): DeviceBuffer {
-    const state = this.#openState(tier)
-    const floats = state.readFloats(0, tier.plan.stateBytes / 4)
+    const state = this.allocateState(tier)
+    const floats = new Float32Array(tier.plan.stateBytes / 4)
     let at = 0
     visitState(tier.plan, freshPlace(tier.plan, position), (start, step, count) => {
       for (let i = 0; i < count; i++) floats[start + i * step] = values[at++]!
     })
     state.write(floats, 0)
+    this.#open(tier, state)
     return state
   }
 
@@ -139,8 +144,13 @@ export class CausalEngine implements Engine {
         scratch.write(tokenIds.subarray(done, done + rows), plan.scratch.tokenIds.byteOffset)
         run.bind(Buffer.State, state)
         run.work = rows * modelWorkPerToken(this.#config)
-        place = describePiece(run, plan.geometry, place, rows)
+        const before = place
+        place = describePiece(run, plan.geometry, before, rows)
         head.describe(run, scratch, done, rows)
+        if (!this.#device.seesMemory) {
+          const changes = changedState(plan, before, place).map((range) => ({ memory: state, ...range }))
+          run.results = [...head.results(scratch), ...changes]
+        }
         await this.#device.run(tier.piece, run)
         await head.read(scratch, () => this.#device.run(tier.head, run), run)
       })

@@ -57,6 +57,19 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
           run.bind(Buffer.Output, output, slot * pieceBytes)
           if (trace && position >= routedWindowSize && position % routedWindowSize === 0) traceContexts(sequence, position)
         },
+        results: (slot, rows) => {
+          const rowBytes = geometry.stride * 4
+          const out = { memory: output, byteOffset: slot * pieceBytes, byteLength: rows * rowBytes }
+          if (!local) return [out]
+          const { queryCounts, queryLists } = plan.scratch
+          return [
+            out,
+            { memory: local, byteOffset: 0, byteLength: rows * rowBytes },
+            { memory: scratch, byteOffset: queryCounts.byteOffset, byteLength: numExperts * 4 },
+            { memory: scratch, byteOffset: queryLists.byteOffset, byteLength: numExperts * geometry.pieceRows * 4 },
+            { memory: state, byteOffset: plan.state.contextPositions.byteOffset, byteLength: numExperts * geometry.contextCapacity * 4 },
+          ]
+        },
         collect: (slot, position, rows) => {
           const start = (sequence * length + position) * dim
           output.readRows(result.out, start, rows, dim, geometry.stride, slot * pieceBytes)

@@ -1,4 +1,4 @@
-import { Piece, type DeviceBuffer, type Run } from '../device/device.js'
+import { Piece, type DeviceBuffer, type Range, type Run } from '../device/device.js'
 import { roundUp } from '../plan/layout.js'
 import type { ModelScratch } from '../plan/model-steps.js'
 import { Tensor } from '../tensor.js'
@@ -55,6 +55,15 @@ export class HeadReader {
       scratch.write(targets.subarray(this.#start + this.#next, this.#start + this.#next + rows), this.#scratch.targets.byteOffset)
   }
 
+  /** What the run will leave that `read` collects. */
+  results(scratch: DeviceBuffer): readonly Range[] {
+    const rows = Math.max(0, Math.min(this.#scratch.headRows, this.#end - this.#next))
+    if (rows === 0) return []
+    const { logits, logProbabilities } = this.#scratch
+    if (this.#request.targets) return [{ memory: scratch, byteOffset: logProbabilities.byteOffset, byteLength: rows * 8 }]
+    return [{ memory: scratch, byteOffset: logits.byteOffset, byteLength: rows * roundUp(this.#numTokens) * 4 }]
+  }
+
   /** Collects what was asked for; where more rows are wanted than fit, `runHead` makes them from what the piece left. */
   async read(scratch: DeviceBuffer, runHead: () => void | Promise<void>, run: Run): Promise<void> {
     while (this.#next < this.#end) {
@@ -63,6 +72,7 @@ export class HeadReader {
       this.#next += rows
       if (this.#next >= this.#end) return
       this.#ask(run, scratch)
+      run.results = this.results(scratch)
       await runHead()
     }
   }

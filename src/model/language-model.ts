@@ -1,3 +1,4 @@
+import { WeightFormat } from '../device/device.js'
 import { checkRuntime, createRuntime, type Runtime } from '../device/runtime.js'
 import { describe, RoutedAttentionError } from '../errors.js'
 import { type ModelFiles, readModelFiles } from '../io/model-files.js'
@@ -116,8 +117,9 @@ export class LanguageModel {
     runtime.assertUsable()
     const specs = modelParameters(config)
     const tensors = checkStoredTensors(specs, files.tensors)
-    const parameters = planModelParameters(config, packedFormats(tensors))
-    const weights = runtime.device.packWeights(parameters.layout, (name) => storedValues(tensors.get(name)!, name))
+    const { keepsFormats } = runtime.device
+    const parameters = planModelParameters(config, keepsFormats ? packedFormats(tensors) : () => WeightFormat.Float32)
+    const weights = runtime.device.packWeights(parameters.layout, (name) => storedValues(tensors.get(name)!, name, keepsFormats))
     const engine = new (config.layer.causal ? CausalEngine : PublishedEngine)(runtime.device, config, parameters, weights)
     return new LanguageModel({
       config,

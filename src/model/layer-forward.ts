@@ -1,4 +1,4 @@
-import { type CompiledProgram, type Device, type DeviceBuffer, Run } from '../device/device.js'
+import { type CompiledProgram, type Device, type DeviceBuffer, type Range, Run } from '../device/device.js'
 import { type Geometry, workPerToken } from '../plan/geometry.js'
 import type { LayerParameters } from '../plan/layer-plan.js'
 import { describePiece, nextPieceRows, type Place } from '../plan/piece.js'
@@ -27,6 +27,8 @@ interface Pieces {
   readonly groups: RunGroups
   /** Binds what differs from piece to piece. */
   readonly prepare: (run: Run, slot: number, position: number, rows: number) => void
+  /** What `collect` reads. */
+  readonly results: (slot: number, rows: number) => readonly Range[]
   readonly collect: (slot: number, position: number, rows: number) => void
   readonly pause: () => Promise<void>
 }
@@ -37,7 +39,7 @@ interface Pieces {
  */
 export type RunGroups = readonly (readonly Run[])[]
 
-export async function runPieces({ forward, geometry, program, groups, prepare, collect, pause }: Pieces): Promise<void> {
+export async function runPieces({ forward, geometry, program, groups, prepare, results, collect, pause }: Pieces): Promise<void> {
   const { device, config, length } = forward
   let collectLast: () => void = () => undefined
   let turn = 0
@@ -51,6 +53,7 @@ export async function runPieces({ forward, geometry, program, groups, prepare, c
       const rows = nextPieceRows(geometry, position, length - position)
       prepare(run, firstSlot + pieces.length, position, rows)
       run.work = rows * workPerToken(config)
+      run.results = results(firstSlot + pieces.length, rows)
       place = describePiece(run, geometry, place, rows)
       pieces.push({ position, rows })
     }

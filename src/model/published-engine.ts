@@ -89,6 +89,7 @@ export class PublishedEngine implements Engine {
               piece,
             },
             length,
+            trace: false,
             pause: () => pauseAt(0),
           })
           try {
@@ -107,6 +108,7 @@ export class PublishedEngine implements Engine {
       }
       await this.#pieces(plan, run, stream, length, async (position, rows) => {
         head.describe(run, scratch, position, rows)
+        run.results = head.results(scratch)
         if (run.header[Piece.HeadRows]! > 0) await device.run(headProgram, run)
         await head.read(scratch, () => device.run(headProgram, run), run)
       })

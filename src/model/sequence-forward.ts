@@ -51,7 +51,7 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
     for (let sequence = 0; sequence < batch; sequence++) {
       const inputOffset = sequence * length * rowBytes
       state.clear()
-      const routed: RoutedSequence = { device, run: routing, geometry, memory, chosenRows, input, inputOffset, programs, length, pause }
+      const routed: RoutedSequence = { device, run: routing, geometry, memory, chosenRows, input, inputOffset, programs, length, trace, pause }
       const keyValues = await decideRouting(routed)
       try {
         if (trace) traceRouting(sequence)
@@ -64,6 +64,10 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
             run.bind(Buffer.Input, input, inputOffset + position * rowBytes)
             run.bind(Buffer.Output, output, slot * pieceBytes)
             if (keyValues) run.bind(Buffer.KeyValues, keyValues)
+          },
+          results: (slot, rows) => {
+            const out = { memory: output, byteOffset: slot * pieceBytes, byteLength: rows * rowBytes }
+            return local ? [out, { memory: local, byteOffset: 0, byteLength: rows * rowBytes }] : [out]
           },
           collect: (slot, position, rows) => {
             const start = (sequence * length + position) * dim
@@ -79,6 +83,7 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
 
     function traceRouting(sequence: number): void {
       const { numExperts, routedWindowSize } = config
+      if (memory.windows === 0) return
       for (let expert = 0; expert < numExperts; expert++) {
         const taken = call.readInts(memory.taken.byteOffset + expert * memory.capacity * 4, length)
         for (let position = routedWindowSize; position < length; position++) {

@@ -1,4 +1,4 @@
-import { Buffer, Piece, type CompiledProgram, type Device, type DeviceBuffer, type Run } from '../device/device.js'
+import { Buffer, Piece, type CompiledProgram, type Device, type DeviceBuffer, type Range, type Run } from '../device/device.js'
 import type { Geometry } from '../plan/geometry.js'
 import type { SequenceMemory } from '../plan/sequence-steps.js'
 
@@ -24,6 +24,8 @@ export interface RoutedSequence {
   readonly inputOffset: number
   readonly programs: CompiledSequencePrograms
   readonly length: number
+  /** Whether the caller reads what was decided. */
+  readonly trace: boolean
   /** Between pieces: lets the event loop turn, and throws when the work should end. */
   readonly pause: () => Promise<void>
 }
@@ -36,12 +38,21 @@ function windowsAtOnce({ numbers, pieceRows }: Geometry, window: number): number
   return Math.max(1, Math.floor((SELECTION_WORK * pieceRows) / (window * numbers.routedWindowSize * numbers.numExperts)))
 }
 
+/** Where `memory.taken` and `memory.lists` lie. */
+function decisions({ geometry, memory }: RoutedSequence, call: DeviceBuffer): Range[] {
+  const { numExperts } = geometry.numbers
+  return [
+    { memory: call, byteOffset: memory.taken.byteOffset, byteLength: numExperts * memory.capacity * 4 },
+    { memory: call, byteOffset: memory.lists.byteOffset, byteLength: memory.windows * numExperts * memory.listCapacity * 4 },
+  ]
+}
+
 /**
  * Decides what every window of the sequence routes, and projects each chosen (token, expert) pair once. How many there are is known only then:
  * this is the one place where a forward comes back for sizes. Returns their keys and values, bound to `run`; the caller disposes of them.
  */
 export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuffer | undefined> {
-  const { device, run, geometry, memory, chosenRows, input, inputOffset, programs, length, pause } = sequence
+  const { device, run, geometry, memory, chosenRows, input, inputOffset, programs, length, trace, pause } = sequence
   if (memory.windows === 0) return undefined
   const { numExperts } = geometry.numbers
   const rowBytes = geometry.stride * 4
@@ -63,7 +74,10 @@ export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuf
     await pause()
     window += windows
   }
+  run.results = [{ memory: call, byteOffset: memory.counts.byteOffset, byteLength: numExperts * 4 }]
+  if (trace) run.results = [...run.results, ...decisions(sequence, call)]
   await device.run(programs.slots, run)
+  run.results = []
 
   const counts = call.readInts(memory.counts.byteOffset, numExperts)
   const pairBytes = 2 * geometry.inner * 4

@@ -31,7 +31,15 @@ export interface Capacity {
   readonly shares: number
   /** Most tokens of a piece. */
   readonly pieceRows: number
+  /** Most bytes of one buffer. */
+  readonly bufferBytes: number
 }
+
+const UNLIMITED: Capacity = { shares: 1, pieceRows: Infinity, bufferBytes: Infinity }
+
+/** What a row of a piece takes of working memory, about: rows of a layer and of a feed-forward four times as wide, and rows of heads. */
+const WORK_ROWS = 8
+const WORK_HEADS = 6
 
 /** Sizes that follow from a layer's numbers; lengths in floats. */
 export interface Geometry {
@@ -63,23 +71,28 @@ export interface Geometry {
 /**
  * @param contexts most key/values that will serve a window, at most `numRoutedKeyValues`
  * @param length most tokens that a sequence will have; windows wider than that take no more memory than it
- * @param mostRows of a piece
+ * @param capacity default: that of a device without limits
  */
-export function createGeometry(numbers: LayerNumbers, contexts: number, length = Infinity, mostRows = Infinity): Geometry {
+export function createGeometry(numbers: LayerNumbers, contexts: number, length = Infinity, capacity: Capacity = UNLIMITED): Geometry {
   const windowCapacity = Math.max(1, Math.min(numbers.routedWindowSize, length))
   const localWindow = Math.min(numbers.localAttnWindowSize, length)
-  const windows = numbers.causal ? 1 : Math.min(Math.floor(mostRows / windowCapacity), Math.ceil(length / windowCapacity))
-  const pieceWindows = Math.max(1, windows)
-  const pieceRows = Math.min(Math.max(mostRows, 1), pieceWindows * windowCapacity)
   const headStride = roundUp(numbers.dimHead)
   const inner = numbers.heads * headStride
+  const stride = roundUp(numbers.dim)
   const contextCapacity = roundUp(Math.min(contexts, length) + 1)
+  const { numExperts } = numbers
+  const rowBytes = 4 * ((numExperts + WORK_ROWS) * stride + WORK_HEADS * inner)
+  const mostRows = Math.max(1, Math.min(capacity.pieceRows, Math.floor(capacity.bufferBytes / rowBytes)))
+  const contextBytes = 8 * numExperts * inner * contextCapacity
+  const windows = Math.min(mostRows / windowCapacity, length / windowCapacity, capacity.bufferBytes / 2 / contextBytes)
+  const pieceWindows = numbers.causal ? 1 : Math.max(1, Math.floor(windows))
+  const pieceRows = Math.min(mostRows, pieceWindows * windowCapacity)
   return {
     numbers,
     pieceRows,
     pieceWindows,
     windowCapacity,
-    stride: roundUp(numbers.dim),
+    stride,
     headStride,
     inner,
     localCapacity: roundUp(localWindow + 7 + pieceRows),

@@ -66,8 +66,8 @@ export interface CausalLayerPlan {
 }
 
 export function planCausalLayer(numbers: LayerNumbers, parameters: LayerParameters, call: LayerCall): CausalLayerPlan {
-  const { shares, pieceRows } = call.capacity
-  const geometry = createGeometry(numbers, contextsOf(numbers, call.length), call.length, pieceRows)
+  const { shares } = call.capacity
+  const geometry = createGeometry(numbers, contextsOf(numbers, call.length), call.length, call.capacity)
   const scratchLayout = new Layout()
   const scratch = planLayerScratch(scratchLayout, geometry, shares)
   const closing = planClosingScratch(scratchLayout, geometry)
@@ -215,9 +215,10 @@ export function planSequenceContext(
   local: RotarySource,
   routed: RotarySource | undefined,
   length: number,
-  { shares, pieceRows }: Capacity,
+  capacity: Capacity,
 ): SequencePlan {
-  const geometry = createGeometry(numbers, contextsOf(numbers, length), length, pieceRows)
+  const { shares } = capacity
+  const geometry = createGeometry(numbers, contextsOf(numbers, length), length, capacity)
   const scratchLayout = new Layout()
   const stateLayout = new Layout()
   const callLayout = new Layout()

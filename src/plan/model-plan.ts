@@ -41,8 +41,8 @@ export interface CausalModelPlan extends ModelPlan {
 /** @param length most tokens that a sequence will have: `planTier` */
 export function planCausalModel(numbers: ModelNumbers, parameters: ModelParameters, length: number, capacity: Capacity): CausalModelPlan {
   const { layer } = numbers
-  const { shares, pieceRows } = capacity
-  const geometry = createGeometry(layer, contextsOf(layer, length), length, pieceRows)
+  const { shares } = capacity
+  const geometry = createGeometry(layer, contextsOf(layer, length), length, capacity)
   const scratchLayout = new Layout()
   const layerScratch = planLayerScratch(scratchLayout, geometry, shares)
   const closing = planClosingScratch(scratchLayout, geometry)

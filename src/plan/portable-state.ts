@@ -1,6 +1,12 @@
 import type { CausalModelPlan } from './model-plan.js'
 import { contextCount, type Place } from './piece.js'
 
+/** Part of a state. */
+export interface ByteRange {
+  readonly byteOffset: number
+  readonly byteLength: number
+}
+
 /** A run of values in a session's state: the index of the first float, floats from one to the next, how many. */
 export type VisitRun = (start: number, step: number, count: number) => void
 
@@ -40,6 +46,47 @@ export function visitState({ geometry, states }: CausalModelPlan, place: Place, 
       keysAndValues(keys.byteOffset / 4, values.byteOffset / 4, contextCapacity, 1, context + 1)
     })
   }
+}
+
+/** What a piece changes of a session's state, of that which `visitState` visits behind it: ranges in bytes. */
+export function changedState({ geometry, states }: CausalModelPlan, before: Place, after: Place): ByteRange[] {
+  const { numbers, inner, headStride, localCapacity, contextCapacity, contextWords, windowCapacity, stride } = geometry
+  const { heads, numExperts, routedWindowSize } = numbers
+  const ranges: ByteRange[] = []
+  const words = (start: number, count: number) => ranges.push({ byteOffset: start * 4, byteLength: count * 4 })
+  const offset = before.position % routedWindowSize
+  const rows = after.position - before.position
+  const first = before.position - after.base
+  const panels = { first: Math.floor(first / 8), end: Math.ceil((first + rows) / 8) }
+
+  for (const state of states) {
+    const keys = state.localKeys.byteOffset / 4
+    const values = state.localValues.byteOffset / 4
+    if (after.base !== before.base) {
+      words(keys, inner * localCapacity)
+      words(values, inner * localCapacity)
+    } else {
+      for (let head = 0; head < heads; head++) {
+        const start = head * headStride * localCapacity
+        words(keys + start + panels.first * headStride * 8, (panels.end - panels.first) * headStride * 8)
+        for (let channel = 0; channel < headStride; channel += 8) words(values + start + channel * localCapacity + first * 8, rows * 8)
+      }
+    }
+    if (offset + rows === routedWindowSize) {
+      words(state.contextSimilarities.byteOffset / 4, numExperts * contextCapacity)
+      state.contexts.forEach((context) => {
+        words(context.keys.byteOffset / 4, contextWords)
+        words(context.values.byteOffset / 4, contextWords)
+      })
+    } else {
+      for (let expert = 0; expert < numExperts; expert++) {
+        words(state.openQuerySimilarities.byteOffset / 4 + expert * windowCapacity + offset, rows)
+        words(state.openKeyValueSimilarities.byteOffset / 4 + expert * windowCapacity + offset, rows)
+      }
+      words(state.openInputs.byteOffset / 4 + offset * stride, rows * stride)
+    }
+  }
+  return ranges
 }
 
 /** Floats that `visitState` visits. */

@@ -1,5 +1,5 @@
 import { beforeAll, describe, test } from 'vitest'
-import { Norm, Normalise, Opcode, Piece } from '../../assembly/steps.js'
+import { Combine, CopyRows, Embed, LogProbabilities, Norm, Normalise, Opcode, Piece } from '../../assembly/steps.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
 import { StepMemory } from '../kernels/step-runner.js'
@@ -7,6 +7,14 @@ import { noAdapter, openDevice } from './gpu.js'
 import { expectSameStep } from './step-comparison.js'
 
 const roundUp = (value: number) => Math.ceil(value / 8) * 8
+const widths = [1, 7, 8, 61, 256, 600]
+
+/** `rows` of `width` random values, their padding zero. */
+function randomRows(rows: number, width: number, seed = 0): Float32Array {
+  const { normal } = createRandom(1000 * seed + width)
+  const stride = roundUp(width)
+  return Float32Array.from({ length: rows * stride }, (_, i) => (i % stride < width ? normal() : 0))
+}
 
 describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
   let device: WebGpuDevice
@@ -14,22 +22,19 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
 
   test('normalises rows of any width, listed or in order', async () => {
     for (const kind of [Norm.None, Norm.Layer, Norm.RootMeanSquare]) {
-      for (const width of [1, 7, 8, 61, 256, 600]) {
+      for (const width of widths) {
         const make = () => {
-          const { normal } = createRandom(width)
           const stride = roundUp(width)
           const memory = new StepMemory()
-          const row = () => Float32Array.from({ length: stride }, (_, i) => (i < width ? normal() : 0))
-          const input = memory.input(Float32Array.from(Array.from({ length: 9 }, row).flatMap((values) => [...values])))
           const output = memory.output(5 * stride)
           const words = {
             [Normalise.Rows]: memory.count(5),
             [Normalise.First]: memory.count(1),
             [Normalise.Indices]: memory.input(Int32Array.of(7, 0, 3, 3, 1)),
-            [Normalise.Input]: input,
+            [Normalise.Input]: memory.input(randomRows(9, width)),
             [Normalise.Output]: output,
-            [Normalise.Weight]: kind === Norm.None ? undefined : memory.input(row()),
-            [Normalise.Bias]: kind === Norm.Layer ? memory.input(row()) : undefined,
+            [Normalise.Weight]: kind === Norm.None ? undefined : memory.input(randomRows(1, width, 1)),
+            [Normalise.Bias]: kind === Norm.Layer ? memory.input(randomRows(1, width, 2)) : undefined,
             [Normalise.Kind]: kind,
             [Normalise.Width]: width,
             [Normalise.Stride]: stride,
@@ -38,6 +43,106 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
         }
         await expectSameStep(device, make, `norm ${kind}, width ${width}`)
       }
+    }
+  })
+
+  test('embeds tokens, with the learned row of their position where there is one', async () => {
+    for (const width of widths) {
+      for (const learned of [false, true]) {
+        const make = () => {
+          const stride = roundUp(width)
+          const memory = new StepMemory()
+          const output = memory.output(3 * stride)
+          const words = {
+            [Embed.Rows]: memory.count(3),
+            [Embed.TokenIds]: memory.input(Int32Array.of(4, 0, 2)),
+            [Embed.Tokens]: memory.input(randomRows(5, width)),
+            [Embed.Positions]: learned ? memory.input(randomRows(9, width, 1)) : undefined,
+            [Embed.Output]: output,
+            [Embed.Stride]: stride,
+          }
+          return { memory, opcode: Opcode.Embed, length: Embed.Length, words, piece: { [Piece.Rows]: 3, [Piece.Position]: 5 }, exact: [output] }
+        }
+        await expectSameStep(device, make, `width ${width}, learned positions ${learned}`)
+      }
+    }
+  })
+
+  test('copies rows bit by bit', async () => {
+    for (const width of widths) {
+      const make = () => {
+        const stride = roundUp(width)
+        const memory = new StepMemory()
+        const output = memory.output(7 * stride, [{ first: 2 * stride, width: 4 * stride }])
+        const input = randomRows(4, width)
+        new Int32Array(input.buffer)[0] = 0x7fa12345
+        const words = {
+          [CopyRows.Rows]: memory.count(4),
+          [CopyRows.First]: memory.count(2),
+          [CopyRows.Input]: memory.input(input),
+          [CopyRows.Output]: output,
+          [CopyRows.Stride]: stride,
+        }
+        return { memory, opcode: Opcode.CopyRows, length: CopyRows.Length, words, piece: { [Piece.Rows]: 4 }, exact: [output] }
+      }
+      await expectSameStep(device, make, `width ${width}`)
+    }
+  })
+
+  test('combines local rows with routed ones and null tokens, in any of the ways there are', async () => {
+    const experts = 3
+    const rows = 5
+    const capacity = 6
+    for (const width of [5, 64, 300]) {
+      for (const [scored, residual, average, unrouted] of [
+        [true, false, 1, 0],
+        [false, true, 0, 2],
+        [true, true, 1, 5],
+      ] as const) {
+        const make = () => {
+          const stride = roundUp(width)
+          const memory = new StepMemory()
+          const output = memory.output(rows * stride)
+          const slots = Int32Array.from({ length: experts * capacity }, (_, i) => ((i * 7) % 5) - 1)
+          const words = {
+            [Combine.Local]: memory.inputOutput(randomRows(rows, width, 1)),
+            [Combine.Routed]: memory.input(randomRows(experts * capacity, width, 2)),
+            [Combine.Slots]: memory.input(slots),
+            [Combine.ListScores]: scored ? memory.input(randomRows(3, 6, 3)) : undefined,
+            [Combine.NullTokens]: memory.input(randomRows(experts, width, 4)),
+            [Combine.Residual]: residual ? memory.input(randomRows(rows, width, 5)) : undefined,
+            [Combine.Output]: output,
+            [Combine.Stride]: stride,
+            [Combine.Experts]: experts,
+            [Combine.RowCapacity]: capacity,
+          }
+          const piece = { [Piece.Rows]: rows, [Piece.Routed]: 1, [Piece.Unrouted]: unrouted, [Piece.Average]: average }
+          return { memory, opcode: Opcode.Combine, length: Combine.Length, words, piece, floats: [output] }
+        }
+        await expectSameStep(device, make, `width ${width}, scores ${scored}, residual ${residual}, ${unrouted} rows of window 0`)
+      }
+    }
+  })
+
+  test('gives the logarithms of probabilities', async () => {
+    for (const width of [1, 2, 63, 64, 65, 1000, 4099]) {
+      const make = () => {
+        const rows = 3
+        const stride = roundUp(width)
+        const memory = new StepMemory()
+        const output = memory.output(2 * rows)
+        const logits = randomRows(rows, width).map((value) => 6 * value)
+        const words = {
+          [LogProbabilities.Rows]: memory.count(rows),
+          [LogProbabilities.Logits]: memory.input(logits),
+          [LogProbabilities.Targets]: memory.input(Int32Array.of(0, width - 1, width >> 1)),
+          [LogProbabilities.Output]: output,
+          [LogProbabilities.Stride]: stride,
+          [LogProbabilities.Width]: width,
+        }
+        return { memory, opcode: Opcode.LogProbabilities, length: LogProbabilities.Length, words, piece: { [Piece.Rows]: rows }, doubles: [output] }
+      }
+      await expectSameStep(device, make, `${width} logits`, 4e-6)
     }
   })
 })

@@ -17,6 +17,7 @@ export interface StepCase {
   readonly piece?: Readonly<Partial<Record<Piece, number>>>
   /** Compared within a tolerance: relative to the largest value expected, or 1. */
   readonly floats?: readonly Region[]
+  readonly doubles?: readonly Region[]
   /** Compared bit by bit. */
   readonly exact?: readonly Region[]
 }
@@ -34,12 +35,17 @@ export async function expectSameStep(device: WebGpuDevice, make: () => StepCase,
     expect(actual.memory.ints(actual.exact![i]!), `${about}: exact operand ${i}`).toEqual(expected.memory.ints(region))
   })
   expected.floats?.forEach((region, i) => {
-    const right = expected.memory.floats(region)
-    const got = actual.memory.floats(actual.floats![i]!)
-    const scale = right.reduce((most, value) => Math.max(most, Math.abs(value) || 0), 1)
-    for (let at = 0; at < right.length; at++) {
-      const same = Object.is(right[at], got[at]) || Math.abs(right[at]! - got[at]!) <= tolerance * scale
-      if (!same) expect.fail(`${about}: float operand ${i}, word ${at}: expected ${right[at]}, got ${got[at]}`)
-    }
+    expectClose(actual.memory.floats(actual.floats![i]!), expected.memory.floats(region), tolerance, `${about}: float operand ${i}`)
   })
+  expected.doubles?.forEach((region, i) => {
+    expectClose(actual.memory.doubles(actual.doubles![i]!), expected.memory.doubles(region), tolerance, `${about}: double operand ${i}`)
+  })
+}
+
+function expectClose(actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number, about: string): void {
+  const scale = Array.from(expected).reduce((most, value) => Math.max(most, Math.abs(value) || 0), 1)
+  for (let at = 0; at < expected.length; at++) {
+    const same = Object.is(expected[at], actual[at]) || Math.abs(expected[at]! - actual[at]!) <= tolerance * scale
+    if (!same) expect.fail(`${about}, value ${at}: expected ${expected[at]}, got ${actual[at]}`)
+  }
 }

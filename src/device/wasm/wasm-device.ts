@@ -120,8 +120,10 @@ const SMALL_WORK = 5e7
 /** Runs programs in WebAssembly: on the calling thread, or on a pool of others. */
 export class WasmDevice implements Device {
   readonly shares: number
+  readonly seesMemory = true
   readonly keepsFormats = true
   readonly pieceRows = PIECE_ROWS
+  readonly bufferBytes = Infinity
   readonly arena: Arena
   readonly #kernels: KernelExports
   /** The header of what runs on the calling thread, then those of what runs on the pool. */

@@ -1,4 +1,5 @@
 import { FIRST_BUFFER, type Kernel, type Place, writeShader } from './kernel.js'
+import { ShaderStage } from './constants.js'
 
 /** A kernel made for operands that lie in certain buffers. */
 export class Pipeline {
@@ -12,7 +13,7 @@ export class Pipeline {
     this.#gpu = gpu
     const uniform = (binding: number): GPUBindGroupLayoutEntry => ({
       binding,
-      visibility: GPUShaderStage.COMPUTE,
+      visibility: ShaderStage.COMPUTE,
       buffer: { type: 'uniform' },
     })
     this.layout = gpu.createBindGroupLayout({
@@ -22,7 +23,7 @@ export class Pipeline {
         ...readOnly.map(
           (only, i): GPUBindGroupLayoutEntry => ({
             binding: FIRST_BUFFER + i,
-            visibility: GPUShaderStage.COMPUTE,
+            visibility: ShaderStage.COMPUTE,
             buffer: { type: only ? 'read-only-storage' : 'storage' },
           }),
         ),

@@ -1,4 +1,5 @@
 import type { DeviceBuffer } from '../device.js'
+import { BufferUsage } from './constants.js'
 
 /** What buffers ask of their device. */
 export interface BufferOwner {
@@ -35,7 +36,7 @@ export class WebGpuBuffer implements DeviceBuffer {
     this.byteLength = byteLength
     this.buffer = owner.gpu.createBuffer({
       size: Math.max(WORD, Math.ceil(byteLength / WORD) * WORD),
-      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+      usage: BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST,
     })
     this.#mirror = mirrored ? new Uint8Array(byteLength) : undefined
   }

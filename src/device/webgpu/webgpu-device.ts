@@ -13,6 +13,7 @@ import { packWeights } from './pack.js'
 import { Pipelines } from './pipelines.js'
 import { WebGpuBuffer } from './webgpu-buffer.js'
 import { type Dispatch, WebGpuProgram } from './webgpu-program.js'
+import { BufferUsage, MapMode } from './constants.js'
 
 /** Bytes of the piece header as a uniform. */
 const HEADER_BYTES = Math.ceil(Piece.Length / 4) * 16
@@ -23,9 +24,11 @@ const RUNS_AHEAD = 8
 export class WebGpuDevice implements Device {
   /** A workgroup has memory of its own; no scratch is planned for it. */
   readonly shares = 1
+  readonly seesMemory = false
   readonly keepsFormats = false
   readonly batch = 1
   readonly pieceRows: number
+  readonly bufferBytes: number
   readonly gpu: GPUDevice
   readonly #pipelines: Pipelines
   readonly #header: GPUBuffer
@@ -42,8 +45,9 @@ export class WebGpuDevice implements Device {
   constructor(gpu: GPUDevice, pieceRows: number) {
     this.gpu = gpu
     this.pieceRows = pieceRows
+    this.bufferBytes = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize)
     this.#pipelines = new Pipelines(gpu)
-    this.#header = gpu.createBuffer({ size: HEADER_BYTES, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST })
+    this.#header = gpu.createBuffer({ size: HEADER_BYTES, usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST })
     void gpu.lost.then(({ message, reason }) => (this.#lost = message || reason))
   }
 
@@ -59,10 +63,8 @@ export class WebGpuDevice implements Device {
 
   allocate(byteLength: number, purpose: string, mirrored = false): WebGpuBuffer {
     this.#assertUsable()
-    const { maxStorageBufferBindingSize, maxBufferSize } = this.gpu.limits
-    const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize)
-    if (byteLength > limit) {
-      throw new RoutedAttentionError('OUT_OF_MEMORY', `${purpose} needs ${byteLength} bytes in one buffer, and this GPU allows ${limit}`)
+    if (byteLength > this.bufferBytes) {
+      throw new RoutedAttentionError('OUT_OF_MEMORY', `${purpose} needs ${byteLength} bytes in one buffer, and this GPU allows ${this.bufferBytes}`)
     }
     this.gpu.pushErrorScope('out-of-memory')
     const buffer = new WebGpuBuffer(this, this.#nextId++, byteLength, mirrored)
@@ -117,7 +119,7 @@ export class WebGpuDevice implements Device {
     }
     this.#runsAhead = 0
     try {
-      await this.#guard(Promise.all([staging.mapAsync(GPUMapMode.READ), this.#checks]))
+      await this.#guard(Promise.all([staging.mapAsync(MapMode.READ), this.#checks]))
       this.#assertUsable()
       const bytes = new Uint8Array(staging.getMappedRange())
       let at = 0
@@ -150,7 +152,7 @@ export class WebGpuDevice implements Device {
     const byteLength = run.results.reduce((sum, range) => sum + range.byteLength, 0)
     let staging: GPUBuffer | undefined
     if (byteLength > 0) {
-      staging = gpu.createBuffer({ size: byteLength, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST })
+      staging = gpu.createBuffer({ size: byteLength, usage: BufferUsage.MAP_READ | BufferUsage.COPY_DST })
       let at = 0
       for (const range of run.results) {
         encoder.copyBufferToBuffer((range.memory as WebGpuBuffer).buffer, range.byteOffset, staging, at, range.byteLength)

@@ -4,6 +4,7 @@ import { FIRST_BUFFER, type Kernel, type Place, STEP_VECTORS, type StepView } fr
 import { doublesOf, kernelsOf } from './kernels/table.js'
 import type { Pipeline, Pipelines } from './pipelines.js'
 import type { WebGpuBuffer } from './webgpu-buffer.js'
+import { BufferUsage } from './constants.js'
 
 /** Where a uniform may begin: WebGPU's default `minUniformBufferOffsetAlignment`. */
 const STEP_BYTES = Math.max(256, STEP_VECTORS * 16)
@@ -51,7 +52,7 @@ export class WebGpuProgram implements CompiledProgram {
     this.#steps = [...stepsOf(program.words)]
     this.#words = gpu.createBuffer({
       size: Math.max(1, this.#steps.length) * STEP_BYTES,
-      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+      usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
     })
     this.#steps.forEach((step, i) => gpu.queue.writeBuffer(this.#words, i * STEP_BYTES, shaderWords(step)))
   }

@@ -1,0 +1,52 @@
+import { builtinModule } from '../../builtin-module.js'
+import { reasonOf } from '../../errors.js'
+import { WebGpuDevice } from './webgpu-device.js'
+
+/** A GPU that can be used, or why none can. */
+export type OpenedWebGpu =
+  | { readonly device: WebGpuDevice; readonly adapter: string; readonly fallback: boolean; readonly refused?: undefined }
+  | { readonly device?: undefined; readonly refused: string }
+
+/** Rows of a piece: the more, the fewer launches. Where a processor stands in for a GPU, launches are the smaller cost, and a piece should end soon. */
+const PIECE_ROWS = { gpu: 8192, processor: 128 }
+
+/** The engine's WebGPU, or that of npm's `webgpu` package where there is no other. */
+async function findGpu(): Promise<GPU | undefined> {
+  const { navigator } = globalThis as { navigator?: { gpu?: GPU | null } }
+  if (navigator?.gpu) return navigator.gpu
+  if (!builtinModule('node:fs')) return undefined
+  // a name that no bundler resolves: the package is the user's to install
+  const name = 'webgpu'
+  try {
+    const dawn = (await import(/* webpackIgnore: true */ /* @vite-ignore */ name)) as { create(options: string[]): GPU }
+    return dawn.create([])
+  } catch {
+    return undefined
+  }
+}
+
+function nameOf({ vendor, architecture, device, description }: GPUAdapterInfo): string {
+  return description || [vendor, architecture, device].filter(Boolean).join(' ') || 'an adapter without a name'
+}
+
+/** Whether an adapter is software, by what engines say of it: a flag, or the name of one of the two software drivers there are. */
+function isProcessor(adapter: GPUAdapter): boolean {
+  const { info } = adapter
+  const flagged = info.isFallbackAdapter || (adapter as { isFallbackAdapter?: boolean }).isFallbackAdapter === true
+  return flagged || /swiftshader|llvmpipe|software/i.test(`${info.architecture} ${info.device} ${info.description}`)
+}
+
+/** Asks for an adapter and a device with WebGPU's default limits, */
+export async function openWebGpu(): Promise<OpenedWebGpu> {
+  try {
+    const gpu = await findGpu()
+    if (!gpu) return { refused: 'this engine has no WebGPU (in Node, the package webgpu brings it)' }
+    const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' })
+    if (!adapter) return { refused: 'there is no adapter: no GPU, or no driver for it' }
+    const fallback = isProcessor(adapter)
+    const device = await adapter.requestDevice()
+    return { device: new WebGpuDevice(device, fallback ? PIECE_ROWS.processor : PIECE_ROWS.gpu), adapter: nameOf(adapter.info), fallback }
+  } catch (cause) {
+    return { refused: `the GPU could not be opened: ${reasonOf(cause)}` }
+  }
+}

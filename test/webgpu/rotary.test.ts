@@ -1,0 +1,112 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import { Buffer, Opcode, Piece, Rotate, RotaryFromAngles, RotaryFromPositions } from '../../assembly/steps.js'
+import { Run } from '../../src/device/device.js'
+import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
+import { at, ProgramBuilder } from '../../src/plan/program-builder.js'
+import { WeightPlan } from '../../src/plan/weights.js'
+import { createRandom } from '../../src/random.js'
+import { StepMemory } from '../kernels/step-runner.js'
+import { noAdapter, openDevice } from './gpu.js'
+import { expectSameStep } from './step-comparison.js'
+
+describe.skipIf(noAdapter)('rotation on a GPU', () => {
+  let device: WebGpuDevice
+  beforeAll(async () => void (device = await openDevice()))
+
+  test('knows the angle of any position as exactly as that of the first', async () => {
+    const rows = 3
+    for (const width of [2, 6, 64]) {
+      const plan = new WeightPlan()
+      const frequencies = plan.frequencies(width)
+      const weights = device.packWeights(plan.finish(), () => {
+        throw new Error('no parameters')
+      })
+      for (const position of [0, 1, 1000, 10_000_000, 2 ** 31 - 2, 2 ** 32 - 2, 2 ** 40 + 12345]) {
+        const builder = new ProgramBuilder()
+        builder.step(Opcode.RotaryFromPositions, RotaryFromPositions.Length, {
+          [RotaryFromPositions.Rows]: at(Buffer.Piece, Piece.Rows * 4),
+          [RotaryFromPositions.Position]: at(Buffer.Piece, Piece.Position * 4),
+          [RotaryFromPositions.Frequencies]: frequencies,
+          [RotaryFromPositions.Output]: at(Buffer.Scratch),
+          [RotaryFromPositions.Width]: width,
+        })
+        const program = device.compile(builder.finish())
+        const memory = device.allocate(rows * 2 * width * 4, 'the table')
+        const run = new Run()
+        run.set(Piece.Rows, rows)
+        run.setPosition(Piece.Position, position)
+        run.bind(Buffer.Weights, weights)
+        run.bind(Buffer.Scratch, memory)
+        run.results = [{ memory, byteOffset: 0, byteLength: memory.byteLength }]
+        await device.run(program, run)
+        const table = memory.readFloats(0, rows * 2 * width)
+        for (let row = 0; row < rows; row++) {
+          for (let j = 0; j < width; j++) {
+            const turns = (10000 ** ((-2 * (j % (width / 2))) / width) / (2 * Math.PI)) * (position + row)
+            // a float64 knows the product of a large position to so many turns
+            const slack = 2e-7 + 16 * Math.PI * Math.abs(turns) * 2 ** -52
+            const angle = 2 * Math.PI * (turns % 1)
+            expect(Math.abs(table[row * 2 * width + j]! - Math.cos(angle))).toBeLessThan(slack)
+            expect(Math.abs(table[row * 2 * width + width + j]! - Math.sin(angle))).toBeLessThan(slack)
+          }
+        }
+        program.dispose()
+        memory.dispose()
+      }
+      weights.dispose()
+    }
+  })
+
+  test('takes the cosine and sine of any angle that a float32 can be', async () => {
+    const width = 12
+    const angles = Float32Array.of(0, -0, 1e-30, -1e-5, 0.7853981, 1, -3.1415927, 6.2831855, 100, -12345.678, 1e7, 3e9, -1e15, 1e20, 3e30, -3.4e38)
+    const values = Float32Array.from({ length: 4 * width }, (_, i) => angles[i % angles.length]!)
+    for (const listed of [false, true]) {
+      const make = () => {
+        const memory = new StepMemory()
+        const output = memory.output(3 * 2 * width)
+        const words = {
+          [RotaryFromAngles.Rows]: memory.count(3),
+          [RotaryFromAngles.Position]: at(Buffer.Piece, Piece.Position * 4),
+          [RotaryFromAngles.Indices]: listed ? memory.input(Int32Array.of(3, 0, 2)) : undefined,
+          [RotaryFromAngles.Angles]: memory.input(values),
+          [RotaryFromAngles.Output]: output,
+          [RotaryFromAngles.Width]: width,
+        }
+        const piece = { [Piece.Rows]: 3, [Piece.Position]: 1 }
+        return { memory, opcode: Opcode.RotaryFromAngles, length: RotaryFromAngles.Length, words, piece, floats: [output] }
+      }
+      await expectSameStep(device, make, listed ? 'listed' : 'in order', 2e-7)
+    }
+  })
+
+  test('rotates heads of any width by shared angles or by their own', async () => {
+    for (const width of [2, 6, 64, 96]) {
+      for (const own of [false, true]) {
+        const make = () => {
+          const { normal } = createRandom(width)
+          const heads = 3
+          const headStride = Math.ceil(width / 8) * 8
+          const stride = heads * headStride + 8
+          const tableWidth = own ? heads * width : width
+          const memory = new StepMemory()
+          const values = memory.inputOutput(Float32Array.from({ length: 4 * stride }, normal))
+          const words = {
+            [Rotate.Rows]: memory.count(4),
+            [Rotate.Values]: values,
+            [Rotate.Table]: memory.input(Float32Array.from({ length: 6 * 2 * tableWidth }, normal)),
+            [Rotate.Indices]: memory.input(Int32Array.of(5, 1, 1, 0)),
+            [Rotate.Stride]: stride,
+            [Rotate.Heads]: heads,
+            [Rotate.HeadWidth]: width,
+            [Rotate.HeadStride]: headStride,
+            [Rotate.AngleStride]: own ? width : 0,
+            [Rotate.TableWidth]: tableWidth,
+          }
+          return { memory, opcode: Opcode.Rotate, length: Rotate.Length, words, piece: { [Piece.Rows]: 4 }, floats: [values] }
+        }
+        await expectSameStep(device, make, `width ${width}, angles ${own ? 'of each head' : 'shared'}`)
+      }
+    }
+  })
+})
