@@ -118,6 +118,8 @@ export function formatBytes(format: WeightFormat): number {
  * the order of the calls. It never keeps what it is given.
  */
 export interface Device {
+  /** For messages. */
+  readonly name: string
   /** Shares that a step is cut into; scratch for one share of scores is planned for each. */
   readonly shares: number
   /** Whether the host reads and writes the memory that programs run in; otherwise runs say what it will read. */

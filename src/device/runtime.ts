@@ -34,7 +34,7 @@ export interface RuntimeOptions {
 
 /** What a runtime really uses. */
 export interface RuntimeInfo {
-  /** Where new layers and models compute: 'webgpu' while there is a GPU that is used. */
+  /** Where the last layer or model was put; before there is one, 'webgpu' where there is a GPU that may be used. */
   readonly device: 'wasm' | 'webgpu'
   /** The GPU's name, where one is used. */
   readonly adapter?: string
@@ -87,9 +87,25 @@ export class Runtime {
     return this.#usesGpu ? this.#gpu!.device : this.#wasm
   }
 
+  /** @internal The devices that a new layer or model may be put on, where it is worth finding out which is faster. */
+  get candidates(): readonly Device[] {
+    return this.#usesGpu && this.#gpu!.replaceable ? [this.#gpu!.device, this.#wasm] : [this.device]
+  }
+
+  /** @internal Notes which candidate was taken; @param refusal why not the GPU, if not */
+  decide(device: Device, refusal: string): void {
+    if (device === this.#wasm) this.#refused.webgpu = refusal
+    else delete this.#refused.webgpu
+  }
+
   /** Whether the GPU is used: one that was lost is not where something can take its place. */
   get #usesGpu(): boolean {
     return this.#gpu !== undefined && !(this.#gpu.replaceable && this.#gpu.device.lost !== undefined)
+  }
+
+  /** @internal Whether another device would take this one's place if it were lost. */
+  mayLose(device: Device): boolean {
+    return device !== this.#wasm && this.#gpu!.replaceable
   }
 
   /** @internal Whether what lives on a device must move to another: it was lost, and there is one to take its place. */
@@ -133,8 +149,8 @@ export class Runtime {
   get info(): RuntimeInfo {
     const { simd, fused } = this.#build
     const { reserved, used } = this.#wasm.arena
-    const gpu = this.#usesGpu ? this.#gpu : undefined
-    const lost = this.#gpu && !gpu ? { webgpu: `the GPU was lost: ${this.#gpu.device.lost}` } : undefined
+    const gpu = this.#usesGpu && this.#refused.webgpu === undefined ? this.#gpu : undefined
+    const lost = this.#gpu && !this.#usesGpu ? { webgpu: `the GPU was lost: ${this.#gpu.device.lost}` } : undefined
     const onGpu = this.#gpu?.device.used ?? 0
     return {
       device: gpu ? 'webgpu' : 'wasm',

@@ -168,13 +168,13 @@ export class CausalEngine implements Engine {
 }
 
 class CausalSequence implements Sequence {
-  readonly #engine: CausalEngine
+  readonly engine: CausalEngine
   #tier: Tier
   #state: DeviceBuffer
   #place: Place
 
   constructor(engine: CausalEngine, tier: Tier, state: DeviceBuffer, place: Place) {
-    this.#engine = engine
+    this.engine = engine
     this.#tier = tier
     this.#state = state
     this.#place = place
@@ -193,19 +193,19 @@ class CausalSequence implements Sequence {
    * many tokens) makes the whole append work on a copy.
    */
   async append(tokenIds: Int32Array, request: LogitsRequest, pause: Pause): Promise<Appended> {
-    const tier = this.#engine.tier(this.position + tokenIds.length)
+    const tier = this.engine.tier(this.position + tokenIds.length)
     const before = this.#state
     let place = this.#place
     let state = before
     if (tier !== this.#tier) {
-      state = this.#engine.importState(tier, place.position, this.#engine.exportState(this.#tier, before, place))
+      state = this.engine.importState(tier, place.position, this.engine.exportState(this.#tier, before, place))
       place = freshPlace(tier.plan, place.position)
     } else if (this.#overwrites(tokenIds.length)) {
-      state = this.#engine.allocateState(tier)
+      state = this.engine.allocateState(tier)
       state.copyFrom(before)
     }
     try {
-      const result = await this.#engine.read(tier, state, place, tokenIds, request, pause)
+      const result = await this.engine.read(tier, state, place, tokenIds, request, pause)
       const commit = () => {
         this.#tier = tier
         this.#state = state
@@ -226,13 +226,13 @@ class CausalSequence implements Sequence {
   }
 
   clone(): Sequence {
-    const state = this.#engine.allocateState(this.#tier)
+    const state = this.engine.allocateState(this.#tier)
     state.copyFrom(this.#state)
-    return new CausalSequence(this.#engine, this.#tier, state, this.#place)
+    return new CausalSequence(this.engine, this.#tier, state, this.#place)
   }
 
   save(): Uint8Array {
-    return new Uint8Array(this.#engine.exportState(this.#tier, this.#state, this.#place).buffer)
+    return new Uint8Array(this.engine.exportState(this.#tier, this.#state, this.#place).buffer)
   }
 
   dispose(): void {

@@ -1,31 +1,32 @@
-import { WeightFormat } from '../device/device.js'
 import { checkRuntime, createRuntime, type Runtime } from '../device/runtime.js'
 import { describe, RoutedAttentionError } from '../errors.js'
 import { type ModelFiles, readModelFiles } from '../io/model-files.js'
 import type { ModelSource, ReadOptions } from '../io/read-options.js'
 import { createTokenizer, type Tokenizer } from '../io/tokenizer.js'
-import { planModelParameters } from '../plan/model-parameters.js'
 import { Tensor } from '../tensor.js'
 import { breathe } from './breathe.js'
-import { CausalEngine } from './causal-engine.js'
 import { type ModelConfig, parseModelConfig } from './config.js'
 import { type EvaluateOptions, type Evaluation, evaluate } from './evaluate.js'
 import { fingerprintOf } from './fingerprint.js'
 import { generate, type GeneratedToken, type GenerateOptions } from './generate.js'
 import { Lifetime } from './lifetime.js'
 import { missingTokenizer } from './missing-tokenizer.js'
-import { PublishedEngine } from './published-engine.js'
-import type { Engine, LogitsAnswer, LogitsRequest } from './sequence.js'
+import { type Expectation, ModelHome } from './model-home.js'
+import type { LogitsAnswer, LogitsRequest } from './sequence.js'
 import { decodeSession } from './session-bytes.js'
 import { Session, type SessionOwner } from './session.js'
 import { checkStoredTensors, modelParameters } from './state-dict.js'
-import { packedFormats, storedValues } from './stored-parameters.js'
 import { checkTokenIds, type TokenIds } from './token-ids.js'
 
 /** Options of `LanguageModel.load`. */
 export interface LoadOptions extends ReadOptions {
   /** Where the model shall live; without one it makes its own, and disposes of it with itself. */
   runtime?: Runtime | undefined
+  /**
+   * What it will mostly do, where its runtime has a choice of devices (`device: 'auto'`): each does some of it, and the quickest is taken. Default
+   * 'decode', one token after the other.
+   */
+  expect?: Expectation | undefined
 }
 
 /** What a model and its parts share. */
@@ -35,9 +36,8 @@ interface Parts {
   readonly fingerprint: Uint8Array
   readonly runtime: Runtime
   readonly ownsRuntime: boolean
-  readonly engine: Engine
+  readonly home: ModelHome
   readonly numParameters: number
-  readonly free: () => void
 }
 
 /** A language model whose every block is the routed-attention layer (SPEC section 7). */
@@ -51,7 +51,7 @@ export class LanguageModel {
   /** Numbers in its parameters. */
   readonly numParameters: number
   readonly #tokenizer: Tokenizer | undefined
-  readonly #engine: Engine
+  readonly #home: ModelHome
   readonly #lifetime: Lifetime
   readonly #owner: SessionOwner
 
@@ -62,9 +62,9 @@ export class LanguageModel {
     this.hasTokenizer = parts.tokenizer !== undefined
     this.runtime = parts.runtime
     this.numParameters = parts.numParameters
-    this.#engine = parts.engine
+    this.#home = parts.home
     this.#lifetime = new Lifetime(parts.runtime, 'model', () => {
-      parts.free()
+      parts.home.dispose()
       if (parts.ownsRuntime) void parts.runtime.dispose()
     })
     this.#owner = {
@@ -72,6 +72,7 @@ export class LanguageModel {
       numTokens: parts.config.numTokens,
       maxPositions: parts.config.maxPositions,
       fingerprint: parts.fingerprint,
+      home: parts.home,
       sessions: new Set(),
     }
   }
@@ -86,7 +87,10 @@ export class LanguageModel {
     if (typeof options !== 'object' || options === null) {
       throw new RoutedAttentionError('BAD_ARGUMENT', `load: options must be an object, got ${describe(options)}`)
     }
-    const { runtime: given, ...readOptions } = options
+    const { runtime: given, expect = 'decode', ...readOptions } = options
+    if (expect !== 'decode' && expect !== 'prefill') {
+      throw new RoutedAttentionError('BAD_ARGUMENT', `load: expect must be 'decode' or 'prefill', got ${describe(expect)}`)
+    }
     if (given !== undefined) {
       checkRuntime(given)
       given.assertUsable()
@@ -100,39 +104,33 @@ export class LanguageModel {
     })
     const runtime = given ?? (await createRuntime({ ...(readOptions.signal && { signal: readOptions.signal }) }))
     try {
-      return LanguageModel.#assemble(config!, files, tokenizer, runtime, given === undefined)
+      return await LanguageModel.#assemble(config!, files, tokenizer, runtime, given === undefined, expect)
     } catch (error) {
       if (given === undefined) await runtime.dispose()
       throw error
     }
   }
 
-  static #assemble(
+  static async #assemble(
     config: ModelConfig,
     files: ModelFiles,
     tokenizer: Tokenizer | undefined,
     runtime: Runtime,
     ownsRuntime: boolean,
-  ): LanguageModel {
+    expect: Expectation,
+  ): Promise<LanguageModel> {
     runtime.assertUsable()
     const specs = modelParameters(config)
     const tensors = checkStoredTensors(specs, files.tensors)
-    const { keepsFormats } = runtime.device
-    const parameters = planModelParameters(config, keepsFormats ? packedFormats(tensors) : () => WeightFormat.Float32)
-    const weights = runtime.device.packWeights(parameters.layout, (name) => storedValues(tensors.get(name)!, name, keepsFormats))
-    const engine = new (config.layer.causal ? CausalEngine : PublishedEngine)(runtime.device, config, parameters, weights)
+    const home = await ModelHome.create({ runtime, config, tensors }, expect)
     return new LanguageModel({
       config,
       tokenizer,
       fingerprint: fingerprintOf(config, tensors),
       runtime,
       ownsRuntime,
-      engine,
+      home,
       numParameters: specs.reduce((sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1), 0),
-      free: () => {
-        engine.dispose()
-        weights.dispose()
-      },
     })
   }
 
@@ -182,7 +180,7 @@ export class LanguageModel {
    */
   createSession(): Session {
     this.#lifetime.assertUsable()
-    return new Session(this.#owner, this.#engine.createSequence(), undefined)
+    return new Session(this.#owner, this.#home.engine.createSequence(), undefined)
   }
 
   /**
@@ -192,7 +190,7 @@ export class LanguageModel {
   restoreSession(bytes: Uint8Array): Session {
     this.#lifetime.assertUsable()
     const { position, logits, sequence } = decodeSession(bytes, this.#owner.fingerprint, this.config.numTokens)
-    const restored = this.#engine.restoreSequence(position, sequence)
+    const restored = this.#home.engine.restoreSequence(position, sequence)
     if (!restored)
       throw new RoutedAttentionError('BAD_FILE', `a session at position ${position} does not hold ${sequence.length} bytes; it was altered`)
     return new Session(this.#owner, restored, logits)
@@ -201,7 +199,7 @@ export class LanguageModel {
   /** One forward of its own. */
   async #read(ids: Int32Array, request: LogitsRequest, signal?: AbortSignal): Promise<LogitsAnswer> {
     return this.#lifetime.use(async () => {
-      const sequence = this.#engine.createSequence()
+      const sequence = this.#home.engine.createSequence()
       try {
         const { answer, commit } = await sequence.append(ids, request, () => {
           this.#lifetime.assertUsable()

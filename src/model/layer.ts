@@ -1,4 +1,3 @@
-import { type DeviceBuffer, float32Values } from '../device/device.js'
 import { checkRuntime, type Runtime } from '../device/runtime.js'
 import { describe, refuseUnknownOptions, RoutedAttentionError } from '../errors.js'
 import { type LayerParameters, planLayerParameters } from '../plan/layer-plan.js'
@@ -7,9 +6,9 @@ import { type LayerConfig, type LayerOptions, resolveLayerOptions } from './conf
 import { causalForward } from './causal-forward.js'
 import type { LayerTrace } from './layer-trace.js'
 import { sequenceForward } from './sequence-forward.js'
+import { type Installed, LayerHome } from './layer-home.js'
 import { Lifetime } from './lifetime.js'
 import { checkStateDict, initialLayerParameters, layerParameters } from './state-dict.js'
-import { SharedWeights } from './shared-weights.js'
 
 /** Arguments of one forward. */
 export interface ForwardOptions {
@@ -24,6 +23,9 @@ export interface ForwardOptions {
 
 export type { LayerTrace } from './layer-trace.js'
 
+/** Tokens of the forward that devices are compared by, at most. */
+const MEASURED_LENGTH = 2048
+
 const FORWARD_OPTIONS = ['rotaryEmb', 'numRoutedQueries', 'numRoutedKeyValues', 'trace']
 
 /**
@@ -34,7 +36,7 @@ export class MixtureOfAutoregressiveAttention {
   readonly options: LayerConfig
   readonly #lifetime: Lifetime
   readonly #parameters: LayerParameters
-  #weights: SharedWeights
+  readonly #home: LayerHome
 
   /**
    * A layer with parameters drawn from the distributions that PyTorch's begins with; the same seed gives the same ones everywhere.
@@ -51,16 +53,8 @@ export class MixtureOfAutoregressiveAttention {
     }
     this.options = Object.freeze(resolveLayerOptions(options))
     this.#parameters = planLayerParameters(this.options)
-    this.#weights = this.#pack(runtime, () => initialLayerParameters(this.options, init.seed))
-    this.#lifetime = new Lifetime(runtime, 'layer', () => this.#weights.release())
-  }
-
-  /** @param make called once the device has room for them: too large a layer fails before its parameters are drawn */
-  #pack(runtime: Runtime, make: () => ReadonlyMap<string, Tensor>): SharedWeights {
-    let tensors: ReadonlyMap<string, Tensor> | undefined
-    return new SharedWeights(
-      runtime.device.packWeights(this.#parameters.layout, (name) => float32Values((tensors ??= make()).get(name)!.data)),
-    )
+    this.#home = new LayerHome(runtime, this.#parameters, () => initialLayerParameters(this.options, init.seed))
+    this.#lifetime = new Lifetime(runtime, 'layer', () => this.#home.dispose())
   }
 
   /**
@@ -69,10 +63,7 @@ export class MixtureOfAutoregressiveAttention {
    */
   loadStateDict(tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>): void {
     this.#lifetime.assertUsable()
-    const checked = checkStateDict(layerParameters(this.options), tensors)
-    const weights = this.#pack(this.#lifetime.runtime, () => checked)
-    this.#weights.release()
-    this.#weights = weights
+    this.#home.replace(checkStateDict(layerParameters(this.options), tensors))
   }
 
   /**
@@ -86,31 +77,49 @@ export class MixtureOfAutoregressiveAttention {
   async forward(x: Tensor, options: ForwardOptions = {}): Promise<Tensor | LayerTrace> {
     this.#lifetime.assertUsable()
     const call = this.#checkCall(x, options)
-    const weights = this.#weights.retain()
+    const deciding = this.#home.decide((installed) => this.#time(call, installed))
+    if (deciding) {
+      // what is computed is what the caller's tensors hold now
+      call.x = call.x.slice()
+      if (call.angles) call.angles = new Tensor(call.angles.data.slice(), call.angles.shape)
+      await this.#lifetime.use(() => deciding)
+    }
+    const installed = this.#home.take()
     try {
-      return await this.#lifetime.use(() => this.#run(call, weights.buffer))
+      const result = await this.#lifetime.use(() => this.#run(call, installed))
+      return call.trace ? result : result.out
     } finally {
-      weights.release()
+      installed.weights.release()
     }
   }
 
-  async #run(call: CheckedCall, weights: DeviceBuffer): Promise<Tensor | LayerTrace> {
+  /** Milliseconds of a forward like this one, but no longer than need be, after one that makes the pipelines. */
+  async #time(call: CheckedCall, installed: Installed): Promise<number> {
+    const length = Math.min(call.length, MEASURED_LENGTH)
+    const x = call.x.slice(0, length * this.options.dim)
+    const angles = call.angles && new Tensor(call.angles.data.slice(0, length * call.angles.shape[1]!), [length, call.angles.shape[1]!])
+    const part: CheckedCall = { ...call, x, angles, batch: Math.min(call.batch, 1), length, trace: false }
+    await this.#run(part, installed)
+    const start = performance.now()
+    await this.#run(part, installed)
+    return performance.now() - start
+  }
+
+  #run(call: CheckedCall, { device, weights }: Installed): Promise<LayerTrace> {
     const { config, batch, length, trace } = call
-    const { runtime } = this.#lifetime
     const forward = config.causal ? causalForward : sequenceForward
-    const result = await forward({
-      device: runtime.device,
+    return forward({
+      device,
       assertUsable: () => this.#lifetime.assertUsable(),
       config,
       parameters: this.#parameters,
-      weights,
+      weights: weights.buffer,
       x: call.x,
       batch,
       length,
       angles: call.angles,
       trace,
     })
-    return trace ? result : result.out
   }
 
   #checkCall(x: Tensor, options: ForwardOptions): CheckedCall {
@@ -164,8 +173,8 @@ export class MixtureOfAutoregressiveAttention {
 }
 
 interface CheckedCall {
-  readonly x: Float32Array
-  readonly angles: Tensor | undefined
+  x: Float32Array
+  angles: Tensor | undefined
   readonly batch: number
   readonly length: number
   readonly trace: boolean

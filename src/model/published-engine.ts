@@ -141,11 +141,11 @@ export class PublishedEngine implements Engine {
 }
 
 class PublishedSequence implements Sequence {
-  readonly #engine: PublishedEngine
+  readonly engine: PublishedEngine
   #tokenIds: Int32Array
 
   constructor(engine: PublishedEngine, tokenIds: Int32Array) {
-    this.#engine = engine
+    this.engine = engine
     this.#tokenIds = tokenIds
   }
 
@@ -162,12 +162,12 @@ class PublishedSequence implements Sequence {
     const all = new Int32Array(this.position + tokenIds.length)
     all.set(this.#tokenIds)
     all.set(tokenIds, this.position)
-    const answer = await this.#engine.read(all, request, pause)
+    const answer = await this.engine.read(all, request, pause)
     return { answer, commit: () => (this.#tokenIds = all) }
   }
 
   clone(): Sequence {
-    return new PublishedSequence(this.#engine, this.#tokenIds)
+    return new PublishedSequence(this.engine, this.#tokenIds)
   }
 
   save(): Uint8Array {

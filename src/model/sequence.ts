@@ -25,6 +25,8 @@ export type Pause = (tokensDone: number) => Promise<void> | undefined
 
 /** A sequence that a model has read so far. */
 export interface Sequence {
+  /** What reads it. */
+  readonly engine: Engine
   readonly position: number
   /** Bytes of the runtime's memory that it holds. */
   readonly byteLength: number

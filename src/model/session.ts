@@ -3,6 +3,7 @@ import type { Signal } from '../platform.js'
 import { breathe } from './breathe.js'
 import { checkCallbacks } from './callbacks.js'
 import { Lifetime } from './lifetime.js'
+import type { ModelHome } from './model-home.js'
 import { encodeSession } from './session-bytes.js'
 import type { Sequence } from './sequence.js'
 import { checkTokenIds, type TokenIds } from './token-ids.js'
@@ -14,6 +15,7 @@ export interface SessionOwner {
   readonly numTokens: number
   readonly maxPositions: number | null
   readonly fingerprint: Uint8Array
+  readonly home: ModelHome
   /** The sessions that hold memory. */
   readonly sessions: Set<Session>
 }
@@ -26,7 +28,7 @@ export interface AppendOptions {
 /** An open sequence: tokens are appended, logits come back, and nothing is computed twice (for `causal` models). */
 export class Session {
   readonly #owner: SessionOwner
-  readonly #sequence: Sequence
+  #sequence: Sequence
   readonly #lifetime: Lifetime
   /** After the last token. */
   #logits: Float32Array | undefined
@@ -44,7 +46,7 @@ export class Session {
     this.#position = sequence.position
     this.#byteLength = sequence.byteLength
     this.#lifetime = new Lifetime(owner.lifetime.runtime, 'session', () => {
-      sequence.dispose()
+      this.#sequence.dispose()
       owner.sessions.delete(this)
     })
     owner.sessions.add(this)
@@ -85,6 +87,7 @@ export class Session {
       )
     }
     if (ids.length > 0) {
+      this.#sequence = this.#owner.home.settle(this.#sequence)
       const { answer, commit } = await this.#sequence.append(ids, { rows: 'last' }, () => {
         this.#assertUsable()
         signal?.throwIfAborted()
@@ -111,6 +114,7 @@ export class Session {
    */
   clone(): Session {
     this.#assertUsable()
+    this.#sequence = this.#owner.home.settle(this.#sequence)
     return new Session(this.#owner, this.#sequence.clone(), this.#logits)
   }
 

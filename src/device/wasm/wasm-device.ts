@@ -119,6 +119,7 @@ const SMALL_WORK = 5e7
 
 /** Runs programs in WebAssembly: on the calling thread, or on a pool of others. */
 export class WasmDevice implements Device {
+  readonly name = 'the processor'
   readonly shares: number
   readonly seesMemory = true
   readonly keepsFormats = true

@@ -22,6 +22,7 @@ const RUNS_AHEAD = 8
 
 /** Runs programs as compute passes on a GPU. */
 export class WebGpuDevice implements Device {
+  readonly name = 'the GPU'
   /** A workgroup has memory of its own; no scratch is planned for it. */
   readonly shares = 1
   readonly seesMemory = false

@@ -1,0 +1,105 @@
+import { type Device, float32Values } from '../device/device.js'
+import type { Runtime } from '../device/runtime.js'
+import type { LayerParameters } from '../plan/layer-plan.js'
+import { Tensor } from '../tensor.js'
+import { SharedWeights } from './shared-weights.js'
+
+export type LayerValues = ReadonlyMap<string, Tensor>
+
+/** Packed weights on one device. */
+export interface Installed {
+  readonly device: Device
+  readonly weights: SharedWeights
+}
+
+/** Where a layer lives: on the device that it was put on, until that is lost and the runtime has another. */
+export class LayerHome {
+  readonly #runtime: Runtime
+  readonly #parameters: LayerParameters
+  #installed: Installed
+  /** Kept only where the weights may have to be packed again, or elsewhere. */
+  #values: LayerValues | undefined
+  /** Until it is known which of the runtime's devices is quickest. */
+  #deciding: Promise<void> | undefined
+  #decided: boolean
+
+  /** @param make called once the device has room for the values: too large a layer fails before its parameters are drawn */
+  constructor(runtime: Runtime, parameters: LayerParameters, make: () => LayerValues) {
+    this.#runtime = runtime
+    this.#parameters = parameters
+    this.#decided = runtime.candidates.length === 1
+    this.#installed = this.#install(runtime.device, make)
+  }
+
+  #install(device: Device, make: () => LayerValues): Installed {
+    let values: LayerValues | undefined
+    const buffer = device.packWeights(this.#parameters.layout, (name) => float32Values((values ??= make()).get(name)!.data))
+    // the caller's tensors may change
+    if (this.#runtime.mayLose(device) && values) this.#values = new Map([...values].map(([name, { data, shape }]) => [name, new Tensor(data.slice(), shape)]))
+    return { device, weights: new SharedWeights(buffer) }
+  }
+
+  /** Packs other values; work begun before ends with the old ones. */
+  replace(values: LayerValues): void {
+    const installed = this.#install(this.#device, () => values)
+    this.#installed.weights.release()
+    this.#installed = installed
+  }
+
+  get #device(): Device {
+    const { device } = this.#installed
+    return this.#runtime.hasLeft(device) ? this.#runtime.device : device
+  }
+
+  /** What a forward runs with: retained, to be released by the caller. */
+  take(): Installed {
+    const device = this.#device
+    if (device !== this.#installed.device) this.#move(device)
+    const { weights } = this.#installed
+    return { device, weights: weights.retain() }
+  }
+
+  #move(device: Device): void {
+    const installed = this.#install(device, () => this.#values!)
+    this.#installed.weights.release()
+    this.#installed = installed
+  }
+
+  /**
+   * Where there is a choice of devices, takes the quickest, once.
+   * @param time milliseconds that a forward takes
+   */
+  decide(time: (installed: Installed) => Promise<number>): Promise<void> | undefined {
+    if (this.#decided) return undefined
+    this.#deciding ??= this.#decide(time).finally(() => {
+      this.#decided = true
+      this.#deciding = undefined
+    })
+    return this.#deciding
+  }
+
+  async #decide(time: (installed: Installed) => Promise<number>): Promise<void> {
+    let best: { device: Device; time: number } | undefined
+    const times: string[] = []
+    for (const device of this.#runtime.candidates) {
+      const { weights } = device === this.#installed.device ? this.take() : this.#install(device, () => this.#values!)
+      try {
+        const taken = await time({ device, weights })
+        times.push(`${taken.toFixed(2)} ms on ${device.name}`)
+        if (!best || taken < best.time) best = { device, time: taken }
+      } catch (error) {
+        if (!this.#runtime.mayLose(device)) throw error
+        times.push(`${device.name}: ${(error as Error).message}`)
+      } finally {
+        weights.release()
+      }
+    }
+    const { device } = best!
+    if (device !== this.#installed.device) this.#move(device)
+    this.#runtime.decide(device, `slower here: a forward took ${times.join(', ')}`)
+  }
+
+  dispose(): void {
+    this.#installed.weights.release()
+  }
+}

@@ -1,0 +1,136 @@
+import { type Device, type DeviceBuffer, WeightFormat } from '../device/device.js'
+import type { Runtime } from '../device/runtime.js'
+import type { StoredTensor } from '../io/safetensors.js'
+import { planModelParameters } from '../plan/model-parameters.js'
+import { CausalEngine } from './causal-engine.js'
+import type { ModelConfig } from './config.js'
+import { PublishedEngine } from './published-engine.js'
+import type { Engine, Sequence } from './sequence.js'
+import { packedFormats, storedValues } from './stored-parameters.js'
+
+/** What a model will mostly do: one token after the other, or long texts at once. */
+export type Expectation = 'decode' | 'prefill'
+
+/** Tokens of one measured step. */
+const MEASURED_TOKENS: Readonly<Record<Expectation, number>> = { decode: 1, prefill: 256 }
+/** Steps that are measured, after one that makes the pipelines; the quickest counts. */
+const MEASURED_STEPS = 3
+
+/** A model's weights on one device, and what reads sequences with them. */
+interface Installation {
+  readonly device: Device
+  readonly weights: DeviceBuffer
+  readonly engine: Engine
+}
+
+/** What a model is made of. */
+interface ModelParts {
+  readonly runtime: Runtime
+  readonly config: ModelConfig
+  readonly tensors: ReadonlyMap<string, StoredTensor>
+}
+
+/** Where a model lives: on the device that it was put on, until that is lost and the runtime has another. */
+export class ModelHome {
+  readonly #runtime: Runtime
+  readonly #config: ModelConfig
+  /** Kept only where the weights may have to be packed again. */
+  readonly #tensors: ReadonlyMap<string, StoredTensor> | undefined
+  #current: Installation
+
+  private constructor({ runtime, config, tensors }: ModelParts, current: Installation) {
+    this.#runtime = runtime
+    this.#config = config
+    this.#tensors = runtime.mayLose(current.device) ? tensors : undefined
+    this.#current = current
+  }
+
+  /**
+   * Where there is a choice of devices, each does some of what is expected, and the quickest is taken.
+   * @throws RoutedAttentionError `OUT_OF_MEMORY`, or whatever the only device threw
+   */
+  static async create(parts: ModelParts, expectation: Expectation): Promise<ModelHome> {
+    const { runtime } = parts
+    const [first, ...others] = runtime.candidates
+    if (others.length === 0) return new ModelHome(parts, install(parts, first!))
+    let best: { installation: Installation; time: number } | undefined
+    const times: string[] = []
+    for (const device of runtime.candidates) {
+      let installation: Installation | undefined
+      try {
+        installation = install(parts, device)
+        const time = await timeSteps(installation.engine, MEASURED_TOKENS[expectation])
+        times.push(`${time.toFixed(2)} ms on ${device.name}`)
+        if (best && best.time <= time) {
+          uninstall(installation)
+          continue
+        }
+        if (best) uninstall(best.installation)
+        best = { installation, time }
+      } catch (error) {
+        if (installation) uninstall(installation)
+        if (!runtime.mayLose(device)) {
+          if (best) break
+          throw error
+        }
+        times.push(`${device.name}: ${(error as Error).message}`)
+      }
+    }
+    const tokens = MEASURED_TOKENS[expectation]
+    runtime.decide(best!.installation.device, `slower here: ${tokens === 1 ? 'a token' : `${tokens} tokens`} took ${times.join(', ')}`)
+    return new ModelHome(parts, best!.installation)
+  }
+
+  get engine(): Engine {
+    if (this.#runtime.hasLeft(this.#current.device)) {
+      const lost = this.#current
+      const parts = { runtime: this.#runtime, config: this.#config, tensors: this.#tensors! }
+      this.#current = install(parts, this.#runtime.device)
+      uninstall(lost)
+    }
+    return this.#current.engine
+  }
+
+  /** The sequence, or what continues it where the model lives now. */
+  settle(sequence: Sequence): Sequence {
+    const { engine } = this
+    if (sequence.engine === engine) return sequence
+    const moved = engine.restoreSequence(sequence.position, sequence.save())!
+    sequence.dispose()
+    return moved
+  }
+
+  dispose(): void {
+    uninstall(this.#current)
+  }
+}
+
+function install({ config, tensors }: ModelParts, device: Device): Installation {
+  const { keepsFormats } = device
+  const parameters = planModelParameters(config, keepsFormats ? packedFormats(tensors) : () => WeightFormat.Float32)
+  const weights = device.packWeights(parameters.layout, (name) => storedValues(tensors.get(name)!, name, keepsFormats))
+  const engine = new (config.layer.causal ? CausalEngine : PublishedEngine)(device, config, parameters, weights)
+  return { device, weights, engine }
+}
+
+function uninstall({ engine, weights }: Installation): void {
+  engine.dispose()
+  weights.dispose()
+}
+
+/** Milliseconds that so many tokens take, after some others. */
+async function timeSteps(engine: Engine, tokens: number): Promise<number> {
+  const sequence = engine.createSequence()
+  try {
+    let best = Infinity
+    for (let step = 0; step <= MEASURED_STEPS; step++) {
+      const start = performance.now()
+      const { commit } = await sequence.append(new Int32Array(tokens), { rows: 'last' }, () => undefined)
+      if (step > 0) best = Math.min(best, performance.now() - start)
+      commit()
+    }
+    return best
+  } finally {
+    sequence.dispose()
+  }
+}
