@@ -39,8 +39,11 @@ function load({ runtime, made }: { runtime: Runtime; made: SmallModel }): Promis
   return LanguageModel.load(smallModelFiles(made), { runtime })
 }
 
-/** One call that ends with each code. WORKER_FAILED needs a thread that dies: test/threads.test.ts has it. */
-const oneOfEach: Record<Exclude<ErrorCode, 'WORKER_FAILED'>, (made: { runtime: Runtime; model: LanguageModel }) => Promise<unknown>> = {
+/** One call that ends with each code. WORKER_FAILED needs a thread that dies, DEVICE_LOST a GPU: test/threads.test.ts and test/webgpu have them. */
+const oneOfEach: Record<
+  Exclude<ErrorCode, 'WORKER_FAILED' | 'DEVICE_LOST'>,
+  (made: { runtime: Runtime; model: LanguageModel }) => Promise<unknown>
+> = {
   BAD_FILE: async ({ model }) => model.restoreSession(new Uint8Array(100)),
   BAD_WEIGHTS: ({ runtime }) => load({ runtime, made: { ...smallModel(causalConfig), config: { ...causalConfig, dim: 8 } } }),
   BAD_CONFIG: ({ runtime }) => load({ runtime, made: { ...smallModel(causalConfig), config: { ...causalConfig, dim: '16' } } }),

@@ -35,7 +35,8 @@ export class LayerHome {
     let values: LayerValues | undefined
     const buffer = device.packWeights(this.#parameters.layout, (name) => float32Values((values ??= make()).get(name)!.data))
     // the caller's tensors may change
-    if (this.#runtime.mayLose(device) && values) this.#values = new Map([...values].map(([name, { data, shape }]) => [name, new Tensor(data.slice(), shape)]))
+    if (this.#runtime.mayLose(device) && values)
+      this.#values = new Map([...values].map(([name, { data, shape }]) => [name, new Tensor(data.slice(), shape)]))
     return { device, weights: new SharedWeights(buffer) }
   }
 

@@ -51,7 +51,19 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
     for (let sequence = 0; sequence < batch; sequence++) {
       const inputOffset = sequence * length * rowBytes
       state.clear()
-      const routed: RoutedSequence = { device, run: routing, geometry, memory, chosenRows, input, inputOffset, programs, length, trace, pause }
+      const routed: RoutedSequence = {
+        device,
+        run: routing,
+        geometry,
+        memory,
+        chosenRows,
+        input,
+        inputOffset,
+        programs,
+        length,
+        trace,
+        pause,
+      }
       const keyValues = await decideRouting(routed)
       try {
         if (trace) traceRouting(sequence)

@@ -105,7 +105,12 @@ export interface SequenceModelPlan extends ModelPlan {
   readonly layers: readonly SequencePrograms[]
 }
 
-export function planSequenceModel(numbers: ModelNumbers, parameters: ModelParameters, length: number, capacity: Capacity): SequenceModelPlan {
+export function planSequenceModel(
+  numbers: ModelNumbers,
+  parameters: ModelParameters,
+  length: number,
+  capacity: Capacity,
+): SequenceModelPlan {
   const { layer } = numbers
   const source: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: layer.dimHead }
   const sequence = planSequenceContext(layer, source, numbers.routedRotaryEmb ? source : undefined, length, capacity)

@@ -61,7 +61,14 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
             [Embed.Output]: output,
             [Embed.Stride]: stride,
           }
-          return { memory, opcode: Opcode.Embed, length: Embed.Length, words, piece: { [Piece.Rows]: 3, [Piece.Position]: 5 }, exact: [output] }
+          return {
+            memory,
+            opcode: Opcode.Embed,
+            length: Embed.Length,
+            words,
+            piece: { [Piece.Rows]: 3, [Piece.Position]: 5 },
+            exact: [output],
+          }
         }
         await expectSameStep(device, make, `width ${width}, learned positions ${learned}`)
       }
@@ -140,7 +147,14 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
           [LogProbabilities.Stride]: stride,
           [LogProbabilities.Width]: width,
         }
-        return { memory, opcode: Opcode.LogProbabilities, length: LogProbabilities.Length, words, piece: { [Piece.Rows]: rows }, doubles: [output] }
+        return {
+          memory,
+          opcode: Opcode.LogProbabilities,
+          length: LogProbabilities.Length,
+          words,
+          piece: { [Piece.Rows]: rows },
+          doubles: [output],
+        }
       }
       await expectSameStep(device, make, `${width} logits`, 4e-6)
     }

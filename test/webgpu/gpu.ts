@@ -3,8 +3,10 @@ import { existsSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll } from 'vitest'
+import type { Runtime } from '../../src/device/runtime.js'
 import { create, globals } from 'webgpu'
 import { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
+import { openRuntime } from '../support/runtimes.js'
 
 /** Where Debian's Chromium keeps its software driver. */
 const SWIFTSHADER = '/usr/lib/chromium/libvk_swiftshader.so'
@@ -30,6 +32,12 @@ const opened: GPUDevice[] = []
 
 export async function openDevice(pieceRows = 128): Promise<WebGpuDevice> {
   return new WebGpuDevice(await openGpu(), pieceRows)
+}
+
+/** A runtime that computes on the GPU; @param replaceable whether the processor takes over when it is lost, and is compared with it before */
+export async function openGpuRuntime({ pieceRows = 128, replaceable = false } = {}): Promise<{ runtime: Runtime; device: WebGpuDevice }> {
+  const device = await openDevice(pieceRows)
+  return { runtime: openRuntime('relaxed', 1, { device, adapter: 'the tests’ adapter', replaceable }), device }
 }
 
 /** A device within WebGPU's default limits. An adapter gives one; whatever else it reports fails the tests. */

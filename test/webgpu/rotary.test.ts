@@ -59,7 +59,24 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
 
   test('takes the cosine and sine of any angle that a float32 can be', async () => {
     const width = 12
-    const angles = Float32Array.of(0, -0, 1e-30, -1e-5, 0.7853981, 1, -3.1415927, 6.2831855, 100, -12345.678, 1e7, 3e9, -1e15, 1e20, 3e30, -3.4e38)
+    const angles = Float32Array.of(
+      0,
+      -0,
+      1e-30,
+      -1e-5,
+      0.7853981,
+      1,
+      -3.1415927,
+      6.2831855,
+      100,
+      -12345.678,
+      1e7,
+      3e9,
+      -1e15,
+      1e20,
+      3e30,
+      -3.4e38,
+    )
     const values = Float32Array.from({ length: 4 * width }, (_, i) => angles[i % angles.length]!)
     for (const listed of [false, true]) {
       const make = () => {

@@ -42,7 +42,9 @@ function packWeight({ layout, sources, inputs, normalised }: PackedWeight, param
 
 /** Values at any alignment. */
 function floatsOf({ bytes }: ParameterValues): Float32Array {
-  return bytes.byteOffset % 4 === 0 ? new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4) : new Float32Array(bytes.slice().buffer)
+  return bytes.byteOffset % 4 === 0
+    ? new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)
+    : new Float32Array(bytes.slice().buffer)
 }
 
 /** Radians a position to 2^-64 turns a position, as pairs of words, low and high. */

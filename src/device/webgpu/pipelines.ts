@@ -20,13 +20,11 @@ export class Pipeline {
       entries: [
         uniform(0),
         uniform(1),
-        ...readOnly.map(
-          (only, i): GPUBindGroupLayoutEntry => ({
-            binding: FIRST_BUFFER + i,
-            visibility: ShaderStage.COMPUTE,
-            buffer: { type: only ? 'read-only-storage' : 'storage' },
-          }),
-        ),
+        ...readOnly.map((only, i): GPUBindGroupLayoutEntry => ({
+          binding: FIRST_BUFFER + i,
+          visibility: ShaderStage.COMPUTE,
+          buffer: { type: only ? 'read-only-storage' : 'storage' },
+        })),
       ],
     })
     this.#descriptor = {

@@ -65,7 +65,10 @@ export class WebGpuDevice implements Device {
   allocate(byteLength: number, purpose: string, mirrored = false): WebGpuBuffer {
     this.#assertUsable()
     if (byteLength > this.bufferBytes) {
-      throw new RoutedAttentionError('OUT_OF_MEMORY', `${purpose} needs ${byteLength} bytes in one buffer, and this GPU allows ${this.bufferBytes}`)
+      throw new RoutedAttentionError(
+        'OUT_OF_MEMORY',
+        `${purpose} needs ${byteLength} bytes in one buffer, and this GPU allows ${this.bufferBytes}`,
+      )
     }
     this.gpu.pushErrorScope('out-of-memory')
     const buffer = new WebGpuBuffer(this, this.#nextId++, byteLength, mirrored)

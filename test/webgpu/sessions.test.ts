@@ -1,0 +1,115 @@
+import { afterAll, describe, expect, test } from 'vitest'
+import type { Runtime } from '../../src/device/runtime.js'
+import { LanguageModel } from '../../src/model/language-model.js'
+import { MixtureOfAutoregressiveAttention } from '../../src/model/layer.js'
+import { Tensor } from '../../src/tensor.js'
+import { largestDifference } from '../support/compare.js'
+import { modelCases } from '../support/golden.js'
+import { modelFiles } from '../support/models.js'
+import { openRuntime } from '../support/runtimes.js'
+import { noAdapter, openGpuRuntime } from './gpu.js'
+
+const causal = modelCases().find(({ name }) => name.includes('causal')) ?? modelCases()[0]!
+const ids = causal.inputIds
+
+describe.skipIf(noAdapter)('sessions on a GPU', () => {
+  const runtimes: Runtime[] = []
+  afterAll(() => Promise.all(runtimes.map((runtime) => runtime.dispose())))
+
+  async function open(options: { pieceRows?: number; replaceable?: boolean } = {}) {
+    const { runtime, device } = await openGpuRuntime(options)
+    runtimes.push(runtime)
+    return { runtime, device, model: await LanguageModel.load(modelFiles(causal), { runtime }) }
+  }
+
+  test('give the same bits however the tokens are cut, through saving, restoring and cloning', async () => {
+    const { model } = await open()
+    const whole = await model.createSession().append(ids)
+    const session = model.createSession()
+    for (let at = 0, step = 1; at < ids.length; at += step, step = (step % 5) + 1) {
+      const copy = at % 3 === 0 ? model.restoreSession(session.save()) : session.clone()
+      const next = ids.slice(at, at + step)
+      const logits = await session.append(next)
+      expect(await copy.append(next), `tokens ${at} to ${at + step}`).toEqual(logits)
+      copy.dispose()
+    }
+    expect(await session.append([])).toEqual(whole)
+  }, 120_000)
+
+  test('move between the GPU and the processor', async () => {
+    const { model } = await open()
+    using processor = openRuntime('relaxed')
+    const other = await LanguageModel.load(modelFiles(causal), { runtime: processor })
+    const half = ids.length >> 1
+    const session = model.createSession()
+    await session.append(ids.slice(0, half))
+    const there = other.restoreSession(session.save())
+    const [onGpu, onProcessor] = [await session.append(ids.slice(half)), await there.append(ids.slice(half))]
+    expect(largestDifference(onGpu, onProcessor)).toBeLessThan(8 * causal.float32Error + 1e-5)
+    const back = model.restoreSession(there.save())
+    expect(back.position).toBe(ids.length)
+  }, 120_000)
+
+  test('survive the loss of the GPU: saved as they were, and continued on the processor where that may take over', async () => {
+    const { runtime, device, model } = await open({ replaceable: true })
+    // whichever was quicker: the session's continuation must be right from either
+    const half = ids.length >> 1
+    const session = model.createSession()
+    const before = await session.append(ids.slice(0, half))
+    device.gpu.destroy()
+    await device.gpu.lost
+    await Promise.resolve()
+    expect(await session.append([])).toEqual(before)
+    expect(session.save().length).toBeGreaterThan(0)
+    const after = await session.append(ids.slice(half))
+    const numTokens = model.config.numTokens
+    expect(largestDifference(after, causal.expected.logits.data.subarray(-numTokens))).toBeLessThan(8 * causal.float32Error + 1e-5)
+    expect(runtime.info.device).toBe('wasm')
+    expect(runtime.info.refused.webgpu).toMatch(/lost|slower/)
+    const layer = new MixtureOfAutoregressiveAttention(runtime, {
+      dim: 16,
+      numRoutedQueries: 2,
+      numRoutedKeyValues: 2,
+      localAttnWindowSize: 4,
+    })
+    expect((await layer.forward(Tensor.randn([1, 20, 16]))).shape).toEqual([1, 20, 16])
+  }, 120_000)
+
+  test('tell of the loss of a GPU that nothing replaces, call after call, and can still be saved', async () => {
+    const { device, model } = await open()
+    const session = model.createSession()
+    await session.append(ids.slice(0, 5))
+    const saved = session.save()
+    device.gpu.destroy()
+    await device.gpu.lost
+    await Promise.resolve()
+    for (let call = 0; call < 2; call++) {
+      await expect(session.append(ids.slice(5, 7))).rejects.toMatchObject({ name: 'RoutedAttentionError', code: 'DEVICE_LOST' })
+    }
+    expect(session.position).toBe(5)
+    expect(session.save()).toEqual(saved)
+    using processor = openRuntime('relaxed')
+    const other = await LanguageModel.load(modelFiles(causal), { runtime: processor })
+    expect((await other.restoreSession(saved).append(ids.slice(5, 7))).length).toBe(model.config.numTokens)
+  }, 120_000)
+
+  test('give all memory back', async () => {
+    const { runtime, device, model } = await open()
+    const empty = device.used
+    for (let round = 0; round < 2; round++) {
+      using session = model.createSession()
+      await session.append(ids)
+      session.clone().dispose()
+    }
+    const kept = device.used
+    using session = model.createSession()
+    await session.append(ids)
+    session.dispose()
+    expect(device.used).toBe(kept)
+    expect(kept).toBeGreaterThanOrEqual(empty)
+    model.dispose()
+    expect(device.used).toBe(0)
+    expect(runtime.info.device).toBe('webgpu')
+    expect(runtime.info.adapter).toBeTypeOf('string')
+  }, 120_000)
+})
