@@ -90,7 +90,7 @@ describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
         }
         // of window 0 nothing is listed, and what lies there stays
         const exact = piece[Piece.Routed] ? [...lists, listScores, counts, starts, ends] : [counts, starts, ends]
-        return { memory, opcode: Opcode.ListQueries, length: ListQueries.Length, words, piece, exact: exact as typeof lists }
+        return { memory, opcode: Opcode.ListQueries, length: ListQueries.Length, words, piece, exact }
       }
       await expectSameStep(device, make, `${windows} windows of ${size} from ${window} on`)
     }

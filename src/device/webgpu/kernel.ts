@@ -1,4 +1,5 @@
-import { Buffer, Piece } from '../../../assembly/steps.js'
+import type { Buffer} from '../../../assembly/steps.js';
+import { Piece } from '../../../assembly/steps.js'
 
 /** How many workgroups run a step, along each dimension. */
 export type Workgroups = readonly [x: number, y?: number, z?: number]

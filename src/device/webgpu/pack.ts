@@ -50,7 +50,6 @@ function floatsOf({ bytes }: ParameterValues): Float32Array {
 /** Radians a position to 2^-64 turns a position, as pairs of words, low and high. */
 function turnFractions(frequencies: Float64Array): Int32Array {
   const words = new BigUint64Array(frequencies.length)
-  // 53 bits of the fraction are all there are
-  frequencies.forEach((frequency, i) => (words[i] = BigInt(Math.round((frequency / (2 * Math.PI)) * 2 ** 60)) << 4n))
+  frequencies.forEach((frequency, i) => (words[i] = BigInt(Math.round((frequency / (2 * Math.PI)) * 2 ** 64))))
   return new Int32Array(words.buffer)
 }

@@ -17,6 +17,10 @@ import { BufferUsage, MapMode } from './constants.js'
 
 /** Bytes of the piece header as a uniform. */
 const HEADER_BYTES = Math.ceil(Piece.Length / 4) * 16
+/** Seconds that a submission should hold the GPU, at most, about. */
+const LONGEST_SUBMISSION = 0.25
+/** Operations a second that a GPU is taken to do before it was seen: few, so that the first runs are cut rather than long. */
+const FIRST_RATE = 1e10
 /** Runs that may wait on the GPU without anyone waiting for them. */
 const RUNS_AHEAD = 8
 
@@ -41,6 +45,7 @@ export class WebGpuDevice implements Device {
   #lost: string | undefined
   #disposed = false
   #runsAhead = 0
+  #rate = FIRST_RATE
 
   /** @param pieceRows most tokens that it is worth giving it at once */
   constructor(gpu: GPUDevice, pieceRows: number) {
@@ -114,6 +119,7 @@ export class WebGpuDevice implements Device {
       await this.#guard(Promise.all(preparing))
       this.#assertUsable()
     }
+    const start = performance.now()
     const staging = this.#submit(dispatches, run)
     if (!staging) {
       if (++this.#runsAhead < RUNS_AHEAD) return
@@ -125,6 +131,7 @@ export class WebGpuDevice implements Device {
     try {
       await this.#guard(Promise.all([staging.mapAsync(MapMode.READ), this.#checks]))
       this.#assertUsable()
+      if (Number.isFinite(run.work)) this.#rate = (1000 * run.work) / Math.max(0.01, performance.now() - start)
       const bytes = new Uint8Array(staging.getMappedRange())
       let at = 0
       for (const { memory, byteOffset, byteLength } of run.results) {
@@ -145,14 +152,14 @@ export class WebGpuDevice implements Device {
   #submit(dispatches: readonly Dispatch[], run: Run): GPUBuffer | undefined {
     const { gpu } = this
     gpu.queue.writeBuffer(this.#header, 0, headerOf(run))
-    const encoder = gpu.createCommandEncoder()
-    const pass = encoder.beginComputePass()
-    for (const { pipeline, group, workgroups } of dispatches) {
-      pass.setPipeline(pipeline.get())
-      pass.setBindGroup(0, group)
-      pass.dispatchWorkgroups(...workgroups)
+    const share = Math.ceil(dispatches.length / this.#submissionsFor(run))
+    for (let start = share; start < dispatches.length; start += share) {
+      const encoder = gpu.createCommandEncoder()
+      encodePass(encoder, dispatches.slice(start - share, start))
+      gpu.queue.submit([encoder.finish()])
     }
-    pass.end()
+    const encoder = gpu.createCommandEncoder()
+    encodePass(encoder, dispatches.slice(share * (Math.ceil(dispatches.length / share) - 1)))
     const byteLength = run.results.reduce((sum, range) => sum + range.byteLength, 0)
     let staging: GPUBuffer | undefined
     if (byteLength > 0) {
@@ -165,6 +172,11 @@ export class WebGpuDevice implements Device {
     }
     gpu.queue.submit([encoder.finish()])
     return staging
+  }
+
+  /** Into how many submissions a run is cut: a page draws, and others compute, between them. */
+  #submissionsFor({ work }: Run): number {
+    return Number.isFinite(work) ? Math.max(1, Math.ceil(work / (this.#rate * LONGEST_SUBMISSION))) : 1
   }
 
   /** What fails because the GPU is gone fails as that. */
@@ -195,6 +207,16 @@ export class WebGpuDevice implements Device {
     this.gpu.destroy()
     await this.gpu.lost
   }
+}
+
+function encodePass(encoder: GPUCommandEncoder, dispatches: readonly Dispatch[]): void {
+  const pass = encoder.beginComputePass()
+  for (const { pipeline, group, workgroups } of dispatches) {
+    pass.setPipeline(pipeline.get())
+    pass.setBindGroup(0, group)
+    pass.dispatchWorkgroups(...workgroups)
+  }
+  pass.end()
 }
 
 /** A run's header as shaders see it: buffers' offsets in words, positions as integers of two words. */

@@ -1,4 +1,4 @@
-import { Activation, type Piece, Product } from '../../../../assembly/steps.js'
+import { Activation, Product } from '../../../../assembly/steps.js'
 import type { Kernel, StepView } from '../kernel.js'
 import { EXP, GELU } from './math.js'
 
@@ -30,7 +30,7 @@ ${GELU}
   let at = row * u32(word(${Product.OutputStride})) + column;
   if (add_to_given()) { add_to_set_v(at, add_to_v(at) + sum); } else { output_set_v(at, sum); }
 }`,
-  workgroups: (step) => [Math.ceil((2 * step.words[Product.Panels]!) / 64), step.rows(Product.Rows, step.words[Product.Limit] as Piece)],
+  workgroups: (step) => [Math.ceil((2 * step.words[Product.Panels]!) / 64), step.rows(Product.Rows, step.words[Product.Limit])],
 }
 
 export function chooseProduct(_step: StepView): Kernel {

@@ -1,4 +1,4 @@
-import { type Piece, Rotate, RotaryFromAngles, RotaryFromPositions } from '../../../../assembly/steps.js'
+import { Rotate, RotaryFromAngles, RotaryFromPositions } from '../../../../assembly/steps.js'
 import type { Kernel } from '../kernel.js'
 import { COSINE_SINE } from './math.js'
 import { ROW_WIDTH } from './rows.js'
@@ -115,7 +115,7 @@ export const rotate: Kernel = {
     const { words } = step
     return [
       Math.ceil((words[Rotate.Heads]! * words[Rotate.HeadWidth]!) / 2 / ROW_WIDTH),
-      step.rows(Rotate.Rows, words[Rotate.Limit] as Piece),
+      step.rows(Rotate.Rows, words[Rotate.Limit]),
     ]
   },
 }
