@@ -1,6 +1,9 @@
 import { Descent, Opcode, SelectKeyValues, SelectQueries } from '../../../../assembly/steps.js'
 import type { Kernel, StepView } from '../kernel.js'
+import { chooseAttention } from './attention.js'
+import { gatherContext, nullContext, updateContext } from './context.js'
 import { combine, copyRows, embed, logProbabilities } from './elementwise.js'
+import { dropFront, storeLocal } from './local-store.js'
 import { normalise } from './norms.js'
 import { chooseProduct } from './product.js'
 import { rotaryFromAngles, rotaryFromPositions, rotate } from './rotary.js'
@@ -14,10 +17,15 @@ const KERNELS: Readonly<Partial<Record<Opcode, (step: StepView) => readonly Kern
   [Opcode.Normalise]: () => [normalise],
   [Opcode.Product]: (step) => [chooseProduct(step)],
   [Opcode.Rotate]: () => [rotate],
+  [Opcode.LocalStore]: () => [dropFront, storeLocal],
+  [Opcode.Attention]: (step) => [chooseAttention(step)],
   [Opcode.Similarities]: () => [similarities],
   [Opcode.CopyRows]: () => [copyRows],
   [Opcode.ListQueries]: () => [listQueries],
   [Opcode.Combine]: () => [combine],
+  [Opcode.UpdateContext]: () => [updateContext],
+  [Opcode.NullContext]: () => [nullContext],
+  [Opcode.GatherContext]: () => [gatherContext],
   [Opcode.LogProbabilities]: () => [logProbabilities],
 }
 

@@ -1,0 +1,199 @@
+import { beforeAll, describe, expect, test, vi } from 'vitest'
+import { Attention, LocalStore, MOST_TILE_ROWS, Opcode, Piece } from '../../assembly/steps.js'
+import type { Kernel } from '../../src/device/webgpu/kernel.js'
+import { attentionKernels, tileKeys } from '../../src/device/webgpu/kernels/attention.js'
+import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
+import { createRandom } from '../../src/random.js'
+import { headRows, keyIndex, packHeads, valueIndex } from '../kernels/attention-twin.js'
+import { expectSameBits, range, roundUpTo8 } from '../kernels/float32.js'
+import { StepMemory } from '../kernels/step-runner.js'
+import { noAdapter, openDevice } from './gpu.js'
+import { expectSameStep, type StepCase } from './step-comparison.js'
+
+/** The form that every attention takes, if not the one that is chosen for it. */
+const forced = vi.hoisted(() => ({ kernel: undefined as Kernel | undefined }))
+vi.mock(import('../../src/device/webgpu/kernels/attention.js'), async (original) => {
+  const actual = await original()
+  return { ...actual, chooseAttention: (step) => forced.kernel ?? actual.chooseAttention(step) }
+})
+
+interface Shape {
+  readonly heads: number
+  readonly width: number
+}
+
+/** Rows that attend to some keys; `last` is the first row's own key, or with `advance` 0 every row's last one. */
+interface Attending extends Shape {
+  readonly queries: readonly Float32Array[]
+  readonly keys: readonly Float32Array[]
+  readonly values: readonly Float32Array[]
+  readonly last: number
+  readonly window: number
+  readonly advance: 0 | 1
+  readonly capacity?: number
+}
+
+function rowsOf(count: number, { heads, width }: Shape, seed: number): Float32Array[] {
+  return headRows(count, heads, width, roundUpTo8(width), createRandom(seed).normal)
+}
+
+function attendingOf(shape: Shape, rows: number, last: number, window: number, advance: 0 | 1): Attending {
+  const keys = last + 1 + (rows - 1) * advance
+  const seed = rows + 100 * last
+  return {
+    ...shape,
+    queries: rowsOf(rows, shape, seed),
+    keys: rowsOf(keys, shape, seed + 1),
+    values: rowsOf(keys, shape, seed + 2),
+    last,
+    window,
+    advance,
+  }
+}
+
+function attentionCase(attending: Attending): StepCase {
+  const { heads, width, queries, keys, values, last, window, advance } = attending
+  const headStride = roundUpTo8(width)
+  const inner = heads * headStride
+  const capacity = attending.capacity ?? roundUpTo8(keys.length)
+  const scoreStride = roundUpTo8(Math.min(window, capacity) + MOST_TILE_ROWS + 14)
+  const memory = new StepMemory()
+  const stride = inner + 8
+  const strided = new Float32Array(queries.length * stride).fill(NaN)
+  queries.forEach((row, i) => strided.set(row, i * stride))
+  const output = memory.output(queries.length * stride, [{ rows: queries.length, width: inner, stride }])
+  const words = {
+    [Attention.Rows]: memory.count(queries.length),
+    [Attention.End]: memory.count(last),
+    [Attention.Queries]: memory.input(strided),
+    [Attention.Keys]: memory.input(packHeads(keyIndex, keys, heads, headStride, capacity)),
+    [Attention.Values]: memory.input(packHeads(valueIndex, values, heads, headStride, capacity)),
+    [Attention.Output]: output,
+    [Attention.Scores]: memory.output(scoreStride * MOST_TILE_ROWS + 8),
+    [Attention.QueryStride]: stride,
+    [Attention.OutputStride]: stride,
+    [Attention.Heads]: heads,
+    [Attention.HeadWidth]: width,
+    [Attention.HeadStride]: headStride,
+    [Attention.Capacity]: capacity,
+    [Attention.Window]: window,
+    [Attention.Advance]: advance,
+    [Attention.ScoreStride]: scoreStride,
+    [Attention.Scale]: { float: 1 / Math.sqrt(width) },
+  }
+  return { memory, opcode: Opcode.Attention, length: Attention.Length, words, piece: { [Piece.Rows]: queries.length }, floats: [output] }
+}
+
+describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
+  let device: WebGpuDevice
+  beforeAll(async () => void (device = await openDevice()))
+
+  /** What the GPU gives, row by row. */
+  async function attend(attending: Attending, kernel?: Kernel): Promise<Float32Array[]> {
+    const { memory, opcode, length, words, piece, floats } = attentionCase(attending)
+    forced.kernel = kernel
+    try {
+      await memory.runOn(device, opcode, length, words, piece)
+    } finally {
+      forced.kernel = undefined
+    }
+    const inner = attending.heads * roundUpTo8(attending.width)
+    return attending.queries.map((_, i) => memory.floats(floats![0]!).slice(i * (inner + 8), i * (inner + 8) + inner))
+  }
+
+  test.each([0, 1, 7, 31, 128, 300, 1000])('attends from every row to the %d keys before it and its own', async (before) => {
+    const shapes = before < 100 ? [2, 6, 10, 16, 64, 96, 128] : before < 200 ? [10, 64, 128] : [10]
+    for (const width of shapes) {
+      for (const [rows, last] of [
+        [1, 0],
+        [1, before + 13],
+        [37, 3],
+        [37, before + 5],
+      ] as const) {
+        const make = () => attentionCase(attendingOf({ heads: width < 20 ? 3 : 1, width }, rows, last, before + 1, 1))
+        await expectSameStep(device, make, `width ${width}, ${rows} rows from key ${last}`)
+      }
+    }
+  })
+
+  test('attends from every row to the null key and the whole context', async () => {
+    for (const [context, width] of [
+      [0, 10],
+      [1, 2],
+      [6, 64],
+      [7, 16],
+      [20, 96],
+      [128, 64],
+      [200, 10],
+    ] as const) {
+      for (const rows of [1, 17]) {
+        const attending = attendingOf({ heads: 2, width }, rows, context, roundUpTo8(context + 1), 0)
+        await expectSameStep(device, () => attentionCase(attending), `context ${context}, width ${width}, ${rows} rows`)
+      }
+    }
+  })
+
+  test('attends window by window, each to a context of its own', async () => {
+    const [heads, width, headStride, capacity, groupRows] = [2, 10, 16, 24, 20]
+    const inner = heads * headStride
+    for (const counts of [[3], [0, 5, 20], [17, 0, 1, 4]]) {
+      const make = (): StepCase => {
+        const rows = counts.reduce((sum, count) => sum + count, 0)
+        const starts = [0, ...counts].map((_, z) => counts.slice(0, z).reduce((sum, count) => sum + count, 0))
+        const ends = counts.map((_, z) => (z * 11) % capacity)
+        const memory = new StepMemory()
+        const packed = (index: typeof keyIndex) => {
+          return ends.flatMap((end, z) => [...packHeads(index, rowsOf(end + 1, { heads, width }, 7 * z), heads, headStride, capacity)])
+        }
+        const output = memory.output(rows * inner)
+        const words = {
+          [Attention.Rows]: memory.count(rows),
+          [Attention.End]: memory.input(Int32Array.from(ends)),
+          [Attention.Queries]: memory.input(Float32Array.from(rowsOf(rows, { heads, width }, 1).flatMap((row) => [...row]))),
+          [Attention.Keys]: memory.input(Float32Array.from(packed(keyIndex))),
+          [Attention.Values]: memory.input(Float32Array.from(packed(valueIndex))),
+          [Attention.Output]: output,
+          [Attention.Scores]: memory.output(capacity * MOST_TILE_ROWS + 8),
+          [Attention.QueryStride]: inner,
+          [Attention.OutputStride]: inner,
+          [Attention.Heads]: heads,
+          [Attention.HeadWidth]: width,
+          [Attention.HeadStride]: headStride,
+          [Attention.Capacity]: capacity,
+          [Attention.Window]: capacity,
+          [Attention.ScoreStride]: capacity,
+          [Attention.Scale]: { float: 1 / Math.sqrt(width) },
+          [Attention.Starts]: memory.input(Int32Array.from(starts)),
+          [Attention.GroupStride]: inner * capacity,
+          [Attention.GroupRows]: groupRows,
+        }
+        const piece = { [Piece.Rows]: rows, [Piece.Windows]: counts.length }
+        return { memory, opcode: Opcode.Attention, length: Attention.Length, words, piece, floats: [output] }
+      }
+      await expectSameStep(device, make, `windows of ${counts.join(', ')} rows`)
+    }
+  })
+
+  test('gives a row the same bits in every form that has room for its keys', async () => {
+    for (const [width, window, last] of [
+      [10, 8, 60],
+      [64, 34, 3],
+      [16, 129, 140],
+      [136, 20, 30],
+    ] as const) {
+      const attending = attendingOf({ heads: 2, width }, 19, last, window, 1)
+      const { words } = attentionCase(attending)
+      const keys = Math.min(words[Attention.Capacity] as number, window + 22)
+      const fitting = attentionKernels.filter((form) => keys <= form.keys)
+      expect(fitting.length).toBeGreaterThan(1)
+      const [first, ...others] = await Promise.all(fitting.map(({ kernel }) => kernel)).then(async (kernels) => {
+        const results: Float32Array[][] = []
+        for (const kernel of kernels) results.push(await attend(attending, kernel))
+        return results
+      })
+      others.forEach((rows, form) =>
+        rows.forEach((row, i) => expectSameBits(row, first![i]!, `row ${i}, form ${form + 1}, width ${width}`)),
+      )
+    }
+  })
+})

@@ -1,0 +1,136 @@
+import { beforeAll, describe, test } from 'vitest'
+import { GatherContext, NullContext, Opcode, Piece, UpdateContext } from '../../assembly/steps.js'
+import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
+import { createRandom } from '../../src/random.js'
+import { headRows, keyIndex, packHeads, valueIndex } from '../kernels/attention-twin.js'
+import { integers, normals, range, roundUpTo8 } from '../kernels/float32.js'
+import { StepMemory } from '../kernels/step-runner.js'
+import { noAdapter, openDevice } from './gpu.js'
+import { expectSameStep, type StepCase } from './step-comparison.js'
+
+const shapes = [
+  { heads: 1, width: 2 },
+  { heads: 3, width: 10 },
+  { heads: 2, width: 64 },
+].map((shape) => ({ ...shape, headStride: roundUpTo8(shape.width) }))
+type Shape = (typeof shapes)[number]
+
+/** Rows of [k | v]. */
+function pairs(count: number, { heads, width, headStride }: Shape, seed: number): Float32Array {
+  return Float32Array.from(headRows(count, 2 * heads, width, headStride, createRandom(seed).normal).flatMap((row) => [...row]))
+}
+
+/** A context of `count` ranks, its free places NaN. */
+function placeContext(memory: StepMemory, count: number, { heads, width, headStride }: Shape, capacity: number, contexts = 1) {
+  const placed = (index: typeof keyIndex, seed: number) => {
+    const rows = headRows(count, heads, width, headStride, createRandom(seed).normal)
+    const packed = [...packHeads(index, rows, heads, headStride, capacity)]
+    return memory.inputOutput(Float32Array.from(range(contexts).flatMap(() => packed)))
+  }
+  return { keys: placed(keyIndex, 11), values: placed(valueIndex, 12) }
+}
+
+describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
+  let device: WebGpuDevice
+  beforeAll(async () => void (device = await openDevice()))
+
+  test('begin with the null key/value at rank 0', async () => {
+    for (const shape of shapes) {
+      const make = (): StepCase => {
+        const memory = new StepMemory()
+        const { keys, values } = placeContext(memory, 3, shape, 16)
+        const words = {
+          [NullContext.Null]: memory.input(pairs(1, shape, 1)),
+          [NullContext.Keys]: keys,
+          [NullContext.Values]: values,
+          [NullContext.Heads]: shape.heads,
+          [NullContext.HeadStride]: shape.headStride,
+          [NullContext.Capacity]: 16,
+        }
+        return { memory, opcode: Opcode.NullContext, length: NullContext.Length, words, exact: [keys, values] }
+      }
+      await expectSameStep(device, make, `heads of ${shape.width}`)
+    }
+  })
+
+  test('close ranks over what falls out and append newcomers', async () => {
+    const capacity = 136
+    for (const shape of shapes) {
+      for (const [before, kept, newcomers] of [
+        [0, [], 5],
+        [9, [0, 1, 5, 6, 8], 4],
+        [9, [], 9],
+        [20, [], 0],
+        [128, range(128).filter((rank) => rank % 9 !== 4), 14],
+        [128, range(128).slice(40), 40],
+        [128, range(128), 0],
+      ] as const) {
+        const make = (): StepCase => {
+          const memory = new StepMemory()
+          const { keys, values } = placeContext(memory, before + 1, shape, capacity)
+          const words = {
+            [UpdateContext.Kept]: memory.input(Int32Array.from(kept)),
+            [UpdateContext.KeptCount]: memory.count(kept.length),
+            [UpdateContext.NewcomerCount]: memory.count(newcomers),
+            [UpdateContext.Projected]: memory.input(pairs(newcomers, shape, 3)),
+            [UpdateContext.Keys]: keys,
+            [UpdateContext.Values]: values,
+            [UpdateContext.Heads]: shape.heads,
+            [UpdateContext.HeadStride]: shape.headStride,
+            [UpdateContext.Capacity]: capacity,
+          }
+          const piece = { [Piece.Closes]: 1 }
+          return { memory, opcode: Opcode.UpdateContext, length: UpdateContext.Length, words, piece, exact: [keys, values] }
+        }
+        await expectSameStep(device, make, `${kept.length} of ${before} kept, ${newcomers} added, heads of ${shape.width}`)
+      }
+    }
+  })
+
+  test('gather, for every window that opens, the chosen key/values behind the null one, values times their scores', async () => {
+    const [experts, listCapacity, sequenceCapacity, capacity, chosen] = [2, 19, 80, 24, 30]
+    for (const shape of shapes) {
+      for (const { window, windows, ends, ...piece } of [
+        { window: 1, windows: 1, ends: [19] },
+        { window: 0, windows: 1, ends: [7] },
+        { window: 0, windows: 3, ends: [0, 8, 15] },
+        { window: 2, windows: 2, ends: [0, 19] },
+        { window: 3, windows: 1, ends: undefined },
+        { window: 3, windows: 1, ends: [8], routed: 0 },
+        { window: 3, windows: 1, ends: [8], opens: 0 },
+      ]) {
+        const make = (): StepCase => {
+          const memory = new StepMemory()
+          const { keys, values } = placeContext(memory, 2, shape, capacity, windows)
+          const words = {
+            [GatherContext.Lists]: memory.input(integers(4 * experts * listCapacity, sequenceCapacity, 7)),
+            [GatherContext.Scores]: memory.input(normals(4 * experts * listCapacity, 8)),
+            [GatherContext.Slots]: memory.input(integers(experts * sequenceCapacity, chosen, 6)),
+            [GatherContext.KeyValues]: memory.input(pairs(chosen, shape, 4)),
+            [GatherContext.Null]: memory.input(pairs(1, shape, 5)),
+            [GatherContext.Keys]: keys,
+            [GatherContext.Values]: values,
+            [GatherContext.Expert]: 1,
+            [GatherContext.Experts]: experts,
+            [GatherContext.ListCapacity]: listCapacity,
+            [GatherContext.SequenceCapacity]: sequenceCapacity,
+            [GatherContext.Heads]: shape.heads,
+            [GatherContext.HeadStride]: shape.headStride,
+            [GatherContext.Capacity]: capacity,
+            [GatherContext.Ends]: ends && memory.input(Int32Array.from(ends)),
+            [GatherContext.GroupStride]: shape.heads * shape.headStride * capacity,
+          }
+          const header = {
+            [Piece.Opens]: piece.opens ?? 1,
+            [Piece.Routed]: piece.routed ?? 1,
+            [Piece.Window]: window,
+            [Piece.Windows]: windows,
+            [Piece.ContextCount]: 17,
+          }
+          return { memory, opcode: Opcode.GatherContext, length: GatherContext.Length, words, piece: header, exact: [keys, values] }
+        }
+        await expectSameStep(device, make, `${windows} windows from ${window}, heads of ${shape.width}`)
+      }
+    }
+  })
+})

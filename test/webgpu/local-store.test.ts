@@ -1,0 +1,62 @@
+import { beforeAll, describe, test } from 'vitest'
+import { LocalStore, Opcode, Piece } from '../../assembly/steps.js'
+import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
+import { normals, range, roundUpTo8 } from '../kernels/float32.js'
+import { StepMemory } from '../kernels/step-runner.js'
+import { noAdapter, openDevice } from './gpu.js'
+import { expectSameStep, type StepCase } from './step-comparison.js'
+
+describe.skipIf(noAdapter)('local keys and values on a GPU, as on the processor', () => {
+  let device: WebGpuDevice
+  beforeAll(async () => void (device = await openDevice()))
+
+  test.each([
+    { heads: 3, width: 2 },
+    { heads: 2, width: 10 },
+    { heads: 2, width: 16 },
+    { heads: 4, width: 64 },
+    { heads: 1, width: 128 },
+  ])('$heads heads of $width: rotate, store, and drop the front, whatever overlaps', async ({ heads, width }) => {
+    const headStride = roundUpTo8(width)
+    const inner = heads * headStride
+    const [stride, capacity] = [3 * inner + 8, 64]
+    for (const { rows, index, dropped = 0 } of [
+      { rows: 1, index: 0 },
+      { rows: 0, index: 9 },
+      { rows: 1, index: 30 },
+      { rows: 17, index: 5 },
+      { rows: 64, index: 0 },
+      { rows: 9, index: 13, dropped: 8 },
+      { rows: 1, index: 40, dropped: 24 },
+      { rows: 30, index: 7, dropped: 56 },
+      { rows: 3, index: 0, dropped: 16 },
+    ]) {
+      const make = (): StepCase => {
+        const memory = new StepMemory()
+        const projected = memory.inputOutput(normals(rows * stride, 1), [{ rows, width: 2 * inner, stride }])
+        const keys = memory.inputOutput(normals(inner * capacity, 2))
+        const values = memory.inputOutput(normals(inner * capacity, 3))
+        const words = {
+          [LocalStore.Projected]: projected,
+          [LocalStore.Table]: memory.input(normals(rows * 2 * width, 4)),
+          [LocalStore.Keys]: keys,
+          [LocalStore.Values]: values,
+          [LocalStore.Stride]: stride,
+          [LocalStore.Heads]: heads,
+          [LocalStore.HeadWidth]: width,
+          [LocalStore.HeadStride]: headStride,
+          [LocalStore.Capacity]: capacity,
+        }
+        const piece = {
+          [Piece.Rows]: rows,
+          [Piece.LocalIndex]: index,
+          [Piece.LocalDrop]: dropped,
+          [Piece.LocalKept]: dropped > 0 ? index : 0,
+        }
+        const queries = range(rows).map((row) => ({ byteOffset: projected.byteOffset + 4 * row * stride, words: inner }))
+        return { memory, opcode: Opcode.LocalStore, length: LocalStore.Length, words, piece, floats: [keys, values, ...queries as never[]] }
+      }
+      await expectSameStep(device, make, `${rows} rows at ${index}, ${dropped} dropped`)
+    }
+  })
+})
