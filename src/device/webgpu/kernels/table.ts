@@ -4,7 +4,9 @@ import { combine, copyRows, embed, logProbabilities } from './elementwise.js'
 import { normalise } from './norms.js'
 import { chooseProduct } from './product.js'
 import { rotaryFromAngles, rotaryFromPositions, rotate } from './rotary.js'
+import { routeCausal } from './route-causal.js'
 import { listQueries, similarities } from './routing.js'
+import { assignSlots, selectContext, selectKeyValues, selectQueries } from './selection.js'
 
 /** What runs each kind of step: kernels, one after the other. */
 const KERNELS: Readonly<Partial<Record<Opcode, (step: StepView) => readonly Kernel[]>>> = {
@@ -16,8 +18,13 @@ const KERNELS: Readonly<Partial<Record<Opcode, (step: StepView) => readonly Kern
   [Opcode.Rotate]: () => [rotate],
   [Opcode.Similarities]: () => [similarities],
   [Opcode.CopyRows]: () => [copyRows],
+  [Opcode.RouteCausal]: () => [routeCausal],
   [Opcode.ListQueries]: () => [listQueries],
   [Opcode.Combine]: () => [combine],
+  [Opcode.SelectContext]: () => [selectContext],
+  [Opcode.SelectQueries]: () => [selectQueries],
+  [Opcode.SelectKeyValues]: () => [selectKeyValues],
+  [Opcode.AssignSlots]: () => [assignSlots],
   [Opcode.LogProbabilities]: () => [logProbabilities],
 }
 
