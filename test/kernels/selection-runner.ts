@@ -2,7 +2,7 @@
 import { expect } from 'vitest'
 import { Descent, Opcode, Piece, Selection, SelectKeyValues, SelectQueries } from '../../assembly/steps.js'
 import type { Runtime } from '../../src/device/runtime.js'
-import type { Selected, SelectionRule } from '../reference/index.js'
+import { coordinateDescent, select, type Selected, type SelectionRule } from '../reference/index.js'
 import { range } from './float32.js'
 import { StepMemory } from './step-runner.js'
 
@@ -36,6 +36,50 @@ function placeSimilarities(memory: StepMemory, similarities: readonly Float32Arr
   return memory.input(all)
 }
 
+/**
+ * What the reference selects of a row, or undefined where float32 need not decide as float64 does: where something lies so close to the cut, or to
+ * where c becomes 0, that rounding could move it across. Equal values are no matter, they tie in either.
+ */
+function expectedOf(similarities: Float32Array, visible: boolean[], count: number, rule: SelectionRule): Selected[] | undefined {
+  const selected = select(similarities, visible, count, rule)
+  const seen = range(similarities.length).filter((i) => visible[i])
+  if (rule.selection === 'top-k' || seen.length <= count) return selected
+  const { cut } = coordinateDescent(similarities, visible, count, rule)
+  const margin = 1e-5 * Math.max(...seen.map((i) => Math.abs(similarities[i]!)), 1)
+  const threshold = Math.min(...selected.map(({ index }) => cut[index]!))
+  const below = seen.find((i) => cut[i]! < 0)
+  const a = below === undefined ? Infinity : cut[below]! - similarities[below]!
+  const isClear = (i: number) => (cut[i] === threshold || Math.abs(cut[i]! - threshold) > margin) && Math.abs(similarities[i]! + a) > margin
+  return seen.every(isClear) ? selected : undefined
+}
+
+/** What the reference selects for windows 1, 2, … by each expert; undefined as in `expectedOf`. */
+export function expectedQueries({ similarities, windowSize, count, rule }: SelectionCase): (Selected[] | undefined)[][] {
+  return routedWindows(similarities, windowSize).map((window) => {
+    const start = window * windowSize
+    return similarities.map((all) => {
+      const row = new Float32Array(windowSize)
+      row.set(all.subarray(start, start + windowSize))
+      return expectedOf(
+        row,
+        range(windowSize).map((i) => start + i < all.length),
+        count,
+        rule,
+      )
+    })
+  })
+}
+
+/** The same for key/values. */
+export function expectedKeyValues({ similarities, windowSize, count, rule }: SelectionCase): (Selected[] | undefined)[][] {
+  const windows = routedWindows(similarities, windowSize)
+  const past = windows.length * windowSize
+  return windows.map((window) => {
+    const visible = range(past).map((i) => i < window * windowSize)
+    return similarities.map((all) => expectedOf(all.subarray(0, past), visible, count, rule))
+  })
+}
+
 /** What a selection gives. */
 export interface SelectedWindows {
   /** Of windows 1, 2, …, by expert. */
@@ -44,8 +88,13 @@ export interface SelectedWindows {
   readonly work: Int32Array
 }
 
-function windowsOf({ similarities, windowSize }: SelectionCase): number {
-  return Math.ceil(similarities[0]!.length / windowSize) - 1
+function routedWindows(similarities: readonly Float32Array[], windowSize: number): number[] {
+  return range(Math.ceil(similarities[0]!.length / windowSize)).slice(1)
+}
+
+/** How many windows are routed. */
+export function windowsOf({ similarities, windowSize }: SelectionCase): number {
+  return routedWindows(similarities, windowSize).length
 }
 
 /** Runs a selection for windows 1, 2, …, so many of them at once. */
@@ -57,11 +106,8 @@ function runBatches(batches: readonly number[], sequenceRows: number, run: (piec
   }
 }
 
-/**
- * What each expert takes of each window, by position in it.
- * @param batches how many windows each run handles; default all
- */
-export function selectQueries(runtime: Runtime, options: SelectionCase, batches = [windowsOf(options)]): SelectedWindows {
+/** The memory and the words of `SelectQueries`. */
+export function placeQueries(options: SelectionCase, shares = 1) {
   const { similarities, windowSize, count, rule } = options
   const experts = similarities.length
   const length = similarities[0]!.length
@@ -71,7 +117,7 @@ export function selectQueries(runtime: Runtime, options: SelectionCase, batches 
   const writable = [{ first: windowSize, rows: experts, width: Math.max(0, length - windowSize), stride: capacity }]
   const taken = memory.output(experts * capacity, writable)
   const scores = memory.output(experts * capacity, writable)
-  const work = memory.output(runtime.device.shares * workWords)
+  const work = memory.output(shares * workWords)
   const words = {
     [SelectQueries.Similarities]: placeSimilarities(memory, similarities, capacity),
     [SelectQueries.Taken]: taken,
@@ -84,6 +130,18 @@ export function selectQueries(runtime: Runtime, options: SelectionCase, batches 
     [SelectQueries.WorkBytes]: workWords * 4,
     ...descentWords(SelectQueries.Descent, rule),
   }
+  return { memory, words, taken, scores, work, capacity }
+}
+
+/**
+ * What each expert takes of each window, by position in it.
+ * @param batches how many windows each run handles; default all
+ */
+export function selectQueries(runtime: Runtime, options: SelectionCase, batches = [windowsOf(options)]): SelectedWindows {
+  const { memory, words, taken, scores, work, capacity } = placeQueries(options, runtime.device.shares)
+  const { similarities, windowSize } = options
+  const experts = similarities.length
+  const length = similarities[0]!.length
   runBatches(batches, length, (piece) => memory.run(runtime, Opcode.SelectQueries, SelectQueries.Length, words, piece))
   const [flags, carried] = [memory.ints(taken), memory.floats(scores)]
   const windows = range(windowsOf(options)).map((i) => {
@@ -99,15 +157,8 @@ export function selectQueries(runtime: Runtime, options: SelectionCase, batches 
   return { windows, work: memory.ints(work) }
 }
 
-/**
- * Each expert's key/values for each window, and every position that is one for some window.
- * @param batches how many windows each run handles; default all
- */
-export function selectKeyValues(
-  runtime: Runtime,
-  options: SelectionCase,
-  batches = [windowsOf(options)],
-): SelectedWindows & { marks: number[][] } {
+/** The memory and the words of `SelectKeyValues`. */
+export function placeKeyValues(options: SelectionCase, shares = 1) {
   const { similarities, windowSize, count, rule } = options
   const experts = similarities.length
   const length = similarities[0]!.length
@@ -123,7 +174,7 @@ export function selectKeyValues(
   const lists = memory.output(blocks.length * experts * listCapacity, blocks)
   const scores = memory.output(blocks.length * experts * listCapacity, blocks)
   const chosen = memory.inputOutput(new Int32Array(experts * capacity), [{ rows: experts, width: past, stride: capacity }])
-  const work = memory.output(runtime.device.shares * workWords)
+  const work = memory.output(shares * workWords)
   const words = {
     [SelectKeyValues.Similarities]: placeSimilarities(memory, similarities, capacity),
     [SelectKeyValues.Lists]: lists,
@@ -138,6 +189,22 @@ export function selectKeyValues(
     [SelectKeyValues.WorkBytes]: workWords * 4,
     ...descentWords(SelectKeyValues.Descent, rule),
   }
+  return { memory, words, blocks, listCapacity, lists, scores, chosen, work, capacity }
+}
+
+/**
+ * Each expert's key/values for each window, and every position that is one for some window.
+ * @param batches how many windows each run handles; default all
+ */
+export function selectKeyValues(
+  runtime: Runtime,
+  options: SelectionCase,
+  batches = [windowsOf(options)],
+): SelectedWindows & { marks: number[][] } {
+  const placed = placeKeyValues(options, runtime.device.shares)
+  const { memory, words, blocks, listCapacity, lists, scores, chosen, work, capacity } = placed
+  const experts = options.similarities.length
+  const length = options.similarities[0]!.length
   runBatches(batches, length, (piece) => memory.run(runtime, Opcode.SelectKeyValues, SelectKeyValues.Length, words, piece))
   const [indices, carried, flags] = [memory.ints(lists), memory.floats(scores), memory.ints(chosen)]
   const windows = blocks.map(({ first, width }) =>

@@ -1,26 +1,16 @@
 import { describe, expect, test } from 'vitest'
-import { coordinateDescent, select, type Selected, type SelectionRule } from '../reference/index.js'
+import type { Selected, SelectionRule } from '../reference/index.js'
 import { allBuilds } from '../support/runtimes.js'
 import { expectClose, integers, normals, range } from './float32.js'
-import { type SelectedWindows, type SelectionCase, selectKeyValues, selectQueries } from './selection-runner.js'
+import {
+  expectedKeyValues,
+  expectedQueries,
+  type SelectedWindows,
+  type SelectionCase,
+  selectKeyValues,
+  selectQueries,
+} from './selection-runner.js'
 import { expectOwnMemory, runtimeOf, shareCounts } from './step-runner.js'
-
-/**
- * What the reference selects of a row, or undefined where float32 need not decide as float64 does: where something lies so close to the cut, or to
- * where c becomes 0, that rounding could move it across. Equal values are no matter, they tie in either.
- */
-function expectedOf(similarities: Float32Array, visible: boolean[], count: number, rule: SelectionRule): Selected[] | undefined {
-  const selected = select(similarities, visible, count, rule)
-  if (rule.selection === 'top-k' || similarities.length <= count) return selected
-  const seen = range(similarities.length).filter((i) => visible[i])
-  const { cut } = coordinateDescent(similarities, visible, count, rule)
-  const margin = 1e-5 * Math.max(...seen.map((i) => Math.abs(similarities[i]!)), 1)
-  const threshold = Math.min(...selected.map(({ index }) => cut[index]!))
-  const below = seen.find((i) => cut[i]! < 0)
-  const a = below === undefined ? Infinity : cut[below]! - similarities[below]!
-  const isClear = (i: number) => (cut[i] === threshold || Math.abs(cut[i]! - threshold) > margin) && Math.abs(similarities[i]! + a) > margin
-  return seen.every(isClear) ? selected : undefined
-}
 
 function expectSelected(
   actual: readonly Selected[],
@@ -98,27 +88,11 @@ function expectationsOf(rule: SelectionRule): Expectation[] {
   const computed = Object.keys(kinds).flatMap((kind) =>
     sizes.map(([length, windowSize, count]): Expectation => {
       const options = caseOf(kind, rule, length, windowSize, count)
-      const windows = range(Math.ceil(length / windowSize)).slice(1)
-      const past = windows.length * windowSize
-      const ofExperts = (row: (all: Float32Array) => Float32Array, visible: boolean[]) =>
-        options.similarities.map((all) => expectedOf(row(all), visible, count, rule))
       return {
         about: `${kind}, ${length} tokens in windows of ${windowSize}, ${count} taken`,
         options,
-        queries: windows.map((window) => {
-          const start = window * windowSize
-          const row = new Float32Array(windowSize)
-          return ofExperts(
-            (all) => (row.set(all.subarray(start, start + windowSize)), row),
-            range(windowSize).map((i) => start + i < length),
-          )
-        }),
-        keyValues: windows.map((window) =>
-          ofExperts(
-            (all) => all.subarray(0, past),
-            range(past).map((i) => i < window * windowSize),
-          ),
-        ),
+        queries: expectedQueries(options),
+        keyValues: expectedKeyValues(options),
       }
     }),
   )

@@ -7,7 +7,9 @@ import { dropFront, storeLocal } from './local-store.js'
 import { normalise } from './norms.js'
 import { chooseProduct } from './product.js'
 import { rotaryFromAngles, rotaryFromPositions, rotate } from './rotary.js'
+import { routeCausal } from './route-causal.js'
 import { listQueries, similarities } from './routing.js'
+import { assignSlots, selectContext, selectKeyValues, selectQueries } from './selection.js'
 
 /** What runs each kind of step: kernels, one after the other. */
 const KERNELS: Readonly<Partial<Record<Opcode, (step: StepView) => readonly Kernel[]>>> = {
@@ -21,11 +23,16 @@ const KERNELS: Readonly<Partial<Record<Opcode, (step: StepView) => readonly Kern
   [Opcode.Attention]: (step) => [chooseAttention(step)],
   [Opcode.Similarities]: () => [similarities],
   [Opcode.CopyRows]: () => [copyRows],
+  [Opcode.RouteCausal]: () => [routeCausal],
   [Opcode.ListQueries]: () => [listQueries],
   [Opcode.Combine]: () => [combine],
   [Opcode.UpdateContext]: () => [updateContext],
   [Opcode.NullContext]: () => [nullContext],
   [Opcode.GatherContext]: () => [gatherContext],
+  [Opcode.SelectContext]: () => [selectContext],
+  [Opcode.SelectQueries]: () => [selectQueries],
+  [Opcode.SelectKeyValues]: () => [selectKeyValues],
+  [Opcode.AssignSlots]: () => [assignSlots],
   [Opcode.LogProbabilities]: () => [logProbabilities],
 }
 
