@@ -1,21 +1,28 @@
 import { beforeAll, describe, expect, test, vi } from 'vitest'
-import { Attention, LocalStore, MOST_TILE_ROWS, Opcode, Piece } from '../../assembly/steps.js'
-import type { Kernel } from '../../src/device/webgpu/kernel.js'
-import { attentionKernels, tileKeys } from '../../src/device/webgpu/kernels/attention.js'
+import { Attention, MOST_TILE_ROWS, Opcode, Piece } from '../../assembly/steps.js'
+import type { Kernel, StepView } from '../../src/device/webgpu/kernel.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
 import { headRows, keyIndex, packHeads, valueIndex } from '../kernels/attention-twin.js'
-import { expectSameBits, range, roundUpTo8 } from '../kernels/float32.js'
+import { expectSameBits, roundUpTo8 } from '../kernels/float32.js'
 import { StepMemory } from '../kernels/step-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
 import { expectSameStep, type StepCase } from './step-comparison.js'
 
-/** The form that every attention takes, if not the one that is chosen for it. */
-const forced = vi.hoisted(() => ({ kernel: undefined as Kernel | undefined }))
+/** Which of the forms that fit a step runs it, 0 for the one that is chosen, and how many there were for the last. */
+const forms = vi.hoisted(() => ({ forced: 0, fitting: 0 }))
 vi.mock(import('../../src/device/webgpu/kernels/attention.js'), async (original) => {
   const actual = await original()
-  return { ...actual, chooseAttention: (step) => forced.kernel ?? actual.chooseAttention(step) }
+  const chooseAttention = (step: StepView): Kernel => {
+    const fitting = actual.fittingForms(step)
+    forms.fitting = fitting.length
+    return forms.forced === 0 ? actual.chooseAttention(step) : fitting[forms.forced]!
+  }
+  return { ...actual, chooseAttention }
 })
+
+/** Floats between rows beyond what they need. */
+const GAP = 8
 
 interface Shape {
   readonly heads: number
@@ -58,7 +65,7 @@ function attentionCase(attending: Attending): StepCase {
   const capacity = attending.capacity ?? roundUpTo8(keys.length)
   const scoreStride = roundUpTo8(Math.min(window, capacity) + MOST_TILE_ROWS + 14)
   const memory = new StepMemory()
-  const stride = inner + 8
+  const stride = inner + GAP
   const strided = new Float32Array(queries.length * stride).fill(NaN)
   queries.forEach((row, i) => strided.set(row, i * stride))
   const output = memory.output(queries.length * stride, [{ rows: queries.length, width: inner, stride }])
@@ -89,16 +96,17 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
   beforeAll(async () => void (device = await openDevice()))
 
   /** What the GPU gives, row by row. */
-  async function attend(attending: Attending, kernel?: Kernel): Promise<Float32Array[]> {
+  async function attend(attending: Attending, form = 0): Promise<Float32Array[]> {
     const { memory, opcode, length, words, piece, floats } = attentionCase(attending)
-    forced.kernel = kernel
+    forms.forced = form
     try {
       await memory.runOn(device, opcode, length, words, piece)
     } finally {
-      forced.kernel = undefined
+      forms.forced = 0
     }
     const inner = attending.heads * roundUpTo8(attending.width)
-    return attending.queries.map((_, i) => memory.floats(floats![0]!).slice(i * (inner + 8), i * (inner + 8) + inner))
+    const output = memory.floats(floats![0]!)
+    return attending.queries.map((_, i) => output.slice(i * (inner + GAP), i * (inner + GAP) + inner))
   }
 
   test.each([0, 1, 7, 31, 128, 300, 1000])('attends from every row to the %d keys before it and its own', async (before) => {
@@ -182,18 +190,36 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
       [136, 20, 30],
     ] as const) {
       const attending = attendingOf({ heads: 2, width }, 19, last, window, 1)
-      const { words } = attentionCase(attending)
-      const keys = Math.min(words[Attention.Capacity] as number, window + 22)
-      const fitting = attentionKernels.filter((form) => keys <= form.keys)
-      expect(fitting.length).toBeGreaterThan(1)
-      const [first, ...others] = await Promise.all(fitting.map(({ kernel }) => kernel)).then(async (kernels) => {
-        const results: Float32Array[][] = []
-        for (const kernel of kernels) results.push(await attend(attending, kernel))
-        return results
-      })
-      others.forEach((rows, form) =>
-        rows.forEach((row, i) => expectSameBits(row, first![i]!, `row ${i}, form ${form + 1}, width ${width}`)),
-      )
+      const rows = await attend(attending)
+      expect(forms.fitting).toBeGreaterThan(1)
+      for (let form = forms.fitting - 1; form > 0; form--) {
+        expectSameRows(await attend(attending, form), rows, `in form ${form}, width ${width}`)
+      }
+    }
+  })
+
+  test('gives a row the same bits alone and among others, wherever the buffer begins', async () => {
+    for (const [window, last] of [
+      [8, 60],
+      [30, 90],
+      [250, 260],
+    ] as const) {
+      const attending = attendingOf({ heads: 2, width: 10 }, 35, last, window, 1)
+      const rows = await attend(attending)
+      const dropped = Math.floor((last + 1 - window) / 8) * 8
+      const [keys, values] = [attending.keys.slice(dropped), attending.values.slice(dropped)]
+      expectSameRows(await attend({ ...attending, keys, values, last: last - dropped }), rows, `${dropped} keys dropped`)
+      for (const i of [0, 1, 15, 16, 22, 34]) {
+        const alone = { ...attending, queries: attending.queries.slice(i, i + 1), last: last + i }
+        expectSameRows(await attend(alone), rows.slice(i, i + 1), `alone, of ${i}`)
+      }
+      const rest = { ...attending, queries: attending.queries.slice(5), last: last + 5 }
+      expectSameRows(await attend(rest), rows.slice(5), 'without the first five')
     }
   })
 })
+
+function expectSameRows(actual: readonly Float32Array[], expected: readonly Float32Array[], about: string): void {
+  expect(actual.length, about).toBe(expected.length)
+  actual.forEach((row, i) => expectSameBits(row, expected[i]!, `row ${i} ${about}`))
+}

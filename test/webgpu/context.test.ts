@@ -30,6 +30,17 @@ function placeContext(memory: StepMemory, count: number, { heads, width, headStr
   return { keys: placed(keyIndex, 11), values: placed(valueIndex, 12) }
 }
 
+/** Pieces that windows open in, or do not. */
+const gatherings: readonly { window: number; windows: number; ends?: readonly number[]; opens?: number; routed?: number }[] = [
+  { window: 1, windows: 1, ends: [19] },
+  { window: 0, windows: 1, ends: [7] },
+  { window: 0, windows: 3, ends: [0, 8, 15] },
+  { window: 2, windows: 2, ends: [0, 19] },
+  { window: 3, windows: 1 },
+  { window: 3, windows: 1, ends: [8], routed: 0 },
+  { window: 3, windows: 1, ends: [8], opens: 0 },
+]
+
 describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
   let device: WebGpuDevice
   beforeAll(async () => void (device = await openDevice()))
@@ -90,15 +101,7 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
   test('gather, for every window that opens, the chosen key/values behind the null one, values times their scores', async () => {
     const [experts, listCapacity, sequenceCapacity, capacity, chosen] = [2, 19, 80, 24, 30]
     for (const shape of shapes) {
-      for (const { window, windows, ends, ...piece } of [
-        { window: 1, windows: 1, ends: [19] },
-        { window: 0, windows: 1, ends: [7] },
-        { window: 0, windows: 3, ends: [0, 8, 15] },
-        { window: 2, windows: 2, ends: [0, 19] },
-        { window: 3, windows: 1, ends: undefined },
-        { window: 3, windows: 1, ends: [8], routed: 0 },
-        { window: 3, windows: 1, ends: [8], opens: 0 },
-      ]) {
+      for (const { window, windows, ends, routed = 1, opens = 1 } of gatherings) {
         const make = (): StepCase => {
           const memory = new StepMemory()
           const { keys, values } = placeContext(memory, 2, shape, capacity, windows)
@@ -121,8 +124,8 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
             [GatherContext.GroupStride]: shape.heads * shape.headStride * capacity,
           }
           const header = {
-            [Piece.Opens]: piece.opens ?? 1,
-            [Piece.Routed]: piece.routed ?? 1,
+            [Piece.Opens]: opens,
+            [Piece.Routed]: routed,
             [Piece.Window]: window,
             [Piece.Windows]: windows,
             [Piece.ContextCount]: 17,

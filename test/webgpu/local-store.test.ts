@@ -2,7 +2,7 @@ import { beforeAll, describe, test } from 'vitest'
 import { LocalStore, Opcode, Piece } from '../../assembly/steps.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { normals, range, roundUpTo8 } from '../kernels/float32.js'
-import { StepMemory } from '../kernels/step-runner.js'
+import { Region, StepMemory } from '../kernels/step-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
 import { expectSameStep, type StepCase } from './step-comparison.js'
 
@@ -53,8 +53,9 @@ describe.skipIf(noAdapter)('local keys and values on a GPU, as on the processor'
           [Piece.LocalDrop]: dropped,
           [Piece.LocalKept]: dropped > 0 ? index : 0,
         }
-        const queries = range(rows).map((row) => ({ byteOffset: projected.byteOffset + 4 * row * stride, words: inner }))
-        return { memory, opcode: Opcode.LocalStore, length: LocalStore.Length, words, piece, floats: [keys, values, ...queries as never[]] }
+        // keys turn on their way, or where they are: nobody reads them there
+        const queries = range(rows).map((row) => new Region(projected.byteOffset + 4 * row * stride, inner))
+        return { memory, opcode: Opcode.LocalStore, length: LocalStore.Length, words, piece, floats: [keys, ...queries], exact: [values] }
       }
       await expectSameStep(device, make, `${rows} rows at ${index}, ${dropped} dropped`)
     }
