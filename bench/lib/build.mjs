@@ -10,9 +10,12 @@ export async function buildInternals() {
   await build({
     stdin: {
       contents: `
-        export { createRuntime } from './src/device/runtime.js'
+        export { createRuntime, Runtime } from './src/device/runtime.js'
+        export { chooseBuild } from './src/device/wasm/builds.js'
+        export { WebGpuDevice } from './src/device/webgpu/webgpu-device.js'
+        export { MixtureOfAutoregressiveAttention } from './src/model/layer.js'
+        export { Tensor } from './src/tensor.js'
         export { float32Values, Run, WeightFormat } from './src/device/device.js'
-        export { PIECE_ROWS } from './src/plan/geometry.js'
         export { at, ProgramBuilder } from './src/plan/program-builder.js'
         export { WeightPlan } from './src/plan/weights.js'
         export { Buffer, Opcode, Piece, Product } from './assembly/steps.js'`,

@@ -1,7 +1,7 @@
 import { built } from './paths.mjs'
 import { uniform } from './recipe.mjs'
 
-const { at, Buffer, float32Values, Opcode, PIECE_ROWS, Product, ProgramBuilder, Run, WeightFormat, WeightPlan } = await import(
+const { at, Buffer, float32Values, Opcode, Product, ProgramBuilder, Run, WeightFormat, WeightPlan } = await import(
   built('internals.mjs')
 )
 
@@ -22,15 +22,15 @@ export function prepareProduct({ device }, m, k, n, format = WeightFormat.Float3
   const input = device.allocate(m * k * 4, 'x')
   input.write(uniform(m * k, 1), 0)
   const output = device.allocate(m * n * 4, 'y')
-  const pieces = Math.ceil(m / PIECE_ROWS)
+  const pieces = Math.ceil(m / device.pieceRows)
   const counts = device.allocate(pieces * 4, 'row counts')
   counts.write(
-    Int32Array.from({ length: pieces }, (_, piece) => Math.min(PIECE_ROWS, m - piece * PIECE_ROWS)),
+    Int32Array.from({ length: pieces }, (_, piece) => Math.min(device.pieceRows, m - piece * device.pieceRows)),
     0,
   )
   const builder = new ProgramBuilder()
   for (let piece = 0; piece < pieces; piece++) {
-    const first = piece * PIECE_ROWS
+    const first = piece * device.pieceRows
     builder.step(Opcode.Product, Product.Length, {
       [Product.Rows]: at(Buffer.Call, piece * 4),
       [Product.Input]: at(Buffer.Input, first * k * 4),
