@@ -151,7 +151,7 @@ export class Runtime {
     const { reserved, used } = this.#wasm.arena
     const gpu = this.#usesGpu && this.#refused.webgpu === undefined ? this.#gpu : undefined
     const lost = this.#gpu && !this.#usesGpu ? { webgpu: `the GPU was lost: ${this.#gpu.device.lost}` } : undefined
-    const onGpu = this.#gpu?.device.used ?? 0
+    const { used: onGpu = 0, reserved: heldByGpu = 0 } = this.#gpu?.device ?? {}
     return {
       device: gpu ? 'webgpu' : 'wasm',
       ...(gpu && { adapter: gpu.adapter }),
@@ -159,7 +159,7 @@ export class Runtime {
       fused,
       threads: this.#pool?.threads ?? 1,
       kernels: { tile: tileName(this.#wasm.tileShape, simd === 'relaxed'), row: '1x32' },
-      memory: { reserved: reserved + onGpu, used: used + onGpu },
+      memory: { reserved: reserved + heldByGpu, used: used + onGpu },
       refused: { ...this.#refused, ...lost },
     }
   }

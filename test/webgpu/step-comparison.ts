@@ -3,7 +3,7 @@ import { expect } from 'vitest'
 import type { Opcode } from '../../assembly/steps.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import type { ProgramBuilder } from '../../src/plan/program-builder.js'
-import type { StepMemory } from '../kernels/step-runner.js';
+import type { StepMemory } from '../kernels/step-runner.js'
 import { type Region, runtimeOf } from '../kernels/step-runner.js'
 import type { Piece } from '../../assembly/steps.js'
 

@@ -1,4 +1,4 @@
-import type { Buffer} from '../../../assembly/steps.js';
+import type { Buffer } from '../../../assembly/steps.js'
 import { Piece } from '../../../assembly/steps.js'
 
 /** How many workgroups run a step, along each dimension. */

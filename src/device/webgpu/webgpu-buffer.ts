@@ -1,9 +1,12 @@
 import type { DeviceBuffer } from '../device.js'
+import type { BufferPool } from './buffer-pool.js'
 import { BufferUsage } from './constants.js'
 
 /** What buffers ask of their device. */
 export interface BufferOwner {
   readonly gpu: GPUDevice
+  readonly pool: BufferPool
+  readonly bufferBytes: number
   /** Takes back what a buffer held. */
   release(buffer: WebGpuBuffer): void
 }
@@ -13,9 +16,6 @@ interface Fetched {
   readonly byteOffset: number
   readonly bytes: Uint8Array<ArrayBuffer>
 }
-
-/** The shortest copy or clearing that WebGPU knows. */
-const WORD = 4
 
 /**
  * Memory on the GPU, and what the host knows of it: a mirrored buffer's whole contents as of the last run that brought its changes over, of any other
@@ -34,10 +34,7 @@ export class WebGpuBuffer implements DeviceBuffer {
     this.#owner = owner
     this.id = id
     this.byteLength = byteLength
-    this.buffer = owner.gpu.createBuffer({
-      size: Math.max(WORD, Math.ceil(byteLength / WORD) * WORD),
-      usage: BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST,
-    })
+    this.buffer = owner.pool.take(byteLength, BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST, owner.bufferBytes)
     this.#mirror = mirrored ? new Uint8Array(byteLength) : undefined
   }
 
@@ -76,30 +73,31 @@ export class WebGpuBuffer implements DeviceBuffer {
     else this.#fetched = [...this.#fetched.filter((known) => known.byteOffset !== byteOffset), { byteOffset, bytes }]
   }
 
-  #known(byteOffset: number, byteLength: number): ArrayBuffer {
+  #known(byteOffset: number, byteLength: number): Uint8Array<ArrayBuffer> {
     const end = byteOffset + byteLength
-    if (this.#mirror) return this.#mirror.slice(byteOffset, end).buffer
+    if (this.#mirror) return this.#mirror.subarray(byteOffset, end)
     const range = this.#fetched.find((known) => known.byteOffset <= byteOffset && end <= known.byteOffset + known.bytes.byteLength)
     if (!range) throw new Error(`bytes ${byteOffset} to ${end} of a buffer were not among the results of a run`)
-    return range.bytes.slice(byteOffset - range.byteOffset, end - range.byteOffset).buffer
+    return range.bytes.subarray(byteOffset - range.byteOffset, end - range.byteOffset)
   }
 
   readFloats(byteOffset: number, length: number): Float32Array {
-    return new Float32Array(this.#known(byteOffset, length * 4))
+    return new Float32Array(this.#known(byteOffset, length * 4).slice().buffer)
   }
 
   readInts(byteOffset: number, length: number): Int32Array {
-    return new Int32Array(this.#known(byteOffset, length * 4))
+    return new Int32Array(this.#known(byteOffset, length * 4).slice().buffer)
   }
 
   readDoubles(byteOffset: number, length: number): Float64Array {
-    return new Float64Array(this.#known(byteOffset, length * 8))
+    return new Float64Array(this.#known(byteOffset, length * 8).slice().buffer)
   }
 
   readRows(out: Float32Array, at: number, rows: number, width: number, stride: number, byteOffset: number): void {
-    const floats = this.readFloats(byteOffset, rows === 0 ? 0 : (rows - 1) * stride + width)
-    if (width === stride) return out.set(floats, at)
-    for (let row = 0; row < rows; row++) out.set(floats.subarray(row * stride, row * stride + width), at + row * width)
+    if (rows === 0) return
+    const { buffer, byteOffset: start } = this.#known(byteOffset, ((rows - 1) * stride + width) * 4)
+    if (width === stride) return out.set(new Float32Array(buffer, start, rows * width), at)
+    for (let row = 0; row < rows; row++) out.set(new Float32Array(buffer, start + row * stride * 4, width), at + row * width)
   }
 
   copyFrom(source: DeviceBuffer): void {
@@ -107,13 +105,12 @@ export class WebGpuBuffer implements DeviceBuffer {
     const encoder = this.#owner.gpu.createCommandEncoder()
     encoder.copyBufferToBuffer(from.buffer, 0, this.buffer, 0, from.byteLength)
     this.#owner.gpu.queue.submit([encoder.finish()])
-    if (this.#mirror) this.#mirror.set(new Uint8Array(from.#known(0, from.byteLength)))
+    if (this.#mirror) this.#mirror.set(from.#known(0, from.byteLength))
   }
 
   dispose(): void {
     if (this.#freed) return
     this.#freed = true
     this.#owner.release(this)
-    this.buffer.destroy()
   }
 }

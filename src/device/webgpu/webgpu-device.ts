@@ -9,6 +9,7 @@ import {
   Run,
   type WeightLayout,
 } from '../device.js'
+import { BufferPool } from './buffer-pool.js'
 import { packWeights } from './pack.js'
 import { Pipelines } from './pipelines.js'
 import { WebGpuBuffer } from './webgpu-buffer.js'
@@ -21,6 +22,8 @@ const HEADER_BYTES = Math.ceil(Piece.Length / 4) * 16
 const LONGEST_SUBMISSION = 0.25
 /** Operations a second that a GPU is taken to do before it was seen: few, so that the first runs are cut rather than long. */
 const FIRST_RATE = 1e10
+/** Runs handed over together, at most: the results of some are copied out while others are computed. */
+const BATCH = 4
 /** Runs that may wait on the GPU without anyone waiting for them. */
 const RUNS_AHEAD = 8
 
@@ -31,10 +34,11 @@ export class WebGpuDevice implements Device {
   readonly shares = 1
   readonly seesMemory = false
   readonly keepsFormats = false
-  readonly batch = 1
+  readonly batch = BATCH
   readonly pieceRows: number
   readonly bufferBytes: number
   readonly gpu: GPUDevice
+  readonly pool: BufferPool
   readonly #pipelines: Pipelines
   readonly #header: GPUBuffer
   /** Shared by all allocations: the first that the GPU had no memory for. */
@@ -52,6 +56,7 @@ export class WebGpuDevice implements Device {
     this.gpu = gpu
     this.pieceRows = pieceRows
     this.bufferBytes = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize)
+    this.pool = new BufferPool(gpu)
     this.#pipelines = new Pipelines(gpu)
     this.#header = gpu.createBuffer({ size: HEADER_BYTES, usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST })
     void gpu.lost.then(({ message, reason }) => (this.#lost = message || reason))
@@ -60,6 +65,11 @@ export class WebGpuDevice implements Device {
   /** Bytes in use, on the GPU and for its sake beside it. */
   get used(): number {
     return this.#used
+  }
+
+  /** Bytes that it holds, for reuse too. */
+  get reserved(): number {
+    return this.#used + this.pool.kept
   }
 
   /** Why the GPU is gone, if it is. */
@@ -90,6 +100,8 @@ export class WebGpuDevice implements Device {
 
   release(buffer: WebGpuBuffer): void {
     this.#used -= buffer.footprint
+    if (this.#disposed || this.#lost !== undefined) buffer.buffer.destroy()
+    else this.pool.give(buffer.buffer)
   }
 
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer {
@@ -108,44 +120,48 @@ export class WebGpuDevice implements Device {
   }
 
   async run(program: CompiledProgram, runs: Run | readonly Run[]): Promise<void> {
-    for (const run of runs instanceof Run ? [runs] : runs) await this.#run(program as WebGpuProgram, run)
-  }
-
-  async #run(program: WebGpuProgram, run: Run): Promise<void> {
     this.#assertUsable()
-    const dispatches = program.dispatches(run)
-    const preparing = dispatches.map(({ pipeline }) => pipeline.prepare()).filter((pending) => pending !== undefined)
-    if (preparing.length > 0) {
+    const all = (runs instanceof Run ? [runs] : runs).map((run) => ({ run, dispatches: (program as WebGpuProgram).dispatches(run) }))
+    const preparing = new Set(all.flatMap(({ dispatches }) => dispatches.map(({ pipeline }) => pipeline.prepare())))
+    preparing.delete(undefined)
+    if (preparing.size > 0) {
       await this.#guard(Promise.all(preparing))
       this.#assertUsable()
     }
     const start = performance.now()
-    const staging = this.#submit(dispatches, run)
-    if (!staging) {
-      if (++this.#runsAhead < RUNS_AHEAD) return
+    // one behind the other on the queue, so that the GPU never waits for the host in between
+    const handed = all.map(({ run, dispatches }) => ({ run, staging: this.#submit(dispatches, run) }))
+    if (handed.every(({ staging }) => staging === undefined)) {
+      this.#runsAhead += handed.length
+      if (this.#runsAhead < RUNS_AHEAD) return
       this.#runsAhead = 0
       await this.#guard(this.gpu.queue.onSubmittedWorkDone())
       return this.#assertUsable()
     }
     this.#runsAhead = 0
     try {
-      await this.#guard(Promise.all([staging.mapAsync(MapMode.READ), this.#checks]))
+      await this.#guard(Promise.all([this.#checks, ...handed.map(({ staging }) => staging?.mapAsync(MapMode.READ))]))
       this.#assertUsable()
-      if (Number.isFinite(run.work)) this.#rate = (1000 * run.work) / Math.max(0.01, performance.now() - start)
-      const bytes = new Uint8Array(staging.getMappedRange())
-      let at = 0
-      for (const { memory, byteOffset, byteLength } of run.results) {
-        ;(memory as WebGpuBuffer).receive(byteOffset, bytes.slice(at, at + byteLength))
-        at += byteLength
+      const work = handed.reduce((sum, { run }) => sum + run.work, 0)
+      if (Number.isFinite(work)) this.#rate = (1000 * work) / Math.max(0.01, performance.now() - start)
+      for (const { run, staging } of handed) {
+        if (staging) receive(run, staging)
       }
     } finally {
-      staging.destroy()
+      for (const { staging } of handed) if (staging) this.#giveStaging(staging)
     }
   }
 
   runHere(program: CompiledProgram, run: Run): void {
     this.#assertUsable()
-    this.#submit((program as WebGpuProgram).dispatches(run), run)?.destroy()
+    const staging = this.#submit((program as WebGpuProgram).dispatches(run), run)
+    if (staging) this.#giveStaging(staging)
+  }
+
+  #giveStaging(staging: GPUBuffer): void {
+    if (staging.mapState !== 'unmapped') staging.unmap()
+    if (this.#disposed || this.#lost !== undefined) staging.destroy()
+    else this.pool.give(staging)
   }
 
   /** Hands a run to the queue; returns what its results will be in. */
@@ -163,7 +179,7 @@ export class WebGpuDevice implements Device {
     const byteLength = run.results.reduce((sum, range) => sum + range.byteLength, 0)
     let staging: GPUBuffer | undefined
     if (byteLength > 0) {
-      staging = gpu.createBuffer({ size: byteLength, usage: BufferUsage.MAP_READ | BufferUsage.COPY_DST })
+      staging = this.pool.take(byteLength, BufferUsage.MAP_READ | BufferUsage.COPY_DST, Infinity)
       let at = 0
       for (const range of run.results) {
         encoder.copyBufferToBuffer((range.memory as WebGpuBuffer).buffer, range.byteOffset, staging, at, range.byteLength)
@@ -204,8 +220,19 @@ export class WebGpuDevice implements Device {
     if (this.#disposed) return
     this.#disposed = true
     this.#header.destroy()
+    this.pool.clear()
     this.gpu.destroy()
     await this.gpu.lost
+  }
+}
+
+/** Hands a run's results to the buffers that they are of. */
+function receive({ results }: Run, staging: GPUBuffer): void {
+  const bytes = new Uint8Array(staging.getMappedRange())
+  let at = 0
+  for (const { memory, byteOffset, byteLength } of results) {
+    ;(memory as WebGpuBuffer).receive(byteOffset, bytes.slice(at, at + byteLength))
+    at += byteLength
   }
 }
 

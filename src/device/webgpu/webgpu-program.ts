@@ -54,7 +54,9 @@ export class WebGpuProgram implements CompiledProgram {
       size: Math.max(1, this.#steps.length) * STEP_BYTES,
       usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
     })
-    this.#steps.forEach((step, i) => gpu.queue.writeBuffer(this.#words, i * STEP_BYTES, shaderWords(step)))
+    const words = new Int32Array((this.#steps.length * STEP_BYTES) / 4)
+    this.#steps.forEach((step, i) => words.set(shaderWords(step), (i * STEP_BYTES) / 4))
+    gpu.queue.writeBuffer(this.#words, 0, words)
   }
 
   /** What a run consists of, in order. */

@@ -102,5 +102,6 @@ if (computes && row < rows() && column < columns()) { store_c(row, column, sum);
     declarations: `var<workgroup> slab_a: array<array<vec4f, ${groups}>, ${rows}>;
 var<workgroup> slab_b: array<array<vec4f, ${across}>, ${depth}>;`,
     body,
+    freeVector: 'slab_a[0][0]',
   }
 }

@@ -44,6 +44,8 @@ export interface ProductTile {
   readonly threads: number
   readonly declarations: string
   readonly body: string
+  /** A vector of workgroup memory that is free before the body begins: what else needs some finds all of the default limit taken. */
+  readonly freeVector: string
 }
 
 /** How 32 neighbouring invocations lie in a tile: 4 along the rows, 8 along the columns, so that they share what they read. */
@@ -166,5 +168,6 @@ if (column < columns()) { store_c(row, column, c${r}_${j}); }
     declarations: `var<workgroup> tile_a: array<array<array<vec4f, ${down}>, ${rowVectors}>, ${depth}>;
 var<workgroup> tile_b: array<array<array<vec4f, ${across}>, ${columnVectors}>, ${depth}>;`,
     body,
+    freeVector: 'tile_a[0][0][0]',
   }
 }

@@ -1,38 +1,71 @@
 import { Activation, Product } from '../../../../assembly/steps.js'
 import type { Kernel, StepView } from '../kernel.js'
 import { EXP, GELU } from './math.js'
+import { chooseProductShape, productOf, type ProductShapeName } from './product-shapes.js'
 
-/** `Product`: an invocation for four outputs of a row, each one chain over k, ascending. */
-const product: Kernel = {
-  name: 'product',
-  operands: {
-    count: Product.Rows,
-    input: Product.Input,
-    weights: Product.Weights,
-    output: Product.Output,
-    bias: Product.Bias,
-    add_to: Product.AddTo,
-  },
-  view: 'vectors',
-  code: `
+/**
+ * Columns up to which a product has one shape, whatever its rows: those that similarities come from are among them, and equal tokens need bit-equal
+ * similarities at any row and in any batch, on GPUs too that round an `fma` once in one pipeline and twice in another.
+ */
+const NARROW = 64
+
+/**
+ * `Product` in tiles of a shape. Its count of rows is shared as `uniform_of` does it, in memory of the tile. Bias, activation and what is added come after the last k.
+ */
+function makeProduct(shape: ProductShapeName): Kernel {
+  const tile = productOf(shape)
+  return {
+    name: `product-${shape}`,
+    operands: {
+      count: Product.Rows,
+      input: Product.Input,
+      weights: Product.Weights,
+      output: Product.Output,
+      bias: Product.Bias,
+      add_to: Product.AddTo,
+    },
+    view: 'vectors',
+    code: `
 ${EXP}
 ${GELU}
-@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
-  let columns = 8u * u32(word(${Product.Panels}));
-  let column = id.x * 4u;
-  let row = id.y;
-  if (column >= columns || row >= u32(count_i(0))) { return; }
-  let start = row * u32(word(${Product.InputStride}));
-  var sum = vec4f();
-  for (var k = 0u; k < u32(word(${Product.Depth})); k++) { sum = fma(vec4f(input_f(start + k)), weights_v(k * columns + column), sum); }
-  if (bias_given()) { sum += bias_v(column); }
-  if (word(${Product.Activation}) == ${Activation.Gelu}) { sum = vec4f(gelu_of(sum.x), gelu_of(sum.y), gelu_of(sum.z), gelu_of(sum.w)); }
+fn depth() -> u32 { return u32(word(${Product.Depth})); }
+fn columns() -> u32 { return 8u * u32(word(${Product.Panels})); }
+fn load_a(row: u32, k: u32) -> vec4f { return input_v(row * u32(word(${Product.InputStride})) + k); }
+fn load_b(k: u32, column: u32) -> vec4f { return weights_v(k * columns() + column); }
+fn store_c(row: u32, column: u32, value: vec4f) {
+  var x = value;
+  if (bias_given()) { x += bias_v(column); }
+  if (word(${Product.Activation}) == ${Activation.Gelu}) { x = vec4f(gelu_of(x.x), gelu_of(x.y), gelu_of(x.z), gelu_of(x.w)); }
   let at = row * u32(word(${Product.OutputStride})) + column;
-  if (add_to_given()) { add_to_set_v(at, add_to_v(at) + sum); } else { output_set_v(at, sum); }
+  if (add_to_given()) { add_to_set_v(at, add_to_v(at) + x); } else { output_set_v(at, x); }
+}
+${tile.declarations}
+@compute @workgroup_size(${tile.threads}) fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) thread: u32) {
+  if (thread == 0u) { ${tile.freeVector} = vec4f(f32(count_i(0))); }
+  let row_count = u32(workgroupUniformLoad(&${tile.freeVector}).x);
+${tile.body.replaceAll('rows()', 'row_count')}
 }`,
-  workgroups: (step) => [Math.ceil((2 * step.words[Product.Panels]!) / 64), step.rows(Product.Rows, step.words[Product.Limit])],
+    workgroups: (step) => [
+      Math.ceil((8 * step.words[Product.Panels]!) / tile.columns),
+      Math.ceil(step.rows(Product.Rows, step.words[Product.Limit]) / tile.rows),
+    ],
+  }
 }
 
-export function chooseProduct(_step: StepView): Kernel {
-  return product
+const kernels = new Map<ProductShapeName, Kernel>()
+
+export function chooseProduct(step: StepView): Kernel {
+  const columns = 8 * step.words[Product.Panels]!
+  const shape = columns <= NARROW ? 'rows16' : chooseProductShape(step.rows(Product.Rows, step.words[Product.Limit]), columns)
+  return productKernel(shape)
+}
+
+/** Each is written once, when it is first wanted. */
+export function productKernel(shape: ProductShapeName): Kernel {
+  let kernel = kernels.get(shape)
+  if (!kernel) {
+    kernel = makeProduct(shape)
+    kernels.set(shape, kernel)
+  }
+  return kernel
 }

@@ -113,9 +113,6 @@ export const rotate: Kernel = {
 }`,
   workgroups: (step) => {
     const { words } = step
-    return [
-      Math.ceil((words[Rotate.Heads]! * words[Rotate.HeadWidth]!) / 2 / ROW_WIDTH),
-      step.rows(Rotate.Rows, words[Rotate.Limit]),
-    ]
+    return [Math.ceil((words[Rotate.Heads]! * words[Rotate.HeadWidth]!) / 2 / ROW_WIDTH), step.rows(Rotate.Rows, words[Rotate.Limit])]
   },
 }

@@ -1,0 +1,47 @@
+/** Buffers differ in length by whole steps of this, so that calls of about one size share them. */
+const STEP = 1 << 16
+/** Bytes kept for reuse, at most. */
+const MOST = 512 << 20
+
+/**
+ * Buffers that were given back, for whoever next wants one of their length: a driver takes milliseconds to make a large one, and clears it. Work on
+ * the queue keeps its order, so one may be taken while the work of whoever had it before is still to be done.
+ */
+export class BufferPool {
+  readonly #gpu: GPUDevice
+  /** By length and usage, the last given back last. */
+  readonly #free = new Map<string, GPUBuffer[]>()
+  #kept = 0
+
+  constructor(gpu: GPUDevice) {
+    this.#gpu = gpu
+  }
+
+  /** Bytes kept for reuse. */
+  get kept(): number {
+    return this.#kept
+  }
+
+  take(byteLength: number, usage: GPUBufferUsageFlags, most: number): GPUBuffer {
+    const size = Math.min(Math.max(4, Math.ceil(byteLength / STEP) * STEP), Math.ceil(most / 4) * 4)
+    const known = this.#free.get(`${size} ${usage}`)?.pop()
+    if (!known) return this.#gpu.createBuffer({ size, usage })
+    this.#kept -= size
+    return known
+  }
+
+  give(buffer: GPUBuffer): void {
+    if (this.#kept + buffer.size > MOST) return buffer.destroy()
+    const key = `${buffer.size} ${buffer.usage}`
+    const known = this.#free.get(key)
+    if (known) known.push(buffer)
+    else this.#free.set(key, [buffer])
+    this.#kept += buffer.size
+  }
+
+  clear(): void {
+    for (const buffers of this.#free.values()) for (const buffer of buffers) buffer.destroy()
+    this.#free.clear()
+    this.#kept = 0
+  }
+}

@@ -1,0 +1,126 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import { Activation, Buffer, Opcode, Piece, Product } from '../../assembly/steps.js'
+import { float32Values, Run } from '../../src/device/device.js'
+import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
+import { at, ProgramBuilder } from '../../src/plan/program-builder.js'
+import { WeightPlan } from '../../src/plan/weights.js'
+import { createRandom } from '../../src/random.js'
+import { noAdapter, openDevice } from './gpu.js'
+
+interface Options {
+  readonly rows: number
+  readonly depth: number
+  readonly columns: number
+  readonly bias?: boolean
+  readonly gelu?: boolean
+  readonly adds?: boolean
+  /** What the host takes the rows to be, at most; the GPU reads how many there are. */
+  readonly most?: number
+}
+
+const roundUp = (value: number) => Math.ceil(value / 8) * 8
+const values = (length: number, seed: number) => Float32Array.from({ length }, createRandom(seed).normal)
+
+function erf(x: number): number {
+  // the series, for the small values here
+  let [sum, term] = [x, x]
+  for (let n = 1; n < 200; n++) {
+    term *= (-x * x) / n
+    sum += term / (2 * n + 1)
+  }
+  return (2 / Math.sqrt(Math.PI)) * sum
+}
+
+async function multiply(device: WebGpuDevice, { rows, depth, columns, bias = false, gelu = false, adds = false, most = rows }: Options) {
+  const plan = new WeightPlan()
+  const b = values(columns * depth, 1).map((value) => value / Math.sqrt(depth || 1))
+  const weights = plan.linear('b', columns, depth)
+  const vector = plan.vector('bias', columns)
+  const packed = device.packWeights(plan.finish(), (name) => float32Values(name === 'b' ? b : values(columns, 2)))
+  const [inputStride, outputStride] = [roundUp(depth) + 8, roundUp(columns)]
+  const a = values(rows * inputStride, 3)
+  const base = values(rows * outputStride, 4)
+  const input = device.allocate(Math.max(a.byteLength, 16), 'a')
+  const output = device.allocate(Math.max(base.byteLength, 16), 'c')
+  const count = device.allocate(64, 'the count')
+  input.write(a, 0)
+  output.write(base, 0)
+  count.write(Int32Array.of(rows), 0)
+  const builder = new ProgramBuilder()
+  builder.step(Opcode.Product, Product.Length, {
+    [Product.Rows]: at(Buffer.Call),
+    [Product.Input]: at(Buffer.Input),
+    [Product.Weights]: weights,
+    [Product.Output]: at(Buffer.Output),
+    [Product.Bias]: bias ? vector : undefined,
+    [Product.AddTo]: adds ? at(Buffer.Output) : undefined,
+    [Product.InputStride]: inputStride,
+    [Product.OutputStride]: outputStride,
+    [Product.Depth]: depth,
+    [Product.Panels]: outputStride / 8,
+    [Product.Activation]: gelu ? Activation.Gelu : Activation.None,
+  })
+  const program = device.compile(builder.finish())
+  const run = new Run()
+  run.set(Piece.Rows, most)
+  run.bind(Buffer.Weights, packed)
+  run.bind(Buffer.Input, input)
+  run.bind(Buffer.Output, output)
+  run.bind(Buffer.Call, count)
+  run.results = [{ memory: output, byteOffset: 0, byteLength: output.byteLength }]
+  await device.run(program, run)
+  const result = output.readFloats(0, rows * outputStride)
+  const expected = Float64Array.from(result, (_, i) => {
+    const [row, column] = [Math.floor(i / outputStride), i % outputStride]
+    if (column >= columns) return adds ? base[i]! : 0
+    let sum = 0
+    for (let k = 0; k < depth; k++) sum += a[row * inputStride + k]! * b[column * depth + k]!
+    if (bias) sum += values(columns, 2)[column]!
+    if (gelu) sum *= 0.5 * (1 + erf(sum / Math.SQRT2))
+    return adds ? base[i]! + sum : sum
+  })
+  for (const memory of [packed, input, output, count]) memory.dispose()
+  program.dispose()
+  return { result, expected }
+}
+
+function expectClose(result: Float32Array, expected: Float64Array, about: string): void {
+  for (let i = 0; i < result.length; i++) {
+    if (!(Math.abs(result[i]! - expected[i]!) < 4e-6)) expect.fail(`${about}, value ${i}: expected ${expected[i]}, got ${result[i]}`)
+  }
+}
+
+describe.skipIf(noAdapter)('products on a GPU', () => {
+  let device: WebGpuDevice
+  beforeAll(async () => void (device = await openDevice()))
+
+  test('of any size are right, with bias, GELU and what they are added to', async () => {
+    for (const [rows, depth, columns] of [
+      [1, 1, 1],
+      [5, 64, 8],
+      [3, 130, 100],
+      [17, 129, 200],
+      [70, 40, 136],
+      [9, 20, 4100],
+    ] as const) {
+      const { result, expected } = await multiply(device, { rows, depth, columns })
+      expectClose(result, expected, `${rows} × ${depth} × ${columns}`)
+    }
+    for (const options of [
+      { bias: true, gelu: true },
+      { adds: true, bias: true },
+    ]) {
+      const { result, expected } = await multiply(device, { rows: 7, depth: 33, columns: 72, ...options })
+      expectClose(result, expected, JSON.stringify(options))
+    }
+  }, 300_000)
+
+  test('have the same bits in every shape that rows may be cut into', async () => {
+    const size = { rows: 3, depth: 45, columns: 104 }
+    const { result } = await multiply(device, size)
+    // as many rows as the host thinks there may be decide the shape
+    for (const most of [4, 16, 60, 200, 1024, 40_000]) {
+      expect((await multiply(device, { ...size, most })).result, `planned for ${most} rows`).toEqual(result)
+    }
+  }, 300_000)
+})
