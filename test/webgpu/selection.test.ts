@@ -139,9 +139,20 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
     }
   })
 
-  test('numbers chosen tokens across blocks and experts', async () => {
-    const [experts, capacity] = [3, 2600]
-    for (const length of [0, 1, 17, 1024, 2600]) {
+  test('takes the same of rows of several chunks', async () => {
+    for (const kind of ['often tied', 'narrow']) {
+      const similarities = range(2).map((expert) => kinds[kind]!(9000, expert))
+      for (const count of [1, 700, 8300]) {
+        const options = { similarities, windowSize: 8400, count, rule: rules['top-k']! }
+        await expectSameStep(device, () => queriesStep(options, pieceOf(options)), `${count} queries, ${kind}`)
+        await expectSameStep(device, () => keyValuesStep(options, pieceOf(options)), `${count} key/values, ${kind}`)
+      }
+    }
+  })
+
+  test('numbers chosen tokens across chunks and experts', async () => {
+    const [experts, capacity] = [3, 8600]
+    for (const length of [0, 1, 17, 8192, 8600]) {
       for (const density of [2, 40]) {
         const make = (): StepCase => {
           const marks = integers(experts * capacity, density, length).map((mark) => Number(mark === 1))
@@ -225,7 +236,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
         [9, 40, 9, 0],
         [130, 128, 130, 1],
         [1000, 333, 1100, 1],
-        [1500, 1100, 1500, 1],
+        [8190, 300, 8200, 1],
       ] as const) {
         const make = (): StepCase => {
           const capacity = roundUpTo8(count + 1)

@@ -1,8 +1,8 @@
 import { AssignSlots, Descent, Piece, SelectContext, Selection, SelectKeyValues, SelectQueries } from '../../../../assembly/steps.js'
 import type { Kernel, StepView, Workgroups } from '../kernel.js'
 import { descent } from './descent.js'
-import { BLOCK, TOP_K } from './top-k.js'
-import { PREFIX_SUM, WIDTH } from './workgroup.js'
+import { TOP_K } from './top-k.js'
+import { CHUNK, MARKS, PREFIX_SUM, WIDTH } from './workgroup.js'
 
 /** Most workgroups along a dimension. */
 const MOST_WORKGROUPS = 65535
@@ -19,7 +19,7 @@ fn window_of(group: vec3u) -> u32 { return u32(piece_word(${Piece.Window})) + gr
 
 /**
  * Chooses k of a row's candidates by `Similarities` from `row_start` on. `choose(lane, n, length, k)`: n candidates, all unmasked, of a row of `length`;
- * returns the cut for `take`. `score_at(i)`: what candidate i carries if it is taken. c is computed where it is needed, from an a that all invocations share,
+ * returns the cut. `score_at(i)`: what candidate i carries if it is taken. c is computed where it is needed, from an a that all invocations share,
  * so that it is the same at every place.
  *
  * @param words the step's words of the descent
@@ -30,10 +30,10 @@ var<private> relaxed = false;
 var<private> scored = false;
 var<private> shift_and_eps: vec2f;
 fn similarity_at(i: u32) -> f32 { return similarities_f(row_start + i); }
-fn relaxed_at(i: u32) -> f32 { return min(similarity_at(i) + shift_and_eps.x, 0.0); }
+fn relaxed_of(similarity: f32) -> f32 { return min(similarity + shift_and_eps.x, 0.0); }
 fn key_at(i: u32) -> u32 {
-  if (relaxed) { return ordered_key(bitcast<u32>(relaxed_at(i))); }
-  return ordered_key(u32(similarities_i(row_start + i)));
+  let bits = u32(similarities_i(row_start + i));
+  return ordered_key(select(bits, bitcast<u32>(relaxed_of(bitcast<f32>(bits))), relaxed));
 }
 ${TOP_K}
 ${descent(words)}
@@ -49,7 +49,7 @@ fn choose(lane: u32, n: u32, length: u32, k: u32) -> vec2u {
   return find_cut(lane, n, k);
 }
 fn score_at(i: u32) -> f32 {
-  if (scored) { return exp_of(relaxed_at(i) / shift_and_eps.y); }
+  if (scored) { return exp_of(relaxed_of(similarity_at(i)) / shift_and_eps.y); }
   return 1.0;
 }`
 
@@ -70,20 +70,31 @@ ${choice(SelectQueries.Descent)}
   row_start = group.x * u32(word(${SelectQueries.Capacity})) + start;
   let cut = choose(lane, n, size, u32(word(${SelectQueries.Count})));
   var before = vec2u();
-  for (var block = 0u; block < n; block += ${BLOCK}u) {
-    let found = take(lane, block, n, cut, before);
-    before = found.after;
-    for (var j = 0u; j < 4u; j++) {
-      let i = block + 4u * lane + j;
-      if (i >= n) { break; }
-      let is_query = found.places[j] >= 0;
+  for (var chunk = 0u; chunk < n; chunk += ${CHUNK}u) {
+    let counts = rank(lane, chunk, n, cut);
+    for (var i = chunk + lane; i < min(chunk + ${CHUNK}u, n); i += ${WIDTH}u) {
+      let is_query = is_taken(i - chunk, cut, before);
       taken_set_i(row_start + i, select(0, 1, is_query));
       if (is_query) { scores_set_f(row_start + i, score_at(i)); }
     }
+    before += counts;
   }
 }`,
   workgroups: (step) => perWindow(step, step.words[SelectQueries.Experts]!),
 }
+
+/**
+ * `folded(window)`: the piece's windows in another order, the last half first and backwards, then the first half: workgroups that follow each other at half the
+ * distance have rows of a constant length together, which evens out what each of a GPU's processors gets to do.
+ */
+const FOLDED = `
+fn folded(window: u32) -> u32 {
+  let first = u32(piece_word(${Piece.Window}));
+  let windows = u32(piece_word(${Piece.Windows}));
+  let place = window - first;
+  let half = (windows + 1u) / 2u;
+  return first + select(place - half, windows - 1u - place, place < half);
+}`
 
 /**
  * `SelectKeyValues`: a workgroup for each window and expert, among all the tokens that the window sees: windows run at once, so none begins from another's
@@ -100,11 +111,12 @@ export const selectKeyValues: Kernel = {
   view: 'words',
   code: `
 ${WINDOW_OF}
+${FOLDED}
 ${choice(SelectKeyValues.Descent)}
 @compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let size = u32(word(${SelectKeyValues.WindowSize}));
   let k = u32(word(${SelectKeyValues.Count}));
-  let window = window_of(group);
+  let window = folded(window_of(group));
   // the row is as long as for the last window: the tokens that this one does not see are masked, and count
   let length = (u32(piece_word(${Piece.SequenceRows})) - 1u) / size * size;
   let n = window * size;
@@ -113,17 +125,16 @@ ${choice(SelectKeyValues.Descent)}
   let list = ((window - 1u) * u32(word(${SelectKeyValues.Experts})) + group.x) * u32(word(${SelectKeyValues.ListCapacity}));
   let cut = choose(lane, n, length, k);
   var before = vec2u();
-  for (var block = 0u; block < n; block += ${BLOCK}u) {
-    let found = take(lane, block, n, cut, before);
-    before = found.after;
-    for (var j = 0u; j < 4u; j++) {
-      let i = block + 4u * lane + j;
-      let place = u32(found.places[j]);
-      if (place >= min(k, n)) { continue; }
+  for (var chunk = 0u; chunk < n; chunk += ${CHUNK}u) {
+    let counts = rank(lane, chunk, n, cut);
+    for (var i = chunk + lane; i < min(chunk + ${CHUNK}u, n); i += ${WIDTH}u) {
+      let place = taken_before(i - chunk, cut, before);
+      if (place >= min(k, n) || !is_taken(i - chunk, cut, before)) { continue; }
       lists_set_i(list + place, i32(i));
       scores_set_f(list + place, score_at(i));
       chosen_set_i(row_start + i, 1);
     }
+    before += counts;
   }
 }`,
   workgroups: (step) => perWindow(step, step.words[SelectKeyValues.Experts]!),
@@ -131,7 +142,7 @@ ${choice(SelectKeyValues.Descent)}
 
 /**
  * `SelectContext`: a workgroup an expert. The context's places are written while its candidates are read: a candidate moves to its own place or a lower one,
- * and each block is read before any of it is written.
+ * and so many together are read before any of them is written.
  */
 export const selectContext: Kernel = {
   name: 'select-context',
@@ -175,30 +186,23 @@ ${TOP_K}
   let cut = find_cut(lane, n, k);
   var before = vec2u();
   var stay = 0u;
-  for (var block = 0u; block < n; block += ${BLOCK}u) {
-    let first = block + 4u * lane;
-    var similarities = vec4u();
-    var moved = vec4i();
-    for (var j = 0u; j < 4u; j++) {
-      let i = first + j;
-      if (i < n) { similarities[j] = candidate_at(i); }
-      if (i < old) { moved[j] = positions_i(places_start + i); } else { moved[j] = start + i32(i - old); }
+  for (var chunk = 0u; chunk < n; chunk += ${CHUNK}u) {
+    let counts = rank(lane, chunk, n, cut);
+    if (old >= chunk && old < chunk + ${CHUNK}u) { stay = taken_before(old - chunk, cut, before); }
+    for (var first = chunk; first < min(chunk + ${CHUNK}u, n); first += ${WIDTH}u) {
+      let i = first + lane;
+      let bits = candidate_at(min(i, n - 1u));
+      let position = select(start + i32(i - old), positions_i(places_start + min(i, old)), i < old);
+      storageBarrier();
+      let place = taken_before(i - chunk, cut, before);
+      if (i < n && place < k && is_taken(i - chunk, cut, before)) {
+        context_set_i(places_start + place, i32(bits));
+        positions_set_i(places_start + place, position);
+        if (i < old) { kept_set_i(places_start + place, i32(i)); }
+        else { newcomers_set_i(window_start + place - stay, i32(i - old)); }
+      }
     }
-    let found = take(lane, block, n, cut, before);
-    before = found.after;
-    storageBarrier();
-    var stays = 0u;
-    for (var j = 0u; j < 4u; j++) { stays += u32(found.places[j] >= 0 && first + j < old); }
-    stay += prefix_sum(lane, stays).y;
-    for (var j = 0u; j < 4u; j++) {
-      let i = first + j;
-      let place = u32(found.places[j]);
-      if (place >= k) { continue; }
-      context_set_i(places_start + place, i32(similarities[j]));
-      positions_set_i(places_start + place, moved[j]);
-      if (i < old) { kept_set_i(places_start + place, i32(i)); }
-      else { newcomers_set_i(window_start + place - stay, i32(i - old)); }
-    }
+    before += counts;
   }
   if (lane == 0u) {
     kept_counts_set_i(expert, i32(stay));
@@ -215,31 +219,27 @@ export const assignSlots: Kernel = {
   view: 'words',
   code: `
 ${PREFIX_SUM}
+${MARKS}
 @compute @workgroup_size(${WIDTH}) fn main(@builtin(local_invocation_index) lane: u32) {
   let length = u32(piece_word(${Piece.SequenceRows}));
   var slot = 0u;
   for (var expert = 0u; expert < u32(word(${AssignSlots.Experts})); expert++) {
     let start = expert * u32(word(${AssignSlots.Capacity}));
     let first = slot;
-    for (var block = 0u; block < length; block += ${BLOCK}u) {
-      let at = block + 4u * lane;
-      var marks = vec4u();
-      for (var j = 0u; j < 4u; j++) {
-        if (at + j < length) { marks[j] = u32(chosen_i(start + at + j) != 0); }
+    for (var chunk = 0u; chunk < length; chunk += ${CHUNK}u) {
+      let end = min(${CHUNK}u, length - chunk);
+      clear_marks(lane);
+      for (var at = lane; at < end; at += ${WIDTH}u) {
+        if (chosen_i(start + chunk + at) != 0) { mark(at, 0u); }
       }
-      let sums = prefix_sum(lane, marks.x + marks.y + marks.z + marks.w);
-      var own = slot + sums.x;
-      for (var j = 0u; j < 4u; j++) {
-        if (at + j >= length) { break; }
-        if (marks[j] == 0u) {
-          chosen_set_i(start + at + j, -1);
-          continue;
-        }
-        positions_set_i(own, i32(at + j));
-        chosen_set_i(start + at + j, i32(own));
-        own++;
+      let counts = count_marks(lane);
+      for (var at = lane; at < end; at += ${WIDTH}u) {
+        let is_chosen = is_marked(at, 0u);
+        let own = slot + marks_before(at).x;
+        chosen_set_i(start + chunk + at, select(-1, i32(own), is_chosen));
+        if (is_chosen) { positions_set_i(own, i32(chunk + at)); }
       }
-      slot += sums.y;
+      slot += counts.x;
     }
     if (lane == 0u) { counts_set_i(expert, i32(slot - first)); }
   }

@@ -1,7 +1,15 @@
 /** Invocations of a workgroup that goes through a row together: the most that WebGPU grants everywhere. */
 export const WIDTH = 256
+/**
+ * Elements that a workgroup looks at in one step: each invocation at four, a workgroup's width apart, so that neighbours read neighbours and four reads are
+ * under way at once.
+ */
+export const BLOCK = 4 * WIDTH
 /** A scan or a reduction takes two steps: invocations in groups of so many, then the groups. */
 const GROUP = 16
+
+/** How far an invocation's elements lie behind its first. */
+export const OFFSETS = `vec4u(0u, ${WIDTH}u, ${2 * WIDTH}u, ${3 * WIDTH}u)`
 
 /**
  * `prefix_sum(at, value)`: the sum of what the invocations at lower places bring, and the sum over all. Each comes with a place of its own, and every one of
@@ -27,6 +35,39 @@ fn prefix_sum(at: u32, value: u32) -> vec2u {
     sums.x += select(0u, prefix_parts[group * ${GROUP}u + i], i < at % ${GROUP}u);
   }
   return sums;
+}`
+
+/** Elements of a row that are marked together: a word of marks for each invocation. */
+export const CHUNK = 32 * WIDTH
+
+/**
+ * Marks of two kinds on the elements of a chunk, and their ranks; needs `PREFIX_SUM`. `clear_marks(lane)`, then `mark(at, kind)`, then `count_marks(lane)`,
+ * which every invocation must call: how many there are of each kind; then `is_marked(at, kind)` and `marks_before(at)`. A bit is set by an atomic, for
+ * which few marks seldom wait.
+ */
+export const MARKS = `
+var<workgroup> marks: array<atomic<u32>, ${2 * WIDTH}>;
+var<workgroup> marks_before_word: array<u32, ${WIDTH}>;
+fn clear_marks(lane: u32) {
+  workgroupBarrier();
+  atomicStore(&marks[lane], 0u);
+  atomicStore(&marks[lane + ${WIDTH}u], 0u);
+  workgroupBarrier();
+}
+fn mark(at: u32, kind: u32) { atomicOr(&marks[kind * ${WIDTH}u + at / 32u], 1u << (at % 32u)); }
+fn is_marked(at: u32, kind: u32) -> bool { return (atomicLoad(&marks[kind * ${WIDTH}u + at / 32u]) & (1u << (at % 32u))) != 0u; }
+fn pair(sums: u32) -> vec2u { return vec2u(sums & 0xffffu, sums >> 16u); }
+fn count_marks(lane: u32) -> vec2u {
+  workgroupBarrier();
+  let sums = prefix_sum(lane, countOneBits(atomicLoad(&marks[lane])) + (countOneBits(atomicLoad(&marks[lane + ${WIDTH}u])) << 16u));
+  marks_before_word[lane] = sums.x;
+  workgroupBarrier();
+  return pair(sums.y);
+}
+fn marks_before(at: u32) -> vec2u {
+  let lower = (1u << (at % 32u)) - 1u;
+  let ranks = vec2u(atomicLoad(&marks[at / 32u]), atomicLoad(&marks[at / 32u + ${WIDTH}u])) & vec2u(lower);
+  return pair(marks_before_word[at / 32u]) + countOneBits(ranks);
 }`
 
 /**
