@@ -497,14 +497,18 @@ export enum SelectKeyValues {
   Length = 29,
 }
 
-/** Numbers the chosen tokens, expert by expert: `Chosen` becomes slots (-1: not chosen), `Positions` lists them, `Counts` says how many each has. */
+/**
+ * Numbers the chosen tokens, expert by expert: `Chosen` becomes slots (-1: not chosen), `Positions` lists them, `Counts` says how many each has. Numbers
+ * run on from one expert to the next, or with `Stride` begin at its multiples.
+ */
 export enum AssignSlots {
   Chosen = 2,
   Positions = 4,
   Counts = 6,
   Experts = 8,
   Capacity = 9,
-  Length = 10,
+  Stride = 10,
+  Length = 11,
 }
 
 /**

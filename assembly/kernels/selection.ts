@@ -238,8 +238,10 @@ export function assignSlots(step: usize, piece: usize, share: i32, shares: i32):
   const positions = operand(step, AssignSlots.Positions, piece)
   const counts = operand(step, AssignSlots.Counts, piece)
   const length = word(piece, Piece.SequenceRows)
+  const stride = word(step, AssignSlots.Stride)
   let slot = 0
   for (let expert = 0; expert < experts; ++expert) {
+    if (stride > 0) slot = expert * stride
     const chosen = operand(step, AssignSlots.Chosen, piece) + floats(expert * capacity)
     const first = slot
     for (let position = 0; position < length; ++position) {

@@ -49,7 +49,7 @@ function decisions({ geometry, memory }: RoutedSequence, call: DeviceBuffer): Ra
 
 /**
  * Decides what every window of the sequence routes, and projects each chosen (token, expert) pair once. How many there are is known only then:
- * this is the one place where a forward comes back for sizes. Returns their keys and values, bound to `run`; the caller disposes of them.
+ * this is the one place where a forward may come back for sizes. Returns their keys and values, bound to `run`; the caller disposes of them.
  */
 export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuffer | undefined> {
   const { device, run, geometry, memory, chosenRows, input, inputOffset, programs, length, trace, pause } = sequence
@@ -74,12 +74,14 @@ export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuf
     await pause()
     window += windows
   }
-  run.results = [{ memory: call, byteOffset: memory.counts.byteOffset, byteLength: numExperts * 4 }]
+  // where slots are kept for all that there can be, the host need not wait to know how many are used
+  const bounded = memory.slotStride > 0
+  run.results = bounded ? [] : [{ memory: call, byteOffset: memory.counts.byteOffset, byteLength: numExperts * 4 }]
   if (trace) run.results = [...run.results, ...decisions(sequence, call)]
   await device.run(programs.slots, run)
   run.results = []
 
-  const counts = call.readInts(memory.counts.byteOffset, numExperts)
+  const counts = bounded ? new Int32Array(numExperts).fill(memory.slotStride) : call.readInts(memory.counts.byteOffset, numExperts)
   const pairBytes = 2 * geometry.inner * 4
   const keyValues = device.allocate(counts.reduce((sum, count) => sum + count, 0) * pairBytes, 'the keys and values of routed tokens')
   try {

@@ -33,9 +33,11 @@ export interface Capacity {
   readonly pieceRows: number
   /** Most bytes of one buffer. */
   readonly bufferBytes: number
+  /** Whether the host sees what programs compute as they compute it. */
+  readonly seesMemory: boolean
 }
 
-const UNLIMITED: Capacity = { shares: 1, pieceRows: Infinity, bufferBytes: Infinity }
+const UNLIMITED: Capacity = { shares: 1, pieceRows: Infinity, bufferBytes: Infinity, seesMemory: true }
 
 /** What a row of a piece takes of working memory, about: rows of a layer and of a feed-forward four times as wide, and rows of heads. */
 const WORK_ROWS = 8

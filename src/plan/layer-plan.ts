@@ -11,7 +11,7 @@ import {
   planLayerScratch,
   planLayerState,
 } from './layer-memory.js'
-import { addSimilarities, type LayerContext, pieceWord, type RotaryTable } from './layer-steps.js'
+import { addSimilarities, type LayerContext, offset, pieceWord, type RotaryTable } from './layer-steps.js'
 import { Layout } from './layout.js'
 import { at, type Operand, ProgramBuilder } from './program-builder.js'
 import { addRotaryTable, type RotarySource, rotaryTableWords } from './rotary-steps.js'
@@ -173,10 +173,11 @@ export function writeSequencePrograms(
     ),
     selections: write((builder) => addSelections(builder, geometry, memory)),
     slots: write((builder) => addSlots(builder, geometry, memory)),
-    projections: weights.experts.map((expert) =>
+    projections: weights.experts.map((expert, index) =>
       write((builder) => {
-        const table = shared.routed && addRotaryTable(builder, shared.routed, { ...rows, indices: at(Buffer.Chosen) }, shared.routedRows)
-        addProjection(builder, geometry, expert, shared.normedRows, table)
+        const count = memory.slotStride > 0 ? offset(memory.counts, index) : rows.count
+        const table = shared.routed && addRotaryTable(builder, shared.routed, { count, indices: at(Buffer.Chosen) }, shared.routedRows)
+        addProjection(builder, geometry, expert, count, shared.normedRows, table)
       }),
     ),
     piece: write((builder) => {
@@ -223,12 +224,13 @@ export function planSequenceContext(
   const stateLayout = new Layout()
   const callLayout = new Layout()
   const table = (rows: number, width: number) => at(Buffer.Scratch, scratchLayout.words(rotaryTableWords(rows, width)))
-  const chosenRows = Math.min(Math.max(PROJECTED_ROWS, geometry.pieceRows), length)
+  const memory = planSequence(callLayout, geometry, length, capacity)
+  const chosenRows = memory.slotStride || Math.min(Math.max(PROJECTED_ROWS, geometry.pieceRows), length)
   return {
     geometry,
     scratch: planLayerScratch(scratchLayout, geometry, shares),
     state: planLayerState(stateLayout, geometry),
-    memory: planSequence(callLayout, geometry, length, shares),
+    memory,
     chosenRows,
     normedRows: at(Buffer.Scratch, scratchLayout.words(chosenRows * geometry.stride)),
     local,

@@ -6,12 +6,11 @@ import {
   HISTOGRAM_BYTES,
   ListQueries,
   Opcode,
-  Piece,
   SelectKeyValues,
   SelectQueries,
   Selection,
 } from '../../assembly/steps.js'
-import type { Geometry } from './geometry.js'
+import type { Capacity, Geometry } from './geometry.js'
 import { type Layout, roundUp } from './layout.js'
 import {
   addCombination,
@@ -22,7 +21,6 @@ import {
   addRotation,
   type LayerContext,
   offset,
-  pieceWord,
 } from './layer-steps.js'
 import { at, type Operand, type ProgramBuilder } from './program-builder.js'
 import type { RotaryTable } from './layer-steps.js'
@@ -50,6 +48,11 @@ export interface SequenceMemory {
   readonly chosen: Operand
   readonly positions: Operand
   readonly counts: Operand
+  /**
+   * Slots of each expert, where as many are kept as there can be: then nobody needs to know how many were chosen before all is computed. 0 where only the
+   * slots that are used are kept, one expert's behind the other's.
+   */
+  readonly slotStride: number
   readonly work: Operand
   readonly workBytes: number
 }
@@ -60,9 +63,9 @@ const SIMILARITY_ROWS = 4096
 /** @param length tokens in the sequence */
 export function planSequence(
   layout: Layout,
-  { numbers, windowCapacity, pieceRows, productStride }: Geometry,
+  { numbers, windowCapacity, pieceRows, productStride, inner, stride }: Geometry,
   length: number,
-  shares: number,
+  { shares, seesMemory, bufferBytes }: Capacity,
 ): SequenceMemory {
   const { numExperts, routedWindowSize, numRoutedKeyValues } = numbers
   const capacity = roundUp(length)
@@ -72,6 +75,8 @@ export function planSequence(
   const words = (count: number) => at(Buffer.Call, layout.words(count))
   // a histogram; then values, indices and scores of a window, or the values of a whole row of candidates
   const workBytes = HISTOGRAM_BYTES + 4 * roundUp(Math.max(3 * windowCapacity, past, listCapacity + windowCapacity) + 8, 16)
+  const mostSlots = roundUp(Math.min(length, windows * listCapacity))
+  const fits = numExperts * mostSlots * 2 * inner * 4 <= bufferBytes && mostSlots * stride * 4 <= bufferBytes / 4
   const similarityRows = Math.min(length, Math.max(SIMILARITY_ROWS, pieceRows))
   return {
     capacity,
@@ -88,6 +93,7 @@ export function planSequence(
     chosen: words(numExperts * capacity),
     positions: words(numExperts * capacity),
     counts: words(numExperts),
+    slotStride: seesMemory || !fits ? 0 : mostSlots,
     work: at(Buffer.Call, layout.bytes(shares * workBytes)),
     workBytes,
   }
@@ -144,18 +150,19 @@ export function addSlots(builder: ProgramBuilder, { numbers }: Geometry, memory:
     [AssignSlots.Counts]: memory.counts,
     [AssignSlots.Experts]: numbers.numExperts,
     [AssignSlots.Capacity]: memory.capacity,
+    [AssignSlots.Stride]: memory.slotStride,
   })
 }
 
-/** Projects a block of one expert's chosen tokens: positions at `Buffer.Chosen`, from the sequence at `Buffer.Input` to `Buffer.KeyValues`. */
+/** Projects `count` of one expert's chosen tokens: positions at `Buffer.Chosen`, from the sequence at `Buffer.Input` to `Buffer.KeyValues`. */
 export function addProjection(
   builder: ProgramBuilder,
   geometry: Geometry,
   weights: ExpertWeights,
+  count: Operand,
   normed: Operand,
   table: RotaryTable | undefined,
 ): void {
-  const count = pieceWord(Piece.Rows)
   const values = at(Buffer.KeyValues)
   addExpertNorm(builder, geometry, weights.contextNorm, { count, indices: at(Buffer.Chosen), input: at(Buffer.Input), output: normed })
   addProduct(builder, {

@@ -11,10 +11,19 @@ export class BufferPool {
   readonly #gpu: GPUDevice
   /** By length and usage, the last given back last. */
   readonly #free = new Map<string, GPUBuffer[]>()
+  readonly #ids = new WeakMap<GPUBuffer, number>()
+  #nextId = 1
   #kept = 0
 
   constructor(gpu: GPUDevice) {
     this.#gpu = gpu
+  }
+
+  /** One number for each buffer, whoever has it. */
+  idOf(buffer: GPUBuffer): number {
+    let id = this.#ids.get(buffer)
+    if (id === undefined) this.#ids.set(buffer, (id = this.#nextId++))
+    return id
   }
 
   /** Bytes kept for reuse. */

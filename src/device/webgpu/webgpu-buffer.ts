@@ -22,7 +22,6 @@ interface Fetched {
  * what the last run brought. Writes go through the queue, so work that was submitted before them sees what was there before.
  */
 export class WebGpuBuffer implements DeviceBuffer {
-  readonly id: number
   readonly byteLength: number
   readonly buffer: GPUBuffer
   readonly #owner: BufferOwner
@@ -30,12 +29,16 @@ export class WebGpuBuffer implements DeviceBuffer {
   #fetched: readonly Fetched[] = []
   #freed = false
 
-  constructor(owner: BufferOwner, id: number, byteLength: number, mirrored: boolean) {
+  constructor(owner: BufferOwner, byteLength: number, mirrored: boolean) {
     this.#owner = owner
-    this.id = id
     this.byteLength = byteLength
     this.buffer = owner.pool.take(byteLength, BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST, owner.bufferBytes)
     this.#mirror = mirrored ? new Uint8Array(byteLength) : undefined
+  }
+
+  /** Which memory of the GPU it is: bind groups of work that comes again, in buffers that come again, are kept by it. */
+  get id(): number {
+    return this.#owner.pool.idOf(this.buffer)
   }
 
   /** Bytes that it holds on the GPU and, mirrored, beside it. */

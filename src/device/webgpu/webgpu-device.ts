@@ -22,6 +22,8 @@ const HEADER_BYTES = Math.ceil(Piece.Length / 4) * 16
 const LONGEST_SUBMISSION = 0.25
 /** Operations a second that a GPU is taken to do before it was seen: few, so that the first runs are cut rather than long. */
 const FIRST_RATE = 1e10
+/** Programs that are kept when nobody has them, unless others do. */
+const KEPT_PROGRAMS = 64
 /** Runs handed over together, at most: the results of some are copied out while others are computed. */
 const BATCH = 4
 /** Runs that may wait on the GPU without anyone waiting for them. */
@@ -41,10 +43,11 @@ export class WebGpuDevice implements Device {
   readonly pool: BufferPool
   readonly #pipelines: Pipelines
   readonly #header: GPUBuffer
+  /** By their words, the one taken in last at the end. */
+  readonly #programs = new Map<string, WebGpuProgram>()
   /** Shared by all allocations: the first that the GPU had no memory for. */
   #refusedMemory: string | undefined
   #checks: Promise<void> = Promise.resolve()
-  #nextId = 1
   #used = 0
   #lost: string | undefined
   #disposed = false
@@ -86,7 +89,7 @@ export class WebGpuDevice implements Device {
       )
     }
     this.gpu.pushErrorScope('out-of-memory')
-    const buffer = new WebGpuBuffer(this, this.#nextId++, byteLength, mirrored)
+    const buffer = new WebGpuBuffer(this, byteLength, mirrored)
     const check = this.gpu.popErrorScope().then((error) => {
       if (error) this.#refusedMemory ??= `${purpose} needs ${byteLength} bytes, which the GPU does not have: ${error.message}`
     })
@@ -115,8 +118,18 @@ export class WebGpuDevice implements Device {
     return buffer
   }
 
+  /** A program that was taken in before, by whomever, is the same one: calls come again, and what binds it to buffers is kept. */
   compile(program: Program): CompiledProgram {
-    return new WebGpuProgram(this.gpu, this.#pipelines, this.#header, program)
+    this.#assertUsable()
+    const key = program.words.join(' ')
+    const known = this.#programs.get(key) ?? new WebGpuProgram(this.gpu, this.#pipelines, this.#header, program)
+    this.#programs.delete(key)
+    this.#programs.set(key, known)
+    for (const [oldest, idle] of this.#programs) {
+      if (this.#programs.size <= KEPT_PROGRAMS) break
+      if (idle.release()) this.#programs.delete(oldest)
+    }
+    return known.retain()
   }
 
   async run(program: CompiledProgram, runs: Run | readonly Run[]): Promise<void> {

@@ -42,6 +42,7 @@ export class WebGpuProgram implements CompiledProgram {
   readonly #header: GPUBuffer
   readonly #steps: readonly Step[]
   readonly #words: GPUBuffer
+  #holders = 0
   readonly #bindings = new Map<string, Map<string, Bound>>()
 
   /** @param header where every run's piece header will be */
@@ -121,9 +122,21 @@ export class WebGpuProgram implements CompiledProgram {
     return { pipeline, group }
   }
 
-  dispose(): void {
+  retain(): this {
+    this.#holders++
+    return this
+  }
+
+  /** Gives its memory back if nobody has it, and says whether it did. */
+  release(): boolean {
+    if (this.#holders > 0) return false
     this.#words.destroy()
     this.#bindings.clear()
+    return true
+  }
+
+  dispose(): void {
+    this.#holders--
   }
 }
 

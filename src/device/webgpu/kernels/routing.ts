@@ -1,6 +1,7 @@
 import { ListQueries, Piece, Similarities } from '../../../../assembly/steps.js'
 import type { Kernel } from '../kernel.js'
 import { ROW_SUM, ROW_WIDTH, UNIFORM } from './rows.js'
+import { CHUNK, MARKS, PREFIX_SUM, WIDTH } from './workgroup.js'
 
 /** `Similarities`: a workgroup a row, so that a norm is summed in one order wherever a token stands. Adding +0 turns -0 into +0, so that zeros tie. */
 export const similarities: Kernel = {
@@ -40,10 +41,7 @@ ${ROW_SUM}
   workgroups: (step) => [step.rows(Similarities.Rows)],
 }
 
-/** Rows that a workgroup of `listQueries` looks at together. */
-const LISTED = 256
-
-/** `ListQueries`: a workgroup an expert goes through the rows, so many at a time, each finding its place by a scan. */
+/** `ListQueries`: a workgroup an expert goes through the rows, a chunk at a time, each finding its place among the marked. */
 export const listQueries: Kernel = {
   name: 'list-queries',
   operands: {
@@ -58,40 +56,35 @@ export const listQueries: Kernel = {
   },
   view: 'words',
   code: `
-var<workgroup> places: array<u32, ${LISTED}>;
-@compute @workgroup_size(${LISTED}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+${PREFIX_SUM}
+${MARKS}
+@compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let expert = group.x;
   let rows = u32(select(0, piece_word(${Piece.Rows}), piece_word(${Piece.Routed}) != 0));
   let unrouted = u32(piece_word(${Piece.Unrouted}));
-  let position = u32(piece_word(${Piece.Position}));
   let windows = max(1u, u32(piece_word(${Piece.Windows})));
   let size = max(1u, u32(word(${ListQueries.WindowSize})));
-  let source = expert * u32(word(${ListQueries.Capacity})) + position;
+  let source = expert * u32(word(${ListQueries.Capacity})) + u32(piece_word(${Piece.Position}));
   let list = expert * u32(word(${ListQueries.RowCapacity}));
   let first_start = expert * u32(word(${ListQueries.StartCapacity}));
   if (starts_given()) {
-    for (var z = lane; z < windows; z += ${LISTED}u) {
+    for (var z = lane; z < windows; z += ${WIDTH}u) {
       if (expert == 0u) { ends_set_i(z, min(word(${ListQueries.KeyValues}), (piece_word(${Piece.Window}) + i32(z)) * word(${ListQueries.WindowSize}))); }
       if (rows == 0u) { starts_set_i(first_start + z, 0); }
     }
   }
   var listed = 0u;
-  for (var block = 0u; block < rows; block += ${LISTED}u) {
-    let row = block + lane;
-    var is_query = false;
-    if (row < rows && row >= unrouted) { is_query = taken_i(source + row) != 0; }
-    workgroupBarrier();
-    places[lane] = select(0u, 1u, is_query);
-    for (var step = 1u; step < ${LISTED}u; step *= 2u) {
-      workgroupBarrier();
-      var below = 0u;
-      if (lane >= step) { below = places[lane - step]; }
-      workgroupBarrier();
-      places[lane] += below;
+  for (var chunk = 0u; chunk < rows; chunk += ${CHUNK}u) {
+    let end = min(${CHUNK}u, rows - chunk);
+    clear_marks(lane);
+    for (var at = lane; at < end; at += ${WIDTH}u) {
+      if (chunk + at >= unrouted && taken_i(source + chunk + at) != 0) { mark(at, 0u); }
     }
-    workgroupBarrier();
-    let place = listed + places[lane] - select(0u, 1u, is_query);
-    if (row < rows) {
+    let counts = count_marks(lane);
+    for (var at = lane; at < end; at += ${WIDTH}u) {
+      let row = chunk + at;
+      let is_query = is_marked(at, 0u);
+      let place = listed + marks_before(at).x;
       if (starts_given() && row % size == 0u) { starts_set_i(first_start + row / size, i32(place)); }
       slots_set_i(list + row, select(-1, i32(place), is_query));
       if (is_query) {
@@ -99,7 +92,7 @@ var<workgroup> places: array<u32, ${LISTED}>;
         list_scores_set_f(list + place, scores_f(source + row));
       }
     }
-    listed += places[${LISTED - 1}];
+    listed += counts.x;
   }
   if (lane == 0u) {
     counts_set_i(expert, i32(listed));

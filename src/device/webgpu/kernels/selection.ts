@@ -212,7 +212,7 @@ ${TOP_K}
   workgroups: ({ words }) => [words[SelectContext.Experts]!],
 }
 
-/** `AssignSlots`: numbers run on from expert to expert, so one workgroup goes through them all. */
+/** `AssignSlots`: where numbers run on from expert to expert, one workgroup goes through them all; otherwise each has one. */
 export const assignSlots: Kernel = {
   name: 'assign-slots',
   operands: { chosen: AssignSlots.Chosen, positions: AssignSlots.Positions, counts: AssignSlots.Counts },
@@ -220,10 +220,12 @@ export const assignSlots: Kernel = {
   code: `
 ${PREFIX_SUM}
 ${MARKS}
-@compute @workgroup_size(${WIDTH}) fn main(@builtin(local_invocation_index) lane: u32) {
+@compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let length = u32(piece_word(${Piece.SequenceRows}));
-  var slot = 0u;
-  for (var expert = 0u; expert < u32(word(${AssignSlots.Experts})); expert++) {
+  let stride = u32(word(${AssignSlots.Stride}));
+  let end_expert = select(u32(word(${AssignSlots.Experts})), group.x + 1u, stride > 0u);
+  var slot = group.x * stride;
+  for (var expert = group.x; expert < end_expert; expert++) {
     let start = expert * u32(word(${AssignSlots.Capacity}));
     let first = slot;
     for (var chunk = 0u; chunk < length; chunk += ${CHUNK}u) {
@@ -244,5 +246,5 @@ ${MARKS}
     if (lane == 0u) { counts_set_i(expert, i32(slot - first)); }
   }
 }`,
-  workgroups: () => [1],
+  workgroups: ({ words }) => [words[AssignSlots.Stride]! > 0 ? words[AssignSlots.Experts]! : 1],
 }
