@@ -26,8 +26,8 @@ const FIRST_RATE = 1e10
 const KEPT_PROGRAMS = 64
 /** Runs handed over together, at most: the results of some are copied out while others are computed. */
 const BATCH = 4
-/** Runs that may wait on the GPU without anyone waiting for them. */
-const RUNS_AHEAD = 8
+/** Calls whose work may wait on the GPU without anyone waiting for it. */
+const CALLS_AHEAD = 16
 
 /** Runs programs as compute passes on a GPU. */
 export class WebGpuDevice implements Device {
@@ -51,7 +51,8 @@ export class WebGpuDevice implements Device {
   #used = 0
   #lost: string | undefined
   #disposed = false
-  #runsAhead = 0
+  /** Work that nobody waits for, the oldest first. */
+  readonly #ahead: Promise<unknown>[] = []
   #rate = FIRST_RATE
 
   /** @param pieceRows most tokens that it is worth giving it at once */
@@ -144,14 +145,7 @@ export class WebGpuDevice implements Device {
     const start = performance.now()
     // one behind the other on the queue, so that the GPU never waits for the host in between
     const handed = all.map(({ run, dispatches }) => ({ run, staging: this.#submit(dispatches, run) }))
-    if (handed.every(({ staging }) => staging === undefined)) {
-      this.#runsAhead += handed.length
-      if (this.#runsAhead < RUNS_AHEAD) return
-      this.#runsAhead = 0
-      await this.#guard(this.gpu.queue.onSubmittedWorkDone())
-      return this.#assertUsable()
-    }
-    this.#runsAhead = 0
+    if (handed.every(({ staging }) => staging === undefined)) return this.#keepPace()
     try {
       await this.#guard(Promise.all([this.#checks, ...handed.map(({ staging }) => staging?.mapAsync(MapMode.READ))]))
       this.#assertUsable()
@@ -163,6 +157,14 @@ export class WebGpuDevice implements Device {
     } finally {
       for (const { staging } of handed) if (staging) this.#giveStaging(staging)
     }
+  }
+
+  /** Lets the host run ahead of the GPU, but not without end. */
+  async #keepPace(): Promise<void> {
+    this.#ahead.push(this.#guard(this.gpu.queue.onSubmittedWorkDone()))
+    if (this.#ahead.length <= CALLS_AHEAD) return
+    await this.#ahead.shift()
+    this.#assertUsable()
   }
 
   runHere(program: CompiledProgram, run: Run): void {

@@ -1,7 +1,7 @@
 import { ListQueries, Piece, Similarities } from '../../../../assembly/steps.js'
 import type { Kernel } from '../kernel.js'
 import { ROW_SUM, ROW_WIDTH, UNIFORM } from './rows.js'
-import { CHUNK, MARKS, PREFIX_SUM, WIDTH } from './workgroup.js'
+import { BLOCK, CHUNK, MARKS, OFFSETS, PREFIX_SUM, WIDTH } from './workgroup.js'
 
 /** `Similarities`: a workgroup a row, so that a norm is summed in one order wherever a token stands. Adding +0 turns -0 into +0, so that zeros tie. */
 export const similarities: Kernel = {
@@ -77,8 +77,14 @@ ${MARKS}
   for (var chunk = 0u; chunk < rows; chunk += ${CHUNK}u) {
     let end = min(${CHUNK}u, rows - chunk);
     clear_marks(lane);
-    for (var at = lane; at < end; at += ${WIDTH}u) {
-      if (chunk + at >= unrouted && taken_i(source + chunk + at) != 0) { mark(at, 0u); }
+    for (var at = lane; at < end; at += ${BLOCK}u) {
+      // four reads under way at once
+      let places = vec4u(at) + ${OFFSETS};
+      var found = vec4i();
+      for (var i = 0u; i < 4u; i++) { found[i] = taken_i(source + min(chunk + places[i], rows - 1u)); }
+      for (var i = 0u; i < 4u; i++) {
+        if (places[i] < end && chunk + places[i] >= unrouted && found[i] != 0) { mark(places[i], 0u); }
+      }
     }
     let counts = count_marks(lane);
     for (var at = lane; at < end; at += ${WIDTH}u) {

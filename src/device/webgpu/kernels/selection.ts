@@ -1,8 +1,8 @@
-import { AssignSlots, Descent, Piece, SelectContext, Selection, SelectKeyValues, SelectQueries } from '../../../../assembly/steps.js'
+import { AssignSlots, Descent, Piece, Selection, SelectKeyValues, SelectQueries } from '../../../../assembly/steps.js'
 import type { Kernel, StepView, Workgroups } from '../kernel.js'
 import { descent } from './descent.js'
 import { TOP_K } from './top-k.js'
-import { CHUNK, MARKS, PREFIX_SUM, WIDTH } from './workgroup.js'
+import { BLOCK, CHUNK, MARKS, OFFSETS, PREFIX_SUM, WIDTH } from './workgroup.js'
 
 /** Most workgroups along a dimension. */
 const MOST_WORKGROUPS = 65535
@@ -128,8 +128,9 @@ ${choice(SelectKeyValues.Descent)}
   for (var chunk = 0u; chunk < n; chunk += ${CHUNK}u) {
     let counts = rank(lane, chunk, n, cut);
     for (var i = chunk + lane; i < min(chunk + ${CHUNK}u, n); i += ${WIDTH}u) {
+      if (!is_taken(i - chunk, cut, before)) { continue; }
       let place = taken_before(i - chunk, cut, before);
-      if (place >= min(k, n) || !is_taken(i - chunk, cut, before)) { continue; }
+      if (place >= min(k, n)) { continue; }
       lists_set_i(list + place, i32(i));
       scores_set_f(list + place, score_at(i));
       chosen_set_i(row_start + i, 1);
@@ -138,78 +139,6 @@ ${choice(SelectKeyValues.Descent)}
   }
 }`,
   workgroups: (step) => perWindow(step, step.words[SelectKeyValues.Experts]!),
-}
-
-/**
- * `SelectContext`: a workgroup an expert. The context's places are written while its candidates are read: a candidate moves to its own place or a lower one,
- * and so many together are read before any of them is written.
- */
-export const selectContext: Kernel = {
-  name: 'select-context',
-  operands: {
-    window: SelectContext.Similarities,
-    context: SelectContext.ContextSimilarities,
-    positions: SelectContext.ContextPositions,
-    kept: SelectContext.Kept,
-    kept_counts: SelectContext.KeptCounts,
-    newcomers: SelectContext.Newcomers,
-    newcomer_counts: SelectContext.NewcomerCounts,
-  },
-  view: 'words',
-  code: `
-var<private> places_start: u32;
-var<private> window_start: u32;
-var<private> held: u32;
-fn candidate_at(i: u32) -> u32 {
-  if (i < held) { return u32(context_i(places_start + i)); }
-  return u32(window_i(window_start + i - held));
-}
-fn key_at(i: u32) -> u32 { return ordered_key(candidate_at(i)); }
-${TOP_K}
-@compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let expert = group.x;
-  if (piece_word(${Piece.Closes}) == 0) {
-    if (lane == 0u) {
-      kept_counts_set_i(expert, 0);
-      newcomer_counts_set_i(expert, 0);
-    }
-    return;
-  }
-  let size = u32(word(${SelectContext.Window}));
-  let old = u32(piece_word(${Piece.ContextCount}));
-  let n = old + size;
-  let k = min(u32(word(${SelectContext.Count})), n);
-  let start = piece_word(${Piece.WindowPosition});
-  places_start = expert * u32(word(${SelectContext.ContextCapacity}));
-  window_start = expert * size;
-  held = old;
-  let cut = find_cut(lane, n, k);
-  var before = vec2u();
-  var stay = 0u;
-  for (var chunk = 0u; chunk < n; chunk += ${CHUNK}u) {
-    let counts = rank(lane, chunk, n, cut);
-    if (old >= chunk && old < chunk + ${CHUNK}u) { stay = taken_before(old - chunk, cut, before); }
-    for (var first = chunk; first < min(chunk + ${CHUNK}u, n); first += ${WIDTH}u) {
-      let i = first + lane;
-      let bits = candidate_at(min(i, n - 1u));
-      let position = select(start + i32(i - old), positions_i(places_start + min(i, old)), i < old);
-      storageBarrier();
-      let place = taken_before(i - chunk, cut, before);
-      if (i < n && place < k && is_taken(i - chunk, cut, before)) {
-        context_set_i(places_start + place, i32(bits));
-        positions_set_i(places_start + place, position);
-        if (i < old) { kept_set_i(places_start + place, i32(i)); }
-        else { newcomers_set_i(window_start + place - stay, i32(i - old)); }
-      }
-    }
-    before += counts;
-  }
-  if (lane == 0u) {
-    kept_counts_set_i(expert, i32(stay));
-    newcomer_counts_set_i(expert, i32(k - stay));
-  }
-}`,
-  workgroups: ({ words }) => [words[SelectContext.Experts]!],
 }
 
 /** `AssignSlots`: where numbers run on from expert to expert, one workgroup goes through them all; otherwise each has one. */
@@ -231,8 +160,13 @@ ${MARKS}
     for (var chunk = 0u; chunk < length; chunk += ${CHUNK}u) {
       let end = min(${CHUNK}u, length - chunk);
       clear_marks(lane);
-      for (var at = lane; at < end; at += ${WIDTH}u) {
-        if (chosen_i(start + chunk + at) != 0) { mark(at, 0u); }
+      for (var at = lane; at < end; at += ${BLOCK}u) {
+        let places = at + ${OFFSETS};
+        let read = start + chunk + min(places, vec4u(end - 1u));
+        let is_chosen = vec4i(chosen_i(read.x), chosen_i(read.y), chosen_i(read.z), chosen_i(read.w)) != vec4i();
+        for (var j = 0u; j < 4u; j++) {
+          if (is_chosen[j] && places[j] < end) { mark(places[j], 0u); }
+        }
       }
       let counts = count_marks(lane);
       for (var at = lane; at < end; at += ${WIDTH}u) {

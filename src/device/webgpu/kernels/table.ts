@@ -9,7 +9,8 @@ import { chooseProduct } from './product.js'
 import { rotaryFromAngles, rotaryFromPositions, rotate } from './rotary.js'
 import { routeCausal } from './route-causal.js'
 import { listQueries, similarities } from './routing.js'
-import { assignSlots, selectContext, selectKeyValues, selectQueries } from './selection.js'
+import { selectContext } from './select-context.js'
+import { assignSlots, selectKeyValues, selectQueries } from './selection.js'
 
 /** What runs each kind of step: kernels, one after the other. */
 const KERNELS: Readonly<Partial<Record<Opcode, (step: StepView) => readonly Kernel[]>>> = {

@@ -1,0 +1,76 @@
+import { Piece, SelectContext } from '../../../../assembly/steps.js'
+import type { Kernel } from '../kernel.js'
+import { TOP_K } from './top-k.js'
+import { CHUNK, WIDTH } from './workgroup.js'
+
+/**
+ * `SelectContext`: a workgroup an expert. The context's places are written while its candidates are read: a candidate moves to its own place or a lower one,
+ * and so many together are read before any of them is written.
+ */
+export const selectContext: Kernel = {
+  name: 'select-context',
+  operands: {
+    window: SelectContext.Similarities,
+    context: SelectContext.ContextSimilarities,
+    positions: SelectContext.ContextPositions,
+    kept: SelectContext.Kept,
+    kept_counts: SelectContext.KeptCounts,
+    newcomers: SelectContext.Newcomers,
+    newcomer_counts: SelectContext.NewcomerCounts,
+  },
+  view: 'words',
+  code: `
+var<private> places_start: u32;
+var<private> window_start: u32;
+var<private> held: u32;
+fn candidate_at(i: u32) -> u32 {
+  if (i < held) { return u32(context_i(places_start + i)); }
+  return u32(window_i(window_start + i - held));
+}
+fn key_at(i: u32) -> u32 { return ordered_key(candidate_at(i)); }
+${TOP_K}
+@compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let expert = group.x;
+  if (piece_word(${Piece.Closes}) == 0) {
+    if (lane == 0u) {
+      kept_counts_set_i(expert, 0);
+      newcomer_counts_set_i(expert, 0);
+    }
+    return;
+  }
+  let size = u32(word(${SelectContext.Window}));
+  let old = u32(piece_word(${Piece.ContextCount}));
+  let n = old + size;
+  let k = min(u32(word(${SelectContext.Count})), n);
+  let start = piece_word(${Piece.WindowPosition});
+  places_start = expert * u32(word(${SelectContext.ContextCapacity}));
+  window_start = expert * size;
+  held = old;
+  let cut = find_cut(lane, n, k);
+  var before = vec2u();
+  var stay = 0u;
+  for (var chunk = 0u; chunk < n; chunk += ${CHUNK}u) {
+    let counts = rank(lane, chunk, n, cut);
+    if (old >= chunk && old < chunk + ${CHUNK}u) { stay = taken_before(old - chunk, cut, before); }
+    for (var first = chunk; first < min(chunk + ${CHUNK}u, n); first += ${WIDTH}u) {
+      let i = first + lane;
+      let bits = candidate_at(min(i, n - 1u));
+      let position = select(start + i32(i - old), positions_i(places_start + min(i, old)), i < old);
+      storageBarrier();
+      let place = taken_before(i - chunk, cut, before);
+      if (i < n && place < k && is_taken(i - chunk, cut, before)) {
+        context_set_i(places_start + place, i32(bits));
+        positions_set_i(places_start + place, position);
+        if (i < old) { kept_set_i(places_start + place, i32(i)); }
+        else { newcomers_set_i(window_start + place - stay, i32(i - old)); }
+      }
+    }
+    before += counts;
+  }
+  if (lane == 0u) {
+    kept_counts_set_i(expert, i32(stay));
+    newcomer_counts_set_i(expert, i32(k - stay));
+  }
+}`,
+  workgroups: ({ words }) => [words[SelectContext.Experts]!],
+}
