@@ -70,7 +70,7 @@ export class GpuClock {
     const times = new BigUint64Array(this.#readable.getMappedRange(0, 16 * count).slice(0))
     this.#readable.unmap()
     const milliseconds = (from, to) => Number(times[to] - times[from]) / 1e6
-    const passes = this.#names.map((name, i) => ({ name, time: milliseconds(2 * i, 2 * i + 1) }))
+    const passes = this.#names.map((name, i) => ({ name, start: milliseconds(0, 2 * i), time: milliseconds(2 * i, 2 * i + 1) }))
     return { total: milliseconds(0, 2 * count - 1), passes }
   }
 }
