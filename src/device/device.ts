@@ -99,6 +99,14 @@ export function formatBytes(format: WeightFormat): number {
   return format === WeightFormat.Float32 ? 4 : 2
 }
 
+/** What `model/checksum.ts` and `io/half.ts` compute, for a model's worth of bytes. */
+export interface ByteScanner {
+  /** Whether float16 values, at any alignment, hold neither infinity nor NaN. */
+  isFiniteFloat16(bytes: Uint8Array): boolean
+  /** Continues a checksum's four lanes over whole blocks of 16 bytes. */
+  mixBlocks(lanes: Uint32Array, bytes: Uint8Array): void
+}
+
 /**
  * Who runs programs. A device knows nothing of layers or models: it allocates, packs weights, takes programs in and runs them, one at a time, in
  * the order of the calls. It never keeps what it is given.
@@ -108,11 +116,15 @@ export interface Device {
   readonly shares: number
   /** How many runs it is worth preparing before they are handed over together. */
   readonly batch: number
+  /** Looks through bytes faster than JavaScript, where the device can. */
+  readonly scanner?: ByteScanner
   /**
-   * Memory that holds whatever was there before.
+   * Memory that holds zeros if `zeroed`, otherwise whatever was there before.
    * @throws RoutedAttentionError `OUT_OF_MEMORY`
    */
-  allocate(byteLength: number, purpose: string): DeviceBuffer
+  allocate(byteLength: number, purpose: string, zeroed?: boolean): DeviceBuffer
+  /** While others are waited for: chooses kernels and makes room for weights of so many bytes, as later calls would. */
+  prepare?(byteLength: number): Promise<void>
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer
   compile(program: Program): CompiledProgram
   /**

@@ -71,14 +71,16 @@ export class Runtime {
     this.device = this.#wasm
   }
 
-  /** @internal Times the kernels, once for a module, and takes the fastest. */
+  /** @internal Times the kernels, once for a module, when they are first needed, and takes the fastest. */
   chooseKernels(revectorized: boolean): void {
-    const { shape, refused } = chooseTile(this.#build.module, this.#wasm, revectorized)
-    this.#wasm.tileShape = shape
-    if (refused) this.#refused.timing = refused
-    if (revectorized && shape !== TileShape.Double) {
-      this.#refused.revectorize = 'this engine or processor makes no faster kernels of 256 bits'
-    }
+    this.#wasm.chooseLater(() => {
+      const { shape, refused } = chooseTile(this.#build.module, this.#wasm, revectorized)
+      this.#wasm.tileShape = shape
+      if (refused) this.#refused.timing = refused
+      if (revectorized && shape !== TileShape.Double) {
+        this.#refused.revectorize = 'this engine or processor makes no faster kernels of 256 bits'
+      }
+    })
   }
 
   /** @internal Starts threads; what keeps them from starting is told in `info`. */
@@ -105,6 +107,7 @@ export class Runtime {
   }
 
   get info(): RuntimeInfo {
+    this.#wasm.settle()
     const { simd, fused } = this.#build
     const { reserved, used } = this.#wasm.arena
     return {

@@ -18,7 +18,7 @@ import type { Engine, LogitsAnswer, LogitsRequest } from './sequence.js'
 import { decodeSession } from './session-bytes.js'
 import { Session, type SessionOwner } from './session.js'
 import { checkStoredTensors, modelParameters } from './state-dict.js'
-import { packedFormats, storedValues } from './stored-parameters.js'
+import { formatOf, packedFormats, storedValues } from './stored-parameters.js'
 import { checkTokenIds, type TokenIds } from './token-ids.js'
 
 /** Options of `LanguageModel.load`. */
@@ -95,7 +95,11 @@ export class LanguageModel {
     const files = await readModelFiles(source, readOptions, {
       config: (json) => void (config = parseModelConfig(json)),
       tokenizer: async (bytes) => void (tokenizer = await createTokenizer(bytes, config!.numTokens)),
-      tensors: (tensors) => void checkStoredTensors(modelParameters(config!), tensors),
+      tensors: (tensors) => {
+        checkStoredTensors(modelParameters(config!), tensors)
+        const { layout } = planModelParameters(config!, (name) => formatOf(tensors.get(name)!.dtype))
+        void given?.device.prepare?.(layout.byteLength)
+      },
     })
     const runtime = given ?? (await createRuntime({ ...(readOptions.signal && { signal: readOptions.signal }) }))
     try {
@@ -116,13 +120,13 @@ export class LanguageModel {
     runtime.assertUsable()
     const specs = modelParameters(config)
     const tensors = checkStoredTensors(specs, files.tensors)
-    const parameters = planModelParameters(config, packedFormats(tensors))
+    const parameters = planModelParameters(config, packedFormats(tensors, runtime.device.scanner))
     const weights = runtime.device.packWeights(parameters.layout, (name) => storedValues(tensors.get(name)!, name))
     const engine = new (config.layer.causal ? CausalEngine : PublishedEngine)(runtime.device, config, parameters, weights)
     return new LanguageModel({
       config,
       tokenizer,
-      fingerprint: fingerprintOf(config, tensors),
+      fingerprint: fingerprintOf(config, tensors, runtime.device.scanner),
       runtime,
       ownsRuntime,
       engine,
