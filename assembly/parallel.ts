@@ -10,8 +10,11 @@ export function shareStart(total: i32, share: i32, shares: i32): i32 {
   return <i32>((<i64>total * share) / shares)
 }
 
-/** How often a waiting thread looks before it sleeps: about 20 µs. Longer spins starve the others where cores are shared. */
-const SPINS: i32 = 4000
+/**
+ * How often a waiting thread looks before it sleeps: about 100 µs. A virtual machine takes some 50 µs to wake it, so that it slept and woke at nearly
+ * every barrier when it looked for 20 µs; longer spins starve the others where cores are shared.
+ */
+const SPINS: i32 = 20000
 
 /**
  * Waits until all `threads` have come. `barrier` is two zeroed words, [arrived, generation]; the last to arrive resets the first and opens the

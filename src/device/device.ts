@@ -24,6 +24,14 @@ export interface DeviceBuffer {
 /** A program as the plan writes it: the words of `assembly/steps.ts`. It names no address, so one serves every run. */
 export interface Program {
   readonly words: Int32Array
+  /** Steps that may run side by side with the next: a device is free not to make use of it. */
+  readonly joints?: readonly Joint[]
+}
+
+/** The step at word `step` may be joined with the next one, where `parts` is a multiple of the shares (0: always). */
+export interface Joint {
+  readonly step: number
+  readonly parts: number
 }
 
 /** A program that a device has taken in. */

@@ -128,6 +128,15 @@ export function addRotation(
   })
 }
 
+/** Parts of a row of heads that threads may take alone from its product to its attention: heads whole, and whole groups of a product's panels. */
+export function headParts({ numbers, headStride, inner }: Geometry): number {
+  if (headStride % 32 === 0) return numbers.heads
+  let [a, b] = [numbers.heads, inner / 32]
+  if (!Number.isInteger(b)) return 1
+  while (b > 0) [a, b] = [b, a % b]
+  return a
+}
+
 /** Local attention (SPEC section 2), from the layer's input to `scratch.local`. */
 export function addLocalAttention({ builder, geometry, weights, scratch, state, input, localTable, trace }: LayerContext): void {
   const { numbers, stride, inner, headStride, localCapacity } = geometry
@@ -154,6 +163,7 @@ export function addLocalAttention({ builder, geometry, weights, scratch, state, 
     outputStride: 3 * inner,
     parts: 3,
   })
+  builder.join(headParts(geometry))
   builder.step(Opcode.LocalStore, LocalStore.Length, {
     [LocalStore.Projected]: scratch.projected,
     [LocalStore.Table]: localTable,
@@ -165,6 +175,7 @@ export function addLocalAttention({ builder, geometry, weights, scratch, state, 
     [LocalStore.HeadStride]: headStride,
     [LocalStore.Capacity]: localCapacity,
   })
+  builder.join(headParts(geometry))
   builder.step(Opcode.Attention, Attention.Length, {
     [Attention.Rows]: rows,
     [Attention.End]: pieceWord(Piece.LocalIndex),
@@ -240,6 +251,8 @@ export function addSimilarities(
 export function addExperts({ builder, geometry, weights, scratch, state, input, routedTable }: LayerContext): void {
   const { numbers, pieceRows, stride, inner, headStride, contextCapacity } = geometry
   weights.experts.forEach((expert, index) => {
+    // rows are gathered beside the outputs of the expert before
+    if (index > 0) builder.join()
     const count = offset(scratch.queryCounts, index)
     const indices = offset(scratch.queryLists, index * pieceRows)
     addExpertNorm(builder, geometry, expert.queryNorm, { count, indices, input, output: scratch.normed })
@@ -252,7 +265,11 @@ export function addExperts({ builder, geometry, weights, scratch, state, input, 
       depth: numbers.dim,
       outputStride: inner,
     })
-    if (routedTable) addRotation(builder, geometry, routedTable, { count, values: scratch.queries, stride: inner, indices })
+    builder.join(headParts(geometry))
+    if (routedTable) {
+      addRotation(builder, geometry, routedTable, { count, values: scratch.queries, stride: inner, indices })
+      builder.join(headParts(geometry))
+    }
     builder.step(Opcode.Attention, Attention.Length, {
       [Attention.End]: pieceWord(Piece.ContextCount),
       [Attention.Rows]: count,

@@ -175,6 +175,8 @@ export function addSequenceLayer(context: LayerContext, memory: SequenceMemory):
   const { numbers, pieceRows, headStride, contextCapacity } = geometry
   addLocalAttention(context)
   if (memory.windows > 0) {
+    // lists and contexts are made beside the local outputs
+    if (!context.trace) builder.join()
     builder.step(Opcode.ListQueries, ListQueries.Length, {
       [ListQueries.Taken]: memory.taken,
       [ListQueries.Scores]: memory.takenScores,
@@ -187,6 +189,7 @@ export function addSequenceLayer(context: LayerContext, memory: SequenceMemory):
       [ListQueries.RowCapacity]: pieceRows,
     })
     weights.experts.forEach((expert, index) => {
+      builder.join()
       builder.step(Opcode.GatherContext, GatherContext.Length, {
         [GatherContext.Lists]: memory.lists,
         [GatherContext.Scores]: memory.listScores,

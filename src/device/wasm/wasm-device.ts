@@ -1,4 +1,4 @@
-import { Buffer, Piece, TileShape, WORKSPACE_BYTES } from '../../../assembly/steps.js'
+import { Buffer, JOINS_NEXT, Opcode, Piece, TileShape, WORKSPACE_BYTES } from '../../../assembly/steps.js'
 import { RoutedAttentionError } from '../../errors.js'
 import { Arena, type Block } from '../../memory/arena.js'
 import { nextTurn, Turns } from '../../turns.js'
@@ -188,8 +188,13 @@ export class WasmDevice implements Device {
   }
 
   compile(program: Program): CompiledProgram {
-    const buffer = this.allocate(program.words.byteLength, 'a program')
-    buffer.write(program.words, 0)
+    const words = program.words.slice()
+    for (const { step, parts } of program.joints ?? []) {
+      const isLast = (words[step + words[step + 1]!] as Opcode) === Opcode.End
+      if (parts % this.shares === 0 && !isLast) words[step]! |= JOINS_NEXT
+    }
+    const buffer = this.allocate(words.byteLength, 'a program')
+    buffer.write(words, 0)
     return new WasmProgram(buffer)
   }
 
