@@ -105,6 +105,7 @@ function attend(
   const rowSize = floats(scoreStride)
   const panelStride = floats(headStride) * 8
 
+  if (rows == 1) readAhead(keys + <usize>firstPanel * panelStride, <usize>panels * panelStride, scores)
   multiply(
     shape,
     rows,
@@ -130,6 +131,15 @@ function attend(
   }
   const skipped = firstKey - base
   const valueStride = floats(capacity) * 8
+  if (rows == 1) {
+    for (let channel = 0; channel < headStride; channel += 8) {
+      readAhead(
+        values + floats(firstKey) * 8 + <usize>(channel >> 3) * valueStride,
+        floats(lastEnd - firstKey) * 8,
+        scores + <usize>TILE_ROWS * rowSize + 16,
+      )
+    }
+  }
   multiply(
     shape,
     rows,
@@ -147,6 +157,22 @@ function attend(
   for (let row = 0; row < rows; ++row) {
     scaleHead(output + <usize>row * outputStride, headStride, load<f32>(scores + <usize>TILE_ROWS * rowSize + floats(row)))
   }
+}
+
+/**
+ * Reads keys or values in one stream, at the memory's rate, before a single row's chains go through four panels of them at once, which is too many
+ * streams for a processor to read ahead. What is read ends at `sink`, so that no compiler leaves it out.
+ */
+function readAhead(from: usize, size: usize, sink: usize): void {
+  const end = from + size
+  let a = i32x4.splat(0)
+  let b = a
+  for (; from + 256 <= end; from += 256) {
+    a = v128.or(a, v128.or(v128.load(from), v128.load(from, 64)))
+    b = v128.or(b, v128.or(v128.load(from, 128), v128.load(from, 192)))
+  }
+  for (; from < end; from += 32) a = v128.or(a, v128.load(from))
+  v128.store(sink, v128.or(a, b))
 }
 
 /** Bytes of scores that one share needs: a tile's rows and their reciprocals. */
