@@ -5,7 +5,7 @@ import { describe, reasonOf, refuseUnknownOptions, RoutedAttentionError } from '
 import type { Signal, Url, WasmModule } from '../platform.js'
 import type { Device } from './device.js'
 import { type Build, chooseBuild, openBuild } from './wasm/builds.js'
-import { chooseThreads } from './wasm/choose-threads.js'
+import { chooseThreads, sharesFor } from './wasm/choose-threads.js'
 import { chooseTile, tileName } from './wasm/choose-tile.js'
 import { turnOnRevectorization } from './wasm/revectorize.js'
 import { ThreadPool } from './wasm/thread-pool.js'
@@ -245,7 +245,7 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   const choice = chooseThreads(threads)
   if (choice.refused) refused.threads = choice.refused
   signal?.throwIfAborted()
-  const runtime = new Runtime(build, refused, choice.threads)
+  const runtime = new Runtime(build, refused, sharesFor(choice.threads))
   runtime.chooseKernels(revectorized)
   if (choice.threads > 1) await runtime.startThreads(choice.threads, worker)
   if (signal?.aborted) {
