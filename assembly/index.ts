@@ -1,6 +1,7 @@
 export { pack } from './pack'
 export { run } from './program'
 export { fused } from './probe'
+export { isFiniteFloat16, mixBlocks } from './scan'
 
 /** First address that the build's own constants do not use: the host's arena starts here. */
 export function heapBase(): usize {

@@ -1,6 +1,6 @@
 /*
- * Shares and the barrier. A step is cut into `shares`, between outputs and never inside a sum, so how many there are leaves no trace in the result;
- * a thread runs a contiguous range of them.
+ * Shares and the barrier. A step is cut into `shares`, between outputs and never inside a sum, so neither how many there are nor who runs which leaves a
+ * trace in the result.
  */
 
 /** First of `total` items that belong to a share; the next share's first ends it. */
@@ -10,17 +10,21 @@ export function shareStart(total: i32, share: i32, shares: i32): i32 {
   return <i32>((<i64>total * share) / shares)
 }
 
-/** How often a waiting thread looks before it sleeps: about 20 µs. Longer spins starve the others where cores are shared. */
-const SPINS: i32 = 4000
+/**
+ * How often a waiting thread looks before it sleeps: about 100 µs. A virtual machine takes some 50 µs to wake it, so that it slept and woke at nearly
+ * every barrier when it looked for 20 µs; longer spins starve the others where cores are shared.
+ */
+const SPINS: i32 = 20000
 
 /**
- * Waits until all `threads` have come. `barrier` is two zeroed words, [arrived, generation]; the last to arrive resets the first and opens the
- * second, so the words serve again at once.
+ * Waits until all `threads` have come. `barrier` is three zeroed words, [arrived, generation, taken]; the last to arrive resets the first and the third
+ * and opens the second, so the words serve again at once.
  */
 export function meet(barrier: usize, threads: i32): void {
   const generation = atomic.load<i32>(barrier, 4)
   if (atomic.add<i32>(barrier, 1) == threads - 1) {
     atomic.store<i32>(barrier, 0)
+    atomic.store<i32>(barrier, 0, 8)
     atomic.add<i32>(barrier, 1, 4)
     atomic.notify(barrier + 4, -1)
     return
@@ -29,4 +33,17 @@ export function meet(barrier: usize, threads: i32): void {
     if (atomic.load<i32>(barrier, 4) != generation) return
   }
   while (atomic.load<i32>(barrier, 4) == generation) atomic.wait<i32>(barrier + 4, generation, -1)
+}
+
+/**
+ * A share that nobody has taken since the last barrier, or -1: from the front for the thread whose shares were the first, from the back for the others, so
+ * that of two threads each mostly meets the heads that its core has in the cache. How many are gone from the front lies in the lower half of the third
+ * word, how many from the back in the upper.
+ */
+export function takeShare(barrier: usize, first: i32, shares: i32): i32 {
+  const taken = atomic.add<i32>(barrier, first == 0 ? 1 : 0x10000, 8)
+  const front = taken & 0xffff
+  const back = taken >>> 16
+  if (front + back >= shares) return -1
+  return first == 0 ? front : shares - 1 - back
 }

@@ -63,6 +63,12 @@ export enum Piece {
 }
 
 /**
+ * Set in the opcode of a step of a device's own copy of a program: threads need not meet behind it, as what follows touches nothing that other shares
+ * of it wrote or still read.
+ */
+export const JOINS_NEXT = 0x10000
+
+/**
  * How products of four rows or more are cut into tiles (`assembly/kernels/tile-shapes.ts`): all give the same bits, and each is the fastest somewhere.
  * Engines before V8 13 want k one at a time, later ones and Deno four at a time; engines that check every bound (Deno) or have more registers to spare
  * (Bun) do best with few rows of many columns; `Double` needs an engine that joins pairs of vector operations to 256-bit ones.
@@ -237,7 +243,7 @@ export enum Product {
   Length = 22,
 }
 
-/** Rotates the heads of each row in place: by table row i, or `Indices`[i]. */
+/** Rotates the heads of each row in place: by table row i, or `Indices`[i]. Heads are shared out, as in the product before and the attention behind. */
 export enum Rotate {
   Rows = 2,
   Values = 4,

@@ -105,6 +105,7 @@ function attend(
   const rowSize = floats(scoreStride)
   const panelStride = floats(headStride) * 8
 
+  if (rows == 1) readAhead(keys + <usize>firstPanel * panelStride, <usize>panels * panelStride, scores)
   multiply(
     shape,
     rows,
@@ -130,6 +131,15 @@ function attend(
   }
   const skipped = firstKey - base
   const valueStride = floats(capacity) * 8
+  if (rows == 1) {
+    for (let channel = 0; channel < headStride; channel += 8) {
+      readAhead(
+        values + floats(firstKey) * 8 + <usize>(channel >> 3) * valueStride,
+        floats(lastEnd - firstKey) * 8,
+        scores + <usize>TILE_ROWS * rowSize + 16,
+      )
+    }
+  }
   multiply(
     shape,
     rows,
@@ -147,6 +157,22 @@ function attend(
   for (let row = 0; row < rows; ++row) {
     scaleHead(output + <usize>row * outputStride, headStride, load<f32>(scores + <usize>TILE_ROWS * rowSize + floats(row)))
   }
+}
+
+/**
+ * Reads keys or values in one stream, at the memory's rate, before a single row's chains go through four panels of them at once, which is too many
+ * streams for a processor to read ahead. What is read ends at `sink`, so that no compiler leaves it out.
+ */
+function readAhead(from: usize, size: usize, sink: usize): void {
+  const end = from + size
+  let a = i32x4.splat(0)
+  let b = a
+  for (; from + 256 <= end; from += 256) {
+    a = v128.or(a, v128.or(v128.load(from), v128.load(from, 64)))
+    b = v128.or(b, v128.or(v128.load(from, 128), v128.load(from, 192)))
+  }
+  for (; from < end; from += 32) a = v128.or(a, v128.load(from))
+  v128.store(sink, v128.or(a, b))
 }
 
 /** Bytes of scores that one share needs: a tile's rows and their reciprocals. */
@@ -249,40 +275,19 @@ export function storeValue(value: usize, values: usize, index: i32, headStride: 
 }
 
 /**
- * `Attention`: (head, tile of rows) pairs are shared out, group by group and in each head by head, so that a head's keys stay in the cache.
+ * `Attention`: in each group (head, tile of rows) pairs are shared out, head by head, so that a head's keys stay in the cache, and whole heads where the
+ * shares divide them: joined steps rest on that.
  */
 export function attention(step: usize, piece: usize, share: i32, shares: i32): void {
   const heads = word(step, Attention.Heads)
-  const rows = count(step, Attention.Rows, piece)
   const starts = operand(step, Attention.Starts, piece)
-  if (!starts) {
-    const tasks = heads * tilesOf(rows)
-    attendGroup(step, piece, 0, 0, rows, shareStart(tasks, share, shares), shareStart(tasks, share + 1, shares), share)
-    return
+  const groups = starts ? max(1, word(piece, Piece.Windows)) : 1
+  for (let group = 0; group < groups; ++group) {
+    const firstRow = starts ? load<i32>(starts + floats(group)) : 0
+    const rows = starts ? load<i32>(starts + floats(group), 4) - firstRow : count(step, Attention.Rows, piece)
+    const tasks = heads * ((rows + TILE_ROWS - 1) / TILE_ROWS)
+    attendGroup(step, piece, group, firstRow, rows, shareStart(tasks, share, shares), shareStart(tasks, share + 1, shares), share)
   }
-  const groups = max(1, word(piece, Piece.Windows))
-  let tasks = 0
-  for (let z = 0; z < groups; ++z) tasks += heads * tilesOf(groupRows(starts, z))
-  let first = shareStart(tasks, share, shares)
-  let end = shareStart(tasks, share + 1, shares)
-  for (let z = 0; z < groups && end > 0; ++z) {
-    const own = heads * tilesOf(groupRows(starts, z))
-    if (first < own) attendGroup(step, piece, z, load<i32>(starts + floats(z)), groupRows(starts, z), max(0, first), min(end, own), share)
-    first -= own
-    end -= own
-  }
-}
-
-// @ts-ignore: decorator
-@inline
-function tilesOf(rows: i32): i32 {
-  return (rows + TILE_ROWS - 1) / TILE_ROWS
-}
-
-// @ts-ignore: decorator
-@inline
-function groupRows(starts: usize, group: i32): i32 {
-  return load<i32>(starts + floats(group), 4) - load<i32>(starts + floats(group))
 }
 
 /** Tasks `task` … `end` - 1 of one group's rows, which begin at `firstRow`. */
@@ -303,7 +308,7 @@ function attendGroup(step: usize, piece: usize, group: i32, firstRow: i32, rows:
   const output = operand(step, Attention.Output, piece) + <usize>firstRow * outputStride
   const scores = operand(step, Attention.Scores, piece) + <usize>share * scoreBytes(scoreStride)
   const shape = word(piece, Piece.TileShape)
-  const tiles = tilesOf(rows)
+  const tiles = (rows + TILE_ROWS - 1) / TILE_ROWS
   for (; task < end; ++task) {
     const head = task / tiles
     const row = (task % tiles) * TILE_ROWS

@@ -72,7 +72,7 @@ export function rotateHead(x: usize, cosine: usize, sine: usize, width: i32): vo
   }
 }
 
-/** `Rotate`. */
+/** `Rotate`: heads are shared out. */
 export function rotate(step: usize, piece: usize, share: i32, shares: i32): void {
   const rows = count(step, Rotate.Rows, piece)
   const values = operand(step, Rotate.Values, piece)
@@ -84,11 +84,12 @@ export function rotate(step: usize, piece: usize, share: i32, shares: i32): void
   const headStride = floats(word(step, Rotate.HeadStride))
   const angleStride = floats(word(step, Rotate.AngleStride))
   const tableWidth = floats(word(step, Rotate.TableWidth))
-  const end = shareStart(rows, share + 1, shares)
-  for (let row = shareStart(rows, share, shares); row < end; ++row) {
-    let x = values + <usize>row * stride
-    let cosine = table + <usize>(indices ? load<i32>(indices + floats(row)) : row) * 2 * tableWidth
-    for (let head = 0; head < heads; ++head) {
+  const first = shareStart(heads, share, shares)
+  const end = shareStart(heads, share + 1, shares)
+  for (let row = 0; row < rows; ++row) {
+    let x = values + <usize>row * stride + <usize>first * headStride
+    let cosine = table + <usize>(indices ? load<i32>(indices + floats(row)) : row) * 2 * tableWidth + <usize>first * angleStride
+    for (let head = first; head < end; ++head) {
       rotateHead(x, cosine, cosine + tableWidth, width)
       x += headStride
       cosine += angleStride

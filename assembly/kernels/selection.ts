@@ -1,4 +1,4 @@
-import { expLanes, laneMask, sumLanes } from '../math'
+import { EXP, expLanes, expVector, laneMask, sumLanes } from '../math'
 import { floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
 import { AssignSlots, Descent, HISTOGRAM_BYTES, Piece, SelectKeyValues, SelectQueries, Selection } from '../steps'
@@ -65,10 +65,27 @@ function blockOfExponentials(s: usize, n: i32, cap: f32, largest: f32, inverseEp
   const caps = f32x4.splat(cap)
   const shift = f32x4.splat(largest)
   const scale = f32x4.splat(inverseEps)
+  const low = v128.load32_splat(EXP)
+  const high = v128.load32_splat(EXP, 4)
+  const log2e = v128.load32_splat(EXP, 8)
+  const magic = v128.load32_splat(EXP, 12)
+  const ln2High = v128.load32_splat(EXP, 16)
+  const ln2Low = v128.load32_splat(EXP, 20)
+  const p0 = v128.load32_splat(EXP, 24)
+  const p1 = v128.load32_splat(EXP, 28)
+  const p2 = v128.load32_splat(EXP, 32)
+  const p3 = v128.load32_splat(EXP, 36)
+  const p4 = v128.load32_splat(EXP, 40)
+  const p5 = v128.load32_splat(EXP, 44)
+  const one = v128.load32_splat(EXP, 48)
   let sum = f32x4.splat(0)
-  for (let i = 0; i < n; i += 4, s += 16) {
+  for (const end = s + floats(n & ~3); s < end; s += 16) {
+    const x = f32x4.mul(f32x4.sub(f32x4.min(v128.load(s), caps), shift), scale)
+    sum = f32x4.add(sum, expVector(x, low, high, log2e, magic, ln2High, ln2Low, p0, p1, p2, p3, p4, p5, one))
+  }
+  if ((n & 3) != 0) {
     const e = expLanes(f32x4.mul(f32x4.sub(f32x4.min(v128.load(s), caps), shift), scale))
-    sum = f32x4.add(sum, v128.and(e, laneMask(n - i)))
+    sum = f32x4.add(sum, v128.and(e, laneMask(n & 3)))
   }
   return sumLanes(sum)
 }

@@ -1,9 +1,7 @@
 import { built } from './paths.mjs'
 import { uniform } from './recipe.mjs'
 
-const { at, Buffer, float32Values, Opcode, Product, ProgramBuilder, Run, WeightFormat, WeightPlan } = await import(
-  built('internals.mjs')
-)
+const { at, Buffer, float32Values, Opcode, Product, ProgramBuilder, Run, WeightFormat, WeightPlan } = await import(built('internals.mjs'))
 
 /**
  * y (m, n) = x (m, k) · b (k, n) on a runtime of internals.mjs, as a program of one step for each piece of rows; b at random in float32, or one third all

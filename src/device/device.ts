@@ -25,6 +25,14 @@ export interface DeviceBuffer {
 /** A program as the plan writes it: the words of `assembly/steps.ts`. It names no address, so one serves every run. */
 export interface Program {
   readonly words: Int32Array
+  /** Steps that may run side by side with the next: a device is free not to make use of it. */
+  readonly joints?: readonly Joint[]
+}
+
+/** The step at word `step` may be joined with the next one, where `parts` is a multiple of the shares (0: always). */
+export interface Joint {
+  readonly step: number
+  readonly parts: number
 }
 
 /** A program that a device has taken in. */
@@ -113,6 +121,14 @@ export function formatBytes(format: WeightFormat): number {
   return format === WeightFormat.Float32 ? 4 : 2
 }
 
+/** What `model/checksum.ts` and `io/half.ts` compute, for a model's worth of bytes. */
+export interface ByteScanner {
+  /** Whether float16 values, at any alignment, hold neither infinity nor NaN. */
+  isFiniteFloat16(bytes: Uint8Array): boolean
+  /** Continues a checksum's four lanes over whole blocks of 16 bytes. */
+  mixBlocks(lanes: Uint32Array, bytes: Uint8Array): void
+}
+
 /**
  * Who runs programs. A device knows nothing of layers or models: it allocates, packs weights, takes programs in and runs them, one at a time, in
  * the order of the calls. It never keeps what it is given.
@@ -132,12 +148,16 @@ export interface Device {
   readonly bufferBytes: number
   /** How many runs it is worth preparing before they are handed over together. */
   readonly batch: number
+  /** Looks through bytes faster than JavaScript, where the device can. */
+  readonly scanner?: ByteScanner
   /**
-   * Memory that holds whatever was there before.
+   * @param zeroed it holds zeros; otherwise whatever was there before
    * @param mirrored all of it can be read between runs, if every run names what it changes among its results
    * @throws RoutedAttentionError `OUT_OF_MEMORY`
    */
-  allocate(byteLength: number, purpose: string, mirrored?: boolean): DeviceBuffer
+  allocate(byteLength: number, purpose: string, options?: { zeroed?: boolean; mirrored?: boolean }): DeviceBuffer
+  /** While others are waited for: chooses kernels and makes room for weights of so many bytes, as later calls would. */
+  prepare?(byteLength: number): Promise<void>
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer
   compile(program: Program): CompiledProgram
   /**

@@ -5,7 +5,7 @@ import { describe, reasonOf, refuseUnknownOptions, RoutedAttentionError } from '
 import type { Signal, Url, WasmModule } from '../platform.js'
 import type { Device } from './device.js'
 import { type Build, chooseBuild, openBuild } from './wasm/builds.js'
-import { chooseThreads } from './wasm/choose-threads.js'
+import { chooseThreads, sharesFor } from './wasm/choose-threads.js'
 import { chooseTile, tileName } from './wasm/choose-tile.js'
 import { turnOnRevectorization } from './wasm/revectorize.js'
 import { ThreadPool } from './wasm/thread-pool.js'
@@ -113,14 +113,16 @@ export class Runtime {
     return device !== this.#wasm && !this.#usesGpu
   }
 
-  /** @internal Times the kernels, once for a module, and takes the fastest. */
+  /** @internal Times the kernels, once for a module, when they are first needed, and takes the fastest. */
   chooseKernels(revectorized: boolean): void {
-    const { shape, refused } = chooseTile(this.#build.module, this.#wasm, revectorized)
-    this.#wasm.tileShape = shape
-    if (refused) this.#refused.timing = refused
-    if (revectorized && shape !== TileShape.Double) {
-      this.#refused.revectorize = 'this engine or processor makes no faster kernels of 256 bits'
-    }
+    this.#wasm.chooseLater(() => {
+      const { shape, refused } = chooseTile(this.#build.module, this.#wasm, revectorized)
+      this.#wasm.tileShape = shape
+      if (refused) this.#refused.timing = refused
+      if (revectorized && shape !== TileShape.Double) {
+        this.#refused.revectorize = 'this engine or processor makes no faster kernels of 256 bits'
+      }
+    })
   }
 
   /** @internal Starts threads; what keeps them from starting is told in `info`. */
@@ -147,6 +149,7 @@ export class Runtime {
   }
 
   get info(): RuntimeInfo {
+    this.#wasm.settle()
     const { simd, fused } = this.#build
     const { reserved, used } = this.#wasm.arena
     const gpu = this.#usesGpu && this.#refused.webgpu === undefined ? this.#gpu : undefined
@@ -302,7 +305,7 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   const choice = chooseThreads(threads)
   if (choice.refused) refused.threads = choice.refused
   signal?.throwIfAborted()
-  const runtime = new Runtime(build, refused, choice.threads, gpu)
+  const runtime = new Runtime(build, refused, sharesFor(choice.threads), gpu)
   runtime.chooseKernels(revectorized)
   if (choice.threads > 1) await runtime.startThreads(choice.threads, worker)
   if (signal?.aborted) {

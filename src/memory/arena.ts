@@ -2,6 +2,10 @@ import { RoutedAttentionError } from '../errors.js'
 
 /** WebAssembly's page. */
 const PAGE = 65536
+/** The smallest page of any system, in bytes. */
+const SYSTEM_PAGE = 4096
+/** What is touched at a time: up to a millisecond where pages are dear. */
+const TOUCHED_BYTES = 1 << 18
 /** Every block begins on a cache line, which is also enough for any vector. */
 const ALIGNMENT = 64
 /** Growing takes at least this share of what there is, so that many small blocks do not grow the memory one by one. */
@@ -31,12 +35,15 @@ export class Arena {
   doubles!: Float64Array
   #free: Span[]
   #used = 0
+  /** From here on nothing was ever handed out, so that it holds the zeros it came with. */
+  #untouched: number
 
   /** @param base first address that the module's constants do not occupy */
   constructor(memory: WebAssembly.Memory, base: number) {
     this.memory = memory
     this.#renewViews()
-    this.#free = [{ start: alignUp(base), end: memory.buffer.byteLength }]
+    this.#untouched = alignUp(base)
+    this.#free = [{ start: this.#untouched, end: memory.buffer.byteLength }]
   }
 
   /** Bytes in blocks that have not been freed. */
@@ -65,7 +72,33 @@ export class Arena {
     span.start += size
     if (span.start === span.end) this.#free.splice(index, 1)
     this.#used += size
+    this.#untouched = Math.max(this.#untouched, address + size)
     return { address, byteLength: size }
+  }
+
+  /**
+   * A block of zeros. What no block ever held is left as it is: writing zeros over it would bring pages into memory that may never be used.
+   * @throws RoutedAttentionError as `allocate`
+   */
+  allocateZeros(byteLength: number, purpose: string): Block {
+    const untouched = this.#untouched
+    const block = this.allocate(byteLength, purpose)
+    const end = Math.min(block.address + block.byteLength, untouched)
+    if (block.address < end) this.bytes.fill(0, block.address, end)
+    return block
+  }
+
+  /**
+   * Brings `byteLength` bytes that no block ever held into the process's memory, a slice at each step: pages are backed on first use, which takes a
+   * virtual machine up to 14 µs for each. Ends early where a block takes some of them, or the memory would not grow.
+   */
+  *touch(byteLength: number): Generator<void, void> {
+    const start = this.#untouched
+    const end = start + byteLength
+    if (end > this.reserved && !this.#tryExtend(end - this.reserved)) return
+    for (let at = start; at < end && this.#untouched === start; yield) {
+      for (const stop = Math.min(end, at + TOUCHED_BYTES); at < stop; at += SYSTEM_PAGE) this.bytes[at] = 0
+    }
   }
 
   /** Gives a block back. Each block is freed once, by whoever allocated it. */
@@ -90,17 +123,24 @@ export class Arena {
     const last = this.#free.at(-1)
     const top = this.reserved
     const tail = last?.end === top ? top - last.start : 0
-    const needed = Math.ceil((size - tail) / PAGE)
-    const generous = Math.max(needed, Math.ceil((top / PAGE) * GROWTH))
-    if (!this.#tryGrow(generous) && !this.#tryGrow(needed)) {
+    if (!this.#tryExtend(size - tail)) {
       throw new RoutedAttentionError(
         'OUT_OF_MEMORY',
-        `${purpose} needs ${size} bytes, and the memory of ${top} bytes (${this.#used} in use) would not grow by ${needed * PAGE}; dispose of what is no longer needed`,
+        `${purpose} needs ${size} bytes, and the memory of ${top} bytes (${this.#used} in use) would not grow by ${pagesOf(size - tail) * PAGE}; dispose of what is no longer needed`,
       )
     }
-    const end = this.reserved
-    if (last && tail > 0) last.end = end
-    else this.#free.push({ start: top, end })
+  }
+
+  /** Grows the memory by at least so much, and frees what is new. */
+  #tryExtend(byteLength: number): boolean {
+    const last = this.#free.at(-1)
+    const top = this.reserved
+    const needed = pagesOf(byteLength)
+    const generous = Math.max(needed, Math.ceil((top / PAGE) * GROWTH))
+    if (!this.#tryGrow(generous) && !this.#tryGrow(needed)) return false
+    if (last?.end === top) last.end = this.reserved
+    else this.#free.push({ start: top, end: this.reserved })
+    return true
   }
 
   #tryGrow(pages: number): boolean {
@@ -120,6 +160,10 @@ export class Arena {
     this.floats = new Float32Array(buffer)
     this.doubles = new Float64Array(buffer)
   }
+}
+
+function pagesOf(byteLength: number): number {
+  return Math.ceil(byteLength / PAGE)
 }
 
 function alignUp(value: number): number {

@@ -1,3 +1,5 @@
+import { nextTurn } from '../turns.js'
+
 /** Longest that calls on one thread keep the event loop from its other work, in milliseconds. */
 const LONGEST = 12
 /** Where the clock stands still during computation (edge workers), a turn is due after this many pieces. */
@@ -14,18 +16,5 @@ export function breathe(): Promise<void> | undefined {
   return nextTurn().then(() => {
     lastTurn = performance.now()
     pieces = 0
-  })
-}
-
-/** A turn of the event loop, without the milliseconds that a timer waits. */
-function nextTurn(): Promise<void> {
-  if (typeof setImmediate === 'function') return new Promise((resolve) => setImmediate(resolve))
-  return new Promise((resolve) => {
-    const { port1, port2 } = new MessageChannel()
-    port1.onmessage = () => {
-      port1.close()
-      resolve()
-    }
-    port2.postMessage(undefined)
   })
 }

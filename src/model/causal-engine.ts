@@ -71,14 +71,13 @@ export class CausalEngine implements Engine {
     }
   }
 
-  allocateState({ plan }: Tier): DeviceBuffer {
-    return this.#device.allocate(plan.stateBytes, "a session's state", true)
+  allocateState({ plan }: Tier, zeroed = false): DeviceBuffer {
+    return this.#device.allocate(plan.stateBytes, "a session's state", { zeroed, mirrored: true })
   }
 
   /** The state of a sequence that has read nothing. */
   #openState(tier: Tier): DeviceBuffer {
-    const state = this.allocateState(tier)
-    state.clear()
+    const state = this.allocateState(tier, true)
     this.#open(tier, state)
     return state
   }

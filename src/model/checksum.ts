@@ -1,3 +1,5 @@
+import type { ByteScanner } from '../device/device.js'
+
 /** Bytes of a checksum. */
 export const CHECKSUM_BYTES = 16
 
@@ -8,33 +10,32 @@ const PRIMES = [0x9e3779b1, 0x85ebca77, 0xc2b2ae3d, 0x27d4eb2f] as const
  * multiply-rotate-multiply rounds, as xxHash32's, over four words at a time; the lanes then mix with each other and with the length.
  */
 export class Checksum {
+  readonly #scanner: ByteScanner | undefined
   readonly #lanes = Uint32Array.of(0x24234428, 0x85ebca77, 0x00000000, 0x61c8864f)
   #length = 0
+
+  /** @param scanner who mixes blocks faster than this class does */
+  constructor(scanner?: ByteScanner) {
+    this.#scanner = scanner
+  }
 
   /** Bytes are taken in blocks of 16; the last block of each call is filled up with zeros, and the call's length counts too. */
   update(bytes: Uint8Array): this {
     const whole = bytes.length - (bytes.length % 16)
-    const aligned = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes)
-    const words = new Int32Array(aligned.buffer, aligned.byteOffset, whole / 4)
-    let [a, b, c, d] = this.#lanes as unknown as [number, number, number, number]
-    for (let i = 0; i < words.length; i += 4) {
-      a = round(a, words[i]!)
-      b = round(b, words[i + 1]!)
-      c = round(c, words[i + 2]!)
-      d = round(d, words[i + 3]!)
-    }
+    this.#mixBlocks(bytes.subarray(0, whole))
     if (whole < bytes.length) {
       const tail = new Uint8Array(16)
       tail.set(bytes.subarray(whole))
-      const [w, x, y, z] = new Int32Array(tail.buffer) as unknown as [number, number, number, number]
-      a = round(a, w)
-      b = round(b, x)
-      c = round(c, y)
-      d = round(d, z)
+      mixBlocks(this.#lanes, tail)
     }
-    this.#lanes.set([round(a, bytes.length), b, c, d])
+    this.#lanes[0] = round(this.#lanes[0]!, bytes.length)
     this.#length += bytes.length
     return this
+  }
+
+  #mixBlocks(blocks: Uint8Array): void {
+    if (this.#scanner) this.#scanner.mixBlocks(this.#lanes, blocks)
+    else mixBlocks(this.#lanes, blocks)
   }
 
   digest(): Uint8Array {
@@ -46,6 +47,19 @@ export class Checksum {
     }
     return new Uint8Array(Uint32Array.from(lanes).buffer)
   }
+}
+
+function mixBlocks(lanes: Uint32Array, bytes: Uint8Array): void {
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
+  const words = new Int32Array(aligned.buffer, aligned.byteOffset, aligned.length / 4)
+  let [a, b, c, d] = lanes as unknown as [number, number, number, number]
+  for (let i = 0; i < words.length; i += 4) {
+    a = round(a, words[i]!)
+    b = round(b, words[i + 1]!)
+    c = round(c, words[i + 2]!)
+    d = round(d, words[i + 3]!)
+  }
+  lanes.set([a, b, c, d])
 }
 
 function round(lane: number, word: number): number {

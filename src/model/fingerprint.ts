@@ -1,10 +1,11 @@
+import type { ByteScanner } from '../device/device.js'
 import type { StoredTensor } from '../io/safetensors.js'
 import { Checksum } from './checksum.js'
 import type { ModelConfig } from './config.js'
 
 /** Tells a model by its configuration and weights: the same files give the same bytes, however they are sharded and wherever they run. */
-export function fingerprintOf(config: ModelConfig, tensors: ReadonlyMap<string, StoredTensor>): Uint8Array {
-  const checksum = new Checksum()
+export function fingerprintOf(config: ModelConfig, tensors: ReadonlyMap<string, StoredTensor>, scanner?: ByteScanner): Uint8Array {
+  const checksum = new Checksum(scanner)
   const text = new TextEncoder()
   const { layer, ...model } = config
   for (const part of [layer, model]) checksum.update(text.encode(JSON.stringify(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)))))

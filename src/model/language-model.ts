@@ -3,6 +3,7 @@ import { describe, RoutedAttentionError } from '../errors.js'
 import { type ModelFiles, readModelFiles } from '../io/model-files.js'
 import type { ModelSource, ReadOptions } from '../io/read-options.js'
 import { createTokenizer, type Tokenizer } from '../io/tokenizer.js'
+import { planModelParameters } from '../plan/model-parameters.js'
 import { Tensor } from '../tensor.js'
 import { breathe } from './breathe.js'
 import { type ModelConfig, parseModelConfig } from './config.js'
@@ -16,6 +17,7 @@ import type { LogitsAnswer, LogitsRequest } from './sequence.js'
 import { decodeSession } from './session-bytes.js'
 import { Session, type SessionOwner } from './session.js'
 import { checkStoredTensors, modelParameters } from './state-dict.js'
+import { formatOf } from './stored-parameters.js'
 import { checkTokenIds, type TokenIds } from './token-ids.js'
 
 /** Options of `LanguageModel.load`. */
@@ -100,7 +102,11 @@ export class LanguageModel {
     const files = await readModelFiles(source, readOptions, {
       config: (json) => void (config = parseModelConfig(json)),
       tokenizer: async (bytes) => void (tokenizer = await createTokenizer(bytes, config!.numTokens)),
-      tensors: (tensors) => void checkStoredTensors(modelParameters(config!), tensors),
+      tensors: (tensors) => {
+        checkStoredTensors(modelParameters(config!), tensors)
+        const { layout } = planModelParameters(config!, (name) => formatOf(tensors.get(name)!.dtype))
+        void given?.device.prepare?.(layout.byteLength)
+      },
     })
     const runtime = given ?? (await createRuntime({ ...(readOptions.signal && { signal: readOptions.signal }) }))
     try {
@@ -126,7 +132,7 @@ export class LanguageModel {
     return new LanguageModel({
       config,
       tokenizer,
-      fingerprint: fingerprintOf(config, tensors),
+      fingerprint: fingerprintOf(config, tensors, runtime.device.scanner),
       runtime,
       ownsRuntime,
       home,

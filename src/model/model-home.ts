@@ -107,7 +107,7 @@ export class ModelHome {
 
 function install({ config, tensors }: ModelParts, device: Device): Installation {
   const { keepsFormats } = device
-  const parameters = planModelParameters(config, keepsFormats ? packedFormats(tensors) : () => WeightFormat.Float32)
+  const parameters = planModelParameters(config, keepsFormats ? packedFormats(tensors, device.scanner) : () => WeightFormat.Float32)
   const weights = device.packWeights(parameters.layout, (name) => storedValues(tensors.get(name)!, name, keepsFormats))
   const engine = new (config.layer.causal ? CausalEngine : PublishedEngine)(device, config, parameters, weights)
   return { device, weights, engine }

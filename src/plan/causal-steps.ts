@@ -8,6 +8,7 @@ import {
   addProduct,
   addRotation,
   addSimilarities,
+  headParts,
   type LayerContext,
   offset,
   pieceWord,
@@ -30,6 +31,7 @@ export function addCausalLayer(context: CausalContext): void {
   const { builder, geometry, scratch, state, input } = context
   const { numbers, pieceRows, stride, windowCapacity } = geometry
   addLocalAttention(context)
+  if (!context.trace) builder.join()
   addSimilarities(context, {
     products: scratch.similarityProducts,
     queries: state.openQuerySimilarities,
@@ -37,6 +39,7 @@ export function addCausalLayer(context: CausalContext): void {
     capacity: windowCapacity,
     first: pieceWord(Piece.WindowOffset),
   })
+  builder.join()
   builder.step(Opcode.CopyRows, CopyRows.Length, {
     [CopyRows.Rows]: pieceWord(Piece.Rows),
     [CopyRows.First]: pieceWord(Piece.WindowOffset),
@@ -56,6 +59,7 @@ export function addCausalLayer(context: CausalContext): void {
   })
   addExperts(context)
   addCombination(context, false)
+  builder.join()
   addClosing(context)
 }
 
@@ -90,9 +94,14 @@ function addClosing({ builder, geometry, weights, state, closing, windowTable }:
       inputStride: stride,
       depth: numbers.dim,
       outputStride: 2 * inner,
+      parts: 2,
       limit,
     })
-    if (windowTable) addRotation(builder, geometry, windowTable, { count, values: closing.projected, stride: 2 * inner, indices, limit })
+    builder.join(headParts(geometry))
+    if (windowTable) {
+      addRotation(builder, geometry, windowTable, { count, values: closing.projected, stride: 2 * inner, indices, limit })
+      builder.join(headParts(geometry))
+    }
     builder.step(Opcode.UpdateContext, UpdateContext.Length, {
       [UpdateContext.Kept]: offset(closing.kept, index * contextCapacity),
       [UpdateContext.KeptCount]: offset(closing.keptCounts, index),

@@ -80,6 +80,7 @@ export function planCausalLayer(numbers: LayerNumbers, parameters: LayerParamete
   const rows = { count: pieceWord(Piece.Rows) }
   const localTable = addRotaryTable(builder, local, rows, table(geometry.pieceRows, numbers.dimHead)).rows
   const source = rotarySource(numbers, call.angleWidth)
+  if (source || numbers.prenorm) builder.join()
   const routedTable = source && addRotaryTable(builder, source, rows, table(geometry.pieceRows, source.width))
   const windowRows = { count: pieceWord(Piece.ClosingRows), start: Piece.WindowPosition } as const
   const windowTable = source && addRotaryTable(builder, source, windowRows, table(geometry.windowCapacity, source.width))
@@ -182,6 +183,7 @@ export function writeSequencePrograms(
     ),
     piece: write((builder) => {
       const localTable = addRotaryTable(builder, shared.local, rows, shared.localRows).rows
+      if (shared.routed || geometry.numbers.prenorm) builder.join()
       const routedTable: RotaryTable | undefined = shared.routed && addRotaryTable(builder, shared.routed, rows, shared.routedRows)
       addSequenceLayer(
         {

@@ -133,6 +133,15 @@ export function addRotation(
   })
 }
 
+/** Parts of a row of heads that threads may take alone from its product to its attention: heads whole, and whole groups of a product's panels. */
+export function headParts({ numbers, headStride, inner }: Geometry): number {
+  if (headStride % 32 === 0) return numbers.heads
+  let [a, b] = [numbers.heads, inner / 32]
+  if (!Number.isInteger(b)) return 1
+  while (b > 0) [a, b] = [b, a % b]
+  return a
+}
+
 /** Local attention (SPEC section 2), from the layer's input to `scratch.local`. */
 export function addLocalAttention({ builder, geometry, weights, scratch, state, input, localTable, trace }: LayerContext): void {
   const { numbers, stride, inner, headStride, localCapacity } = geometry
@@ -159,6 +168,7 @@ export function addLocalAttention({ builder, geometry, weights, scratch, state, 
     outputStride: 3 * inner,
     parts: 3,
   })
+  builder.join(headParts(geometry))
   builder.step(Opcode.LocalStore, LocalStore.Length, {
     [LocalStore.Projected]: scratch.projected,
     [LocalStore.Table]: localTable,
@@ -170,6 +180,7 @@ export function addLocalAttention({ builder, geometry, weights, scratch, state, 
     [LocalStore.HeadStride]: headStride,
     [LocalStore.Capacity]: localCapacity,
   })
+  builder.join(headParts(geometry))
   builder.step(Opcode.Attention, Attention.Length, {
     [Attention.Rows]: rows,
     [Attention.End]: pieceWord(Piece.LocalIndex),
@@ -254,6 +265,8 @@ export function addExperts(context: LayerContext, groups?: QueryGroups): void {
   const { builder, geometry, weights, scratch, state, input, routedTable } = context
   const { numbers, pieceRows, stride, inner, headStride, contextCapacity } = geometry
   weights.experts.forEach((expert, index) => {
+    // rows are gathered beside the outputs of the expert before
+    if (index > 0) builder.join()
     const count = offset(scratch.queryCounts, index)
     const indices = offset(scratch.queryLists, index * pieceRows)
     addExpertNorm(builder, geometry, expert.queryNorm, { count, indices, input, output: scratch.normed })
@@ -266,7 +279,11 @@ export function addExperts(context: LayerContext, groups?: QueryGroups): void {
       depth: numbers.dim,
       outputStride: inner,
     })
-    if (routedTable) addRotation(builder, geometry, routedTable, { count, values: scratch.queries, stride: inner, indices })
+    builder.join(headParts(geometry))
+    if (routedTable) {
+      addRotation(builder, geometry, routedTable, { count, values: scratch.queries, stride: inner, indices })
+      builder.join(headParts(geometry))
+    }
     builder.step(Opcode.Attention, Attention.Length, {
       [Attention.End]: groups ? groups.ends : pieceWord(Piece.ContextCount),
       [Attention.Starts]: groups?.starts(index),

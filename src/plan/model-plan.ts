@@ -55,13 +55,17 @@ export function planCausalModel(numbers: ModelNumbers, parameters: ModelParamete
 
   const builder = new ProgramBuilder()
   addEmbedding(builder, context)
+  builder.join()
   const source: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: layer.dimHead }
   const pieceTable = addRotaryTable(builder, source, { count: pieceWord(Piece.Rows) }, table(geometry.pieceRows))
   let windowTable: RotaryTable | undefined
   if (numbers.routedRotaryEmb) {
     const rows = { count: pieceWord(Piece.ClosingRows), start: Piece.WindowPosition } as const
+    builder.join()
     windowTable = addRotaryTable(builder, source, rows, table(geometry.windowCapacity))
   }
+  // what is normalised first are the rows that the same share embedded
+  if (layer.prenorm) builder.join()
   parameters.layers.forEach(({ attention, feedForward }, index) => {
     addCausalLayer({
       builder,

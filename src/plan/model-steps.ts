@@ -68,6 +68,8 @@ export function addFeedForward(builder: ProgramBuilder, context: ModelContext, w
   const { dim } = numbers.layer
   const rows = pieceWord(Piece.Rows)
   const hiddenStride = roundUp(dim * numbers.feedForwardMultiplier)
+  // a layer ends with the sums of its rows, of which each share takes its own, or with contexts
+  builder.join()
   builder.step(Opcode.Normalise, Normalise.Length, {
     [Normalise.Rows]: rows,
     [Normalise.Input]: stream,

@@ -1,6 +1,6 @@
 import type { Buffer } from '../../assembly/steps.js'
 import { Opcode } from '../../assembly/steps.js'
-import type { Program } from '../device/device.js'
+import type { Joint, Program } from '../device/device.js'
 
 /** Where an operand lies: a buffer and an offset in bytes. */
 export interface Operand {
@@ -27,6 +27,8 @@ type Value = number | boolean | Operand | Float | Double | undefined
 /** Writes a program step by step; words not given are 0, which for an operand means "none". */
 export class ProgramBuilder {
   readonly #words: number[] = []
+  readonly #joints: Joint[] = []
+  #last = 0
 
   /** @param values by the names of the step's words in `assembly/steps.ts`; `length` is the step's length there */
   step(opcode: Opcode, length: number, values: Readonly<Record<number, Value>>): void {
@@ -34,11 +36,20 @@ export class ProgramBuilder {
     words[0] = opcode
     words[1] = length
     for (const [key, value] of Object.entries(values)) encode(words, Number(key), value)
+    this.#last = this.#words.length
     this.#words.push(...words)
   }
 
+  /**
+   * Says that the next step may begin on one share while others are at the last one: always, or where `parts` (of the heads) divide evenly among the
+   * shares, each of which uses its own parts only. The same holds for what follows, up to the first step that is not so joined.
+   */
+  join(parts = 0): void {
+    this.#joints.push({ step: this.#last, parts })
+  }
+
   finish(): Program {
-    return { words: Int32Array.from([...this.#words, Opcode.End]) }
+    return { words: Int32Array.from([...this.#words, Opcode.End]), joints: this.#joints }
   }
 }
 

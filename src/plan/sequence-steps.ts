@@ -183,6 +183,8 @@ export function addSequenceLayer(context: LayerContext, memory: SequenceMemory):
   const { numbers, pieceRows, pieceWindows, headStride, contextCapacity } = geometry
   addLocalAttention(context)
   if (memory.windows > 0) {
+    // lists and contexts are made beside the local outputs
+    if (!context.trace) builder.join()
     builder.step(Opcode.ListQueries, ListQueries.Length, {
       [ListQueries.Taken]: memory.taken,
       [ListQueries.Scores]: memory.takenScores,
@@ -200,6 +202,8 @@ export function addSequenceLayer(context: LayerContext, memory: SequenceMemory):
       [ListQueries.KeyValues]: numbers.numRoutedKeyValues,
     })
     weights.experts.forEach((expert, index) => {
+      // the first reads how many key/values the lists say
+      if (index > 0) builder.join()
       builder.step(Opcode.GatherContext, GatherContext.Length, {
         [GatherContext.Lists]: memory.lists,
         [GatherContext.Scores]: memory.listScores,

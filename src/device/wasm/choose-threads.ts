@@ -42,3 +42,11 @@ function availableCores(): number {
   const os = builtinModule<{ availableParallelism?: () => number }>('node:os')
   return Math.max(1, os?.availableParallelism?.() ?? navigator?.hardwareConcurrency ?? 1)
 }
+
+/**
+ * Shares that steps are cut into: of two threads each has two, so that one that the calling thread holds up leaves half of its work to the other. With more
+ * threads, more shares would no longer be whole heads.
+ */
+export function sharesFor(threads: number): number {
+  return threads === 2 ? 4 : threads
+}

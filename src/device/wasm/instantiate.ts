@@ -19,6 +19,9 @@ export interface KernelExports {
     step: number,
     normalised: number,
   ): void
+  /** `assembly/scan.ts`, over bytes from `start` to `end`. */
+  mixBlocks(lanes: number, start: number, end: number): void
+  isFiniteFloat16(start: number, end: number): number
   /** 1 where multiply-add rounds once. */
   fused(): number
   /** First address behind the build's own constants. */

@@ -13,10 +13,10 @@ enum ControlWord {
   Shares,
   Barrier,
   Quit,
-  /** The barrier's two words. */
+  /** The barrier's three words. */
   BarrierWords,
   /** Threads that have left the work. */
-  Left = 10,
+  Left = 11,
   Length,
 }
 

@@ -1,8 +1,9 @@
-import { Buffer, Piece, TileShape, WORKSPACE_BYTES } from '../../../assembly/steps.js'
+import { Buffer, JOINS_NEXT, Opcode, Piece, TileShape, WORKSPACE_BYTES } from '../../../assembly/steps.js'
 import { RoutedAttentionError } from '../../errors.js'
 import { Arena, type Block } from '../../memory/arena.js'
-import { Turns } from '../../turns.js'
+import { nextTurn, Turns } from '../../turns.js'
 import {
+  type ByteScanner,
   type CompiledProgram,
   type Device,
   type DeviceBuffer,
@@ -13,6 +14,7 @@ import {
 } from '../device.js'
 import type { KernelExports } from './instantiate.js'
 import { packWeights } from './pack.js'
+import { WasmScanner } from './scan.js'
 import type { ThreadPool } from './thread-pool.js'
 
 class WasmBuffer implements DeviceBuffer {
@@ -126,6 +128,7 @@ export class WasmDevice implements Device {
   readonly pieceRows = PIECE_ROWS
   readonly bufferBytes = Infinity
   readonly arena: Arena
+  readonly scanner: ByteScanner
   readonly #kernels: KernelExports
   /** The header of what runs on the calling thread, then those of what runs on the pool. */
   readonly #headers: Block
@@ -133,6 +136,7 @@ export class WasmDevice implements Device {
   readonly #workspace: Block
   /** How products are cut into tiles; results do not depend on it. */
   tileShape = TileShape.Tall
+  #choose: (() => void) | undefined
   readonly #turns = new Turns()
   #pool: ThreadPool | undefined
   #disposed = false
@@ -142,8 +146,30 @@ export class WasmDevice implements Device {
     this.shares = shares
     this.#kernels = kernels
     this.arena = new Arena(memory, kernels.heapBase())
+    this.scanner = new WasmScanner(this.arena, kernels)
     this.#headers = this.arena.allocate((BATCH + 1) * HEADER_BYTES, 'the piece headers')
     this.#workspace = this.arena.allocate(2 * workspaceBytes(shares), 'the workspace')
+  }
+
+  /** Has `choose` set `tileShape` once it matters, or is asked for. */
+  chooseLater(choose: () => void): void {
+    this.#choose = choose
+  }
+
+  /** Makes the choice that is still to be made. */
+  settle(): void {
+    const choose = this.#choose
+    this.#choose = undefined
+    choose?.()
+  }
+
+  async prepare(byteLength: number): Promise<void> {
+    const touching = this.arena.touch(byteLength)
+    do {
+      await nextTurn()
+      if (this.#disposed) return
+    } while (!touching.next().done)
+    this.settle()
   }
 
   /** Hands large work to these threads from now on; undefined takes it back. */
@@ -155,13 +181,13 @@ export class WasmDevice implements Device {
     return this.#pool ? BATCH : 1
   }
 
-  allocate(byteLength: number, purpose: string): WasmBuffer {
-    return new WasmBuffer(this.arena, this.arena.allocate(byteLength, purpose))
+  allocate(byteLength: number, purpose: string, { zeroed = false } = {}): WasmBuffer {
+    const block = zeroed ? this.arena.allocateZeros(byteLength, purpose) : this.arena.allocate(byteLength, purpose)
+    return new WasmBuffer(this.arena, block)
   }
 
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer {
-    const buffer = this.allocate(layout.byteLength, 'the weights')
-    buffer.clear()
+    const buffer = this.allocate(layout.byteLength, 'the weights', { zeroed: true })
     try {
       packWeights(layout.weights, parameters, this.arena, this.#kernels, buffer.address)
     } catch (error) {
@@ -173,8 +199,13 @@ export class WasmDevice implements Device {
   }
 
   compile(program: Program): CompiledProgram {
-    const buffer = this.allocate(program.words.byteLength, 'a program')
-    buffer.write(program.words, 0)
+    const words = program.words.slice()
+    for (const { step, parts } of program.joints ?? []) {
+      const isLast = (words[step + words[step + 1]!] as Opcode) === Opcode.End
+      if (parts % this.shares === 0 && !isLast) words[step]! |= JOINS_NEXT
+    }
+    const buffer = this.allocate(words.byteLength, 'a program')
+    buffer.write(words, 0)
     return new WasmProgram(buffer)
   }
 
@@ -211,6 +242,7 @@ export class WasmDevice implements Device {
   }
 
   #writeHeader(address: number, run: Run, workspace: number): void {
+    this.settle()
     const { ints } = this.arena
     const header = address / 4
     ints.set(run.header, header)

@@ -1,7 +1,7 @@
 /**
  * Raised with every change of what is posted or of the control words: a hosted copy of another version is refused rather than misunderstood.
  */
-export const WORKER_VERSION = 1
+export const WORKER_VERSION = 2
 
 /**
  * What a thread of the pool runs, as text: a worker started from text needs no second file to host. The same text is the file `worker.js` of the
@@ -28,8 +28,8 @@ const serve = ({ module, memory, control, thread, threads }) => {
     const first = Math.floor((shares * thread) / threads)
     const end = Math.floor((shares * (thread + 1)) / threads)
     for (let i = 0; i < count; i++) run(program, headers + i * stride, shares, first, end - first, barrier, threads)
-    if (Atomics.add(ints, words + 10, 1) === threads - 1) {
-      Atomics.store(ints, words + 10, 0)
+    if (Atomics.add(ints, words + 11, 1) === threads - 1) {
+      Atomics.store(ints, words + 11, 0)
       port.postMessage(seen)
     }
   }

@@ -81,7 +81,7 @@ export class WebGpuDevice implements Device {
     return this.#lost
   }
 
-  allocate(byteLength: number, purpose: string, mirrored = false): WebGpuBuffer {
+  allocate(byteLength: number, purpose: string, { zeroed = false, mirrored = false } = {}): WebGpuBuffer {
     this.#assertUsable()
     if (byteLength > this.bufferBytes) {
       throw new RoutedAttentionError(
@@ -99,6 +99,7 @@ export class WebGpuDevice implements Device {
       () => undefined,
     )
     this.#used += buffer.footprint
+    if (zeroed) buffer.clear()
     return buffer
   }
 
