@@ -39,6 +39,8 @@ for (const name of existsSync('dist/chunks') ? readdirSync('dist/chunks') : []) 
   if (!(`dist/chunks/${name}` in { ...metafile.outputs, ...workerd.metafile.outputs })) rmSync(`dist/chunks/${name}`)
 }
 
+for (const name of readdirSync('dist/chunks').filter((name) => name.startsWith('open-'))) hideFromBundlers(`dist/chunks/${name}`)
+
 prepend('dist/cli.js', '#!/usr/bin/env node\n')
 // Where Deno and JSR find the types.
 prepend('dist/index.js', '/* @ts-self-types="./index.d.ts" */\n')
@@ -68,6 +70,18 @@ async function writeWorker() {
 function prepend(file, line) {
   const text = readFileSync(file, 'utf8')
   if (!text.startsWith(line)) writeFileSync(file, line + text)
+}
+
+/**
+ * Says again that the import of a package which the user may have is not for bundlers: minifying drops the comments that say so, and without them
+ * webpack warns every user.
+ * @param {string} file
+ */
+function hideFromBundlers(file) {
+  const text = readFileSync(file, 'utf8')
+  const hidden = text.replace('import(name)', 'import(/* webpackIgnore: true *//* @vite-ignore */name)')
+  if (hidden === text && !text.includes('webpackIgnore')) throw new Error(`${file} does not import a package by a name of its own any more`)
+  writeFileSync(file, hidden)
 }
 
 /** What the bundle contains of others, and on which terms. */

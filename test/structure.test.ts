@@ -66,6 +66,18 @@ describe('imports', () => {
     expect(await brokenRules({ [from]: `export type { value } from '${path}'\n`, [to]: exported })).toEqual([rule])
   })
 
+  test('reach the WebGPU device from one place only, and only once it is asked for', async () => {
+    const { modules } = await cruiseTree(root)
+    const gpu = 'src/device/webgpu/'
+    const reaching = modules
+      .filter(({ source }) => !source.startsWith(gpu))
+      .flatMap(({ source, dependencies }) => dependencies.map((dependency) => ({ source, ...dependency })))
+      .filter(({ resolved, dependencyTypes }) => resolved.startsWith(gpu) && !dependencyTypes.includes('type-only'))
+    expect(reaching.map(({ source, resolved, dynamic }) => ({ source, resolved, dynamic }))).toEqual([
+      { source: 'src/device/runtime.ts', resolved: `${gpu}open.ts`, dynamic: true },
+    ])
+  })
+
   test('may not run in a circle', async () => {
     const files = { 'src/plan/a.ts': "import './b.js'\n", 'src/plan/b.ts': "import './a.js'\n" }
     expect(await brokenRules(files)).toEqual(['no-circular'])
@@ -111,10 +123,31 @@ describe('generated kernels', () => {
   })
 })
 
+/** What an entry of the package loads when it is imported, and the chunks that it may load later. */
+function loadedAtOnce(entry: string): { text: string; chunks: string[] } {
+  const texts = new Map<string, string>()
+  const chunks: string[] = []
+  const load = (file: string) => {
+    if (texts.has(file)) return
+    const text = readFileSync(file, 'utf8')
+    texts.set(file, text)
+    for (const { groups } of text.matchAll(/(?<later>import\()?(?:(?:import|from) ?)?"(?<path>\.\.?\/[^"]+\.js)"/g)) {
+      const path = join(dirname(file), groups!['path']!)
+      if (groups!['later']) chunks.push(path)
+      else load(path)
+    }
+  }
+  load(entry)
+  return { text: [...texts.values()].join('\n'), chunks }
+}
+
 describe('the package', () => {
   test('installs nothing else, and ships neither the model nor the checked builds', () => {
     const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, unknown>
-    for (const field of ['dependencies', 'optionalDependencies', 'peerDependencies']) expect(manifest).not.toHaveProperty(field)
+    for (const field of ['dependencies', 'optionalDependencies']) expect(manifest).not.toHaveProperty(field)
+    // what gives Node WebGPU is the user's to install, or not
+    expect(Object.keys(manifest['peerDependencies'] as object)).toEqual(['webgpu'])
+    expect(manifest['peerDependenciesMeta']).toEqual({ webgpu: { optional: true } })
 
     const listing = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' })
     const [tarball] = JSON.parse(listing) as { files: { path: string }[] }[]
@@ -135,6 +168,15 @@ describe('the package', () => {
       spawnSync(process.execPath, [join(root, 'scripts/check-size.mjs'), ...budget], { encoding: 'utf8' })
     expect(check()).toMatchObject({ status: 0, stdout: expect.stringMatching(/^the tarball has \d+\.\d kB of 400\.0 kB\n$/) })
     expect(check('1000')).toMatchObject({ status: 1, stderr: expect.stringContaining('dist/') })
+  })
+
+  test.each(['index.js', 'workerd.js'])('has in %s nothing of WebGPU but the import of its chunk', (entry) => {
+    const { text, chunks } = loadedAtOnce(join(root, 'dist', entry))
+    const ofWebGpu = /@compute|@group|requestAdapter|createComputePipeline|createShaderModule/
+    expect(text).not.toMatch(ofWebGpu)
+    const open = chunks.filter((path) => /\/open-[^/]+$/.test(path))
+    expect(open).toHaveLength(1)
+    expect(readFileSync(open[0]!, 'utf8')).toMatch(ofWebGpu)
   })
 
   test('declares for JSR and Deno what it declares for npm', () => {

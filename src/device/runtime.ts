@@ -50,7 +50,7 @@ export interface RuntimeInfo {
   readonly refused: Readonly<Record<string, string>>
 }
 
-/** A GPU that a runtime computes on. */
+/** @internal A GPU that a runtime computes on. */
 export interface GpuUse {
   readonly device: WebGpuDevice
   readonly adapter: string

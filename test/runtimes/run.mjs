@@ -18,6 +18,7 @@ import { documents } from './runners/documents.mjs'
 import { edges } from './runners/edge.mjs'
 import { packages } from './runners/package.mjs'
 import { processes } from './runners/processes.mjs'
+import { webgpu } from './runners/webgpu.mjs'
 
 const { values } = parseArgs({ options: { only: { type: 'string' }, require: { type: 'string' } } })
 const only = values.only?.split(',')
@@ -25,7 +26,7 @@ const required = values.require?.split(',') ?? []
 
 /** @typedef {{ id: string, name: string, missing: string | undefined, run: () => Promise<{ version?: string, results: { name: string, error?: string }[] }> }} Host */
 /** @type {Host[]} */
-const known = [...packages, ...processes, ...edges, ...browsers, ...bundled, ...documents]
+const known = [...packages, ...processes, ...edges, ...browsers, ...bundled, ...webgpu, ...documents]
 const matches = (/** @type {string[]} */ names, /** @type {Host} */ { id }) =>
   names.some((name) => id === name || id.startsWith(`${name}-`))
 for (const name of [...(only ?? []), ...required]) {

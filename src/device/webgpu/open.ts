@@ -10,16 +10,19 @@ export type OpenedWebGpu =
 /** Rows of a piece: the more, the fewer launches. Where a processor stands in for a GPU, launches are the smaller cost, and a piece should end soon. */
 const PIECE_ROWS = { gpu: 8192, processor: 128 }
 
+/** Dawn, made once and kept: its devices do not keep it from being collected, and the process dies when they outlive it. */
+let dawn: GPU | undefined
+
 /** The engine's WebGPU, or that of npm's `webgpu` package where there is no other. */
 async function findGpu(): Promise<GPU | undefined> {
   const { navigator } = globalThis as { navigator?: { gpu?: GPU | null } }
   if (navigator?.gpu) return navigator.gpu
-  if (!builtinModule('node:fs')) return undefined
+  if (dawn || !builtinModule('node:fs')) return dawn
   // a name that no bundler resolves: the package is the user's to install
   const name = 'webgpu'
   try {
-    const dawn = (await import(/* webpackIgnore: true */ /* @vite-ignore */ name)) as { create(options: string[]): GPU }
-    return dawn.create([])
+    const { create } = (await import(/* webpackIgnore: true */ /* @vite-ignore */ name)) as { create(options: string[]): GPU }
+    return (dawn ??= create([]))
   } catch {
     return undefined
   }
@@ -36,7 +39,7 @@ function isProcessor(adapter: GPUAdapter): boolean {
   return flagged || /swiftshader|llvmpipe|software/i.test(`${info.architecture} ${info.device} ${info.description}`)
 }
 
-/** Asks for an adapter and a device with WebGPU's default limits, */
+/** Asks for an adapter and a device with WebGPU's default limits. */
 export async function openWebGpu(): Promise<OpenedWebGpu> {
   try {
     const gpu = await findGpu()

@@ -38,6 +38,15 @@ export const chromium = {
   ],
 }
 
+/** With WebGPU, by its own software driver where there is no GPU. @type {Browser} */
+export const chromiumWithWebGpu = {
+  ...chromium,
+  command(url, profile) {
+    const [binary, args] = chromium.command(url, profile)
+    return [binary, ['--enable-unsafe-webgpu', ...args]]
+  },
+}
+
 /** @type {Browser} */
 export const firefox = {
   name: 'Firefox',

@@ -25,13 +25,16 @@ function host(id, name, binary, command, expected) {
 
 /**
  * Runs a script that posts what it found.
- * @param {string} binary @param {string[]} command @param {{ id: string, folder: string, expected: object }} config
+ * @param {string} binary @param {string[]} command @param {{ id: string }} config @param {Record<string, string>} [env]
  */
-export async function runProcess(binary, command, config) {
+export async function runProcess(binary, command, config, env = {}) {
   const version = spawnSync(binary, ['--version'], { encoding: 'utf8' }).stdout.trim().split('\n')[0]
   const { origin, close } = await serve(project)
   const results = posted(config.id)
-  const child = start(binary, [...command, JSON.stringify({ ...config, data: origin })], { cwd: project })
+  const child = start(binary, [...command, JSON.stringify({ ...config, data: origin })], {
+    cwd: project,
+    env: { ...process.env, ...env },
+  })
   const died = child.ended.then((code) => ({ results: [{ name: 'runs to its end', error: `ended with ${code}: ${child.output()}` }] }))
   const outcome = await Promise.race([results, died])
   await child.end()

@@ -8,6 +8,7 @@ export async function layerCases(read) {
     name: stored.name,
     options: camelCase(stored.config),
     tolerance: 4 * stored.float32_error + 1e-6,
+    webGpuTolerance: webGpuTolerance(stored),
     make: async (/** @type {import('routed-attention')} */ { Tensor }) => ({
       input: new Tensor(makeInput(stored.input), stored.input.shape),
       parameters: new Map(
@@ -29,6 +30,38 @@ export async function layerCases(read) {
       return rows
     },
   }))
+}
+
+/** A small model: its files as `LanguageModel.load` takes them, and what it answers. @param {(path: string) => Promise<Uint8Array>} read @param {string} name */
+export async function modelFiles(read, name) {
+  /** @type {any} */
+  const stored = JSON.parse(new TextDecoder().decode(await read('golden/models.json'))).find((/** @type {any} */ one) => one.name === name)
+  /** @type {Record<string, { dtype: string, shape: number[], data_offsets: number[] }>} */
+  const header = {}
+  const values = []
+  let offset = 0
+  for (const recipe of stored.parameters) {
+    const data = makeValues(recipe)
+    header[recipe.name] = { dtype: 'F32', shape: recipe.shape, data_offsets: [offset, (offset += data.byteLength)] }
+    values.push(data)
+  }
+  const text = new TextEncoder().encode(JSON.stringify(header))
+  const length = new BigUint64Array([BigInt(text.length)])
+  const weights = new Uint8Array(await new Blob([length, text, .../** @type {BlobPart[]} */ (values)]).arrayBuffer())
+  return {
+    files: new Map([
+      ['config.json', new TextEncoder().encode(JSON.stringify(stored.config))],
+      ['model.safetensors', weights],
+    ]),
+    inputIds: /** @type {number[]} */ (stored.input_ids),
+    logits: /** @type {Float32Array} */ (tensors(await read(`golden/${name}.safetensors`)).logits),
+    webGpuTolerance: webGpuTolerance(stored),
+  }
+}
+
+/** A GPU's exponential and division may be off by a few units in the last place more. @param {{ float32_error: number }} stored */
+function webGpuTolerance({ float32_error }) {
+  return 8 * float32_error + 1e-5
 }
 
 /** @param {Record<string, unknown>} options PyTorch's names */

@@ -1,0 +1,43 @@
+/* What a Node script sees of a GPU: the built package, in a process of its own. */
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+import { noAdapter } from './gpu.js'
+
+const entry = new URL('../../dist/index.js', import.meta.url)
+
+/** Between its steps garbage is collected: what a device needs must not be garbage. */
+const script = (end: string) => `
+  import { createRuntime, MixtureOfAutoregressiveAttention, Tensor } from '${entry.href}'
+  const collect = async () => {
+    for (let time = 0; time < 3; time++) {
+      gc()
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+  const runtime = await createRuntime({ device: 'webgpu' })
+  await collect()
+  const options = { dim: 16, dimHead: 8, heads: 2, numRoutedQueries: 2, numRoutedKeyValues: 2, localAttnWindowSize: 4 }
+  const layer = new MixtureOfAutoregressiveAttention(runtime, options, { seed: 1 })
+  const { data } = await layer.forward(Tensor.randn([1, 4, 16], 1))
+  await collect()
+  console.log(runtime.info.device, data.length, data.every(Number.isFinite))
+  ${end}`
+
+describe.skipIf(noAdapter)('a process that computes on a GPU', () => {
+  test.each([
+    ['disposed of its runtime', 'await runtime.dispose()'],
+    ['left its runtime open', ''],
+  ])(
+    'ends by itself when it has %s',
+    (_name, end) => {
+      const { status, signal, stdout } = spawnSync(process.execPath, ['--expose-gc', '--input-type=module', '--eval', script(end)], {
+        cwd: fileURLToPath(new URL('../..', import.meta.url)),
+        encoding: 'utf8',
+        timeout: 240_000,
+      })
+      expect({ status, signal, stdout }).toEqual({ status: 0, signal: null, stdout: 'webgpu 64 true\n' })
+    },
+    300_000,
+  )
+})
