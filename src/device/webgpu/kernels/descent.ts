@@ -7,8 +7,8 @@ import { BLOCK, OFFSETS, REDUCTIONS } from './workgroup.js'
  * min(s, -a). A kernel defines `similarity_at(i)`.
  *
  * `descend(lane, n, length, k)`: of n similarities, all unmasked, of a row of `length`; returns a and the last eps. The order of the sums follows from n.
- * ln(k / sum), rather than the difference of two logarithms, is as exact as it is small, which it is once the passes have converged. WGSL's own exp2 may err by
- * 3 + 2·|x| units in the last place, which is no more than what rounding x does to it, and is three times as fast as a polynomial (measured, H100).
+ * ln(k / sum), rather than the difference of two logarithms, is as exact as it is small, which it is once the passes have converged. WGSL's own exp2 may
+ * err by 3 + 2·|x| units in the last place, about what rounding x does to it, and makes passes 1.7 times as fast as a polynomial does (measured, H100).
  *
  * @param words the step's words of the descent
  */

@@ -3,8 +3,8 @@ import type { Kernel } from '../kernel.js'
 import { PREFIX_SUM, WIDTH } from './workgroup.js'
 
 /**
- * `RouteCausal`: a workgroup an expert, an invocation a row. Earlier tokens pass through the workgroup's memory, as many at a time as compilers can unroll: three
- * times as fast as stopping at the last one (measured, H100).
+ * `RouteCausal`: a workgroup an expert, an invocation a row. Earlier tokens pass through the workgroup's memory, always as many at a time, so that the loop
+ * can be unrolled: three times as fast as stopping at the last one (measured, H100).
  */
 export const routeCausal: Kernel = {
   name: 'route-causal',
