@@ -148,7 +148,7 @@ export class WebGpuDevice implements Device {
     const handed = all.map(({ run, dispatches }) => ({ run, staging: this.#submit(dispatches, run) }))
     if (handed.every(({ staging }) => staging === undefined)) return this.#keepPace()
     try {
-      await this.#guard(Promise.all([this.#checks, ...handed.map(({ staging }) => staging?.mapAsync(MapMode.READ))]))
+      await this.#guard(Promise.all([this.#checks, ...handed.map(({ staging }) => staging?.mapAsync(MapMode.READ) ?? Promise.resolve())]))
       this.#assertUsable()
       const work = handed.reduce((sum, { run }) => sum + run.work, 0)
       if (Number.isFinite(work)) this.#rate = (1000 * work) / Math.max(0.01, performance.now() - start)
@@ -162,7 +162,8 @@ export class WebGpuDevice implements Device {
 
   /** Lets the host run ahead of the GPU, but not without end. */
   async #keepPace(): Promise<void> {
-    this.#ahead.push(this.#guard(this.gpu.queue.onSubmittedWorkDone()))
+    // what goes wrong meanwhile is told by the next call that looks
+    this.#ahead.push(this.gpu.queue.onSubmittedWorkDone().catch(() => undefined))
     if (this.#ahead.length <= CALLS_AHEAD) return
     await this.#ahead.shift()
     this.#assertUsable()
