@@ -8,10 +8,10 @@ import { buildCeilings, buildInternals } from './lib/build.mjs'
 import { machine } from './lib/machine.mjs'
 import { writeSections } from './lib/readme.mjs'
 
-const suites = ['layer', 'products', 'row', 'tokens', 'model', 'million', 'start', 'browser']
+const suites = ['layer', 'products', 'row', 'tokens', 'model', 'million', 'start', 'browser', 'webgpu']
 
 const usage = `usage: npm run bench -- [--quick] [--only SUITES] [--write]
-  --quick   fewer rounds and sizes, and no browser unless --only names it: within two minutes, and rougher
+  --quick   fewer rounds and sizes, and neither browser nor GPU unless --only names it: within two minutes, and rougher
   --only    of ${suites.join(', ')}, separated by commas
   --write   also puts the tables into README.md, between its bench comments`
 
@@ -32,7 +32,7 @@ if (options.help) {
   console.log(usage)
   process.exit(0)
 }
-const chosen = options.only?.split(',') ?? (options.quick ? suites.filter((name) => name !== 'browser') : suites)
+const chosen = options.only?.split(',') ?? (options.quick ? suites.filter((name) => name !== 'browser' && name !== 'webgpu') : suites)
 const unknown = chosen.filter((name) => !suites.includes(name))
 if (unknown.length > 0) fail(`there is no suite ${unknown.join(', ')}\n${usage}`)
 if (options.quick && options.write) fail('the README takes figures of a full run only: leave out --quick or --write')

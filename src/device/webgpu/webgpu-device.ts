@@ -137,9 +137,8 @@ export class WebGpuDevice implements Device {
   async run(program: CompiledProgram, runs: Run | readonly Run[]): Promise<void> {
     this.#assertUsable()
     const all = (runs instanceof Run ? [runs] : runs).map((run) => ({ run, dispatches: (program as WebGpuProgram).dispatches(run) }))
-    const preparing = new Set(all.flatMap(({ dispatches }) => dispatches.map(({ pipeline }) => pipeline.prepare())))
-    preparing.delete(undefined)
-    if (preparing.size > 0) {
+    const preparing = all.flatMap(({ dispatches }) => dispatches.flatMap(({ pipeline }) => pipeline.prepare() ?? []))
+    if (preparing.length > 0) {
       await this.#guard(Promise.all(preparing))
       this.#assertUsable()
     }
@@ -148,7 +147,8 @@ export class WebGpuDevice implements Device {
     const handed = all.map(({ run, dispatches }) => ({ run, staging: this.#submit(dispatches, run) }))
     if (handed.every(({ staging }) => staging === undefined)) return this.#keepPace()
     try {
-      await this.#guard(Promise.all([this.#checks, ...handed.map(({ staging }) => staging?.mapAsync(MapMode.READ) ?? Promise.resolve())]))
+      const mapped = handed.flatMap(({ staging }) => (staging ? [staging.mapAsync(MapMode.READ)] : []))
+      await this.#guard(Promise.all([this.#checks, ...mapped]))
       this.#assertUsable()
       const work = handed.reduce((sum, { run }) => sum + run.work, 0)
       if (Number.isFinite(work)) this.#rate = (1000 * work) / Math.max(0.01, performance.now() - start)
