@@ -10,8 +10,8 @@ export const title = 'WebGPU'
 
 /** Most bytes of one binding within WebGPU's default limits. */
 const MOST_BYTES = 128 << 20
-/** Milliseconds of work that goes before what is timed: a GPU that just idled runs at a fraction of its clock, and the host needs a start. */
-const WARM_UP = 30
+/** Products of 4096³ that go before whatever is timed: a GPU that just idled runs at a fraction of its clock, and the host needs a start. */
+const WARM_UP = 10
 
 /** A device with the default limits and a clock. DAWN names the .node file of npm's webgpu where the package is not installed. */
 async function openGpu(internals) {
@@ -114,16 +114,19 @@ export async function run({ quick, note }) {
   }
   const { clock, device, about } = opened
   const rounds = quick ? 3 : 20
+  const busy = new Products(internals, device, 4096, 4096, 4096)
+  const warmUp = async () => {
+    for (let i = 0; i < (quick ? 1 : WARM_UP); i++) await busy.run()
+  }
   const sizes = quick ? [256, 1024] : [256, 512, 1024, 2048, 4096, 8192]
   const products = []
   for (const n of sizes) {
     const product = new Products(internals, device, n, n, n)
     const error = await product.error()
-    const { total: once } = await clock.measure(() => product.run())
-    for (let spent = 0; spent < WARM_UP; spent += once) await product.run()
     const gpu = []
     const wall = []
     for (let round = 0; round < rounds; round++) {
+      await warmUp()
       gpu.push((await clock.measure(() => product.run())).total)
       const start = performance.now()
       await product.run()
@@ -144,8 +147,6 @@ export async function run({ quick, note }) {
   const { build } = await internals.chooseBuild('auto', false)
   const runtime = new internals.Runtime(build, {}, 1, { device, adapter: about, replaceable: false })
   const processor = await internals.createRuntime({ threads: 1 })
-  const busy = new Products(internals, device, 2048, 2048, 2048)
-  const { total: busyTime } = await clock.measure(() => busy.run())
   const layers = []
   for (const selection of ['coordinate-descent', 'top-k']) {
     const [onGpu, onProcessor] = [runtime, processor].map((where) => {
@@ -164,7 +165,7 @@ export async function run({ quick, note }) {
       const gpu = []
       const wall = []
       for (let round = 0; round < rounds; round++) {
-        for (let i = 0; i < Math.min(12, WARM_UP / busyTime); i++) await busy.run()
+        await warmUp()
         gpu.push(await clock.measure(() => onGpu.forward(x)))
         wall.push((await timed(onGpu)).time)
       }
@@ -190,7 +191,7 @@ export async function run({ quick, note }) {
   }
   await processor.dispose()
   return [
-    `${about}. Medians of ${rounds}, by the GPU's own clock, after about ${WARM_UP} ms of other work.`,
+    `${about}. Medians of ${rounds}, by the GPU's own clock, each after ${WARM_UP} products of 4096³.`,
     table(['product', 'GPU ms', 'TFLOP/s', 'wall ms', 'largest error of 1,000'], products),
     'The layer of the table above: from the beginning of the first pass to the end of the last, the sum of the passes, and the whole call with its copies; beside WebAssembly on one thread of the same machine.',
     table(['layer', 'GPU ms', 'passes', 'TFLOP/s', 'wall ms', 'WebAssembly ms', 'its time / ours', 'difference'], layers),
