@@ -36,7 +36,7 @@ bits per byte is all their bits over all bytes of the text.`,
 async function run({ values, positionals, terminal }: Call<typeof options>): Promise<void> {
   const { place, isPiped } = modelOperand(positionals)
   const input = await readText(values.file, isPiped, terminal)
-  await withModel(place, values, terminal, (model) => measure(model, input, values, terminal))
+  await withModel(place, values, terminal, (model) => measure(model, input, values, terminal), 'prefill')
 }
 
 function readText(file: string | undefined, isPiped: boolean, { signal }: Terminal): Promise<TextInput> {

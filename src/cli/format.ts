@@ -21,7 +21,8 @@ export function formatSeconds(seconds: number): string {
 }
 
 /** What a runtime runs on, in a few words. */
-export function formatRuntime({ device, simd, fused, threads }: RuntimeInfo): string {
+export function formatRuntime({ device, adapter, simd, fused, threads }: RuntimeInfo): string {
+  if (adapter !== undefined) return `${device} (${adapter})`
   return `${device}, ${simd} SIMD${fused ? ' (fused)' : ''}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`
 }
 

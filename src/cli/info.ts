@@ -17,7 +17,7 @@ export const info = defineCommand({
   operands: '[MODEL]',
   about: `
 MODEL is a folder, or the URL of one, with config.json and the weights; without one only the machine is described.
-For each thing that is not used (threads, relaxed SIMD, …) the reason is given.`,
+For each thing that is not used (threads, relaxed SIMD, with --device auto the GPU, …) the reason is given.`,
   options,
   run,
 })

@@ -19,7 +19,10 @@ export const runtimeOptions = {
     'Vector instructions. They decide the arithmetic, and with it the last bits. Default: auto.',
   ),
   revectorize: flag('Use 256-bit kernels where the engine can make them. Experimental.'),
-  device: choice(['wasm', 'webgpu', 'auto'], 'Where to compute. Default: wasm.'),
+  device: choice(
+    ['wasm', 'webgpu', 'auto'],
+    'Compute in WebAssembly, on a GPU (in Node with the package webgpu), or where the model runs faster. Default: wasm.',
+  ),
 }
 
 /** Where a model comes from; options of the commands that load one. */
@@ -40,12 +43,13 @@ export async function withRuntime<T>(values: RunValues, terminal: Terminal, use:
   }
 }
 
-/** Runs `use` on a loaded model, which ends with it. */
+/** Runs `use` on a loaded model, which ends with it; @param expect what it will mostly do, where devices are compared for it */
 export async function withModel<T>(
   place: string,
   values: RunValues & OptionValues<typeof loadOptions>,
   terminal: Terminal,
   use: (model: LanguageModel) => Promise<T>,
+  expect: 'decode' | 'prefill' = 'decode',
 ): Promise<T> {
   const source = sourceOf(place)
   return withRuntime(values, terminal, async (runtime) => {
@@ -54,6 +58,7 @@ export async function withModel<T>(
       runtime,
       signal,
       cache: values.cache,
+      expect,
       onProgress: ({ done, total }) => status.show(() => `loading ${place}: ${formatBytes(done)} of ${formatBytes(total)}`),
     }).finally(() => status.clear())
     return use(model)

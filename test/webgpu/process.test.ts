@@ -24,6 +24,19 @@ const script = (end: string) => `
   console.log(runtime.info.device, data.length, data.every(Number.isFinite))
   ${end}`
 
+describe.skipIf(noAdapter)('the command', () => {
+  test('info tells which GPU it computes on, or why on none', () => {
+    const info = (device: string) =>
+      spawnSync(process.execPath, [fileURLToPath(new URL('../../dist/cli.js', import.meta.url)), 'info', '--device', device], {
+        encoding: 'utf8',
+        timeout: 60_000,
+      }).stdout
+    expect(info('webgpu')).toMatch(/^runs on +webgpu \(.+\)$/m)
+    expect(info('auto')).toMatch(/^runs on +webgpu \(.+\)$|^not webgpu +.* is a processor that stands in for a GPU$/m)
+    expect(info('wasm')).not.toMatch(/webgpu/)
+  })
+})
+
 describe.skipIf(noAdapter)('a process that computes on a GPU', () => {
   test.each([
     ['disposed of its runtime', 'await runtime.dispose()'],

@@ -17,7 +17,11 @@ const pageWithWorker = 'page-with-worker.js'
  */
 const bundlers = {
   async esbuild(folder, page) {
-    await execute(join(here, 'node_modules/.bin/esbuild'), [`hosts/${page}`, '--bundle', `--outfile=${folder}/main.js`], { cwd: project })
+    refuseWarnings(
+      await execute(join(here, 'node_modules/.bin/esbuild'), [`hosts/${page}`, '--bundle', `--outfile=${folder}/main.js`], {
+        cwd: project,
+      }),
+    )
     write(folder, 'index.html', '<!doctype html><script src="main.js"></script>')
     return folder
   },
@@ -51,9 +55,8 @@ export const bundled = [
     missing: node24 && tool('esbuild/package.json') ? undefined : installTools,
     async run() {
       const file = join(makeFolder('esbuild-node'), 'main.cjs')
-      await execute(join(here, 'node_modules/.bin/esbuild'), ['hosts/process.mjs', '--bundle', '--platform=node', `--outfile=${file}`], {
-        cwd: project,
-      })
+      const args = ['hosts/process.mjs', '--bundle', '--platform=node', `--outfile=${file}`]
+      refuseWarnings(await execute(join(here, 'node_modules/.bin/esbuild'), args, { cwd: project }))
       const host = { id: 'esbuild-node', folder: model, expected: { simd: 'relaxed', threads: 2, refused: {} } }
       return runProcess(/** @type {string} */ (node24), [file], host)
     },
@@ -92,4 +95,11 @@ function write(folder, name, text) {
 const importPage = (from, page) => `import '${relative(from, join(project, 'hosts', page))}'\n`
 
 /** @param {string} script @param {string[]} args @param {string} cwd */
-const runTool = (script, args, cwd) => execute(/** @type {string} */ (node24), [/** @type {string} */ (tool(script)), ...args], { cwd })
+const runTool = async (script, args, cwd) =>
+  refuseWarnings(await execute(/** @type {string} */ (node24), [/** @type {string} */ (tool(script)), ...args], { cwd }))
+
+/** Warnings of the four bundlers about what they bundle, each in its own form. @param {string} output */
+function refuseWarnings(output) {
+  if (/\[WARNING\]|WARNING in [.]|\(!\)|\bwarning\b.*(?:import|analy)/im.test(output))
+    throw new Error(`it was bundled with a warning:\n${output}`)
+}

@@ -62,6 +62,10 @@ export const documents = [
     close()
     return results
   }),
+  document('webgpu', browser, async ({ folder, commands }) => [
+    ...(await runCommands(commands, folder, `${text}.*\n(computed on|no GPU:) .+\n$`)),
+    await shows('webgpu', folder, 'index.html', isolation, `${text}.*\\[(computed on|no GPU:) .+\\]`),
+  ]),
   document('bundlers', browser, async ({ folder, commands }) => {
     const results = await runCommands(commands, folder)
     for (const [bundler, script] of Object.entries({ esbuild: 'main.js', webpack: 'main.js', rollup: 'main.js', vite: '' })) {

@@ -58,6 +58,20 @@ export function runSuite(api, host) {
       },
     ],
     [
+      'computes without a GPU where there is none, and says why',
+      async () => {
+        const either = await createRuntime({ device: 'auto', threads: 1 })
+        const { device, adapter, refused: reasons } = either.info
+        check(
+          device === 'webgpu' ? adapter : reasons.webgpu,
+          `neither an adapter nor a reason against WebGPU: ${JSON.stringify(either.info)}`,
+        )
+        await either.dispose()
+        if (device === 'wasm' && !/is a processor/.test(reasons.webgpu ?? ''))
+          await rejects(createRuntime({ device: 'webgpu' }), 'UNSUPPORTED', /WebGPU.*'wasm'/)
+      },
+    ],
+    [
       'gives the golden values of every layer',
       async () => {
         const cases = await layerCases(read)

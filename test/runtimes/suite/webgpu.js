@@ -84,17 +84,19 @@ export function runWebGpuSuite(api, { data, adapter }) {
       async () => {
         const processor = await createRuntime({ threads: 1 })
         const there = await LanguageModel.load(golden.files, { runtime: processor })
-        const { inputIds, logits, webGpuTolerance } = golden
         const { numTokens } = model.config
-        const rowOf = (/** @type {number} */ tokens) => logits.subarray((tokens - 1) * numTokens, tokens * numTokens)
+        // each word once: of equal ones another arithmetic may choose another, once a session has moved
+        const ids = [...Array(numTokens).keys()]
+        const { data } = await there.forward(ids)
+        const rowOf = (/** @type {number} */ tokens) => data.subarray((tokens - 1) * numTokens, tokens * numTokens)
         const session = model.createSession()
-        await session.append(inputIds.slice(0, 30))
+        await session.append(ids.slice(0, 8))
         const moved = there.restoreSession(session.save())
         equal(await moved.append([]), await session.append([]), 'the logits it was saved with')
-        near(await moved.append(inputIds.slice(30, 45)), rowOf(45), webGpuTolerance, 'logits on the processor')
+        near(await moved.append(ids.slice(8, 14)), rowOf(14), golden.webGpuTolerance, 'logits on the processor')
         const back = model.restoreSession(moved.save())
-        equal(back.position, 45, 'position')
-        near(await back.append(inputIds.slice(45, 60)), rowOf(60), webGpuTolerance, 'logits on the GPU again')
+        equal(back.position, 14, 'position')
+        near(await back.append(ids.slice(14)), rowOf(numTokens), golden.webGpuTolerance, 'logits on the GPU again')
         await processor.dispose()
       },
     ],
