@@ -37,7 +37,7 @@ describe.skipIf(noAdapter)('on a GPU', () => {
       expect(largestDifference(every(trace.out.data), expected.out.data)).toBeLessThan(tolerance)
       expect((await layer.forward(golden.input, golden.forwardOptions)).data).toEqual(trace.out.data)
     },
-    300_000,
+    600_000,
   )
 
   test.each(modelCases().map((golden) => [golden.name, golden] as const))(
@@ -57,7 +57,7 @@ describe.skipIf(noAdapter)('on a GPU', () => {
         expect(last, `after ${length} tokens, to the bit`).toEqual(whole.data.slice(-numTokens))
       }
     },
-    300_000,
+    600_000,
   )
 
   test('the shipped model gives its golden logits and bits, and goes on with its golden greedy tokens', async () => {

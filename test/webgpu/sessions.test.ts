@@ -17,17 +17,21 @@ describe.skipIf(noAdapter)('sessions on a GPU', () => {
   const runtimes: Runtime[] = []
   afterAll(() => Promise.all(runtimes.map((runtime) => runtime.dispose())))
 
-  async function open(options: { pieceRows?: number; replaceable?: boolean } = {}) {
-    const { runtime, device } = await openGpuRuntime(options)
-    runtimes.push(runtime)
-    return { runtime, device, model: await LanguageModel.load(modelFiles(causal), { runtime }) }
+  type Opened = Awaited<ReturnType<typeof openGpuRuntime>>
+  /** What tests share that leave the GPU as it was: a driver compiles its pipelines for seconds. */
+  let shared: Opened | undefined
+
+  async function open({ own = false, replaceable = false } = {}) {
+    const opened = own ? await openGpuRuntime({ replaceable }) : (shared ??= await openGpuRuntime())
+    if (!runtimes.includes(opened.runtime)) runtimes.push(opened.runtime)
+    return { ...opened, model: await LanguageModel.load(modelFiles(causal), { runtime: opened.runtime }) }
   }
 
   test('give the same bits however the tokens are cut, through saving, restoring and cloning', async () => {
     const { model } = await open()
     const whole = await model.createSession().append(ids)
     const session = model.createSession()
-    for (let at = 0, step = 1; at < ids.length; at += step, step = (step % 5) + 1) {
+    for (let at = 0, step = 1; at < ids.length; at += step, step = (step % 7) + 1) {
       const copy = at % 3 === 0 ? model.restoreSession(session.save()) : session.clone()
       const next = ids.slice(at, at + step)
       const logits = await session.append(next)
@@ -35,7 +39,7 @@ describe.skipIf(noAdapter)('sessions on a GPU', () => {
       copy.dispose()
     }
     expect(await session.append([])).toEqual(whole)
-  }, 120_000)
+  }, 400_000)
 
   test('move between the GPU and the processor', async () => {
     // words that are not repeated: ties between equal ones are broken by last bits, which differ from device to device
@@ -53,10 +57,10 @@ describe.skipIf(noAdapter)('sessions on a GPU', () => {
     const back = model.restoreSession(there.save())
     expect(back.position).toBe(50)
     expect(largestDifference(await session.append(words.slice(50)), await back.append(words.slice(50)))).toBeLessThan(1e-4)
-  }, 120_000)
+  }, 400_000)
 
   test('survive the loss of the GPU: saved as they were, and continued on the processor where that may take over', async () => {
-    const { runtime, device, model } = await open({ replaceable: true })
+    const { runtime, device, model } = await open({ own: true, replaceable: true })
     // whichever was quicker: the session's continuation must be right from either
     const half = ids.length >> 1
     const session = model.createSession()
@@ -78,10 +82,10 @@ describe.skipIf(noAdapter)('sessions on a GPU', () => {
       localAttnWindowSize: 4,
     })
     expect((await layer.forward(Tensor.randn([1, 20, 16]))).shape).toEqual([1, 20, 16])
-  }, 120_000)
+  }, 400_000)
 
   test('tell of the loss of a GPU that nothing replaces, call after call, and can still be saved', async () => {
-    const { device, model } = await open()
+    const { device, model } = await open({ own: true })
     const session = model.createSession()
     await session.append(ids.slice(0, 5))
     const saved = session.save()
@@ -96,11 +100,12 @@ describe.skipIf(noAdapter)('sessions on a GPU', () => {
     using processor = openRuntime('relaxed')
     const other = await LanguageModel.load(modelFiles(causal), { runtime: processor })
     expect((await other.restoreSession(saved).append(ids.slice(5, 7))).length).toBe(model.config.numTokens)
-  }, 120_000)
+  }, 400_000)
 
   test('give all memory back', async () => {
-    const { runtime, device, model } = await open()
-    const empty = device.used
+    const { runtime, device } = await open()
+    const before = device.used
+    const model = await LanguageModel.load(modelFiles(causal), { runtime })
     for (let round = 0; round < 2; round++) {
       using session = model.createSession()
       await session.append(ids)
@@ -111,10 +116,9 @@ describe.skipIf(noAdapter)('sessions on a GPU', () => {
     await session.append(ids)
     session.dispose()
     expect(device.used).toBe(kept)
-    expect(kept).toBeGreaterThanOrEqual(empty)
     model.dispose()
-    expect(device.used).toBe(0)
+    expect(device.used).toBe(before)
     expect(runtime.info.device).toBe('webgpu')
     expect(runtime.info.adapter).toBeTypeOf('string')
-  }, 120_000)
+  }, 400_000)
 })

@@ -39,13 +39,23 @@ export class BufferPool {
     return known
   }
 
+  /** Keeps a buffer; those of lengths that nobody wanted for longest make room. */
   give(buffer: GPUBuffer): void {
-    if (this.#kept + buffer.size > MOST) return buffer.destroy()
     const key = `${buffer.size} ${buffer.usage}`
-    const known = this.#free.get(key)
-    if (known) known.push(buffer)
-    else this.#free.set(key, [buffer])
+    const known = this.#free.get(key) ?? []
+    this.#free.delete(key)
+    this.#free.set(key, known)
+    known.push(buffer)
     this.#kept += buffer.size
+    for (const [oldest, buffers] of this.#free) {
+      while (this.#kept > MOST && buffers.length > 0) {
+        const dropped = buffers.shift()!
+        this.#kept -= dropped.size
+        dropped.destroy()
+      }
+      if (buffers.length === 0) this.#free.delete(oldest)
+      if (this.#kept <= MOST) return
+    }
   }
 
   clear(): void {
