@@ -1,29 +1,14 @@
 import { describe, expect, test } from 'vitest'
-import { LanguageModel } from '../src/model/language-model.js'
 import { largestDifference } from './support/compare.js'
 import { modelCases } from './support/golden.js'
-import { loadNovels, modelFiles, novelsGolden, treasureIsland } from './support/models.js'
+import { expectGoldenModel } from './support/golden-checks.js'
+import { loadNovels, novelsGolden, treasureIsland } from './support/models.js'
 import { allBuilds, openRuntime, releaseBuilds } from './support/runtimes.js'
 
 describe.each(allBuilds)('on the %s build', (build) => {
   test.each(modelCases().map((golden) => [golden.name, golden] as const))('the small model %s answers exactly', async (_name, golden) => {
     using runtime = openRuntime(build)
-    const model = await LanguageModel.load(modelFiles(golden), { runtime })
-    const tolerance = 8 * golden.float32Error + 1e-5
-    const { numTokens } = model.config
-
-    const logits = await model.forward(golden.inputIds)
-    expect(logits.shape).toEqual([golden.inputIds.length, numTokens])
-    expect(largestDifference(logits.data, golden.expected.logits.data)).toBeLessThan(tolerance)
-
-    const session = model.createSession()
-    for (const [i, length] of golden.prefixLengths.entries()) {
-      const last = await session.append(golden.inputIds.slice(session.position, length))
-      const expected = golden.expected.prefixLogits.data.subarray(i * numTokens, (i + 1) * numTokens)
-      expect(largestDifference(last, expected), `after ${length} tokens`).toBeLessThan(tolerance)
-      const whole = await model.forward(golden.inputIds.slice(0, length))
-      expect(last, `after ${length} tokens, to the bit`).toEqual(whole.data.slice(-numTokens))
-    }
+    await expectGoldenModel(runtime, golden)
   })
 
   test('the shipped model gives its golden logits and bits', async () => {

@@ -3,7 +3,7 @@ import { expect } from 'vitest'
 import { Descent, Opcode, Piece, Selection, SelectKeyValues, SelectQueries } from '../../assembly/steps.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { coordinateDescent, select, type Selected, type SelectionRule } from '../reference/index.js'
-import { range } from './float32.js'
+import { integers, normals, range } from './float32.js'
 import { StepMemory } from './step-runner.js'
 
 const HISTOGRAM_WORDS = 256
@@ -215,4 +215,27 @@ export function selectKeyValues(
   )
   const marks = range(experts).map((expert) => range(length).filter((position) => flags[expert * capacity + position] === 1))
   return { windows, work: memory.ints(work), marks }
+}
+
+const schedule = { nIters: 20, fetchKRatio: 9 / 8, eps: 0.03, epsInit: 4, epsDecay: 0.7 }
+/** Rules of every kind. */
+export const selectionRules: Record<string, SelectionRule> = {
+  'coordinate descent': { ...schedule, selection: 'coordinate-descent', straightThrough: true },
+  'coordinate descent, scores carried': { ...schedule, selection: 'coordinate-descent', straightThrough: false },
+  'top-k': { ...schedule, selection: 'top-k', straightThrough: true },
+  'top-k, scores carried': { ...schedule, selection: 'top-k', straightThrough: false },
+  'one pass of descent': { ...schedule, nIters: 1, selection: 'coordinate-descent', straightThrough: false },
+  'a schedule that begins at its end, taking exactly k': {
+    ...{ ...schedule, epsInit: 0.01, eps: 0.5, fetchKRatio: 1, nIters: 50 },
+    selection: 'coordinate-descent',
+    straightThrough: false,
+  },
+}
+
+/** Rows of similarities of every kind. */
+export const similarityKinds: Record<string, (length: number, seed: number) => Float32Array> = {
+  'widely spread': (length, seed) => normals(length, seed).map((x) => 12 * x),
+  narrow: (length, seed) => normals(length, seed).map((x) => 0.4 * x),
+  'often tied': (length, seed) => Float32Array.from(integers(length, 7, seed), (i) => 1.5 * i - 4),
+  equal: (length) => new Float32Array(length).fill(-0.75),
 }

@@ -1,11 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import type { Selected, SelectionRule } from '../reference/index.js'
 import { allBuilds } from '../support/runtimes.js'
-import { expectClose, integers, normals, range } from './float32.js'
+import { expectClose, range } from './float32.js'
 import {
   expectedKeyValues,
   expectedQueries,
   type SelectedWindows,
+  selectionRules,
+  similarityKinds,
   type SelectionCase,
   selectKeyValues,
   selectQueries,
@@ -34,30 +36,8 @@ function expectSelected(
   )
 }
 
-const schedule = { nIters: 20, fetchKRatio: 9 / 8, eps: 0.03, epsInit: 4, epsDecay: 0.7 }
-const rules: Record<string, SelectionRule> = {
-  'coordinate descent': { ...schedule, selection: 'coordinate-descent', straightThrough: true },
-  'coordinate descent, scores carried': { ...schedule, selection: 'coordinate-descent', straightThrough: false },
-  'top-k': { ...schedule, selection: 'top-k', straightThrough: true },
-  'top-k, scores carried': { ...schedule, selection: 'top-k', straightThrough: false },
-  'one pass of descent': { ...schedule, nIters: 1, selection: 'coordinate-descent', straightThrough: false },
-  'a schedule that begins at its end, taking exactly k': {
-    ...{ ...schedule, epsInit: 0.01, eps: 0.5, fetchKRatio: 1, nIters: 50 },
-    selection: 'coordinate-descent',
-    straightThrough: false,
-  },
-}
-
-/** Rows of similarities of every kind. */
-const kinds: Record<string, (length: number, seed: number) => Float32Array> = {
-  'widely spread': (length, seed) => normals(length, seed).map((x) => 12 * x),
-  narrow: (length, seed) => normals(length, seed).map((x) => 0.4 * x),
-  'often tied': (length, seed) => Float32Array.from(integers(length, 7, seed), (i) => 1.5 * i - 4),
-  equal: (length) => new Float32Array(length).fill(-0.75),
-}
-
 function caseOf(kind: string, rule: SelectionRule, length: number, windowSize: number, count: number): SelectionCase {
-  return { similarities: range(3).map((expert) => kinds[kind]!(length, 10 * length + expert)), windowSize, count, rule }
+  return { similarities: range(3).map((expert) => similarityKinds[kind]!(length, 10 * length + expert)), windowSize, count, rule }
 }
 
 /** Tokens, window and k: k as large as the row or larger; a last window with fewer tokens than k; one of a single token; many blocks. */
@@ -85,7 +65,7 @@ const expectations = new Map<SelectionRule, Expectation[]>()
 function expectationsOf(rule: SelectionRule): Expectation[] {
   const known = expectations.get(rule)
   if (known) return known
-  const computed = Object.keys(kinds).flatMap((kind) =>
+  const computed = Object.keys(similarityKinds).flatMap((kind) =>
     sizes.map(([length, windowSize, count]): Expectation => {
       const options = caseOf(kind, rule, length, windowSize, count)
       return {
@@ -103,8 +83,8 @@ function expectationsOf(rule: SelectionRule): Expectation[] {
 describe.each(allBuilds)('on the %s build', (build) => {
   const runtime = runtimeOf(build)
 
-  describe.each(Object.keys(rules))('%s', (name) => {
-    const rule = rules[name]!
+  describe.each(Object.keys(selectionRules))('%s', (name) => {
+    const rule = selectionRules[name]!
 
     /** Compares window by window, expert by expert; next to nothing may be unclear. */
     function expectAll(

@@ -1,9 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Runtime } from '../../src/device/runtime.js'
-import { LanguageModel } from '../../src/model/language-model.js'
-import { largestDifference } from '../support/compare.js'
 import { modelCases } from '../support/golden.js'
-import { loadNovels, modelFiles, novelsGolden } from '../support/models.js'
+import { expectGoldenModel } from '../support/golden-checks.js'
+import { loadNovels, novelsGolden } from '../support/models.js'
 import { noAdapter, openGpuRuntime } from './gpu.js'
 
 describe.skipIf(noAdapter)('on a GPU', () => {
@@ -13,21 +12,7 @@ describe.skipIf(noAdapter)('on a GPU', () => {
 
   test.each(modelCases().map((golden) => [golden.name, golden] as const))(
     'the small model %s answers, and to the bit however its tokens are cut',
-    async (_name, golden) => {
-      using model = await LanguageModel.load(modelFiles(golden), { runtime })
-      const tolerance = 8 * golden.float32Error + 1e-5
-      const { numTokens } = model.config
-      const logits = await model.forward(golden.inputIds)
-      expect(largestDifference(logits.data, golden.expected.logits.data)).toBeLessThan(tolerance)
-      using session = model.createSession()
-      for (const [i, length] of golden.prefixLengths.entries()) {
-        const last = await session.append(golden.inputIds.slice(session.position, length))
-        const expected = golden.expected.prefixLogits.data.subarray(i * numTokens, (i + 1) * numTokens)
-        expect(largestDifference(last, expected), `after ${length} tokens`).toBeLessThan(tolerance)
-        const whole = await model.forward(golden.inputIds.slice(0, length))
-        expect(last, `after ${length} tokens, to the bit`).toEqual(whole.data.slice(-numTokens))
-      }
-    },
+    (_name, golden) => expectGoldenModel(runtime, golden),
     600_000,
   )
 

@@ -7,6 +7,8 @@ import {
   expectedQueries,
   placeKeyValues,
   placeQueries,
+  selectionRules,
+  similarityKinds,
   type SelectionCase,
   windowsOf,
 } from '../kernels/selection-runner.js'
@@ -15,28 +17,8 @@ import type { SelectionRule } from '../reference/index.js'
 import { noAdapter, openDevice } from './gpu.js'
 import { expectSameStep, type StepCase } from './step-comparison.js'
 
-const schedule = { nIters: 20, fetchKRatio: 9 / 8, eps: 0.03, epsInit: 4, epsDecay: 0.7 }
-const rules: Record<string, SelectionRule> = {
-  'coordinate descent': { ...schedule, selection: 'coordinate-descent', straightThrough: true },
-  'coordinate descent, scores carried': { ...schedule, selection: 'coordinate-descent', straightThrough: false },
-  'top-k': { ...schedule, selection: 'top-k', straightThrough: true },
-  'top-k, scores carried': { ...schedule, selection: 'top-k', straightThrough: false },
-  'one pass of descent': { ...schedule, nIters: 1, selection: 'coordinate-descent', straightThrough: false },
-  'a schedule that begins at its end, taking exactly k': {
-    ...{ ...schedule, epsInit: 0.01, eps: 0.5, fetchKRatio: 1, nIters: 50 },
-    selection: 'coordinate-descent',
-    straightThrough: false,
-  },
-}
-
 /** Rows of similarities of every kind. */
-const kinds: Record<string, (length: number, seed: number) => Float32Array> = {
-  'widely spread': (length, seed) => normals(length, seed).map((x) => 12 * x),
-  narrow: (length, seed) => normals(length, seed).map((x) => 0.4 * x),
-  'often tied': (length, seed) => Float32Array.from(integers(length, 7, seed), (i) => 1.5 * i - 4),
-  'zero or not': (length, seed) => Float32Array.from(integers(length, 2, seed)),
-  equal: (length) => new Float32Array(length).fill(-0.75),
-}
+const kinds: typeof similarityKinds = { ...similarityKinds, 'zero or not': (length, seed) => Float32Array.from(integers(length, 2, seed)) }
 
 type Size = readonly [tokens: number, windowSize: number, count: number]
 
@@ -87,8 +69,8 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
   let device: WebGpuDevice
   beforeAll(async () => void (device = await openDevice()))
 
-  describe.each(Object.keys(rules))('%s', (name) => {
-    const rule = rules[name]!
+  describe.each(Object.keys(selectionRules))('%s', (name) => {
+    const rule = selectionRules[name]!
     const cases = Object.keys(kinds)
       .flatMap((kind) => sizes.map((size) => [kind, size] as const))
       .concat([['narrow', [2700, 1290, 100]]])
@@ -132,7 +114,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
   })
 
   test('takes the same by top-k where similarities are NaN or infinite', async () => {
-    const rule = rules['top-k']!
+    const rule = selectionRules['top-k']!
     for (const values of [[NaN], [Infinity, -Infinity, NaN, Infinity], Array<number>(45).fill(NaN), Array<number>(45).fill(-Infinity)]) {
       const similarities = range(2).map((expert) => kinds.narrow!(45, expert))
       similarities[1]!.set(values, values.length < 45 ? 20 : 0)
@@ -146,7 +128,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
     for (const kind of ['often tied', 'narrow']) {
       const similarities = range(2).map((expert) => kinds[kind]!(9000, expert))
       for (const count of [1, 700, 8300]) {
-        const options = { similarities, windowSize: 8400, count, rule: rules['top-k']! }
+        const options = { similarities, windowSize: 8400, count, rule: selectionRules['top-k']! }
         await expectSameStep(device, () => queriesStep(options, pieceOf(options)), `${count} queries, ${kind}`)
         await expectSameStep(device, () => keyValuesStep(options, pieceOf(options)), `${count} key/values, ${kind}`)
       }

@@ -1,4 +1,3 @@
-import type { Buffer } from '../../../assembly/steps.js'
 import { Piece } from '../../../assembly/steps.js'
 
 /** How many workgroups run a step, along each dimension. */
@@ -102,9 +101,4 @@ ${
 fn ${name}_set_i(i: u32, value: i32) { ${buffer}[${name}_at() + i] = bitcast<u32>(value); }`
     : ''
 }`
-}
-
-/** The buffer that an operand of a step names. */
-export function operandBuffer(words: Int32Array, operand: number): Buffer {
-  return words[operand]!
 }
