@@ -1,9 +1,10 @@
 import { beforeAll, describe, test } from 'vitest'
-import { ListQueries, Opcode, Piece, Similarities } from '../../assembly/steps.js'
+import { Opcode, Piece, Similarities } from '../../assembly/steps.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
 import { StepMemory } from '../kernels/step-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
+import { listStep } from './selection-steps.js'
 import { expectSameStep } from './step-comparison.js'
 
 describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
@@ -44,7 +45,6 @@ describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
   })
 
   test('lists the queries of one window or of several', async () => {
-    const experts = 2
     for (const [window, size, windows, rows] of [
       [0, 300, 1, 300],
       [0, 100, 6, 600],
@@ -52,46 +52,7 @@ describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
       [2, 7, 40, 280],
       [1, 1, 300, 300],
     ] as const) {
-      const make = () => {
-        const { uniform } = createRandom(rows)
-        const position = window * size
-        const capacity = position + rows + 5
-        const memory = new StepMemory()
-        const taken = Int32Array.from({ length: experts * capacity }, () => Number(uniform() < 0.4))
-        const places = (expert: number) => ({ first: expert * rows, width: rows })
-        const lists = [0, 1].map(() => memory.inputOutput(new Int32Array(experts * rows), [places(0), places(1)]))
-        const listScores = memory.inputOutput(new Float32Array(experts * rows), [places(0), places(1)])
-        const counts = memory.output(experts)
-        const starts = memory.output(experts * (windows + 1))
-        const ends = memory.output(windows)
-        const words = {
-          [ListQueries.Taken]: memory.input(taken),
-          [ListQueries.Scores]: memory.input(Float32Array.from(taken, uniform)),
-          [ListQueries.Lists]: lists[0],
-          [ListQueries.Slots]: lists[1],
-          [ListQueries.Counts]: counts,
-          [ListQueries.ListScores]: listScores,
-          [ListQueries.Experts]: experts,
-          [ListQueries.Capacity]: capacity,
-          [ListQueries.RowCapacity]: rows,
-          [ListQueries.Starts]: starts,
-          [ListQueries.Ends]: ends,
-          [ListQueries.StartCapacity]: windows + 1,
-          [ListQueries.WindowSize]: size,
-          [ListQueries.KeyValues]: 150,
-        }
-        const piece = {
-          [Piece.Rows]: rows,
-          [Piece.Routed]: Number(position + rows > size),
-          [Piece.Unrouted]: Math.max(0, Math.min(rows, size - position)),
-          [Piece.Window]: window,
-          [Piece.Windows]: windows,
-          [Piece.Position]: position,
-        }
-        // of window 0 nothing is listed, and what lies there stays
-        const exact = piece[Piece.Routed] ? [...lists, listScores, counts, starts, ends] : [counts, starts, ends]
-        return { memory, opcode: Opcode.ListQueries, length: ListQueries.Length, words, piece, exact }
-      }
+      const make = () => listStep(window, size, windows, rows)
       await expectSameStep(device, make, `${windows} windows of ${size} from ${window} on`)
     }
   })

@@ -23,6 +23,17 @@ export interface StepCase {
   readonly exact?: readonly Region[]
 }
 
+/** The words of all that a step may write. */
+export function written({ memory, floats = [], doubles = [], exact = [] }: StepCase): Int32Array[] {
+  return [...exact, ...floats, ...doubles].map((region) => memory.ints(region))
+}
+
+/** What a step writes on a device. */
+export async function wordsFrom(device: WebGpuDevice, step: StepCase): Promise<Int32Array[]> {
+  await step.memory.runOn(device, step.opcode, step.length, step.words, step.piece)
+  return written(step)
+}
+
 /**
  * @param make the same case twice: each device writes to its own
  * @param tolerance see `floats`; default 2e-6
