@@ -28,10 +28,14 @@ const adapter = await gpu.requestAdapter()
 export const noAdapter: string | undefined = adapter ? undefined : 'no WebGPU adapter here'
 if (noAdapter && process.env.REQUIRE_WEBGPU) throw new Error(`${noAdapter}, and REQUIRE_WEBGPU is set`)
 
+/** Likewise why subgroups are not tested here. */
+export const noSubgroups: string | undefined = noAdapter ?? (adapter!.features.has('subgroups') ? undefined : 'no subgroups here')
+
 const opened: GPUDevice[] = []
 
-export async function openDevice(pieceRows = 128): Promise<WebGpuDevice> {
-  return new WebGpuDevice(await openGpu(), pieceRows)
+/** @param subgroups false: not even where the adapter has them */
+export async function openDevice(pieceRows = 128, subgroups = !noSubgroups): Promise<WebGpuDevice> {
+  return new WebGpuDevice(await openGpu(subgroups), pieceRows)
 }
 
 /** A runtime that computes on the GPU; @param replaceable whether the processor takes over when it is lost, and is compared with it before */
@@ -41,9 +45,9 @@ export async function openGpuRuntime({ pieceRows = 128, replaceable = false } = 
 }
 
 /** A device within WebGPU's default limits. An adapter gives one; whatever else it reports fails the tests. */
-export async function openGpu(): Promise<GPUDevice> {
+export async function openGpu(subgroups = !noSubgroups): Promise<GPUDevice> {
   const fresh = await gpu.requestAdapter()
-  const device = await fresh!.requestDevice()
+  const device = await fresh!.requestDevice({ requiredFeatures: subgroups ? ['subgroups'] : [] })
   device.onuncapturederror = ({ error }) => {
     throw new Error(`WebGPU reports: ${error.message}`)
   }

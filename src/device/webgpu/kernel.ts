@@ -27,6 +27,8 @@ export interface Kernel {
   readonly operands: Readonly<Record<string, number>>
   readonly view: 'words' | 'vectors'
   readonly code: string
+  /** For devices with the feature `subgroups`, where it differs: it gives the same bits. */
+  readonly subgroupCode?: string
   workgroups(step: StepView): Workgroups
 }
 
@@ -41,8 +43,17 @@ export const STEP_VECTORS = 16
 /** First binding of the storage buffers: before it are the piece header and the step. */
 export const FIRST_BUFFER = 2
 
-/** @param readOnly of each storage buffer */
-export function writeShader(kernel: Kernel, places: Readonly<Record<string, Place>>, readOnly: readonly boolean[]): string {
+/**
+ * @param readOnly of each storage buffer
+ * @param subgroups whether the device has them
+ */
+export function writeShader(
+  kernel: Kernel,
+  places: Readonly<Record<string, Place>>,
+  readOnly: readonly boolean[],
+  subgroups: boolean,
+): string {
+  const subgroupCode = subgroups ? kernel.subgroupCode : undefined
   const element = kernel.view === 'vectors' ? 'vec4u' : 'u32'
   const buffers = readOnly.map(
     (only, i) => `@group(0) @binding(${FIRST_BUFFER + i}) var<storage, ${only ? 'read' : 'read_write'}> buffer${i}: array<${element}>;`,
@@ -51,7 +62,7 @@ export function writeShader(kernel: Kernel, places: Readonly<Record<string, Plac
     const place = places[name]!
     return accessors(name, at, place, kernel.view, typeof place === 'number' && !readOnly[place]!)
   })
-  return `
+  return `${subgroupCode ? 'enable subgroups;' : ''}
 @group(0) @binding(0) var<uniform> piece_words: array<vec4i, ${HEADER_VECTORS}>;
 @group(0) @binding(1) var<uniform> step_words: array<vec4i, ${STEP_VECTORS}>;
 ${buffers.join('\n')}
@@ -60,7 +71,7 @@ fn word(i: u32) -> i32 { return step_words[i / 4u][i % 4u]; }
 fn float_word(i: u32) -> f32 { return bitcast<f32>(word(i)); }
 fn piece_word(i: u32) -> i32 { return piece_words[i / 4u][i % 4u]; }
 ${operands.join('\n')}
-${kernel.code}`
+${subgroupCode ?? kernel.code}`
 }
 
 function accessors(name: string, at: number, place: Place, view: Kernel['view'], writable: boolean): string {

@@ -13,6 +13,9 @@ const PIECE_ROWS = { gpu: 8192, processor: 128 }
 /** Dawn, made once and kept: its devices do not keep it from being collected, and the process dies when they outlive it. */
 let dawn: GPU | undefined
 
+/** Asked of adapters that have it. Limits stay WebGPU's defaults. */
+const FEATURES: readonly GPUFeatureName[] = ['subgroups']
+
 /** The engine's WebGPU, or that of npm's `webgpu` package where there is no other. */
 async function findGpu(): Promise<GPU | undefined> {
   const { navigator } = globalThis as { navigator?: { gpu?: GPU | null } }
@@ -39,7 +42,7 @@ function isProcessor(adapter: GPUAdapter): boolean {
   return flagged || /swiftshader|llvmpipe|software/i.test(`${info.architecture} ${info.device} ${info.description}`)
 }
 
-/** Asks for an adapter and a device with WebGPU's default limits. */
+/** Asks for an adapter and a device within WebGPU's default limits. */
 export async function openWebGpu(): Promise<OpenedWebGpu> {
   try {
     const gpu = await findGpu()
@@ -47,7 +50,7 @@ export async function openWebGpu(): Promise<OpenedWebGpu> {
     const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' })
     if (!adapter) return { refused: 'there is no adapter: no GPU, or no driver for it' }
     const fallback = isProcessor(adapter)
-    const device = await adapter.requestDevice()
+    const device = await adapter.requestDevice({ requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)) })
     return { device: new WebGpuDevice(device, fallback ? PIECE_ROWS.processor : PIECE_ROWS.gpu), adapter: nameOf(adapter.info), fallback }
   } catch (cause) {
     return { refused: `the GPU could not be opened: ${reasonOf(cause)}` }

@@ -27,10 +27,11 @@ export class Pipeline {
         })),
       ],
     })
+    const code = writeShader(kernel, places, readOnly, gpu.features.has('subgroups'))
     this.#descriptor = {
       label: kernel.name,
       layout: gpu.createPipelineLayout({ bindGroupLayouts: [this.layout] }),
-      compute: { module: gpu.createShaderModule({ label: kernel.name, code: writeShader(kernel, places, readOnly) }), entryPoint: 'main' },
+      compute: { module: gpu.createShaderModule({ label: kernel.name, code }), entryPoint: 'main' },
     }
   }
 

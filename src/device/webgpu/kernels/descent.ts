@@ -1,10 +1,10 @@
 import { Descent } from '../../../../assembly/steps.js'
 import { EXP, LOG } from './math.js'
-import { BLOCK, OFFSETS, REDUCTIONS } from './workgroup.js'
+import { BLOCK, OFFSETS, SUM_OF_ALL } from './workgroup.js'
 
 /**
  * Coordinate descent over one row (SPEC section 4) by a workgroup: only the scalar a is carried from pass to pass, and a pass is one logsumexp of
- * min(s, -a). A kernel defines `similarity_at(i)`.
+ * min(s, -a). A kernel defines `similarity_at(i)`; needs `withCollectives`.
  *
  * `descend(lane, n, length, k)`: of n similarities, all unmasked, of a row of `length`; returns a and the last eps. The order of the sums follows from n.
  * ln(k / sum), rather than the difference of two logarithms, is as exact as it is small, which it is once the passes have converged. WGSL's own exp2 may
@@ -15,7 +15,7 @@ import { BLOCK, OFFSETS, REDUCTIONS } from './workgroup.js'
 export const descent = (words: number) => `
 ${EXP}
 ${LOG}
-${REDUCTIONS}
+${SUM_OF_ALL}
 fn four_similarities(places: vec4u) -> vec4f {
   return vec4f(similarity_at(places.x), similarity_at(places.y), similarity_at(places.z), similarity_at(places.w));
 }

@@ -1,6 +1,7 @@
 import { Piece, RouteCausal } from '../../../../assembly/steps.js'
 import type { Kernel } from '../kernel.js'
-import { PREFIX_SUM, WIDTH } from './workgroup.js'
+import { withCollectives } from './collectives.js'
+import { WIDTH } from './workgroup.js'
 
 /**
  * `RouteCausal`: a workgroup an expert, an invocation a row. Earlier tokens pass through the workgroup's memory, always as many at a time, so that the loop
@@ -10,10 +11,10 @@ export const routeCausal: Kernel = {
   name: 'route-causal',
   operands: { similarities: RouteCausal.Similarities, lists: RouteCausal.Lists, slots: RouteCausal.Slots, counts: RouteCausal.Counts },
   view: 'words',
-  code: `
-${PREFIX_SUM}
+  ...withCollectives(`
 var<workgroup> earlier: array<f32, ${WIDTH}>;
-@compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+@compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+  let lane = lane_of(index);
   let expert = group.x;
   let rows = u32(select(0, piece_word(${Piece.Rows}), piece_word(${Piece.Routed}) != 0));
   let first = u32(piece_word(${Piece.WindowOffset}));
@@ -43,6 +44,6 @@ var<workgroup> earlier: array<f32, ${WIDTH}>;
     taken += sums.y;
   }
   if (lane == 0u) { counts_set_i(expert, i32(taken)); }
-}`,
+}`),
   workgroups: ({ words }) => [words[RouteCausal.Experts]!],
 }

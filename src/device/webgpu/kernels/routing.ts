@@ -1,7 +1,8 @@
 import { ListQueries, Piece, Similarities } from '../../../../assembly/steps.js'
 import type { Kernel } from '../kernel.js'
+import { withCollectives } from './collectives.js'
 import { ROW_SUM, ROW_WIDTH, UNIFORM } from './rows.js'
-import { BLOCK, CHUNK, MARKS, OFFSETS, PREFIX_SUM, WIDTH } from './workgroup.js'
+import { BLOCK, CHUNK, MARKS, OFFSETS, WIDTH } from './workgroup.js'
 
 /** `Similarities`: a workgroup a row, so that a norm is summed in one order wherever a token stands. Adding +0 turns -0 into +0, so that zeros tie. */
 export const similarities: Kernel = {
@@ -55,10 +56,10 @@ export const listQueries: Kernel = {
     ends: ListQueries.Ends,
   },
   view: 'words',
-  code: `
-${PREFIX_SUM}
+  ...withCollectives(`
 ${MARKS}
-@compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+@compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+  let lane = lane_of(index);
   let expert = group.x;
   let rows = u32(select(0, piece_word(${Piece.Rows}), piece_word(${Piece.Routed}) != 0));
   let unrouted = u32(piece_word(${Piece.Unrouted}));
@@ -104,6 +105,6 @@ ${MARKS}
     counts_set_i(expert, i32(listed));
     if (starts_given()) { starts_set_i(first_start + windows, i32(listed)); }
   }
-}`,
+}`),
   workgroups: ({ words }) => [words[ListQueries.Experts]!],
 }

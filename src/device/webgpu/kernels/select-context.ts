@@ -1,5 +1,6 @@
 import { Piece, SelectContext } from '../../../../assembly/steps.js'
 import type { Kernel } from '../kernel.js'
+import { withCollectives } from './collectives.js'
 import { TOP_K } from './top-k.js'
 import { CHUNK, WIDTH } from './workgroup.js'
 
@@ -19,7 +20,7 @@ export const selectContext: Kernel = {
     newcomer_counts: SelectContext.NewcomerCounts,
   },
   view: 'words',
-  code: `
+  ...withCollectives(`
 var<private> places_start: u32;
 var<private> window_start: u32;
 var<private> held: u32;
@@ -29,7 +30,8 @@ fn candidate_at(i: u32) -> u32 {
 }
 fn key_at(i: u32) -> u32 { return ordered_key(candidate_at(i)); }
 ${TOP_K}
-@compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+@compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+  let lane = lane_of(index);
   let expert = group.x;
   if (piece_word(${Piece.Closes}) == 0) {
     if (lane == 0u) {
@@ -71,6 +73,6 @@ ${TOP_K}
     kept_counts_set_i(expert, i32(stay));
     newcomer_counts_set_i(expert, i32(k - stay));
   }
-}`,
+}`),
   workgroups: ({ words }) => [words[SelectContext.Experts]!],
 }

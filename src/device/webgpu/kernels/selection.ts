@@ -1,8 +1,9 @@
 import { AssignSlots, Descent, Piece, Selection, SelectKeyValues, SelectQueries } from '../../../../assembly/steps.js'
 import type { Kernel, StepView, Workgroups } from '../kernel.js'
+import { withCollectives } from './collectives.js'
 import { descent } from './descent.js'
 import { TOP_K } from './top-k.js'
-import { BLOCK, CHUNK, MARKS, OFFSETS, PREFIX_SUM, WIDTH } from './workgroup.js'
+import { BLOCK, CHUNK, MARKS, OFFSETS, WIDTH } from './workgroup.js'
 
 /** Most workgroups along a dimension. */
 const MOST_WORKGROUPS = 65535
@@ -58,10 +59,11 @@ export const selectQueries: Kernel = {
   name: 'select-queries',
   operands: { similarities: SelectQueries.Similarities, taken: SelectQueries.Taken, scores: SelectQueries.Scores },
   view: 'words',
-  code: `
+  ...withCollectives(`
 ${WINDOW_OF}
 ${choice(SelectQueries.Descent)}
-@compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+@compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+  let lane = lane_of(index);
   let size = u32(word(${SelectQueries.WindowSize}));
   let length = u32(piece_word(${Piece.SequenceRows}));
   let start = window_of(group) * size;
@@ -79,7 +81,7 @@ ${choice(SelectQueries.Descent)}
     }
     before += counts;
   }
-}`,
+}`),
   workgroups: (step) => perWindow(step, step.words[SelectQueries.Experts]!),
 }
 
@@ -109,11 +111,12 @@ export const selectKeyValues: Kernel = {
     chosen: SelectKeyValues.Chosen,
   },
   view: 'words',
-  code: `
+  ...withCollectives(`
 ${WINDOW_OF}
 ${FOLDED}
 ${choice(SelectKeyValues.Descent)}
-@compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+@compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+  let lane = lane_of(index);
   let size = u32(word(${SelectKeyValues.WindowSize}));
   let k = u32(word(${SelectKeyValues.Count}));
   let window = folded(window_of(group));
@@ -137,7 +140,7 @@ ${choice(SelectKeyValues.Descent)}
     }
     before += counts;
   }
-}`,
+}`),
   workgroups: (step) => perWindow(step, step.words[SelectKeyValues.Experts]!),
 }
 
@@ -146,10 +149,10 @@ export const assignSlots: Kernel = {
   name: 'assign-slots',
   operands: { chosen: AssignSlots.Chosen, positions: AssignSlots.Positions, counts: AssignSlots.Counts },
   view: 'words',
-  code: `
-${PREFIX_SUM}
+  ...withCollectives(`
 ${MARKS}
-@compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+@compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+  let lane = lane_of(index);
   let length = u32(piece_word(${Piece.SequenceRows}));
   let stride = u32(word(${AssignSlots.Stride}));
   let end_expert = select(u32(word(${AssignSlots.Experts})), group.x + 1u, stride > 0u);
@@ -179,6 +182,6 @@ ${MARKS}
     }
     if (lane == 0u) { counts_set_i(expert, i32(slot - first)); }
   }
-}`,
+}`),
   workgroups: ({ words }) => [words[AssignSlots.Stride]! > 0 ? words[AssignSlots.Experts]! : 1],
 }

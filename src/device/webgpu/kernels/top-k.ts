@@ -1,7 +1,8 @@
-import { BLOCK, CHUNK, MARKS, OFFSETS, PREFIX_SUM } from './workgroup.js'
+import { BLOCK, CHUNK, MARKS, OFFSETS } from './workgroup.js'
 
 /**
- * The k largest of n candidates, ties to the lower index, by a workgroup, nothing sorted. A kernel defines `key_at(i)`, the `ordered_key` of candidate i.
+ * The k largest of n candidates, ties to the lower index, by a workgroup, nothing sorted. A kernel defines `key_at(i)`, the `ordered_key` of candidate i;
+ * needs `withCollectives`.
  *
  * `find_cut(lane, n, k)`: the k-th largest key, and how many of its equals are taken: a histogram finds it byte by byte from the top.
  * Copies of the histogram, lest invocations wait for one counter, gain nothing (measured, H100).
@@ -9,7 +10,6 @@ import { BLOCK, CHUNK, MARKS, OFFSETS, PREFIX_SUM } from './workgroup.js'
  * `is_taken(at, cut, before)` and `taken_before(at, cut, before)`, its place in the ascending list, where `before` sums the counts of earlier chunks.
  */
 export const TOP_K = `
-${PREFIX_SUM}
 ${MARKS}
 fn ordered_key(bits: u32) -> u32 { return bits ^ (u32(i32(bits) >> 31u) | 0x80000000u); }
 fn four_keys(places: vec4u) -> vec4u { return vec4u(key_at(places.x), key_at(places.y), key_at(places.z), key_at(places.w)); }
@@ -35,9 +35,10 @@ fn find_cut(lane: u32, n: u32, k: u32) -> vec2u {
       if (counted.w) { atomicAdd(&bins[at.w], 1u); }
     }
     workgroupBarrier();
-    let count = atomicLoad(&bins[lane]);
-    let above = prefix_sum(255u - lane, count).x;
-    if (above < cut.y && cut.y <= above + count) { found_cut = vec2u(cut.x | (lane << place), cut.y - above); }
+    let bin = 255u - lane;
+    let count = atomicLoad(&bins[bin]);
+    let above = prefix_sum(lane, count).x;
+    if (above < cut.y && cut.y <= above + count) { found_cut = vec2u(cut.x | (bin << place), cut.y - above); }
     cut = workgroupUniformLoad(&found_cut);
   }
   return cut;

@@ -1,0 +1,86 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
+import { range } from '../kernels/float32.js'
+import { selectionRules } from '../kernels/selection-runner.js'
+import { noSubgroups, openDevice } from './gpu.js'
+import { causalKinds, contextStep, keyValuesStep, kinds, listStep, queriesStep, routeStep, slotsStep } from './selection-steps.js'
+import { type StepCase, wordsFrom } from './step-comparison.js'
+
+describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
+  let device: WebGpuDevice
+  let plain: WebGpuDevice
+  beforeAll(async () => {
+    device = await openDevice()
+    plain = await openDevice(undefined, false)
+  })
+
+  async function expectSameBits(make: () => StepCase, about: string) {
+    const expected = await wordsFrom(plain, make())
+    expect(await wordsFrom(device, make()), about).toEqual(expected)
+  }
+
+  test('a GPU has them where they are asked for, and is not asked for them otherwise', () => {
+    expect(device.gpu.features.has('subgroups')).toBe(true)
+    expect(plain.gpu.features.has('subgroups')).toBe(false)
+  })
+
+  test.each(['coordinate descent, scores carried', 'top-k', 'one pass of descent'])(
+    'a window’s selections are made by %s',
+    async (name) => {
+      const rule = selectionRules[name]!
+      for (const [kind, similarity] of Object.entries(kinds)) {
+        for (const [length, windowSize, count] of [
+          [17, 8, 1],
+          [700, 333, 30],
+          [2700, 1290, 100],
+        ] as const) {
+          const options = { similarities: range(2).map((expert) => similarity(length, length + expert)), windowSize, count, rule }
+          await expectSameBits(() => queriesStep(options), `queries, ${kind}, of ${length}`)
+          await expectSameBits(() => keyValuesStep(options), `key/values, ${kind}, of ${length}`)
+        }
+      }
+    },
+  )
+
+  test('rows of several chunks are selected from', async () => {
+    const similarities = range(2).map((expert) => kinds['often tied']!(9000, expert))
+    const options = { similarities, windowSize: 8400, count: 700, rule: selectionRules['top-k']! }
+    await expectSameBits(() => queriesStep(options), 'queries')
+    await expectSameBits(() => keyValuesStep(options), 'key/values')
+  })
+
+  test('chosen tokens are numbered', async () => {
+    for (const length of [0, 1, 17, 8191, 8600]) {
+      for (const stride of [0, 8600]) await expectSameBits(() => slotsStep(length, 3, stride), `${length} tokens, ${stride} apart`)
+    }
+  })
+
+  test('queries are listed', async () => {
+    for (const [window, size, windows, rows] of [
+      [0, 300, 1, 300],
+      [3, 100, 6, 590],
+      [1, 1, 300, 300],
+    ] as const) {
+      await expectSameBits(() => listStep(window, size, windows, rows), `${windows} windows of ${size} from ${window} on`)
+    }
+  })
+
+  test('tokens are routed causally, and a closing window’s given to the context', async () => {
+    for (const [kind, similarity] of Object.entries(causalKinds)) {
+      for (const [window, count, offset, rows] of [
+        [37, 1, 5, 20],
+        [37, 3, 36, 1],
+        [700, 8, 255, 300],
+      ] as const) {
+        await expectSameBits(() => routeStep(similarity, window, count, offset, rows), `${kind}: ${rows} rows of ${window}`)
+      }
+      for (const [before, window, count] of [
+        [0, 1, 1],
+        [9, 40, 9],
+        [1000, 333, 1100],
+      ] as const) {
+        await expectSameBits(() => contextStep(similarity, before, window, count), `${kind}: ${window} join ${before} of ${count}`)
+      }
+    }
+  })
+})
