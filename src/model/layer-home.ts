@@ -42,7 +42,10 @@ export class LayerHome {
 
   /** Packs other values; work begun before ends with the old ones. */
   replace(values: LayerValues): void {
-    const installed = this.#install(this.#device, () => values)
+    this.#adopt(this.#install(this.#device, () => values))
+  }
+
+  #adopt(installed: Installed): void {
     this.#installed.weights.release()
     this.#installed = installed
   }
@@ -61,9 +64,7 @@ export class LayerHome {
   }
 
   #move(device: Device): void {
-    const installed = this.#install(device, () => this.#values!)
-    this.#installed.weights.release()
-    this.#installed = installed
+    this.#adopt(this.#install(device, () => this.#values!))
   }
 
   /**
@@ -80,24 +81,37 @@ export class LayerHome {
   }
 
   async #decide(time: (installed: Installed) => Promise<number>): Promise<void> {
-    let best: { device: Device; time: number } | undefined
+    let best: { installed: Installed; values: LayerValues | undefined; time: number } | undefined
     const times: string[] = []
-    for (const device of this.#runtime.candidates) {
-      const { weights } = device === this.#installed.device ? this.take() : this.#install(device, () => this.#values!)
-      try {
-        const taken = await time({ device, weights })
-        times.push(`${taken.toFixed(2)} ms on ${device.name}`)
-        if (!best || taken < best.time) best = { device, time: taken }
-      } catch (error) {
-        if (!this.#runtime.mayLose(device)) throw error
-        times.push(`${device.name}: ${(error as Error).message}`)
-      } finally {
-        weights.release()
+    try {
+      for (const device of this.#runtime.candidates) {
+        const values = this.#values
+        const { weights } = device === this.#installed.device ? this.take() : this.#install(device, () => values!)
+        let beaten: SharedWeights | undefined = weights
+        try {
+          const taken = await time({ device, weights })
+          times.push(`${taken.toFixed(2)} ms on ${device.name}`)
+          if (!best || taken < best.time) {
+            beaten = best?.installed.weights
+            best = { installed: { device, weights }, values, time: taken }
+          }
+        } catch (error) {
+          if (!this.#runtime.mayLose(device)) throw error
+          times.push(`${device.name}: ${(error as Error).message}`)
+        } finally {
+          beaten?.release()
+        }
       }
+      const { installed, values } = best!
+      if (installed.device !== this.#installed.device) {
+        // unless the layer was given others meanwhile
+        if (values === this.#values) this.#adopt({ ...installed, weights: installed.weights.retain() })
+        else this.#move(installed.device)
+      }
+      this.#runtime.decide(installed.device, `slower here: a forward took ${times.join(', ')}`)
+    } finally {
+      best?.installed.weights.release()
     }
-    const { device } = best!
-    if (device !== this.#installed.device) this.#move(device)
-    this.#runtime.decide(device, `slower here: a forward took ${times.join(', ')}`)
   }
 
   dispose(): void {
