@@ -38,9 +38,17 @@ export async function openDevice(pieceRows = 128, subgroups = !noSubgroups): Pro
   return new WebGpuDevice(await openGpu(subgroups), pieceRows)
 }
 
-/** A runtime that computes on the GPU; @param replaceable whether the processor takes over when it is lost, and is compared with it before */
-export async function openGpuRuntime({ pieceRows = 128, replaceable = false } = {}): Promise<{ runtime: Runtime; device: WebGpuDevice }> {
-  const device = await openDevice(pieceRows)
+/**
+ * A runtime that computes on the GPU.
+ * @param replaceable whether the processor takes over when it is lost, and is compared with it before
+ * @param on a GPU that others compute on too: its driver compiles each pipeline once
+ */
+export async function openGpuRuntime({
+  pieceRows = 128,
+  replaceable = false,
+  on,
+}: { pieceRows?: number; replaceable?: boolean; on?: GPUDevice } = {}): Promise<{ runtime: Runtime; device: WebGpuDevice }> {
+  const device = new WebGpuDevice(on ?? (await openGpu()), pieceRows)
   return { runtime: openRuntime('relaxed', 1, { device, adapter: 'the tests’ adapter', replaceable }), device }
 }
 

@@ -1,0 +1,124 @@
+/* On one GPU results do not depend on what else is computed with them: not on row, piece or append, to the bit. The texts have few words, often repeated. */
+import { beforeAll, describe, expect, test } from 'vitest'
+import { Opcode, Piece, Product, Similarities } from '../../assembly/steps.js'
+import { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
+import { LanguageModel } from '../../src/model/language-model.js'
+import type { Tensor } from '../../src/tensor.js'
+import { normals, range, roundUpTo8 } from '../kernels/float32.js'
+import { StepMemory } from '../kernels/step-runner.js'
+import { causalConfig, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
+import { noAdapter, openGpu, openGpuRuntime } from './gpu.js'
+
+interface Router {
+  readonly width: number
+  readonly experts: number
+  readonly cosine: boolean
+}
+
+/** Similarities of a piece of rows, each row's of all experts. */
+async function similaritiesOf(device: WebGpuDevice, { width, experts, cosine }: Router, rows: readonly Float32Array[]): Promise<string[]> {
+  const [stride, productStride] = [roundUpTo8(width), roundUpTo8(2 * experts)]
+  const input = new Float32Array(rows.length * stride)
+  rows.forEach((row, i) => input.set(row, i * stride))
+  const products = new StepMemory()
+  const output = products.output(rows.length * productStride)
+  await products.runOn(
+    device,
+    Opcode.Product,
+    Product.Length,
+    {
+      [Product.Rows]: products.count(rows.length),
+      [Product.Input]: products.input(input),
+      [Product.Weights]: products.input(normals(width * productStride, 5)),
+      [Product.Output]: output,
+      [Product.InputStride]: stride,
+      [Product.OutputStride]: productStride,
+      [Product.Depth]: width,
+      [Product.Panels]: productStride / 8,
+    },
+    { [Piece.Rows]: rows.length },
+  )
+  const memory = new StepMemory()
+  const queries = memory.output(experts * rows.length)
+  const keyValues = memory.output(experts * rows.length)
+  await memory.runOn(
+    device,
+    Opcode.Similarities,
+    Similarities.Length,
+    {
+      [Similarities.Rows]: memory.count(rows.length),
+      [Similarities.First]: memory.count(0),
+      [Similarities.Input]: memory.input(input),
+      [Similarities.Products]: memory.input(products.floats(output)),
+      [Similarities.Queries]: queries,
+      [Similarities.KeyValues]: keyValues,
+      [Similarities.Stride]: stride,
+      [Similarities.Width]: width,
+      [Similarities.ProductStride]: productStride,
+      [Similarities.Experts]: experts,
+      [Similarities.Capacity]: rows.length,
+      [Similarities.Cosine]: cosine,
+      [Similarities.Scale]: { float: 8 },
+    },
+    { [Piece.Rows]: rows.length },
+  )
+  const bits = [queries, keyValues].map((region) => memory.ints(region))
+  return rows.map((_, row) => bits.flatMap((all) => range(experts).map((expert) => all[expert * rows.length + row]!)).join(' '))
+}
+
+describe.skipIf(noAdapter)('on one GPU', () => {
+  let gpu: GPUDevice
+  beforeAll(async () => void (gpu = await openGpu()))
+
+  test('a word has one similarity to each expert, at any row of a piece of any length', async () => {
+    const device = new WebGpuDevice(gpu, 128)
+    for (const router of [
+      { width: 45, experts: 3, cosine: true },
+      { width: 130, experts: 3, cosine: false },
+    ]) {
+      const words = range(5).map((word) => normals(router.width, word + 1))
+      const alone: string[] = []
+      for (const word of words) alone.push(...(await similaritiesOf(device, router, [word])))
+      expect(new Set(alone).size).toBe(words.length)
+      for (const length of [2, 3, 7, 17, 33, 65, 129, 300]) {
+        const ids = randomTokens(length, words.length, length)
+        const together = await similaritiesOf(
+          device,
+          router,
+          ids.map((id) => words[id]!),
+        )
+        ids.forEach((id, row) => expect(together[row], `row ${row} of ${length}, ${JSON.stringify(router)}`).toBe(alone[id]))
+      }
+    }
+  }, 300_000)
+
+  test('a causal model gives the same logits and keeps the same state however a text is cut', async () => {
+    const numTokens = 6
+    const files = smallModelFiles(smallModel({ ...causalConfig, depth: 1, num_tokens: numTokens, routed_window_size: 33 }))
+    const ids = randomTokens(67, numTokens)
+    let logits: Tensor | undefined
+    let saved: Uint8Array | undefined
+    for (const [pieceRows, appends] of [
+      [8192, [[67]]],
+      [128, [[1]]],
+      [32, [[2, 3, 7]]],
+      [8, [[11], [67]]],
+    ] as const) {
+      const { runtime } = await openGpuRuntime({ pieceRows, on: gpu })
+      const model = await LanguageModel.load(files, { runtime })
+      logits ??= await model.forward(ids)
+      for (const sizes of appends) {
+        const about = `${sizes.join(' and ')} at a time, in pieces of up to ${pieceRows}`
+        const session = model.createSession()
+        for (let append = 0; session.position < ids.length; append++) {
+          const next = sizes[append % sizes.length]!
+          const last = await session.append(ids.slice(session.position, session.position + next))
+          const end = numTokens * session.position
+          expect(last, `${about}, after ${session.position}`).toEqual(logits.data.slice(end - numTokens, end))
+        }
+        saved ??= session.save()
+        expect(session.save(), about).toEqual(saved)
+      }
+    }
+  }, 400_000)
+})
