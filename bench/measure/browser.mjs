@@ -9,6 +9,7 @@ const folders = {
   '/dist/': `${root}dist/`,
   '/model/': `${model}/`,
   '/wllama/': `${bench}/node_modules/@wllama/wllama/esm/`,
+  '/lib/': `${bench}/lib/`,
   '/pages/': `${bench}/pages/`,
   '/': built(''),
 }

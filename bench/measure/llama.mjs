@@ -1,16 +1,16 @@
-/* llama.cpp, native, through node-llama-cpp: the dense model that gguf.mjs writes. */
+/* llama.cpp, native, through node-llama-cpp: the dense model that dense/gguf.mjs writes. */
+import { writeFileSync } from 'node:fs'
 import { getLlama, LlamaLogLevel } from 'node-llama-cpp'
+import { dense, prompt } from '../dense/weights.mjs'
 import { built } from '../lib/paths.mjs'
 import { serve } from '../lib/serve.mjs'
 
 let sequence
 let next
 
-const text = (length) => Array.from({ length }, (_, i) => 300 + ((i * 7919) % 3500))
-
 async function prefill(position) {
   await sequence.clearHistory()
-  const ids = text(position)
+  const ids = prompt(position)
   const start = performance.now()
   for await (const token of sequence.evaluate(ids, { temperature: 0 })) {
     next = token
@@ -47,5 +47,17 @@ serve({
       if (++done === count) break
     }
     return (performance.now() - start) / 1000 / done
+  },
+
+  /** Writes the logits behind a prompt. */
+  async logits(length, output) {
+    await sequence.clearHistory()
+    const ids = prompt(length)
+    const results = await sequence.controlledEvaluate([...ids.slice(0, -1), [ids.at(-1), { generateNext: { logits: true } }]])
+    const { logits } = results.at(-1).next
+    writeFileSync(
+      output,
+      Float32Array.from({ length: dense.vocabulary }, (_, id) => logits.get(id)),
+    )
   },
 })

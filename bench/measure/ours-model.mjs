@@ -1,6 +1,7 @@
 /* The language model of models/novels-10m. */
 import { readFileSync } from 'node:fs'
 import { float32Model } from '../lib/float32-model.mjs'
+import { mostProbable } from '../lib/greedy.mjs'
 import { built, model as folder, packageEntry } from '../lib/paths.mjs'
 import { secondsEach, serve } from '../lib/serve.mjs'
 
@@ -23,12 +24,6 @@ const book = () => readFileSync(`${folder}/treasure-island.txt`, 'utf8')
 function text(start, length) {
   tokens ??= model.tokenizer.encode(book().slice(0, 120_000))
   return Int32Array.from({ length }, (_, i) => tokens[(start + i) % tokens.length])
-}
-
-function mostProbable(logits) {
-  let best = 0
-  for (let id = 1; id < logits.length; id++) if (logits[id] > logits[best]) best = id
-  return best
 }
 
 serve({

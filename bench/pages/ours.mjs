@@ -1,16 +1,11 @@
 import { createRuntime, LanguageModel } from '/dist/index.js'
+import { mostProbable } from '/lib/greedy.mjs'
 
 let runtime
 let model
 const sessions = new Map()
 
 const text = (length) => Int32Array.from({ length }, (_, i) => 300 + ((i * 7919) % 3500))
-
-function mostProbable(logits) {
-  let best = 0
-  for (let id = 1; id < logits.length; id++) if (logits[id] > logits[best]) best = id
-  return best
-}
 
 export async function open({ threads }) {
   runtime = await createRuntime({ threads })

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs'
-import { writeDenseModel } from '../gguf.mjs'
+import { writeGguf } from '../dense/gguf.mjs'
+import { climb, ladderTable } from '../lib/ladder.mjs'
 import { caption } from '../lib/machine.mjs'
 import { built, chromiumBinary } from '../lib/paths.mjs'
-import { closeAll, inTurn, openRivals } from '../lib/rival.mjs'
-import { count, mebibytes, median, medianRatio, significant, times } from '../lib/statistics.mjs'
+import { closeAll, openRivals } from '../lib/rival.mjs'
+import { mebibytes, significant } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 
 export const title = 'The language model in a browser'
@@ -12,7 +13,6 @@ const positions = [256, 512, 2048, 8192, 16384, 65536]
 const quickPositions = [256]
 /** Beyond this a prompt takes wllama more than some minutes. */
 const WLLAMA_UP_TO = 16384
-const ONCE_FROM = 8192
 
 export async function run({ quick, note }) {
   if (!existsSync(chromiumBinary)) {
@@ -23,47 +23,32 @@ export async function run({ quick, note }) {
   const rounds = quick ? 2 : 9
   const tokens = quick ? 8 : 32
   const room = Math.min(ladder.at(-1), WLLAMA_UP_TO) + 2 * tokens
-  for (const format of ['f32', 'q8_0']) writeDenseModel(built(`dense-${format}.gguf`), format)
+  for (const format of ['f32', 'q8_0']) writeGguf(built(`dense-${format}.gguf`), format)
   const wllama = (name, format) => ({
     name,
     script: 'browser',
     args: { kind: 'wllama', format, positions: room, threads: 1 },
     last: WLLAMA_UP_TO,
   })
-  const entries = await openRivals(
-    [
-      { name: 'ours', script: 'browser', args: { kind: 'ours', threads: 1 }, ours: true, last: Infinity },
-      wllama('wllama', 'f32'),
-      wllama('wllama, Q8_0', 'q8_0'),
-    ],
-    note,
-  )
+  const models = [
+    { name: 'ours', script: 'browser', args: { kind: 'ours', threads: 1 }, ours: true, last: Infinity },
+    wllama('wllama', 'f32'),
+    wllama('wllama, Q8_0', 'q8_0'),
+  ]
+  const entries = await openRivals(models, note)
   try {
-    const names = ['ours', 'wllama', 'wllama, Q8_0']
-    const rows = []
-    for (const position of ladder) {
-      const used = entries.filter(({ last }) => position <= last)
-      const figures = (seconds, perCall) =>
-        names.map((name) => {
-          const index = used.findIndex((entry) => entry.name === name)
-          return index < 0 ? undefined : significant(perCall / median(seconds[index]))
-        })
-      const prefill = await inTurn(used, position >= ONCE_FROM ? 1 : rounds, (rival) => rival.call('prefill', position))
-      await inTurn(used, 1, (rival) => rival.call('decode', position, 4))
-      const decode = await inTurn(used, rounds, (rival) => rival.call('decode', position, tokens))
-      const ratio = used[1]?.name === 'wllama' ? times(medianRatio(decode[1], decode[0])) : undefined
-      rows.push([count(position), ...figures(prefill, position), ...figures(decode, 1), ratio])
-    }
+    const rungs = await climb(entries, ladder, { rounds, tokens })
+    const rows = (what) => ladderTable(rungs, what, models, ['wllama'])
     const pages = []
     for (const { name, rival, info } of entries) {
       pages.push([name, significant(info.loaded * 1000), mebibytes(await rival.call('pageMemory'))])
     }
     return [
       `Tokens a second in Chromium ${entries[0].info.chromium}, one thread. wllama runs **another model of the same size**, the dense transformer of random weights of the table above, with its fastest settings here (no flash attention, a float32 cache), float32 and Q8_0.`,
-      table(
-        ['position', ...names.map((name) => `prefill: ${name}`), ...names.map((name) => `decode: ${name}`), 'decode: ours / wllama'],
-        rows,
-      ),
+      'Prefill:',
+      rows('prefill'),
+      'Decoding:',
+      rows('decode'),
       "Until a model is loaded from a server on the same machine, and the peak resident memory of the page's process:",
       table(['', 'loaded, ms', 'peak memory'], pages),
       caption(['@wllama/wllama', 'playwright-core']),

@@ -1,19 +1,26 @@
-import { numParameters, writeDenseModel } from '../gguf.mjs'
+import { writeGguf } from '../dense/gguf.mjs'
+import { writeOnnx } from '../dense/onnx.mjs'
+import { numParameters } from '../dense/weights.mjs'
+import { assertAgreement, outputFile } from '../lib/agreement.mjs'
+import { climb, ladderTable, ONCE_FROM } from '../lib/ladder.mjs'
 import { caption } from '../lib/machine.mjs'
 import { built } from '../lib/paths.mjs'
-import { closeAll, inTurn, openRivals } from '../lib/rival.mjs'
-import { count, mebibytes, median, medianRatio, percent, significant, times } from '../lib/statistics.mjs'
-import { table } from '../lib/tables.mjs'
+import { closeAll, openRivals } from '../lib/rival.mjs'
+import { count, mebibytes, median, medianRatio, percent, significant } from '../lib/statistics.mjs'
 
 export const title = 'The language model'
 
 const positions = [256, 512, 2048, 8192, 16384, 65536]
 const quickPositions = [512, 4096]
 const EARLY = 512
-/** Longer prompts are read once: reading them takes a dense transformer minutes. */
-const ONCE_FROM = 8192
 /** Its files hold a quarter of the bytes, its cache as many: beyond this it is as slow as float32. */
 const QUANTISED_UP_TO = 16384
+/** For each token all keys and values go into WebAssembly's memory and out again: beyond this a row takes minutes, and quickly there are seconds. */
+const ONNX_UP_TO = 8192
+const QUICK_ONNX_UP_TO = 512
+/** Positions at which logits are compared, and how far they may differ: llama.cpp keeps its cache in float16. */
+const COMPARED_AT = 640
+const TOLERANCE = 5e-3
 /** Where decoding is held against streaming, for this many tokens at a time: one window. */
 const STREAMED_AT = 8192
 const WINDOW = 128
@@ -35,50 +42,33 @@ export async function run({ quick, note }) {
   const ladder = quick ? quickPositions : positions
   const rounds = quick ? 3 : 9
   const tokens = quick ? 8 : 32
-  const room = (last) => last + 2 * rounds * tokens + 512
-  for (const format of ['f32', 'q8_0']) writeDenseModel(built(`dense-${format}.gguf`), format)
+  const room = (last) => last + 2 * rounds * tokens + COMPARED_AT
+  const onnxLast = quick ? QUICK_ONNX_UP_TO : ONNX_UP_TO
+  for (const format of ['f32', 'q8_0']) writeGguf(built(`dense-${format}.gguf`), format)
+  writeOnnx(built('dense.onnx'), room(onnxLast))
 
-  const entries = await openRivals(
-    [
-      { name: 'ours', script: 'ours-model', args: { threads: 1, weights: 'float32' }, ours: true, last: Infinity },
-      { name: 'ours, float16', script: 'ours-model', args: { threads: 1 }, ours: true, last: Infinity },
-      {
-        name: 'ours, 256-bit',
-        script: 'ours-model',
-        args: { threads: 1, weights: 'float32', revectorize: true },
-        ours: true,
-        last: Infinity,
-      },
-      { name: 'llama.cpp', script: 'llama', args: { format: 'f32', positions: room(ladder.at(-1)) }, last: Infinity },
-      {
-        name: 'llama.cpp, Q8_0',
-        script: 'llama',
-        args: { format: 'q8_0', positions: room(Math.min(ladder.at(-1), QUANTISED_UP_TO)) },
-        last: QUANTISED_UP_TO,
-      },
-    ],
-    note,
-  )
+  const ofOurs = (name, args) => ({ name, script: 'ours-model', args: { threads: 1, ...args }, ours: true, last: Infinity })
+  const ofLlama = (name, format, last) => ({
+    name,
+    script: 'llama',
+    args: { format, positions: room(Math.min(ladder.at(-1), last)) },
+    last,
+  })
+  const models = [
+    ofOurs('ours', { weights: 'float32' }),
+    ofOurs('ours, float16', {}),
+    ofOurs('ours, 256-bit', { weights: 'float32', revectorize: true }),
+    { ...ofLlama('llama.cpp', 'f32', Infinity), dense: true },
+    ofLlama('llama.cpp, Q8_0', 'q8_0', QUANTISED_UP_TO),
+    { name: 'onnxruntime-web', script: 'onnxruntime-model', args: { threads: 1 }, last: onnxLast, dense: true },
+  ]
+  const entries = await openRivals(models, note)
   try {
     const [ours] = entries
-    const names = ['ours', 'ours, float16', 'ours, 256-bit', 'llama.cpp', 'llama.cpp, Q8_0']
-    const prefillRows = []
-    const decodeRows = []
-    for (const position of ladder) {
-      const used = entries.filter(({ last }) => position <= last)
-      const figures = (seconds, perCall) =>
-        names.map((name) => {
-          const index = used.findIndex((entry) => entry.name === name)
-          return index < 0 ? undefined : significant(perCall / median(seconds[index]))
-        })
-      const prefill = await inTurn(used, position >= ONCE_FROM ? 1 : rounds, (rival) => rival.call('prefill', position))
-      await inTurn(used, 1, (rival) => rival.call('decode', position, 4))
-      const decode = await inTurn(used, rounds, (rival) => rival.call('decode', position, tokens))
-      const llama = used.findIndex(({ name }) => name === 'llama.cpp')
-      const ratio = (seconds) => (llama < 0 ? undefined : times(medianRatio(seconds[llama], seconds[0])))
-      prefillRows.push([count(position), ...figures(prefill, position), ratio(prefill)])
-      decodeRows.push([count(position), ...figures(decode, 1), ratio(decode)])
-    }
+    const agreement = await compareDense(entries, note)
+    note(`onnxruntime-web is not asked beyond position ${count(onnxLast)}, where it takes too long`)
+    const rungs = await climb(entries, ladder, { rounds, tokens })
+    const rows = (what) => ladderTable(rungs, what, models, ['llama.cpp', 'onnxruntime-web'])
 
     // the same process holds a session at each position: decoding far on against decoding early, in turn
     const late = ladder.at(-1)
@@ -103,15 +93,27 @@ export async function run({ quick, note }) {
     const memory = []
     for (const { name, rival } of entries) memory.push(`${name} ${mebibytes(await rival.call('peakMemory'))}`)
     return [
-      `Tokens a second, one thread. Ours is models/novels-10m (${count(ours.info.numParameters)} parameters); llama.cpp runs **another model of the same size**: a dense llama transformer of ${count(numParameters())} random parameters (6 layers, dim 256, 4 heads of 64, SwiGLU 1376), native AVX, float32 and Q8_0. Ours has float32 weights where it does not say float16, as the model comes; "256-bit" is \`createRuntime({ revectorize: true })\`. Prefill is up to the first token, from an empty state; decoding is greedy, behind that many tokens.${ladder.at(-1) >= ONCE_FROM ? ` Prompts from ${count(ONCE_FROM)} on were read once.` : ''}`,
+      `Tokens a second, one thread. Ours is models/novels-10m (${count(ours.info.numParameters)} parameters); the rivals run **another model of the same size**: a dense llama transformer of ${count(numParameters())} random parameters (6 layers, dim 256, 4 heads of 64, SwiGLU 1376): llama.cpp natively, float32 and Q8_0; onnxruntime-web in WebAssembly, float32, each run's keys and values fed to the next${agreement}. Ours has float32 weights where it does not say float16, as the model comes; "256-bit" is \`createRuntime({ revectorize: true })\`. Prefill is up to the first token, from an empty state; decoding is greedy, behind that many tokens.${ladder.at(-1) >= ONCE_FROM ? ` Prompts from ${count(ONCE_FROM)} on were read once.` : ''}`,
       'Prefill:',
-      table(['position', ...names, 'ours / llama.cpp'], prefillRows),
+      rows('prefill'),
       'Decoding:',
-      table(['position', ...names, 'ours / llama.cpp'], decodeRows),
+      rows('decode'),
       `Decoding at position ${count(late)} takes ${significant(medianRatio(far, near), 3)} times as long a token as at ${EARLY}, in one process in turn. Streaming the weights that a token reads, ${significant(weightsRead() / 1e6)} million on average, through the one-row kernel is ${[...shares].map(([name, share]) => `${share} of its time (${name})`).join(', ')}, over whole windows behind position ${count(at)}. Peak memory of the processes: ${memory.join(', ')}.`,
-      caption(['node-llama-cpp']),
+      caption(['node-llama-cpp', 'onnxruntime-web']),
     ].join('\n\n')
   } finally {
     await closeAll(entries)
   }
+}
+
+/** Checks that those that run the dense model do; says how far its logits differ, if there are two of them. */
+async function compareDense(entries, note) {
+  const same = entries.filter(({ dense }) => dense)
+  if (same.length < 2) {
+    note(`the dense model's logits were not compared: ${same.length === 1 ? `only ${same[0].name} runs it here` : 'nothing runs it here'}`)
+    return ''
+  }
+  for (const [index, { rival }] of same.entries()) await rival.call('logits', COMPARED_AT, outputFile(index))
+  const names = same.map(({ name }) => name)
+  return ` (its logits agree with llama.cpp's to ${significant(assertAgreement('logits of the dense model', names, TOLERANCE), 2)})`
 }

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { gzipSync } from 'node:zlib'
-import { writeDenseModel } from '../gguf.mjs'
+import { writeGguf } from '../dense/gguf.mjs'
+import { writeOnnx } from '../dense/onnx.mjs'
 import { caption } from '../lib/machine.mjs'
 import { bench, built, root } from '../lib/paths.mjs'
 import { Rival } from '../lib/rival.mjs'
@@ -21,6 +22,7 @@ const starts = [
   { what: 'model: ours', script: 'ours-model', args: {}, work: ['firstToken', PROMPT], ours: true },
   { what: 'model: llama.cpp (native)', script: 'llama', args: { format: 'f32', positions: 4096 }, work: ['firstToken', PROMPT] },
   { what: 'model: llama.cpp (native), Q8_0', script: 'llama', args: { format: 'q8_0', positions: 4096 }, work: ['firstToken', PROMPT] },
+  { what: 'model: onnxruntime-web', script: 'onnxruntime-model', args: {}, work: ['firstToken', PROMPT] },
 ]
 
 /** What a page downloads to run anything, without weights. */
@@ -41,7 +43,8 @@ const downloads = [
 ]
 
 export async function run({ quick, note }) {
-  for (const format of ['f32', 'q8_0']) writeDenseModel(built(`dense-${format}.gguf`), format)
+  for (const format of ['f32', 'q8_0']) writeGguf(built(`dense-${format}.gguf`), format)
+  writeOnnx(built('dense.onnx'), 4096)
   const samples = starts.map(() => [])
   for (let round = 0; round < (quick ? 1 : 7); round++) {
     for (const [index, { what, script, args, work, ours }] of starts.entries()) {

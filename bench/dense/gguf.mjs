@@ -1,15 +1,8 @@
 /*
- * Writes a dense transformer of random weights as a GGUF file (version 3) for llama.cpp: the llama architecture, of the size of models/novels-10m.
- * The vocabulary is a placeholder; only token ids are used.
+ * Writes the dense transformer as a GGUF file (version 3), for llama.cpp and wllama.
  */
 import { closeSync, openSync, writeSync } from 'node:fs'
-import { uniform } from './lib/recipe.mjs'
-
-export const dense = { vocabulary: 4096, dim: 256, layers: 6, heads: 4, dimHead: 64, hidden: 1376 }
-
-/** The first tokens of its vocabulary; 256 of single bytes follow. */
-const SPECIAL = ['<unk>', '<s>', '</s>']
-const BYTES = 256
+import { BYTES, dense, SPECIAL, weights } from './weights.mjs'
 
 const ALIGNMENT = 32
 const U32 = 4
@@ -60,35 +53,8 @@ function toHalf(value) {
 
 const fromHalf = (half) => (half === 0 ? 0 : 2 ** ((half >> 10) - 15) * (1 + (half & 1023) / 1024))
 
-function tensors() {
-  const { vocabulary, dim, layers, heads, dimHead, hidden } = dense
-  const inner = heads * dimHead
-  const matrix = (name, inputs, outputs) => ({ name, shape: [inputs, outputs] })
-  const vector = (name) => ({ name, shape: [dim] })
-  return [
-    matrix('token_embd.weight', dim, vocabulary),
-    ...Array.from({ length: layers }, (_, layer) => [
-      vector(`blk.${layer}.attn_norm.weight`),
-      matrix(`blk.${layer}.attn_q.weight`, dim, inner),
-      matrix(`blk.${layer}.attn_k.weight`, dim, inner),
-      matrix(`blk.${layer}.attn_v.weight`, dim, inner),
-      matrix(`blk.${layer}.attn_output.weight`, inner, dim),
-      vector(`blk.${layer}.ffn_norm.weight`),
-      matrix(`blk.${layer}.ffn_gate.weight`, dim, hidden),
-      matrix(`blk.${layer}.ffn_up.weight`, dim, hidden),
-      matrix(`blk.${layer}.ffn_down.weight`, hidden, dim),
-    ]).flat(),
-    vector('output_norm.weight'),
-    matrix('output.weight', dim, vocabulary),
-  ]
-}
-
-export function numParameters() {
-  return tensors().reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0)
-}
-
 function metadata(contextLength) {
-  const { vocabulary, dim, layers, heads, dimHead, hidden } = dense
+  const { vocabulary, dim, layers, heads, dimHead, hidden, normEpsilon, rotaryBase } = dense
   const bytes = Array.from({ length: BYTES }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`)
   const words = Array.from({ length: vocabulary - SPECIAL.length - bytes.length }, (_, i) => `w${i}`)
   // of tokens: 1 normal, 2 unknown, 3 control, 6 a byte
@@ -104,8 +70,9 @@ function metadata(contextLength) {
     entry('llama.feed_forward_length', U32, hidden),
     entry('llama.attention.head_count', U32, heads),
     entry('llama.attention.head_count_kv', U32, heads),
-    entry('llama.attention.layer_norm_rms_epsilon', F32, 1e-5),
+    entry('llama.attention.layer_norm_rms_epsilon', F32, normEpsilon),
     entry('llama.rope.dimension_count', U32, dimHead),
+    entry('llama.rope.freq_base', F32, rotaryBase),
     entry('llama.vocab_size', U32, vocabulary),
     entry('tokenizer.ggml.model', STRING, 'llama'),
     list('tokenizer.ggml.tokens', STRING, pieces),
@@ -126,15 +93,11 @@ function metadata(contextLength) {
 const padding = (length) => Buffer.alloc((ALIGNMENT - (length % ALIGNMENT)) % ALIGNMENT)
 
 /** @param format 'f32' or 'q8_0'; vectors are float32 in both */
-export function writeDenseModel(file, format, contextLength = 131072) {
-  const contents = tensors().map(({ name, shape }, index) => {
-    const length = shape.reduce((product, size) => product * size, 1)
-    const values = shape.length === 1 ? new Float32Array(length).fill(1) : uniform(length, 100 + index, Math.sqrt(3 / shape[0]))
-    // Bytes beyond ASCII never win, so that what such a model writes is valid UTF-8: wllama fails on other text.
-    if (name === 'output.weight') values.fill(0, (SPECIAL.length + 128) * dense.dim, (SPECIAL.length + BYTES) * dense.dim)
+export function writeGguf(file, format, contextLength = 131072) {
+  const contents = Array.from(weights(), ({ name, shape, values }) => {
     const [type, encode] = formats[shape.length === 1 ? 'f32' : format]
     const bytes = encode(values)
-    return { name, shape, type, bytes: Buffer.concat([bytes, padding(bytes.length)]) }
+    return { name: `${name}.weight`, shape, type, bytes: Buffer.concat([bytes, padding(bytes.length)]) }
   })
   let offset = 0
   const infos = contents.map(({ name, shape, type, bytes }) => {

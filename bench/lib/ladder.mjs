@@ -1,0 +1,46 @@
+/*
+ * Language models over a ladder of positions, with a table of what they did.
+ */
+import { inTurn } from './rival.mjs'
+import { count, median, medianRatio, significant, times } from './statistics.mjs'
+import { table } from './tables.mjs'
+
+/** Longer prompts are read once: reading them takes a dense transformer minutes. */
+export const ONCE_FROM = 8192
+
+/**
+ * Lets models read a prompt of each length up to the first token, and decode behind it, in turn.
+ * @param entries of openRivals; `last` is the longest prompt that one is given
+ * @returns for each position, the rounds of each model by name: seconds of `prefill`, and seconds a token of `decode`
+ */
+export async function climb(entries, positions, { rounds, tokens }) {
+  const rungs = []
+  for (const position of positions) {
+    const used = entries.filter(({ last }) => position <= last)
+    const byName = (rows) => new Map(rows.map((seconds, index) => [used[index].name, seconds]))
+    const prefill = await inTurn(used, position >= ONCE_FROM ? 1 : rounds, (rival) => rival.call('prefill', position))
+    await inTurn(used, 1, (rival) => rival.call('decode', position, 4))
+    const decode = await inTurn(used, rounds, (rival) => rival.call('decode', position, tokens))
+    rungs.push({ position, prefill: byName(prefill), decode: byName(decode) })
+  }
+  return rungs
+}
+
+/**
+ * Tokens a second.
+ * @param what 'prefill' or 'decode'
+ * @param models what was to be opened, ours first
+ * @param rivals names of those that ours is divided by
+ */
+export function ladderTable(rungs, what, models, rivals) {
+  const names = models.map(({ name }) => name)
+  const rows = rungs.map(({ position, [what]: seconds }) => {
+    const tokens = what === 'prefill' ? position : 1
+    return [
+      count(position),
+      ...names.map((name) => (seconds.has(name) ? significant(tokens / median(seconds.get(name))) : undefined)),
+      ...rivals.map((name) => (seconds.has(name) ? times(medianRatio(seconds.get(name), seconds.get(names[0]))) : undefined)),
+    ]
+  })
+  return table(['position', ...names, ...rivals.map((name) => `${names[0]} / ${name}`)], rows)
+}
