@@ -3,9 +3,11 @@
  *
  *   npm run bench [-- --quick] [--only layer,decode] [--write]
  */
+import { spawnSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
 import { buildCeilings, buildInternals } from './lib/build.mjs'
 import { machine } from './lib/machine.mjs'
+import { nodeBinary } from './lib/paths.mjs'
 import { writeSections } from './lib/readme.mjs'
 
 const suites = ['layer', 'products', 'row', 'tokens', 'model', 'million', 'start', 'browser', 'webgpu']
@@ -38,6 +40,8 @@ if (unknown.length > 0) fail(`there is no suite ${unknown.join(', ')}\n${usage}`
 if (options.quick && options.write) fail('the README takes figures of a full run only: leave out --quick or --write')
 
 const { processor, memory, system, node, v8 } = machine()
+// What is measured in this process is measured on that Node, too.
+if (node !== process.versions.node) process.exit(spawnSync(nodeBinary(), process.argv.slice(1), { stdio: 'inherit' }).status ?? 1)
 console.log(`${processor}, ${memory}; ${system}; Node ${node}, V8 ${v8}\n`)
 
 await buildInternals()

@@ -1,0 +1,97 @@
+import { uniform } from './recipe.mjs'
+
+/** Most bytes of one binding within WebGPU's default limits. */
+const MOST_BYTES = 128 << 20
+
+/** y (m, n) = x (m, k) · b (k, n) on a GPU, cut where a binding is too small for it. */
+export class Products {
+  constructor({ WeightPlan, ProgramBuilder, Run, Opcode, Product, Buffer, Piece, at, float32Values }, device, m, k, n) {
+    this.device = device
+    this.size = [m, k, n]
+    const halves = (rows, columns) => (rows * columns * 4 > MOST_BYTES ? 2 : 1)
+    const [cutRows, cutColumns] = [Math.max(halves(m, k), halves(m, n)), halves(k, n)]
+    const [rows, columns] = [m / cutRows, n / cutColumns]
+    const plan = new WeightPlan()
+    const operand = plan.linear('b', columns, k)
+    const layout = plan.finish()
+    this.x = uniform(m * k, 1)
+    this.bTransposed = uniform(n * k, 2)
+    const weights = Array.from({ length: cutColumns }, (_, i) =>
+      device.packWeights(layout, () => float32Values(this.bTransposed.subarray(i * columns * k, (i + 1) * columns * k))),
+    )
+    const inputs = Array.from({ length: cutRows }, (_, i) => {
+      const input = device.allocate(rows * k * 4, 'x')
+      input.write(this.x.subarray(i * rows * k, (i + 1) * rows * k), 0)
+      return input
+    })
+    const builder = new ProgramBuilder()
+    builder.step(Opcode.Product, Product.Length, {
+      [Product.Rows]: at(Buffer.Piece, Piece.Rows * 4),
+      [Product.Input]: at(Buffer.Input),
+      [Product.Weights]: operand,
+      [Product.Output]: at(Buffer.Output),
+      [Product.InputStride]: k,
+      [Product.OutputStride]: columns,
+      [Product.Depth]: k,
+      [Product.Panels]: columns / 8,
+    })
+    this.program = device.compile(builder.finish())
+    this.cuts = inputs.flatMap((input, row) =>
+      weights.map((weight, column) => {
+        const output = device.allocate(rows * columns * 4, 'y')
+        const run = new Run()
+        run.set(Piece.Rows, rows)
+        run.bind(Buffer.Weights, weight)
+        run.bind(Buffer.Input, input)
+        run.bind(Buffer.Output, output)
+        return { run, output, row: row * rows, column: column * columns, rows, columns }
+      }),
+    )
+    this.memory = [...weights, ...inputs, ...this.cuts.map(({ output }) => output)]
+  }
+
+  /** b (k, n), row-major. */
+  b() {
+    const [, k, n] = this.size
+    const b = new Float32Array(k * n)
+    for (let j = 0; j < n; j++) for (let i = 0; i < k; i++) b[i * n + j] = this.bTransposed[j * k + i]
+    return b
+  }
+
+  run() {
+    return this.device.run(
+      this.program,
+      this.cuts.map(({ run }) => run),
+    )
+  }
+
+  /** The largest difference of 1,000 random elements from their float64 sums. */
+  async error() {
+    for (const { run, output } of this.cuts) run.results = [{ memory: output, byteOffset: 0, byteLength: output.byteLength }]
+    await this.run()
+    for (const { run } of this.cuts) run.results = []
+    return this.errorOf((row, column) => {
+      const cut = this.cuts.find((cut) => row - cut.row < cut.rows && column - cut.column < cut.columns)
+      return cut.output.readFloats(((row - cut.row) * cut.columns + column - cut.column) * 4, 1)[0]
+    })
+  }
+
+  /** The same of anybody's result. @param at (row, column) => its element */
+  errorOf(at) {
+    const [m, k, n] = this.size
+    const random = uniform(2000, 3, 0.5, 0.5)
+    let largest = 0
+    for (let i = 0; i < 1000; i++) {
+      const [row, column] = [Math.floor(random[2 * i] * m), Math.floor(random[2 * i + 1] * n)]
+      let sum = 0
+      for (let j = 0; j < k; j++) sum += this.x[row * k + j] * this.bTransposed[column * k + j]
+      largest = Math.max(largest, Math.abs(at(row, column) - sum))
+    }
+    return largest
+  }
+
+  dispose() {
+    for (const memory of this.memory) memory.dispose()
+    this.program.dispose()
+  }
+}
