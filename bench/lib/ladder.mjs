@@ -8,12 +8,19 @@ import { table } from './tables.mjs'
 /** Longer prompts are read once: reading them takes a dense transformer minutes. */
 export const ONCE_FROM = 8192
 
+/** Rounds of the first position that go before all: engines compile hot code anew, and in its first second Chromium gives ours a third of its speed. */
+const WARM_UP = 3
+
 /**
  * Lets models read a prompt of each length up to the first token, and decode behind it, in turn.
  * @param entries of openRivals; `last` is the longest prompt that one is given
  * @returns for each position, the rounds of each model by name: seconds of `prefill`, and seconds a token of `decode`
  */
 export async function climb(entries, positions, { rounds, tokens }) {
+  await inTurn(entries, WARM_UP, async (rival) => {
+    await rival.call('prefill', positions[0])
+    await rival.call('decode', positions[0], tokens)
+  })
   const rungs = []
   for (const position of positions) {
     const used = entries.filter(({ last }) => position <= last)
