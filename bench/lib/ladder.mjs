@@ -9,7 +9,7 @@ import { table } from './tables.mjs'
 export const ONCE_FROM = 8192
 
 /** Rounds of the first position that go before all: engines compile hot code anew, and in its first second Chromium gives ours a third of its speed. */
-const WARM_UP = 3
+const WARM_UP = 2
 
 /**
  * Lets models read a prompt of each length up to the first token, and decode behind it, in turn.
