@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { isFiniteFloat16 } from '../src/io/half.js'
+import { isFiniteFloat16 } from '../src/half.js'
 import { Checksum } from '../src/model/checksum.js'
 import { createRandom } from '../src/random.js'
 import { openRuntime, releaseBuilds } from './support/runtimes.js'

@@ -1,6 +1,6 @@
 import { describe, RoutedAttentionError } from '../errors.js'
 import { Tensor } from '../tensor.js'
-import { bfloat16ToFloat32, float16ToFloat32 } from './half.js'
+import { bfloat16ToFloat32, float16ToFloat32 } from '../half.js'
 import { decodeUtf8, MAX_JSON_BYTES } from './json.js'
 import { JsonReader } from './json-reader.js'
 

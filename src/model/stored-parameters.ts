@@ -1,5 +1,5 @@
 import { type ByteScanner, float32Values, type ParameterValues, WeightFormat } from '../device/device.js'
-import { isFiniteFloat16 } from '../io/half.js'
+import { isFiniteFloat16 } from '../half.js'
 import { type StoredTensor, toFloat32 } from '../io/safetensors.js'
 
 const FORMATS: Readonly<Record<string, WeightFormat>> = {

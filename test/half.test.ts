@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { bfloat16ToFloat32, float16ToFloat32, isFiniteFloat16 } from '../../src/io/half.js'
+import { bfloat16ToFloat32, float16ToFloat32, isFiniteFloat16 } from '../src/half.js'
 
 const all = Uint16Array.from({ length: 2 ** 16 }, (_, bits) => bits)
 
