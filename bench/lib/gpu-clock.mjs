@@ -39,14 +39,14 @@ export class GpuClock {
   /** A pass that begins a new one for each dispatch. */
   #passes(begin) {
     let pipeline
-    let group
+    let binding
     return {
       setPipeline: (next) => (pipeline = next),
-      setBindGroup: (_index, next) => (group = next),
+      setBindGroup: (...next) => (binding = next),
       dispatchWorkgroups: (...counts) => {
         const pass = begin(this.#next(pipeline.label))
         pass.setPipeline(pipeline)
-        pass.setBindGroup(0, group)
+        pass.setBindGroup(...binding)
         pass.dispatchWorkgroups(...counts)
         pass.end()
       },

@@ -58,11 +58,12 @@ export class Products {
     return b
   }
 
-  run() {
-    return this.device.run(
+  async run() {
+    await this.device.run(
       this.program,
       this.cuts.map(({ run }) => run),
     )
+    this.device.queue.flush()
   }
 
   /** The largest difference of 1,000 random elements from their float64 sums. */

@@ -29,7 +29,8 @@ const TOLERANCE = 1e-3
 async function openGpu({ WebGpuDevice }) {
   const adapter = await openWebGpu().requestAdapter({ powerPreference: 'high-performance' })
   if (!adapter?.features.has('timestamp-query')) return undefined
-  const device = await adapter.requestDevice({ requiredFeatures: ['timestamp-query'] })
+  const features = ['timestamp-query', 'subgroups'].filter((feature) => adapter.features.has(feature))
+  const device = await adapter.requestDevice({ requiredFeatures: features })
   const { limits } = device
   const about = `${adapter.info.description || adapter.info.device}; default limits (${limits.maxComputeInvocationsPerWorkgroup} invocations and ${limits.maxComputeWorkgroupStorageSize} bytes a workgroup, ${limits.maxStorageBufferBindingSize >> 20} MiB a binding)`
   return { clock: new GpuClock(device), device: new WebGpuDevice(device, 8192), about, software: adapter.info.isFallbackAdapter }

@@ -52,6 +52,8 @@ export class Run {
   readonly header = new Int32Array(Piece.Length)
   readonly buffers: (DeviceBuffer | undefined)[] = new Array<undefined>(Buffer.Length).fill(undefined)
   readonly offsets = new Float64Array(Buffer.Length)
+  /** Where in its memory each buffer ends: nothing of the program lies beyond. */
+  readonly ends = new Float64Array(Buffer.Length)
   readonly #doubles = new Float64Array(this.header.buffer)
   /** About how many operations it is, multiply and add counted as two: small work is not worth handing to other threads. */
   work = Infinity
@@ -71,9 +73,11 @@ export class Run {
     return this.#doubles[word / 2]!
   }
 
-  bind(buffer: Buffer, memory: DeviceBuffer, byteOffset = 0): void {
+  /** @param byteLength default: to the end of the memory; a device may be able to use less of a large memory sooner */
+  bind(buffer: Buffer, memory: DeviceBuffer, byteOffset = 0, byteLength = memory.byteLength - byteOffset): void {
     this.buffers[buffer] = memory
     this.offsets[buffer] = byteOffset
+    this.ends[buffer] = byteOffset + byteLength
   }
 }
 
@@ -83,6 +87,11 @@ export interface Axis {
   readonly groups: number
   readonly size: number
   readonly stride: number
+}
+
+/** Elements along an axis, padding included. */
+export function elementsOf({ groups, stride }: Axis): number {
+  return groups * stride
 }
 
 /** One packed weight. The parameters named in `sources` are matrices (outputs, inputs) flattened; their outputs are put one after the other. */
@@ -121,7 +130,7 @@ export function formatBytes(format: WeightFormat): number {
   return format === WeightFormat.Float32 ? 4 : 2
 }
 
-/** What `model/checksum.ts` and `io/half.ts` compute, for a model's worth of bytes. */
+/** What `model/checksum.ts` and `half.ts` compute, for a model's worth of bytes. */
 export interface ByteScanner {
   /** Whether float16 values, at any alignment, hold neither infinity nor NaN. */
   isFiniteFloat16(bytes: Uint8Array): boolean

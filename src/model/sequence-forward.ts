@@ -73,7 +73,7 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
           program: programs.piece,
           groups,
           prepare: (run, slot, position) => {
-            run.bind(Buffer.Input, input, inputOffset + position * rowBytes)
+            run.bind(Buffer.Input, input, inputOffset + position * rowBytes, (length - position) * rowBytes)
             run.bind(Buffer.Output, output, slot * pieceBytes)
             if (keyValues) run.bind(Buffer.KeyValues, keyValues)
           },

@@ -60,7 +60,7 @@ export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuf
   call.clear(memory.chosen.byteOffset, numExperts * memory.capacity * 4)
 
   for (let start = 0; start < length; start += memory.similarityRows) {
-    run.bind(Buffer.Input, input, inputOffset + start * rowBytes)
+    run.bind(Buffer.Input, input, inputOffset + start * rowBytes, (length - start) * rowBytes)
     run.set(Piece.Rows, Math.min(memory.similarityRows, length - start))
     run.set(Piece.FirstRow, start)
     await device.run(programs.similarities, run)
@@ -85,7 +85,7 @@ export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuf
   const pairBytes = 2 * geometry.inner * 4
   const keyValues = device.allocate(counts.reduce((sum, count) => sum + count, 0) * pairBytes, 'the keys and values of routed tokens')
   try {
-    run.bind(Buffer.Input, input, inputOffset)
+    run.bind(Buffer.Input, input, inputOffset, length * rowBytes)
     let slot = 0
     for (const [expert, count] of counts.entries()) {
       for (const end = slot + count; slot < end;) {

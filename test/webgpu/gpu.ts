@@ -33,22 +33,29 @@ export const noSubgroups: string | undefined = noAdapter ?? (adapter!.features.h
 
 const opened: GPUDevice[] = []
 
-/** @param subgroups false: not even where the adapter has them */
-export async function openDevice(pieceRows = 128, subgroups = !noSubgroups): Promise<WebGpuDevice> {
-  return new WebGpuDevice(await openGpu(subgroups), pieceRows)
+interface DeviceOptions {
+  readonly pieceRows?: number
+  /** Most bytes that are bound as one; default: as many as the adapter allows. */
+  readonly partBytes?: number | undefined
+  /** False: not even where the adapter has them. */
+  readonly subgroups?: boolean
+  /** A GPU that others compute on too: its driver compiles each pipeline once. */
+  readonly on?: GPUDevice
+}
+
+export async function openDevice({ pieceRows = 128, partBytes, subgroups, on }: DeviceOptions = {}): Promise<WebGpuDevice> {
+  return new WebGpuDevice(on ?? (await openGpu(subgroups)), pieceRows, partBytes)
 }
 
 /**
  * A runtime that computes on the GPU.
  * @param replaceable whether the processor takes over when it is lost, and is compared with it before
- * @param on a GPU that others compute on too: its driver compiles each pipeline once
  */
-export async function openGpuRuntime({
-  pieceRows = 128,
-  replaceable = false,
-  on,
-}: { pieceRows?: number; replaceable?: boolean; on?: GPUDevice } = {}): Promise<{ runtime: Runtime; device: WebGpuDevice }> {
-  const device = new WebGpuDevice(on ?? (await openGpu()), pieceRows)
+export async function openGpuRuntime({ replaceable = false, ...options }: DeviceOptions & { replaceable?: boolean } = {}): Promise<{
+  runtime: Runtime
+  device: WebGpuDevice
+}> {
+  const device = await openDevice(options)
   return { runtime: openRuntime('relaxed', 1, { device, adapter: 'the tests’ adapter', replaceable }), device }
 }
 

@@ -11,7 +11,7 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
   let plain: WebGpuDevice
   beforeAll(async () => {
     device = await openDevice()
-    plain = await openDevice(undefined, false)
+    plain = await openDevice({ subgroups: false })
   })
 
   async function expectSameBits(make: () => StepCase, about: string) {

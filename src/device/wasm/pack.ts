@@ -1,5 +1,5 @@
 import type { Arena, Block } from '../../memory/arena.js'
-import { type Axis, formatBytes, type PackedWeight, type ParameterSource } from '../device.js'
+import { elementsOf, formatBytes, type PackedWeight, type ParameterSource } from '../device.js'
 import type { KernelExports } from './instantiate.js'
 
 /** Outputs of a panel: two vectors. */
@@ -81,9 +81,4 @@ function placesIn({ inputs, sources, layout }: PackedWeight): (row: number) => P
     const first = row - column
     return { at: first * depth + column, step: Math.min(GROUP, width - first), rowStep: 1, run: GROUP - column }
   }
-}
-
-/** Elements along an axis, padding included. */
-function elementsOf({ groups, stride }: Axis): number {
-  return groups * stride
 }

@@ -1,4 +1,4 @@
-import { FIRST_BUFFER, type Kernel, type Place, writeShader } from './kernel.js'
+import { type Binding, FIRST_BUFFER, HEADER_BYTES, type Kernel, STEP_VECTORS, writeShader } from './kernel.js'
 import { ShaderStage } from './constants.js'
 
 /** A kernel made for operands that lie in certain buffers. */
@@ -9,25 +9,20 @@ export class Pipeline {
   #pipeline: GPUComputePipeline | undefined
   #pending: Promise<void> | undefined
 
-  constructor(gpu: GPUDevice, kernel: Kernel, places: Readonly<Record<string, Place>>, readOnly: readonly boolean[]) {
+  constructor(gpu: GPUDevice, kernel: Kernel, binding: Binding, partBytes: number) {
     this.#gpu = gpu
-    const uniform = (binding: number): GPUBindGroupLayoutEntry => ({
-      binding,
-      visibility: ShaderStage.COMPUTE,
-      buffer: { type: 'uniform' },
-    })
+    const entry = (binding: number, buffer: GPUBufferBindingLayout) => ({ binding, visibility: ShaderStage.COMPUTE, buffer })
+    const storage = binding.memories.flatMap(({ parts, writable }) =>
+      Array.from({ length: parts }, (): GPUBufferBindingLayout => ({ type: writable ? 'storage' : 'read-only-storage' })),
+    )
     this.layout = gpu.createBindGroupLayout({
       entries: [
-        uniform(0),
-        uniform(1),
-        ...readOnly.map((only, i): GPUBindGroupLayoutEntry => ({
-          binding: FIRST_BUFFER + i,
-          visibility: ShaderStage.COMPUTE,
-          buffer: { type: only ? 'read-only-storage' : 'storage' },
-        })),
+        entry(0, { type: 'uniform', hasDynamicOffset: true, minBindingSize: HEADER_BYTES }),
+        entry(1, { type: 'uniform', minBindingSize: STEP_VECTORS * 16 }),
+        ...storage.map((buffer, i) => entry(FIRST_BUFFER + i, buffer)),
       ],
     })
-    const code = writeShader(kernel, places, readOnly, gpu.features.has('subgroups'))
+    const code = writeShader(kernel, binding, { partBytes, subgroups: gpu.features.has('subgroups') })
     this.#descriptor = {
       label: kernel.name,
       layout: gpu.createPipelineLayout({ bindGroupLayouts: [this.layout] }),
@@ -38,8 +33,12 @@ export class Pipeline {
   /** Undefined once it can be used at once. */
   prepare(): Promise<void> | undefined {
     if (this.#pipeline) return undefined
-    this.#pending ??= this.#gpu.createComputePipelineAsync(this.#descriptor).then((pipeline) => void (this.#pipeline = pipeline))
+    this.#pending ??= this.#make().finally(() => (this.#pending = undefined))
     return this.#pending
+  }
+
+  async #make(): Promise<void> {
+    this.#pipeline = await this.#gpu.createComputePipelineAsync(this.#descriptor)
   }
 
   /** Made on the spot, where nobody prepared it. */
@@ -51,17 +50,21 @@ export class Pipeline {
 /** The pipelines of a device, each made once. */
 export class Pipelines {
   readonly #gpu: GPUDevice
+  readonly #partBytes: number
   readonly #known = new Map<string, Pipeline>()
 
-  constructor(gpu: GPUDevice) {
+  constructor(gpu: GPUDevice, partBytes: number) {
     this.#gpu = gpu
+    this.#partBytes = partBytes
   }
 
-  get(kernel: Kernel, places: Readonly<Record<string, Place>>, readOnly: readonly boolean[]): Pipeline {
-    const key = `${kernel.name} ${Object.values(places).join(' ')} ${readOnly.map(Number).join('')}`
+  get(kernel: Kernel, binding: Binding): Pipeline {
+    const memories = binding.memories.map(({ parts, whole, writable }) => `${parts}${whole ? '' : '+'}${writable ? 'w' : 'r'}`)
+    const places = Object.keys(kernel.operands).map((name) => binding.places[name])
+    const key = [kernel.name, ...places, ...memories].join(' ')
     let pipeline = this.#known.get(key)
     if (!pipeline) {
-      pipeline = new Pipeline(this.#gpu, kernel, places, readOnly)
+      pipeline = new Pipeline(this.#gpu, kernel, binding, this.#partBytes)
       this.#known.set(key, pipeline)
     }
     return pipeline

@@ -1,12 +1,14 @@
 import type { DeviceBuffer } from '../device.js'
 import type { BufferPool } from './buffer-pool.js'
 import { BufferUsage } from './constants.js'
+import type { WorkQueue } from './work-queue.js'
 
 /** What buffers ask of their device. */
 export interface BufferOwner {
-  readonly gpu: GPUDevice
+  readonly queue: WorkQueue
   readonly pool: BufferPool
-  readonly bufferBytes: number
+  /** Bytes of a part, a power of two. */
+  readonly partBytes: number
   /** Takes back what a buffer held. */
   release(buffer: WebGpuBuffer): void
 }
@@ -17,28 +19,46 @@ interface Fetched {
   readonly bytes: Uint8Array<ArrayBuffer>
 }
 
+/** The piece of a range that lies in one part. */
+interface Piece {
+  readonly part: GPUBuffer
+  /** Where it begins in the part, and in the range. */
+  readonly at: number
+  readonly from: number
+  readonly byteLength: number
+}
+
+const USAGE = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST
+
 /**
  * Memory on the GPU, and what the host knows of it: a mirrored buffer's whole contents as of the last run that brought its changes over, of any other
- * what the last run brought. Writes go through the queue, so work that was submitted before them sees what was there before.
+ * what the last run brought. It lies in parts of what WebGPU binds at most; all but the last are full. Work that was given before a write sees what was
+ * there before.
  */
 export class WebGpuBuffer implements DeviceBuffer {
   readonly byteLength: number
-  readonly buffer: GPUBuffer
+  readonly parts: readonly GPUBuffer[]
   readonly #owner: BufferOwner
   readonly #mirror: Uint8Array<ArrayBuffer> | undefined
   #fetched: readonly Fetched[] = []
+  /** Where operands end that begin behind the last end, ascending; undefined: anything may be an operand to the buffer's end. */
+  #ends: readonly number[] | undefined
   #freed = false
 
-  constructor(owner: BufferOwner, byteLength: number, mirrored: boolean) {
+  constructor(owner: BufferOwner, byteLength: number, purpose: string, mirrored: boolean) {
     this.#owner = owner
     this.byteLength = byteLength
-    this.buffer = owner.pool.take(byteLength, BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST, owner.bufferBytes)
+    const { partBytes, pool } = owner
+    const count = Math.max(1, Math.ceil(byteLength / partBytes))
+    this.parts = Array.from({ length: count }, (_, i) =>
+      pool.take(Math.min(partBytes, byteLength - i * partBytes), USAGE, partBytes, purpose),
+    )
     this.#mirror = mirrored ? new Uint8Array(byteLength) : undefined
   }
 
   /** Which memory of the GPU it is: bind groups of work that comes again, in buffers that come again, are kept by it. */
-  get id(): number {
-    return this.#owner.pool.idOf(this.buffer)
+  get id(): string {
+    return this.parts.map((part) => this.#owner.pool.idOf(part)).join('+')
   }
 
   /** Bytes that it holds on the GPU and, mirrored, beside it. */
@@ -46,19 +66,43 @@ export class WebGpuBuffer implements DeviceBuffer {
     return this.byteLength + (this.#mirror?.byteLength ?? 0)
   }
 
+  /** Says that operands never go beyond these places: those of a large buffer then bind a few of its parts. */
+  divide(ends: readonly number[]): void {
+    this.#ends = ends
+  }
+
+  /** The parts that an operand between two places may lie in: the first, and the one behind the last. */
+  partsOf(byteOffset: number, byteEnd: number): [first: number, end: number] {
+    if (this.parts.length === 1) return [0, 1]
+    const end = Math.min(this.#ends?.find((bound) => bound > byteOffset) ?? this.byteLength, byteEnd)
+    const { partBytes } = this.#owner
+    const first = Math.floor(byteOffset / partBytes)
+    return [first, Math.max(first + 1, Math.ceil(end / partBytes))]
+  }
+
+  *#pieces(byteOffset: number, byteLength: number): Generator<Piece> {
+    const { partBytes } = this.#owner
+    for (let from = 0; from < byteLength;) {
+      const index = Math.floor((byteOffset + from) / partBytes)
+      const at = byteOffset + from - index * partBytes
+      const length = Math.min(partBytes - at, byteLength - from)
+      yield { part: this.parts[index]!, at, from, byteLength: length }
+      from += length
+    }
+  }
+
   clear(byteOffset = 0, byteLength = this.byteLength - byteOffset): void {
-    if (byteLength === 0) return
-    const encoder = this.#owner.gpu.createCommandEncoder()
-    encoder.clearBuffer(this.buffer, byteOffset, byteLength)
-    this.#owner.gpu.queue.submit([encoder.finish()])
+    for (const piece of this.#pieces(byteOffset, byteLength)) this.#owner.queue.clear(piece.part, piece.at, piece.byteLength)
     this.#mirror?.fill(0, byteOffset, byteOffset + byteLength)
   }
 
-  write(data: Float32Array | Int32Array | Float64Array, byteOffset: number): void {
+  write(data: Float32Array | Int32Array | Float64Array | Uint16Array, byteOffset: number): void {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
     // a shared memory is no source of a write
     const own = bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : bytes.slice()
-    if (own.byteLength > 0) this.#owner.gpu.queue.writeBuffer(this.buffer, byteOffset, own)
+    for (const { part, at, from, byteLength } of this.#pieces(byteOffset, own.byteLength)) {
+      this.#owner.queue.write(part, at, own.subarray(from, from + byteLength))
+    }
     this.#mirror?.set(own, byteOffset)
   }
 
@@ -70,10 +114,17 @@ export class WebGpuBuffer implements DeviceBuffer {
     this.write(padded, byteOffset)
   }
 
+  /** Has a range copied to where the host can read it. */
+  fetch(byteOffset: number, byteLength: number, to: GPUBuffer, toOffset: number): void {
+    for (const piece of this.#pieces(byteOffset, byteLength)) {
+      this.#owner.queue.copy(piece.part, piece.at, to, toOffset + piece.from, piece.byteLength)
+    }
+  }
+
   /** Takes in what a run brought over. */
   receive(byteOffset: number, bytes: Uint8Array<ArrayBuffer>): void {
     if (this.#mirror) this.#mirror.set(bytes, byteOffset)
-    else this.#fetched = [...this.#fetched.filter((known) => known.byteOffset !== byteOffset), { byteOffset, bytes }]
+    else this.#fetched = [...this.#fetched.filter((known) => known.byteOffset !== byteOffset), { byteOffset, bytes: bytes.slice() }]
   }
 
   #known(byteOffset: number, byteLength: number): Uint8Array<ArrayBuffer> {
@@ -105,9 +156,10 @@ export class WebGpuBuffer implements DeviceBuffer {
 
   copyFrom(source: DeviceBuffer): void {
     const from = source as WebGpuBuffer
-    const encoder = this.#owner.gpu.createCommandEncoder()
-    encoder.copyBufferToBuffer(from.buffer, 0, this.buffer, 0, from.byteLength)
-    this.#owner.gpu.queue.submit([encoder.finish()])
+    from.parts.forEach((part, i) => {
+      const { partBytes } = this.#owner
+      this.#owner.queue.copy(part, 0, this.parts[i]!, 0, Math.min(partBytes, from.byteLength - i * partBytes))
+    })
     if (this.#mirror) this.#mirror.set(from.#known(0, from.byteLength))
   }
 

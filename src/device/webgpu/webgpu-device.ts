@@ -1,33 +1,34 @@
 import { Buffer, Piece } from '../../../assembly/steps.js'
-import { RoutedAttentionError } from '../../errors.js'
+import { type ErrorCode, RoutedAttentionError } from '../../errors.js'
 import {
   type CompiledProgram,
   type Device,
   type DeviceBuffer,
   type ParameterSource,
   type Program,
+  type Range,
   Run,
   type WeightLayout,
 } from '../device.js'
 import { BufferPool } from './buffer-pool.js'
+import { HEADER_BYTES } from './kernel.js'
 import { packWeights } from './pack.js'
 import { Pipelines } from './pipelines.js'
 import { WebGpuBuffer } from './webgpu-buffer.js'
-import { type Dispatch, WebGpuProgram } from './webgpu-program.js'
+import { WebGpuProgram } from './webgpu-program.js'
 import { BufferUsage, MapMode } from './constants.js'
+import { WorkQueue } from './work-queue.js'
 
-/** Bytes of the piece header as a uniform. */
-const HEADER_BYTES = Math.ceil(Piece.Length / 4) * 16
-/** Seconds that a submission should hold the GPU, at most, about. */
-const LONGEST_SUBMISSION = 0.25
-/** Operations a second that a GPU is taken to do before it was seen: few, so that the first runs are cut rather than long. */
-const FIRST_RATE = 1e10
 /** Programs that are kept when nobody has them, unless others do. */
 const KEPT_PROGRAMS = 64
 /** Runs handed over together, at most: the results of some are copied out while others are computed. */
 const BATCH = 4
-/** Calls whose work may wait on the GPU without anyone waiting for it. */
-const CALLS_AHEAD = 16
+
+/** Results on their way to the host, one behind the other. */
+interface Shipment {
+  readonly staging: GPUBuffer
+  readonly ranges: readonly Range[]
+}
 
 /** Runs programs as compute passes on a GPU. */
 export class WebGpuDevice implements Device {
@@ -38,31 +39,39 @@ export class WebGpuDevice implements Device {
   readonly keepsFormats = false
   readonly batch = BATCH
   readonly pieceRows: number
+  /** Larger buffers lie in several parts, which shaders choose between. */
   readonly bufferBytes: number
+  readonly partBytes: number
   readonly gpu: GPUDevice
   readonly pool: BufferPool
+  readonly queue: WorkQueue
   readonly #pipelines: Pipelines
-  readonly #header: GPUBuffer
   /** By their words, the one taken in last at the end. */
   readonly #programs = new Map<string, WebGpuProgram>()
-  /** Shared by all allocations: the first that the GPU had no memory for. */
-  #refusedMemory: string | undefined
+  /** What went wrong that no call was told of yet: the first of it. */
+  #fault: RoutedAttentionError | undefined
+  /** Resolves once it is known of all that was given to the GPU whether it took it. */
   #checks: Promise<void> = Promise.resolve()
   #used = 0
   #lost: string | undefined
   #disposed = false
-  /** Work that nobody waits for, the oldest first. */
-  readonly #ahead: Promise<unknown>[] = []
-  #rate = FIRST_RATE
 
-  /** @param pieceRows most tokens that it is worth giving it at once */
-  constructor(gpu: GPUDevice, pieceRows: number) {
+  /**
+   * @param pieceRows most tokens that it is worth giving it at once
+   * @param partBytes most bytes that are bound as one, a power of two; default: as many as the limits allow
+   */
+  constructor(gpu: GPUDevice, pieceRows: number, partBytes = largestPart(gpu.limits)) {
     this.gpu = gpu
     this.pieceRows = pieceRows
-    this.bufferBytes = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize)
-    this.pool = new BufferPool(gpu)
-    this.#pipelines = new Pipelines(gpu)
-    this.#header = gpu.createBuffer({ size: HEADER_BYTES, usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST })
+    this.partBytes = partBytes
+    this.bufferBytes = partBytes
+    this.queue = new WorkQueue(gpu, (scope) => this.#watch(scope, 'UNSUPPORTED', refusal))
+    gpu.addEventListener('uncapturederror', (event) => this.#fail('UNSUPPORTED', refusal(event.error.message)))
+    this.pool = new BufferPool(gpu, {
+      settle: () => this.queue.flush(),
+      watch: (scope, refused) => this.#watch(scope, 'OUT_OF_MEMORY', refused),
+    })
+    this.#pipelines = new Pipelines(gpu, partBytes)
     void gpu.lost.then(({ message, reason }) => (this.#lost = message || reason))
   }
 
@@ -81,23 +90,26 @@ export class WebGpuDevice implements Device {
     return this.#lost
   }
 
-  allocate(byteLength: number, purpose: string, { zeroed = false, mirrored = false } = {}): WebGpuBuffer {
-    this.#assertUsable()
-    if (byteLength > this.bufferBytes) {
-      throw new RoutedAttentionError(
-        'OUT_OF_MEMORY',
-        `${purpose} needs ${byteLength} bytes in one buffer, and this GPU allows ${this.bufferBytes}`,
-      )
-    }
-    this.gpu.pushErrorScope('out-of-memory')
-    const buffer = new WebGpuBuffer(this, byteLength, mirrored)
-    const check = this.gpu.popErrorScope().then((error) => {
-      if (error) this.#refusedMemory ??= `${purpose} needs ${byteLength} bytes, which the GPU does not have: ${error.message}`
-    })
-    this.#checks = Promise.all([this.#checks, check]).then(
-      () => undefined,
+  /** @param tell of what the GPU says: the message of the error */
+  #watch(scope: Promise<GPUError | null>, code: ErrorCode, tell: (message: string) => string): void {
+    const check = scope.then(
+      (error) => {
+        if (error) this.#fail(code, tell(error.message))
+      },
+      // a device that is lost reports nothing any more
       () => undefined,
     )
+    this.#checks = Promise.all([this.#checks, check]).then(() => undefined)
+  }
+
+  /** Ends the call that next looks. */
+  #fail(code: ErrorCode, message: string): void {
+    this.#fault ??= new RoutedAttentionError(code, message)
+  }
+
+  allocate(byteLength: number, purpose: string, { zeroed = false, mirrored = false } = {}): WebGpuBuffer {
+    this.#assertUsable()
+    const buffer = new WebGpuBuffer(this, byteLength, purpose, mirrored)
     this.#used += buffer.footprint
     if (zeroed) buffer.clear()
     return buffer
@@ -105,8 +117,12 @@ export class WebGpuDevice implements Device {
 
   release(buffer: WebGpuBuffer): void {
     this.#used -= buffer.footprint
-    if (this.#disposed || this.#lost !== undefined) buffer.buffer.destroy()
-    else this.pool.give(buffer.buffer)
+    buffer.parts.forEach((part) => this.#giveBack(part))
+  }
+
+  #giveBack(buffer: GPUBuffer): void {
+    if (this.#disposed || this.#lost !== undefined) buffer.destroy()
+    else this.pool.give(buffer)
   }
 
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer {
@@ -124,9 +140,10 @@ export class WebGpuDevice implements Device {
   compile(program: Program): CompiledProgram {
     this.#assertUsable()
     const key = program.words.join(' ')
-    const known = this.#programs.get(key) ?? new WebGpuProgram(this.gpu, this.#pipelines, this.#header, program)
+    const known = this.#programs.get(key) ?? new WebGpuProgram(this.gpu, this.#pipelines, this.queue.headers, program)
     this.#programs.delete(key)
     this.#programs.set(key, known)
+    if (this.#programs.size > KEPT_PROGRAMS) this.queue.flush()
     for (const [oldest, idle] of this.#programs) {
       if (this.#programs.size <= KEPT_PROGRAMS) break
       if (idle.release()) this.#programs.delete(oldest)
@@ -138,133 +155,117 @@ export class WebGpuDevice implements Device {
     this.#assertUsable()
     const all = (runs instanceof Run ? [runs] : runs).map((run) => ({ run, dispatches: (program as WebGpuProgram).dispatches(run) }))
     const preparing = all.flatMap(({ dispatches }) => dispatches.flatMap(({ pipeline }) => pipeline.prepare() ?? []))
-    if (preparing.length > 0) {
-      await this.#guard(Promise.all(preparing))
-      this.#assertUsable()
-    }
+    if (preparing.length > 0) await this.#compiled(preparing)
     const start = performance.now()
-    // one behind the other on the queue, so that the GPU never waits for the host in between
-    const handed = all.map(({ run, dispatches }) => ({ run, staging: this.#submit(dispatches, run) }))
-    if (handed.every(({ staging }) => staging === undefined)) return this.#keepPace()
+    for (const { run, dispatches } of all) this.queue.run(dispatches, headerOf(run), run.work)
+    const ranges = all.flatMap(({ run }) => run.results)
+    if (ranges.length === 0) {
+      await this.queue.keepPace()
+      return this.#assertUsable()
+    }
+    await this.#bringOver(ranges)
+    const work = all.reduce((sum, { run }) => sum + run.work, 0)
+    this.queue.caughtUp(work, (performance.now() - start) / 1000)
+  }
+
+  async #compiled(preparing: readonly Promise<void>[]): Promise<void> {
     try {
-      const mapped = handed.flatMap(({ staging }) => (staging ? [staging.mapAsync(MapMode.READ)] : []))
-      await this.#guard(Promise.all([this.#checks, ...mapped]))
+      await Promise.all(preparing)
+    } catch (cause) {
+      await this.#settled()
+      throw new RoutedAttentionError('UNSUPPORTED', `the GPU's driver does not take a kernel: ${(cause as Error).message}`, { cause })
+    }
+    this.#assertUsable()
+  }
+
+  /** Hands over all that waits, and the results to the buffers that they are of. */
+  async #bringOver(ranges: readonly Range[]): Promise<void> {
+    const shipments = this.#ship(ranges)
+    this.queue.flush(true)
+    try {
+      try {
+        await Promise.all([this.#checks, ...shipments.map(({ staging }) => staging.mapAsync(MapMode.READ))])
+      } catch (cause) {
+        await this.#settled()
+        throw new RoutedAttentionError('DEVICE_LOST', `the GPU did not do its work: ${(cause as Error).message}`, { cause })
+      }
       this.#assertUsable()
-      const work = handed.reduce((sum, { run }) => sum + run.work, 0)
-      if (Number.isFinite(work)) this.#rate = (1000 * work) / Math.max(0.01, performance.now() - start)
-      for (const { run, staging } of handed) {
-        if (staging) receive(run, staging)
+      for (const { staging, ranges } of shipments) {
+        const bytes = new Uint8Array(staging.getMappedRange())
+        let at = 0
+        for (const { memory, byteOffset, byteLength } of ranges) {
+          ;(memory as WebGpuBuffer).receive(byteOffset, bytes.subarray(at, at + byteLength))
+          at += byteLength
+        }
       }
     } finally {
-      for (const { staging } of handed) if (staging) this.#giveStaging(staging)
+      for (const { staging } of shipments) {
+        if (staging.mapState !== 'unmapped') staging.unmap()
+        this.#giveBack(staging)
+      }
     }
   }
 
-  /** Lets the host run ahead of the GPU, but not without end. */
-  async #keepPace(): Promise<void> {
-    // what goes wrong meanwhile is told by the next call that looks
-    this.#ahead.push(this.gpu.queue.onSubmittedWorkDone().catch(() => undefined))
-    if (this.#ahead.length <= CALLS_AHEAD) return
-    await this.#ahead.shift()
+  /** Has ranges copied to buffers that the host can read, as many to one as it has room for. */
+  #ship(ranges: readonly Range[]): Shipment[] {
+    const loads: { byteLength: number; ranges: Range[] }[] = []
+    for (const range of ranges) {
+      const last = loads.at(-1)
+      if (last && last.byteLength + range.byteLength <= this.gpu.limits.maxBufferSize) {
+        last.byteLength += range.byteLength
+        last.ranges.push(range)
+      } else loads.push({ byteLength: range.byteLength, ranges: [range] })
+    }
+    return loads.map(({ byteLength, ranges }) => {
+      const staging = this.pool.take(byteLength, BufferUsage.MAP_READ | BufferUsage.COPY_DST, this.gpu.limits.maxBufferSize, 'the results')
+      let at = 0
+      for (const range of ranges) {
+        ;(range.memory as WebGpuBuffer).fetch(range.byteOffset, range.byteLength, staging, at)
+        at += range.byteLength
+      }
+      return { staging, ranges }
+    })
+  }
+
+  /** Behind a failure: throws what is known to be its reason. */
+  async #settled(): Promise<void> {
+    await this.#checks
     this.#assertUsable()
   }
 
   runHere(program: CompiledProgram, run: Run): void {
     this.#assertUsable()
-    const staging = this.#submit((program as WebGpuProgram).dispatches(run), run)
-    if (staging) this.#giveStaging(staging)
-  }
-
-  #giveStaging(staging: GPUBuffer): void {
-    if (staging.mapState !== 'unmapped') staging.unmap()
-    if (this.#disposed || this.#lost !== undefined) staging.destroy()
-    else this.pool.give(staging)
-  }
-
-  /** Hands a run to the queue; returns what its results will be in. */
-  #submit(dispatches: readonly Dispatch[], run: Run): GPUBuffer | undefined {
-    const { gpu } = this
-    gpu.queue.writeBuffer(this.#header, 0, headerOf(run))
-    const share = Math.ceil(dispatches.length / this.#submissionsFor(run))
-    for (let start = share; start < dispatches.length; start += share) {
-      const encoder = gpu.createCommandEncoder()
-      encodePass(encoder, dispatches.slice(start - share, start))
-      gpu.queue.submit([encoder.finish()])
-    }
-    const encoder = gpu.createCommandEncoder()
-    encodePass(encoder, dispatches.slice(share * (Math.ceil(dispatches.length / share) - 1)))
-    const byteLength = run.results.reduce((sum, range) => sum + range.byteLength, 0)
-    let staging: GPUBuffer | undefined
-    if (byteLength > 0) {
-      staging = this.pool.take(byteLength, BufferUsage.MAP_READ | BufferUsage.COPY_DST, Infinity)
-      let at = 0
-      for (const range of run.results) {
-        encoder.copyBufferToBuffer((range.memory as WebGpuBuffer).buffer, range.byteOffset, staging, at, range.byteLength)
-        at += range.byteLength
-      }
-    }
-    gpu.queue.submit([encoder.finish()])
-    return staging
-  }
-
-  /** Into how many submissions a run is cut: a page draws, and others compute, between them. */
-  #submissionsFor({ work }: Run): number {
-    return Number.isFinite(work) ? Math.max(1, Math.ceil(work / (this.#rate * LONGEST_SUBMISSION))) : 1
-  }
-
-  /** What fails because the GPU is gone fails as that. */
-  async #guard(work: Promise<unknown>): Promise<void> {
-    try {
-      await work
-    } catch (cause) {
-      await Promise.resolve()
-      this.#assertUsable()
-      throw new RoutedAttentionError('DEVICE_LOST', `the GPU did not do its work: ${(cause as Error).message}`, { cause })
-    }
+    this.queue.run((program as WebGpuProgram).dispatches(run), headerOf(run), run.work)
   }
 
   #assertUsable(): void {
     if (this.#disposed) throw new RoutedAttentionError('DISPOSED', 'the runtime was disposed')
     if (this.#lost !== undefined) throw new RoutedAttentionError('DEVICE_LOST', `the GPU was lost: ${this.#lost}`)
-    if (this.#refusedMemory !== undefined) {
-      const message = this.#refusedMemory
-      this.#refusedMemory = undefined
-      throw new RoutedAttentionError('OUT_OF_MEMORY', message)
-    }
+    const fault = this.#fault
+    this.#fault = undefined
+    if (fault) throw fault
   }
 
   async dispose(): Promise<void> {
     if (this.#disposed) return
     this.#disposed = true
-    this.#header.destroy()
+    this.queue.drop()
     this.pool.clear()
     this.gpu.destroy()
     await this.gpu.lost
   }
 }
 
-/** Hands a run's results to the buffers that they are of. */
-function receive({ results }: Run, staging: GPUBuffer): void {
-  const bytes = new Uint8Array(staging.getMappedRange())
-  let at = 0
-  for (const { memory, byteOffset, byteLength } of results) {
-    ;(memory as WebGpuBuffer).receive(byteOffset, bytes.slice(at, at + byteLength))
-    at += byteLength
-  }
+function refusal(message: string): string {
+  return `the GPU refused its work: ${message}`
 }
 
-function encodePass(encoder: GPUCommandEncoder, dispatches: readonly Dispatch[]): void {
-  const pass = encoder.beginComputePass()
-  for (const { pipeline, group, workgroups } of dispatches) {
-    pass.setPipeline(pipeline.get())
-    pass.setBindGroup(0, group)
-    pass.dispatchWorkgroups(...workgroups)
-  }
-  pass.end()
+function largestPart({ maxStorageBufferBindingSize, maxBufferSize }: GPUSupportedLimits): number {
+  return 2 ** Math.floor(Math.log2(Math.min(maxStorageBufferBindingSize, maxBufferSize)))
 }
 
 /** A run's header as shaders see it: buffers' offsets in words, positions as integers of two words. */
-function headerOf(run: Run): Int32Array<ArrayBuffer> {
+function headerOf(run: Run): Int32Array {
   const header = new Int32Array(HEADER_BYTES / 4)
   header.set(run.header)
   for (const word of [Piece.Position, Piece.WindowPosition] as const) {

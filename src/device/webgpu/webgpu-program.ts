@@ -1,22 +1,19 @@
 import { Buffer, Opcode, Piece } from '../../../assembly/steps.js'
 import type { CompiledProgram, Program, Run } from '../device.js'
-import { FIRST_BUFFER, type Kernel, type Place, STEP_VECTORS, type StepView } from './kernel.js'
+import { RoutedAttentionError } from '../../errors.js'
+import { FIRST_BUFFER, HEADER_BYTES, type Kernel, type Place, STEP_VECTORS, type StepView } from './kernel.js'
 import { doublesOf, kernelsOf } from './kernels/table.js'
 import type { Pipeline, Pipelines } from './pipelines.js'
 import type { WebGpuBuffer } from './webgpu-buffer.js'
+import type { Dispatch } from './work-queue.js'
 import { BufferUsage } from './constants.js'
 
 /** Where a uniform may begin: WebGPU's default `minUniformBufferOffsetAlignment`. */
 const STEP_BYTES = Math.max(256, STEP_VECTORS * 16)
+/** Storage buffers of one pipeline: WebGPU's default `maxStorageBuffersPerShaderStage`. */
+const MOST_BINDINGS = 8
 /** Sets of buffers whose bind groups are kept: sessions take turns. */
 const KEPT_BINDINGS = 16
-
-/** One dispatch of one run. */
-export interface Dispatch {
-  readonly pipeline: Pipeline
-  readonly group: GPUBindGroup
-  readonly workgroups: readonly [number, number, number]
-}
 
 /** A kernel with the buffers of certain runs. */
 interface Bound {
@@ -39,17 +36,17 @@ class Step implements StepView {
 export class WebGpuProgram implements CompiledProgram {
   readonly #gpu: GPUDevice
   readonly #pipelines: Pipelines
-  readonly #header: GPUBuffer
+  readonly #headers: GPUBuffer
   readonly #steps: readonly Step[]
   readonly #words: GPUBuffer
   #holders = 0
   readonly #bindings = new Map<string, Map<string, Bound>>()
 
-  /** @param header where every run's piece header will be */
-  constructor(gpu: GPUDevice, pipelines: Pipelines, header: GPUBuffer, program: Program) {
+  /** @param headers where runs' piece headers will be, each behind an offset of its own */
+  constructor(gpu: GPUDevice, pipelines: Pipelines, headers: GPUBuffer, program: Program) {
     this.#gpu = gpu
     this.#pipelines = pipelines
-    this.#header = header
+    this.#headers = headers
     this.#steps = [...stepsOf(program.words)]
     this.#words = gpu.createBuffer({
       size: Math.max(1, this.#steps.length) * STEP_BYTES,
@@ -81,7 +78,13 @@ export class WebGpuProgram implements CompiledProgram {
 
   /** The bind groups of runs with these buffers; those of the sets used longest ago are forgotten. */
   #bindingsOf(run: Run): Map<string, Bound> {
-    const key = run.buffers.map((memory) => (memory as WebGpuBuffer | undefined)?.id).join(' ')
+    const key = run.buffers
+      .map((buffer, id) => {
+        const memory = buffer as WebGpuBuffer | undefined
+        // which parts are bound depends on where operands begin and end
+        return memory && (memory.parts.length === 1 ? memory.id : `${memory.id}@${run.offsets[id]}-${run.ends[id]}`)
+      })
+      .join(' ')
     const bindings = this.#bindings.get(key) ?? new Map<string, Bound>()
     this.#bindings.delete(key)
     this.#bindings.set(key, bindings)
@@ -89,34 +92,28 @@ export class WebGpuProgram implements CompiledProgram {
     return bindings
   }
 
-  /** Operands in one buffer share its binding: WebGPU lets no two of a dispatch overlap where one is written. */
+  /** @throws RoutedAttentionError `OUT_OF_MEMORY` when operands lie in more parts of buffers than can be bound */
   #bind(kernel: Kernel, step: Step, index: number, run: Run): Bound {
-    const buffers: WebGpuBuffer[] = []
-    const readOnly: boolean[] = []
-    const places: Record<string, Place> = {}
-    for (const [name, operand] of Object.entries(kernel.operands)) {
-      const id = step.words[operand]! as Buffer
-      if (id === Buffer.None || id === Buffer.Piece) {
-        places[name] = id === Buffer.None ? 'none' : 'header'
-        continue
-      }
-      const memory = run.buffers[id] as WebGpuBuffer | undefined
-      if (!memory) throw new Error(`${kernel.name}: ${name} lies in buffer ${id}, which the run does not bind`)
-      let place = buffers.indexOf(memory)
-      if (place < 0) {
-        place = buffers.push(memory) - 1
-        readOnly.push(true)
-      }
-      places[name] = place
-      if (kernel.code.includes(`${name}_set_`)) readOnly[place] = false
+    const { places, extents } = placeOperands(kernel, step, run)
+    const buffers = extents.flatMap(({ memory, first, end }) => memory.parts.slice(first, end))
+    if (buffers.length > MOST_BINDINGS) {
+      throw new RoutedAttentionError(
+        'OUT_OF_MEMORY',
+        `${kernel.name} works on ${buffers.length} buffers of what a GPU binds at most, and can bind ${MOST_BINDINGS} at once`,
+      )
     }
-    const pipeline = this.#pipelines.get(kernel, places, readOnly)
+    const memories = extents.map(({ memory, first, end, written }) => ({
+      parts: end - first,
+      whole: end - first === memory.parts.length,
+      writable: written,
+    }))
+    const pipeline = this.#pipelines.get(kernel, { places, memories })
     const group = this.#gpu.createBindGroup({
       layout: pipeline.layout,
       entries: [
-        { binding: 0, resource: { buffer: this.#header } },
+        { binding: 0, resource: { buffer: this.#headers, size: HEADER_BYTES } },
         { binding: 1, resource: { buffer: this.#words, offset: index * STEP_BYTES, size: STEP_VECTORS * 16 } },
-        ...buffers.map(({ buffer }, i) => ({ binding: FIRST_BUFFER + i, resource: { buffer } })),
+        ...buffers.map((buffer, i) => ({ binding: FIRST_BUFFER + i, resource: { buffer } })),
       ],
     })
     return { pipeline, group }
@@ -138,6 +135,51 @@ export class WebGpuProgram implements CompiledProgram {
   dispose(): void {
     this.#holders--
   }
+}
+
+/** What is bound of a buffer: parts `first` to `end`. */
+interface Extent {
+  readonly memory: WebGpuBuffer
+  readonly first: number
+  readonly end: number
+  readonly written: boolean
+  readonly operands: readonly string[]
+}
+
+/** Operands in the same parts of one buffer share their bindings: WebGPU lets no two of a dispatch overlap where one is written. */
+function placeOperands(kernel: Kernel, step: Step, run: Run): { places: Record<string, Place>; extents: readonly Extent[] } {
+  const places: Record<string, Place> = {}
+  let extents: Extent[] = []
+  for (const [name, operand] of Object.entries(kernel.operands)) {
+    const id = step.words[operand]! as Buffer
+    if (id === Buffer.None || id === Buffer.Piece) {
+      places[name] = id === Buffer.None ? 'none' : 'header'
+      continue
+    }
+    const memory = run.buffers[id] as WebGpuBuffer | undefined
+    if (!memory) throw new Error(`${kernel.name}: ${name} lies in buffer ${id}, which the run does not bind`)
+    const [first, end] = memory.partsOf(run.offsets[id]! + step.words[operand + 1]!, run.ends[id]!)
+    let joined: Extent = { memory, first, end, written: kernel.code.includes(`${name}_set_`), operands: [name] }
+    const apart: Extent[] = []
+    for (const extent of extents) {
+      const overlap = extent.memory === memory && extent.first < joined.end && joined.first < extent.end
+      if (!overlap) apart.push(extent)
+      else {
+        joined = {
+          memory,
+          first: Math.min(extent.first, joined.first),
+          end: Math.max(extent.end, joined.end),
+          written: extent.written || joined.written,
+          operands: [...extent.operands, ...joined.operands],
+        }
+      }
+    }
+    extents = [...apart, joined]
+  }
+  extents.forEach(({ operands }, index) => {
+    for (const name of operands) places[name] = index
+  })
+  return { places, extents }
 }
 
 function* stepsOf(words: Int32Array): Generator<Step> {
