@@ -36,7 +36,7 @@ export class WebGpuDevice implements Device {
   /** A workgroup has memory of its own; no scratch is planned for it. */
   readonly shares = 1
   readonly seesMemory = false
-  readonly keepsFormats = false
+  readonly keepsFormats = true
   readonly batch = BATCH
   readonly pieceRows: number
   /** Larger buffers lie in several parts, which shaders choose between. */

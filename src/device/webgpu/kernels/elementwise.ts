@@ -1,24 +1,37 @@
-import { Combine, CopyRows, Embed, LogProbabilities, Piece } from '../../../../assembly/steps.js'
-import type { Kernel } from '../kernel.js'
+import { Combine, CopyRows, Embed, LogProbabilities, Piece, WeightFormat } from '../../../../assembly/steps.js'
+import type { Kernel, StepView } from '../kernel.js'
+import { fourWeights, HALVES } from './halves.js'
 import { EXP, LOG } from './math.js'
 import { perVector, ROW_SUM, ROW_WIDTH, UNIFORM } from './rows.js'
 
 /** `Embed`. Learned positions are few: the low word of the position is all of it. */
-export const embed: Kernel = {
-  name: 'embed',
-  operands: { count: Embed.Rows, ids: Embed.TokenIds, tokens: Embed.Tokens, positions: Embed.Positions, output: Embed.Output },
-  view: 'vectors',
-  code: `
+function makeEmbed(tokens: WeightFormat, positions: WeightFormat): Kernel {
+  const position = `(u32(piece_word(${Piece.Position})) + row) * stride + column`
+  return {
+    name: `embed-${WeightFormat[tokens]}-${WeightFormat[positions]}`.toLowerCase(),
+    operands: { count: Embed.Rows, ids: Embed.TokenIds, tokens: Embed.Tokens, positions: Embed.Positions, output: Embed.Output },
+    view: 'vectors',
+    code: `
+${HALVES}
 @compute @workgroup_size(${ROW_WIDTH}) fn main(@builtin(global_invocation_id) id: vec3u) {
   let stride = u32(word(${Embed.Stride}));
   let column = id.x * 4u;
   let row = id.y;
   if (column >= stride || row >= u32(count_i(0))) { return; }
-  var value = tokens_v(u32(ids_i(row)) * stride + column);
-  if (positions_given()) { value += positions_v((u32(piece_word(${Piece.Position})) + row) * stride + column); }
+  var value = ${fourWeights('tokens', tokens, 'u32(ids_i(row)) * stride + column')};
+  if (positions_given()) { value += ${fourWeights('positions', positions, position)}; }
   output_set_v(row * stride + column, value);
 }`,
-  workgroups: (step) => perVector(step, Embed.Rows, step.words[Embed.Stride]!),
+    workgroups: (step) => perVector(step, Embed.Rows, step.words[Embed.Stride]!),
+  }
+}
+
+const FORMATS = [WeightFormat.Float32, WeightFormat.Float16, WeightFormat.Bfloat16]
+/** By the tokens' format, then the positions'. */
+const embeds = FORMATS.map((tokens) => FORMATS.map((positions) => makeEmbed(tokens, positions)))
+
+export function chooseEmbed({ words }: StepView): Kernel {
+  return embeds[words[Embed.TokensFormat]!]![words[Embed.PositionsFormat]!]!
 }
 
 /** `CopyRows`. */

@@ -1,5 +1,6 @@
-import { Activation, Product } from '../../../../assembly/steps.js'
+import { Activation, Product, WeightFormat } from '../../../../assembly/steps.js'
 import type { Kernel, StepView } from '../kernel.js'
+import { fourWeights, HALVES } from './halves.js'
 import { EXP, GELU } from './math.js'
 import { chooseProductShape, productOf, type ProductShapeName } from './product-shapes.js'
 
@@ -12,10 +13,10 @@ const NARROW = 64
 /**
  * `Product` in tiles of a shape. Its count of rows is shared as `uniform_of` does it, in memory of the tile. Bias, activation and what is added come after the last k.
  */
-function makeProduct(shape: ProductShapeName): Kernel {
+function makeProduct(shape: ProductShapeName, format: WeightFormat): Kernel {
   const tile = productOf(shape)
   return {
-    name: `product-${shape}`,
+    name: format === WeightFormat.Float32 ? `product-${shape}` : `product-${shape}-${WeightFormat[format].toLowerCase()}`,
     operands: {
       count: Product.Rows,
       input: Product.Input,
@@ -28,10 +29,11 @@ function makeProduct(shape: ProductShapeName): Kernel {
     code: `
 ${EXP}
 ${GELU}
+${HALVES}
 fn depth() -> u32 { return u32(word(${Product.Depth})); }
 fn columns() -> u32 { return 8u * u32(word(${Product.Panels})); }
 fn load_a(row: u32, k: u32) -> vec4f { return input_v(row * u32(word(${Product.InputStride})) + k); }
-fn load_b(k: u32, column: u32) -> vec4f { return weights_v(k * columns() + column); }
+fn load_b(k: u32, column: u32) -> vec4f { return ${fourWeights('weights', format, 'k * columns() + column')}; }
 fn store_c(row: u32, column: u32, value: vec4f) {
   var x = value;
   if (bias_given()) { x += bias_v(column); }
@@ -52,20 +54,21 @@ ${tile.body.replaceAll('rows()', 'row_count')}
   }
 }
 
-const kernels = new Map<ProductShapeName, Kernel>()
+const kernels = new Map<string, Kernel>()
 
 export function chooseProduct(step: StepView): Kernel {
   const columns = 8 * step.words[Product.Panels]!
   const shape = columns <= NARROW ? 'rows16' : chooseProductShape(step.rows(Product.Rows, step.words[Product.Limit]), columns)
-  return productKernel(shape)
+  return productKernel(shape, step.words[Product.Format])
 }
 
 /** Each is written once, when it is first wanted. */
-export function productKernel(shape: ProductShapeName): Kernel {
-  let kernel = kernels.get(shape)
+export function productKernel(shape: ProductShapeName, format: WeightFormat = WeightFormat.Float32): Kernel {
+  const key = `${shape} ${format}`
+  let kernel = kernels.get(key)
   if (!kernel) {
-    kernel = makeProduct(shape)
-    kernels.set(shape, kernel)
+    kernel = makeProduct(shape, format)
+    kernels.set(key, kernel)
   }
   return kernel
 }

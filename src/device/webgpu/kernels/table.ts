@@ -2,7 +2,7 @@ import { Descent, Opcode, SelectKeyValues, SelectQueries } from '../../../../ass
 import type { Kernel, StepView } from '../kernel.js'
 import { chooseAttention } from './attention.js'
 import { gatherContext, nullContext, updateContext } from './context.js'
-import { combine, copyRows, embed, logProbabilities } from './elementwise.js'
+import { chooseEmbed, combine, copyRows, logProbabilities } from './elementwise.js'
 import { dropFront, storeLocal } from './local-store.js'
 import { normalise } from './norms.js'
 import { chooseProduct } from './product.js'
@@ -14,7 +14,7 @@ import { assignSlots, selectKeyValues, selectQueries } from './selection.js'
 
 /** What runs each kind of step: kernels, one after the other. */
 const KERNELS: Readonly<Partial<Record<Opcode, (step: StepView) => readonly Kernel[]>>> = {
-  [Opcode.Embed]: () => [embed],
+  [Opcode.Embed]: (step) => [chooseEmbed(step)],
   [Opcode.RotaryFromPositions]: () => [rotaryFromPositions],
   [Opcode.RotaryFromAngles]: () => [rotaryFromAngles],
   [Opcode.Normalise]: () => [normalise],
