@@ -153,7 +153,7 @@ export interface Device {
   readonly keepsFormats: boolean
   /** Most tokens of a piece; results do not depend on it. */
   readonly pieceRows: number
-  /** Most bytes that it allocates at once. */
+  /** Bytes of a buffer beyond which it is slower to work with: plans keep their working memory below. */
   readonly bufferBytes: number
   /** How many runs it is worth preparing before they are handed over together. */
   readonly batch: number

@@ -16,6 +16,15 @@ let dawn: GPU | undefined
 /** Asked of adapters that have it. Limits stay WebGPU's defaults. */
 const FEATURES: readonly GPUFeatureName[] = ['subgroups']
 
+/** WebGPU's defaults, as far as kernels and programs rely on them: an adapter of the compatibility level may grant less. */
+const LEAST = {
+  maxStorageBuffersPerShaderStage: 8,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxComputeWorkgroupSizeX: 256,
+  maxComputeWorkgroupStorageSize: 16384,
+  maxComputeWorkgroupsPerDimension: 65535,
+} as const satisfies Partial<Record<keyof GPUSupportedLimits, number>>
+
 /** The engine's WebGPU, or that of npm's `webgpu` package where there is no other. */
 async function findGpu(): Promise<GPU | undefined> {
   const { navigator } = globalThis as { navigator?: { gpu?: GPU | null } }
@@ -42,6 +51,13 @@ function isProcessor(adapter: GPUAdapter): boolean {
   return flagged || /swiftshader|llvmpipe|software/i.test(`${info.architecture} ${info.device} ${info.description}`)
 }
 
+/** Which limits are too small for the kernels, in words. */
+function shortfall(limits: GPUSupportedLimits): string | undefined {
+  const names = Object.keys(LEAST) as (keyof typeof LEAST)[]
+  const short = names.filter((name) => limits[name] < LEAST[name])
+  return short.length === 0 ? undefined : short.map((name) => `${name} is ${limits[name]}, and ${LEAST[name]} is needed`).join('; ')
+}
+
 /** Asks for an adapter and a device within WebGPU's default limits. */
 export async function openWebGpu(): Promise<OpenedWebGpu> {
   try {
@@ -51,6 +67,11 @@ export async function openWebGpu(): Promise<OpenedWebGpu> {
     if (!adapter) return { refused: 'there is no adapter: no GPU, or no driver for it' }
     const fallback = isProcessor(adapter)
     const device = await adapter.requestDevice({ requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)) })
+    const short = shortfall(device.limits)
+    if (short) {
+      device.destroy()
+      return { refused: `the limits of ${nameOf(adapter.info)} are too small: ${short}` }
+    }
     return { device: new WebGpuDevice(device, fallback ? PIECE_ROWS.processor : PIECE_ROWS.gpu), adapter: nameOf(adapter.info), fallback }
   } catch (cause) {
     return { refused: `the GPU could not be opened: ${reasonOf(cause)}` }
