@@ -27,7 +27,7 @@ const starts = [
 
 /** What a page downloads to run anything, without weights. */
 const downloads = [
-  ['routed-attention', oursFiles],
+  ['routed-attention, its part for GPUs included', oursFiles],
   [
     'onnxruntime-web',
     () => installed('onnxruntime-web/dist', 'ort.wasm.min.mjs', 'ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm'),
@@ -91,7 +91,7 @@ function sizeOf(name, files, note) {
 
 const installed = (folder, ...names) => names.map((name) => `${bench}/node_modules/${folder}/${name}`)
 
-/** dist/index.js and the chunks it leads to. */
+/** dist/index.js and all that it may come to load. */
 function oursFiles() {
   const files = new Set()
   const visit = (file) => {

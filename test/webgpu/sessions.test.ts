@@ -29,11 +29,12 @@ describe.skipIf(noAdapter)('sessions on a GPU', () => {
 
   test('give the same bits however the tokens are cut, through saving, restoring and cloning', async () => {
     const { model } = await open()
-    const whole = await model.createSession().append(ids)
+    const some = ids.slice(0, 24)
+    const whole = await model.createSession().append(some)
     const session = model.createSession()
-    for (let at = 0, step = 1; at < ids.length; at += step, step = (step % 7) + 1) {
+    for (let at = 0, step = 1; at < some.length; at += step, step = (step % 7) + 1) {
       const copy = at % 3 === 0 ? model.restoreSession(session.save()) : session.clone()
-      const next = ids.slice(at, at + step)
+      const next = some.slice(at, at + step)
       const logits = await session.append(next)
       expect(await copy.append(next), `tokens ${at} to ${at + step}`).toEqual(logits)
       copy.dispose()

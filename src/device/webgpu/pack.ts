@@ -18,8 +18,7 @@ import type { WebGpuBuffer } from './webgpu-buffer.js'
 export function packWeights(layout: WeightLayout, parameters: ParameterSource, buffer: WebGpuBuffer): void {
   for (const weight of layout.weights) buffer.write(packWeight(weight, parameters), weight.byteOffset)
   for (const { byteOffset, values } of layout.constants) buffer.write(turnFractions(values), byteOffset)
-  const starts = [...layout.weights, ...layout.constants].map(({ byteOffset }) => byteOffset).sort((a, b) => a - b)
-  buffer.divide([...starts.slice(1), layout.byteLength])
+  buffer.divide([...layout.weights, ...layout.constants].map(({ byteOffset }) => byteOffset).sort((a, b) => a - b))
 }
 
 function packWeight(

@@ -19,8 +19,8 @@ interface Fetched {
   readonly bytes: Uint8Array<ArrayBuffer>
 }
 
-/** The piece of a range that lies in one part. */
-interface Piece {
+/** What of a range lies in one part. */
+interface Section {
   readonly part: GPUBuffer
   /** Where it begins in the part, and in the range. */
   readonly at: number
@@ -41,8 +41,8 @@ export class WebGpuBuffer implements DeviceBuffer {
   readonly #owner: BufferOwner
   readonly #mirror: Uint8Array<ArrayBuffer> | undefined
   #fetched: readonly Fetched[] = []
-  /** Where operands end that begin behind the last end, ascending; undefined: anything may be an operand to the buffer's end. */
-  #ends: readonly number[] | undefined
+  /** Places, ascending, that no operand reaches across, if there are any. */
+  #bounds: readonly number[] = []
   #freed = false
 
   constructor(owner: BufferOwner, byteLength: number, purpose: string, mirrored: boolean) {
@@ -66,21 +66,21 @@ export class WebGpuBuffer implements DeviceBuffer {
     return this.byteLength + (this.#mirror?.byteLength ?? 0)
   }
 
-  /** Says that operands never go beyond these places: those of a large buffer then bind a few of its parts. */
-  divide(ends: readonly number[]): void {
-    this.#ends = ends
+  /** @param bounds places, ascending, that no operand reaches across: of a large buffer, few parts are then bound for each */
+  divide(bounds: readonly number[]): void {
+    this.#bounds = bounds
   }
 
   /** The parts that an operand between two places may lie in: the first, and the one behind the last. */
   partsOf(byteOffset: number, byteEnd: number): [first: number, end: number] {
     if (this.parts.length === 1) return [0, 1]
-    const end = Math.min(this.#ends?.find((bound) => bound > byteOffset) ?? this.byteLength, byteEnd)
+    const end = Math.min(this.#bounds.find((bound) => bound > byteOffset) ?? this.byteLength, byteEnd)
     const { partBytes } = this.#owner
     const first = Math.floor(byteOffset / partBytes)
     return [first, Math.max(first + 1, Math.ceil(end / partBytes))]
   }
 
-  *#pieces(byteOffset: number, byteLength: number): Generator<Piece> {
+  *#sections(byteOffset: number, byteLength: number): Generator<Section> {
     const { partBytes } = this.#owner
     for (let from = 0; from < byteLength;) {
       const index = Math.floor((byteOffset + from) / partBytes)
@@ -92,7 +92,7 @@ export class WebGpuBuffer implements DeviceBuffer {
   }
 
   clear(byteOffset = 0, byteLength = this.byteLength - byteOffset): void {
-    for (const piece of this.#pieces(byteOffset, byteLength)) this.#owner.queue.clear(piece.part, piece.at, piece.byteLength)
+    for (const section of this.#sections(byteOffset, byteLength)) this.#owner.queue.clear(section.part, section.at, section.byteLength)
     this.#mirror?.fill(0, byteOffset, byteOffset + byteLength)
   }
 
@@ -100,7 +100,7 @@ export class WebGpuBuffer implements DeviceBuffer {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
     // a shared memory is no source of a write
     const own = bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : bytes.slice()
-    for (const { part, at, from, byteLength } of this.#pieces(byteOffset, own.byteLength)) {
+    for (const { part, at, from, byteLength } of this.#sections(byteOffset, own.byteLength)) {
       this.#owner.queue.write(part, at, own.subarray(from, from + byteLength))
     }
     this.#mirror?.set(own, byteOffset)
@@ -116,8 +116,8 @@ export class WebGpuBuffer implements DeviceBuffer {
 
   /** Has a range copied to where the host can read it. */
   fetch(byteOffset: number, byteLength: number, to: GPUBuffer, toOffset: number): void {
-    for (const piece of this.#pieces(byteOffset, byteLength)) {
-      this.#owner.queue.copy(piece.part, piece.at, to, toOffset + piece.from, piece.byteLength)
+    for (const section of this.#sections(byteOffset, byteLength)) {
+      this.#owner.queue.copy(section.part, section.at, to, toOffset + section.from, section.byteLength)
     }
   }
 
