@@ -49,7 +49,7 @@ describe.skipIf(noAdapter)('a GPU', () => {
     })
     expectSameBits(await layer.forward(x), expected)
     expect((await layer.forward(long)).shape).toEqual(long.shape)
-  }, 240_000)
+  }, 400_000)
 
   test('that refuses work fails the append that it was of, and the session stays as it was', async () => {
     const { runtime, device } = await open()
@@ -67,7 +67,7 @@ describe.skipIf(noAdapter)('a GPU', () => {
     expect(session.position).toBe(9)
     expect(session.save()).toEqual(saved)
     expect(await session.append(ids.slice(9))).toEqual(await model.restoreSession(saved).append(ids.slice(9)))
-  }, 240_000)
+  }, 400_000)
 
   test('whose driver does not take a kernel fails calls with UNSUPPORTED, not as if it were lost', async () => {
     const { runtime, device } = await open()
@@ -81,5 +81,5 @@ describe.skipIf(noAdapter)('a GPU', () => {
     })
     device.gpu.createComputePipelineAsync = create
     expect((await layer.forward(x)).shape).toEqual(x.shape)
-  }, 240_000)
+  }, 400_000)
 })

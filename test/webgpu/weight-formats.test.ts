@@ -29,6 +29,6 @@ describe.skipIf(noAdapter)('16-bit weights on a GPU', () => {
       expectSameBits(narrow.last, widened.last)
       expect(narrow.bytes).toBeLessThan(0.75 * widened.bytes)
     },
-    240_000,
+    400_000,
   )
 })
