@@ -49,7 +49,7 @@ export class BufferPool {
    */
   take(byteLength: number, usage: GPUBufferUsageFlags, most: number, purpose: string): GPUBuffer {
     const size = Math.min(Math.max(1, Math.ceil(byteLength / STEP)) * STEP, most)
-    const known = this.#free.get(`${size} ${usage}`)?.pop()
+    const known = this.#free.get(keyOf({ size, usage }))?.pop()
     if (known) {
       this.#kept -= size
       return known
@@ -66,7 +66,7 @@ export class BufferPool {
   /** Never gives a buffer out again. */
   #refuse(buffer: GPUBuffer): void {
     this.#refused.add(buffer)
-    const key = `${buffer.size} ${buffer.usage}`
+    const key = keyOf(buffer)
     const known = this.#free.get(key)
     if (!known?.includes(buffer)) return
     this.#kept -= buffer.size
@@ -79,7 +79,7 @@ export class BufferPool {
   /** Keeps a buffer; those of lengths that nobody wanted for longest make room. */
   give(buffer: GPUBuffer): void {
     if (this.#refused.has(buffer)) return
-    const key = `${buffer.size} ${buffer.usage}`
+    const key = keyOf(buffer)
     const known = this.#free.get(key) ?? []
     this.#free.delete(key)
     this.#free.set(key, known)
@@ -102,4 +102,9 @@ export class BufferPool {
     this.#free.clear()
     this.#kept = 0
   }
+}
+
+/** Buffers of one key may stand in for each other. */
+function keyOf({ size, usage }: Pick<GPUBuffer, 'size' | 'usage'>): string {
+  return `${size} ${usage}`
 }

@@ -38,6 +38,8 @@ const USAGE = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST
 export class WebGpuBuffer implements DeviceBuffer {
   readonly byteLength: number
   readonly parts: readonly GPUBuffer[]
+  /** Which memory of the GPU it is: bind groups of work that comes again, in buffers that come again, are kept by it. */
+  readonly id: string
   readonly #owner: BufferOwner
   readonly #mirror: Uint8Array<ArrayBuffer> | undefined
   #fetched: readonly Fetched[] = []
@@ -53,12 +55,8 @@ export class WebGpuBuffer implements DeviceBuffer {
     this.parts = Array.from({ length: count }, (_, i) =>
       pool.take(Math.min(partBytes, byteLength - i * partBytes), USAGE, partBytes, purpose),
     )
+    this.id = this.parts.map((part) => pool.idOf(part)).join('+')
     this.#mirror = mirrored ? new Uint8Array(byteLength) : undefined
-  }
-
-  /** Which memory of the GPU it is: bind groups of work that comes again, in buffers that come again, are kept by it. */
-  get id(): string {
-    return this.parts.map((part) => this.#owner.pool.idOf(part)).join('+')
   }
 
   /** Bytes that it holds on the GPU and, mirrored, beside it. */

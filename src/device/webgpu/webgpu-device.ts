@@ -39,8 +39,6 @@ export class WebGpuDevice implements Device {
   readonly keepsFormats = true
   readonly batch = BATCH
   readonly pieceRows: number
-  /** Larger buffers lie in several parts, which shaders choose between. */
-  readonly bufferBytes: number
   readonly partBytes: number
   readonly gpu: GPUDevice
   readonly pool: BufferPool
@@ -64,7 +62,6 @@ export class WebGpuDevice implements Device {
     this.gpu = gpu
     this.pieceRows = pieceRows
     this.partBytes = partBytes
-    this.bufferBytes = partBytes
     this.queue = new WorkQueue(gpu, (scope) => this.#watch(scope, 'UNSUPPORTED', refusal))
     gpu.addEventListener('uncapturederror', (event) => this.#fail('UNSUPPORTED', refusal(event.error.message)))
     this.pool = new BufferPool(gpu, {
@@ -73,6 +70,11 @@ export class WebGpuDevice implements Device {
     })
     this.#pipelines = new Pipelines(gpu, partBytes)
     void gpu.lost.then(({ message, reason }) => (this.#lost = message || reason))
+  }
+
+  /** Larger buffers lie in several parts, which shaders choose between. */
+  get bufferBytes(): number {
+    return this.partBytes
   }
 
   /** Bytes in use, on the GPU and for its sake beside it. */
