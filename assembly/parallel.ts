@@ -1,5 +1,7 @@
+import { Piece } from './steps'
+
 /*
- * Shares and the barrier. A step is cut into `shares`, between outputs and never inside a sum, so neither how many there are nor who runs which leaves a
+ * Shares, the barrier, and the order of runs. A step is cut into `shares`, between outputs and never inside a sum, so neither how many there are nor who runs which leaves a
  * trace in the result.
  */
 
@@ -46,4 +48,22 @@ export function takeShare(barrier: usize, first: i32, shares: i32): i32 {
   const back = taken >>> 16
   if (front + back >= shares) return -1
   return first == 0 ? front : shares - 1 - back
+}
+
+/** Waits until the run before this piece's, if that may be at work, is through with so many ordered parts of the program. */
+export function awaitEarlier(piece: usize, parts: i32): void {
+  const earlier = <usize>load<i32>(piece + (Piece.Earlier << 2))
+  if (earlier == 0) return
+  const passed = earlier + (Piece.Passed << 2)
+  for (let spins = SPINS; spins > 0; --spins) {
+    if (atomic.load<i32>(passed) >= parts) return
+  }
+  for (let seen = atomic.load<i32>(passed); seen < parts; seen = atomic.load<i32>(passed)) atomic.wait<i32>(passed, seen, -1)
+}
+
+/** Tells the run behind this piece's how many ordered parts this one is through with. */
+export function tellPassed(piece: usize, parts: i32): void {
+  const passed = piece + (Piece.Passed << 2)
+  atomic.store<i32>(passed, parts)
+  atomic.notify(passed, -1)
 }

@@ -6,8 +6,8 @@ import { attention, localStore } from './kernels/attention'
 import { normalise } from './kernels/norms'
 import { product } from './kernels/matmul'
 import { rotate, rotaryFromAngles, rotaryFromPositions } from './kernels/rotary'
-import { meet, takeShare } from './parallel'
-import { JOINS_NEXT, Opcode } from './steps'
+import { awaitEarlier, meet, takeShare, tellPassed } from './parallel'
+import { BEGINS_ORDERED, ENDS_ORDERED, JOINS_NEXT, OPCODE_MASK, Opcode } from './steps'
 
 /** Runs one share of a step. */
 type Kernel = (step: usize, piece: usize, share: i32, shares: i32) => void
@@ -40,13 +40,6 @@ const KERNELS: StaticArray<Kernel> = [
   logProbabilities,
 ]
 
-/** A step's opcode, without what is said beside it. */
-// @ts-ignore: decorator
-@inline
-function opcodeOf(opcodeWord: i32): i32 {
-  return opcodeWord & (JOINS_NEXT - 1)
-}
-
 /** The step behind one. */
 // @ts-ignore: decorator
 @inline
@@ -56,15 +49,24 @@ function after(step: usize): usize {
 
 /** Behind the last of the steps that are joined from this one on. */
 function endOfJoined(step: usize): usize {
-  while (load<i32>(step) >= JOINS_NEXT) step = after(step)
+  while (load<i32>(step) & JOINS_NEXT) step = after(step)
   return after(step)
 }
 
-/** Runs one share of joined steps, all of them. */
-function runJoined(step: usize, end: usize, piece: usize, share: i32, shares: i32): void {
+/** How many ordered parts end with joined steps. */
+function orderedEnds(step: usize, end: usize): i32 {
+  let ends = 0
+  for (; step != end; step = after(step)) ends += i32((load<i32>(step) & ENDS_ORDERED) != 0)
+  return ends
+}
+
+/** Runs one share of joined steps, all of them, of a run that is through with `passed` ordered parts. */
+function runJoined(step: usize, end: usize, piece: usize, share: i32, shares: i32, passed: i32): void {
   while (step != end) {
-    const opcode = opcodeOf(load<i32>(step))
+    const word = load<i32>(step)
+    const opcode = word & OPCODE_MASK
     assert(opcode > 0 && opcode < Opcode.Length, 'unknown opcode')
+    if (word & BEGINS_ORDERED) awaitEarlier(piece, passed + 1)
     const next = after(step)
     unchecked(KERNELS[opcode])(step, piece, share, shares)
     step = next
@@ -74,22 +76,28 @@ function runJoined(step: usize, end: usize, piece: usize, share: i32, shares: i3
 /**
  * Runs the steps from `program` on: on one thread the shares `first` … `first` + `count` - 1 of `shares`. Several threads, all called with the same
  * program and piece, take shares as they come to them, so that one that is held up leaves its to the others; behind joined steps they meet at `barrier`
- * (three zeroed words).
+ * (three zeroed words). Runs of one program may be at work side by side, each with memory of its own for all but what its ordered parts use.
  */
 export function run(program: usize, piece: usize, shares: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
   let step = program
+  let passed = 0
   let ends = load<i32>(step) == Opcode.End
   while (!ends) {
     const end = endOfJoined(step)
     // what follows is read now: once all have come to the last barrier the host may take the program's memory back, while this thread still leaves it
     ends = load<i32>(end) == Opcode.End
+    const leaves = orderedEnds(step, end)
     if (threads > 1) {
       for (let share = takeShare(barrier, first, shares); share >= 0; share = takeShare(barrier, first, shares)) {
-        runJoined(step, end, piece, share, shares)
+        runJoined(step, end, piece, share, shares, passed)
       }
       meet(barrier, threads)
     } else {
-      for (let share = first; share < first + count; ++share) runJoined(step, end, piece, share, shares)
+      for (let share = first; share < first + count; ++share) runJoined(step, end, piece, share, shares, passed)
+    }
+    if (leaves > 0) {
+      passed += leaves
+      if (first == 0) tellPassed(piece, passed)
     }
     step = end
   }

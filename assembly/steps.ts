@@ -57,16 +57,22 @@ export enum Piece {
   TileShape = 22,
   /** Rows at the piece's front that belong to window 0, when `Routed` is 1 for those behind them. */
   Unrouted = 23,
+  /** Address of the header of the run before this one, where that may still be at work; otherwise 0. */
+  Earlier = 24,
+  /** Ordered parts of the program that this run is through with: the run behind it waits for them. */
+  Passed = 25,
   /** Base addresses, one word for each `Buffer`. */
-  Buffers = 24,
-  Length = 38,
+  Buffers = 26,
+  Length = 42,
 }
 
-/**
- * Set in the opcode of a step of a device's own copy of a program: threads need not meet behind it, as what follows touches nothing that other shares
- * of it wrote or still read.
- */
+/** What a device's own copy of a program says beside a step's opcode, and the bits that leave the opcode. */
+export const OPCODE_MASK = 0xffff
+/** Threads need not meet behind the step: what follows touches nothing that other shares of it wrote or still read. */
 export const JOINS_NEXT = 0x10000
+/** From this step to the next that `ENDS_ORDERED`, runs that are at work side by side keep their order: one waits here until the one before has left it. */
+export const BEGINS_ORDERED = 0x20000
+export const ENDS_ORDERED = 0x40000
 
 /**
  * How products of four rows or more are cut into tiles (`assembly/kernels/tile-shapes.ts`): all give the same bits, and each is the fastest somewhere.
@@ -110,6 +116,10 @@ export enum Buffer {
   Chosen,
   /** Where a layer's local output is copied when it is asked for. */
   LocalOutput,
+  /** Contexts that a piece gathers for its windows alone. */
+  Contexts,
+  /** The tokens of a model's piece. */
+  TokenIds,
   /** `WORKSPACE_BYTES` for each share, the device's own: no plan names it. */
   Workspace,
   Length,

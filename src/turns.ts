@@ -3,6 +3,11 @@ export class Turns {
   #taken = false
   readonly #waiting: (() => void)[] = []
 
+  /** Whether somebody waits. */
+  get wanted(): boolean {
+    return this.#waiting.length > 0
+  }
+
   /** Begins `work` before it returns if nobody else is at it, and is free again before the promise resolves. */
   async take<T>(work: () => Promise<T>): Promise<T> {
     if (this.#taken) await new Promise<void>((resolve) => this.#waiting.push(resolve))

@@ -28,7 +28,7 @@ function openDriftingRuntime(shares: number, order: Order): Runtime {
     const words = new Int32Array(build.memory.buffer)
     let start = program / 4
     for (let at = start; words[at] !== 0;) {
-      const joins = words[at]! >= JOINS_NEXT
+      const joins = (words[at]! & JOINS_NEXT) > 0
       at += words[at + 1]!
       if (joins) {
         joined.steps++

@@ -36,7 +36,7 @@ describe.each([
   test('gives the same bits on any number of threads', async () => {
     await using one = await createRuntime({ threads: 1 })
     const expected = await answer(one, options)
-    for (const threads of [2, 3, 5]) {
+    for (const threads of [2, 3, 4, 5, 6]) {
       await using runtime = await createRuntime({ threads })
       expect(runtime.info.threads).toBe(threads)
       expect(await answer(runtime, options)).toEqual(expected)
@@ -122,7 +122,7 @@ test('work on threads ends when the last of them has left it: until then it read
   const program = arena.allocate(8, 'two words')
   for (let round = 0; round < 2; round++) {
     arena.ints.fill(0, program.address / 4, program.address / 4 + 2)
-    await pool.run(program.address, 0, 1, 0, 2)
+    await pool.run({ program: program.address, headers: 0, headerCount: 1, headerBytes: 0, shares: 2, lanes: 1 })
     expect(Atomics.load(arena.ints, program.address / 4 + 1)).toBe(1)
   }
   await pool.dispose()

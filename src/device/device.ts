@@ -27,6 +27,14 @@ export interface Program {
   readonly words: Int32Array
   /** Steps that may run side by side with the next: a device is free not to make use of it. */
   readonly joints?: readonly Joint[]
+  /** What runs that are at work side by side do in their order. */
+  readonly ordered?: readonly OrderedSteps[]
+}
+
+/** The steps from word `first` to word `last`. */
+export interface OrderedSteps {
+  readonly first: number
+  readonly last: number
 }
 
 /** The step at word `step` may be joined with the next one, where `parts` is a multiple of the shares (0: always). */
@@ -57,6 +65,8 @@ export class Run {
   readonly #doubles = new Float64Array(this.header.buffer)
   /** About how many operations it is, multiply and add counted as two: small work is not worth handing to other threads. */
   work = Infinity
+  /** The run of the same program that goes before this one in its ordered steps, and may be at work beside it in all others. */
+  earlier: Run | undefined
   /** What the caller reads once the run is done; of a mirrored buffer, what it changes. A device whose memory the host does not see brings it over. */
   results: readonly Range[] = []
 
@@ -157,6 +167,11 @@ export interface Device {
   readonly bufferBytes: number
   /** How many runs it is worth preparing before they are handed over together. */
   readonly batch: number
+  /**
+   * How many runs of those may be at work side by side, where each says which one is `earlier`: run i needs memory of its own from what the next
+   * `lanes` - 1 work in.
+   */
+  readonly lanes: number
   /** Looks through bytes faster than JavaScript, where the device can. */
   readonly scanner?: ByteScanner
   /**
@@ -171,7 +186,8 @@ export interface Device {
   compile(program: Program): CompiledProgram
   /**
    * Runs a program over a piece, or over several in their order. A promise where other threads compute; otherwise it is done on return. The runs and
-   * what they are bound to are the device's until then.
+   * what they are bound to are the device's until then. Runs whose first names the last of those handed over before as its `earlier` need not wait for
+   * them to be done; at most two calls may be so at once.
    */
   run(program: CompiledProgram, runs: Run | readonly Run[]): void | Promise<void>
   /** Runs a small program on the calling thread, done on return, whatever else is running: it must touch nothing that others use. */

@@ -1,24 +1,39 @@
 import { Buffer, type CompiledProgram, type Device, type DeviceBuffer, Run } from '../device/device.js'
 import { modelWorkPerToken, type ModelParameters } from '../plan/model-parameters.js'
 import { type CausalModelPlan, planCausalModel, planTier } from '../plan/model-plan.js'
+import { roundUp } from '../plan/layout.js'
 import { describePiece, nextPieceRows, overwrites, type Place } from '../plan/piece.js'
 import { changedState, freshPlace, stateLength, visitState } from '../plan/portable-state.js'
 import type { ModelConfig } from './config.js'
-import { HeadReader } from './head-reader.js'
+import { HeadReader, prepareAnswer } from './head-reader.js'
 import { Resources } from './resources.js'
 import type { Appended, Engine, LogitsAnswer, LogitsRequest, Pause, Sequence } from './sequence.js'
 import { Turns } from '../turns.js'
 
-/** A plan taken in by the device: it serves every sequence of up to `length` tokens, one piece at a time. */
+/**
+ * Pieces of each lane that are handed over together: what the first and the last lane wait for at both ends of so many is about a hundredth of their time
+ * (six layers), and a call is ended, or others come to their turn, soon enough.
+ */
+const PIECES_PER_LANE = 2
+
+/** The run of one of the pieces that are handed over together. */
+interface Slot {
+  readonly run: Run
+  readonly head: HeadReader
+  /** Where its tokens lie. */
+  readonly tokenOffset: number
+}
+
+/** A plan taken in by the device: it serves every sequence of up to `length` tokens, some pieces at a time. */
 interface Tier {
   readonly length: number
   readonly plan: CausalModelPlan
-  readonly scratch: DeviceBuffer
+  readonly tokens: DeviceBuffer
   readonly open: CompiledProgram
   readonly piece: CompiledProgram
   readonly head: CompiledProgram
-  readonly run: Run
-  /** Sequences share `run` and `scratch`: each has them for one piece, its answers read, before the next sequence's piece begins. */
+  readonly slots: readonly Slot[]
+  /** Sequences share the slots: each has them for some pieces, its answers read, before the next sequence's begin. */
   readonly turns: Turns
 }
 
@@ -47,19 +62,30 @@ export class CausalEngine implements Engine {
     const plan = planCausalModel(this.#config, this.#parameters, tierLength, this.#device)
     const resources = new Resources(this.#device)
     try {
-      const scratch = resources.allocate(plan.scratchBytes, "the model's working memory")
-      const run = new Run()
-      run.bind(Buffer.Weights, this.#weights)
-      run.bind(Buffer.Scratch, scratch)
-      run.bind(Buffer.Input, scratch, plan.streamOffset)
+      const { batch, lanes } = this.#device
+      const { numTokens } = this.#config
+      const scratch = resources.allocate(lanes * plan.scratchBytes, "the model's working memory")
+      const slotCount = Math.min(batch, PIECES_PER_LANE * lanes)
+      const tokenBytes = roundUp(plan.geometry.pieceRows) * 4
+      const tokens = resources.allocate(slotCount * tokenBytes, "the pieces' tokens")
+      const slots = Array.from({ length: slotCount }, (_, index): Slot => {
+        const run = new Run()
+        const byteOffset = (index % lanes) * plan.scratchBytes
+        run.bind(Buffer.Weights, this.#weights)
+        run.bind(Buffer.Scratch, scratch, byteOffset)
+        run.bind(Buffer.Input, scratch, byteOffset + plan.streamOffset)
+        run.bind(Buffer.TokenIds, tokens, index * tokenBytes)
+        const head = new HeadReader({ numTokens, scratch: plan.scratch, memory: scratch, byteOffset }, run)
+        return { run, head, tokenOffset: index * tokenBytes }
+      })
       const tier: Tier = {
         length: tierLength,
         plan,
-        scratch,
+        tokens,
         open: resources.compile(plan.open),
         piece: resources.compile(plan.piece),
         head: resources.compile(plan.head),
-        run,
+        slots,
         turns: new Turns(),
       }
       this.#tiers.set(tierLength, tier)
@@ -125,7 +151,7 @@ export class CausalEngine implements Engine {
     return state
   }
 
-  /** Runs `tokenIds` through the model from `place` on, piece by piece. The state is written behind `place` only where `overwrites` says so. */
+  /** Runs `tokenIds` through the model from `start` on, some pieces at a time. The state is written behind `start` only where `overwrites` says so. */
   async read(
     tier: Tier,
     state: DeviceBuffer,
@@ -134,30 +160,39 @@ export class CausalEngine implements Engine {
     request: LogitsRequest,
     pause: Pause,
   ): Promise<{ place: Place; answer: LogitsAnswer }> {
-    const { plan, run, scratch, turns } = tier
-    const head = new HeadReader(this.#config.numTokens, plan.scratch, tokenIds.length, request)
+    const { plan, tokens, slots, turns } = tier
+    const device = this.#device
+    const answer = prepareAnswer(this.#config.numTokens, tokenIds.length, request)
+    // each lane's working memory holds what the head makes of one piece
+    const atOnce = Math.min(slots.length, request.rows === 'last' ? device.batch : device.lanes)
     let place = start
     for (let done = 0; done < tokenIds.length;) {
-      const rows = nextPieceRows(plan.geometry, place.position, tokenIds.length - done)
       await turns.take(async () => {
-        scratch.write(tokenIds.subarray(done, done + rows), plan.scratch.tokenIds.byteOffset)
-        run.bind(Buffer.State, state)
-        run.work = rows * modelWorkPerToken(this.#config)
-        const before = place
-        place = describePiece(run, plan.geometry, before, rows)
-        head.describe(run, scratch, done, rows)
-        if (!this.#device.seesMemory) {
-          const changes = changedState(plan, before, place).map((range) => ({ memory: state, ...range }))
-          run.results = [...head.results(scratch), ...changes]
+        const runs: Run[] = []
+        while (runs.length < atOnce && done < tokenIds.length) {
+          const { run, head, tokenOffset } = slots[runs.length]!
+          const rows = nextPieceRows(plan.geometry, place.position, tokenIds.length - done)
+          tokens.write(tokenIds.subarray(done, done + rows), tokenOffset)
+          run.bind(Buffer.State, state)
+          run.work = rows * modelWorkPerToken(this.#config)
+          run.earlier = runs.at(-1)
+          const before = place
+          place = describePiece(run, plan.geometry, before, rows)
+          head.describe(answer, done, rows)
+          if (!device.seesMemory) {
+            const changes = changedState(plan, before, place).map((range) => ({ memory: state, ...range }))
+            run.results = [...head.results(), ...changes]
+          }
+          runs.push(run)
+          done += rows
         }
-        await this.#device.run(tier.piece, run)
-        await head.read(scratch, () => this.#device.run(tier.head, run), run)
+        await device.run(tier.piece, runs.length === 1 ? runs[0]! : runs)
+        for (const { run, head } of slots.slice(0, runs.length)) await head.read(() => device.run(tier.head, run))
       })
-      done += rows
       const pausing = pause(done)
       if (pausing) await pausing
     }
-    return { place, answer: head.answer }
+    return { place, answer }
   }
 
   dispose(): void {

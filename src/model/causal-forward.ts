@@ -26,15 +26,15 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
   const resources = new Resources(device)
   try {
     const pieceBytes = geometry.pieceRows * geometry.stride * 4
-    const scratch = resources.allocate(plan.scratchBytes, "the layer's working memory")
+    const scratch = resources.allocate(device.lanes * plan.scratchBytes, "the layer's working memory")
     const state = resources.allocate(plan.stateBytes, "the sequence's state")
     const local = trace ? resources.allocate(pieceBytes, 'the trace') : undefined
     const angles = writeAngles(resources, forward.angles)
     const open = resources.compile(plan.open)
     const program = resources.compile(plan.piece)
-    const groups = createRuns(forward, (run) => {
+    const groups = createRuns(forward, (run, lane) => {
       run.bind(Buffer.Weights, forward.weights)
-      run.bind(Buffer.Scratch, scratch)
+      run.bind(Buffer.Scratch, scratch, lane * plan.scratchBytes)
       run.bind(Buffer.State, state)
       if (angles) run.bind(Buffer.Angles, angles)
       if (local) run.bind(Buffer.LocalOutput, local)

@@ -4,86 +4,103 @@ import type { ModelScratch } from '../plan/model-steps.js'
 import { Tensor } from '../tensor.js'
 import type { LogitsAnswer, LogitsRequest } from './sequence.js'
 
-/** Asks the head of a model for the logits of a request, as many rows at a time as fit, and collects them. */
+/** An answer, and what it is to. */
+export interface Answer extends LogitsAnswer {
+  readonly request: LogitsRequest
+  /** Tokens of the whole request. */
+  readonly length: number
+}
+
+/** @throws RoutedAttentionError `OUT_OF_MEMORY` for more logits than this engine can hold */
+export function prepareAnswer(numTokens: number, length: number, request: LogitsRequest): Answer {
+  const rows = { last: Math.min(length, 1), all: length, none: 0 }[request.rows]
+  return {
+    request,
+    length,
+    logits: Tensor.zeros([rows, numTokens]).data,
+    logProbabilities: new Float64Array(request.targets?.length ?? 0),
+  }
+}
+
+/** Where a model's head works: `scratch` in `memory`, from `byteOffset` on. */
+export interface HeadPlace {
+  readonly numTokens: number
+  readonly scratch: ModelScratch
+  readonly memory: DeviceBuffer
+  readonly byteOffset: number
+}
+
+/** Asks the head of a model, in the run of one piece after the other, for what answers a request, as many rows at a time as fit. */
 export class HeadReader {
-  readonly #numTokens: number
-  readonly #scratch: ModelScratch
-  readonly #length: number
-  readonly #request: LogitsRequest
-  readonly #logits: Float32Array
-  readonly #logProbabilities: Float64Array
-  /** The piece's first token, its length, and which of its rows come next and until where. */
+  readonly #place: HeadPlace
+  readonly #run: Run
+  #answer: Answer | undefined
+  /** The piece's first token, and which of its rows come next and until where. */
   #start = 0
   #next = 0
   #end = 0
 
-  /**
-   * @param length tokens of the whole request
-   * @throws RoutedAttentionError `OUT_OF_MEMORY` for more logits than this engine can hold
-   */
-  constructor(numTokens: number, scratch: ModelScratch, length: number, request: LogitsRequest) {
-    this.#numTokens = numTokens
-    this.#scratch = scratch
-    this.#length = length
-    this.#request = request
-    const rows = { last: Math.min(length, 1), all: length, none: 0 }[request.rows]
-    this.#logits = Tensor.zeros([rows, numTokens]).data
-    this.#logProbabilities = new Float64Array(request.targets?.length ?? 0)
+  constructor(place: HeadPlace, run: Run) {
+    this.#place = place
+    this.#run = run
   }
 
-  get answer(): LogitsAnswer {
-    return { logits: this.#logits, logProbabilities: this.#logProbabilities }
-  }
-
-  /** Fills the header for a piece of `rows` tokens, the request's token `start` first. */
-  describe(run: Run, scratch: DeviceBuffer, start: number, rows: number): void {
-    const { rows: wanted, targets } = this.#request
+  /** Fills the run's header for a piece of `rows` tokens, the request's token `start` first. */
+  describe(answer: Answer, start: number, rows: number): void {
+    const { rows: wanted, targets } = answer.request
+    this.#answer = answer
     this.#start = start
     this.#next = wanted === 'last' ? rows - 1 : 0
-    const last = start + rows === this.#length
+    const last = start + rows === answer.length
     this.#end = wanted === 'all' || (wanted === 'last' && last) ? rows : targets ? Math.max(0, Math.min(rows, targets.length - start)) : 0
-    this.#ask(run, scratch)
+    this.#ask()
   }
 
-  #ask(run: Run, scratch: DeviceBuffer): void {
-    const rows = Math.max(0, Math.min(this.#scratch.headRows, this.#end - this.#next))
-    run.set(Piece.HeadFirst, this.#next)
-    run.set(Piece.HeadRows, rows)
-    const { targets } = this.#request
-    run.set(Piece.TargetRows, targets ? rows : 0)
-    if (targets)
-      scratch.write(targets.subarray(this.#start + this.#next, this.#start + this.#next + rows), this.#scratch.targets.byteOffset)
+  /** Rows of the next run. */
+  get #rows(): number {
+    return Math.max(0, Math.min(this.#place.scratch.headRows, this.#end - this.#next))
+  }
+
+  #ask(): void {
+    const { scratch, memory, byteOffset } = this.#place
+    const { targets } = this.#answer!.request
+    const token = this.#start + this.#next
+    this.#run.set(Piece.HeadFirst, this.#next)
+    this.#run.set(Piece.HeadRows, this.#rows)
+    this.#run.set(Piece.TargetRows, targets ? this.#rows : 0)
+    if (targets) memory.write(targets.subarray(token, token + this.#rows), byteOffset + scratch.targets.byteOffset)
   }
 
   /** What the run will leave that `read` collects. */
-  results(scratch: DeviceBuffer): readonly Range[] {
-    const rows = Math.max(0, Math.min(this.#scratch.headRows, this.#end - this.#next))
-    if (rows === 0) return []
-    const { logits, logProbabilities } = this.#scratch
-    if (this.#request.targets) return [{ memory: scratch, byteOffset: logProbabilities.byteOffset, byteLength: rows * 8 }]
-    return [{ memory: scratch, byteOffset: logits.byteOffset, byteLength: rows * roundUp(this.#numTokens) * 4 }]
+  results(): readonly Range[] {
+    if (this.#rows === 0) return []
+    const { numTokens, scratch, memory, byteOffset } = this.#place
+    if (this.#answer!.request.targets)
+      return [{ memory, byteOffset: byteOffset + scratch.logProbabilities.byteOffset, byteLength: this.#rows * 8 }]
+    return [{ memory, byteOffset: byteOffset + scratch.logits.byteOffset, byteLength: this.#rows * roundUp(numTokens) * 4 }]
   }
 
   /** Collects what was asked for; where more rows are wanted than fit, `runHead` makes them from what the piece left. */
-  async read(scratch: DeviceBuffer, runHead: () => void | Promise<void>, run: Run): Promise<void> {
+  async read(runHead: () => void | Promise<void>): Promise<void> {
     while (this.#next < this.#end) {
-      const rows = Math.min(this.#scratch.headRows, this.#end - this.#next)
-      this.#collect(scratch, rows)
-      this.#next += rows
+      this.#collect()
+      this.#next += this.#rows
       if (this.#next >= this.#end) return
-      this.#ask(run, scratch)
-      run.results = this.results(scratch)
+      this.#ask()
+      this.#run.results = this.results()
       await runHead()
     }
   }
 
-  #collect(scratch: DeviceBuffer, rows: number): void {
+  #collect(): void {
+    const { numTokens, scratch, memory, byteOffset } = this.#place
+    const { request, logits, logProbabilities } = this.#answer!
     const token = this.#start + this.#next
-    if (this.#request.targets) {
-      this.#logProbabilities.set(scratch.readDoubles(this.#scratch.logProbabilities.byteOffset, rows), token)
+    if (request.targets) {
+      logProbabilities.set(memory.readDoubles(byteOffset + scratch.logProbabilities.byteOffset, this.#rows), token)
       return
     }
-    const at = this.#request.rows === 'all' ? token * this.#numTokens : 0
-    scratch.readRows(this.#logits, at, rows, this.#numTokens, roundUp(this.#numTokens), this.#scratch.logits.byteOffset)
+    const at = request.rows === 'all' ? token * numTokens : 0
+    memory.readRows(logits, at, this.#rows, numTokens, roundUp(numTokens), byteOffset + scratch.logits.byteOffset)
   }
 }

@@ -35,15 +35,22 @@ interface Pieces {
 
 /**
  * Runs that are handed over together; their inputs and outputs lie in slots, numbered through all groups. Where other threads compute there are two: the
- * results of one are copied out while the other is computed.
+ * results of one are copied out, and it is prepared anew, while the other is computed.
  */
 export type RunGroups = readonly (readonly Run[])[]
 
+/** A group that has been handed over. */
+interface Flight {
+  readonly running: void | Promise<void>
+  readonly collect: () => void
+}
+
 export async function runPieces({ forward, geometry, program, groups, prepare, results, collect, pause }: Pieces): Promise<void> {
   const { device, config, length } = forward
-  let collectLast: () => void = () => undefined
-  let turn = 0
-  for (let place: Place = { position: 0, base: 0 }; place.position < length; turn = (turn + 1) % groups.length) {
+  let place: Place = { position: 0, base: 0 }
+  let earlier: Run | undefined
+
+  function launch(turn: number): Flight {
     const runs = groups[turn]!
     const firstSlot = turn * runs.length
     const pieces: { position: number; rows: number }[] = []
@@ -54,20 +61,33 @@ export async function runPieces({ forward, geometry, program, groups, prepare, r
       prepare(run, firstSlot + pieces.length, position, rows)
       run.work = rows * workPerToken(config)
       run.results = results(firstSlot + pieces.length, rows)
+      run.earlier = earlier
+      earlier = run
       place = describePiece(run, geometry, place, rows)
       pieces.push({ position, rows })
     }
-    const running = device.run(program, pieces.length === 1 ? runs[0]! : runs.slice(0, pieces.length))
-    collectLast()
-    if (running) await running
-    collectLast = () => pieces.forEach(({ position, rows }, index) => collect(firstSlot + index, position, rows))
-    if (groups.length === 1) {
-      collectLast()
-      collectLast = () => undefined
+    return {
+      running: device.run(program, pieces.length === 1 ? runs[0]! : runs.slice(0, pieces.length)),
+      collect: () => pieces.forEach(({ position, rows }, index) => collect(firstSlot + index, position, rows)),
     }
-    await pause()
   }
-  collectLast()
+
+  const flights: Flight[] = []
+  try {
+    for (let turn = 0; place.position < length || flights.length > 0; turn = (turn + 1) % groups.length) {
+      if (flights.length === groups.length || place.position === length) {
+        const { running, collect } = flights[0]!
+        if (running) await running
+        flights.shift()
+        collect()
+        await pause()
+      }
+      if (place.position < length) flights.push(launch(turn))
+    }
+  } finally {
+    // what is under way still uses what the caller will give back
+    await Promise.allSettled(flights.map(async ({ running }) => running))
+  }
 }
 
 /** Between runs: turns the event loop now and then, and ends work on what was disposed. */
@@ -78,11 +98,11 @@ export function createPause(forward: LayerForward): () => Promise<void> {
   }
 }
 
-/** As many runs as the device takes at once, all bound alike; a trace is read after each piece. */
-export function createRuns({ device, trace }: LayerForward, bind: (run: Run) => void): RunGroups {
-  const { batch } = device
+/** As many runs as the device takes at once, each bound to one lane's memory; a trace is read after each piece. */
+export function createRuns({ device, trace }: LayerForward, bind: (run: Run, lane: number) => void): RunGroups {
+  const { batch, lanes } = device
   const groups = Array.from({ length: trace || batch === 1 ? 1 : 2 }, () => Array.from({ length: trace ? 1 : batch }, () => new Run()))
-  groups.flat().forEach(bind)
+  for (const group of groups) group.forEach((run, index) => bind(run, index % lanes))
   return groups
 }
 

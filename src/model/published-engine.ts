@@ -4,7 +4,7 @@ import type { ModelParameters } from '../plan/model-parameters.js'
 import { planSequenceModel, type SequenceModelPlan } from '../plan/model-plan.js'
 import { describePiece, nextPieceRows, type Place } from '../plan/piece.js'
 import type { ModelConfig } from './config.js'
-import { HeadReader } from './head-reader.js'
+import { HeadReader, prepareAnswer } from './head-reader.js'
 import { Resources } from './resources.js'
 import { decideRouting } from './sequence-run.js'
 import type { Appended, Engine, LogitsAnswer, LogitsRequest, Pause, Sequence } from './sequence.js'
@@ -45,19 +45,24 @@ export class PublishedEngine implements Engine {
     const { geometry, sequence } = plan
     const { memory } = sequence
     const rowBytes = geometry.stride * 4
-    const head = new HeadReader(this.#config.numTokens, plan.scratch, length, request)
+    const { numTokens } = this.#config
+    const answer = prepareAnswer(numTokens, length, request)
     const resources = new Resources(device)
     try {
       const stream = resources.allocate(roundUp(length) * rowBytes, "the sequence's rows")
       const scratch = resources.allocate(plan.scratchBytes, "the model's working memory")
       const state = resources.allocate(plan.stateBytes, "a layer's keys and values")
+      const tokens = resources.allocate(roundUp(geometry.pieceRows) * 4, "a piece's tokens")
       const run = new Run()
       run.bind(Buffer.Weights, this.#weights)
       run.bind(Buffer.Scratch, scratch)
+      run.bind(Buffer.TokenIds, tokens)
+      run.bind(Buffer.Contexts, resources.allocate(sequence.contextBytes, "the windows' contexts"))
       run.bind(Buffer.State, state)
       run.bind(Buffer.Call, resources.allocate(sequence.callBytes, "the sequence's routing"))
       run.set(Piece.SequenceRows, length)
       run.set(Piece.Average, Number(layer.averageRouted && memory.windows > 0))
+      const head = new HeadReader({ numTokens, scratch: plan.scratch, memory: scratch, byteOffset: 0 }, run)
       // what is done is told in tokens: each layer does a share of every one
       const passes = plan.layers.length
       let pass = 0
@@ -66,7 +71,7 @@ export class PublishedEngine implements Engine {
       const embed = resources.compile(plan.embed)
       const headProgram = resources.compile(plan.head)
       await this.#pieces(plan, run, stream, length, async (position, rows) => {
-        scratch.write(tokenIds.subarray(position, position + rows), plan.scratch.tokenIds.byteOffset)
+        tokens.write(tokenIds.subarray(position, position + rows), 0)
         await device.run(embed, run)
       })
       for (const programs of plan.layers) {
@@ -107,12 +112,12 @@ export class PublishedEngine implements Engine {
         pass++
       }
       await this.#pieces(plan, run, stream, length, async (position, rows) => {
-        head.describe(run, scratch, position, rows)
-        run.results = head.results(scratch)
+        head.describe(answer, position, rows)
+        run.results = head.results()
         if (run.header[Piece.HeadRows]! > 0) await device.run(headProgram, run)
-        await head.read(scratch, () => device.run(headProgram, run), run)
+        await head.read(() => device.run(headProgram, run))
       })
-      return head.answer
+      return answer
     } finally {
       resources.dispose()
     }

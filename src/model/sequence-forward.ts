@@ -20,7 +20,9 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
     const pieceBytes = geometry.pieceRows * rowBytes
     const input = resources.allocate(batch * length * rowBytes, 'the input')
     input.writeRows(forward.x, dim, geometry.stride, 0)
-    const scratch = resources.allocate(plan.scratchLayout.byteLength, "the layer's working memory")
+    const scratchBytes = plan.scratchLayout.byteLength
+    const scratch = resources.allocate(device.lanes * scratchBytes, "the layer's working memory")
+    const contexts = resources.allocate(device.lanes * plan.contextBytes, "the windows' contexts")
     const state = resources.allocate(plan.stateBytes, "the sequence's keys and values")
     const call = resources.allocate(plan.callBytes, "the sequence's routing")
     const angles = writeAngles(resources, forward.angles)
@@ -32,9 +34,10 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
       projections: plan.programs.projections.map((program) => resources.compile(program)),
       piece: resources.compile(plan.programs.piece),
     }
-    const bind = (run: Run) => {
+    const bind = (run: Run, lane: number) => {
       run.bind(Buffer.Weights, forward.weights)
-      run.bind(Buffer.Scratch, scratch)
+      run.bind(Buffer.Scratch, scratch, lane * scratchBytes)
+      run.bind(Buffer.Contexts, contexts, lane * plan.contextBytes)
       run.bind(Buffer.State, state)
       run.bind(Buffer.Call, call)
       if (angles) run.bind(Buffer.Angles, angles)
@@ -45,7 +48,7 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
     const groups = createRuns(forward, bind)
     const output = resources.allocate(groups.flat().length * pieceBytes, "the pieces' outputs")
     const routing = new Run()
-    bind(routing)
+    bind(routing, 0)
     const pause = createPause(forward)
 
     for (let sequence = 0; sequence < batch; sequence++) {

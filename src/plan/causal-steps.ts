@@ -28,10 +28,16 @@ export interface CausalContext extends LayerContext {
 
 /** One piece of a strictly causal layer; a piece lies within one window. */
 export function addCausalLayer(context: CausalContext): void {
-  const { builder, geometry, scratch, state, input } = context
-  const { numbers, pieceRows, stride, windowCapacity } = geometry
+  const { builder } = context
   addLocalAttention(context)
   if (!context.trace) builder.join()
+  // the open window and the contexts: what the piece before adds is read, and what it reads replaced
+  builder.ordered(() => addRouting(context))
+}
+
+function addRouting(context: CausalContext): void {
+  const { builder, geometry, scratch, state, input } = context
+  const { numbers, pieceRows, stride, windowCapacity } = geometry
   addSimilarities(context, {
     products: scratch.similarityProducts,
     queries: state.openQuerySimilarities,

@@ -85,23 +85,26 @@ export interface ContextState {
   readonly values: Operand
 }
 
-/** What a layer carries from piece to piece. */
+/** What a layer carries from piece to piece, and its contexts, which one that sees the whole sequence gathers anew for each. */
 export interface LayerState {
   readonly localKeys: Operand
   readonly localValues: Operand
   readonly contexts: readonly ContextState[]
 }
 
-export function planLayerState(layout: Layout, geometry: Geometry): LayerState {
-  const words = (count: number) => at(Buffer.State, layout.words(count))
-  return {
-    localKeys: words(geometry.inner * geometry.localCapacity),
-    localValues: words(geometry.inner * geometry.localCapacity),
-    contexts: Array.from({ length: geometry.numbers.numExperts }, () => ({
-      keys: words(geometry.pieceWindows * geometry.contextWords),
-      values: words(geometry.pieceWindows * geometry.contextWords),
-    })),
-  }
+function planLocal(layout: Layout, { inner, localCapacity }: Geometry): Omit<LayerState, 'contexts'> {
+  const words = () => at(Buffer.State, layout.words(inner * localCapacity))
+  return { localKeys: words(), localValues: words() }
+}
+
+function planContexts(layout: Layout, buffer: Buffer, { numbers, pieceWindows, contextWords }: Geometry): ContextState[] {
+  const words = () => at(buffer, layout.words(pieceWindows * contextWords))
+  return Array.from({ length: numbers.numExperts }, () => ({ keys: words(), values: words() }))
+}
+
+/** @param contexts where the contexts of a piece lie: `Buffer.Contexts` */
+export function planSequenceState(layout: Layout, contexts: Layout, geometry: Geometry): LayerState {
+  return { ...planLocal(layout, geometry), contexts: planContexts(contexts, Buffer.Contexts, geometry) }
 }
 
 /** What a strictly causal layer carries besides: the open window, and the similarities its context was chosen by. */
@@ -121,7 +124,8 @@ export function planCausalState(layout: Layout, geometry: Geometry): CausalState
   const { numExperts } = geometry.numbers
   const words = (count: number) => at(Buffer.State, layout.words(count))
   return {
-    ...planLayerState(layout, geometry),
+    ...planLocal(layout, geometry),
+    contexts: planContexts(layout, Buffer.State, geometry),
     openQuerySimilarities: words(numExperts * windowCapacity),
     openKeyValueSimilarities: words(numExperts * windowCapacity),
     openInputs: words(windowCapacity * geometry.stride),

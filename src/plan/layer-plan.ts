@@ -9,7 +9,7 @@ import {
   planCausalState,
   planClosingScratch,
   planLayerScratch,
-  planLayerState,
+  planSequenceState,
 } from './layer-memory.js'
 import { addSimilarities, type LayerContext, offset, pieceWord, type RotaryTable } from './layer-steps.js'
 import { Layout } from './layout.js'
@@ -210,6 +210,8 @@ export function writeSequencePrograms(
 export interface SequencePlan extends SequenceContext {
   readonly scratchLayout: Layout
   readonly stateBytes: number
+  /** Of `Buffer.Contexts`: a piece's own, like the scratch. */
+  readonly contextBytes: number
   readonly callBytes: number
 }
 
@@ -224,6 +226,7 @@ export function planSequenceContext(
   const geometry = createGeometry(numbers, contextsOf(numbers, length), length, capacity)
   const scratchLayout = new Layout()
   const stateLayout = new Layout()
+  const contextLayout = new Layout()
   const callLayout = new Layout()
   const table = (rows: number, width: number) => at(Buffer.Scratch, scratchLayout.words(rotaryTableWords(rows, width)))
   const memory = planSequence(callLayout, geometry, length, capacity)
@@ -231,7 +234,7 @@ export function planSequenceContext(
   return {
     geometry,
     scratch: planLayerScratch(scratchLayout, geometry, shares),
-    state: planLayerState(stateLayout, geometry),
+    state: planSequenceState(stateLayout, contextLayout, geometry),
     memory,
     chosenRows,
     normedRows: at(Buffer.Scratch, scratchLayout.words(chosenRows * geometry.stride)),
@@ -241,6 +244,7 @@ export function planSequenceContext(
     routedRows: table(Math.max(geometry.pieceRows, chosenRows), routed?.width ?? 0),
     scratchLayout,
     stateBytes: stateLayout.byteLength,
+    contextBytes: contextLayout.byteLength,
     callBytes: callLayout.byteLength,
   }
 }

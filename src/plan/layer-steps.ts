@@ -169,36 +169,39 @@ export function addLocalAttention({ builder, geometry, weights, scratch, state, 
     parts: 3,
   })
   builder.join(headParts(geometry))
-  builder.step(Opcode.LocalStore, LocalStore.Length, {
-    [LocalStore.Projected]: scratch.projected,
-    [LocalStore.Table]: localTable,
-    [LocalStore.Keys]: state.localKeys,
-    [LocalStore.Values]: state.localValues,
-    [LocalStore.Stride]: 3 * inner,
-    [LocalStore.Heads]: numbers.heads,
-    [LocalStore.HeadWidth]: numbers.dimHead,
-    [LocalStore.HeadStride]: headStride,
-    [LocalStore.Capacity]: localCapacity,
-  })
-  builder.join(headParts(geometry))
-  builder.step(Opcode.Attention, Attention.Length, {
-    [Attention.Rows]: rows,
-    [Attention.End]: pieceWord(Piece.LocalIndex),
-    [Attention.Queries]: scratch.projected,
-    [Attention.Keys]: state.localKeys,
-    [Attention.Values]: state.localValues,
-    [Attention.Output]: scratch.attended,
-    [Attention.Scores]: scratch.localScores,
-    [Attention.QueryStride]: 3 * inner,
-    [Attention.OutputStride]: inner,
-    [Attention.Heads]: numbers.heads,
-    [Attention.HeadWidth]: numbers.dimHead,
-    [Attention.HeadStride]: headStride,
-    [Attention.Capacity]: localCapacity,
-    [Attention.Window]: numbers.localAttnWindowSize + 1,
-    [Attention.Advance]: 1,
-    [Attention.ScoreStride]: geometry.localScoreStride,
-    [Attention.Scale]: { float: 1 / Math.sqrt(numbers.dimHead) },
+  // keys that the piece before attends to are dropped, and those that it stores attended to
+  builder.ordered(() => {
+    builder.step(Opcode.LocalStore, LocalStore.Length, {
+      [LocalStore.Projected]: scratch.projected,
+      [LocalStore.Table]: localTable,
+      [LocalStore.Keys]: state.localKeys,
+      [LocalStore.Values]: state.localValues,
+      [LocalStore.Stride]: 3 * inner,
+      [LocalStore.Heads]: numbers.heads,
+      [LocalStore.HeadWidth]: numbers.dimHead,
+      [LocalStore.HeadStride]: headStride,
+      [LocalStore.Capacity]: localCapacity,
+    })
+    builder.join(headParts(geometry))
+    builder.step(Opcode.Attention, Attention.Length, {
+      [Attention.Rows]: rows,
+      [Attention.End]: pieceWord(Piece.LocalIndex),
+      [Attention.Queries]: scratch.projected,
+      [Attention.Keys]: state.localKeys,
+      [Attention.Values]: state.localValues,
+      [Attention.Output]: scratch.attended,
+      [Attention.Scores]: scratch.localScores,
+      [Attention.QueryStride]: 3 * inner,
+      [Attention.OutputStride]: inner,
+      [Attention.Heads]: numbers.heads,
+      [Attention.HeadWidth]: numbers.dimHead,
+      [Attention.HeadStride]: headStride,
+      [Attention.Capacity]: localCapacity,
+      [Attention.Window]: numbers.localAttnWindowSize + 1,
+      [Attention.Advance]: 1,
+      [Attention.ScoreStride]: geometry.localScoreStride,
+      [Attention.Scale]: { float: 1 / Math.sqrt(numbers.dimHead) },
+    })
   })
   addProduct(builder, {
     rows,

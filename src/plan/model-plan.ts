@@ -20,7 +20,7 @@ import {
 import { at, ProgramBuilder } from './program-builder.js'
 import { addRotaryTable, type RotarySource, rotaryTableWords } from './rotary-steps.js'
 
-/** What every model's plan tells: where token ids go in, and where logits come out. */
+/** What every model's plan tells. */
 export interface ModelPlan {
   readonly geometry: Geometry
   readonly scratchBytes: number

@@ -6,9 +6,8 @@ import { type Layout, roundUp } from './layout.js'
 import type { FeedForwardWeights, ModelNumbers, ModelParameters } from './model-parameters.js'
 import { at, type Operand, ProgramBuilder } from './program-builder.js'
 
-/** Working memory around the layers, in `Buffer.Scratch`. A piece's rows are at `Buffer.Input`. */
+/** Working memory around the layers, in `Buffer.Scratch`. A piece's tokens are at `Buffer.TokenIds`, its rows at `Buffer.Input`. */
 export interface ModelScratch {
-  readonly tokenIds: Operand
   readonly hidden: Operand
   readonly headInput: Operand
   readonly logits: Operand
@@ -26,7 +25,6 @@ export function planModelScratch(layout: Layout, numbers: ModelNumbers, { pieceR
   const headRows = Math.max(1, Math.min(pieceRows, Math.floor(LOGITS_BYTES / (rowWords * 4))))
   const words = (count: number) => at(Buffer.Scratch, layout.words(count))
   return {
-    tokenIds: words(pieceRows),
     hidden: words(pieceRows * roundUp(numbers.layer.dim * numbers.feedForwardMultiplier)),
     headInput: words(headRows * stride),
     logits: words(headRows * rowWords),
@@ -50,10 +48,10 @@ export interface ModelContext {
 /** A piece's rows, which every layer adds to. */
 export const stream = at(Buffer.Input)
 
-export function addEmbedding(builder: ProgramBuilder, { parameters, scratch, geometry }: ModelContext): void {
+export function addEmbedding(builder: ProgramBuilder, { parameters, geometry }: ModelContext): void {
   builder.step(Opcode.Embed, Embed.Length, {
     [Embed.Rows]: pieceWord(Piece.Rows),
-    [Embed.TokenIds]: scratch.tokenIds,
+    [Embed.TokenIds]: at(Buffer.TokenIds),
     [Embed.Tokens]: parameters.tokens,
     [Embed.Positions]: parameters.positions,
     [Embed.Output]: stream,

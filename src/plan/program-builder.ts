@@ -1,6 +1,6 @@
 import type { Buffer } from '../../assembly/steps.js'
 import { Opcode } from '../../assembly/steps.js'
-import type { Joint, Program } from '../device/device.js'
+import type { Joint, OrderedSteps, Program } from '../device/device.js'
 
 /** Where an operand lies: a buffer and an offset in bytes. */
 export interface Operand {
@@ -28,6 +28,7 @@ type Value = number | boolean | Operand | Float | Double | undefined
 export class ProgramBuilder {
   readonly #words: number[] = []
   readonly #joints: Joint[] = []
+  readonly #ordered: OrderedSteps[] = []
   #last = 0
 
   /** @param values by the names of the step's words in `assembly/steps.ts`; `length` is the step's length there */
@@ -48,8 +49,15 @@ export class ProgramBuilder {
     this.#joints.push({ step: this.#last, parts })
   }
 
+  /** Says that the steps that `add` adds read or write what a run leaves to the next: all else is a run's own, or only read. */
+  ordered(add: () => void): void {
+    const first = this.#words.length
+    add()
+    if (this.#words.length > first) this.#ordered.push({ first, last: this.#last })
+  }
+
   finish(): Program {
-    return { words: Int32Array.from([...this.#words, Opcode.End]), joints: this.#joints }
+    return { words: Int32Array.from([...this.#words, Opcode.End]), joints: this.#joints, ordered: this.#ordered }
   }
 }
 

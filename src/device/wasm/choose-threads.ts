@@ -50,3 +50,13 @@ function availableCores(): number {
 export function sharesFor(threads: number): number {
   return threads === 2 ? 4 : threads
 }
+
+/** More runs than this are seldom worth having at work side by side: what each does in its turn is up to a quarter of a layer. */
+const MOST_LANES = 4
+
+/** Runs that are at work side by side, of `runs` in a row: each by as many of the threads as the others. */
+export function lanesFor(threads: number, runs: number): number {
+  let lanes = Math.min(MOST_LANES, threads, runs)
+  while (threads % lanes > 0) lanes--
+  return lanes
+}

@@ -3,34 +3,67 @@ import type { Arena, Block } from '../../memory/arena.js'
 import { startWorker, type WorkerHandle } from './worker.js'
 import { WORKER_VERSION } from './worker-source.js'
 
-/** Words that the pool is told its work in; threads wait on the first. Order and meaning as in `workerSource`. */
+/** Words that the threads share. Order and meaning as in `workerSource`. */
 enum ControlWord {
+  /** Works handed over so far, which threads wait on. */
   Generation,
+  Quit,
+  /** Two works, by the parity of their number. */
+  Works = 16,
+  /** A barrier for each lane. */
+  Barriers = 48,
+}
+
+/** Words of one work. */
+enum WorkWord {
   Program,
   Headers,
   HeaderCount,
   HeaderBytes,
   Shares,
-  Barrier,
-  Quit,
-  /** The barrier's three words. */
-  BarrierWords,
-  /** Threads that have left the work. */
-  Left = 11,
-  Length,
+  Lanes,
+  /** Threads that have left it. */
+  Left,
+  Length = 16,
 }
+
+/** Words from one barrier to the next: a cache line. */
+const BARRIER_WORDS = 16
+
+/** What threads run: a program for each of `headerCount` headers, `headerBytes` apart. */
+export interface Work {
+  readonly program: number
+  readonly headers: number
+  readonly headerCount: number
+  readonly headerBytes: number
+  /** Shares that each step is cut into. */
+  readonly shares: number
+  /** The threads form as many equal teams; header i is run by team i modulo `lanes`. */
+  readonly lanes: number
+}
+
+/**
+ * Work below this stays on the calling thread: about a millisecond of one core, at most. Waking threads costs some 0.1 ms, and where cores are shared a
+ * step that waits for a neighbour costs far more (one token of a ten-million-parameter model, two threads on two busy cores: half the speed of one).
+ */
+const SMALL_WORK = 5e7
 
 /** Longest that a thread may take to start, in milliseconds; the runtime then does without. */
 const START_LIMIT = 10_000
 
-/** Threads that run programs side by side on one memory. The calling thread only waits for their message, its event loop free. */
+/**
+ * Threads that run programs side by side on one memory. The calling thread only waits for their message, its event loop free. It may hand over a work while
+ * they are at the one before, which none of them then waits for.
+ */
 export class ThreadPool {
   readonly threads: number
+  /** Work below this, in operations, is better done on the calling thread. */
+  readonly smallWork = SMALL_WORK
   readonly #arena: Arena
   readonly #control: Block
   readonly #workers: WorkerHandle[]
-  /** The work that is running: one at a time. */
-  #pending: { resolve: () => void; reject: (error: unknown) => void } | undefined
+  /** Works under way, by their number: two at most. */
+  readonly #pending = new Map<number, { resolve: () => void; reject: (error: unknown) => void }>()
   #failure: RoutedAttentionError | undefined
   #onFailure: ((failure: RoutedAttentionError) => void) | undefined
 
@@ -46,7 +79,8 @@ export class ThreadPool {
    * @throws whatever kept one of them from starting; none is left running then
    */
   static async start(module: WebAssembly.Module, arena: Arena, threads: number, script?: URL): Promise<ThreadPool> {
-    const control = arena.allocate(ControlWord.Length * 4, "the thread pool's control words")
+    const words = ControlWord.Barriers + threads * BARRIER_WORDS
+    const control = arena.allocate(words * 4, "the thread pool's control words")
     arena.bytes.fill(0, control.address, control.address + control.byteLength)
     const workers: WorkerHandle[] = []
     try {
@@ -75,7 +109,7 @@ export class ThreadPool {
               reject(new Error('the hosted worker file is of another version: copy routed-attention/worker.js anew'))
               return
             }
-            worker.onMessage(() => this.#finished())
+            worker.onMessage((work) => this.#finished(work as number))
             resolve()
           })
           worker.onFailure((cause) => {
@@ -99,22 +133,24 @@ export class ThreadPool {
   }
 
   /**
-   * Runs a program for each of `headerCount` headers, `headerBytes` apart, all of `shares` shares. One call at a time.
+   * Two calls at a time, at most.
    * @throws RoutedAttentionError `WORKER_FAILED` when a thread is lost meanwhile
    */
-  run(program: number, headers: number, headerCount: number, headerBytes: number, shares: number): Promise<void> {
+  run(work: Work): Promise<void> {
     if (this.#failure) return Promise.reject(this.#failure)
     const { ints } = this.#arena
     const control = this.#control.address / 4
-    ints[control + ControlWord.Program] = program
-    ints[control + ControlWord.Headers] = headers
-    ints[control + ControlWord.HeaderCount] = headerCount
-    ints[control + ControlWord.HeaderBytes] = headerBytes
-    ints[control + ControlWord.Shares] = shares
-    ints[control + ControlWord.Barrier] = this.#control.address + ControlWord.BarrierWords * 4
+    const number = (ints[control + ControlWord.Generation]! + 1) | 0
+    const at = control + ControlWord.Works + (number & 1) * WorkWord.Length
+    ints[at + WorkWord.Program] = work.program
+    ints[at + WorkWord.Headers] = work.headers
+    ints[at + WorkWord.HeaderCount] = work.headerCount
+    ints[at + WorkWord.HeaderBytes] = work.headerBytes
+    ints[at + WorkWord.Shares] = work.shares
+    ints[at + WorkWord.Lanes] = work.lanes
     this.#workers[0]!.keepAlive(true)
     return new Promise((resolve, reject) => {
-      this.#pending = { resolve, reject }
+      this.#pending.set(number, { resolve, reject })
       this.#wake()
     })
   }
@@ -126,11 +162,11 @@ export class ThreadPool {
     Atomics.notify(ints, generation)
   }
 
-  /** The last thread to leave the work says so. */
-  #finished(): void {
-    const pending = this.#pending
-    this.#pending = undefined
-    this.#workers[0]!.keepAlive(false)
+  /** The last thread to leave a work says so. */
+  #finished(work: number): void {
+    const pending = this.#pending.get(work)
+    this.#pending.delete(work)
+    if (this.#pending.size === 0) this.#workers[0]!.keepAlive(false)
     pending?.resolve()
   }
 
@@ -147,10 +183,10 @@ export class ThreadPool {
 
   /** Work that is running fails only when no thread can touch its memory any more. */
   async #end(failure: RoutedAttentionError): Promise<void> {
-    const pending = this.#pending
-    this.#pending = undefined
+    const pending = [...this.#pending.values()]
+    this.#pending.clear()
     await terminateAll(this.#workers)
-    pending?.reject(failure)
+    for (const { reject } of pending) reject(failure)
   }
 
   /** Ends the threads; work that is running fails with `DISPOSED`. */

@@ -1,4 +1,4 @@
-import { Buffer, JOINS_NEXT, Opcode, Piece, TileShape, WORKSPACE_BYTES } from '../../../assembly/steps.js'
+import { BEGINS_ORDERED, Buffer, ENDS_ORDERED, JOINS_NEXT, Opcode, Piece, TileShape, WORKSPACE_BYTES } from '../../../assembly/steps.js'
 import { RoutedAttentionError } from '../../errors.js'
 import { Arena, type Block } from '../../memory/arena.js'
 import { nextTurn, Turns } from '../../turns.js'
@@ -12,6 +12,7 @@ import {
   Run,
   type WeightLayout,
 } from '../device.js'
+import { lanesFor } from './choose-threads.js'
 import type { KernelExports } from './instantiate.js'
 import { packWeights } from './pack.js'
 import { WasmScanner } from './scan.js'
@@ -100,9 +101,6 @@ class WasmProgram implements CompiledProgram {
   }
 }
 
-/** Bytes of workspace for each of two users at once: the calling thread, and the pool. */
-const workspaceBytes = (shares: number) => shares * WORKSPACE_BYTES
-
 /**
  * Most tokens of a piece. 128 rows of 256 floats stay in a second-level cache while the weights stream by, and weights read once for 128 rows cost
  * nothing beside the arithmetic; a piece is a few tens of milliseconds of a ten-million-parameter model, which is how often a long call yields.
@@ -111,14 +109,13 @@ const PIECE_ROWS = 128
 
 /** Runs handed to the pool at once, at most: enough that its threads seldom wait for the caller. */
 const BATCH = 8
+/**
+ * Batches that headers are kept for. Two are under way at most, but the second looks at the first one's last header until it is done itself: the third must
+ * not be written there.
+ */
+const BATCHES = 3
 /** Bytes from one header to the next. */
 const HEADER_BYTES = Piece.Length * 4
-/**
- * Work below this stays on the calling thread: about a millisecond of one core, at most. Waking threads costs some 0.1 ms, and where cores are shared a
- * step that waits for a neighbour costs far more (one token of a ten-million-parameter model, two threads on two busy cores: half the speed of one).
- */
-const SMALL_WORK = 5e7
-
 /** Runs programs in WebAssembly: on the calling thread, or on a pool of others. */
 export class WasmDevice implements Device {
   readonly name = 'the processor'
@@ -132,13 +129,21 @@ export class WasmDevice implements Device {
   readonly #kernels: KernelExports
   /** The header of what runs on the calling thread, then those of what runs on the pool. */
   readonly #headers: Block
-  /** What the calling thread's shares work in, then what the pool's do. */
+  #batches = 0
+  /** What the calling thread's shares work in. */
   readonly #workspace: Block
+  /** What those of each of the pool's lanes do. */
+  #laneWorkspaces: Block | undefined
   /** How products are cut into tiles; results do not depend on it. */
   tileShape = TileShape.Tall
   #choose: (() => void) | undefined
   readonly #turns = new Turns()
   #pool: ThreadPool | undefined
+  /** Runs that the pool is to do, with their headers' addresses once they are handed over; until then 0. */
+  readonly #underWay = new Map<Run, number>()
+  readonly #handedOver = new Set<Promise<void>>()
+  /** Lanes of the runs that are under way. */
+  #lanesInUse = 1
   #disposed = false
 
   /** @param shares how many shares each step is cut into, one for each thread or more; results do not depend on it */
@@ -147,8 +152,8 @@ export class WasmDevice implements Device {
     this.#kernels = kernels
     this.arena = new Arena(memory, kernels.heapBase())
     this.scanner = new WasmScanner(this.arena, kernels)
-    this.#headers = this.arena.allocate((BATCH + 1) * HEADER_BYTES, 'the piece headers')
-    this.#workspace = this.arena.allocate(2 * workspaceBytes(shares), 'the workspace')
+    this.#headers = this.arena.allocate((BATCHES * BATCH + 1) * HEADER_BYTES, 'the piece headers')
+    this.#workspace = this.arena.allocate(shares * WORKSPACE_BYTES, 'the workspace')
   }
 
   /** Has `choose` set `tileShape` once it matters, or is asked for. */
@@ -175,6 +180,11 @@ export class WasmDevice implements Device {
   /** Hands large work to these threads from now on; undefined takes it back. */
   usePool(pool: ThreadPool | undefined): void {
     this.#pool = pool
+    if (pool) this.#laneWorkspaces ??= this.arena.allocate(this.lanes * this.shares * WORKSPACE_BYTES, "the threads' workspace")
+  }
+
+  get lanes(): number {
+    return this.#pool ? lanesFor(this.#pool.threads, BATCH) : 1
   }
 
   get batch(): number {
@@ -204,6 +214,10 @@ export class WasmDevice implements Device {
       const isLast = (words[step + words[step + 1]!] as Opcode) === Opcode.End
       if (parts % this.shares === 0 && !isLast) words[step]! |= JOINS_NEXT
     }
+    for (const { first, last } of program.ordered ?? []) {
+      words[first]! |= BEGINS_ORDERED
+      words[last]! |= ENDS_ORDERED
+    }
     const buffer = this.allocate(words.byteLength, 'a program')
     buffer.write(words, 0)
     return new WasmProgram(buffer)
@@ -213,11 +227,12 @@ export class WasmDevice implements Device {
     this.#assertUsable()
     const pool = this.#pool
     if (runs instanceof Run) {
-      if (pool && runs.work >= SMALL_WORK) return this.#runOnPool(pool, program, [runs])
+      if (pool && (runs.work >= pool.smallWork || this.#mustWait(runs))) return this.#runOnPool(pool, program, [runs])
       this.runHere(program, runs)
       return
     }
-    if (pool && runs.reduce((sum, { work }) => sum + work, 0) >= SMALL_WORK) return this.#runOnPool(pool, program, runs)
+    const work = runs.reduce((sum, run) => sum + run.work, 0)
+    if (pool && (work >= pool.smallWork || this.#mustWait(runs[0]!))) return this.#runOnPool(pool, program, runs)
     for (const run of runs) this.runHere(program, run)
   }
 
@@ -228,17 +243,61 @@ export class WasmDevice implements Device {
     this.#kernels.run((program as WasmProgram).buffer.address, header, this.shares, 0, this.shares, 0, 1)
   }
 
+  /** Whether a run's earlier one is not done. */
+  #mustWait({ earlier }: Run): boolean {
+    return earlier !== undefined && this.#underWay.has(earlier)
+  }
+
+  /** The header of a run's earlier one, if that is at work. */
+  #earlierHeader({ earlier }: Run): number {
+    return (earlier && this.#underWay.get(earlier)) ?? 0
+  }
+
+  /** What goes on from work that is under way joins it and shares its turn, unless others wait for theirs. */
   #runOnPool(pool: ThreadPool, program: CompiledProgram, runs: readonly Run[]): Promise<void> {
-    return this.#turns.take(async () => {
+    const joins = this.#earlierHeader(runs[0]!) > 0 && !this.#turns.wanted
+    for (const run of runs) this.#underWay.set(run, 0)
+    if (joins) return this.#handOver(pool, program, runs)
+    return new Promise((resolve, reject) => {
+      void this.#turns.take(async () => {
+        this.#handOver(pool, program, runs).then(resolve, reject)
+        while (this.#handedOver.size > 0) await Promise.allSettled(this.#handedOver)
+      })
+    })
+  }
+
+  #handOver(pool: ThreadPool, program: CompiledProgram, runs: readonly Run[]): Promise<void> {
+    const done = this.#hand(pool, program as WasmProgram, runs)
+    this.#handedOver.add(done)
+    const forget = () => this.#handedOver.delete(done)
+    done.then(forget, forget)
+    return done
+  }
+
+  async #hand(pool: ThreadPool, { buffer }: WasmProgram, runs: readonly Run[]): Promise<void> {
+    try {
       for (let start = 0; start < runs.length; start += BATCH) {
         this.#assertUsable()
         const batch = runs.slice(start, start + BATCH)
-        const headers = this.#headers.address + HEADER_BYTES
-        const workspace = this.#workspace.address + workspaceBytes(this.shares)
-        batch.forEach((run, i) => this.#writeHeader(headers + i * HEADER_BYTES, run, workspace))
-        await pool.run((program as WasmProgram).buffer.address, headers, batch.length, HEADER_BYTES, this.shares)
+        // a thread may come to these runs while others are at the ones before: it must not meet them in another lane's memory
+        if (this.#earlierHeader(batch[0]!) === 0) {
+          const isOrdered = batch.every((run, i) => i === 0 || run.earlier === batch[i - 1])
+          this.#lanesInUse = isOrdered ? lanesFor(pool.threads, batch.length) : 1
+        }
+        const lanes = this.#lanesInUse
+        const headers = this.#headers.address + (1 + BATCH * (this.#batches++ % BATCHES)) * HEADER_BYTES
+        batch.forEach((run, i) => {
+          const workspace = this.#laneWorkspaces!.address + (i % lanes) * this.shares * WORKSPACE_BYTES
+          this.#writeHeader(headers + i * HEADER_BYTES, run, workspace)
+          this.#underWay.set(run, headers + i * HEADER_BYTES)
+        })
+        // a thread alone needs no shares
+        const shares = lanes === pool.threads ? 1 : this.shares
+        await pool.run({ program: buffer.address, headers, headerCount: batch.length, headerBytes: HEADER_BYTES, shares, lanes })
       }
-    })
+    } finally {
+      for (const run of runs) this.#underWay.delete(run)
+    }
   }
 
   #writeHeader(address: number, run: Run, workspace: number): void {
@@ -247,6 +306,8 @@ export class WasmDevice implements Device {
     const header = address / 4
     ints.set(run.header, header)
     ints[header + Piece.TileShape] = this.tileShape
+    ints[header + Piece.Earlier] = this.#earlierHeader(run)
+    ints[header + Piece.Passed] = 0
     const table = header + Piece.Buffers
     for (let id = 0; id < Buffer.Length; id++) {
       const memory = run.buffers[id] as WasmBuffer | undefined
@@ -266,6 +327,7 @@ export class WasmDevice implements Device {
     this.#disposed = true
     this.arena.free(this.#headers)
     this.arena.free(this.#workspace)
+    if (this.#laneWorkspaces) this.arena.free(this.#laneWorkspaces)
     const pool = this.#pool
     this.#pool = undefined
     if (pool) await pool.dispose()

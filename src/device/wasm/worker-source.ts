@@ -1,7 +1,7 @@
 /**
  * Raised with every change of what is posted or of the control words: a hosted copy of another version is refused rather than misunderstood.
  */
-export const WORKER_VERSION = 2
+export const WORKER_VERSION = 3
 
 /**
  * What a thread of the pool runs, as text: a worker started from text needs no second file to host. The same text is the file `worker.js` of the
@@ -22,14 +22,19 @@ const serve = ({ module, memory, control, thread, threads }) => {
   let seen = 0
   for (;;) {
     Atomics.wait(ints, words, seen)
-    seen = Atomics.load(ints, words)
-    const [, program, headers, count, stride, shares, barrier, quit] = ints.subarray(words, words + 8)
-    if (quit) break
-    const first = Math.floor((shares * thread) / threads)
-    const end = Math.floor((shares * (thread + 1)) / threads)
-    for (let i = 0; i < count; i++) run(program, headers + i * stride, shares, first, end - first, barrier, threads)
-    if (Atomics.add(ints, words + 11, 1) === threads - 1) {
-      Atomics.store(ints, words + 11, 0)
+    if (Atomics.load(ints, words + 1)) break
+    seen = (seen + 1) | 0
+    const work = words + 16 + (seen & 1) * 16
+    const [program, headers, count, stride, shares, lanes] = ints.subarray(work, work + 6)
+    const team = threads / lanes
+    const lane = Math.floor(thread / team)
+    const member = thread % team
+    const first = Math.floor((shares * member) / team)
+    const end = Math.floor((shares * (member + 1)) / team)
+    const barrier = control + (48 + lane * 16) * 4
+    for (let i = lane; i < count; i += lanes) run(program, headers + i * stride, shares, first, end - first, barrier, team)
+    if (Atomics.add(ints, work + 6, 1) === threads - 1) {
+      Atomics.store(ints, work + 6, 0)
       port.postMessage(seen)
     }
   }

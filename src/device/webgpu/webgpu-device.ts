@@ -38,6 +38,7 @@ export class WebGpuDevice implements Device {
   readonly seesMemory = false
   readonly keepsFormats = true
   readonly batch = BATCH
+  readonly lanes = 1
   readonly pieceRows: number
   readonly partBytes: number
   readonly gpu: GPUDevice
