@@ -182,33 +182,39 @@ function staysFinite(x: usize, width: i32): bool {
   return all < 32768
 }
 
-/** `Product`: groups of panels are shared out, so each weight is read by one thread. */
+/** `Product`: groups of panels are shared out, so each weight is read by one thread; where there are too few of them, rows. */
 export function product(step: usize, piece: usize, share: i32, shares: i32): void {
   const rows = count(step, Product.Rows, piece)
   if (rows == 0) return
   const groups = (word(step, Product.Panels) + GROUP - 1) / GROUP
+  if (groups < shares) {
+    const row = shareStart(rows, share, shares)
+    productGroups(step, piece, share, row, shareStart(rows, share + 1, shares) - row, 0, groups)
+    return
+  }
   const parts = max(word(step, Product.Parts), 1)
   for (let part = 0; part < parts; ++part) {
     const start = shareStart(groups, part, parts)
     const length = shareStart(groups, part + 1, parts) - start
-    productGroups(step, piece, share, rows, start + shareStart(length, share, shares), start + shareStart(length, share + 1, shares))
+    productGroups(step, piece, share, 0, rows, start + shareStart(length, share, shares), start + shareStart(length, share + 1, shares))
   }
 }
 
-/** Some groups of a product's outputs. */
-function productGroups(step: usize, piece: usize, share: i32, rows: i32, firstGroup: i32, endGroup: i32): void {
-  if (firstGroup == endGroup) return
+/** Some groups of a product's outputs, for `rows` rows from `row` on. */
+function productGroups(step: usize, piece: usize, share: i32, row: i32, rows: i32, firstGroup: i32, endGroup: i32): void {
+  if (firstGroup == endGroup || rows == 0) return
   const depth = word(step, Product.Depth)
   const allPanels = word(step, Product.Panels)
   const shape = word(piece, Piece.TileShape)
   const format = word(step, Product.Format)
   const lda = floats(word(step, Product.InputStride))
   const ldc = floats(word(step, Product.OutputStride))
-  const input = operand(step, Product.Input, piece)
+  const input = operand(step, Product.Input, piece) + <usize>row * lda
   const weights = operand(step, Product.Weights, piece)
-  const output = operand(step, Product.Output, piece)
+  const output = operand(step, Product.Output, piece) + <usize>row * ldc
   const bias = operand(step, Product.Bias, piece)
-  const addTo = operand(step, Product.AddTo, piece)
+  const sums = operand(step, Product.AddTo, piece)
+  const addTo = sums ? sums + <usize>row * ldc : 0
   const activation = word(step, Product.Activation)
   const workspace = bufferAddress(piece, Buffer.Workspace) + <usize>(share * WORKSPACE_BYTES)
   assert(((input | weights | output | lda | ldc) & 3) == 0, 'product: unaligned operand')

@@ -1,4 +1,4 @@
-import { storeCosineSine } from '../math'
+import { storeCosineSine, storeTwoCosinesSines } from '../math'
 import { count, floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
 import { Rotate, RotaryFromAngles, RotaryFromPositions } from '../steps'
@@ -21,7 +21,13 @@ export function rotaryFromPositions(step: usize, piece: usize, share: i32, share
 /** One row of the table: [cos, cos again][sin, sin again], each `half` wide. */
 function positionRow(position: f64, frequencies: usize, row: usize, half: i32): void {
   const size = floats(half)
-  for (let j = 0; j < half; ++j) {
+  const positions = f64x2.splat(position)
+  let j = 0
+  for (; j + 2 <= half; j += 2) {
+    const at = row + floats(j)
+    storeTwoCosinesSines(f64x2.mul(positions, v128.load(frequencies + ((<usize>j) << 3))), at, at + 2 * size)
+  }
+  if (j < half) {
     const at = row + floats(j)
     storeCosineSine(position * load<f64>(frequencies + ((<usize>j) << 3)), at, at + 2 * size)
   }
@@ -45,7 +51,12 @@ export function rotaryFromAngles(step: usize, piece: usize, share: i32, shares: 
 }
 
 function angleRow(angles: usize, row: usize, width: i32): void {
-  for (let j = 0; j < width; ++j) {
+  let j = 0
+  for (; j + 2 <= width; j += 2) {
+    const at = row + floats(j)
+    storeTwoCosinesSines(f64x2.promote_low_f32x4(v128.load64_zero(angles + floats(j))), at, at + floats(width))
+  }
+  if (j < width) {
     const at = row + floats(j)
     storeCosineSine(<f64>load<f32>(angles + floats(j)), at, at + floats(width))
   }

@@ -130,6 +130,13 @@ describe.each(allBuilds)('rotary tables on the %s build', (build) => {
     }
   })
 
+  test('have the bits of an angle alone in every place of a row', () => {
+    const angles = normals(64, 5).map((x, i) => x * 10 ** (((i * 7) % 36) - 4))
+    const together = angleTable(runtime, { rows: 1, width: 64 }, angles)
+    const alone = angleTable(runtime, { rows: 64, width: 1 }, angles)
+    expectSameBits(together, Float32Array.from([...range(64).map((i) => alone[2 * i]!), ...range(64).map((i) => alone[2 * i + 1]!)]))
+  })
+
   test('hold NaN for angles that are not finite', () => {
     const angles = Float32Array.of(NaN, Infinity, -Infinity, 0)
     const table = angleTable(runtime, { rows: 1, width: 4 }, angles)
