@@ -3,6 +3,11 @@ export class Turns {
   #taken = false
   readonly #waiting: (() => void)[] = []
 
+  /** Whether somebody is at it. */
+  get taken(): boolean {
+    return this.#taken
+  }
+
   /** Whether somebody waits. */
   get wanted(): boolean {
     return this.#waiting.length > 0

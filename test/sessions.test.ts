@@ -138,6 +138,22 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     }
   })
 
+  test('leaves what it gave, and what its clone repeats, as it was when it goes on token by token', async () => {
+    using runtime = openRuntime('baseline')
+    const model = await loadSmallModel(runtime, config)
+    const session = await sessionAfter(model, tokens.slice(0, 10))
+    const given: Float32Array[] = []
+    const clones: Session[] = []
+    for (const token of tokens.slice(10, 30)) {
+      given.push(await session.append([token]))
+      clones.push(session.clone())
+    }
+    for (const [i, logits] of given.entries()) {
+      expect(logits).toEqual(await logitsAfter(model, tokens.slice(0, 11 + i)))
+      expect(await clones[i]!.append([])).toEqual(logits)
+    }
+  })
+
   test('answers save, clone, position and byteLength for the last settled append while another is pending', async () => {
     using runtime = openRuntime('baseline', 2)
     const model = await loadSmallModel(runtime, config)

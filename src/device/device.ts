@@ -190,6 +190,8 @@ export interface Device {
    * them to be done; at most two calls may be so at once.
    */
   run(program: CompiledProgram, runs: Run | readonly Run[]): void | Promise<void>
+  /** Whether one run of so many operations is done on return. */
+  isAtOnce(work: number): boolean
   /** Runs a small program on the calling thread, done on return, whatever else is running: it must touch nothing that others use. */
   runHere(program: CompiledProgram, run: Run): void
   /** Ends work in flight with `DISPOSED`; resolves when nothing runs any more. */

@@ -2,10 +2,10 @@ import { Buffer, type CompiledProgram, type Device, type DeviceBuffer, Run } fro
 import { modelWorkPerToken, type ModelParameters } from '../plan/model-parameters.js'
 import { type CausalModelPlan, planCausalModel, planTier } from '../plan/model-plan.js'
 import { roundUp } from '../plan/layout.js'
-import { describePiece, nextPieceRows, overwrites, type Place } from '../plan/piece.js'
+import { describeAndMove, describePiece, nextPieceRows, overwrites, type Place } from '../plan/piece.js'
 import { changedState, freshPlace, stateLength, visitState } from '../plan/portable-state.js'
 import type { ModelConfig } from './config.js'
-import { HeadReader, prepareAnswer } from './head-reader.js'
+import { describeStep, HeadReader, prepareAnswer } from './head-reader.js'
 import { Resources } from './resources.js'
 import type { Appended, Engine, LogitsAnswer, LogitsRequest, Pause, Sequence } from './sequence.js'
 import { Turns } from '../turns.js'
@@ -29,6 +29,7 @@ interface Tier {
   readonly length: number
   readonly plan: CausalModelPlan
   readonly tokens: DeviceBuffer
+  readonly scratch: DeviceBuffer
   readonly open: CompiledProgram
   readonly piece: CompiledProgram
   readonly head: CompiledProgram
@@ -45,6 +46,7 @@ export class CausalEngine implements Engine {
   readonly #weights: DeviceBuffer
   readonly #resources: Resources
   readonly #tiers = new Map<number, Tier>()
+  readonly #token = new Int32Array(1)
 
   constructor(device: Device, config: ModelConfig, parameters: ModelParameters, weights: DeviceBuffer) {
     this.#device = device
@@ -82,6 +84,7 @@ export class CausalEngine implements Engine {
         length: tierLength,
         plan,
         tokens,
+        scratch,
         open: resources.compile(plan.open),
         piece: resources.compile(plan.piece),
         head: resources.compile(plan.head),
@@ -195,6 +198,32 @@ export class CausalEngine implements Engine {
     return { place, answer }
   }
 
+  /** One token, within the call and without an allocation; @returns false, nothing done, where that cannot be. */
+  step(tier: Tier, state: DeviceBuffer, place: { position: number; base: number }, tokenId: number, logits: Float32Array): boolean {
+    const { plan, tokens, scratch, slots, turns } = tier
+    const work = modelWorkPerToken(this.#config)
+    if (turns.taken || !this.#device.isAtOnce(work)) return false
+    const { run, tokenOffset } = slots[0]!
+    const { numTokens } = this.#config
+    this.#token[0] = tokenId
+    tokens.write(this.#token, tokenOffset)
+    run.bind(Buffer.State, state)
+    run.work = work
+    run.earlier = undefined
+    describeStep(run)
+    const { position, base } = place
+    describeAndMove(run, plan.geometry, place, 1)
+    try {
+      void this.#device.run(tier.piece, run)
+    } catch (error) {
+      place.position = position
+      place.base = base
+      throw error
+    }
+    scratch.readRows(logits, 0, 1, numTokens, roundUp(numTokens), plan.scratch.logits.byteOffset)
+    return true
+  }
+
   dispose(): void {
     this.#resources.dispose()
     this.#tiers.clear()
@@ -205,13 +234,13 @@ class CausalSequence implements Sequence {
   readonly engine: CausalEngine
   #tier: Tier
   #state: DeviceBuffer
-  #place: Place
+  readonly #place: { position: number; base: number }
 
   constructor(engine: CausalEngine, tier: Tier, state: DeviceBuffer, place: Place) {
     this.engine = engine
     this.#tier = tier
     this.#state = state
-    this.#place = place
+    this.#place = { ...place }
   }
 
   get position(): number {
@@ -222,6 +251,11 @@ class CausalSequence implements Sequence {
     return this.#state.byteLength
   }
 
+  step(tokenId: number, logits: Float32Array): boolean {
+    if (this.position + 1 > this.#tier.length || this.#overwrites(1)) return false
+    return this.engine.step(this.#tier, this.#state, this.#place, tokenId, logits)
+  }
+
   /**
    * What the state held before stays readable until the end: a piece that overwrites part of it (a window closes, the local buffer moves on; once in
    * many tokens) makes the whole append work on a copy.
@@ -229,7 +263,7 @@ class CausalSequence implements Sequence {
   async append(tokenIds: Int32Array, request: LogitsRequest, pause: Pause): Promise<Appended> {
     const tier = this.engine.tier(this.position + tokenIds.length)
     const before = this.#state
-    let place = this.#place
+    let place: Place = { ...this.#place }
     let state = before
     if (tier !== this.#tier) {
       state = this.engine.importState(tier, place.position, this.engine.exportState(this.#tier, before, place))
@@ -243,7 +277,7 @@ class CausalSequence implements Sequence {
       const commit = () => {
         this.#tier = tier
         this.#state = state
-        this.#place = result.place
+        Object.assign(this.#place, result.place)
         if (state !== before) before.dispose()
       }
       return { answer: result.answer, commit }

@@ -115,9 +115,11 @@ async function* run(
   const session = createSession()
   try {
     const text = tokenizer && createTextStream(tokenizer, stops)
-    let next: ArrayLike<number> & TokenIds = ids
+    const last = [0]
+    const request = { signal }
+    let next: TokenIds = ids
     for (let made = 1; made <= maxTokens; made++) {
-      const logits = await session.append(next, { signal })
+      const logits = await session.append(next, request)
       signal?.throwIfAborted()
       const { id, logprob } = sampler.sample(logits)
       const isLast = made === maxTokens
@@ -126,7 +128,8 @@ async function* run(
       yield { id, text: certain, logprob }
       signal?.throwIfAborted()
       if (isLast || text?.isFinished) return
-      next = [id]
+      last[0] = id
+      next = last
     }
   } finally {
     session.dispose()

@@ -22,6 +22,13 @@ export function prepareAnswer(numTokens: number, length: number, request: Logits
   }
 }
 
+/** Fills the header of a run of one token whose logits are wanted. */
+export function describeStep(run: Run): void {
+  run.set(Piece.HeadFirst, 0)
+  run.set(Piece.HeadRows, 1)
+  run.set(Piece.TargetRows, 0)
+}
+
 /** Where a model's head works: `scratch` in `memory`, from `byteOffset` on. */
 export interface HeadPlace {
   readonly numTokens: number

@@ -163,6 +163,10 @@ class PublishedSequence implements Sequence {
     return 0
   }
 
+  step(): boolean {
+    return false
+  }
+
   async append(tokenIds: Int32Array, request: LogitsRequest, pause: Pause): Promise<Appended> {
     const all = new Int32Array(this.position + tokenIds.length)
     all.set(this.#tokenIds)

@@ -51,33 +51,18 @@ export function resolveSampling(options: SamplingOptions = {}): SamplingConfig {
 }
 
 /** Chooses tokens, one after the other, from one stream of random numbers; none is drawn at temperature 0. */
-export function createSampler({ temperature, topK, topP, seed }: SamplingConfig): Sampler {
-  const random = createRandom(seed)
-
-  const draw = (logits: Float32Array, largest: number): number => {
-    const isWhole = topK >= logits.length && topP === 1
-    const weightOf = (logit: number) => Math.exp((logit - largest) / temperature)
-    const ids = isWhole ? logits.keys() : mostProbable(logits, topK, topP, weightOf)
-    const candidates: number[] = []
-    const cumulative: number[] = []
-    let sum = 0
-    for (const id of ids) {
-      const weight = weightOf(logits[id]!)
-      if (weight === 0) continue
-      sum += weight
-      candidates.push(id)
-      cumulative.push(sum)
-    }
-    const target = random.uniform() * sum
-    const index = cumulative.findIndex((value) => value > target)
-    return candidates[index === -1 ? candidates.length - 1 : index]! // -1: the product rounded up to the sum
-  }
-
+export function createSampler(config: SamplingConfig): Sampler {
+  const random = createRandom(config.seed)
+  let lottery: Lottery | undefined
   return {
     sample(logits) {
       const best = argmax(logits)
       const largest = logits[best]!
-      const id = temperature === 0 ? best : draw(logits, largest)
+      let id = best
+      if (config.temperature > 0) {
+        if (lottery?.size !== logits.length) lottery = new Lottery(config, logits.length)
+        id = lottery.draw(logits, largest, random.uniform())
+      }
       let sum = 0
       for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - largest)
       return { id, logprob: logits[id]! - largest - Math.log(sum) }
@@ -85,58 +70,119 @@ export function createSampler({ temperature, topK, topP, seed }: SamplingConfig)
   }
 }
 
-/** The most probable tokens in descending order, as many as top-k and top-p leave. */
-function mostProbable(logits: Float32Array, topK: number, topP: number, weightOf: (logit: number) => number): number[] {
-  const heap = new LogitHeap(logits)
-  const count = Math.min(topK, logits.length)
-  const kept = count < logits.length ? Array.from({ length: count }, () => heap.pop()) : undefined
-  if (kept !== undefined && topP === 1) return kept
-  let total = 0
-  for (const logit of kept?.map((id) => logits[id]!) ?? logits) total += weightOf(logit)
-  const taken: number[] = []
-  let sum = 0
-  while (taken.length < count && sum < topP * total) {
-    const id = kept === undefined ? heap.pop() : kept[taken.length]!
-    taken.push(id)
-    sum += weightOf(logits[id]!)
+/** Draws one of so many tokens by their weights, in memory that serves one draw after the other. */
+class Lottery {
+  readonly size: number
+  readonly #temperature: number
+  readonly #topK: number
+  readonly #topP: number
+  readonly #heap: LogitHeap
+  /** The tokens drawn among, and the sums of their weights up to each. */
+  readonly #ids: Uint32Array
+  readonly #sums: Float64Array
+  #count = 0
+  #sum = 0
+
+  constructor({ temperature, topK, topP }: SamplingConfig, size: number) {
+    this.size = size
+    this.#temperature = temperature
+    this.#topK = Math.min(topK, size)
+    this.#topP = topP
+    this.#heap = new LogitHeap(size)
+    this.#ids = new Uint32Array(size)
+    this.#sums = new Float64Array(size)
   }
-  return taken
+
+  /** @param uniform a random number in [0, 1) */
+  draw(logits: Float32Array, largest: number, uniform: number): number {
+    this.#count = 0
+    this.#sum = 0
+    if (this.#topK === this.size && this.#topP === 1) {
+      for (let id = 0; id < this.size; id++) this.#admit(id, this.#weight(logits[id]!, largest))
+    } else this.#admitMostProbable(logits, largest)
+    const target = uniform * this.#sum
+    let index = 0
+    // the product may be rounded up to the sum
+    while (index < this.#count - 1 && this.#sums[index]! <= target) index++
+    return this.#ids[index]!
+  }
+
+  #weight(logit: number, largest: number): number {
+    return Math.exp((logit - largest) / this.#temperature)
+  }
+
+  #admit(id: number, weight: number): void {
+    if (weight === 0) return
+    this.#sum += weight
+    this.#ids[this.#count] = id
+    this.#sums[this.#count++] = this.#sum
+  }
+
+  /** In descending order, as many as top-k and top-p leave. */
+  #admitMostProbable(logits: Float32Array, largest: number): void {
+    const heap = this.#heap
+    heap.fill(logits)
+    let total = 0
+    if (this.#topK < this.size) {
+      for (let i = 0; i < this.#topK; i++) total += this.#weight(logits[heap.largest(i)]!, largest)
+    } else {
+      for (let id = 0; id < this.size; id++) total += this.#weight(logits[id]!, largest)
+    }
+    const enough = this.#topP === 1 ? Infinity : this.#topP * total
+    for (let i = 0; i < this.#topK && this.#sum < enough; i++) {
+      const id = heap.largest(i)
+      this.#admit(id, this.#weight(logits[id]!, largest))
+    }
+  }
 }
 
 /** Token ids in a binary heap, the largest logit first and of equals the lowest id: a few are taken without sorting them all. */
 class LogitHeap {
-  private readonly ids: Uint32Array
-  private size: number
+  /** The heap, and behind it those taken, the first last. */
+  readonly #ids: Uint32Array
+  #logits: Float32Array = new Float32Array(0)
+  #size = 0
 
-  constructor(private readonly logits: Float32Array) {
-    this.size = logits.length
-    this.ids = new Uint32Array(logits.length).map((_, id) => id)
-    for (let root = (this.size >> 1) - 1; root >= 0; root--) this.sink(root)
+  constructor(length: number) {
+    this.#ids = new Uint32Array(length)
   }
 
-  pop(): number {
-    const first = this.ids[0]!
-    this.ids[0] = this.ids[--this.size]!
-    this.sink(0)
-    return first
+  fill(logits: Float32Array): void {
+    this.#logits = logits
+    this.#size = logits.length
+    for (let id = 0; id < this.#size; id++) this.#ids[id] = id
+    for (let root = (this.#size >> 1) - 1; root >= 0; root--) this.#sink(root)
   }
 
-  private sink(place: number): void {
-    const { ids } = this
+  /** The token with so many before it. */
+  largest(rank: number): number {
+    const ids = this.#ids
+    while (ids.length - this.#size <= rank) {
+      const first = ids[0]!
+      ids[0] = ids[--this.#size]!
+      ids[this.#size] = first
+      this.#sink(0)
+    }
+    return ids[ids.length - 1 - rank]!
+  }
+
+  #sink(place: number): void {
+    const ids = this.#ids
     const id = ids[place]!
     for (;;) {
       let child = 2 * place + 1
-      if (child >= this.size) break
-      if (child + 1 < this.size && this.comesBefore(ids[child + 1]!, ids[child]!)) child++
-      if (!this.comesBefore(ids[child]!, id)) break
+      if (child >= this.#size) break
+      if (child + 1 < this.#size && this.#comesBefore(ids[child + 1]!, ids[child]!)) child++
+      if (!this.#comesBefore(ids[child]!, id)) break
       ids[place] = ids[child]!
       place = child
     }
     ids[place] = id
   }
 
-  private comesBefore(a: number, b: number): boolean {
-    const [first, second] = [this.logits[a]!, this.logits[b]!]
+  #comesBefore(a: number, b: number): boolean {
+    const first = this.#logits[a]!
+    const second = this.#logits[b]!
     return first > second || (first === second && a < b)
   }
 }

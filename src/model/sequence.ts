@@ -30,6 +30,12 @@ export interface Sequence {
   readonly position: number
   /** Bytes of the runtime's memory that it holds. */
   readonly byteLength: number
+  /**
+   * Reads one token on within the call, and writes the logits after it to `logits`, [V]: where nobody need be waited for, and nothing that the sequence held
+   * before is written over. Otherwise it does nothing; `append` will do.
+   * @returns whether it did
+   */
+  step(tokenId: number, logits: Float32Array): boolean
   /** Reads on. */
   append(tokenIds: Int32Array, request: LogitsRequest, pause: Pause): Promise<Appended>
   clone(): Sequence

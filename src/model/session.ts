@@ -6,7 +6,7 @@ import { Lifetime } from './lifetime.js'
 import type { ModelHome } from './model-home.js'
 import { encodeSession } from './session-bytes.js'
 import type { Sequence } from './sequence.js'
-import { checkTokenIds, type TokenIds } from './token-ids.js'
+import { checkTokenIds, singleTokenId, type TokenIds } from './token-ids.js'
 import { Turns } from '../turns.js'
 
 /** What a session needs of its model. */
@@ -30,7 +30,7 @@ export class Session {
   readonly #owner: SessionOwner
   #sequence: Sequence
   readonly #lifetime: Lifetime
-  /** After the last token. */
+  /** After the last token: its own, written over by the next. */
   #logits: Float32Array | undefined
   /** Of the last append that has settled. */
   #position: number
@@ -73,8 +73,26 @@ export class Session {
     checkCallbacks('append', options)
     const { signal } = options
     signal?.throwIfAborted()
+    if (this.#step(singleTokenId(tokenIds, this.#owner.numTokens))) {
+      const logits = this.#logits!.slice()
+      const turning = breathe()
+      if (turning) await turning
+      return logits
+    }
     const ids = checkTokenIds('append', tokenIds, this.#owner.numTokens)
     return this.#turns.take(() => this.#lifetime.use(() => this.#owner.lifetime.use(() => this.#append(ids, signal))))
+  }
+
+  /** Reads one token within the call, if that can be: of a long continuation, nearly every one. Nothing is allocated for it. */
+  #step(tokenId: number): boolean {
+    const { maxPositions, numTokens, home } = this.#owner
+    if (tokenId < 0 || this.#turns.taken || this.#position === maxPositions) return false
+    this.#sequence = home.settle(this.#sequence)
+    const logits = this.#logits ?? new Float32Array(numTokens)
+    if (!this.#sequence.step(tokenId, logits)) return false
+    this.#logits = logits
+    this.#position = this.#sequence.position
+    return true
   }
 
   async #append(ids: Int32Array, signal: AbortSignal | undefined): Promise<Float32Array> {
@@ -115,7 +133,7 @@ export class Session {
   clone(): Session {
     this.#assertUsable()
     this.#sequence = this.#owner.home.settle(this.#sequence)
-    return new Session(this.#owner, this.#sequence.clone(), this.#logits)
+    return new Session(this.#owner, this.#sequence.clone(), this.#logits?.slice())
   }
 
   /**

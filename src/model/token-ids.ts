@@ -44,6 +44,13 @@ export function checkTokenIds(name: string, value: unknown, numTokens: number): 
   return tokenIds
 }
 
+/** The token id of a value that is one, by itself, and needs no copy; -1 for all that `checkTokenIds` must look at. */
+export function singleTokenId(value: unknown, numTokens: number): number {
+  if (!isTokenIds(value) || value.length !== 1) return -1
+  const id = value[0]
+  return Number.isInteger(id) && (id as number) >= 0 && (id as number) < numTokens ? (id as number) : -1
+}
+
 function allocate(name: string, length: number): Int32Array {
   try {
     return new Int32Array(length)

@@ -36,6 +36,18 @@ export function contextCount({ numbers }: Geometry, position: number): number {
 
 /** Fills the header for a piece of `rows` tokens, and returns the place behind it. */
 export function describePiece(run: Run, geometry: Geometry, place: Place, rows: number): Place {
+  const base = fillHeader(run, geometry, place, rows)
+  return { position: place.position + rows, base }
+}
+
+/** Moves `place` behind a piece of `rows` tokens whose header it fills. */
+export function describeAndMove(run: Run, geometry: Geometry, place: { position: number; base: number }, rows: number): void {
+  place.base = fillHeader(run, geometry, place, rows)
+  place.position += rows
+}
+
+/** Returns the `base` behind the piece. */
+function fillHeader(run: Run, geometry: Geometry, place: Place, rows: number): number {
   const { position } = place
   const window = geometry.numbers.routedWindowSize
   const offset = position % window
@@ -55,5 +67,5 @@ export function describePiece(run: Run, geometry: Geometry, place: Place, rows: 
   run.set(Piece.LocalKept, position - base)
   run.setPosition(Piece.Position, position)
   run.setPosition(Piece.WindowPosition, position - offset)
-  return { position: position + rows, base }
+  return base
 }

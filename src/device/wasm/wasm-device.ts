@@ -18,6 +18,9 @@ import { packWeights } from './pack.js'
 import { WasmScanner } from './scan.js'
 import type { ThreadPool } from './thread-pool.js'
 
+/** One row of up to this many values is copied without a view of it: an allocation for each token, and no faster. */
+const SHORT_ROW = 8192
+
 class WasmBuffer implements DeviceBuffer {
   readonly #arena: Arena
   readonly #block: Block
@@ -42,8 +45,10 @@ class WasmBuffer implements DeviceBuffer {
   }
 
   write(data: Float32Array | Int32Array | Float64Array, byteOffset: number): void {
-    const { bytes } = this.#arena
-    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), this.address + byteOffset)
+    const start = this.address + byteOffset
+    if (data instanceof Float32Array) this.#arena.floats.set(data, start / 4)
+    else if (data instanceof Int32Array) this.#arena.ints.set(data, start / 4)
+    else this.#arena.doubles.set(data, start / 8)
   }
 
   writeRows(data: Float32Array, width: number, stride: number, byteOffset: number): void {
@@ -74,6 +79,10 @@ class WasmBuffer implements DeviceBuffer {
   readRows(out: Float32Array, at: number, rows: number, width: number, stride: number, byteOffset: number): void {
     const { floats } = this.#arena
     const start = (this.address + byteOffset) / 4
+    if (rows === 1 && width <= SHORT_ROW) {
+      for (let i = 0; i < width; i++) out[at + i] = floats[start + i]!
+      return
+    }
     if (width === stride) {
       out.set(floats.subarray(start, start + rows * width), at)
       return
@@ -234,6 +243,10 @@ export class WasmDevice implements Device {
     const work = runs.reduce((sum, run) => sum + run.work, 0)
     if (pool && (work >= pool.smallWork || this.#mustWait(runs[0]!))) return this.#runOnPool(pool, program, runs)
     for (const run of runs) this.runHere(program, run)
+  }
+
+  isAtOnce(work: number): boolean {
+    return !this.#pool || work < this.#pool.smallWork
   }
 
   runHere(program: CompiledProgram, run: Run): void {

@@ -236,6 +236,10 @@ export class WebGpuDevice implements Device {
     this.#assertUsable()
   }
 
+  isAtOnce(): boolean {
+    return false
+  }
+
   runHere(program: CompiledProgram, run: Run): void {
     this.#assertUsable()
     this.queue.run((program as WebGpuProgram).dispatches(run), headerOf(run), run.work)
