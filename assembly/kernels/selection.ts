@@ -66,25 +66,25 @@ function blockOfExponentials(s: usize, n: i32, cap: f32, largest: f32, inverseEp
   const shift = f32x4.splat(largest)
   const scale = f32x4.splat(inverseEps)
   const low = v128.load32_splat(EXP)
-  const high = v128.load32_splat(EXP, 4)
-  const log2e = v128.load32_splat(EXP, 8)
-  const magic = v128.load32_splat(EXP, 12)
-  const ln2High = v128.load32_splat(EXP, 16)
-  const ln2Low = v128.load32_splat(EXP, 20)
-  const p0 = v128.load32_splat(EXP, 24)
-  const p1 = v128.load32_splat(EXP, 28)
-  const p2 = v128.load32_splat(EXP, 32)
-  const p3 = v128.load32_splat(EXP, 36)
-  const p4 = v128.load32_splat(EXP, 40)
-  const p5 = v128.load32_splat(EXP, 44)
-  const one = v128.load32_splat(EXP, 48)
+  const log2e = v128.load32_splat(EXP, 4)
+  const magic = v128.load32_splat(EXP, 8)
+  const ln2High = v128.load32_splat(EXP, 12)
+  const ln2Low = v128.load32_splat(EXP, 16)
+  const p0 = v128.load32_splat(EXP, 20)
+  const p1 = v128.load32_splat(EXP, 24)
+  const p2 = v128.load32_splat(EXP, 28)
+  const p3 = v128.load32_splat(EXP, 32)
+  const p4 = v128.load32_splat(EXP, 36)
+  const p5 = v128.load32_splat(EXP, 40)
+  const one = v128.load32_splat(EXP, 44)
   let sum = f32x4.splat(0)
   for (const end = s + floats(n & ~3); s < end; s += 16) {
-    const x = f32x4.mul(f32x4.sub(f32x4.min(v128.load(s), caps), shift), scale)
-    sum = f32x4.add(sum, expVector(x, low, high, log2e, magic, ln2High, ln2Low, p0, p1, p2, p3, p4, p5, one))
+    // a pseudo-minimum is one instruction, a minimum eight
+    const x = f32x4.mul(f32x4.sub(f32x4.pmin(v128.load(s), caps), shift), scale)
+    sum = f32x4.add(sum, expVector(x, low, log2e, magic, ln2High, ln2Low, p0, p1, p2, p3, p4, p5, one))
   }
   if ((n & 3) != 0) {
-    const e = expLanes(f32x4.mul(f32x4.sub(f32x4.min(v128.load(s), caps), shift), scale))
+    const e = expLanes(f32x4.mul(f32x4.sub(f32x4.pmin(v128.load(s), caps), shift), scale))
     sum = f32x4.add(sum, v128.and(e, laneMask(n & 3)))
   }
   return sumLanes(sum)
@@ -116,7 +116,7 @@ function descend(s: usize, n: i32, length: i32, k: i32, descent: usize, lastEps:
 function relax(s: usize, n: i32, a: f32, c: usize): void {
   const shift = f32x4.splat(a)
   const zero = f32x4.splat(0)
-  for (let i = 0; i < n; i += 4, s += 16, c += 16) v128.store(c, f32x4.add(f32x4.min(f32x4.add(v128.load(s), shift), zero), zero))
+  for (let i = 0; i < n; i += 4, s += 16, c += 16) v128.store(c, f32x4.add(f32x4.pmin(f32x4.add(v128.load(s), shift), zero), zero))
 }
 
 /** Scores of the chosen: exp(min(s + a, 0) / eps). */

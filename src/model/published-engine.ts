@@ -87,6 +87,7 @@ export class PublishedEngine implements Engine {
             input: stream,
             inputOffset: 0,
             programs: {
+              decisions: compiled.compile(programs.decisions),
               similarities: compiled.compile(programs.similarities),
               selections: compiled.compile(programs.selections),
               slots: compiled.compile(programs.slots),

@@ -28,6 +28,7 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
     const angles = writeAngles(resources, forward.angles)
     const local = trace ? resources.allocate(pieceBytes, 'the trace') : undefined
     const programs = {
+      decisions: resources.compile(plan.programs.decisions),
       similarities: resources.compile(plan.programs.similarities),
       selections: resources.compile(plan.programs.selections),
       slots: resources.compile(plan.programs.slots),

@@ -4,6 +4,7 @@ import type { SequenceMemory } from '../plan/sequence-steps.js'
 
 /** `SequencePrograms` of one layer, taken in by a device. */
 export interface CompiledSequencePrograms {
+  readonly decisions: CompiledProgram
   readonly similarities: CompiledProgram
   readonly selections: CompiledProgram
   readonly slots: CompiledProgram
@@ -59,26 +60,40 @@ export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuf
   const call = run.buffers[Buffer.Call]!
   call.clear(memory.chosen.byteOffset, numExperts * memory.capacity * 4)
 
-  for (let start = 0; start < length; start += memory.similarityRows) {
+  // where slots are kept for all that there can be, the host need not wait to know how many are used
+  const bounded = memory.slotStride > 0
+  const results = bounded ? [] : [{ memory: call, byteOffset: memory.counts.byteOffset, byteLength: numExperts * 4 }]
+  if (trace) results.push(...decisions(sequence, call))
+  const takeRows = (start: number) => {
     run.bind(Buffer.Input, input, inputOffset + start * rowBytes, (length - start) * rowBytes)
     run.set(Piece.Rows, Math.min(memory.similarityRows, length - start))
     run.set(Piece.FirstRow, start)
-    await device.run(programs.similarities, run)
-    await pause()
   }
-  for (let window = 1; window <= memory.windows;) {
+  const takeWindows = (window: number): number => {
     const windows = Math.min(windowsAtOnce(geometry, window), memory.windows + 1 - window)
     run.set(Piece.Window, window)
     run.set(Piece.Windows, windows)
-    await device.run(programs.selections, run)
-    await pause()
-    window += windows
+    return windows
   }
-  // where slots are kept for all that there can be, the host need not wait to know how many are used
-  const bounded = memory.slotStride > 0
-  run.results = bounded ? [] : [{ memory: call, byteOffset: memory.counts.byteOffset, byteLength: numExperts * 4 }]
-  if (trace) run.results = [...run.results, ...decisions(sequence, call)]
-  await device.run(programs.slots, run)
+  if (length <= memory.similarityRows && takeWindows(1) === memory.windows) {
+    takeRows(0)
+    run.results = results
+    await device.run(programs.decisions, run)
+  } else {
+    for (let start = 0; start < length; start += memory.similarityRows) {
+      takeRows(start)
+      await device.run(programs.similarities, run)
+      await pause()
+    }
+    for (let window = 1; window <= memory.windows;) {
+      const windows = takeWindows(window)
+      await device.run(programs.selections, run)
+      await pause()
+      window += windows
+    }
+    run.results = results
+    await device.run(programs.slots, run)
+  }
   run.results = []
 
   const counts = bounded ? new Int32Array(numExperts).fill(memory.slotStride) : call.readInts(memory.counts.byteOffset, numExperts)

@@ -114,6 +114,8 @@ export function planCausalLayer(numbers: LayerNumbers, parameters: LayerParamete
 
 /** The programs of one layer that sees the whole sequence before it answers for any of it. */
 export interface SequencePrograms {
+  /** The next three in one, for sequences that one run of each can take. */
+  readonly decisions: Program
   /** For each piece: its similarities. */
   readonly similarities: Program
   /** For each window but the first, ascending. */
@@ -159,21 +161,24 @@ export function writeSequencePrograms(
     return builder.finish()
   }
   const rows = { count: pieceWord(Piece.Rows) }
+  const similarities = (builder: ProgramBuilder) =>
+    addSimilarities(
+      { builder, geometry, weights, input },
+      {
+        products: memory.similarityProducts,
+        queries: memory.querySimilarities,
+        keyValues: memory.keyValueSimilarities,
+        capacity: memory.capacity,
+        first: pieceWord(Piece.FirstRow),
+      },
+    )
+  const selections = (builder: ProgramBuilder) => addSelections(builder, geometry, memory)
+  const slots = (builder: ProgramBuilder) => addSlots(builder, geometry, memory)
   return {
-    similarities: write((builder) =>
-      addSimilarities(
-        { builder, geometry, weights, input },
-        {
-          products: memory.similarityProducts,
-          queries: memory.querySimilarities,
-          keyValues: memory.keyValueSimilarities,
-          capacity: memory.capacity,
-          first: pieceWord(Piece.FirstRow),
-        },
-      ),
-    ),
-    selections: write((builder) => addSelections(builder, geometry, memory)),
-    slots: write((builder) => addSlots(builder, geometry, memory)),
+    decisions: write((builder) => [similarities, selections, slots].forEach((add) => add(builder))),
+    similarities: write(similarities),
+    selections: write(selections),
+    slots: write(slots),
     projections: weights.experts.map((expert, index) =>
       write((builder) => {
         const count = memory.slotStride > 0 ? offset(memory.counts, index) : rows.count
