@@ -126,31 +126,34 @@ export function multiply(
   }
 }
 
-/** What follows the last k, in this order: bias, activation, addition to `addTo`. One panel's 8 columns. */
-function finish(rows: i32, c: usize, ldc: usize, bias: usize, activation: i32, addTo: usize): void {
-  const zero = f32x4.splat(0)
-  const bias0 = bias ? v128.load(bias) : zero
-  const bias1 = bias ? v128.load(bias, 16) : zero
+/**
+ * What follows the last k, in this order: bias, activation, addition to `addTo`. Row by row: rows may lie a multiple of 4 KiB apart, where a first-level
+ * cache holds a dozen of them.
+ */
+function finish(rows: i32, panels: i32, c: usize, ldc: usize, bias: usize, activation: i32, addTo: usize): void {
+  const width = <usize>panels * PANEL_ROW
   for (let row = 0; row < rows; ++row) {
-    let v0 = v128.load(c)
-    let v1 = v128.load(c, 16)
-    if (bias) {
-      v0 = f32x4.add(v0, bias0)
-      v1 = f32x4.add(v1, bias1)
-    }
-    if (activation == Activation.Gelu) {
-      v0 = geluLanes(v0)
-      v1 = geluLanes(v1)
-    }
-    if (addTo) {
-      v128.store(addTo, f32x4.add(v128.load(addTo), v0))
-      v128.store(addTo, f32x4.add(v128.load(addTo, 16), v1), 16)
-      addTo += ldc
-    } else {
-      v128.store(c, v0)
-      v128.store(c, v1, 16)
+    for (let at: usize = 0; at < width; at += PANEL_ROW) {
+      let v0 = v128.load(c + at)
+      let v1 = v128.load(c + at, 16)
+      if (bias) {
+        v0 = f32x4.add(v0, v128.load(bias + at))
+        v1 = f32x4.add(v1, v128.load(bias + at, 16))
+      }
+      if (activation == Activation.Gelu) {
+        v0 = geluLanes(v0)
+        v1 = geluLanes(v1)
+      }
+      const target = addTo ? addTo + at : c + at
+      if (addTo) {
+        v0 = f32x4.add(v128.load(target), v0)
+        v1 = f32x4.add(v128.load(target, 16), v1)
+      }
+      v128.store(target, v0)
+      v128.store(target, v1, 16)
     }
     c += ldc
+    if (addTo) addTo += ldc
   }
 }
 
@@ -250,9 +253,6 @@ function productGroups(step: usize, piece: usize, share: i32, row: i32, rows: i3
       }
     }
     if (bias == 0 && addTo == 0 && activation == Activation.None) continue
-    for (let i: usize = 0; i < <usize>panels; ++i) {
-      const at = i * PANEL_ROW
-      finish(rows, target + at, ldc, bias ? bias + column + at : 0, activation, addTo ? addTo + column + at : 0)
-    }
+    finish(rows, panels, target, ldc, bias ? bias + column : 0, activation, addTo ? addTo + column : 0)
   }
 }
