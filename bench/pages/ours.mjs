@@ -7,9 +7,9 @@ const sessions = new Map()
 
 const text = (length) => Int32Array.from({ length }, (_, i) => 300 + ((i * 7919) % 3500))
 
-export async function open({ threads }) {
+export async function open({ threads, model: folder }) {
   runtime = await createRuntime({ threads })
-  model = await LanguageModel.load(new URL('/model/', location.href), { runtime })
+  model = await LanguageModel.load(new URL(folder, location.href), { runtime })
   return runtime.info
 }
 

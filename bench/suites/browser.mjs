@@ -1,5 +1,7 @@
 import { existsSync } from 'node:fs'
+import { basename } from 'node:path'
 import { writeGguf } from '../dense/gguf.mjs'
+import { float32Model } from '../lib/float32-model.mjs'
 import { climb, ladderTable } from '../lib/ladder.mjs'
 import { caption } from '../lib/machine.mjs'
 import { built, chromiumBinary } from '../lib/paths.mjs'
@@ -30,8 +32,10 @@ export async function run({ quick, note }) {
     args: { kind: 'wllama', format, positions: room, threads: 1 },
     last: WLLAMA_UP_TO,
   })
+  const ours = (name, model) => ({ name, script: 'browser', args: { kind: 'ours', threads: 1, model }, ours: true, last: Infinity })
   const models = [
-    { name: 'ours', script: 'browser', args: { kind: 'ours', threads: 1 }, ours: true, last: Infinity },
+    ours('ours', `/${basename(await float32Model())}/`),
+    ours('ours, float16', '/model/'),
     wllama('wllama', 'f32'),
     wllama('wllama, Q8_0', 'q8_0'),
   ]
@@ -44,7 +48,7 @@ export async function run({ quick, note }) {
       pages.push([name, significant(info.loaded * 1000), mebibytes(await rival.call('pageMemory'))])
     }
     return [
-      `Tokens a second in Chromium ${entries[0].info.chromium}, one thread. wllama runs **another model of the same size**, the dense transformer of random weights of the table above, with its fastest settings here (no flash attention, a float32 cache), float32 and Q8_0.`,
+      `Tokens a second in Chromium ${entries[0].info.chromium}, one thread. Ours has float32 weights where it does not say float16, as the model comes. wllama runs **another model of the same size**, the dense transformer of random weights of the table above, with its fastest settings here (no flash attention, a float32 cache), float32 and Q8_0.`,
       'Prefill:',
       rows('prefill'),
       'Decoding:',
