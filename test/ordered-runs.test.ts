@@ -122,7 +122,7 @@ function openDriftingRuntime(threads: number, favourite: Favourite): Runtime {
 }
 
 const plain = openRuntime('checked-relaxed')
-const drifting = ([2, 3, 4] as const).flatMap((threads) =>
+const drifting = ([2, 3, 4, 5] as const).flatMap((threads) =>
   (['the first lane', 'the last lane'] as const).map((favourite) => openDriftingRuntime(threads, favourite)),
 )
 

@@ -2,7 +2,7 @@ import { assertAgreement, outputFile } from '../lib/agreement.mjs'
 import { caption } from '../lib/machine.mjs'
 import { layerFlop } from '../lib/recipe.mjs'
 import { closeAll, inTurn, openRivals, withThreads } from '../lib/rival.mjs'
-import { mebibytes, median, medianRatio, percent, significant, times } from '../lib/statistics.mjs'
+import { count, mebibytes, median, medianRatio, percent, significant, times } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 
 export const title = 'The layer'
@@ -39,6 +39,7 @@ export async function run({ quick, note }) {
   return [
     `One forward of (1, n, 256): 4 heads of 64, windows of 128, 32 routed queries, 128 routed key/values, 2 experts. The rivals run the published PyTorch layer as ONNX with the same numbers; outputs agree to ${significant(Math.max(...differences), 2)}. "Of the ceiling" counts the least arithmetic there is, against multiply-adds in registers, 128 bits wide. "256-bit" is \`createRuntime({ revectorize: true })\`. Peak memory is the process's, Node included.`,
     ...tables,
+    ...(await measurePrompts(quick, note)),
     caption(['onnxruntime-web', 'onnxruntime-node']),
   ].join('\n\n')
 }
@@ -75,4 +76,32 @@ async function measure(n, used, rivals, quick) {
     ]
   })
   return { difference, rows }
+}
+
+/** What two threads make of a model's prompts, in which a piece goes through all layers. */
+async function measurePrompts(quick, note) {
+  const models = [1, 2].map((threads) => ({
+    name: 'ours',
+    script: 'ours-model',
+    args: { threads, weights: 'float32' },
+    ours: true,
+    threads,
+  }))
+  const entries = await openRivals(models, note)
+  try {
+    const used = withThreads(entries, note)
+    if (used.length < models.length) return []
+    await inTurn(used, 2, (rival) => rival.call('prefill', 512))
+    const rows = []
+    for (const length of quick ? [512] : [512, 2048, 8192]) {
+      const seconds = await inTurn(used, quick ? 3 : 9, (rival) => rival.call('prefill', length))
+      rows.push([count(length), ...seconds.map((each) => significant(length / median(each))), times(medianRatio(seconds[0], seconds[1]))])
+    }
+    return [
+      'The language model below reading prompts of so many tokens up to the first answer, tokens a second:',
+      table(['prompt', 'one thread', 'two threads', 'one thread / two'], rows),
+    ]
+  } finally {
+    await closeAll(entries)
+  }
 }

@@ -65,8 +65,10 @@ export class Run {
   readonly #doubles = new Float64Array(this.header.buffer)
   /** About how many operations it is, multiply and add counted as two: small work is not worth handing to other threads. */
   work = Infinity
-  /** The run of the same program that goes before this one in its ordered steps, and may be at work beside it in all others. */
+  /** The run of the same program that goes before this one: in its ordered steps, or in all where both work in the same lane's memory. */
   earlier: Run | undefined
+  /** Which lane's memory it works in: see `Device.lanes`. */
+  lane = 0
   /** What the caller reads once the run is done; of a mirrored buffer, what it changes. A device whose memory the host does not see brings it over. */
   results: readonly Range[] = []
 
@@ -167,11 +169,8 @@ export interface Device {
   readonly bufferBytes: number
   /** How many runs it is worth preparing before they are handed over together. */
   readonly batch: number
-  /**
-   * How many runs of those may be at work side by side, where each says which one is `earlier`: run i needs memory of its own from what the next
-   * `lanes` - 1 work in.
-   */
-  readonly lanes: number
+  /** How many of those should be at work side by side, where each works in so many bytes of its own: run i in `lane` i modulo as many. */
+  lanes(workingBytes: number): number
   /** Looks through bytes faster than JavaScript, where the device can. */
   readonly scanner?: ByteScanner
   /**

@@ -34,6 +34,7 @@ interface Tier {
   readonly piece: CompiledProgram
   readonly head: CompiledProgram
   readonly slots: readonly Slot[]
+  readonly lanes: number
   /** Sequences share the slots: each has them for some pieces, its answers read, before the next sequence's begin. */
   readonly turns: Turns
 }
@@ -64,7 +65,8 @@ export class CausalEngine implements Engine {
     const plan = planCausalModel(this.#config, this.#parameters, tierLength, this.#device)
     const resources = new Resources(this.#device)
     try {
-      const { batch, lanes } = this.#device
+      const { batch } = this.#device
+      const lanes = this.#device.lanes(plan.scratchBytes)
       const { numTokens } = this.#config
       const scratch = resources.allocate(lanes * plan.scratchBytes, "the model's working memory")
       const slotCount = Math.min(batch, PIECES_PER_LANE * lanes)
@@ -72,7 +74,8 @@ export class CausalEngine implements Engine {
       const tokens = resources.allocate(slotCount * tokenBytes, "the pieces' tokens")
       const slots = Array.from({ length: slotCount }, (_, index): Slot => {
         const run = new Run()
-        const byteOffset = (index % lanes) * plan.scratchBytes
+        run.lane = index % lanes
+        const byteOffset = run.lane * plan.scratchBytes
         run.bind(Buffer.Weights, this.#weights)
         run.bind(Buffer.Scratch, scratch, byteOffset)
         run.bind(Buffer.Input, scratch, byteOffset + plan.streamOffset)
@@ -89,6 +92,7 @@ export class CausalEngine implements Engine {
         piece: resources.compile(plan.piece),
         head: resources.compile(plan.head),
         slots,
+        lanes,
         turns: new Turns(),
       }
       this.#tiers.set(tierLength, tier)
@@ -163,11 +167,11 @@ export class CausalEngine implements Engine {
     request: LogitsRequest,
     pause: Pause,
   ): Promise<{ place: Place; answer: LogitsAnswer }> {
-    const { plan, tokens, slots, turns } = tier
+    const { plan, tokens, slots, lanes, turns } = tier
     const device = this.#device
     const answer = prepareAnswer(this.#config.numTokens, tokenIds.length, request)
     // each lane's working memory holds what the head makes of one piece
-    const atOnce = Math.min(slots.length, request.rows === 'last' ? device.batch : device.lanes)
+    const atOnce = Math.min(slots.length, request.rows === 'last' ? device.batch : lanes)
     let place = start
     for (let done = 0; done < tokenIds.length;) {
       await turns.take(async () => {

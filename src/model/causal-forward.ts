@@ -26,13 +26,14 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
   const resources = new Resources(device)
   try {
     const pieceBytes = geometry.pieceRows * geometry.stride * 4
-    const scratch = resources.allocate(device.lanes * plan.scratchBytes, "the layer's working memory")
+    const lanes = device.lanes(plan.scratchBytes)
+    const scratch = resources.allocate(lanes * plan.scratchBytes, "the layer's working memory")
     const state = resources.allocate(plan.stateBytes, "the sequence's state")
     const local = trace ? resources.allocate(pieceBytes, 'the trace') : undefined
     const angles = writeAngles(resources, forward.angles)
     const open = resources.compile(plan.open)
     const program = resources.compile(plan.piece)
-    const groups = createRuns(forward, (run, lane) => {
+    const groups = createRuns(forward, lanes, (run, lane) => {
       run.bind(Buffer.Weights, forward.weights)
       run.bind(Buffer.Scratch, scratch, lane * plan.scratchBytes)
       run.bind(Buffer.State, state)

@@ -99,10 +99,15 @@ export function createPause(forward: LayerForward): () => Promise<void> {
 }
 
 /** As many runs as the device takes at once, each bound to one lane's memory; a trace is read after each piece. */
-export function createRuns({ device, trace }: LayerForward, bind: (run: Run, lane: number) => void): RunGroups {
-  const { batch, lanes } = device
+export function createRuns({ device, trace }: LayerForward, lanes: number, bind: (run: Run, lane: number) => void): RunGroups {
+  const { batch } = device
   const groups = Array.from({ length: trace || batch === 1 ? 1 : 2 }, () => Array.from({ length: trace ? 1 : batch }, () => new Run()))
-  for (const group of groups) group.forEach((run, index) => bind(run, index % lanes))
+  for (const group of groups) {
+    group.forEach((run, index) => {
+      run.lane = index % lanes
+      bind(run, run.lane)
+    })
+  }
   return groups
 }
 

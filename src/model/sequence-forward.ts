@@ -21,8 +21,9 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
     const input = resources.allocate(batch * length * rowBytes, 'the input')
     input.writeRows(forward.x, dim, geometry.stride, 0)
     const scratchBytes = plan.scratchLayout.byteLength
-    const scratch = resources.allocate(device.lanes * scratchBytes, "the layer's working memory")
-    const contexts = resources.allocate(device.lanes * plan.contextBytes, "the windows' contexts")
+    const lanes = device.lanes(scratchBytes + plan.contextBytes)
+    const scratch = resources.allocate(lanes * scratchBytes, "the layer's working memory")
+    const contexts = resources.allocate(lanes * plan.contextBytes, "the windows' contexts")
     const state = resources.allocate(plan.stateBytes, "the sequence's keys and values")
     const call = resources.allocate(plan.callBytes, "the sequence's routing")
     const angles = writeAngles(resources, forward.angles)
@@ -46,7 +47,7 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
       run.set(Piece.Average, Number(config.averageRouted && memory.windows > 0))
       run.set(Piece.SequenceRows, length)
     }
-    const groups = createRuns(forward, bind)
+    const groups = createRuns(forward, lanes, bind)
     const output = resources.allocate(groups.flat().length * pieceBytes, "the pieces' outputs")
     const routing = new Run()
     bind(routing, 0)

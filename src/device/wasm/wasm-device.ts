@@ -125,6 +125,9 @@ const BATCH = 8
 const BATCHES = 3
 /** Bytes from one header to the next. */
 const HEADER_BYTES = Piece.Length * 4
+/** Of more working memory than this there is only one lane's: it is time that others would save, not memory that they may take. */
+const MOST_LANE_BYTES = 1 << 26
+
 /** Runs programs in WebAssembly: on the calling thread, or on a pool of others. */
 export class WasmDevice implements Device {
   readonly name = 'the processor'
@@ -189,11 +192,11 @@ export class WasmDevice implements Device {
   /** Hands large work to these threads from now on; undefined takes it back. */
   usePool(pool: ThreadPool | undefined): void {
     this.#pool = pool
-    if (pool) this.#laneWorkspaces ??= this.arena.allocate(this.lanes * this.shares * WORKSPACE_BYTES, "the threads' workspace")
+    if (pool) this.#laneWorkspaces ??= this.arena.allocate(this.lanes(0) * this.shares * WORKSPACE_BYTES, "the threads' workspace")
   }
 
-  get lanes(): number {
-    return this.#pool ? lanesFor(this.#pool.threads, BATCH) : 1
+  lanes(workingBytes: number): number {
+    return this.#pool && workingBytes <= MOST_LANE_BYTES ? lanesFor(this.#pool.threads, BATCH) : 1
   }
 
   get batch(): number {
@@ -280,14 +283,14 @@ export class WasmDevice implements Device {
   }
 
   #handOver(pool: ThreadPool, program: CompiledProgram, runs: readonly Run[]): Promise<void> {
-    const done = this.#hand(pool, program as WasmProgram, runs)
+    const done = this.#runBatches(pool, program as WasmProgram, runs)
     this.#handedOver.add(done)
     const forget = () => this.#handedOver.delete(done)
     done.then(forget, forget)
     return done
   }
 
-  async #hand(pool: ThreadPool, { buffer }: WasmProgram, runs: readonly Run[]): Promise<void> {
+  async #runBatches(pool: ThreadPool, { buffer }: WasmProgram, runs: readonly Run[]): Promise<void> {
     try {
       for (let start = 0; start < runs.length; start += BATCH) {
         this.#assertUsable()
@@ -295,7 +298,7 @@ export class WasmDevice implements Device {
         // a thread may come to these runs while others are at the ones before: it must not meet them in another lane's memory
         if (this.#earlierHeader(batch[0]!) === 0) {
           const isOrdered = batch.every((run, i) => i === 0 || run.earlier === batch[i - 1])
-          this.#lanesInUse = isOrdered ? lanesFor(pool.threads, batch.length) : 1
+          this.#lanesInUse = isOrdered ? lanesFor(pool.threads, 1 + Math.max(...batch.map(({ lane }) => lane))) : 1
         }
         const lanes = this.#lanesInUse
         const headers = this.#headers.address + (1 + BATCH * (this.#batches++ % BATCHES)) * HEADER_BYTES

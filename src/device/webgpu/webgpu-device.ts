@@ -38,7 +38,6 @@ export class WebGpuDevice implements Device {
   readonly seesMemory = false
   readonly keepsFormats = true
   readonly batch = BATCH
-  readonly lanes = 1
   readonly pieceRows: number
   readonly partBytes: number
   readonly gpu: GPUDevice
@@ -234,6 +233,10 @@ export class WebGpuDevice implements Device {
   async #settled(): Promise<void> {
     await this.#checks
     this.#assertUsable()
+  }
+
+  lanes(): number {
+    return 1
   }
 
   isAtOnce(): boolean {
