@@ -1,12 +1,14 @@
 import asc from 'assemblyscript/asc'
 import { describe, expect, test } from 'vitest'
 import { Buffer, CopyRows, Opcode } from '../assembly/steps.js'
-import { type DeviceBuffer, Run } from '../src/device/device.js'
+import { type Device, type DeviceBuffer, Run } from '../src/device/device.js'
 import { createRuntime, type Runtime } from '../src/device/runtime.js'
 import { ThreadPool } from '../src/device/wasm/thread-pool.js'
 import { Arena } from '../src/memory/arena.js'
-import type { LayerOptions } from '../src/model/config.js'
+import { type LayerOptions, resolveLayerOptions } from '../src/model/config.js'
+import { type LayerForward, runPieces } from '../src/model/layer-forward.js'
 import { MixtureOfAutoregressiveAttention } from '../src/model/layer.js'
+import { createGeometry } from '../src/plan/geometry.js'
 import { Tensor } from '../src/tensor.js'
 import { loadNovels, novelsGolden } from './support/models.js'
 
@@ -76,6 +78,30 @@ describe.each([
     expect(['right', 'DISPOSED']).toContain(await pending)
     expect(runtime.info.memory.used).toBe(0)
   })
+})
+
+test('a batch that fails while the one before is under way fails the call once that is done, and nobody else hears of it', async () => {
+  const config = resolveLayerOptions(causal)
+  const done: string[] = []
+  const device = {
+    run: async () => {
+      if (done.push('begun') > 1) throw new Error('no more')
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      done.push('done')
+    },
+  } as unknown as Device
+  const pieces = runPieces({
+    forward: { device, config, length: 300 } as unknown as LayerForward,
+    geometry: createGeometry(config, 40, 300), // five pieces of a window each
+    program: { dispose: () => undefined },
+    groups: [[new Run()], [new Run()]],
+    prepare: () => undefined,
+    results: () => [],
+    collect: () => undefined,
+    pause: () => Promise.resolve(),
+  })
+  await expect(pieces).rejects.toThrow('no more')
+  expect(done.slice(0, 3)).toEqual(['begun', 'begun', 'done'])
 })
 
 test('threads leave the event loop free: a 1 ms timer keeps firing through a long forward', async () => {

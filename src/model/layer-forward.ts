@@ -66,8 +66,11 @@ export async function runPieces({ forward, geometry, program, groups, prepare, r
       place = describePiece(run, geometry, place, rows)
       pieces.push({ position, rows })
     }
+    const running = device.run(program, pieces.length === 1 ? runs[0]! : runs.slice(0, pieces.length))
+    // it may fail before its turn to be waited for comes
+    running?.catch(() => undefined)
     return {
-      running: device.run(program, pieces.length === 1 ? runs[0]! : runs.slice(0, pieces.length)),
+      running,
       collect: () => pieces.forEach(({ position, rows }, index) => collect(firstSlot + index, position, rows)),
     }
   }
