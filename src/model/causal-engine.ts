@@ -2,7 +2,7 @@ import { Buffer, type CompiledProgram, type Device, type DeviceBuffer, Run } fro
 import { modelWorkPerToken, type ModelParameters } from '../plan/model-parameters.js'
 import { type CausalModelPlan, planCausalModel, planTier } from '../plan/model-plan.js'
 import { roundUp } from '../plan/layout.js'
-import { describeAndMove, describePiece, nextPieceRows, overwrites, type Place } from '../plan/piece.js'
+import { describePiece, fillHeader, nextPieceRows, overwrites, type Place } from '../plan/piece.js'
 import { changedState, freshPlace, stateLength, visitState } from '../plan/portable-state.js'
 import type { ModelConfig } from './config.js'
 import { describeStep, HeadReader, prepareAnswer } from './head-reader.js'
@@ -215,15 +215,10 @@ export class CausalEngine implements Engine {
     run.work = work
     run.earlier = undefined
     describeStep(run)
-    const { position, base } = place
-    describeAndMove(run, plan.geometry, place, 1)
-    try {
-      void this.#device.run(tier.piece, run)
-    } catch (error) {
-      place.position = position
-      place.base = base
-      throw error
-    }
+    const base = fillHeader(run, plan.geometry, place, 1)
+    void this.#device.run(tier.piece, run)
+    place.position++
+    place.base = base
     scratch.readRows(logits, 0, 1, numTokens, roundUp(numTokens), plan.scratch.logits.byteOffset)
     return true
   }

@@ -69,14 +69,13 @@ export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuf
     run.set(Piece.Rows, Math.min(memory.similarityRows, length - start))
     run.set(Piece.FirstRow, start)
   }
-  const takeWindows = (window: number): number => {
-    const windows = Math.min(windowsAtOnce(geometry, window), memory.windows + 1 - window)
+  const takeWindows = (window: number, windows: number) => {
     run.set(Piece.Window, window)
     run.set(Piece.Windows, windows)
-    return windows
   }
-  if (length <= memory.similarityRows && takeWindows(1) === memory.windows) {
+  if (length <= memory.similarityRows && windowsAtOnce(geometry, 1) >= memory.windows) {
     takeRows(0)
+    takeWindows(1, memory.windows)
     run.results = results
     await device.run(programs.decisions, run)
   } else {
@@ -86,7 +85,8 @@ export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuf
       await pause()
     }
     for (let window = 1; window <= memory.windows;) {
-      const windows = takeWindows(window)
+      const windows = Math.min(windowsAtOnce(geometry, window), memory.windows + 1 - window)
+      takeWindows(window, windows)
       await device.run(programs.selections, run)
       await pause()
       window += windows

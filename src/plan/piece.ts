@@ -40,14 +40,8 @@ export function describePiece(run: Run, geometry: Geometry, place: Place, rows: 
   return { position: place.position + rows, base }
 }
 
-/** Moves `place` behind a piece of `rows` tokens whose header it fills. */
-export function describeAndMove(run: Run, geometry: Geometry, place: { position: number; base: number }, rows: number): void {
-  place.base = fillHeader(run, geometry, place, rows)
-  place.position += rows
-}
-
-/** Returns the `base` behind the piece. */
-function fillHeader(run: Run, geometry: Geometry, place: Place, rows: number): number {
+/** The same without an object: returns the `base` behind the piece. */
+export function fillHeader(run: Run, geometry: Geometry, place: Place, rows: number): number {
   const { position } = place
   const window = geometry.numbers.routedWindowSize
   const offset = position % window
