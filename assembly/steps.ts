@@ -34,7 +34,7 @@ export enum Piece {
   LocalDrop,
   /** Keys of the local buffer that are kept when it drops some. */
   LocalKept,
-  /** First row that the model's head turns into logits, and how many. */
+  /** First of the answered rows that the model's head turns into logits, and how many. */
   HeadFirst,
   HeadRows,
   /** Absolute position of the first token, an f64 (two words, 8-byte aligned). */
@@ -61,9 +61,12 @@ export enum Piece {
   Earlier = 24,
   /** Ordered parts of the program that this run is through with: the run behind it waits for them. */
   Passed = 25,
+  /** First row of the piece whose output anyone asks for, and how many: all that the last layer of a model computes. */
+  AnswerFirst = 26,
+  AnswerRows = 27,
   /** Base addresses, one word for each `Buffer`. */
-  Buffers = 26,
-  Length = 42,
+  Buffers = 28,
+  Length = 44,
 }
 
 /** What a device's own copy of a program says beside a step's opcode, and the bits that leave the opcode. */
@@ -292,6 +295,7 @@ export enum LocalStore {
 /**
  * Row i of each head attends to keys `End`[0] + 1 + i · `Advance` - `Window` up to `End`[0] + i · `Advance`, from key 0 on. Local attention: `End` is the
  * first row's own key, `Advance` 1. Routed attention, over the null key/value and the context in rank order: `End` is the context's last, `Advance` 0.
+ * With `First` output row i is that of row `First`[0] + i.
  * With `Starts` the rows come in groups, one for each window of the piece: rows `Starts`[z] … `Starts`[z + 1] - 1 attend to keys and values `GroupStride`
  * floats further for each z, up to `End`[z].
  */
@@ -320,7 +324,8 @@ export enum Attention {
   GroupStride = 28,
   /** Most rows of a group. */
   GroupRows = 29,
-  Length = 30,
+  First = 30,
+  Length = 32,
 }
 
 /**
@@ -355,19 +360,21 @@ export enum CopyRows {
 }
 
 /**
- * Which rows of the piece are queries, decided without looking ahead: those with fewer than `Count` earlier tokens of the window at or above them.
- * Lists are [expert][RowCapacity]; `Slots`[expert][row] is the row's place in its list, or -1; `Counts`[expert].
+ * Which of the piece's `Rows`[0] rows from `First`[0] on are queries, decided without looking ahead: those with fewer than `Count` earlier tokens of the
+ * window at or above them. Lists are [expert][RowCapacity]; `Slots`[expert][row] is the row's place in its list, or -1; `Counts`[expert].
  */
 export enum RouteCausal {
-  Similarities = 2,
-  Lists = 4,
-  Slots = 6,
-  Counts = 8,
-  Experts = 10,
-  Count = 11,
-  Capacity = 12,
-  RowCapacity = 13,
-  Length = 14,
+  Rows = 2,
+  First = 4,
+  Similarities = 6,
+  Lists = 8,
+  Slots = 10,
+  Counts = 12,
+  Experts = 14,
+  Count = 15,
+  Capacity = 16,
+  RowCapacity = 17,
+  Length = 18,
 }
 
 /**
@@ -376,36 +383,43 @@ export enum RouteCausal {
  * `Ends`[z] the key/values of the piece's window z, at most `KeyValues`.
  */
 export enum ListQueries {
-  Taken = 2,
-  Scores = 4,
-  Lists = 6,
-  Slots = 8,
-  Counts = 10,
-  ListScores = 12,
-  Experts = 14,
-  Capacity = 15,
-  RowCapacity = 16,
-  Starts = 17,
-  Ends = 19,
-  StartCapacity = 21,
-  WindowSize = 22,
-  KeyValues = 23,
-  Length = 24,
+  Rows = 2,
+  First = 4,
+  Taken = 6,
+  Scores = 8,
+  Lists = 10,
+  Slots = 12,
+  Counts = 14,
+  ListScores = 16,
+  Experts = 18,
+  Capacity = 19,
+  RowCapacity = 20,
+  Starts = 21,
+  Ends = 23,
+  StartCapacity = 25,
+  WindowSize = 26,
+  KeyValues = 27,
+  Length = 28,
 }
 
-/** Local output plus the experts' outputs or null tokens, in expert order; averaged if the piece says so; plus `Residual`. */
+/**
+ * Local output plus the experts' outputs or null tokens, in expert order; averaged if the piece says so; plus `Residual`. Rows of `Local` and `Output` are
+ * those of the piece from `First`[0] on; of `Slots` and `Residual`, the piece's own.
+ */
 export enum Combine {
-  Local = 2,
-  Routed = 4,
-  Slots = 6,
-  ListScores = 8,
-  NullTokens = 10,
-  Residual = 12,
-  Output = 14,
-  Stride = 16,
-  Experts = 17,
-  RowCapacity = 18,
-  Length = 19,
+  Rows = 2,
+  First = 4,
+  Local = 6,
+  Routed = 8,
+  Slots = 10,
+  ListScores = 12,
+  NullTokens = 14,
+  Residual = 16,
+  Output = 18,
+  Stride = 20,
+  Experts = 21,
+  RowCapacity = 22,
+  Length = 23,
 }
 
 /**

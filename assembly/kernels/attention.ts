@@ -1,5 +1,5 @@
 import { EXP, expVector, laneMask, maxLanes, sumLanes } from '../math'
-import { count, floatWord, floats, operand, word } from '../operands'
+import { count, countOr, floatWord, floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
 import { Attention, LocalStore, Piece, TileShape } from '../steps'
 import { PANEL_ROW, multiply } from './matmul'
@@ -300,8 +300,9 @@ function attendGroup(step: usize, piece: usize, group: i32, firstRow: i32, rows:
   const advance = word(step, Attention.Advance)
   const headSize = floats(headStride * capacity)
   const groupOffset = floats(group * word(step, Attention.GroupStride))
-  const visible = load<i32>(operand(step, Attention.End, piece) + floats(group)) + 1
-  const queries = operand(step, Attention.Queries, piece) + <usize>firstRow * queryStride
+  const first = countOr(step, Attention.First, piece, 0)
+  const visible = load<i32>(operand(step, Attention.End, piece) + floats(group)) + 1 + first * advance
+  const queries = operand(step, Attention.Queries, piece) + <usize>(firstRow + first) * queryStride
   const keys = operand(step, Attention.Keys, piece) + groupOffset
   const values = operand(step, Attention.Values, piece) + groupOffset
   const output = operand(step, Attention.Output, piece) + <usize>firstRow * outputStride

@@ -51,8 +51,9 @@ export function copyRows(step: usize, piece: usize, share: i32, shares: i32): vo
 
 /** `Combine`: one row is one thread's, its terms in expert order. */
 export function combine(step: usize, piece: usize, share: i32, shares: i32): void {
-  const rows = word(piece, Piece.Rows)
-  const firstRouted = word(piece, Piece.Routed) ? word(piece, Piece.Unrouted) : rows
+  const rows = count(step, Combine.Rows, piece)
+  const first = countOr(step, Combine.First, piece, 0)
+  const firstRouted = word(piece, Piece.Routed) ? word(piece, Piece.Unrouted) : first + rows
   const average = word(piece, Piece.Average)
   const local = operand(step, Combine.Local, piece)
   const experts = operand(step, Combine.Routed, piece)
@@ -70,9 +71,10 @@ export function combine(step: usize, piece: usize, share: i32, shares: i32): voi
     const out = output + <usize>row * size
     // the sum grows in the local output's place: the output may be the residual itself
     const sum = local + <usize>row * size
-    if (row >= firstRouted) {
+    const place = first + row
+    if (place >= firstRouted) {
       for (let expert = 0; expert < expertCount; ++expert) {
-        const slot = load<i32>(slots + floats(expert * capacity + row))
+        const slot = load<i32>(slots + floats(expert * capacity + place))
         if (slot < 0) {
           addRow(sum, nullTokens + <usize>expert * size, stride)
         } else {
@@ -82,7 +84,7 @@ export function combine(step: usize, piece: usize, share: i32, shares: i32): voi
       }
     }
     if (average) divideRow(sum, stride, <f32>(expertCount + 1))
-    memory.copy(out, residual ? addTo(sum, residual + <usize>row * size, stride) : sum, size)
+    memory.copy(out, residual ? addTo(sum, residual + <usize>place * size, stride) : sum, size)
   }
 }
 

@@ -46,8 +46,9 @@ function countAtLeast(values: usize, n: i32, value: f32): i32 {
 
 /** `RouteCausal`: experts are shared out. */
 export function routeCausal(step: usize, piece: usize, share: i32, shares: i32): void {
-  const rows = word(piece, Piece.Routed) ? word(piece, Piece.Rows) : 0
-  const first = word(piece, Piece.WindowOffset)
+  const first = countOr(step, RouteCausal.First, piece, 0)
+  const rowEnd = word(piece, Piece.Routed) ? first + count(step, RouteCausal.Rows, piece) : 0
+  const offset = word(piece, Piece.WindowOffset)
   const experts = word(step, RouteCausal.Experts)
   const limit = word(step, RouteCausal.Count)
   const rowCapacity = word(step, RouteCausal.RowCapacity)
@@ -57,8 +58,8 @@ export function routeCausal(step: usize, piece: usize, share: i32, shares: i32):
     const list = operand(step, RouteCausal.Lists, piece) + floats(expert * rowCapacity)
     const slots = operand(step, RouteCausal.Slots, piece) + floats(expert * rowCapacity)
     let taken = 0
-    for (let row = 0; row < rows; ++row) {
-      const token = first + row
+    for (let row = first; row < rowEnd; ++row) {
+      const token = offset + row
       const isQuery = countAtLeast(s, token, load<f32>(s + floats(token))) < limit
       store<i32>(slots + floats(row), isQuery ? taken : -1)
       if (isQuery) store<i32>(list + floats(taken++), row)
@@ -70,7 +71,9 @@ export function routeCausal(step: usize, piece: usize, share: i32, shares: i32):
 /** `ListQueries`: experts are shared out. */
 export function listQueries(step: usize, piece: usize, share: i32, shares: i32): void {
   const rows = word(piece, Piece.Routed) ? word(piece, Piece.Rows) : 0
-  const unrouted = word(piece, Piece.Unrouted)
+  const first = countOr(step, ListQueries.First, piece, 0)
+  const rowEnd = first + count(step, ListQueries.Rows, piece)
+  const firstListed = max(first, word(piece, Piece.Unrouted))
   const windows = max(1, word(piece, Piece.Windows))
   const windowSize = word(step, ListQueries.WindowSize)
   const allStarts = operand(step, ListQueries.Starts, piece)
@@ -96,7 +99,7 @@ export function listQueries(step: usize, piece: usize, share: i32, shares: i32):
         store<i32>(starts + floats(window++), taken)
         nextStart += windowSize
       }
-      if (row < unrouted || load<i32>(flags + floats(row)) == 0) {
+      if (row < firstListed || row >= rowEnd || load<i32>(flags + floats(row)) == 0) {
         store<i32>(slots + floats(row), -1)
         continue
       }

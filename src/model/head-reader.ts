@@ -24,6 +24,8 @@ export function prepareAnswer(numTokens: number, length: number, request: Logits
 
 /** Fills the header of a run of one token whose logits are wanted. */
 export function describeStep(run: Run): void {
+  run.set(Piece.AnswerFirst, 0)
+  run.set(Piece.AnswerRows, 1)
   run.set(Piece.HeadFirst, 0)
   run.set(Piece.HeadRows, 1)
   run.set(Piece.TargetRows, 0)
@@ -42,7 +44,7 @@ export class HeadReader {
   readonly #place: HeadPlace
   readonly #run: Run
   #answer: Answer | undefined
-  /** The piece's first token, and which of its rows come next and until where. */
+  /** The token of the piece's first row that is answered; which of those rows come next, and how many there are. */
   #start = 0
   #next = 0
   #end = 0
@@ -55,11 +57,15 @@ export class HeadReader {
   /** Fills the run's header for a piece of `rows` tokens, the request's token `start` first. */
   describe(answer: Answer, start: number, rows: number): void {
     const { rows: wanted, targets } = answer.request
+    const isLast = start + rows === answer.length
+    const counts = { last: Number(isLast), all: rows, none: targets ? Math.max(0, Math.min(rows, targets.length - start)) : 0 }
+    const first = wanted === 'last' ? rows - 1 : 0
     this.#answer = answer
-    this.#start = start
-    this.#next = wanted === 'last' ? rows - 1 : 0
-    const last = start + rows === answer.length
-    this.#end = wanted === 'all' || (wanted === 'last' && last) ? rows : targets ? Math.max(0, Math.min(rows, targets.length - start)) : 0
+    this.#start = start + first
+    this.#next = 0
+    this.#end = counts[wanted]
+    this.#run.set(Piece.AnswerFirst, first)
+    this.#run.set(Piece.AnswerRows, this.#end)
     this.#ask()
   }
 

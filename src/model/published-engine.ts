@@ -101,7 +101,14 @@ export class PublishedEngine implements Engine {
           try {
             state.clear()
             await this.#pieces(plan, run, stream, length, async (position, rows) => {
-              await device.run(piece, run)
+              if (pass < passes - 1) {
+                await device.run(piece, run)
+              } else {
+                head.describe(answer, position, rows)
+                run.results = head.results()
+                await device.run(piece, run)
+                await head.read(() => device.run(headProgram, run))
+              }
               await pauseAt(position + rows)
             })
           } finally {
@@ -112,12 +119,6 @@ export class PublishedEngine implements Engine {
         }
         pass++
       }
-      await this.#pieces(plan, run, stream, length, async (position, rows) => {
-        head.describe(answer, position, rows)
-        run.results = head.results()
-        if (run.header[Piece.HeadRows]! > 0) await device.run(headProgram, run)
-        await head.read(() => device.run(headProgram, run))
-      })
       return answer
     } finally {
       resources.dispose()

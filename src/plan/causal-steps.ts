@@ -12,6 +12,7 @@ import {
   type LayerContext,
   offset,
   pieceWord,
+  rangeWords,
   type RotaryTable,
 } from './layer-steps.js'
 import type { Geometry } from './geometry.js'
@@ -38,6 +39,7 @@ export function addCausalLayer(context: CausalContext): void {
 function addRouting(context: CausalContext): void {
   const { builder, geometry, scratch, state, input } = context
   const { numbers, pieceRows, stride, windowCapacity } = geometry
+  const { rows, first } = rangeWords(context.outputRows)
   addSimilarities(context, {
     products: scratch.similarityProducts,
     queries: state.openQuerySimilarities,
@@ -54,6 +56,8 @@ function addRouting(context: CausalContext): void {
     [CopyRows.Stride]: stride,
   })
   builder.step(Opcode.RouteCausal, RouteCausal.Length, {
+    [RouteCausal.Rows]: rows,
+    [RouteCausal.First]: first,
     [RouteCausal.Similarities]: state.openQuerySimilarities,
     [RouteCausal.Lists]: scratch.queryLists,
     [RouteCausal.Slots]: scratch.querySlots,

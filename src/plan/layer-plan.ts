@@ -11,7 +11,7 @@ import {
   planLayerScratch,
   planSequenceState,
 } from './layer-memory.js'
-import { addSimilarities, type LayerContext, offset, pieceWord, type RotaryTable } from './layer-steps.js'
+import { addSimilarities, EVERY_ROW, type LayerContext, offset, pieceWord, type RotaryTable } from './layer-steps.js'
 import { Layout } from './layout.js'
 import { at, type Operand, ProgramBuilder } from './program-builder.js'
 import { addRotaryTable, type RotarySource, rotaryTableWords } from './rotary-steps.js'
@@ -92,6 +92,7 @@ export function planCausalLayer(numbers: LayerNumbers, parameters: LayerParamete
     state,
     input: at(Buffer.Input),
     output: at(Buffer.Output),
+    outputRows: EVERY_ROW,
     residual: false,
     localTable,
     routedTable,
@@ -150,7 +151,7 @@ export interface SequenceContext {
 export function writeSequencePrograms(
   shared: SequenceContext,
   weights: LayerWeights,
-  options: { output: Operand; residual: boolean; trace: boolean },
+  options: Pick<LayerContext, 'output' | 'outputRows' | 'residual' | 'trace'>,
   finish: (builder: ProgramBuilder) => void = () => undefined,
 ): SequencePrograms {
   const { geometry, scratch, state, memory } = shared
@@ -198,11 +199,9 @@ export function writeSequencePrograms(
           scratch,
           state,
           input,
-          output: options.output,
-          residual: options.residual,
+          ...options,
           localTable,
           routedTable,
-          trace: options.trace,
         },
         memory,
       )
@@ -262,6 +261,11 @@ export interface SequenceLayerPlan extends SequencePlan {
 export function planSequenceLayer(numbers: LayerNumbers, parameters: LayerParameters, call: LayerCall): SequenceLayerPlan {
   const local: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: numbers.dimHead }
   const plan = planSequenceContext(numbers, local, rotarySource(numbers, call.angleWidth), call.length, call.capacity)
-  const programs = writeSequencePrograms(plan, parameters.weights, { output: at(Buffer.Output), residual: false, trace: call.trace })
+  const programs = writeSequencePrograms(plan, parameters.weights, {
+    output: at(Buffer.Output),
+    outputRows: EVERY_ROW,
+    residual: false,
+    trace: call.trace,
+  })
   return { ...plan, programs }
 }

@@ -23,6 +23,21 @@ export function pieceWord(word: Piece): Operand {
   return at(Buffer.Piece, word * 4)
 }
 
+/** Some rows of a piece: how many, and from which on; default: from its first. */
+export interface RowRange {
+  readonly count: Piece
+  readonly first?: Piece
+}
+
+export const EVERY_ROW: RowRange = { count: Piece.Rows }
+/** Those whose output anyone asks for. */
+export const ANSWERED_ROWS: RowRange = { count: Piece.AnswerRows, first: Piece.AnswerFirst }
+
+/** The operand that tells how many rows, and the one that tells the first. */
+export function rangeWords({ count, first }: RowRange): { rows: Operand; first: Operand | undefined } {
+  return { rows: pieceWord(count), first: first === undefined ? undefined : pieceWord(first) }
+}
+
 /** The operand `words` 32-bit words further. */
 export function offset({ buffer, byteOffset }: Operand, words: number): Operand {
   return at(buffer, byteOffset + words * 4)
@@ -45,7 +60,10 @@ export interface LayerContext {
   readonly scratch: LayerScratch
   readonly state: LayerState
   readonly input: Operand
+  /** Its rows are those of `outputRows`. */
   readonly output: Operand
+  /** Rows whose outputs are computed; what the layer remembers it takes of all. */
+  readonly outputRows: RowRange
   /** Whether the layer's result is added to its input (in a model). */
   readonly residual: boolean
   /** Angles of local attention for the piece's rows. */
@@ -142,10 +160,12 @@ export function headParts({ numbers, headStride, inner }: Geometry): number {
   return a
 }
 
-/** Local attention (SPEC section 2), from the layer's input to `scratch.local`. */
-export function addLocalAttention({ builder, geometry, weights, scratch, state, input, localTable, trace }: LayerContext): void {
+/** Local attention (SPEC section 2), from the layer's input to `scratch.local`, whose rows are those of `outputRows`. */
+export function addLocalAttention(context: LayerContext): void {
+  const { builder, geometry, weights, scratch, state, input, outputRows, localTable, trace } = context
   const { numbers, stride, inner, headStride, localCapacity } = geometry
   const rows = pieceWord(Piece.Rows)
+  const outputs = rangeWords(outputRows)
   if (weights.localNorm) {
     builder.step(Opcode.Normalise, Normalise.Length, {
       [Normalise.Rows]: rows,
@@ -184,7 +204,8 @@ export function addLocalAttention({ builder, geometry, weights, scratch, state, 
     })
     builder.join(headParts(geometry))
     builder.step(Opcode.Attention, Attention.Length, {
-      [Attention.Rows]: rows,
+      [Attention.Rows]: outputs.rows,
+      [Attention.First]: outputs.first,
       [Attention.End]: pieceWord(Piece.LocalIndex),
       [Attention.Queries]: scratch.projected,
       [Attention.Keys]: state.localKeys,
@@ -204,7 +225,8 @@ export function addLocalAttention({ builder, geometry, weights, scratch, state, 
     })
   })
   addProduct(builder, {
-    rows,
+    rows: outputs.rows,
+    limit: outputRows.count,
     input: scratch.attended,
     weights: weights.toOutputs,
     output: scratch.local,
@@ -213,7 +235,7 @@ export function addLocalAttention({ builder, geometry, weights, scratch, state, 
   })
   if (trace) {
     builder.step(Opcode.CopyRows, CopyRows.Length, {
-      [CopyRows.Rows]: rows,
+      [CopyRows.Rows]: outputs.rows,
       [CopyRows.Input]: scratch.local,
       [CopyRows.Output]: at(Buffer.LocalOutput),
       [CopyRows.Stride]: stride,
@@ -265,16 +287,18 @@ export interface QueryGroups {
 
 /** Routed attention of the queries that `scratch` lists, expert by expert (SPEC section 5), to `scratch.expertOutputs`. */
 export function addExperts(context: LayerContext, groups?: QueryGroups): void {
-  const { builder, geometry, weights, scratch, state, input, routedTable } = context
+  const { builder, geometry, weights, scratch, state, input, outputRows, routedTable } = context
   const { numbers, pieceRows, stride, inner, headStride, contextCapacity } = geometry
+  const limit = outputRows.count
   weights.experts.forEach((expert, index) => {
     // rows are gathered beside the outputs of the expert before
     if (index > 0) builder.join()
     const count = offset(scratch.queryCounts, index)
     const indices = offset(scratch.queryLists, index * pieceRows)
-    addExpertNorm(builder, geometry, expert.queryNorm, { count, indices, input, output: scratch.normed })
+    addExpertNorm(builder, geometry, expert.queryNorm, { count, indices, input, output: scratch.normed, limit })
     addProduct(builder, {
       rows: count,
+      limit,
       input: scratch.normed,
       weights: expert.toQueries,
       output: scratch.queries,
@@ -284,7 +308,7 @@ export function addExperts(context: LayerContext, groups?: QueryGroups): void {
     })
     builder.join(headParts(geometry))
     if (routedTable) {
-      addRotation(builder, geometry, routedTable, { count, values: scratch.queries, stride: inner, indices })
+      addRotation(builder, geometry, routedTable, { count, values: scratch.queries, stride: inner, indices, limit })
       builder.join(headParts(geometry))
     }
     builder.step(Opcode.Attention, Attention.Length, {
@@ -310,6 +334,7 @@ export function addExperts(context: LayerContext, groups?: QueryGroups): void {
     })
     addProduct(builder, {
       rows: count,
+      limit,
       input: scratch.attended,
       weights: expert.toOutputs,
       output: offset(scratch.expertOutputs, index * pieceRows * stride),
@@ -320,8 +345,12 @@ export function addExperts(context: LayerContext, groups?: QueryGroups): void {
 }
 
 /** The layer's result (SPEC section 6). */
-export function addCombination({ builder, geometry, weights, scratch, input, output, residual }: LayerContext, scored: boolean): void {
+export function addCombination(context: LayerContext, scored: boolean): void {
+  const { builder, geometry, weights, scratch, input, output, outputRows, residual } = context
+  const { rows, first } = rangeWords(outputRows)
   builder.step(Opcode.Combine, Combine.Length, {
+    [Combine.Rows]: rows,
+    [Combine.First]: first,
     [Combine.Local]: scratch.local,
     [Combine.Routed]: scratch.expertOutputs,
     [Combine.Slots]: scratch.querySlots,

@@ -11,6 +11,7 @@ import {
   addEmbedding,
   addFeedForward,
   addHead,
+  layerOutput,
   type ModelContext,
   type ModelScratch,
   planModelScratch,
@@ -75,14 +76,14 @@ export function planCausalModel(numbers: ModelNumbers, parameters: ModelParamete
       state: states[index]!,
       closing,
       input: stream,
-      output: stream,
+      ...layerOutput(context, index),
       residual: true,
       localTable: pieceTable.rows,
       routedTable: numbers.routedRotaryEmb ? pieceTable : undefined,
       windowTable,
       trace: false,
     })
-    addFeedForward(builder, context, feedForward)
+    addFeedForward(builder, context, feedForward, index)
   })
   addHead(builder, context)
 
@@ -106,6 +107,7 @@ export interface SequenceModelPlan extends ModelPlan {
   readonly sequence: SequencePlan
   /** For each piece: token ids to rows. */
   readonly embed: Program
+  /** The last one's pieces end with their logits. */
   readonly layers: readonly SequencePrograms[]
 }
 
@@ -130,10 +132,11 @@ export function planSequenceModel(
     scratch,
     sequence,
     embed: embedding.finish(),
-    layers: parameters.layers.map(({ attention, feedForward }) =>
-      writeSequencePrograms(sequence, attention, { output: stream, residual: true, trace: false }, (builder) =>
-        addFeedForward(builder, context, feedForward),
-      ),
+    layers: parameters.layers.map(({ attention, feedForward }, index) =>
+      writeSequencePrograms(sequence, attention, { ...layerOutput(context, index), residual: true, trace: false }, (builder) => {
+        addFeedForward(builder, context, feedForward, index)
+        if (index === numbers.depth - 1) addHead(builder, context)
+      }),
     ),
     head: writeHead(context),
   }

@@ -1,7 +1,7 @@
 import { Activation, Buffer, Embed, LogProbabilities, Norm, Normalise, Opcode, Piece } from '../../assembly/steps.js'
 import type { Program } from '../device/device.js'
 import type { Geometry } from './geometry.js'
-import { addProduct, pieceWord } from './layer-steps.js'
+import { addProduct, ANSWERED_ROWS, EVERY_ROW, type LayerContext, pieceWord } from './layer-steps.js'
 import { type Layout, roundUp } from './layout.js'
 import type { FeedForwardWeights, ModelNumbers, ModelParameters } from './model-parameters.js'
 import { at, type Operand, ProgramBuilder } from './program-builder.js'
@@ -9,6 +9,8 @@ import { at, type Operand, ProgramBuilder } from './program-builder.js'
 /** Working memory around the layers, in `Buffer.Scratch`. A piece's tokens are at `Buffer.TokenIds`, its rows at `Buffer.Input`. */
 export interface ModelScratch {
   readonly hidden: Operand
+  /** Rows of the last layer: `ANSWERED_ROWS`. */
+  readonly answers: Operand
   readonly headInput: Operand
   readonly logits: Operand
   /** Rows of logits that fit. */
@@ -26,6 +28,7 @@ export function planModelScratch(layout: Layout, numbers: ModelNumbers, { pieceR
   const words = (count: number) => at(Buffer.Scratch, layout.words(count))
   return {
     hidden: words(pieceRows * roundUp(numbers.layer.dim * numbers.feedForwardMultiplier)),
+    answers: words(pieceRows * stride),
     headInput: words(headRows * stride),
     logits: words(headRows * rowWords),
     headRows,
@@ -45,8 +48,17 @@ export interface ModelContext {
   readonly sum: Operand
 }
 
-/** A piece's rows, which every layer adds to. */
+/** A piece's rows, which every layer but the last adds to. */
 export const stream = at(Buffer.Input)
+
+/** Where the outputs of layer `index` go, and of which rows: of the last one's only those that the head will read, behind each other. */
+export function layerOutput(
+  { numbers, scratch }: Pick<ModelContext, 'numbers' | 'scratch'>,
+  index: number,
+): Pick<LayerContext, 'output' | 'outputRows'> {
+  const last = index === numbers.depth - 1
+  return last ? { output: scratch.answers, outputRows: ANSWERED_ROWS } : { output: stream, outputRows: EVERY_ROW }
+}
 
 export function addEmbedding(builder: ProgramBuilder, { parameters, geometry }: ModelContext): void {
   builder.step(Opcode.Embed, Embed.Length, {
@@ -61,24 +73,29 @@ export function addEmbedding(builder: ProgramBuilder, { parameters, geometry }: 
   })
 }
 
-export function addFeedForward(builder: ProgramBuilder, context: ModelContext, weights: FeedForwardWeights): void {
+/** What follows layer `index`, added to its outputs. */
+export function addFeedForward(builder: ProgramBuilder, context: ModelContext, weights: FeedForwardWeights, index: number): void {
   const { numbers, geometry, scratch, normed, sum } = context
   const { dim } = numbers.layer
-  const rows = pieceWord(Piece.Rows)
+  const { output, outputRows } = layerOutput(context, index)
+  const limit = outputRows.count
+  const rows = pieceWord(limit)
   const hiddenStride = roundUp(dim * numbers.feedForwardMultiplier)
   // a layer ends with the sums of its rows, of which each share takes its own, or with contexts
   builder.join()
   builder.step(Opcode.Normalise, Normalise.Length, {
     [Normalise.Rows]: rows,
-    [Normalise.Input]: stream,
+    [Normalise.Input]: output,
     [Normalise.Output]: normed,
     [Normalise.Weight]: weights.norm,
     [Normalise.Kind]: Norm.RootMeanSquare,
     [Normalise.Width]: dim,
     [Normalise.Stride]: geometry.stride,
+    [Normalise.Limit]: limit,
   })
   addProduct(builder, {
     rows,
+    limit,
     input: normed,
     weights: weights.up,
     output: scratch.hidden,
@@ -90,6 +107,7 @@ export function addFeedForward(builder: ProgramBuilder, context: ModelContext, w
   })
   addProduct(builder, {
     rows,
+    limit,
     input: scratch.hidden,
     weights: weights.down,
     output: sum,
@@ -97,7 +115,7 @@ export function addFeedForward(builder: ProgramBuilder, context: ModelContext, w
     depth: dim * numbers.feedForwardMultiplier,
     outputStride: geometry.stride,
     bias: weights.downBias,
-    addTo: stream,
+    addTo: output,
   })
 }
 
@@ -108,7 +126,7 @@ export function addHead(builder: ProgramBuilder, { numbers, geometry, parameters
   builder.step(Opcode.Normalise, Normalise.Length, {
     [Normalise.Rows]: rows,
     [Normalise.First]: pieceWord(Piece.HeadFirst),
-    [Normalise.Input]: stream,
+    [Normalise.Input]: scratch.answers,
     [Normalise.Output]: scratch.headInput,
     [Normalise.Weight]: parameters.norm,
     [Normalise.Kind]: Norm.RootMeanSquare,

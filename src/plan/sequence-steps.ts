@@ -21,6 +21,7 @@ import {
   addRotation,
   type LayerContext,
   offset,
+  rangeWords,
 } from './layer-steps.js'
 import { at, type Operand, type ProgramBuilder } from './program-builder.js'
 import type { RotaryTable } from './layer-steps.js'
@@ -185,7 +186,10 @@ export function addSequenceLayer(context: LayerContext, memory: SequenceMemory):
   if (memory.windows > 0) {
     // lists and contexts are made beside the local outputs
     if (!context.trace) builder.join()
+    const { rows, first } = rangeWords(context.outputRows)
     builder.step(Opcode.ListQueries, ListQueries.Length, {
+      [ListQueries.Rows]: rows,
+      [ListQueries.First]: first,
       [ListQueries.Taken]: memory.taken,
       [ListQueries.Scores]: memory.takenScores,
       [ListQueries.Lists]: scratch.queryLists,

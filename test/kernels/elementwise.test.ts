@@ -85,6 +85,8 @@ interface CombineCase {
   readonly scored: boolean
   /** None; of its own; or the rows that the output goes to. */
   readonly residual: 'none' | 'other' | 'output'
+  /** Which of the rows are asked for; default: all. */
+  readonly answered?: { readonly first: number; readonly rows: number }
   readonly misalignment?: number
 }
 
@@ -109,9 +111,13 @@ function combine(runtime: Runtime, options: CombineCase): Float32Array {
   const { rows, experts, routed, average, scored, residual } = options
   const operands = combineOperands(options)
   const memory = new StepMemory(options.misalignment)
-  const output = residual === 'output' ? memory.inputOutput(operands.residual) : memory.output(rows * COMBINE_STRIDE)
+  const { answered = { first: 0, rows } } = options
+  const behind = (answered.first + answered.rows) * COMBINE_STRIDE
+  const output = residual === 'output' ? memory.inputOutput(operands.residual) : memory.output(answered.rows * COMBINE_STRIDE)
   const words = {
-    [Combine.Local]: memory.inputOutput(operands.local),
+    [Combine.Rows]: memory.count(answered.rows),
+    [Combine.First]: options.answered && memory.count(answered.first),
+    [Combine.Local]: memory.inputOutput(operands.local.subarray(answered.first * COMBINE_STRIDE, behind)),
     [Combine.Routed]: memory.input(operands.outputs),
     [Combine.Slots]: memory.input(operands.slots),
     [Combine.ListScores]: scored ? memory.input(operands.scores) : undefined,
@@ -159,6 +165,18 @@ describe.each(allBuilds)('combination on the %s build', (build) => {
           }
         }
       }
+    }
+  })
+
+  test('gives the rows that are asked for alone, one behind the other', () => {
+    const options = { rows: 13, experts: 3, residual: 'other', routed: true, average: false, scored: true } as const
+    for (const [first, rows] of [
+      [12, 1],
+      [4, 6],
+      [5, 0],
+    ] as const) {
+      const expected = combined(options).subarray(first * COMBINE_STRIDE, (first + rows) * COMBINE_STRIDE)
+      expectSameBits(combine(runtimeOf(build), { ...options, answered: { first, rows } }), expected)
     }
   })
 

@@ -67,12 +67,14 @@ interface Pieces {
   readonly misalignment?: number
   /** Floats between rows beyond what they need. */
   readonly gap?: number
+  /** Rows at the front of each piece whose outputs nobody asks for. */
+  readonly skipped?: number
 }
 
-/** What attention gave, row by row, and the rows of keys and values that the buffers hold in the end. */
+/** What attention gave, row by row that was asked for, and the rows of keys and values that the buffers hold in the end. */
 function attendInPieces(runtime: Runtime, sequence: Sequence, pieces: Pieces) {
   const { heads, width, headStride, window } = sequence
-  const { lengths, drops, misalignment, gap = 0 } = pieces
+  const { lengths, drops, misalignment, gap = 0, skipped } = pieces
   const inner = heads * headStride
   const stride = 3 * inner + gap
   const outputStride = inner + gap
@@ -126,13 +128,16 @@ function attendInPieces(runtime: Runtime, sequence: Sequence, pieces: Pieces) {
 
     const attending = new StepMemory(misalignment)
     const scores = attending.output(shares * (scoreStride * TILE_ROWS + 8))
-    const output = attending.output(rows * outputStride, [{ rows, width: inner, stride: outputStride }])
+    const first = Math.min(skipped ?? 0, rows)
+    const asked = rows - first
+    const output = attending.output(asked * outputStride, [{ rows: asked, width: inner, stride: outputStride }])
     attending.run(
       runtime,
       Opcode.Attention,
       Attention.Length,
       {
-        [Attention.Rows]: attending.count(rows),
+        [Attention.Rows]: attending.count(asked),
+        [Attention.First]: skipped === undefined ? undefined : attending.count(first),
         [Attention.End]: attending.count(piece[Piece.LocalIndex]),
         [Attention.Queries]: attending.input(memory.floats(queries)),
         [Attention.Keys]: attending.input(buffers.keys),
@@ -152,8 +157,8 @@ function attendInPieces(runtime: Runtime, sequence: Sequence, pieces: Pieces) {
       },
       piece,
     )
-    if (heads * Math.ceil(rows / TILE_ROWS) >= shares) expectOwnMemory(attending.ints(scores), shares)
-    for (const row of range(rows)) out.push(attending.floats(output).slice(row * outputStride, row * outputStride + inner))
+    if (heads * Math.ceil(asked / TILE_ROWS) >= shares) expectOwnMemory(attending.ints(scores), shares)
+    for (const row of range(asked)) out.push(attending.floats(output).slice(row * outputStride, row * outputStride + inner))
     position += rows
     base = next
   }
@@ -226,6 +231,19 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
         expectSameRows(cut.keys, keys.slice(cut.base), about)
         expectSameRows(cut.values, values.slice(cut.base), about)
       }
+    }
+  })
+
+  test('has the same bits where only the last rows of a piece are asked for', () => {
+    for (const window of windows) {
+      const sequence = sequenceOf(LENGTH, 10, window)
+      const { out } = attendInPieces(runtime, sequence, wholePiece)
+      for (const skipped of [0, 1, 7, 44, 45]) {
+        expectSameRows(attendInPieces(runtime, sequence, { ...wholePiece, skipped }).out, out.slice(skipped), `from row ${skipped} on`)
+      }
+      const lengths = [13, 13, 13, 6]
+      const last = attendInPieces(runtime, sequence, { lengths, drops: 'always', skipped: 12 }).out
+      expectSameRows(last, [out[12]!, out[25]!, out[38]!], 'of the last rows')
     }
   })
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { ListQueries, Opcode, Piece, RouteCausal } from '../../assembly/steps.js'
 import type { Runtime } from '../../src/device/runtime.js'
+import { ANSWERED_ROWS, rangeWords } from '../../src/plan/layer-steps.js'
 import { selectCausally } from '../reference/index.js'
 import { allBuilds } from '../support/runtimes.js'
 import { integers, normals, range } from './float32.js'
@@ -13,18 +14,27 @@ interface Lists {
   readonly slots: number[][]
 }
 
-function readLists(counts: Int32Array, lists: Int32Array, slots: Int32Array, rows: number, rowCapacity: number): Lists {
+/** Some rows of a piece. */
+interface Answered {
+  readonly first: number
+  readonly rows: number
+}
+
+/** Where a step reads which they are. */
+const { rows: answeredRows, first: answeredFirst } = rangeWords(ANSWERED_ROWS)
+
+function readLists(counts: Int32Array, lists: Int32Array, slots: Int32Array, { first, rows }: Answered, rowCapacity: number): Lists {
   const experts = range(counts.length)
   return {
     counts: [...counts],
     lists: experts.map((r) => [...lists.subarray(r * rowCapacity, r * rowCapacity + counts[r]!)]),
-    slots: experts.map((r) => [...slots.subarray(r * rowCapacity, r * rowCapacity + rows)]),
+    slots: experts.map((r) => [...slots.subarray(r * rowCapacity + first, r * rowCapacity + first + rows)]),
   }
 }
 
-/** The lists that follow from which rows each expert takes. */
-function listsOf(taken: readonly (readonly number[])[], rows: number): Lists {
-  const slots = taken.map((list) => range(rows).map((row) => list.indexOf(row)))
+/** The lists that follow from which rows each expert takes; slots are those of `rows` rows from `first` on. */
+function listsOf(taken: readonly (readonly number[])[], rows: number, first = 0): Lists {
+  const slots = taken.map((list) => range(rows).map((row) => list.indexOf(first + row)))
   return { counts: taken.map((list) => list.length), lists: taken.map((list) => [...list]), slots }
 }
 
@@ -34,18 +44,21 @@ interface CausalCase {
   readonly count: number
   readonly offset: number
   readonly rows: number
+  /** Which of the rows are asked for; default: all. */
+  readonly answered?: Answered
   readonly routed?: boolean
   readonly misalignment?: number
 }
 
-function routeCausal(runtime: Runtime, { similarities, count, offset, rows, routed = true, misalignment }: CausalCase): Lists {
+function routeCausal(runtime: Runtime, options: CausalCase): Lists {
+  const { similarities, count, offset, rows, answered = { first: 0, rows }, routed = true, misalignment } = options
   const experts = similarities.length
   const capacity = similarities[0]!.length + 3
   const rowCapacity = rows + 2
   const memory = new StepMemory(misalignment)
-  const writable = [{ rows: experts, width: routed ? rows : 0, stride: rowCapacity }]
-  const lists = memory.output(experts * rowCapacity, writable)
-  const slots = memory.output(experts * rowCapacity, writable)
+  const writable = { rows: experts, width: routed ? answered.rows : 0, stride: rowCapacity }
+  const lists = memory.output(experts * rowCapacity, [writable])
+  const slots = memory.output(experts * rowCapacity, [{ ...writable, first: answered.first }])
   const counts = memory.output(experts)
   const all = new Float32Array(experts * capacity).fill(NaN)
   similarities.forEach((s, r) => all.set(s, r * capacity))
@@ -54,6 +67,8 @@ function routeCausal(runtime: Runtime, { similarities, count, offset, rows, rout
     Opcode.RouteCausal,
     RouteCausal.Length,
     {
+      [RouteCausal.Rows]: answeredRows,
+      [RouteCausal.First]: answeredFirst,
       [RouteCausal.Similarities]: memory.input(all),
       [RouteCausal.Lists]: lists,
       [RouteCausal.Slots]: slots,
@@ -63,9 +78,15 @@ function routeCausal(runtime: Runtime, { similarities, count, offset, rows, rout
       [RouteCausal.Capacity]: capacity,
       [RouteCausal.RowCapacity]: rowCapacity,
     },
-    { [Piece.Rows]: rows, [Piece.WindowOffset]: offset, [Piece.Routed]: Number(routed) },
+    {
+      [Piece.Rows]: rows,
+      [Piece.AnswerFirst]: answered.first,
+      [Piece.AnswerRows]: answered.rows,
+      [Piece.WindowOffset]: offset,
+      [Piece.Routed]: Number(routed),
+    },
   )
-  return readLists(memory.ints(counts), memory.ints(lists), memory.ints(slots), routed ? rows : 0, rowCapacity)
+  return readLists(memory.ints(counts), memory.ints(lists), memory.ints(slots), routed ? answered : { first: 0, rows: 0 }, rowCapacity)
 }
 
 describe.each(allBuilds)('causal routing on the %s build', (build) => {
@@ -101,6 +122,21 @@ describe.each(allBuilds)('causal routing on the %s build', (build) => {
     }
   })
 
+  test('decides only for the rows that are asked for, by all earlier ones', () => {
+    const similarities = [window(37, 1), normals(37, 2)]
+    const expected = similarities.map((s) => selectCausally(s, 5).map(({ index }) => index - 3))
+    for (const [first, rows] of [
+      [0, 34],
+      [33, 1],
+      [10, 20],
+      [7, 0],
+    ] as const) {
+      const ofRows = expected.map((list) => list.filter((row) => row >= first && row < first + rows))
+      const options = { similarities, count: 5, offset: 3, rows: 34, answered: { first, rows } }
+      expect(routeCausal(runtime, options)).toEqual(listsOf(ofRows, rows, first))
+    }
+  })
+
   test('takes nothing in a window that is not routed', () => {
     const options = { similarities: [window(9, 3), window(9, 4)], count: 4, offset: 2, rows: 5, routed: false }
     expect(routeCausal(runtime, options)).toEqual({ counts: [0, 0], lists: [[], []], slots: [[], []] })
@@ -120,7 +156,7 @@ describe.each(allBuilds)('listing queries on the %s build', (build) => {
   const taken = integers(experts * capacity, 2, 7)
   const scores = normals(experts * capacity, 8)
 
-  function listQueries(runtime: Runtime, position: number, rows: number, routed: boolean, misalignment = 0) {
+  function listQueries(runtime: Runtime, position: number, rows: number, routed: boolean, misalignment = 0, answered = { first: 0, rows }) {
     const memory = new StepMemory(misalignment)
     const writable = [{ rows: experts, width: routed ? rows : 0, stride: rowCapacity }]
     const lists = memory.output(experts * rowCapacity, writable)
@@ -128,6 +164,8 @@ describe.each(allBuilds)('listing queries on the %s build', (build) => {
     const listScores = memory.output(experts * rowCapacity, writable)
     const counts = memory.output(experts)
     const words = {
+      [ListQueries.Rows]: answeredRows,
+      [ListQueries.First]: answeredFirst,
       [ListQueries.Taken]: memory.input(taken),
       [ListQueries.Scores]: memory.input(scores),
       [ListQueries.Lists]: lists,
@@ -140,10 +178,13 @@ describe.each(allBuilds)('listing queries on the %s build', (build) => {
     }
     memory.run(runtime, Opcode.ListQueries, ListQueries.Length, words, {
       [Piece.Rows]: rows,
+      [Piece.AnswerFirst]: answered.first,
+      [Piece.AnswerRows]: answered.rows,
       [Piece.Routed]: Number(routed),
       [Piece.Position]: position,
     })
-    const listed = readLists(memory.ints(counts), memory.ints(lists), memory.ints(slots), routed ? rows : 0, rowCapacity)
+    const ofPiece = { first: 0, rows: routed ? rows : 0 }
+    const listed = readLists(memory.ints(counts), memory.ints(lists), memory.ints(slots), ofPiece, rowCapacity)
     const carried = listed.lists.map((list, r) => [...memory.floats(listScores).subarray(r * rowCapacity, r * rowCapacity + list.length)])
     return { ...listed, carried }
   }
@@ -160,6 +201,19 @@ describe.each(allBuilds)('listing queries on the %s build', (build) => {
       for (const shares of [1, ...shareCounts]) {
         expect(listQueries(runtimeOf(build, shares), position, rows, true, 4)).toEqual({ ...listsOf(expected, rows), carried })
       }
+    }
+  })
+
+  test('gives only those that are asked for', () => {
+    for (const answered of [
+      { first: 11, rows: 1 },
+      { first: 3, rows: 5 },
+      { first: 0, rows: 0 },
+    ]) {
+      const asked = range(answered.rows).map((i) => answered.first + i)
+      const expected = range(experts).map((r) => asked.filter((row) => taken[r * capacity + 9 + row]))
+      const { counts, lists, slots } = listQueries(runtimeOf(build), 9, 12, true, 0, answered)
+      expect({ counts, lists, slots }).toEqual(listsOf(expected, 12))
     }
   })
 

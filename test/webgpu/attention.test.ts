@@ -38,6 +38,8 @@ interface Attending extends Shape {
   readonly window: number
   readonly advance: 0 | 1
   readonly capacity?: number
+  /** Rows at the front of the queries whose outputs nobody asks for. */
+  readonly skipped?: number
 }
 
 function rowsOf(count: number, { heads, width }: Shape, seed: number): Float32Array[] {
@@ -59,7 +61,8 @@ function attendingOf(shape: Shape, rows: number, last: number, window: number, a
 }
 
 function attentionCase(attending: Attending): StepCase {
-  const { heads, width, queries, keys, values, last, window, advance } = attending
+  const { heads, width, queries, keys, values, last, window, advance, skipped } = attending
+  const asked = queries.length - (skipped ?? 0)
   const headStride = roundUpTo8(width)
   const inner = heads * headStride
   const capacity = attending.capacity ?? roundUpTo8(keys.length)
@@ -68,9 +71,10 @@ function attentionCase(attending: Attending): StepCase {
   const stride = inner + GAP
   const strided = new Float32Array(queries.length * stride).fill(NaN)
   queries.forEach((row, i) => strided.set(row, i * stride))
-  const output = memory.output(queries.length * stride, [{ rows: queries.length, width: inner, stride }])
+  const output = memory.output(asked * stride, [{ rows: asked, width: inner, stride }])
   const words = {
-    [Attention.Rows]: memory.count(queries.length),
+    [Attention.Rows]: memory.count(asked),
+    [Attention.First]: skipped === undefined ? undefined : memory.count(skipped),
     [Attention.End]: memory.count(last),
     [Attention.Queries]: memory.input(strided),
     [Attention.Keys]: memory.input(packHeads(keyIndex, keys, heads, headStride, capacity)),
@@ -121,6 +125,13 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
         const make = () => attentionCase(attendingOf({ heads: width < 20 ? 3 : 1, width }, rows, last, before + 1, 1))
         await expectSameStep(device, make, `width ${width}, ${rows} rows from key ${last}`)
       }
+    }
+  })
+
+  test('attends from the rows that are asked for alone', async () => {
+    for (const skipped of [0, 1, 36]) {
+      const make = () => attentionCase({ ...attendingOf({ heads: 2, width: 10 }, 37, 20, 32, 1), skipped })
+      await expectSameStep(device, make, `without ${skipped} of 37 rows`)
     }
   })
 

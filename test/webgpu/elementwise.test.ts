@@ -101,18 +101,23 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
     const rows = 5
     const capacity = 6
     for (const width of [5, 64, 300]) {
-      for (const [scored, residual, average, unrouted] of [
-        [true, false, 1, 0],
-        [false, true, 0, 2],
-        [true, true, 1, 5],
+      for (const [scored, residual, average, unrouted, first] of [
+        [true, false, 1, 0, 0],
+        [false, true, 0, 2, 0],
+        [true, true, 1, 5, 0],
+        [false, true, 0, 3, 2],
+        [true, false, 0, 0, 4],
       ] as const) {
         const make = () => {
           const stride = roundUp(width)
           const memory = new StepMemory()
-          const output = memory.output(rows * stride)
+          const answered = rows - first
+          const output = memory.output(answered * stride)
           const slots = Int32Array.from({ length: experts * capacity }, (_, i) => ((i * 7) % 5) - 1)
           const words = {
-            [Combine.Local]: memory.inputOutput(randomRows(rows, width, 1)),
+            [Combine.Rows]: memory.count(answered),
+            [Combine.First]: first > 0 ? memory.count(first) : undefined,
+            [Combine.Local]: memory.inputOutput(randomRows(answered, width, 1)),
             [Combine.Routed]: memory.input(randomRows(experts * capacity, width, 2)),
             [Combine.Slots]: memory.input(slots),
             [Combine.ListScores]: scored ? memory.input(randomRows(3, 6, 3)) : undefined,
@@ -126,7 +131,11 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
           const piece = { [Piece.Rows]: rows, [Piece.Routed]: 1, [Piece.Unrouted]: unrouted, [Piece.Average]: average }
           return { memory, opcode: Opcode.Combine, length: Combine.Length, words, piece, floats: [output] }
         }
-        await expectSameStep(device, make, `width ${width}, scores ${scored}, residual ${residual}, ${unrouted} rows of window 0`)
+        await expectSameStep(
+          device,
+          make,
+          `width ${width}, scores ${scored}, residual ${residual}, ${unrouted} rows of window 0, from row ${first} on`,
+        )
       }
     }
   })

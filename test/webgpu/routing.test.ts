@@ -56,4 +56,14 @@ describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
       await expectSameStep(device, make, `${windows} windows of ${size} from ${window} on`)
     }
   })
+
+  test('lists only the queries that are asked for', async () => {
+    for (const answered of [
+      { first: 589, rows: 1 },
+      { first: 130, rows: 300 },
+      { first: 0, rows: 0 },
+    ]) {
+      await expectSameStep(device, () => listStep(0, 100, 6, 590, answered), `${answered.rows} rows from ${answered.first} on`)
+    }
+  })
 })

@@ -9,6 +9,7 @@ import {
   SelectKeyValues,
   SelectQueries,
 } from '../../assembly/steps.js'
+import { ANSWERED_ROWS, rangeWords } from '../../src/plan/layer-steps.js'
 import { createRandom } from '../../src/random.js'
 import { integers, normals, range, roundUpTo8, spread } from '../kernels/float32.js'
 import { placeKeyValues, placeQueries, similarityKinds, type SelectionCase, windowsOf } from '../kernels/selection-runner.js'
@@ -73,16 +74,36 @@ export function slotsStep(length: number, density: number, stride = 0): StepCase
   return { memory, opcode: Opcode.AssignSlots, length: AssignSlots.Length, words, piece: { [Piece.SequenceRows]: length }, exact }
 }
 
+/** Some rows of a piece. */
+interface Answered {
+  readonly first: number
+  readonly rows: number
+}
+
+/** Where a step reads which they are, and what the header says of them. */
+const { rows: answeredRows, first: answeredFirst } = rangeWords(ANSWERED_ROWS)
+const headerOf = ({ first, rows }: Answered) => ({ [Piece.AnswerFirst]: first, [Piece.AnswerRows]: rows })
+
 /** `RouteCausal` for `rows` rows of a window from its row `offset` on; @param routed 0 in window 0 */
-export function routeStep(similarity: Rows, window: number, count: number, offset: number, rows: number, routed = 1): StepCase {
+export function routeStep(
+  similarity: Rows,
+  window: number,
+  count: number,
+  offset: number,
+  rows: number,
+  routed = 1,
+  answered: Answered = { first: 0, rows },
+): StepCase {
   const [capacity, rowCapacity] = [window + 3, rows + 2]
   const all = range(3).flatMap((r) => [...similarity(window, r + 1)])
   const memory = new StepMemory()
-  const writable = [{ rows: 3, width: routed * rows, stride: rowCapacity }]
-  const lists = memory.output(3 * rowCapacity, writable)
-  const slots = memory.output(3 * rowCapacity, writable)
+  const writable = { rows: 3, width: routed * answered.rows, stride: rowCapacity }
+  const lists = memory.output(3 * rowCapacity, [writable])
+  const slots = memory.output(3 * rowCapacity, [{ ...writable, first: answered.first }])
   const counts = memory.output(3)
   const words = {
+    [RouteCausal.Rows]: answeredRows,
+    [RouteCausal.First]: answeredFirst,
     [RouteCausal.Similarities]: memory.input(spread(Float32Array.from(all), window, capacity)),
     [RouteCausal.Lists]: lists,
     [RouteCausal.Slots]: slots,
@@ -92,7 +113,7 @@ export function routeStep(similarity: Rows, window: number, count: number, offse
     [RouteCausal.Capacity]: capacity,
     [RouteCausal.RowCapacity]: rowCapacity,
   }
-  const piece = { [Piece.Rows]: rows, [Piece.WindowOffset]: offset, [Piece.Routed]: routed }
+  const piece = { [Piece.Rows]: rows, ...headerOf(answered), [Piece.WindowOffset]: offset, [Piece.Routed]: routed }
   return { memory, opcode: Opcode.RouteCausal, length: RouteCausal.Length, words, piece, exact: [lists, slots, counts] }
 }
 
@@ -138,7 +159,7 @@ export function contextStep(similarity: Rows, before: number, window: number, co
 }
 
 /** `ListQueries` for a piece of `rows` rows, `windows` windows of `size` from `window` on. */
-export function listStep(window: number, size: number, windows: number, rows: number): StepCase {
+export function listStep(window: number, size: number, windows: number, rows: number, answered: Answered = { first: 0, rows }): StepCase {
   const experts = 2
   const { uniform } = createRandom(rows)
   const position = window * size
@@ -152,6 +173,8 @@ export function listStep(window: number, size: number, windows: number, rows: nu
   const starts = memory.output(experts * (windows + 1))
   const ends = memory.output(windows)
   const words = {
+    [ListQueries.Rows]: answeredRows,
+    [ListQueries.First]: answeredFirst,
     [ListQueries.Taken]: memory.input(taken),
     [ListQueries.Scores]: memory.input(Float32Array.from(taken, uniform)),
     [ListQueries.Lists]: lists[0]!,
@@ -169,6 +192,7 @@ export function listStep(window: number, size: number, windows: number, rows: nu
   }
   const piece = {
     [Piece.Rows]: rows,
+    ...headerOf(answered),
     [Piece.Routed]: Number(position + rows > size),
     [Piece.Unrouted]: Math.max(0, Math.min(rows, size - position)),
     [Piece.Window]: window,

@@ -143,6 +143,17 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
     }
   })
 
+  test('routes only the rows that are asked for', async () => {
+    for (const answered of [
+      { first: 299, rows: 1 },
+      { first: 40, rows: 260 },
+      { first: 7, rows: 0 },
+    ]) {
+      const make = () => routeStep(causalKinds.ascending!, 700, 8, 255, 300, 1, answered)
+      await expectSameStep(device, make, `${answered.rows} rows from ${answered.first} on`)
+    }
+  })
+
   test('gives a closing window to the context', async () => {
     for (const [kind, similarity] of Object.entries(causalKinds)) {
       for (const [before, window, count, closes] of [

@@ -51,11 +51,13 @@ function attentionKernel(spans: number, wide: boolean): Kernel {
       output: Attention.Output,
       last: Attention.End,
       starts: Attention.Starts,
+      skipped: Attention.First,
     },
     view: 'vectors',
     code: `
 ${EXP}
 var<workgroup> pool: array<vec4f, ${pool}>;
+/* first row, rows, last key of the first, rows of the queries before it */
 var<workgroup> task: vec4i;
 
 /* where scores, then weights of four rows for key t of the block lie */
@@ -119,11 +121,12 @@ fn weights_of(score: vec4f, largest: vec4f, seen: vec4<bool>) -> vec4f {
 
 @compute @workgroup_size(${LANES}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   if (lane == 0u) {
+    let skipped = select(0, skipped_i(0), skipped_given());
     if (starts_given()) {
       let first_row = starts_i(group.z);
-      task = vec4i(first_row, starts_i(group.z + 1u) - first_row, last_i(group.z), 0);
+      task = vec4i(first_row, starts_i(group.z + 1u) - first_row, last_i(group.z), skipped);
     } else {
-      task = vec4i(0, count_i(0), last_i(0), 0);
+      task = vec4i(0, count_i(0), last_i(0), skipped);
     }
   }
   let bounds = workgroupUniformLoad(&task);
@@ -134,12 +137,12 @@ fn weights_of(score: vec4f, largest: vec4f, seen: vec4<bool>) -> vec4f {
   let advance = word(${Attention.Advance});
   let output_stride = u32(word(${Attention.OutputStride}));
   let tile_rows = u32(min(${TILE_ROWS}, bounds.y - row));
-  let first_end = clamp(bounds.z + 1 + row * advance, 0, capacity);
+  let first_end = clamp(bounds.z + 1 + (bounds.w + row) * advance, 0, capacity);
   let end = min(first_end + i32(tile_rows - 1u) * advance, capacity);
   let first = max(0, first_end - word(${Attention.Window}));
   let base = first / 8 * 8;
   let head = group.y * head_stride;
-  let queries = u32(bounds.x + row) * u32(word(${Attention.QueryStride})) + head;
+  let queries = u32(bounds.x + bounds.w + row) * u32(word(${Attention.QueryStride})) + head;
   let keys = group.z * u32(word(${Attention.GroupStride})) + head * u32(capacity);
   let values = keys;
 

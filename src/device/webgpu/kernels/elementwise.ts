@@ -54,6 +54,8 @@ export const copyRows: Kernel = {
 export const combine: Kernel = {
   name: 'combine',
   operands: {
+    count: Combine.Rows,
+    first: Combine.First,
     local: Combine.Local,
     routed: Combine.Routed,
     slots: Combine.Slots,
@@ -70,11 +72,12 @@ export const combine: Kernel = {
   let capacity = u32(word(${Combine.RowCapacity}));
   let column = id.x * 4u;
   let row = id.y;
-  if (column >= stride || row >= u32(piece_word(${Piece.Rows}))) { return; }
+  if (column >= stride || row >= u32(count_i(0))) { return; }
+  let place = row + u32(select(0, first_i(0), first_given()));
   var sum = local_v(row * stride + column);
-  if (piece_word(${Piece.Routed}) != 0 && row >= u32(piece_word(${Piece.Unrouted}))) {
+  if (piece_word(${Piece.Routed}) != 0 && place >= u32(piece_word(${Piece.Unrouted}))) {
     for (var expert = 0u; expert < experts; expert++) {
-      let slot = slots_i(expert * capacity + row);
+      let slot = slots_i(expert * capacity + place);
       if (slot < 0) {
         sum += null_tokens_v(expert * stride + column);
       } else {
@@ -84,10 +87,10 @@ export const combine: Kernel = {
     }
   }
   if (piece_word(${Piece.Average}) != 0) { sum /= f32(experts + 1u); }
-  if (residual_given()) { sum += residual_v(row * stride + column); }
+  if (residual_given()) { sum += residual_v(place * stride + column); }
   output_set_v(row * stride + column, sum);
 }`,
-  workgroups: ({ header, words }) => [Math.ceil(words[Combine.Stride]! / (4 * ROW_WIDTH)), header[Piece.Rows]!],
+  workgroups: (step) => perVector(step, Combine.Rows, step.words[Combine.Stride]!),
 }
 
 /** `LogProbabilities`: a workgroup a row. The result is a float32, written as the f64 that it also is. */

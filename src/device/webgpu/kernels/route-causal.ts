@@ -9,26 +9,34 @@ import { WIDTH } from './workgroup.js'
  */
 export const routeCausal: Kernel = {
   name: 'route-causal',
-  operands: { similarities: RouteCausal.Similarities, lists: RouteCausal.Lists, slots: RouteCausal.Slots, counts: RouteCausal.Counts },
+  operands: {
+    count: RouteCausal.Rows,
+    first: RouteCausal.First,
+    similarities: RouteCausal.Similarities,
+    lists: RouteCausal.Lists,
+    slots: RouteCausal.Slots,
+    counts: RouteCausal.Counts,
+  },
   view: 'words',
   ...withCollectives(`
 var<workgroup> earlier: array<f32, ${WIDTH}>;
 @compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
   let lane = lane_of(index);
   let expert = group.x;
-  let rows = u32(select(0, piece_word(${Piece.Rows}), piece_word(${Piece.Routed}) != 0));
-  let first = u32(piece_word(${Piece.WindowOffset}));
+  let first_row = u32(select(0, first_i(0), first_given()));
+  let row_end = select(0u, first_row + u32(count_i(0)), piece_word(${Piece.Routed}) != 0);
+  let offset = u32(piece_word(${Piece.WindowOffset}));
   let limit = u32(word(${RouteCausal.Count}));
   let start = expert * u32(word(${RouteCausal.Capacity}));
   let list = expert * u32(word(${RouteCausal.RowCapacity}));
   var taken = 0u;
-  for (var block = 0u; block < rows; block += ${WIDTH}u) {
+  for (var block = first_row; block < row_end; block += ${WIDTH}u) {
     let row = block + lane;
-    let token = first + row;
+    let token = offset + row;
     var own = 0.0;
-    if (row < rows) { own = similarities_f(start + token); }
+    if (row < row_end) { own = similarities_f(start + token); }
     var above = 0u;
-    let end = first + min(block + ${WIDTH}u, rows);
+    let end = offset + min(block + ${WIDTH}u, row_end);
     for (var tile = 0u; tile < end; tile += ${WIDTH}u) {
       workgroupBarrier();
       if (tile + lane < end) { earlier[lane] = similarities_f(start + tile + lane); }
@@ -36,10 +44,10 @@ var<workgroup> earlier: array<f32, ${WIDTH}>;
       let known = min(${WIDTH}u, max(token, tile) - tile);
       for (var i = 0u; i < ${WIDTH}u; i++) { above += u32(earlier[i] >= own) & u32(i < known); }
     }
-    let is_query = row < rows && above < limit;
+    let is_query = row < row_end && above < limit;
     let sums = prefix_sum(lane, u32(is_query));
     let place = taken + sums.x;
-    if (row < rows) { slots_set_i(list + row, select(-1, i32(place), is_query)); }
+    if (row < row_end) { slots_set_i(list + row, select(-1, i32(place), is_query)); }
     if (is_query) { lists_set_i(list + place, i32(row)); }
     taken += sums.y;
   }

@@ -46,6 +46,8 @@ ${ROW_SUM}
 export const listQueries: Kernel = {
   name: 'list-queries',
   operands: {
+    count: ListQueries.Rows,
+    first: ListQueries.First,
     taken: ListQueries.Taken,
     scores: ListQueries.Scores,
     lists: ListQueries.Lists,
@@ -62,7 +64,9 @@ ${MARKS}
   let lane = lane_of(index);
   let expert = group.x;
   let rows = u32(select(0, piece_word(${Piece.Rows}), piece_word(${Piece.Routed}) != 0));
-  let unrouted = u32(piece_word(${Piece.Unrouted}));
+  let first_row = u32(select(0, first_i(0), first_given()));
+  let row_end = first_row + u32(count_i(0));
+  let first_listed = max(first_row, u32(piece_word(${Piece.Unrouted})));
   let windows = max(1u, u32(piece_word(${Piece.Windows})));
   let size = max(1u, u32(word(${ListQueries.WindowSize})));
   let source = expert * u32(word(${ListQueries.Capacity})) + u32(piece_word(${Piece.Position}));
@@ -84,7 +88,8 @@ ${MARKS}
       var found = vec4i();
       for (var i = 0u; i < 4u; i++) { found[i] = taken_i(source + min(chunk + places[i], rows - 1u)); }
       for (var i = 0u; i < 4u; i++) {
-        if (places[i] < end && chunk + places[i] >= unrouted && found[i] != 0) { mark(places[i], 0u); }
+        let row = chunk + places[i];
+        if (places[i] < end && row >= first_listed && row < row_end && found[i] != 0) { mark(places[i], 0u); }
       }
     }
     let counts = count_marks(lane);
