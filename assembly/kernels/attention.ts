@@ -1,4 +1,4 @@
-import { EXP, expVector, laneMask, maxLanes, sumLanes } from '../math'
+import { EXP2, exp2Vector, laneMask, LOG2_E, maxLanes, sumLanes } from '../math'
 import { count, countOr, floatWord, floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
 import { Attention, LocalStore, Piece, TileShape } from '../steps'
@@ -31,23 +31,18 @@ export function softmax(row: usize, first: i32, end: i32, columns: i32, scale: f
   for (let at = x; at < stop; at += 16) largest = f32x4.pmax(largest, v128.load(at))
   const shift = f32x4.splat(maxLanes(largest))
 
-  const scales = f32x4.splat(scale)
-  const low = v128.load32_splat(EXP)
-  const log2e = v128.load32_splat(EXP, 4)
-  const magic = v128.load32_splat(EXP, 8)
-  const ln2High = v128.load32_splat(EXP, 12)
-  const ln2Low = v128.load32_splat(EXP, 16)
-  const p0 = v128.load32_splat(EXP, 20)
-  const p1 = v128.load32_splat(EXP, 24)
-  const p2 = v128.load32_splat(EXP, 28)
-  const p3 = v128.load32_splat(EXP, 32)
-  const p4 = v128.load32_splat(EXP, 36)
-  const p5 = v128.load32_splat(EXP, 40)
-  const one = v128.load32_splat(EXP, 44)
+  const scales = f32x4.splat(<f32>(<f64>scale * LOG2_E))
+  const low = v128.load32_splat(EXP2)
+  const magic = v128.load32_splat(EXP2, 4)
+  const p5 = v128.load32_splat(EXP2, 8)
+  const p4 = v128.load32_splat(EXP2, 12)
+  const p3 = v128.load32_splat(EXP2, 16)
+  const p2 = v128.load32_splat(EXP2, 20)
+  const p1 = v128.load32_splat(EXP2, 24)
+  const one = v128.load32_splat(EXP2, 28)
   let sum = f32x4.splat(0)
   for (; x < stop; x += 16) {
-    const shifted = f32x4.mul(f32x4.sub(v128.load(x), shift), scales)
-    const e = expVector(shifted, low, log2e, magic, ln2High, ln2Low, p0, p1, p2, p3, p4, p5, one)
+    const e = exp2Vector(f32x4.mul(f32x4.sub(v128.load(x), shift), scales), low, magic, p5, p4, p3, p2, p1, one)
     v128.store(x, e)
     sum = f32x4.add(sum, e)
   }

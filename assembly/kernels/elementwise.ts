@@ -1,7 +1,8 @@
-import { expLanes, HALF, laneMask, maxLanes, sumLanes, widenBrainHalves, widenHalves } from '../math'
+import { HALF, widenBrainHalves, widenHalves } from '../math'
 import { count, countOr, floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
 import { Combine, CopyRows, Embed, LogProbabilities, Piece, WeightFormat } from '../steps'
+import { largestOf, sumOfExponentials } from './log-sum-exp'
 
 /** `Embed`: rows of the token table, plus the position's learned row where the model has any. */
 export function embed(step: usize, piece: usize, share: i32, shares: i32): void {
@@ -103,7 +104,7 @@ function addTo(sum: usize, x: usize, stride: i32): usize {
   return sum
 }
 
-/** `LogProbabilities`: ln softmax at the target; the sum of exponentials in four lanes, in float64 from there on. */
+/** `LogProbabilities`: ln softmax at the target. */
 export function logProbabilities(step: usize, piece: usize, share: i32, shares: i32): void {
   const rows = count(step, LogProbabilities.Rows, piece)
   const logits = operand(step, LogProbabilities.Logits, piece)
@@ -116,24 +117,6 @@ export function logProbabilities(step: usize, piece: usize, share: i32, shares: 
     const x = logits + floats(row) * stride
     const largest = largestOf(x, width)
     const target = load<f32>(x + floats(load<i32>(targets + floats(row))))
-    store<f64>(output + ((<usize>row) << 3), <f64>target - <f64>largest - NativeMath.log(sumOfExponentials(x, width, largest)))
+    store<f64>(output + ((<usize>row) << 3), <f64>target - <f64>largest - NativeMath.log(sumOfExponentials(x, width, largest, largest, 1)))
   }
-}
-
-/** The largest of `width` values, at least one. */
-export function largestOf(x: usize, width: i32): f32 {
-  let largest = v128.load32_splat(x)
-  let i = 0
-  for (; i + 4 <= width; i += 4, x += 16) largest = f32x4.max(largest, v128.load(x))
-  for (; i < width; ++i, x += 4) largest = f32x4.max(largest, v128.load32_splat(x))
-  return maxLanes(largest)
-}
-
-function sumOfExponentials(x: usize, width: i32, largest: f32): f64 {
-  const shift = f32x4.splat(largest)
-  let sum = f32x4.splat(0)
-  let i = 0
-  for (; i + 4 <= width; i += 4, x += 16) sum = f32x4.add(sum, expLanes(f32x4.sub(v128.load(x), shift)))
-  if (i < width) sum = f32x4.add(sum, v128.and(expLanes(f32x4.sub(v128.load(x), shift)), laneMask(width - i)))
-  return sumLanes(sum)
 }

@@ -3,51 +3,66 @@ import { count, countOr, floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
 import { Norm, Normalise } from '../steps'
 
-/** Σ x² over `width` floats: lane l sums the squares at indices ≡ l (mod 4), ascending; then one tree. */
-export function sumOfSquares(x: usize, width: i32): f32 {
-  let sum = f32x4.splat(0)
-  let i = 0
-  for (; i + 4 <= width; i += 4, x += 16) {
-    const v = v128.load(x)
-    sum = multiplyAdd(v, v, sum)
+/**
+ * Σ (x - shift)² over `width` floats, in four vectors: one would wait four cycles for each addition. Lane l of vector v sums what lies at indices
+ * ≡ 4v + l (mod 16), ascending, the first what is left at the end; then one tree.
+ */
+export function sumOfSquares(x: usize, width: i32, shift: f32 = 0): f32 {
+  const shifts = f32x4.splat(shift)
+  let s0 = f32x4.splat(0)
+  let s1 = s0
+  let s2 = s0
+  let s3 = s0
+  let left = width
+  for (; left >= 16; left -= 16, x += 64) {
+    const v0 = f32x4.sub(v128.load(x), shifts)
+    s0 = multiplyAdd(v0, v0, s0)
+    const v1 = f32x4.sub(v128.load(x, 16), shifts)
+    s1 = multiplyAdd(v1, v1, s1)
+    const v2 = f32x4.sub(v128.load(x, 32), shifts)
+    s2 = multiplyAdd(v2, v2, s2)
+    const v3 = f32x4.sub(v128.load(x, 48), shifts)
+    s3 = multiplyAdd(v3, v3, s3)
   }
-  if (i < width) {
-    const v = v128.and(v128.load(x), laneMask(width - i))
-    sum = multiplyAdd(v, v, sum)
+  for (; left > 0; left -= 4, x += 16) {
+    const v = v128.and(f32x4.sub(v128.load(x), shifts), laneMask(left))
+    s0 = multiplyAdd(v, v, s0)
   }
-  return sumLanes(sum)
+  return sumLanes(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)))
 }
 
+/** Σ x in the same order. */
 function sumOf(x: usize, width: i32): f32 {
-  let sum = f32x4.splat(0)
-  let i = 0
-  for (; i + 4 <= width; i += 4, x += 16) sum = f32x4.add(sum, v128.load(x))
-  if (i < width) sum = f32x4.add(sum, v128.and(v128.load(x), laneMask(width - i)))
-  return sumLanes(sum)
-}
-
-/** Stores x - mean, zeros from the width to the stride, and returns the sum of its squares. */
-function centre(x: usize, out: usize, width: i32, stride: i32, mean: f32): f32 {
-  const means = f32x4.splat(mean)
-  let to = out
-  for (let i = 0; i < stride; i += 4, x += 16, to += 16) {
-    v128.store(to, v128.and(f32x4.sub(v128.load(x), means), laneMask(width - i)))
+  let s0 = f32x4.splat(0)
+  let s1 = s0
+  let s2 = s0
+  let s3 = s0
+  let left = width
+  for (; left >= 16; left -= 16, x += 64) {
+    s0 = f32x4.add(s0, v128.load(x))
+    s1 = f32x4.add(s1, v128.load(x, 16))
+    s2 = f32x4.add(s2, v128.load(x, 32))
+    s3 = f32x4.add(s3, v128.load(x, 48))
   }
-  return sumOfSquares(out, width)
+  for (; left > 0; left -= 4, x += 16) s0 = f32x4.add(s0, v128.and(v128.load(x), laneMask(left)))
+  return sumLanes(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)))
 }
 
-function scaleRow(x: usize, out: usize, stride: i32, scale: f32, weight: usize, bias: usize): void {
+/** (x - mean) · scale · weight + bias. */
+function layerNormRow(x: usize, out: usize, stride: i32, mean: f32, scale: f32, weight: usize, bias: usize): void {
+  const means = f32x4.splat(mean)
   const scales = f32x4.splat(scale)
-  for (let i = 0; i < stride; i += 4) {
-    let v = f32x4.mul(f32x4.mul(v128.load(x), scales), v128.load(weight))
-    if (bias) {
-      v = f32x4.add(v, v128.load(bias))
-      bias += 16
-    }
-    v128.store(out, v)
-    x += 16
-    out += 16
-    weight += 16
+  for (const end = x + floats(stride); x < end; x += 16, out += 16, weight += 16, bias += 16) {
+    const v = f32x4.mul(f32x4.mul(f32x4.sub(v128.load(x), means), scales), v128.load(weight))
+    v128.store(out, f32x4.add(v, v128.load(bias)))
+  }
+}
+
+/** x · scale · weight. */
+function rmsNormRow(x: usize, out: usize, stride: i32, scale: f32, weight: usize): void {
+  const scales = f32x4.splat(scale)
+  for (const end = x + floats(stride); x < end; x += 16, out += 16, weight += 16) {
+    v128.store(out, f32x4.mul(f32x4.mul(v128.load(x), scales), v128.load(weight)))
   }
 }
 
@@ -69,11 +84,11 @@ export function normalise(step: usize, piece: usize, share: i32, shares: i32): v
     const out = output + floats(row) * stride
     if (kind == Norm.RootMeanSquare) {
       const norm = sqrt<f32>(sumOfSquares(x, width))
-      scaleRow(x, out, stride, sqrt<f32>(<f32>width) / max<f32>(norm, 1e-12), weight, 0)
+      rmsNormRow(x, out, stride, sqrt<f32>(<f32>width) / max<f32>(norm, 1e-12), weight)
     } else if (kind == Norm.Layer) {
       const mean = sumOf(x, width) / <f32>width
-      const variance = centre(x, out, width, stride, mean) / <f32>width
-      scaleRow(out, out, stride, 1 / sqrt<f32>(variance + 1e-5), weight, bias)
+      const variance = sumOfSquares(x, width, mean) / <f32>width
+      layerNormRow(x, out, stride, mean, 1 / sqrt<f32>(variance + 1e-5), weight, bias)
     } else {
       memory.copy(out, x, floats(stride))
     }

@@ -1,8 +1,8 @@
-import { EXP, expLanes, expVector, laneMask, sumLanes } from '../math'
+import { exp2Lanes, LOG2_E } from '../math'
 import { floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
 import { AssignSlots, Descent, HISTOGRAM_BYTES, Piece, SelectKeyValues, SelectQueries, Selection } from '../steps'
-import { largestOf } from './elementwise'
+import { largestOf, sumOfExponentials } from './log-sum-exp'
 
 /** A float's bits, rearranged so that unsigned order is the floats' order. Similarities hold no -0. */
 // @ts-ignore: decorator
@@ -54,42 +54,6 @@ function takeAbove(values: usize, n: i32, threshold: u32, equals: i32, indices: 
   return count
 }
 
-/** Σ exp((min(s, cap) - largest) / eps), in four lanes over blocks of 512, the blocks added in float64. */
-function sumOfExponentials(s: usize, n: i32, cap: f32, largest: f32, eps: f64): f64 {
-  let sum: f64 = 0
-  for (let i = 0; i < n; i += 512) sum += blockOfExponentials(s + floats(i), min(512, n - i), cap, largest, <f32>(1 / eps))
-  return sum
-}
-
-function blockOfExponentials(s: usize, n: i32, cap: f32, largest: f32, inverseEps: f32): f64 {
-  const caps = f32x4.splat(cap)
-  const shift = f32x4.splat(largest)
-  const scale = f32x4.splat(inverseEps)
-  const low = v128.load32_splat(EXP)
-  const log2e = v128.load32_splat(EXP, 4)
-  const magic = v128.load32_splat(EXP, 8)
-  const ln2High = v128.load32_splat(EXP, 12)
-  const ln2Low = v128.load32_splat(EXP, 16)
-  const p0 = v128.load32_splat(EXP, 20)
-  const p1 = v128.load32_splat(EXP, 24)
-  const p2 = v128.load32_splat(EXP, 28)
-  const p3 = v128.load32_splat(EXP, 32)
-  const p4 = v128.load32_splat(EXP, 36)
-  const p5 = v128.load32_splat(EXP, 40)
-  const one = v128.load32_splat(EXP, 44)
-  let sum = f32x4.splat(0)
-  for (const end = s + floats(n & ~3); s < end; s += 16) {
-    // a pseudo-minimum is one instruction, a minimum eight
-    const x = f32x4.mul(f32x4.sub(f32x4.pmin(v128.load(s), caps), shift), scale)
-    sum = f32x4.add(sum, expVector(x, low, log2e, magic, ln2High, ln2Low, p0, p1, p2, p3, p4, p5, one))
-  }
-  if ((n & 3) != 0) {
-    const e = expLanes(f32x4.mul(f32x4.sub(f32x4.pmin(v128.load(s), caps), shift), scale))
-    sum = f32x4.add(sum, v128.and(e, laneMask(n & 3)))
-  }
-  return sumLanes(sum)
-}
-
 /**
  * Coordinate descent over one row (SPEC section 4): only the scalar a is carried from pass to pass, and a pass is one logsumexp of min(s, -a).
  * `n` similarities, all unmasked, of a row of `length`. Returns a; stores the last eps at `lastEps`.
@@ -123,7 +87,7 @@ function relax(s: usize, n: i32, a: f32, c: usize): void {
 function scoresOf(s: usize, indices: usize, count: i32, a: f32, eps: f64, scores: usize): void {
   for (let i = 0; i < count; ++i) {
     const c = min<f32>(load<f32>(s + floats(load<i32>(indices + floats(i)))) + a, 0)
-    store<f32>(scores + floats(i), f32x4.extract_lane(expLanes(f32x4.splat(<f32>(<f64>c / eps))), 0))
+    store<f32>(scores + floats(i), f32x4.extract_lane(exp2Lanes(f32x4.splat(<f32>((<f64>c * LOG2_E) / eps))), 0))
   }
 }
 
