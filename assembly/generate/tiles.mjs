@@ -72,7 +72,10 @@ function multiplyAdds({ rows, panels, joined, weights = 'Float' }, step) {
   return [...range(rows).map(loadA), ...vectors.flatMap((column) => [loadB(column), ...range(rows).map((row) => add(row, column))])]
 }
 
-/** One tile: C (rows × 8·panels) = A · B, or C + A · B. Each output is one chain in ascending k, from +0 or from what C holds. */
+/**
+ * `count` tiles side by side, each C (rows × 8·panels) = A · B, or C + A · B. Each output is one chain in ascending k, from +0 or from what C holds. They
+ * are one function, because a call costs as much as a dozen of k.
+ */
 function tile(shape) {
   const { rows, panels, unroll, joined, weights } = shape
   const vectors = range(panels * 2)
@@ -81,31 +84,44 @@ function tile(shape) {
   const pointers = joined ? ['b'] : range(panels).map((panel) => indexed('b', panel))
   const advance = pointers.map((name) => `${name} += kStride`)
   const forward = (steps) => range(rows).map((row) => `${indexed('a', row)} += ${steps * 4}`)
-  const parameters = 'k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool'
+  const parameters =
+    'count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool'
   const indent = (lines, depth) => lines.map((line) => `${'  '.repeat(depth)}${line}`)
   return [
     `/** ${describe(shape)} */`,
     `export function ${nameOf(shape)}(${parameters}): void {`,
-    ...range(rows - 1).map((row) => `  let a${row + 1} = ${indexed('a', row)} + lda`),
-    ...pointers.slice(1).map((name, panel) => `  let ${name} = ${pointers[panel]} + panelStride`),
-    ...range(rows - 1).map((row) => `  const d${row + 1} = ${target(row)} + ldc`),
     ...(weights === 'Half' ? ['  const mask = v128.load32_splat(HALF)', '  const scale = v128.load32_splat(HALF, 4)'] : []),
-    ...accumulators.map(({ name }) => `  let ${name} = f32x4.splat(0)`),
-    '  if (accumulate) {',
-    ...accumulators.map(({ row, column, name }) => `    ${name} = v128.load(${target(row)}, ${column * 16})`),
+    '  for (; count > 0; --count) {',
+    ...indent(
+      [
+        'let left = k',
+        'let a = aRows',
+        ...range(rows - 1).map((row) => `let a${row + 1} = ${indexed('a', row)} + lda`),
+        'let b = bPanels',
+        ...pointers.slice(1).map((name, panel) => `let ${name} = ${pointers[panel]} + panelStride`),
+        ...range(rows - 1).map((row) => `const d${row + 1} = ${target(row)} + ldc`),
+        ...accumulators.map(({ name }) => `let ${name} = f32x4.splat(0)`),
+        'if (accumulate) {',
+        ...accumulators.map(({ row, column, name }) => `  ${name} = v128.load(${target(row)}, ${column * 16})`),
+        '}',
+        ...(unroll > 1
+          ? [
+              `for (; left >= ${unroll}; left -= ${unroll}) {`,
+              ...range(unroll).flatMap((step) => ['  {', ...indent([...multiplyAdds(shape, step), ...advance], 2), '  }']),
+              ...indent(forward(unroll), 1),
+              '}',
+            ]
+          : []),
+        'for (; left > 0; --left) {',
+        ...indent([...multiplyAdds(shape, 0), ...forward(1), ...advance], 1),
+        '}',
+        ...accumulators.map(({ row, column, name }) => `v128.store(${target(row)}, ${name}, ${column * 16})`),
+        `bPanels += ${panels > 1 ? `${panels} * ` : ''}panelStride`,
+        `c += ${panels * 32}`,
+      ],
+      2,
+    ),
     '  }',
-    ...(unroll > 1
-      ? [
-          `  for (; k >= ${unroll}; k -= ${unroll}) {`,
-          ...range(unroll).flatMap((step) => ['    {', ...indent([...multiplyAdds(shape, step), ...advance], 3), '    }']),
-          ...indent(forward(unroll), 2),
-          '  }',
-        ]
-      : []),
-    '  for (; k > 0; --k) {',
-    ...indent([...multiplyAdds(shape, 0), ...forward(1), ...advance], 2),
-    '  }',
-    ...accumulators.map(({ row, column, name }) => `  v128.store(${target(row)}, ${name}, ${column * 16})`),
     '}',
     '',
   ].join('\n')

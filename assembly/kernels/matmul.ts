@@ -46,7 +46,7 @@ const BLOCK_DEPTH: i32 = 256
 /** Panels that pass over a tile's rows of A while these are in the first-level cache: the two that share cache lines in a group. */
 const STRIP: i32 = 2
 
-/** A strip of tiles down the rows: `repeat` of them side by side, each `width` bytes of C and `bStep` bytes of B from the last. */
+/** A strip of tiles down the rows, `repeat` of them side by side. */
 function strip(
   shape: TileShape,
   rows: i32,
@@ -62,20 +62,11 @@ function strip(
   accumulate: bool,
 ): void {
   const most = rowsOf(shape)
-  const width = <usize>panelsOf(shape) * PANEL_ROW
-  const bStep = <usize>panelsOf(shape) * panelStride
   let left = rows
   while (left > 0) {
     // two tiles of nearly equal height end the rows better than a full one and a sliver
     const height = left >= 2 * most || left <= most ? min(left, most) : (left + 1) >> 1
-    const tile = tileOf(shape, height)
-    let at = b
-    let target = c
-    for (let i = 0; i < repeat; ++i) {
-      tile(k, a, lda, at, kStride, panelStride, target, ldc, accumulate)
-      at += bStep
-      target += width
-    }
+    tileOf(shape, height)(repeat, k, a, lda, b, kStride, panelStride, c, ldc, accumulate)
     a += <usize>height * lda
     c += <usize>height * ldc
     left -= height
@@ -102,16 +93,14 @@ export function multiply(
 ): void {
   let panel = 0
   if (rows == 1) {
-    const tile = unchecked(FOUR_PANELS[panelStride == PANEL_ROW ? 1 : 0])
-    for (; panel + 4 <= panels; panel += 4) {
-      tile(k, a, lda, b + <usize>panel * panelStride, kStride, panelStride, c + <usize>panel * PANEL_ROW, ldc, accumulate)
-    }
+    unchecked(FOUR_PANELS[panelStride == PANEL_ROW ? 1 : 0])(panels >> 2, k, a, lda, b, kStride, panelStride, c, ldc, accumulate)
+    panel = panels & ~3
   }
   if (rows <= 3) {
-    const tile = unchecked(TWO_PANELS[rows])
-    for (; panel + 2 <= panels; panel += 2) {
-      tile(k, a, lda, b + <usize>panel * panelStride, kStride, panelStride, c + <usize>panel * PANEL_ROW, ldc, accumulate)
-    }
+    const from = b + <usize>panel * panelStride
+    const column = <usize>panel * PANEL_ROW
+    unchecked(TWO_PANELS[rows])((panels - panel) >> 1, k, a, lda, from, kStride, panelStride, c + column, ldc, accumulate)
+    panel = panels & ~1
   } else if (panelsOf(shape) > 1) {
     const width = panelsOf(shape)
     for (; panel + width <= panels; panel += width) {
@@ -119,10 +108,13 @@ export function multiply(
       strip(shape, rows, k, a, lda, b + <usize>panel * panelStride, kStride, panelStride, 1, c + column, ldc, accumulate)
     }
   }
-  for (; panel < panels; panel += STRIP) {
-    const repeat = min(STRIP, panels - panel)
+  const leftover = leftoverShape(shape)
+  // rows of one tile need no panel twice
+  const most = rows <= rowsOf(leftover) ? panels : STRIP
+  for (; panel < panels; panel += most) {
+    const repeat = min(most, panels - panel)
     const column = <usize>panel * PANEL_ROW
-    strip(leftoverShape(shape), rows, k, a, lda, b + <usize>panel * panelStride, kStride, panelStride, repeat, c + column, ldc, accumulate)
+    strip(leftover, rows, k, a, lda, b + <usize>panel * panelStride, kStride, panelStride, repeat, c + column, ldc, accumulate)
   }
 }
 
@@ -234,11 +226,8 @@ function productGroups(step: usize, piece: usize, share: i32, row: i32, rows: i3
     const target = output + column
     if (inRegisters && panels == GROUP) {
       const tile = unchecked(AS_THEY_LIE[format * (FEW_ROWS + 1) + rows])
-      const width = unchecked(FEW_ROWS_PANELS[rows])
-      for (let i = 0; i < GROUP; i += width) {
-        const from = group + <usize>(i * 8) * elementBytes
-        tile(depth, input, lda, from, <usize>(GROUP * 8) * elementBytes, 0, target + <usize>i * PANEL_ROW, ldc, false)
-      }
+      const tiles = GROUP / unchecked(FEW_ROWS_PANELS[rows])
+      tile(tiles, depth, input, lda, group, <usize>(GROUP * 8) * elementBytes, <usize>8 * elementBytes, target, ldc, false)
     } else {
       // k inside: a group's outputs stay in the cache until they are finished
       for (let k = 0; k < depth || k == 0; k += BLOCK_DEPTH) {

@@ -24,8 +24,9 @@ import {
   tile6x8by4,
 } from './tiles'
 
-/** C (rows × columns) = A · B, or C + A · B where `accumulate`: `kernels/tiles.ts`. All strides in bytes. */
+/** `count` times C (rows × columns) = A · B, or C + A · B where `accumulate`, side by side: `kernels/tiles.ts`. All strides in bytes. */
 export type Tile = (
+  count: i32,
   k: i32,
   a: usize,
   lda: usize,

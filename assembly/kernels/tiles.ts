@@ -3,131 +3,203 @@
 import { HALF, multiplyAdd, widenBrainHalves, widenHalves } from '../math'
 
 /** 1 row by 1 panel of 8 columns. */
-export function tile1x8(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
+export function tile1x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let b = bPanels
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+    }
+    for (; left > 0; --left) {
+      const v0 = v128.load(b)
+      const v1 = v128.load(b, 16)
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      a += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    bPanels += panelStride
+    c += 32
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    a += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
 }
 
 /** 1 row by 1 panel of 8 columns, 4 of k at a time. */
-export function tile1x8by4(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-  }
-  for (; k >= 4; k -= 4) {
-    {
+export function tile1x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let b = bPanels
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        b += kStride
+      }
+      a += 16
+    }
+    for (; left > 0; --left) {
       const v0 = v128.load(b)
       const v1 = v128.load(b, 16)
       const s0 = v128.load32_splat(a)
       c00 = multiplyAdd(s0, v0, c00)
       c01 = multiplyAdd(s0, v1, c01)
+      a += 4
       b += kStride
     }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 4)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      b += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 8)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      b += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 12)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      b += kStride
-    }
-    a += 16
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    bPanels += panelStride
+    c += 32
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    a += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
 }
 
 /** 2 rows by 1 panel of 8 columns. */
-export function tile2x8(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  const d1 = c + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
+export function tile2x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let b = bPanels
+    const d1 = c + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+    }
+    for (; left > 0; --left) {
+      const v0 = v128.load(b)
+      const v1 = v128.load(b, 16)
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      a += 4
+      a1 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    bPanels += panelStride
+    c += 32
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    a += 4
-    a1 += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
 }
 
 /** 2 rows by 1 panel of 8 columns, 4 of k at a time. */
-export function tile2x8by4(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  const d1 = c + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-  }
-  for (; k >= 4; k -= 4) {
-    {
+export function tile2x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let b = bPanels
+    const d1 = c + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 4)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 8)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 12)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        b += kStride
+      }
+      a += 16
+      a1 += 16
+    }
+    for (; left > 0; --left) {
       const v0 = v128.load(b)
       const v1 = v128.load(b, 16)
       const s0 = v128.load32_splat(a)
@@ -136,130 +208,157 @@ export function tile2x8by4(k: i32, a: usize, lda: usize, b: usize, kStride: usiz
       const s1 = v128.load32_splat(a1)
       c10 = multiplyAdd(s1, v0, c10)
       c11 = multiplyAdd(s1, v1, c11)
+      a += 4
+      a1 += 4
       b += kStride
     }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 4)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      const s1 = v128.load32_splat(a1, 4)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      b += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 8)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      const s1 = v128.load32_splat(a1, 8)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      b += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 12)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      const s1 = v128.load32_splat(a1, 12)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      b += kStride
-    }
-    a += 16
-    a1 += 16
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    bPanels += panelStride
+    c += 32
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    a += 4
-    a1 += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
 }
 
 /** 3 rows by 1 panel of 8 columns. */
-export function tile3x8(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  const d1 = c + ldc
-  const d2 = d1 + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
+export function tile3x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let b = bPanels
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+    }
+    for (; left > 0; --left) {
+      const v0 = v128.load(b)
+      const v1 = v128.load(b, 16)
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      const s2 = v128.load32_splat(a2)
+      c20 = multiplyAdd(s2, v0, c20)
+      c21 = multiplyAdd(s2, v1, c21)
+      a += 4
+      a1 += 4
+      a2 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    bPanels += panelStride
+    c += 32
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    a += 4
-    a1 += 4
-    a2 += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
 }
 
 /** 3 rows by 1 panel of 8 columns, 4 of k at a time. */
-export function tile3x8by4(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  const d1 = c + ldc
-  const d2 = d1 + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
-  }
-  for (; k >= 4; k -= 4) {
-    {
+export function tile3x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let b = bPanels
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 4)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 4)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 8)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 8)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 12)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 12)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        b += kStride
+      }
+      a += 16
+      a1 += 16
+      a2 += 16
+    }
+    for (; left > 0; --left) {
       const v0 = v128.load(b)
       const v1 = v128.load(b, 16)
       const s0 = v128.load32_splat(a)
@@ -271,164 +370,191 @@ export function tile3x8by4(k: i32, a: usize, lda: usize, b: usize, kStride: usiz
       const s2 = v128.load32_splat(a2)
       c20 = multiplyAdd(s2, v0, c20)
       c21 = multiplyAdd(s2, v1, c21)
+      a += 4
+      a1 += 4
+      a2 += 4
       b += kStride
     }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 4)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      const s1 = v128.load32_splat(a1, 4)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      const s2 = v128.load32_splat(a2, 4)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      b += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 8)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      const s1 = v128.load32_splat(a1, 8)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      const s2 = v128.load32_splat(a2, 8)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      b += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 12)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      const s1 = v128.load32_splat(a1, 12)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      const s2 = v128.load32_splat(a2, 12)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      b += kStride
-    }
-    a += 16
-    a1 += 16
-    a2 += 16
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    bPanels += panelStride
+    c += 32
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    a += 4
-    a1 += 4
-    a2 += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
 }
 
 /** 4 rows by 1 panel of 8 columns. */
-export function tile4x8(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  let a3 = a2 + lda
-  const d1 = c + ldc
-  const d2 = d1 + ldc
-  const d3 = d2 + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  let c30 = f32x4.splat(0)
-  let c31 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
-    c30 = v128.load(d3, 0)
-    c31 = v128.load(d3, 16)
+export function tile4x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let a3 = a2 + lda
+    let b = bPanels
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    const d3 = d2 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    let c30 = f32x4.splat(0)
+    let c31 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+      c30 = v128.load(d3, 0)
+      c31 = v128.load(d3, 16)
+    }
+    for (; left > 0; --left) {
+      const v0 = v128.load(b)
+      const v1 = v128.load(b, 16)
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      const s2 = v128.load32_splat(a2)
+      c20 = multiplyAdd(s2, v0, c20)
+      c21 = multiplyAdd(s2, v1, c21)
+      const s3 = v128.load32_splat(a3)
+      c30 = multiplyAdd(s3, v0, c30)
+      c31 = multiplyAdd(s3, v1, c31)
+      a += 4
+      a1 += 4
+      a2 += 4
+      a3 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    v128.store(d3, c30, 0)
+    v128.store(d3, c31, 16)
+    bPanels += panelStride
+    c += 32
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    const s3 = v128.load32_splat(a3)
-    c30 = multiplyAdd(s3, v0, c30)
-    c31 = multiplyAdd(s3, v1, c31)
-    a += 4
-    a1 += 4
-    a2 += 4
-    a3 += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
-  v128.store(d3, c30, 0)
-  v128.store(d3, c31, 16)
 }
 
 /** 4 rows by 1 panel of 8 columns, 4 of k at a time. */
-export function tile4x8by4(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  let a3 = a2 + lda
-  const d1 = c + ldc
-  const d2 = d1 + ldc
-  const d3 = d2 + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  let c30 = f32x4.splat(0)
-  let c31 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
-    c30 = v128.load(d3, 0)
-    c31 = v128.load(d3, 16)
-  }
-  for (; k >= 4; k -= 4) {
-    {
+export function tile4x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let a3 = a2 + lda
+    let b = bPanels
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    const d3 = d2 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    let c30 = f32x4.splat(0)
+    let c31 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+      c30 = v128.load(d3, 0)
+      c31 = v128.load(d3, 16)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 4)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 4)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3, 4)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 8)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 8)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3, 8)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 12)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 12)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3, 12)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        b += kStride
+      }
+      a += 16
+      a1 += 16
+      a2 += 16
+      a3 += 16
+    }
+    for (; left > 0; --left) {
       const v0 = v128.load(b)
       const v1 = v128.load(b, 16)
       const s0 = v128.load32_splat(a)
@@ -443,198 +569,225 @@ export function tile4x8by4(k: i32, a: usize, lda: usize, b: usize, kStride: usiz
       const s3 = v128.load32_splat(a3)
       c30 = multiplyAdd(s3, v0, c30)
       c31 = multiplyAdd(s3, v1, c31)
+      a += 4
+      a1 += 4
+      a2 += 4
+      a3 += 4
       b += kStride
     }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 4)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      const s1 = v128.load32_splat(a1, 4)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      const s2 = v128.load32_splat(a2, 4)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      const s3 = v128.load32_splat(a3, 4)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      b += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 8)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      const s1 = v128.load32_splat(a1, 8)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      const s2 = v128.load32_splat(a2, 8)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      const s3 = v128.load32_splat(a3, 8)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      b += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 12)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      const s1 = v128.load32_splat(a1, 12)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      const s2 = v128.load32_splat(a2, 12)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      const s3 = v128.load32_splat(a3, 12)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      b += kStride
-    }
-    a += 16
-    a1 += 16
-    a2 += 16
-    a3 += 16
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    v128.store(d3, c30, 0)
+    v128.store(d3, c31, 16)
+    bPanels += panelStride
+    c += 32
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    const s3 = v128.load32_splat(a3)
-    c30 = multiplyAdd(s3, v0, c30)
-    c31 = multiplyAdd(s3, v1, c31)
-    a += 4
-    a1 += 4
-    a2 += 4
-    a3 += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
-  v128.store(d3, c30, 0)
-  v128.store(d3, c31, 16)
 }
 
 /** 5 rows by 1 panel of 8 columns. */
-export function tile5x8(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  let a3 = a2 + lda
-  let a4 = a3 + lda
-  const d1 = c + ldc
-  const d2 = d1 + ldc
-  const d3 = d2 + ldc
-  const d4 = d3 + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  let c30 = f32x4.splat(0)
-  let c31 = f32x4.splat(0)
-  let c40 = f32x4.splat(0)
-  let c41 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
-    c30 = v128.load(d3, 0)
-    c31 = v128.load(d3, 16)
-    c40 = v128.load(d4, 0)
-    c41 = v128.load(d4, 16)
+export function tile5x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let a3 = a2 + lda
+    let a4 = a3 + lda
+    let b = bPanels
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    const d3 = d2 + ldc
+    const d4 = d3 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    let c30 = f32x4.splat(0)
+    let c31 = f32x4.splat(0)
+    let c40 = f32x4.splat(0)
+    let c41 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+      c30 = v128.load(d3, 0)
+      c31 = v128.load(d3, 16)
+      c40 = v128.load(d4, 0)
+      c41 = v128.load(d4, 16)
+    }
+    for (; left > 0; --left) {
+      const v0 = v128.load(b)
+      const v1 = v128.load(b, 16)
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      const s2 = v128.load32_splat(a2)
+      c20 = multiplyAdd(s2, v0, c20)
+      c21 = multiplyAdd(s2, v1, c21)
+      const s3 = v128.load32_splat(a3)
+      c30 = multiplyAdd(s3, v0, c30)
+      c31 = multiplyAdd(s3, v1, c31)
+      const s4 = v128.load32_splat(a4)
+      c40 = multiplyAdd(s4, v0, c40)
+      c41 = multiplyAdd(s4, v1, c41)
+      a += 4
+      a1 += 4
+      a2 += 4
+      a3 += 4
+      a4 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    v128.store(d3, c30, 0)
+    v128.store(d3, c31, 16)
+    v128.store(d4, c40, 0)
+    v128.store(d4, c41, 16)
+    bPanels += panelStride
+    c += 32
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    const s3 = v128.load32_splat(a3)
-    c30 = multiplyAdd(s3, v0, c30)
-    c31 = multiplyAdd(s3, v1, c31)
-    const s4 = v128.load32_splat(a4)
-    c40 = multiplyAdd(s4, v0, c40)
-    c41 = multiplyAdd(s4, v1, c41)
-    a += 4
-    a1 += 4
-    a2 += 4
-    a3 += 4
-    a4 += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
-  v128.store(d3, c30, 0)
-  v128.store(d3, c31, 16)
-  v128.store(d4, c40, 0)
-  v128.store(d4, c41, 16)
 }
 
 /** 5 rows by 1 panel of 8 columns, 4 of k at a time. */
-export function tile5x8by4(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  let a3 = a2 + lda
-  let a4 = a3 + lda
-  const d1 = c + ldc
-  const d2 = d1 + ldc
-  const d3 = d2 + ldc
-  const d4 = d3 + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  let c30 = f32x4.splat(0)
-  let c31 = f32x4.splat(0)
-  let c40 = f32x4.splat(0)
-  let c41 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
-    c30 = v128.load(d3, 0)
-    c31 = v128.load(d3, 16)
-    c40 = v128.load(d4, 0)
-    c41 = v128.load(d4, 16)
-  }
-  for (; k >= 4; k -= 4) {
-    {
+export function tile5x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let a3 = a2 + lda
+    let a4 = a3 + lda
+    let b = bPanels
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    const d3 = d2 + ldc
+    const d4 = d3 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    let c30 = f32x4.splat(0)
+    let c31 = f32x4.splat(0)
+    let c40 = f32x4.splat(0)
+    let c41 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+      c30 = v128.load(d3, 0)
+      c31 = v128.load(d3, 16)
+      c40 = v128.load(d4, 0)
+      c41 = v128.load(d4, 16)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        const s4 = v128.load32_splat(a4)
+        c40 = multiplyAdd(s4, v0, c40)
+        c41 = multiplyAdd(s4, v1, c41)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 4)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 4)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3, 4)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        const s4 = v128.load32_splat(a4, 4)
+        c40 = multiplyAdd(s4, v0, c40)
+        c41 = multiplyAdd(s4, v1, c41)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 8)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 8)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3, 8)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        const s4 = v128.load32_splat(a4, 8)
+        c40 = multiplyAdd(s4, v0, c40)
+        c41 = multiplyAdd(s4, v1, c41)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 12)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 12)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3, 12)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        const s4 = v128.load32_splat(a4, 12)
+        c40 = multiplyAdd(s4, v0, c40)
+        c41 = multiplyAdd(s4, v1, c41)
+        b += kStride
+      }
+      a += 16
+      a1 += 16
+      a2 += 16
+      a3 += 16
+      a4 += 16
+    }
+    for (; left > 0; --left) {
       const v0 = v128.load(b)
       const v1 = v128.load(b, 16)
       const s0 = v128.load32_splat(a)
@@ -652,232 +805,259 @@ export function tile5x8by4(k: i32, a: usize, lda: usize, b: usize, kStride: usiz
       const s4 = v128.load32_splat(a4)
       c40 = multiplyAdd(s4, v0, c40)
       c41 = multiplyAdd(s4, v1, c41)
+      a += 4
+      a1 += 4
+      a2 += 4
+      a3 += 4
+      a4 += 4
       b += kStride
     }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 4)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      const s1 = v128.load32_splat(a1, 4)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      const s2 = v128.load32_splat(a2, 4)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      const s3 = v128.load32_splat(a3, 4)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      const s4 = v128.load32_splat(a4, 4)
-      c40 = multiplyAdd(s4, v0, c40)
-      c41 = multiplyAdd(s4, v1, c41)
-      b += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 8)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      const s1 = v128.load32_splat(a1, 8)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      const s2 = v128.load32_splat(a2, 8)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      const s3 = v128.load32_splat(a3, 8)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      const s4 = v128.load32_splat(a4, 8)
-      c40 = multiplyAdd(s4, v0, c40)
-      c41 = multiplyAdd(s4, v1, c41)
-      b += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 12)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      const s1 = v128.load32_splat(a1, 12)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      const s2 = v128.load32_splat(a2, 12)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      const s3 = v128.load32_splat(a3, 12)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      const s4 = v128.load32_splat(a4, 12)
-      c40 = multiplyAdd(s4, v0, c40)
-      c41 = multiplyAdd(s4, v1, c41)
-      b += kStride
-    }
-    a += 16
-    a1 += 16
-    a2 += 16
-    a3 += 16
-    a4 += 16
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    v128.store(d3, c30, 0)
+    v128.store(d3, c31, 16)
+    v128.store(d4, c40, 0)
+    v128.store(d4, c41, 16)
+    bPanels += panelStride
+    c += 32
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    const s3 = v128.load32_splat(a3)
-    c30 = multiplyAdd(s3, v0, c30)
-    c31 = multiplyAdd(s3, v1, c31)
-    const s4 = v128.load32_splat(a4)
-    c40 = multiplyAdd(s4, v0, c40)
-    c41 = multiplyAdd(s4, v1, c41)
-    a += 4
-    a1 += 4
-    a2 += 4
-    a3 += 4
-    a4 += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
-  v128.store(d3, c30, 0)
-  v128.store(d3, c31, 16)
-  v128.store(d4, c40, 0)
-  v128.store(d4, c41, 16)
 }
 
 /** 6 rows by 1 panel of 8 columns. */
-export function tile6x8(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  let a3 = a2 + lda
-  let a4 = a3 + lda
-  let a5 = a4 + lda
-  const d1 = c + ldc
-  const d2 = d1 + ldc
-  const d3 = d2 + ldc
-  const d4 = d3 + ldc
-  const d5 = d4 + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  let c30 = f32x4.splat(0)
-  let c31 = f32x4.splat(0)
-  let c40 = f32x4.splat(0)
-  let c41 = f32x4.splat(0)
-  let c50 = f32x4.splat(0)
-  let c51 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
-    c30 = v128.load(d3, 0)
-    c31 = v128.load(d3, 16)
-    c40 = v128.load(d4, 0)
-    c41 = v128.load(d4, 16)
-    c50 = v128.load(d5, 0)
-    c51 = v128.load(d5, 16)
+export function tile6x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let a3 = a2 + lda
+    let a4 = a3 + lda
+    let a5 = a4 + lda
+    let b = bPanels
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    const d3 = d2 + ldc
+    const d4 = d3 + ldc
+    const d5 = d4 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    let c30 = f32x4.splat(0)
+    let c31 = f32x4.splat(0)
+    let c40 = f32x4.splat(0)
+    let c41 = f32x4.splat(0)
+    let c50 = f32x4.splat(0)
+    let c51 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+      c30 = v128.load(d3, 0)
+      c31 = v128.load(d3, 16)
+      c40 = v128.load(d4, 0)
+      c41 = v128.load(d4, 16)
+      c50 = v128.load(d5, 0)
+      c51 = v128.load(d5, 16)
+    }
+    for (; left > 0; --left) {
+      const v0 = v128.load(b)
+      const v1 = v128.load(b, 16)
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      const s2 = v128.load32_splat(a2)
+      c20 = multiplyAdd(s2, v0, c20)
+      c21 = multiplyAdd(s2, v1, c21)
+      const s3 = v128.load32_splat(a3)
+      c30 = multiplyAdd(s3, v0, c30)
+      c31 = multiplyAdd(s3, v1, c31)
+      const s4 = v128.load32_splat(a4)
+      c40 = multiplyAdd(s4, v0, c40)
+      c41 = multiplyAdd(s4, v1, c41)
+      const s5 = v128.load32_splat(a5)
+      c50 = multiplyAdd(s5, v0, c50)
+      c51 = multiplyAdd(s5, v1, c51)
+      a += 4
+      a1 += 4
+      a2 += 4
+      a3 += 4
+      a4 += 4
+      a5 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    v128.store(d3, c30, 0)
+    v128.store(d3, c31, 16)
+    v128.store(d4, c40, 0)
+    v128.store(d4, c41, 16)
+    v128.store(d5, c50, 0)
+    v128.store(d5, c51, 16)
+    bPanels += panelStride
+    c += 32
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    const s3 = v128.load32_splat(a3)
-    c30 = multiplyAdd(s3, v0, c30)
-    c31 = multiplyAdd(s3, v1, c31)
-    const s4 = v128.load32_splat(a4)
-    c40 = multiplyAdd(s4, v0, c40)
-    c41 = multiplyAdd(s4, v1, c41)
-    const s5 = v128.load32_splat(a5)
-    c50 = multiplyAdd(s5, v0, c50)
-    c51 = multiplyAdd(s5, v1, c51)
-    a += 4
-    a1 += 4
-    a2 += 4
-    a3 += 4
-    a4 += 4
-    a5 += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
-  v128.store(d3, c30, 0)
-  v128.store(d3, c31, 16)
-  v128.store(d4, c40, 0)
-  v128.store(d4, c41, 16)
-  v128.store(d5, c50, 0)
-  v128.store(d5, c51, 16)
 }
 
 /** 6 rows by 1 panel of 8 columns, 4 of k at a time. */
-export function tile6x8by4(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  let a3 = a2 + lda
-  let a4 = a3 + lda
-  let a5 = a4 + lda
-  const d1 = c + ldc
-  const d2 = d1 + ldc
-  const d3 = d2 + ldc
-  const d4 = d3 + ldc
-  const d5 = d4 + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  let c30 = f32x4.splat(0)
-  let c31 = f32x4.splat(0)
-  let c40 = f32x4.splat(0)
-  let c41 = f32x4.splat(0)
-  let c50 = f32x4.splat(0)
-  let c51 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
-    c30 = v128.load(d3, 0)
-    c31 = v128.load(d3, 16)
-    c40 = v128.load(d4, 0)
-    c41 = v128.load(d4, 16)
-    c50 = v128.load(d5, 0)
-    c51 = v128.load(d5, 16)
-  }
-  for (; k >= 4; k -= 4) {
-    {
+export function tile6x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let a3 = a2 + lda
+    let a4 = a3 + lda
+    let a5 = a4 + lda
+    let b = bPanels
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    const d3 = d2 + ldc
+    const d4 = d3 + ldc
+    const d5 = d4 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    let c30 = f32x4.splat(0)
+    let c31 = f32x4.splat(0)
+    let c40 = f32x4.splat(0)
+    let c41 = f32x4.splat(0)
+    let c50 = f32x4.splat(0)
+    let c51 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+      c30 = v128.load(d3, 0)
+      c31 = v128.load(d3, 16)
+      c40 = v128.load(d4, 0)
+      c41 = v128.load(d4, 16)
+      c50 = v128.load(d5, 0)
+      c51 = v128.load(d5, 16)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        const s4 = v128.load32_splat(a4)
+        c40 = multiplyAdd(s4, v0, c40)
+        c41 = multiplyAdd(s4, v1, c41)
+        const s5 = v128.load32_splat(a5)
+        c50 = multiplyAdd(s5, v0, c50)
+        c51 = multiplyAdd(s5, v1, c51)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 4)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 4)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3, 4)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        const s4 = v128.load32_splat(a4, 4)
+        c40 = multiplyAdd(s4, v0, c40)
+        c41 = multiplyAdd(s4, v1, c41)
+        const s5 = v128.load32_splat(a5, 4)
+        c50 = multiplyAdd(s5, v0, c50)
+        c51 = multiplyAdd(s5, v1, c51)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 8)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 8)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3, 8)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        const s4 = v128.load32_splat(a4, 8)
+        c40 = multiplyAdd(s4, v0, c40)
+        c41 = multiplyAdd(s4, v1, c41)
+        const s5 = v128.load32_splat(a5, 8)
+        c50 = multiplyAdd(s5, v0, c50)
+        c51 = multiplyAdd(s5, v1, c51)
+        b += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 12)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 12)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3, 12)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        const s4 = v128.load32_splat(a4, 12)
+        c40 = multiplyAdd(s4, v0, c40)
+        c41 = multiplyAdd(s4, v1, c41)
+        const s5 = v128.load32_splat(a5, 12)
+        c50 = multiplyAdd(s5, v0, c50)
+        c51 = multiplyAdd(s5, v1, c51)
+        b += kStride
+      }
+      a += 16
+      a1 += 16
+      a2 += 16
+      a3 += 16
+      a4 += 16
+      a5 += 16
+    }
+    for (; left > 0; --left) {
       const v0 = v128.load(b)
       const v1 = v128.load(b, 16)
       const s0 = v128.load32_splat(a)
@@ -898,301 +1078,49 @@ export function tile6x8by4(k: i32, a: usize, lda: usize, b: usize, kStride: usiz
       const s5 = v128.load32_splat(a5)
       c50 = multiplyAdd(s5, v0, c50)
       c51 = multiplyAdd(s5, v1, c51)
+      a += 4
+      a1 += 4
+      a2 += 4
+      a3 += 4
+      a4 += 4
+      a5 += 4
       b += kStride
     }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 4)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      const s1 = v128.load32_splat(a1, 4)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      const s2 = v128.load32_splat(a2, 4)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      const s3 = v128.load32_splat(a3, 4)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      const s4 = v128.load32_splat(a4, 4)
-      c40 = multiplyAdd(s4, v0, c40)
-      c41 = multiplyAdd(s4, v1, c41)
-      const s5 = v128.load32_splat(a5, 4)
-      c50 = multiplyAdd(s5, v0, c50)
-      c51 = multiplyAdd(s5, v1, c51)
-      b += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 8)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      const s1 = v128.load32_splat(a1, 8)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      const s2 = v128.load32_splat(a2, 8)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      const s3 = v128.load32_splat(a3, 8)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      const s4 = v128.load32_splat(a4, 8)
-      c40 = multiplyAdd(s4, v0, c40)
-      c41 = multiplyAdd(s4, v1, c41)
-      const s5 = v128.load32_splat(a5, 8)
-      c50 = multiplyAdd(s5, v0, c50)
-      c51 = multiplyAdd(s5, v1, c51)
-      b += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const s0 = v128.load32_splat(a, 12)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      const s1 = v128.load32_splat(a1, 12)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      const s2 = v128.load32_splat(a2, 12)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      const s3 = v128.load32_splat(a3, 12)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      const s4 = v128.load32_splat(a4, 12)
-      c40 = multiplyAdd(s4, v0, c40)
-      c41 = multiplyAdd(s4, v1, c41)
-      const s5 = v128.load32_splat(a5, 12)
-      c50 = multiplyAdd(s5, v0, c50)
-      c51 = multiplyAdd(s5, v1, c51)
-      b += kStride
-    }
-    a += 16
-    a1 += 16
-    a2 += 16
-    a3 += 16
-    a4 += 16
-    a5 += 16
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    v128.store(d3, c30, 0)
+    v128.store(d3, c31, 16)
+    v128.store(d4, c40, 0)
+    v128.store(d4, c41, 16)
+    v128.store(d5, c50, 0)
+    v128.store(d5, c51, 16)
+    bPanels += panelStride
+    c += 32
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    const s3 = v128.load32_splat(a3)
-    c30 = multiplyAdd(s3, v0, c30)
-    c31 = multiplyAdd(s3, v1, c31)
-    const s4 = v128.load32_splat(a4)
-    c40 = multiplyAdd(s4, v0, c40)
-    c41 = multiplyAdd(s4, v1, c41)
-    const s5 = v128.load32_splat(a5)
-    c50 = multiplyAdd(s5, v0, c50)
-    c51 = multiplyAdd(s5, v1, c51)
-    a += 4
-    a1 += 4
-    a2 += 4
-    a3 += 4
-    a4 += 4
-    a5 += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
-  v128.store(d3, c30, 0)
-  v128.store(d3, c31, 16)
-  v128.store(d4, c40, 0)
-  v128.store(d4, c41, 16)
-  v128.store(d5, c50, 0)
-  v128.store(d5, c51, 16)
 }
 
 /** 1 row by 2 panels of 8 columns. */
-export function tile1x16(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let b1 = b + panelStride
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-  }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const v2 = v128.load(b1)
-    const v3 = v128.load(b1, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    c02 = multiplyAdd(s0, v2, c02)
-    c03 = multiplyAdd(s0, v3, c03)
-    a += 4
-    b += kStride
-    b1 += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-}
-
-/** 2 rows by 2 panels of 8 columns. */
-export function tile2x16(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let b1 = b + panelStride
-  const d1 = c + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c12 = f32x4.splat(0)
-  let c13 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c12 = v128.load(d1, 32)
-    c13 = v128.load(d1, 48)
-  }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const v2 = v128.load(b1)
-    const v3 = v128.load(b1, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    c02 = multiplyAdd(s0, v2, c02)
-    c03 = multiplyAdd(s0, v3, c03)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    c12 = multiplyAdd(s1, v2, c12)
-    c13 = multiplyAdd(s1, v3, c13)
-    a += 4
-    a1 += 4
-    b += kStride
-    b1 += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d1, c12, 32)
-  v128.store(d1, c13, 48)
-}
-
-/** 3 rows by 2 panels of 8 columns. */
-export function tile3x16(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  let b1 = b + panelStride
-  const d1 = c + ldc
-  const d2 = d1 + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c12 = f32x4.splat(0)
-  let c13 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  let c22 = f32x4.splat(0)
-  let c23 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c12 = v128.load(d1, 32)
-    c13 = v128.load(d1, 48)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
-    c22 = v128.load(d2, 32)
-    c23 = v128.load(d2, 48)
-  }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const v2 = v128.load(b1)
-    const v3 = v128.load(b1, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    c02 = multiplyAdd(s0, v2, c02)
-    c03 = multiplyAdd(s0, v3, c03)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    c12 = multiplyAdd(s1, v2, c12)
-    c13 = multiplyAdd(s1, v3, c13)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    c22 = multiplyAdd(s2, v2, c22)
-    c23 = multiplyAdd(s2, v3, c23)
-    a += 4
-    a1 += 4
-    a2 += 4
-    b += kStride
-    b1 += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d1, c12, 32)
-  v128.store(d1, c13, 48)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
-  v128.store(d2, c22, 32)
-  v128.store(d2, c23, 48)
-}
-
-/** 1 row by 2 panels of 8 columns, 4 of k at a time. */
-export function tile1x16by4(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let b1 = b + panelStride
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-  }
-  for (; k >= 4; k -= 4) {
-    {
+export function tile1x16(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let b = bPanels
+    let b1 = b + panelStride
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+    }
+    for (; left > 0; --left) {
       const v0 = v128.load(b)
       const v1 = v128.load(b, 16)
       const v2 = v128.load(b1)
@@ -1202,95 +1130,47 @@ export function tile1x16by4(k: i32, a: usize, lda: usize, b: usize, kStride: usi
       c01 = multiplyAdd(s0, v1, c01)
       c02 = multiplyAdd(s0, v2, c02)
       c03 = multiplyAdd(s0, v3, c03)
+      a += 4
       b += kStride
       b1 += kStride
     }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 4)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      b += kStride
-      b1 += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 8)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      b += kStride
-      b1 += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 12)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      b += kStride
-      b1 += kStride
-    }
-    a += 16
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    bPanels += 2 * panelStride
+    c += 64
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const v2 = v128.load(b1)
-    const v3 = v128.load(b1, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    c02 = multiplyAdd(s0, v2, c02)
-    c03 = multiplyAdd(s0, v3, c03)
-    a += 4
-    b += kStride
-    b1 += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
 }
 
-/** 2 rows by 2 panels of 8 columns, 4 of k at a time. */
-export function tile2x16by4(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let b1 = b + panelStride
-  const d1 = c + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c12 = f32x4.splat(0)
-  let c13 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c12 = v128.load(d1, 32)
-    c13 = v128.load(d1, 48)
-  }
-  for (; k >= 4; k -= 4) {
-    {
+/** 2 rows by 2 panels of 8 columns. */
+export function tile2x16(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let b = bPanels
+    let b1 = b + panelStride
+    const d1 = c + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c12 = f32x4.splat(0)
+    let c13 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c12 = v128.load(d1, 32)
+      c13 = v128.load(d1, 48)
+    }
+    for (; left > 0; --left) {
       const v0 = v128.load(b)
       const v1 = v128.load(b, 16)
       const v2 = v128.load(b1)
@@ -1305,131 +1185,62 @@ export function tile2x16by4(k: i32, a: usize, lda: usize, b: usize, kStride: usi
       c11 = multiplyAdd(s1, v1, c11)
       c12 = multiplyAdd(s1, v2, c12)
       c13 = multiplyAdd(s1, v3, c13)
+      a += 4
+      a1 += 4
       b += kStride
       b1 += kStride
     }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 4)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      const s1 = v128.load32_splat(a1, 4)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      c12 = multiplyAdd(s1, v2, c12)
-      c13 = multiplyAdd(s1, v3, c13)
-      b += kStride
-      b1 += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 8)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      const s1 = v128.load32_splat(a1, 8)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      c12 = multiplyAdd(s1, v2, c12)
-      c13 = multiplyAdd(s1, v3, c13)
-      b += kStride
-      b1 += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 12)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      const s1 = v128.load32_splat(a1, 12)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      c12 = multiplyAdd(s1, v2, c12)
-      c13 = multiplyAdd(s1, v3, c13)
-      b += kStride
-      b1 += kStride
-    }
-    a += 16
-    a1 += 16
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d1, c12, 32)
+    v128.store(d1, c13, 48)
+    bPanels += 2 * panelStride
+    c += 64
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const v2 = v128.load(b1)
-    const v3 = v128.load(b1, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    c02 = multiplyAdd(s0, v2, c02)
-    c03 = multiplyAdd(s0, v3, c03)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    c12 = multiplyAdd(s1, v2, c12)
-    c13 = multiplyAdd(s1, v3, c13)
-    a += 4
-    a1 += 4
-    b += kStride
-    b1 += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d1, c12, 32)
-  v128.store(d1, c13, 48)
 }
 
-/** 3 rows by 2 panels of 8 columns, 4 of k at a time. */
-export function tile3x16by4(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  let b1 = b + panelStride
-  const d1 = c + ldc
-  const d2 = d1 + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c12 = f32x4.splat(0)
-  let c13 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  let c22 = f32x4.splat(0)
-  let c23 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c12 = v128.load(d1, 32)
-    c13 = v128.load(d1, 48)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
-    c22 = v128.load(d2, 32)
-    c23 = v128.load(d2, 48)
-  }
-  for (; k >= 4; k -= 4) {
-    {
+/** 3 rows by 2 panels of 8 columns. */
+export function tile3x16(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let b = bPanels
+    let b1 = b + panelStride
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c12 = f32x4.splat(0)
+    let c13 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    let c22 = f32x4.splat(0)
+    let c23 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c12 = v128.load(d1, 32)
+      c13 = v128.load(d1, 48)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+      c22 = v128.load(d2, 32)
+      c23 = v128.load(d2, 48)
+    }
+    for (; left > 0; --left) {
       const v0 = v128.load(b)
       const v1 = v128.load(b, 16)
       const v2 = v128.load(b1)
@@ -1449,167 +1260,603 @@ export function tile3x16by4(k: i32, a: usize, lda: usize, b: usize, kStride: usi
       c21 = multiplyAdd(s2, v1, c21)
       c22 = multiplyAdd(s2, v2, c22)
       c23 = multiplyAdd(s2, v3, c23)
+      a += 4
+      a1 += 4
+      a2 += 4
       b += kStride
       b1 += kStride
     }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 4)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      const s1 = v128.load32_splat(a1, 4)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      c12 = multiplyAdd(s1, v2, c12)
-      c13 = multiplyAdd(s1, v3, c13)
-      const s2 = v128.load32_splat(a2, 4)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      c22 = multiplyAdd(s2, v2, c22)
-      c23 = multiplyAdd(s2, v3, c23)
-      b += kStride
-      b1 += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 8)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      const s1 = v128.load32_splat(a1, 8)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      c12 = multiplyAdd(s1, v2, c12)
-      c13 = multiplyAdd(s1, v3, c13)
-      const s2 = v128.load32_splat(a2, 8)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      c22 = multiplyAdd(s2, v2, c22)
-      c23 = multiplyAdd(s2, v3, c23)
-      b += kStride
-      b1 += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 12)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      const s1 = v128.load32_splat(a1, 12)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      c12 = multiplyAdd(s1, v2, c12)
-      c13 = multiplyAdd(s1, v3, c13)
-      const s2 = v128.load32_splat(a2, 12)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      c22 = multiplyAdd(s2, v2, c22)
-      c23 = multiplyAdd(s2, v3, c23)
-      b += kStride
-      b1 += kStride
-    }
-    a += 16
-    a1 += 16
-    a2 += 16
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d1, c12, 32)
+    v128.store(d1, c13, 48)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    v128.store(d2, c22, 32)
+    v128.store(d2, c23, 48)
+    bPanels += 2 * panelStride
+    c += 64
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const v2 = v128.load(b1)
-    const v3 = v128.load(b1, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    c02 = multiplyAdd(s0, v2, c02)
-    c03 = multiplyAdd(s0, v3, c03)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    c12 = multiplyAdd(s1, v2, c12)
-    c13 = multiplyAdd(s1, v3, c13)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    c22 = multiplyAdd(s2, v2, c22)
-    c23 = multiplyAdd(s2, v3, c23)
-    a += 4
-    a1 += 4
-    a2 += 4
-    b += kStride
-    b1 += kStride
+}
+
+/** 1 row by 2 panels of 8 columns, 4 of k at a time. */
+export function tile1x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let b = bPanels
+    let b1 = b + panelStride
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        b += kStride
+        b1 += kStride
+      }
+      a += 16
+    }
+    for (; left > 0; --left) {
+      const v0 = v128.load(b)
+      const v1 = v128.load(b, 16)
+      const v2 = v128.load(b1)
+      const v3 = v128.load(b1, 16)
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      c02 = multiplyAdd(s0, v2, c02)
+      c03 = multiplyAdd(s0, v3, c03)
+      a += 4
+      b += kStride
+      b1 += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    bPanels += 2 * panelStride
+    c += 64
   }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d1, c12, 32)
-  v128.store(d1, c13, 48)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
-  v128.store(d2, c22, 32)
-  v128.store(d2, c23, 48)
+}
+
+/** 2 rows by 2 panels of 8 columns, 4 of k at a time. */
+export function tile2x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let b = bPanels
+    let b1 = b + panelStride
+    const d1 = c + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c12 = f32x4.splat(0)
+    let c13 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c12 = v128.load(d1, 32)
+      c13 = v128.load(d1, 48)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 4)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 8)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 12)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        b += kStride
+        b1 += kStride
+      }
+      a += 16
+      a1 += 16
+    }
+    for (; left > 0; --left) {
+      const v0 = v128.load(b)
+      const v1 = v128.load(b, 16)
+      const v2 = v128.load(b1)
+      const v3 = v128.load(b1, 16)
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      c02 = multiplyAdd(s0, v2, c02)
+      c03 = multiplyAdd(s0, v3, c03)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      c12 = multiplyAdd(s1, v2, c12)
+      c13 = multiplyAdd(s1, v3, c13)
+      a += 4
+      a1 += 4
+      b += kStride
+      b1 += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d1, c12, 32)
+    v128.store(d1, c13, 48)
+    bPanels += 2 * panelStride
+    c += 64
+  }
+}
+
+/** 3 rows by 2 panels of 8 columns, 4 of k at a time. */
+export function tile3x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let b = bPanels
+    let b1 = b + panelStride
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c12 = f32x4.splat(0)
+    let c13 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    let c22 = f32x4.splat(0)
+    let c23 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c12 = v128.load(d1, 32)
+      c13 = v128.load(d1, 48)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+      c22 = v128.load(d2, 32)
+      c23 = v128.load(d2, 48)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        const s2 = v128.load32_splat(a2)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        c22 = multiplyAdd(s2, v2, c22)
+        c23 = multiplyAdd(s2, v3, c23)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 4)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        const s2 = v128.load32_splat(a2, 4)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        c22 = multiplyAdd(s2, v2, c22)
+        c23 = multiplyAdd(s2, v3, c23)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 8)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        const s2 = v128.load32_splat(a2, 8)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        c22 = multiplyAdd(s2, v2, c22)
+        c23 = multiplyAdd(s2, v3, c23)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 12)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        const s2 = v128.load32_splat(a2, 12)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        c22 = multiplyAdd(s2, v2, c22)
+        c23 = multiplyAdd(s2, v3, c23)
+        b += kStride
+        b1 += kStride
+      }
+      a += 16
+      a1 += 16
+      a2 += 16
+    }
+    for (; left > 0; --left) {
+      const v0 = v128.load(b)
+      const v1 = v128.load(b, 16)
+      const v2 = v128.load(b1)
+      const v3 = v128.load(b1, 16)
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      c02 = multiplyAdd(s0, v2, c02)
+      c03 = multiplyAdd(s0, v3, c03)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      c12 = multiplyAdd(s1, v2, c12)
+      c13 = multiplyAdd(s1, v3, c13)
+      const s2 = v128.load32_splat(a2)
+      c20 = multiplyAdd(s2, v0, c20)
+      c21 = multiplyAdd(s2, v1, c21)
+      c22 = multiplyAdd(s2, v2, c22)
+      c23 = multiplyAdd(s2, v3, c23)
+      a += 4
+      a1 += 4
+      a2 += 4
+      b += kStride
+      b1 += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d1, c12, 32)
+    v128.store(d1, c13, 48)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    v128.store(d2, c22, 32)
+    v128.store(d2, c23, 48)
+    bPanels += 2 * panelStride
+    c += 64
+  }
 }
 
 /** 4 rows by 2 panels of 8 columns, 4 of k at a time. */
-export function tile4x16by4(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  let a3 = a2 + lda
-  let b1 = b + panelStride
-  const d1 = c + ldc
-  const d2 = d1 + ldc
-  const d3 = d2 + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c12 = f32x4.splat(0)
-  let c13 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  let c22 = f32x4.splat(0)
-  let c23 = f32x4.splat(0)
-  let c30 = f32x4.splat(0)
-  let c31 = f32x4.splat(0)
-  let c32 = f32x4.splat(0)
-  let c33 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c12 = v128.load(d1, 32)
-    c13 = v128.load(d1, 48)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
-    c22 = v128.load(d2, 32)
-    c23 = v128.load(d2, 48)
-    c30 = v128.load(d3, 0)
-    c31 = v128.load(d3, 16)
-    c32 = v128.load(d3, 32)
-    c33 = v128.load(d3, 48)
-  }
-  for (; k >= 4; k -= 4) {
-    {
+export function tile4x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let a3 = a2 + lda
+    let b = bPanels
+    let b1 = b + panelStride
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    const d3 = d2 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c12 = f32x4.splat(0)
+    let c13 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    let c22 = f32x4.splat(0)
+    let c23 = f32x4.splat(0)
+    let c30 = f32x4.splat(0)
+    let c31 = f32x4.splat(0)
+    let c32 = f32x4.splat(0)
+    let c33 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c12 = v128.load(d1, 32)
+      c13 = v128.load(d1, 48)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+      c22 = v128.load(d2, 32)
+      c23 = v128.load(d2, 48)
+      c30 = v128.load(d3, 0)
+      c31 = v128.load(d3, 16)
+      c32 = v128.load(d3, 32)
+      c33 = v128.load(d3, 48)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        const s2 = v128.load32_splat(a2)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        c22 = multiplyAdd(s2, v2, c22)
+        c23 = multiplyAdd(s2, v3, c23)
+        const s3 = v128.load32_splat(a3)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        c32 = multiplyAdd(s3, v2, c32)
+        c33 = multiplyAdd(s3, v3, c33)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 4)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        const s2 = v128.load32_splat(a2, 4)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        c22 = multiplyAdd(s2, v2, c22)
+        c23 = multiplyAdd(s2, v3, c23)
+        const s3 = v128.load32_splat(a3, 4)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        c32 = multiplyAdd(s3, v2, c32)
+        c33 = multiplyAdd(s3, v3, c33)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 8)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        const s2 = v128.load32_splat(a2, 8)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        c22 = multiplyAdd(s2, v2, c22)
+        c23 = multiplyAdd(s2, v3, c23)
+        const s3 = v128.load32_splat(a3, 8)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        c32 = multiplyAdd(s3, v2, c32)
+        c33 = multiplyAdd(s3, v3, c33)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 12)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        const s2 = v128.load32_splat(a2, 12)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        c22 = multiplyAdd(s2, v2, c22)
+        c23 = multiplyAdd(s2, v3, c23)
+        const s3 = v128.load32_splat(a3, 12)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        c32 = multiplyAdd(s3, v2, c32)
+        c33 = multiplyAdd(s3, v3, c33)
+        b += kStride
+        b1 += kStride
+      }
+      a += 16
+      a1 += 16
+      a2 += 16
+      a3 += 16
+    }
+    for (; left > 0; --left) {
       const v0 = v128.load(b)
       const v1 = v128.load(b, 16)
       const v2 = v128.load(b1)
@@ -1634,203 +1881,231 @@ export function tile4x16by4(k: i32, a: usize, lda: usize, b: usize, kStride: usi
       c31 = multiplyAdd(s3, v1, c31)
       c32 = multiplyAdd(s3, v2, c32)
       c33 = multiplyAdd(s3, v3, c33)
+      a += 4
+      a1 += 4
+      a2 += 4
+      a3 += 4
       b += kStride
       b1 += kStride
     }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 4)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      const s1 = v128.load32_splat(a1, 4)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      c12 = multiplyAdd(s1, v2, c12)
-      c13 = multiplyAdd(s1, v3, c13)
-      const s2 = v128.load32_splat(a2, 4)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      c22 = multiplyAdd(s2, v2, c22)
-      c23 = multiplyAdd(s2, v3, c23)
-      const s3 = v128.load32_splat(a3, 4)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      c32 = multiplyAdd(s3, v2, c32)
-      c33 = multiplyAdd(s3, v3, c33)
-      b += kStride
-      b1 += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 8)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      const s1 = v128.load32_splat(a1, 8)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      c12 = multiplyAdd(s1, v2, c12)
-      c13 = multiplyAdd(s1, v3, c13)
-      const s2 = v128.load32_splat(a2, 8)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      c22 = multiplyAdd(s2, v2, c22)
-      c23 = multiplyAdd(s2, v3, c23)
-      const s3 = v128.load32_splat(a3, 8)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      c32 = multiplyAdd(s3, v2, c32)
-      c33 = multiplyAdd(s3, v3, c33)
-      b += kStride
-      b1 += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 12)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      const s1 = v128.load32_splat(a1, 12)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      c12 = multiplyAdd(s1, v2, c12)
-      c13 = multiplyAdd(s1, v3, c13)
-      const s2 = v128.load32_splat(a2, 12)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      c22 = multiplyAdd(s2, v2, c22)
-      c23 = multiplyAdd(s2, v3, c23)
-      const s3 = v128.load32_splat(a3, 12)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      c32 = multiplyAdd(s3, v2, c32)
-      c33 = multiplyAdd(s3, v3, c33)
-      b += kStride
-      b1 += kStride
-    }
-    a += 16
-    a1 += 16
-    a2 += 16
-    a3 += 16
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d1, c12, 32)
+    v128.store(d1, c13, 48)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    v128.store(d2, c22, 32)
+    v128.store(d2, c23, 48)
+    v128.store(d3, c30, 0)
+    v128.store(d3, c31, 16)
+    v128.store(d3, c32, 32)
+    v128.store(d3, c33, 48)
+    bPanels += 2 * panelStride
+    c += 64
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const v2 = v128.load(b1)
-    const v3 = v128.load(b1, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    c02 = multiplyAdd(s0, v2, c02)
-    c03 = multiplyAdd(s0, v3, c03)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    c12 = multiplyAdd(s1, v2, c12)
-    c13 = multiplyAdd(s1, v3, c13)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    c22 = multiplyAdd(s2, v2, c22)
-    c23 = multiplyAdd(s2, v3, c23)
-    const s3 = v128.load32_splat(a3)
-    c30 = multiplyAdd(s3, v0, c30)
-    c31 = multiplyAdd(s3, v1, c31)
-    c32 = multiplyAdd(s3, v2, c32)
-    c33 = multiplyAdd(s3, v3, c33)
-    a += 4
-    a1 += 4
-    a2 += 4
-    a3 += 4
-    b += kStride
-    b1 += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d1, c12, 32)
-  v128.store(d1, c13, 48)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
-  v128.store(d2, c22, 32)
-  v128.store(d2, c23, 48)
-  v128.store(d3, c30, 0)
-  v128.store(d3, c31, 16)
-  v128.store(d3, c32, 32)
-  v128.store(d3, c33, 48)
 }
 
 /** 5 rows by 2 panels of 8 columns, 4 of k at a time. */
-export function tile5x16by4(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  let a3 = a2 + lda
-  let a4 = a3 + lda
-  let b1 = b + panelStride
-  const d1 = c + ldc
-  const d2 = d1 + ldc
-  const d3 = d2 + ldc
-  const d4 = d3 + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c12 = f32x4.splat(0)
-  let c13 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  let c22 = f32x4.splat(0)
-  let c23 = f32x4.splat(0)
-  let c30 = f32x4.splat(0)
-  let c31 = f32x4.splat(0)
-  let c32 = f32x4.splat(0)
-  let c33 = f32x4.splat(0)
-  let c40 = f32x4.splat(0)
-  let c41 = f32x4.splat(0)
-  let c42 = f32x4.splat(0)
-  let c43 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c12 = v128.load(d1, 32)
-    c13 = v128.load(d1, 48)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
-    c22 = v128.load(d2, 32)
-    c23 = v128.load(d2, 48)
-    c30 = v128.load(d3, 0)
-    c31 = v128.load(d3, 16)
-    c32 = v128.load(d3, 32)
-    c33 = v128.load(d3, 48)
-    c40 = v128.load(d4, 0)
-    c41 = v128.load(d4, 16)
-    c42 = v128.load(d4, 32)
-    c43 = v128.load(d4, 48)
-  }
-  for (; k >= 4; k -= 4) {
-    {
+export function tile5x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let a3 = a2 + lda
+    let a4 = a3 + lda
+    let b = bPanels
+    let b1 = b + panelStride
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    const d3 = d2 + ldc
+    const d4 = d3 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c12 = f32x4.splat(0)
+    let c13 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    let c22 = f32x4.splat(0)
+    let c23 = f32x4.splat(0)
+    let c30 = f32x4.splat(0)
+    let c31 = f32x4.splat(0)
+    let c32 = f32x4.splat(0)
+    let c33 = f32x4.splat(0)
+    let c40 = f32x4.splat(0)
+    let c41 = f32x4.splat(0)
+    let c42 = f32x4.splat(0)
+    let c43 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c12 = v128.load(d1, 32)
+      c13 = v128.load(d1, 48)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+      c22 = v128.load(d2, 32)
+      c23 = v128.load(d2, 48)
+      c30 = v128.load(d3, 0)
+      c31 = v128.load(d3, 16)
+      c32 = v128.load(d3, 32)
+      c33 = v128.load(d3, 48)
+      c40 = v128.load(d4, 0)
+      c41 = v128.load(d4, 16)
+      c42 = v128.load(d4, 32)
+      c43 = v128.load(d4, 48)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        const s2 = v128.load32_splat(a2)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        c22 = multiplyAdd(s2, v2, c22)
+        c23 = multiplyAdd(s2, v3, c23)
+        const s3 = v128.load32_splat(a3)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        c32 = multiplyAdd(s3, v2, c32)
+        c33 = multiplyAdd(s3, v3, c33)
+        const s4 = v128.load32_splat(a4)
+        c40 = multiplyAdd(s4, v0, c40)
+        c41 = multiplyAdd(s4, v1, c41)
+        c42 = multiplyAdd(s4, v2, c42)
+        c43 = multiplyAdd(s4, v3, c43)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 4)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        const s2 = v128.load32_splat(a2, 4)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        c22 = multiplyAdd(s2, v2, c22)
+        c23 = multiplyAdd(s2, v3, c23)
+        const s3 = v128.load32_splat(a3, 4)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        c32 = multiplyAdd(s3, v2, c32)
+        c33 = multiplyAdd(s3, v3, c33)
+        const s4 = v128.load32_splat(a4, 4)
+        c40 = multiplyAdd(s4, v0, c40)
+        c41 = multiplyAdd(s4, v1, c41)
+        c42 = multiplyAdd(s4, v2, c42)
+        c43 = multiplyAdd(s4, v3, c43)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 8)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        const s2 = v128.load32_splat(a2, 8)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        c22 = multiplyAdd(s2, v2, c22)
+        c23 = multiplyAdd(s2, v3, c23)
+        const s3 = v128.load32_splat(a3, 8)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        c32 = multiplyAdd(s3, v2, c32)
+        c33 = multiplyAdd(s3, v3, c33)
+        const s4 = v128.load32_splat(a4, 8)
+        c40 = multiplyAdd(s4, v0, c40)
+        c41 = multiplyAdd(s4, v1, c41)
+        c42 = multiplyAdd(s4, v2, c42)
+        c43 = multiplyAdd(s4, v3, c43)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 12)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        const s2 = v128.load32_splat(a2, 12)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        c22 = multiplyAdd(s2, v2, c22)
+        c23 = multiplyAdd(s2, v3, c23)
+        const s3 = v128.load32_splat(a3, 12)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        c32 = multiplyAdd(s3, v2, c32)
+        c33 = multiplyAdd(s3, v3, c33)
+        const s4 = v128.load32_splat(a4, 12)
+        c40 = multiplyAdd(s4, v0, c40)
+        c41 = multiplyAdd(s4, v1, c41)
+        c42 = multiplyAdd(s4, v2, c42)
+        c43 = multiplyAdd(s4, v3, c43)
+        b += kStride
+        b1 += kStride
+      }
+      a += 16
+      a1 += 16
+      a2 += 16
+      a3 += 16
+      a4 += 16
+    }
+    for (; left > 0; --left) {
       const v0 = v128.load(b)
       const v1 = v128.load(b, 16)
       const v2 = v128.load(b1)
@@ -1860,239 +2135,267 @@ export function tile5x16by4(k: i32, a: usize, lda: usize, b: usize, kStride: usi
       c41 = multiplyAdd(s4, v1, c41)
       c42 = multiplyAdd(s4, v2, c42)
       c43 = multiplyAdd(s4, v3, c43)
+      a += 4
+      a1 += 4
+      a2 += 4
+      a3 += 4
+      a4 += 4
       b += kStride
       b1 += kStride
     }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 4)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      const s1 = v128.load32_splat(a1, 4)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      c12 = multiplyAdd(s1, v2, c12)
-      c13 = multiplyAdd(s1, v3, c13)
-      const s2 = v128.load32_splat(a2, 4)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      c22 = multiplyAdd(s2, v2, c22)
-      c23 = multiplyAdd(s2, v3, c23)
-      const s3 = v128.load32_splat(a3, 4)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      c32 = multiplyAdd(s3, v2, c32)
-      c33 = multiplyAdd(s3, v3, c33)
-      const s4 = v128.load32_splat(a4, 4)
-      c40 = multiplyAdd(s4, v0, c40)
-      c41 = multiplyAdd(s4, v1, c41)
-      c42 = multiplyAdd(s4, v2, c42)
-      c43 = multiplyAdd(s4, v3, c43)
-      b += kStride
-      b1 += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 8)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      const s1 = v128.load32_splat(a1, 8)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      c12 = multiplyAdd(s1, v2, c12)
-      c13 = multiplyAdd(s1, v3, c13)
-      const s2 = v128.load32_splat(a2, 8)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      c22 = multiplyAdd(s2, v2, c22)
-      c23 = multiplyAdd(s2, v3, c23)
-      const s3 = v128.load32_splat(a3, 8)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      c32 = multiplyAdd(s3, v2, c32)
-      c33 = multiplyAdd(s3, v3, c33)
-      const s4 = v128.load32_splat(a4, 8)
-      c40 = multiplyAdd(s4, v0, c40)
-      c41 = multiplyAdd(s4, v1, c41)
-      c42 = multiplyAdd(s4, v2, c42)
-      c43 = multiplyAdd(s4, v3, c43)
-      b += kStride
-      b1 += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 12)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      const s1 = v128.load32_splat(a1, 12)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      c12 = multiplyAdd(s1, v2, c12)
-      c13 = multiplyAdd(s1, v3, c13)
-      const s2 = v128.load32_splat(a2, 12)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      c22 = multiplyAdd(s2, v2, c22)
-      c23 = multiplyAdd(s2, v3, c23)
-      const s3 = v128.load32_splat(a3, 12)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      c32 = multiplyAdd(s3, v2, c32)
-      c33 = multiplyAdd(s3, v3, c33)
-      const s4 = v128.load32_splat(a4, 12)
-      c40 = multiplyAdd(s4, v0, c40)
-      c41 = multiplyAdd(s4, v1, c41)
-      c42 = multiplyAdd(s4, v2, c42)
-      c43 = multiplyAdd(s4, v3, c43)
-      b += kStride
-      b1 += kStride
-    }
-    a += 16
-    a1 += 16
-    a2 += 16
-    a3 += 16
-    a4 += 16
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d1, c12, 32)
+    v128.store(d1, c13, 48)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    v128.store(d2, c22, 32)
+    v128.store(d2, c23, 48)
+    v128.store(d3, c30, 0)
+    v128.store(d3, c31, 16)
+    v128.store(d3, c32, 32)
+    v128.store(d3, c33, 48)
+    v128.store(d4, c40, 0)
+    v128.store(d4, c41, 16)
+    v128.store(d4, c42, 32)
+    v128.store(d4, c43, 48)
+    bPanels += 2 * panelStride
+    c += 64
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const v2 = v128.load(b1)
-    const v3 = v128.load(b1, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    c02 = multiplyAdd(s0, v2, c02)
-    c03 = multiplyAdd(s0, v3, c03)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    c12 = multiplyAdd(s1, v2, c12)
-    c13 = multiplyAdd(s1, v3, c13)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    c22 = multiplyAdd(s2, v2, c22)
-    c23 = multiplyAdd(s2, v3, c23)
-    const s3 = v128.load32_splat(a3)
-    c30 = multiplyAdd(s3, v0, c30)
-    c31 = multiplyAdd(s3, v1, c31)
-    c32 = multiplyAdd(s3, v2, c32)
-    c33 = multiplyAdd(s3, v3, c33)
-    const s4 = v128.load32_splat(a4)
-    c40 = multiplyAdd(s4, v0, c40)
-    c41 = multiplyAdd(s4, v1, c41)
-    c42 = multiplyAdd(s4, v2, c42)
-    c43 = multiplyAdd(s4, v3, c43)
-    a += 4
-    a1 += 4
-    a2 += 4
-    a3 += 4
-    a4 += 4
-    b += kStride
-    b1 += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d1, c12, 32)
-  v128.store(d1, c13, 48)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
-  v128.store(d2, c22, 32)
-  v128.store(d2, c23, 48)
-  v128.store(d3, c30, 0)
-  v128.store(d3, c31, 16)
-  v128.store(d3, c32, 32)
-  v128.store(d3, c33, 48)
-  v128.store(d4, c40, 0)
-  v128.store(d4, c41, 16)
-  v128.store(d4, c42, 32)
-  v128.store(d4, c43, 48)
 }
 
 /** 6 rows by 2 panels of 8 columns, 4 of k at a time. */
-export function tile6x16by4(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  let a3 = a2 + lda
-  let a4 = a3 + lda
-  let a5 = a4 + lda
-  let b1 = b + panelStride
-  const d1 = c + ldc
-  const d2 = d1 + ldc
-  const d3 = d2 + ldc
-  const d4 = d3 + ldc
-  const d5 = d4 + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c12 = f32x4.splat(0)
-  let c13 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  let c22 = f32x4.splat(0)
-  let c23 = f32x4.splat(0)
-  let c30 = f32x4.splat(0)
-  let c31 = f32x4.splat(0)
-  let c32 = f32x4.splat(0)
-  let c33 = f32x4.splat(0)
-  let c40 = f32x4.splat(0)
-  let c41 = f32x4.splat(0)
-  let c42 = f32x4.splat(0)
-  let c43 = f32x4.splat(0)
-  let c50 = f32x4.splat(0)
-  let c51 = f32x4.splat(0)
-  let c52 = f32x4.splat(0)
-  let c53 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c12 = v128.load(d1, 32)
-    c13 = v128.load(d1, 48)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
-    c22 = v128.load(d2, 32)
-    c23 = v128.load(d2, 48)
-    c30 = v128.load(d3, 0)
-    c31 = v128.load(d3, 16)
-    c32 = v128.load(d3, 32)
-    c33 = v128.load(d3, 48)
-    c40 = v128.load(d4, 0)
-    c41 = v128.load(d4, 16)
-    c42 = v128.load(d4, 32)
-    c43 = v128.load(d4, 48)
-    c50 = v128.load(d5, 0)
-    c51 = v128.load(d5, 16)
-    c52 = v128.load(d5, 32)
-    c53 = v128.load(d5, 48)
-  }
-  for (; k >= 4; k -= 4) {
-    {
+export function tile6x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let a3 = a2 + lda
+    let a4 = a3 + lda
+    let a5 = a4 + lda
+    let b = bPanels
+    let b1 = b + panelStride
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    const d3 = d2 + ldc
+    const d4 = d3 + ldc
+    const d5 = d4 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c12 = f32x4.splat(0)
+    let c13 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    let c22 = f32x4.splat(0)
+    let c23 = f32x4.splat(0)
+    let c30 = f32x4.splat(0)
+    let c31 = f32x4.splat(0)
+    let c32 = f32x4.splat(0)
+    let c33 = f32x4.splat(0)
+    let c40 = f32x4.splat(0)
+    let c41 = f32x4.splat(0)
+    let c42 = f32x4.splat(0)
+    let c43 = f32x4.splat(0)
+    let c50 = f32x4.splat(0)
+    let c51 = f32x4.splat(0)
+    let c52 = f32x4.splat(0)
+    let c53 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c12 = v128.load(d1, 32)
+      c13 = v128.load(d1, 48)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+      c22 = v128.load(d2, 32)
+      c23 = v128.load(d2, 48)
+      c30 = v128.load(d3, 0)
+      c31 = v128.load(d3, 16)
+      c32 = v128.load(d3, 32)
+      c33 = v128.load(d3, 48)
+      c40 = v128.load(d4, 0)
+      c41 = v128.load(d4, 16)
+      c42 = v128.load(d4, 32)
+      c43 = v128.load(d4, 48)
+      c50 = v128.load(d5, 0)
+      c51 = v128.load(d5, 16)
+      c52 = v128.load(d5, 32)
+      c53 = v128.load(d5, 48)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        const s2 = v128.load32_splat(a2)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        c22 = multiplyAdd(s2, v2, c22)
+        c23 = multiplyAdd(s2, v3, c23)
+        const s3 = v128.load32_splat(a3)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        c32 = multiplyAdd(s3, v2, c32)
+        c33 = multiplyAdd(s3, v3, c33)
+        const s4 = v128.load32_splat(a4)
+        c40 = multiplyAdd(s4, v0, c40)
+        c41 = multiplyAdd(s4, v1, c41)
+        c42 = multiplyAdd(s4, v2, c42)
+        c43 = multiplyAdd(s4, v3, c43)
+        const s5 = v128.load32_splat(a5)
+        c50 = multiplyAdd(s5, v0, c50)
+        c51 = multiplyAdd(s5, v1, c51)
+        c52 = multiplyAdd(s5, v2, c52)
+        c53 = multiplyAdd(s5, v3, c53)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 4)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        const s2 = v128.load32_splat(a2, 4)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        c22 = multiplyAdd(s2, v2, c22)
+        c23 = multiplyAdd(s2, v3, c23)
+        const s3 = v128.load32_splat(a3, 4)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        c32 = multiplyAdd(s3, v2, c32)
+        c33 = multiplyAdd(s3, v3, c33)
+        const s4 = v128.load32_splat(a4, 4)
+        c40 = multiplyAdd(s4, v0, c40)
+        c41 = multiplyAdd(s4, v1, c41)
+        c42 = multiplyAdd(s4, v2, c42)
+        c43 = multiplyAdd(s4, v3, c43)
+        const s5 = v128.load32_splat(a5, 4)
+        c50 = multiplyAdd(s5, v0, c50)
+        c51 = multiplyAdd(s5, v1, c51)
+        c52 = multiplyAdd(s5, v2, c52)
+        c53 = multiplyAdd(s5, v3, c53)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 8)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        const s2 = v128.load32_splat(a2, 8)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        c22 = multiplyAdd(s2, v2, c22)
+        c23 = multiplyAdd(s2, v3, c23)
+        const s3 = v128.load32_splat(a3, 8)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        c32 = multiplyAdd(s3, v2, c32)
+        c33 = multiplyAdd(s3, v3, c33)
+        const s4 = v128.load32_splat(a4, 8)
+        c40 = multiplyAdd(s4, v0, c40)
+        c41 = multiplyAdd(s4, v1, c41)
+        c42 = multiplyAdd(s4, v2, c42)
+        c43 = multiplyAdd(s4, v3, c43)
+        const s5 = v128.load32_splat(a5, 8)
+        c50 = multiplyAdd(s5, v0, c50)
+        c51 = multiplyAdd(s5, v1, c51)
+        c52 = multiplyAdd(s5, v2, c52)
+        c53 = multiplyAdd(s5, v3, c53)
+        b += kStride
+        b1 += kStride
+      }
+      {
+        const v0 = v128.load(b)
+        const v1 = v128.load(b, 16)
+        const v2 = v128.load(b1)
+        const v3 = v128.load(b1, 16)
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 12)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        const s2 = v128.load32_splat(a2, 12)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        c22 = multiplyAdd(s2, v2, c22)
+        c23 = multiplyAdd(s2, v3, c23)
+        const s3 = v128.load32_splat(a3, 12)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        c32 = multiplyAdd(s3, v2, c32)
+        c33 = multiplyAdd(s3, v3, c33)
+        const s4 = v128.load32_splat(a4, 12)
+        c40 = multiplyAdd(s4, v0, c40)
+        c41 = multiplyAdd(s4, v1, c41)
+        c42 = multiplyAdd(s4, v2, c42)
+        c43 = multiplyAdd(s4, v3, c43)
+        const s5 = v128.load32_splat(a5, 12)
+        c50 = multiplyAdd(s5, v0, c50)
+        c51 = multiplyAdd(s5, v1, c51)
+        c52 = multiplyAdd(s5, v2, c52)
+        c53 = multiplyAdd(s5, v3, c53)
+        b += kStride
+        b1 += kStride
+      }
+      a += 16
+      a1 += 16
+      a2 += 16
+      a3 += 16
+      a4 += 16
+      a5 += 16
+    }
+    for (; left > 0; --left) {
       const v0 = v128.load(b)
       const v1 = v128.load(b, 16)
       const v2 = v128.load(b1)
@@ -2127,265 +2430,67 @@ export function tile6x16by4(k: i32, a: usize, lda: usize, b: usize, kStride: usi
       c51 = multiplyAdd(s5, v1, c51)
       c52 = multiplyAdd(s5, v2, c52)
       c53 = multiplyAdd(s5, v3, c53)
+      a += 4
+      a1 += 4
+      a2 += 4
+      a3 += 4
+      a4 += 4
+      a5 += 4
       b += kStride
       b1 += kStride
     }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 4)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      const s1 = v128.load32_splat(a1, 4)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      c12 = multiplyAdd(s1, v2, c12)
-      c13 = multiplyAdd(s1, v3, c13)
-      const s2 = v128.load32_splat(a2, 4)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      c22 = multiplyAdd(s2, v2, c22)
-      c23 = multiplyAdd(s2, v3, c23)
-      const s3 = v128.load32_splat(a3, 4)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      c32 = multiplyAdd(s3, v2, c32)
-      c33 = multiplyAdd(s3, v3, c33)
-      const s4 = v128.load32_splat(a4, 4)
-      c40 = multiplyAdd(s4, v0, c40)
-      c41 = multiplyAdd(s4, v1, c41)
-      c42 = multiplyAdd(s4, v2, c42)
-      c43 = multiplyAdd(s4, v3, c43)
-      const s5 = v128.load32_splat(a5, 4)
-      c50 = multiplyAdd(s5, v0, c50)
-      c51 = multiplyAdd(s5, v1, c51)
-      c52 = multiplyAdd(s5, v2, c52)
-      c53 = multiplyAdd(s5, v3, c53)
-      b += kStride
-      b1 += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 8)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      const s1 = v128.load32_splat(a1, 8)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      c12 = multiplyAdd(s1, v2, c12)
-      c13 = multiplyAdd(s1, v3, c13)
-      const s2 = v128.load32_splat(a2, 8)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      c22 = multiplyAdd(s2, v2, c22)
-      c23 = multiplyAdd(s2, v3, c23)
-      const s3 = v128.load32_splat(a3, 8)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      c32 = multiplyAdd(s3, v2, c32)
-      c33 = multiplyAdd(s3, v3, c33)
-      const s4 = v128.load32_splat(a4, 8)
-      c40 = multiplyAdd(s4, v0, c40)
-      c41 = multiplyAdd(s4, v1, c41)
-      c42 = multiplyAdd(s4, v2, c42)
-      c43 = multiplyAdd(s4, v3, c43)
-      const s5 = v128.load32_splat(a5, 8)
-      c50 = multiplyAdd(s5, v0, c50)
-      c51 = multiplyAdd(s5, v1, c51)
-      c52 = multiplyAdd(s5, v2, c52)
-      c53 = multiplyAdd(s5, v3, c53)
-      b += kStride
-      b1 += kStride
-    }
-    {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a, 12)
-      c00 = multiplyAdd(s0, v0, c00)
-      c01 = multiplyAdd(s0, v1, c01)
-      c02 = multiplyAdd(s0, v2, c02)
-      c03 = multiplyAdd(s0, v3, c03)
-      const s1 = v128.load32_splat(a1, 12)
-      c10 = multiplyAdd(s1, v0, c10)
-      c11 = multiplyAdd(s1, v1, c11)
-      c12 = multiplyAdd(s1, v2, c12)
-      c13 = multiplyAdd(s1, v3, c13)
-      const s2 = v128.load32_splat(a2, 12)
-      c20 = multiplyAdd(s2, v0, c20)
-      c21 = multiplyAdd(s2, v1, c21)
-      c22 = multiplyAdd(s2, v2, c22)
-      c23 = multiplyAdd(s2, v3, c23)
-      const s3 = v128.load32_splat(a3, 12)
-      c30 = multiplyAdd(s3, v0, c30)
-      c31 = multiplyAdd(s3, v1, c31)
-      c32 = multiplyAdd(s3, v2, c32)
-      c33 = multiplyAdd(s3, v3, c33)
-      const s4 = v128.load32_splat(a4, 12)
-      c40 = multiplyAdd(s4, v0, c40)
-      c41 = multiplyAdd(s4, v1, c41)
-      c42 = multiplyAdd(s4, v2, c42)
-      c43 = multiplyAdd(s4, v3, c43)
-      const s5 = v128.load32_splat(a5, 12)
-      c50 = multiplyAdd(s5, v0, c50)
-      c51 = multiplyAdd(s5, v1, c51)
-      c52 = multiplyAdd(s5, v2, c52)
-      c53 = multiplyAdd(s5, v3, c53)
-      b += kStride
-      b1 += kStride
-    }
-    a += 16
-    a1 += 16
-    a2 += 16
-    a3 += 16
-    a4 += 16
-    a5 += 16
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d1, c12, 32)
+    v128.store(d1, c13, 48)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    v128.store(d2, c22, 32)
+    v128.store(d2, c23, 48)
+    v128.store(d3, c30, 0)
+    v128.store(d3, c31, 16)
+    v128.store(d3, c32, 32)
+    v128.store(d3, c33, 48)
+    v128.store(d4, c40, 0)
+    v128.store(d4, c41, 16)
+    v128.store(d4, c42, 32)
+    v128.store(d4, c43, 48)
+    v128.store(d5, c50, 0)
+    v128.store(d5, c51, 16)
+    v128.store(d5, c52, 32)
+    v128.store(d5, c53, 48)
+    bPanels += 2 * panelStride
+    c += 64
   }
-  for (; k > 0; --k) {
-    const v0 = v128.load(b)
-    const v1 = v128.load(b, 16)
-    const v2 = v128.load(b1)
-    const v3 = v128.load(b1, 16)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    c02 = multiplyAdd(s0, v2, c02)
-    c03 = multiplyAdd(s0, v3, c03)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    c12 = multiplyAdd(s1, v2, c12)
-    c13 = multiplyAdd(s1, v3, c13)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    c22 = multiplyAdd(s2, v2, c22)
-    c23 = multiplyAdd(s2, v3, c23)
-    const s3 = v128.load32_splat(a3)
-    c30 = multiplyAdd(s3, v0, c30)
-    c31 = multiplyAdd(s3, v1, c31)
-    c32 = multiplyAdd(s3, v2, c32)
-    c33 = multiplyAdd(s3, v3, c33)
-    const s4 = v128.load32_splat(a4)
-    c40 = multiplyAdd(s4, v0, c40)
-    c41 = multiplyAdd(s4, v1, c41)
-    c42 = multiplyAdd(s4, v2, c42)
-    c43 = multiplyAdd(s4, v3, c43)
-    const s5 = v128.load32_splat(a5)
-    c50 = multiplyAdd(s5, v0, c50)
-    c51 = multiplyAdd(s5, v1, c51)
-    c52 = multiplyAdd(s5, v2, c52)
-    c53 = multiplyAdd(s5, v3, c53)
-    a += 4
-    a1 += 4
-    a2 += 4
-    a3 += 4
-    a4 += 4
-    a5 += 4
-    b += kStride
-    b1 += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d1, c12, 32)
-  v128.store(d1, c13, 48)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
-  v128.store(d2, c22, 32)
-  v128.store(d2, c23, 48)
-  v128.store(d3, c30, 0)
-  v128.store(d3, c31, 16)
-  v128.store(d3, c32, 32)
-  v128.store(d3, c33, 48)
-  v128.store(d4, c40, 0)
-  v128.store(d4, c41, 16)
-  v128.store(d4, c42, 32)
-  v128.store(d4, c43, 48)
-  v128.store(d5, c50, 0)
-  v128.store(d5, c51, 16)
-  v128.store(d5, c52, 32)
-  v128.store(d5, c53, 48)
 }
 
 /** 1 row by 3 panels of 8 columns. */
-export function tile1x24(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let b1 = b + panelStride
-  let b2 = b1 + panelStride
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c04 = f32x4.splat(0)
-  let c05 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c04 = v128.load(c, 64)
-    c05 = v128.load(c, 80)
-  }
-  for (; k > 0; --k) {
-    const s0 = v128.load32_splat(a)
-    const v0 = v128.load(b)
-    c00 = multiplyAdd(s0, v0, c00)
-    const v1 = v128.load(b, 16)
-    c01 = multiplyAdd(s0, v1, c01)
-    const v2 = v128.load(b1)
-    c02 = multiplyAdd(s0, v2, c02)
-    const v3 = v128.load(b1, 16)
-    c03 = multiplyAdd(s0, v3, c03)
-    const v4 = v128.load(b2)
-    c04 = multiplyAdd(s0, v4, c04)
-    const v5 = v128.load(b2, 16)
-    c05 = multiplyAdd(s0, v5, c05)
-    a += 4
-    b += kStride
-    b1 += kStride
-    b2 += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(c, c04, 64)
-  v128.store(c, c05, 80)
-}
-
-/** 1 row by 3 panels of 8 columns, 4 of k at a time. */
-export function tile1x24by4(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let b1 = b + panelStride
-  let b2 = b1 + panelStride
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c04 = f32x4.splat(0)
-  let c05 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c04 = v128.load(c, 64)
-    c05 = v128.load(c, 80)
-  }
-  for (; k >= 4; k -= 4) {
-    {
+export function tile1x24(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let b = bPanels
+    let b1 = b + panelStride
+    let b2 = b1 + panelStride
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c04 = f32x4.splat(0)
+    let c05 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c04 = v128.load(c, 64)
+      c05 = v128.load(c, 80)
+    }
+    for (; left > 0; --left) {
       const s0 = v128.load32_splat(a)
       const v0 = v128.load(b)
       c00 = multiplyAdd(s0, v0, c00)
@@ -2399,200 +2504,186 @@ export function tile1x24by4(k: i32, a: usize, lda: usize, b: usize, kStride: usi
       c04 = multiplyAdd(s0, v4, c04)
       const v5 = v128.load(b2, 16)
       c05 = multiplyAdd(s0, v5, c05)
+      a += 4
       b += kStride
       b1 += kStride
       b2 += kStride
     }
-    {
-      const s0 = v128.load32_splat(a, 4)
-      const v0 = v128.load(b)
-      c00 = multiplyAdd(s0, v0, c00)
-      const v1 = v128.load(b, 16)
-      c01 = multiplyAdd(s0, v1, c01)
-      const v2 = v128.load(b1)
-      c02 = multiplyAdd(s0, v2, c02)
-      const v3 = v128.load(b1, 16)
-      c03 = multiplyAdd(s0, v3, c03)
-      const v4 = v128.load(b2)
-      c04 = multiplyAdd(s0, v4, c04)
-      const v5 = v128.load(b2, 16)
-      c05 = multiplyAdd(s0, v5, c05)
-      b += kStride
-      b1 += kStride
-      b2 += kStride
-    }
-    {
-      const s0 = v128.load32_splat(a, 8)
-      const v0 = v128.load(b)
-      c00 = multiplyAdd(s0, v0, c00)
-      const v1 = v128.load(b, 16)
-      c01 = multiplyAdd(s0, v1, c01)
-      const v2 = v128.load(b1)
-      c02 = multiplyAdd(s0, v2, c02)
-      const v3 = v128.load(b1, 16)
-      c03 = multiplyAdd(s0, v3, c03)
-      const v4 = v128.load(b2)
-      c04 = multiplyAdd(s0, v4, c04)
-      const v5 = v128.load(b2, 16)
-      c05 = multiplyAdd(s0, v5, c05)
-      b += kStride
-      b1 += kStride
-      b2 += kStride
-    }
-    {
-      const s0 = v128.load32_splat(a, 12)
-      const v0 = v128.load(b)
-      c00 = multiplyAdd(s0, v0, c00)
-      const v1 = v128.load(b, 16)
-      c01 = multiplyAdd(s0, v1, c01)
-      const v2 = v128.load(b1)
-      c02 = multiplyAdd(s0, v2, c02)
-      const v3 = v128.load(b1, 16)
-      c03 = multiplyAdd(s0, v3, c03)
-      const v4 = v128.load(b2)
-      c04 = multiplyAdd(s0, v4, c04)
-      const v5 = v128.load(b2, 16)
-      c05 = multiplyAdd(s0, v5, c05)
-      b += kStride
-      b1 += kStride
-      b2 += kStride
-    }
-    a += 16
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(c, c04, 64)
+    v128.store(c, c05, 80)
+    bPanels += 3 * panelStride
+    c += 96
   }
-  for (; k > 0; --k) {
-    const s0 = v128.load32_splat(a)
-    const v0 = v128.load(b)
-    c00 = multiplyAdd(s0, v0, c00)
-    const v1 = v128.load(b, 16)
-    c01 = multiplyAdd(s0, v1, c01)
-    const v2 = v128.load(b1)
-    c02 = multiplyAdd(s0, v2, c02)
-    const v3 = v128.load(b1, 16)
-    c03 = multiplyAdd(s0, v3, c03)
-    const v4 = v128.load(b2)
-    c04 = multiplyAdd(s0, v4, c04)
-    const v5 = v128.load(b2, 16)
-    c05 = multiplyAdd(s0, v5, c05)
-    a += 4
-    b += kStride
-    b1 += kStride
-    b2 += kStride
+}
+
+/** 1 row by 3 panels of 8 columns, 4 of k at a time. */
+export function tile1x24by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let b = bPanels
+    let b1 = b + panelStride
+    let b2 = b1 + panelStride
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c04 = f32x4.splat(0)
+    let c05 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c04 = v128.load(c, 64)
+      c05 = v128.load(c, 80)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const s0 = v128.load32_splat(a)
+        const v0 = v128.load(b)
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = v128.load(b, 16)
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = v128.load(b1)
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = v128.load(b1, 16)
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = v128.load(b2)
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = v128.load(b2, 16)
+        c05 = multiplyAdd(s0, v5, c05)
+        b += kStride
+        b1 += kStride
+        b2 += kStride
+      }
+      {
+        const s0 = v128.load32_splat(a, 4)
+        const v0 = v128.load(b)
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = v128.load(b, 16)
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = v128.load(b1)
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = v128.load(b1, 16)
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = v128.load(b2)
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = v128.load(b2, 16)
+        c05 = multiplyAdd(s0, v5, c05)
+        b += kStride
+        b1 += kStride
+        b2 += kStride
+      }
+      {
+        const s0 = v128.load32_splat(a, 8)
+        const v0 = v128.load(b)
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = v128.load(b, 16)
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = v128.load(b1)
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = v128.load(b1, 16)
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = v128.load(b2)
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = v128.load(b2, 16)
+        c05 = multiplyAdd(s0, v5, c05)
+        b += kStride
+        b1 += kStride
+        b2 += kStride
+      }
+      {
+        const s0 = v128.load32_splat(a, 12)
+        const v0 = v128.load(b)
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = v128.load(b, 16)
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = v128.load(b1)
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = v128.load(b1, 16)
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = v128.load(b2)
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = v128.load(b2, 16)
+        c05 = multiplyAdd(s0, v5, c05)
+        b += kStride
+        b1 += kStride
+        b2 += kStride
+      }
+      a += 16
+    }
+    for (; left > 0; --left) {
+      const s0 = v128.load32_splat(a)
+      const v0 = v128.load(b)
+      c00 = multiplyAdd(s0, v0, c00)
+      const v1 = v128.load(b, 16)
+      c01 = multiplyAdd(s0, v1, c01)
+      const v2 = v128.load(b1)
+      c02 = multiplyAdd(s0, v2, c02)
+      const v3 = v128.load(b1, 16)
+      c03 = multiplyAdd(s0, v3, c03)
+      const v4 = v128.load(b2)
+      c04 = multiplyAdd(s0, v4, c04)
+      const v5 = v128.load(b2, 16)
+      c05 = multiplyAdd(s0, v5, c05)
+      a += 4
+      b += kStride
+      b1 += kStride
+      b2 += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(c, c04, 64)
+    v128.store(c, c05, 80)
+    bPanels += 3 * panelStride
+    c += 96
   }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(c, c04, 64)
-  v128.store(c, c05, 80)
 }
 
 /** 2 rows by 3 panels of 8 columns. */
-export function tile2x24(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let b1 = b + panelStride
-  let b2 = b1 + panelStride
-  const d1 = c + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c04 = f32x4.splat(0)
-  let c05 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c12 = f32x4.splat(0)
-  let c13 = f32x4.splat(0)
-  let c14 = f32x4.splat(0)
-  let c15 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c04 = v128.load(c, 64)
-    c05 = v128.load(c, 80)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c12 = v128.load(d1, 32)
-    c13 = v128.load(d1, 48)
-    c14 = v128.load(d1, 64)
-    c15 = v128.load(d1, 80)
-  }
-  for (; k > 0; --k) {
-    const s0 = v128.load32_splat(a)
-    const s1 = v128.load32_splat(a1)
-    const v0 = v128.load(b)
-    c00 = multiplyAdd(s0, v0, c00)
-    c10 = multiplyAdd(s1, v0, c10)
-    const v1 = v128.load(b, 16)
-    c01 = multiplyAdd(s0, v1, c01)
-    c11 = multiplyAdd(s1, v1, c11)
-    const v2 = v128.load(b1)
-    c02 = multiplyAdd(s0, v2, c02)
-    c12 = multiplyAdd(s1, v2, c12)
-    const v3 = v128.load(b1, 16)
-    c03 = multiplyAdd(s0, v3, c03)
-    c13 = multiplyAdd(s1, v3, c13)
-    const v4 = v128.load(b2)
-    c04 = multiplyAdd(s0, v4, c04)
-    c14 = multiplyAdd(s1, v4, c14)
-    const v5 = v128.load(b2, 16)
-    c05 = multiplyAdd(s0, v5, c05)
-    c15 = multiplyAdd(s1, v5, c15)
-    a += 4
-    a1 += 4
-    b += kStride
-    b1 += kStride
-    b2 += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(c, c04, 64)
-  v128.store(c, c05, 80)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d1, c12, 32)
-  v128.store(d1, c13, 48)
-  v128.store(d1, c14, 64)
-  v128.store(d1, c15, 80)
-}
-
-/** 2 rows by 3 panels of 8 columns, 4 of k at a time. */
-export function tile2x24by4(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let b1 = b + panelStride
-  let b2 = b1 + panelStride
-  const d1 = c + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c04 = f32x4.splat(0)
-  let c05 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c12 = f32x4.splat(0)
-  let c13 = f32x4.splat(0)
-  let c14 = f32x4.splat(0)
-  let c15 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c04 = v128.load(c, 64)
-    c05 = v128.load(c, 80)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c12 = v128.load(d1, 32)
-    c13 = v128.load(d1, 48)
-    c14 = v128.load(d1, 64)
-    c15 = v128.load(d1, 80)
-  }
-  for (; k >= 4; k -= 4) {
-    {
+export function tile2x24(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let b = bPanels
+    let b1 = b + panelStride
+    let b2 = b1 + panelStride
+    const d1 = c + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c04 = f32x4.splat(0)
+    let c05 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c12 = f32x4.splat(0)
+    let c13 = f32x4.splat(0)
+    let c14 = f32x4.splat(0)
+    let c15 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c04 = v128.load(c, 64)
+      c05 = v128.load(c, 80)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c12 = v128.load(d1, 32)
+      c13 = v128.load(d1, 48)
+      c14 = v128.load(d1, 64)
+      c15 = v128.load(d1, 80)
+    }
+    for (; left > 0; --left) {
       const s0 = v128.load32_splat(a)
       const s1 = v128.load32_splat(a1)
       const v0 = v128.load(b)
@@ -2613,649 +2704,803 @@ export function tile2x24by4(k: i32, a: usize, lda: usize, b: usize, kStride: usi
       const v5 = v128.load(b2, 16)
       c05 = multiplyAdd(s0, v5, c05)
       c15 = multiplyAdd(s1, v5, c15)
+      a += 4
+      a1 += 4
       b += kStride
       b1 += kStride
       b2 += kStride
     }
-    {
-      const s0 = v128.load32_splat(a, 4)
-      const s1 = v128.load32_splat(a1, 4)
-      const v0 = v128.load(b)
-      c00 = multiplyAdd(s0, v0, c00)
-      c10 = multiplyAdd(s1, v0, c10)
-      const v1 = v128.load(b, 16)
-      c01 = multiplyAdd(s0, v1, c01)
-      c11 = multiplyAdd(s1, v1, c11)
-      const v2 = v128.load(b1)
-      c02 = multiplyAdd(s0, v2, c02)
-      c12 = multiplyAdd(s1, v2, c12)
-      const v3 = v128.load(b1, 16)
-      c03 = multiplyAdd(s0, v3, c03)
-      c13 = multiplyAdd(s1, v3, c13)
-      const v4 = v128.load(b2)
-      c04 = multiplyAdd(s0, v4, c04)
-      c14 = multiplyAdd(s1, v4, c14)
-      const v5 = v128.load(b2, 16)
-      c05 = multiplyAdd(s0, v5, c05)
-      c15 = multiplyAdd(s1, v5, c15)
-      b += kStride
-      b1 += kStride
-      b2 += kStride
-    }
-    {
-      const s0 = v128.load32_splat(a, 8)
-      const s1 = v128.load32_splat(a1, 8)
-      const v0 = v128.load(b)
-      c00 = multiplyAdd(s0, v0, c00)
-      c10 = multiplyAdd(s1, v0, c10)
-      const v1 = v128.load(b, 16)
-      c01 = multiplyAdd(s0, v1, c01)
-      c11 = multiplyAdd(s1, v1, c11)
-      const v2 = v128.load(b1)
-      c02 = multiplyAdd(s0, v2, c02)
-      c12 = multiplyAdd(s1, v2, c12)
-      const v3 = v128.load(b1, 16)
-      c03 = multiplyAdd(s0, v3, c03)
-      c13 = multiplyAdd(s1, v3, c13)
-      const v4 = v128.load(b2)
-      c04 = multiplyAdd(s0, v4, c04)
-      c14 = multiplyAdd(s1, v4, c14)
-      const v5 = v128.load(b2, 16)
-      c05 = multiplyAdd(s0, v5, c05)
-      c15 = multiplyAdd(s1, v5, c15)
-      b += kStride
-      b1 += kStride
-      b2 += kStride
-    }
-    {
-      const s0 = v128.load32_splat(a, 12)
-      const s1 = v128.load32_splat(a1, 12)
-      const v0 = v128.load(b)
-      c00 = multiplyAdd(s0, v0, c00)
-      c10 = multiplyAdd(s1, v0, c10)
-      const v1 = v128.load(b, 16)
-      c01 = multiplyAdd(s0, v1, c01)
-      c11 = multiplyAdd(s1, v1, c11)
-      const v2 = v128.load(b1)
-      c02 = multiplyAdd(s0, v2, c02)
-      c12 = multiplyAdd(s1, v2, c12)
-      const v3 = v128.load(b1, 16)
-      c03 = multiplyAdd(s0, v3, c03)
-      c13 = multiplyAdd(s1, v3, c13)
-      const v4 = v128.load(b2)
-      c04 = multiplyAdd(s0, v4, c04)
-      c14 = multiplyAdd(s1, v4, c14)
-      const v5 = v128.load(b2, 16)
-      c05 = multiplyAdd(s0, v5, c05)
-      c15 = multiplyAdd(s1, v5, c15)
-      b += kStride
-      b1 += kStride
-      b2 += kStride
-    }
-    a += 16
-    a1 += 16
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(c, c04, 64)
+    v128.store(c, c05, 80)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d1, c12, 32)
+    v128.store(d1, c13, 48)
+    v128.store(d1, c14, 64)
+    v128.store(d1, c15, 80)
+    bPanels += 3 * panelStride
+    c += 96
   }
-  for (; k > 0; --k) {
-    const s0 = v128.load32_splat(a)
-    const s1 = v128.load32_splat(a1)
-    const v0 = v128.load(b)
-    c00 = multiplyAdd(s0, v0, c00)
-    c10 = multiplyAdd(s1, v0, c10)
-    const v1 = v128.load(b, 16)
-    c01 = multiplyAdd(s0, v1, c01)
-    c11 = multiplyAdd(s1, v1, c11)
-    const v2 = v128.load(b1)
-    c02 = multiplyAdd(s0, v2, c02)
-    c12 = multiplyAdd(s1, v2, c12)
-    const v3 = v128.load(b1, 16)
-    c03 = multiplyAdd(s0, v3, c03)
-    c13 = multiplyAdd(s1, v3, c13)
-    const v4 = v128.load(b2)
-    c04 = multiplyAdd(s0, v4, c04)
-    c14 = multiplyAdd(s1, v4, c14)
-    const v5 = v128.load(b2, 16)
-    c05 = multiplyAdd(s0, v5, c05)
-    c15 = multiplyAdd(s1, v5, c15)
-    a += 4
-    a1 += 4
-    b += kStride
-    b1 += kStride
-    b2 += kStride
+}
+
+/** 2 rows by 3 panels of 8 columns, 4 of k at a time. */
+export function tile2x24by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let b = bPanels
+    let b1 = b + panelStride
+    let b2 = b1 + panelStride
+    const d1 = c + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c04 = f32x4.splat(0)
+    let c05 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c12 = f32x4.splat(0)
+    let c13 = f32x4.splat(0)
+    let c14 = f32x4.splat(0)
+    let c15 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c04 = v128.load(c, 64)
+      c05 = v128.load(c, 80)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c12 = v128.load(d1, 32)
+      c13 = v128.load(d1, 48)
+      c14 = v128.load(d1, 64)
+      c15 = v128.load(d1, 80)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const s0 = v128.load32_splat(a)
+        const s1 = v128.load32_splat(a1)
+        const v0 = v128.load(b)
+        c00 = multiplyAdd(s0, v0, c00)
+        c10 = multiplyAdd(s1, v0, c10)
+        const v1 = v128.load(b, 16)
+        c01 = multiplyAdd(s0, v1, c01)
+        c11 = multiplyAdd(s1, v1, c11)
+        const v2 = v128.load(b1)
+        c02 = multiplyAdd(s0, v2, c02)
+        c12 = multiplyAdd(s1, v2, c12)
+        const v3 = v128.load(b1, 16)
+        c03 = multiplyAdd(s0, v3, c03)
+        c13 = multiplyAdd(s1, v3, c13)
+        const v4 = v128.load(b2)
+        c04 = multiplyAdd(s0, v4, c04)
+        c14 = multiplyAdd(s1, v4, c14)
+        const v5 = v128.load(b2, 16)
+        c05 = multiplyAdd(s0, v5, c05)
+        c15 = multiplyAdd(s1, v5, c15)
+        b += kStride
+        b1 += kStride
+        b2 += kStride
+      }
+      {
+        const s0 = v128.load32_splat(a, 4)
+        const s1 = v128.load32_splat(a1, 4)
+        const v0 = v128.load(b)
+        c00 = multiplyAdd(s0, v0, c00)
+        c10 = multiplyAdd(s1, v0, c10)
+        const v1 = v128.load(b, 16)
+        c01 = multiplyAdd(s0, v1, c01)
+        c11 = multiplyAdd(s1, v1, c11)
+        const v2 = v128.load(b1)
+        c02 = multiplyAdd(s0, v2, c02)
+        c12 = multiplyAdd(s1, v2, c12)
+        const v3 = v128.load(b1, 16)
+        c03 = multiplyAdd(s0, v3, c03)
+        c13 = multiplyAdd(s1, v3, c13)
+        const v4 = v128.load(b2)
+        c04 = multiplyAdd(s0, v4, c04)
+        c14 = multiplyAdd(s1, v4, c14)
+        const v5 = v128.load(b2, 16)
+        c05 = multiplyAdd(s0, v5, c05)
+        c15 = multiplyAdd(s1, v5, c15)
+        b += kStride
+        b1 += kStride
+        b2 += kStride
+      }
+      {
+        const s0 = v128.load32_splat(a, 8)
+        const s1 = v128.load32_splat(a1, 8)
+        const v0 = v128.load(b)
+        c00 = multiplyAdd(s0, v0, c00)
+        c10 = multiplyAdd(s1, v0, c10)
+        const v1 = v128.load(b, 16)
+        c01 = multiplyAdd(s0, v1, c01)
+        c11 = multiplyAdd(s1, v1, c11)
+        const v2 = v128.load(b1)
+        c02 = multiplyAdd(s0, v2, c02)
+        c12 = multiplyAdd(s1, v2, c12)
+        const v3 = v128.load(b1, 16)
+        c03 = multiplyAdd(s0, v3, c03)
+        c13 = multiplyAdd(s1, v3, c13)
+        const v4 = v128.load(b2)
+        c04 = multiplyAdd(s0, v4, c04)
+        c14 = multiplyAdd(s1, v4, c14)
+        const v5 = v128.load(b2, 16)
+        c05 = multiplyAdd(s0, v5, c05)
+        c15 = multiplyAdd(s1, v5, c15)
+        b += kStride
+        b1 += kStride
+        b2 += kStride
+      }
+      {
+        const s0 = v128.load32_splat(a, 12)
+        const s1 = v128.load32_splat(a1, 12)
+        const v0 = v128.load(b)
+        c00 = multiplyAdd(s0, v0, c00)
+        c10 = multiplyAdd(s1, v0, c10)
+        const v1 = v128.load(b, 16)
+        c01 = multiplyAdd(s0, v1, c01)
+        c11 = multiplyAdd(s1, v1, c11)
+        const v2 = v128.load(b1)
+        c02 = multiplyAdd(s0, v2, c02)
+        c12 = multiplyAdd(s1, v2, c12)
+        const v3 = v128.load(b1, 16)
+        c03 = multiplyAdd(s0, v3, c03)
+        c13 = multiplyAdd(s1, v3, c13)
+        const v4 = v128.load(b2)
+        c04 = multiplyAdd(s0, v4, c04)
+        c14 = multiplyAdd(s1, v4, c14)
+        const v5 = v128.load(b2, 16)
+        c05 = multiplyAdd(s0, v5, c05)
+        c15 = multiplyAdd(s1, v5, c15)
+        b += kStride
+        b1 += kStride
+        b2 += kStride
+      }
+      a += 16
+      a1 += 16
+    }
+    for (; left > 0; --left) {
+      const s0 = v128.load32_splat(a)
+      const s1 = v128.load32_splat(a1)
+      const v0 = v128.load(b)
+      c00 = multiplyAdd(s0, v0, c00)
+      c10 = multiplyAdd(s1, v0, c10)
+      const v1 = v128.load(b, 16)
+      c01 = multiplyAdd(s0, v1, c01)
+      c11 = multiplyAdd(s1, v1, c11)
+      const v2 = v128.load(b1)
+      c02 = multiplyAdd(s0, v2, c02)
+      c12 = multiplyAdd(s1, v2, c12)
+      const v3 = v128.load(b1, 16)
+      c03 = multiplyAdd(s0, v3, c03)
+      c13 = multiplyAdd(s1, v3, c13)
+      const v4 = v128.load(b2)
+      c04 = multiplyAdd(s0, v4, c04)
+      c14 = multiplyAdd(s1, v4, c14)
+      const v5 = v128.load(b2, 16)
+      c05 = multiplyAdd(s0, v5, c05)
+      c15 = multiplyAdd(s1, v5, c15)
+      a += 4
+      a1 += 4
+      b += kStride
+      b1 += kStride
+      b2 += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(c, c04, 64)
+    v128.store(c, c05, 80)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d1, c12, 32)
+    v128.store(d1, c13, 48)
+    v128.store(d1, c14, 64)
+    v128.store(d1, c15, 80)
+    bPanels += 3 * panelStride
+    c += 96
   }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(c, c04, 64)
-  v128.store(c, c05, 80)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d1, c12, 32)
-  v128.store(d1, c13, 48)
-  v128.store(d1, c14, 64)
-  v128.store(d1, c15, 80)
 }
 
 /** 1 row by 4 panels of 8 columns. */
-export function tile1x32(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let b1 = b + panelStride
-  let b2 = b1 + panelStride
-  let b3 = b2 + panelStride
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c04 = f32x4.splat(0)
-  let c05 = f32x4.splat(0)
-  let c06 = f32x4.splat(0)
-  let c07 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c04 = v128.load(c, 64)
-    c05 = v128.load(c, 80)
-    c06 = v128.load(c, 96)
-    c07 = v128.load(c, 112)
+export function tile1x32(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let b = bPanels
+    let b1 = b + panelStride
+    let b2 = b1 + panelStride
+    let b3 = b2 + panelStride
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c04 = f32x4.splat(0)
+    let c05 = f32x4.splat(0)
+    let c06 = f32x4.splat(0)
+    let c07 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c04 = v128.load(c, 64)
+      c05 = v128.load(c, 80)
+      c06 = v128.load(c, 96)
+      c07 = v128.load(c, 112)
+    }
+    for (; left > 0; --left) {
+      const s0 = v128.load32_splat(a)
+      const v0 = v128.load(b)
+      c00 = multiplyAdd(s0, v0, c00)
+      const v1 = v128.load(b, 16)
+      c01 = multiplyAdd(s0, v1, c01)
+      const v2 = v128.load(b1)
+      c02 = multiplyAdd(s0, v2, c02)
+      const v3 = v128.load(b1, 16)
+      c03 = multiplyAdd(s0, v3, c03)
+      const v4 = v128.load(b2)
+      c04 = multiplyAdd(s0, v4, c04)
+      const v5 = v128.load(b2, 16)
+      c05 = multiplyAdd(s0, v5, c05)
+      const v6 = v128.load(b3)
+      c06 = multiplyAdd(s0, v6, c06)
+      const v7 = v128.load(b3, 16)
+      c07 = multiplyAdd(s0, v7, c07)
+      a += 4
+      b += kStride
+      b1 += kStride
+      b2 += kStride
+      b3 += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(c, c04, 64)
+    v128.store(c, c05, 80)
+    v128.store(c, c06, 96)
+    v128.store(c, c07, 112)
+    bPanels += 4 * panelStride
+    c += 128
   }
-  for (; k > 0; --k) {
-    const s0 = v128.load32_splat(a)
-    const v0 = v128.load(b)
-    c00 = multiplyAdd(s0, v0, c00)
-    const v1 = v128.load(b, 16)
-    c01 = multiplyAdd(s0, v1, c01)
-    const v2 = v128.load(b1)
-    c02 = multiplyAdd(s0, v2, c02)
-    const v3 = v128.load(b1, 16)
-    c03 = multiplyAdd(s0, v3, c03)
-    const v4 = v128.load(b2)
-    c04 = multiplyAdd(s0, v4, c04)
-    const v5 = v128.load(b2, 16)
-    c05 = multiplyAdd(s0, v5, c05)
-    const v6 = v128.load(b3)
-    c06 = multiplyAdd(s0, v6, c06)
-    const v7 = v128.load(b3, 16)
-    c07 = multiplyAdd(s0, v7, c07)
-    a += 4
-    b += kStride
-    b1 += kStride
-    b2 += kStride
-    b3 += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(c, c04, 64)
-  v128.store(c, c05, 80)
-  v128.store(c, c06, 96)
-  v128.store(c, c07, 112)
 }
 
 /** 1 row by 4 panels of 8 columns, joined. */
-export function tile1x32Joined(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c04 = f32x4.splat(0)
-  let c05 = f32x4.splat(0)
-  let c06 = f32x4.splat(0)
-  let c07 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c04 = v128.load(c, 64)
-    c05 = v128.load(c, 80)
-    c06 = v128.load(c, 96)
-    c07 = v128.load(c, 112)
+export function tile1x32Joined(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let b = bPanels
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c04 = f32x4.splat(0)
+    let c05 = f32x4.splat(0)
+    let c06 = f32x4.splat(0)
+    let c07 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c04 = v128.load(c, 64)
+      c05 = v128.load(c, 80)
+      c06 = v128.load(c, 96)
+      c07 = v128.load(c, 112)
+    }
+    for (; left > 0; --left) {
+      const s0 = v128.load32_splat(a)
+      const v0 = v128.load(b, 0)
+      c00 = multiplyAdd(s0, v0, c00)
+      const v1 = v128.load(b, 16)
+      c01 = multiplyAdd(s0, v1, c01)
+      const v2 = v128.load(b, 32)
+      c02 = multiplyAdd(s0, v2, c02)
+      const v3 = v128.load(b, 48)
+      c03 = multiplyAdd(s0, v3, c03)
+      const v4 = v128.load(b, 64)
+      c04 = multiplyAdd(s0, v4, c04)
+      const v5 = v128.load(b, 80)
+      c05 = multiplyAdd(s0, v5, c05)
+      const v6 = v128.load(b, 96)
+      c06 = multiplyAdd(s0, v6, c06)
+      const v7 = v128.load(b, 112)
+      c07 = multiplyAdd(s0, v7, c07)
+      a += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(c, c04, 64)
+    v128.store(c, c05, 80)
+    v128.store(c, c06, 96)
+    v128.store(c, c07, 112)
+    bPanels += 4 * panelStride
+    c += 128
   }
-  for (; k > 0; --k) {
-    const s0 = v128.load32_splat(a)
-    const v0 = v128.load(b, 0)
-    c00 = multiplyAdd(s0, v0, c00)
-    const v1 = v128.load(b, 16)
-    c01 = multiplyAdd(s0, v1, c01)
-    const v2 = v128.load(b, 32)
-    c02 = multiplyAdd(s0, v2, c02)
-    const v3 = v128.load(b, 48)
-    c03 = multiplyAdd(s0, v3, c03)
-    const v4 = v128.load(b, 64)
-    c04 = multiplyAdd(s0, v4, c04)
-    const v5 = v128.load(b, 80)
-    c05 = multiplyAdd(s0, v5, c05)
-    const v6 = v128.load(b, 96)
-    c06 = multiplyAdd(s0, v6, c06)
-    const v7 = v128.load(b, 112)
-    c07 = multiplyAdd(s0, v7, c07)
-    a += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(c, c04, 64)
-  v128.store(c, c05, 80)
-  v128.store(c, c06, 96)
-  v128.store(c, c07, 112)
 }
 
 /** 1 row by 4 panels of 8 columns, joined, weights in float16 and the row below 2^15. */
-export function tile1x32JoinedHalf(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function tile1x32JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   const mask = v128.load32_splat(HALF)
   const scale = v128.load32_splat(HALF, 4)
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c04 = f32x4.splat(0)
-  let c05 = f32x4.splat(0)
-  let c06 = f32x4.splat(0)
-  let c07 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c04 = v128.load(c, 64)
-    c05 = v128.load(c, 80)
-    c06 = v128.load(c, 96)
-    c07 = v128.load(c, 112)
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let b = bPanels
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c04 = f32x4.splat(0)
+    let c05 = f32x4.splat(0)
+    let c06 = f32x4.splat(0)
+    let c07 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c04 = v128.load(c, 64)
+      c05 = v128.load(c, 80)
+      c06 = v128.load(c, 96)
+      c07 = v128.load(c, 112)
+    }
+    for (; left > 0; --left) {
+      const s0 = f32x4.mul(v128.load32_splat(a), scale)
+      const v0 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 0), 13), mask)
+      c00 = multiplyAdd(s0, v0, c00)
+      const v1 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 8), 13), mask)
+      c01 = multiplyAdd(s0, v1, c01)
+      const v2 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 16), 13), mask)
+      c02 = multiplyAdd(s0, v2, c02)
+      const v3 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 24), 13), mask)
+      c03 = multiplyAdd(s0, v3, c03)
+      const v4 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 32), 13), mask)
+      c04 = multiplyAdd(s0, v4, c04)
+      const v5 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 40), 13), mask)
+      c05 = multiplyAdd(s0, v5, c05)
+      const v6 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 48), 13), mask)
+      c06 = multiplyAdd(s0, v6, c06)
+      const v7 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 56), 13), mask)
+      c07 = multiplyAdd(s0, v7, c07)
+      a += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(c, c04, 64)
+    v128.store(c, c05, 80)
+    v128.store(c, c06, 96)
+    v128.store(c, c07, 112)
+    bPanels += 4 * panelStride
+    c += 128
   }
-  for (; k > 0; --k) {
-    const s0 = f32x4.mul(v128.load32_splat(a), scale)
-    const v0 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 0), 13), mask)
-    c00 = multiplyAdd(s0, v0, c00)
-    const v1 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 8), 13), mask)
-    c01 = multiplyAdd(s0, v1, c01)
-    const v2 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 16), 13), mask)
-    c02 = multiplyAdd(s0, v2, c02)
-    const v3 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 24), 13), mask)
-    c03 = multiplyAdd(s0, v3, c03)
-    const v4 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 32), 13), mask)
-    c04 = multiplyAdd(s0, v4, c04)
-    const v5 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 40), 13), mask)
-    c05 = multiplyAdd(s0, v5, c05)
-    const v6 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 48), 13), mask)
-    c06 = multiplyAdd(s0, v6, c06)
-    const v7 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 56), 13), mask)
-    c07 = multiplyAdd(s0, v7, c07)
-    a += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(c, c04, 64)
-  v128.store(c, c05, 80)
-  v128.store(c, c06, 96)
-  v128.store(c, c07, 112)
 }
 
 /** 2 rows by 2 panels of 8 columns, joined, weights in float16. */
-export function tile2x16JoinedHalf(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  const d1 = c + ldc
+export function tile2x16JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   const mask = v128.load32_splat(HALF)
   const scale = v128.load32_splat(HALF, 4)
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c12 = f32x4.splat(0)
-  let c13 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c12 = v128.load(d1, 32)
-    c13 = v128.load(d1, 48)
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let b = bPanels
+    const d1 = c + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c12 = f32x4.splat(0)
+    let c13 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c12 = v128.load(d1, 32)
+      c13 = v128.load(d1, 48)
+    }
+    for (; left > 0; --left) {
+      const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+      const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+      const v2 = widenHalves(v128.load_ext<i16>(b, 16), mask, scale)
+      const v3 = widenHalves(v128.load_ext<i16>(b, 24), mask, scale)
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      c02 = multiplyAdd(s0, v2, c02)
+      c03 = multiplyAdd(s0, v3, c03)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      c12 = multiplyAdd(s1, v2, c12)
+      c13 = multiplyAdd(s1, v3, c13)
+      a += 4
+      a1 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d1, c12, 32)
+    v128.store(d1, c13, 48)
+    bPanels += 2 * panelStride
+    c += 64
   }
-  for (; k > 0; --k) {
-    const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
-    const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
-    const v2 = widenHalves(v128.load_ext<i16>(b, 16), mask, scale)
-    const v3 = widenHalves(v128.load_ext<i16>(b, 24), mask, scale)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    c02 = multiplyAdd(s0, v2, c02)
-    c03 = multiplyAdd(s0, v3, c03)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    c12 = multiplyAdd(s1, v2, c12)
-    c13 = multiplyAdd(s1, v3, c13)
-    a += 4
-    a1 += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d1, c12, 32)
-  v128.store(d1, c13, 48)
 }
 
 /** 3 rows by 1 panel of 8 columns, joined, weights in float16. */
-export function tile3x8JoinedHalf(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  const d1 = c + ldc
-  const d2 = d1 + ldc
+export function tile3x8JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   const mask = v128.load32_splat(HALF)
   const scale = v128.load32_splat(HALF, 4)
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let b = bPanels
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+    }
+    for (; left > 0; --left) {
+      const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+      const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      const s2 = v128.load32_splat(a2)
+      c20 = multiplyAdd(s2, v0, c20)
+      c21 = multiplyAdd(s2, v1, c21)
+      a += 4
+      a1 += 4
+      a2 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    bPanels += panelStride
+    c += 32
   }
-  for (; k > 0; --k) {
-    const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
-    const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    a += 4
-    a1 += 4
-    a2 += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
 }
 
 /** 4 rows by 1 panel of 8 columns, joined, weights in float16. */
-export function tile4x8JoinedHalf(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  let a3 = a2 + lda
-  const d1 = c + ldc
-  const d2 = d1 + ldc
-  const d3 = d2 + ldc
+export function tile4x8JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   const mask = v128.load32_splat(HALF)
   const scale = v128.load32_splat(HALF, 4)
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  let c30 = f32x4.splat(0)
-  let c31 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
-    c30 = v128.load(d3, 0)
-    c31 = v128.load(d3, 16)
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let a3 = a2 + lda
+    let b = bPanels
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    const d3 = d2 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    let c30 = f32x4.splat(0)
+    let c31 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+      c30 = v128.load(d3, 0)
+      c31 = v128.load(d3, 16)
+    }
+    for (; left > 0; --left) {
+      const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+      const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      const s2 = v128.load32_splat(a2)
+      c20 = multiplyAdd(s2, v0, c20)
+      c21 = multiplyAdd(s2, v1, c21)
+      const s3 = v128.load32_splat(a3)
+      c30 = multiplyAdd(s3, v0, c30)
+      c31 = multiplyAdd(s3, v1, c31)
+      a += 4
+      a1 += 4
+      a2 += 4
+      a3 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    v128.store(d3, c30, 0)
+    v128.store(d3, c31, 16)
+    bPanels += panelStride
+    c += 32
   }
-  for (; k > 0; --k) {
-    const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
-    const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    const s3 = v128.load32_splat(a3)
-    c30 = multiplyAdd(s3, v0, c30)
-    c31 = multiplyAdd(s3, v1, c31)
-    a += 4
-    a1 += 4
-    a2 += 4
-    a3 += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
-  v128.store(d3, c30, 0)
-  v128.store(d3, c31, 16)
 }
 
 /** 1 row by 4 panels of 8 columns, joined, weights in bfloat16. */
-export function tile1x32JoinedBrainHalf(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c04 = f32x4.splat(0)
-  let c05 = f32x4.splat(0)
-  let c06 = f32x4.splat(0)
-  let c07 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c04 = v128.load(c, 64)
-    c05 = v128.load(c, 80)
-    c06 = v128.load(c, 96)
-    c07 = v128.load(c, 112)
+export function tile1x32JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let b = bPanels
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c04 = f32x4.splat(0)
+    let c05 = f32x4.splat(0)
+    let c06 = f32x4.splat(0)
+    let c07 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c04 = v128.load(c, 64)
+      c05 = v128.load(c, 80)
+      c06 = v128.load(c, 96)
+      c07 = v128.load(c, 112)
+    }
+    for (; left > 0; --left) {
+      const s0 = v128.load32_splat(a)
+      const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+      c00 = multiplyAdd(s0, v0, c00)
+      const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+      c01 = multiplyAdd(s0, v1, c01)
+      const v2 = widenBrainHalves(v128.load_ext<u16>(b, 16))
+      c02 = multiplyAdd(s0, v2, c02)
+      const v3 = widenBrainHalves(v128.load_ext<u16>(b, 24))
+      c03 = multiplyAdd(s0, v3, c03)
+      const v4 = widenBrainHalves(v128.load_ext<u16>(b, 32))
+      c04 = multiplyAdd(s0, v4, c04)
+      const v5 = widenBrainHalves(v128.load_ext<u16>(b, 40))
+      c05 = multiplyAdd(s0, v5, c05)
+      const v6 = widenBrainHalves(v128.load_ext<u16>(b, 48))
+      c06 = multiplyAdd(s0, v6, c06)
+      const v7 = widenBrainHalves(v128.load_ext<u16>(b, 56))
+      c07 = multiplyAdd(s0, v7, c07)
+      a += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(c, c04, 64)
+    v128.store(c, c05, 80)
+    v128.store(c, c06, 96)
+    v128.store(c, c07, 112)
+    bPanels += 4 * panelStride
+    c += 128
   }
-  for (; k > 0; --k) {
-    const s0 = v128.load32_splat(a)
-    const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
-    c00 = multiplyAdd(s0, v0, c00)
-    const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
-    c01 = multiplyAdd(s0, v1, c01)
-    const v2 = widenBrainHalves(v128.load_ext<u16>(b, 16))
-    c02 = multiplyAdd(s0, v2, c02)
-    const v3 = widenBrainHalves(v128.load_ext<u16>(b, 24))
-    c03 = multiplyAdd(s0, v3, c03)
-    const v4 = widenBrainHalves(v128.load_ext<u16>(b, 32))
-    c04 = multiplyAdd(s0, v4, c04)
-    const v5 = widenBrainHalves(v128.load_ext<u16>(b, 40))
-    c05 = multiplyAdd(s0, v5, c05)
-    const v6 = widenBrainHalves(v128.load_ext<u16>(b, 48))
-    c06 = multiplyAdd(s0, v6, c06)
-    const v7 = widenBrainHalves(v128.load_ext<u16>(b, 56))
-    c07 = multiplyAdd(s0, v7, c07)
-    a += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(c, c04, 64)
-  v128.store(c, c05, 80)
-  v128.store(c, c06, 96)
-  v128.store(c, c07, 112)
 }
 
 /** 2 rows by 2 panels of 8 columns, joined, weights in bfloat16. */
-export function tile2x16JoinedBrainHalf(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  const d1 = c + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c02 = f32x4.splat(0)
-  let c03 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c12 = f32x4.splat(0)
-  let c13 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c02 = v128.load(c, 32)
-    c03 = v128.load(c, 48)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c12 = v128.load(d1, 32)
-    c13 = v128.load(d1, 48)
+export function tile2x16JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let b = bPanels
+    const d1 = c + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c12 = f32x4.splat(0)
+    let c13 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c12 = v128.load(d1, 32)
+      c13 = v128.load(d1, 48)
+    }
+    for (; left > 0; --left) {
+      const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+      const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+      const v2 = widenBrainHalves(v128.load_ext<u16>(b, 16))
+      const v3 = widenBrainHalves(v128.load_ext<u16>(b, 24))
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      c02 = multiplyAdd(s0, v2, c02)
+      c03 = multiplyAdd(s0, v3, c03)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      c12 = multiplyAdd(s1, v2, c12)
+      c13 = multiplyAdd(s1, v3, c13)
+      a += 4
+      a1 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d1, c12, 32)
+    v128.store(d1, c13, 48)
+    bPanels += 2 * panelStride
+    c += 64
   }
-  for (; k > 0; --k) {
-    const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
-    const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
-    const v2 = widenBrainHalves(v128.load_ext<u16>(b, 16))
-    const v3 = widenBrainHalves(v128.load_ext<u16>(b, 24))
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    c02 = multiplyAdd(s0, v2, c02)
-    c03 = multiplyAdd(s0, v3, c03)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    c12 = multiplyAdd(s1, v2, c12)
-    c13 = multiplyAdd(s1, v3, c13)
-    a += 4
-    a1 += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(c, c02, 32)
-  v128.store(c, c03, 48)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d1, c12, 32)
-  v128.store(d1, c13, 48)
 }
 
 /** 3 rows by 1 panel of 8 columns, joined, weights in bfloat16. */
-export function tile3x8JoinedBrainHalf(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  const d1 = c + ldc
-  const d2 = d1 + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
+export function tile3x8JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let b = bPanels
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+    }
+    for (; left > 0; --left) {
+      const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+      const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      const s2 = v128.load32_splat(a2)
+      c20 = multiplyAdd(s2, v0, c20)
+      c21 = multiplyAdd(s2, v1, c21)
+      a += 4
+      a1 += 4
+      a2 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    bPanels += panelStride
+    c += 32
   }
-  for (; k > 0; --k) {
-    const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
-    const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    a += 4
-    a1 += 4
-    a2 += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
 }
 
 /** 4 rows by 1 panel of 8 columns, joined, weights in bfloat16. */
-export function tile4x8JoinedBrainHalf(k: i32, a: usize, lda: usize, b: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  let a1 = a + lda
-  let a2 = a1 + lda
-  let a3 = a2 + lda
-  const d1 = c + ldc
-  const d2 = d1 + ldc
-  const d3 = d2 + ldc
-  let c00 = f32x4.splat(0)
-  let c01 = f32x4.splat(0)
-  let c10 = f32x4.splat(0)
-  let c11 = f32x4.splat(0)
-  let c20 = f32x4.splat(0)
-  let c21 = f32x4.splat(0)
-  let c30 = f32x4.splat(0)
-  let c31 = f32x4.splat(0)
-  if (accumulate) {
-    c00 = v128.load(c, 0)
-    c01 = v128.load(c, 16)
-    c10 = v128.load(d1, 0)
-    c11 = v128.load(d1, 16)
-    c20 = v128.load(d2, 0)
-    c21 = v128.load(d2, 16)
-    c30 = v128.load(d3, 0)
-    c31 = v128.load(d3, 16)
+export function tile4x8JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let a3 = a2 + lda
+    let b = bPanels
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    const d3 = d2 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    let c30 = f32x4.splat(0)
+    let c31 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+      c30 = v128.load(d3, 0)
+      c31 = v128.load(d3, 16)
+    }
+    for (; left > 0; --left) {
+      const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+      const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      const s2 = v128.load32_splat(a2)
+      c20 = multiplyAdd(s2, v0, c20)
+      c21 = multiplyAdd(s2, v1, c21)
+      const s3 = v128.load32_splat(a3)
+      c30 = multiplyAdd(s3, v0, c30)
+      c31 = multiplyAdd(s3, v1, c31)
+      a += 4
+      a1 += 4
+      a2 += 4
+      a3 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    v128.store(d3, c30, 0)
+    v128.store(d3, c31, 16)
+    bPanels += panelStride
+    c += 32
   }
-  for (; k > 0; --k) {
-    const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
-    const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
-    const s0 = v128.load32_splat(a)
-    c00 = multiplyAdd(s0, v0, c00)
-    c01 = multiplyAdd(s0, v1, c01)
-    const s1 = v128.load32_splat(a1)
-    c10 = multiplyAdd(s1, v0, c10)
-    c11 = multiplyAdd(s1, v1, c11)
-    const s2 = v128.load32_splat(a2)
-    c20 = multiplyAdd(s2, v0, c20)
-    c21 = multiplyAdd(s2, v1, c21)
-    const s3 = v128.load32_splat(a3)
-    c30 = multiplyAdd(s3, v0, c30)
-    c31 = multiplyAdd(s3, v1, c31)
-    a += 4
-    a1 += 4
-    a2 += 4
-    a3 += 4
-    b += kStride
-  }
-  v128.store(c, c00, 0)
-  v128.store(c, c01, 16)
-  v128.store(d1, c10, 0)
-  v128.store(d1, c11, 16)
-  v128.store(d2, c20, 0)
-  v128.store(d2, c21, 16)
-  v128.store(d3, c30, 0)
-  v128.store(d3, c31, 16)
 }
