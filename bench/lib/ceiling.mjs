@@ -4,20 +4,36 @@ import { secondsEach } from './serve.mjs'
 
 const ITERATIONS = 100_000
 const CHAINS = 12
+/** Seconds of work between two looks at the ceiling, or one call of it. */
+const SLICE = 0.04
+
+/** Calls after which the engine has changed tiers: it does so between calls, never within one. */
+const WARM_UP = 200
 
 /** The ceilings in this process, on the given memory, for the arithmetic in use. */
 export function openCeiling(simd, memory) {
   const module = new WebAssembly.Module(readFileSync(built(`ceiling-${simd}.wasm`)))
   const { exports } = new WebAssembly.Instance(module, { env: { memory } })
+  let isWarm = false
+  const flops = async (seconds) => {
+    if (!isWarm) for (let i = 0; i < WARM_UP; i++) exports.multiplyAdds(2000, 0.9999, 0.5)
+    isWarm = true
+    return (ITERATIONS * CHAINS * 8) / (await secondsEach(() => void exports.multiplyAdds(ITERATIONS, 0.9999, 0.5), seconds))
+  }
   return {
-    /** Floating-point operations a second of one thread, registers only: the better of several short windows. */
-    async flops(seconds) {
-      // the engine changes tier between calls, never within one
-      for (let i = 0; i < 200; i++) exports.multiplyAdds(2000, 0.9999, 0.5)
-      let best = Infinity
-      for (let i = 0; i < 10; i++)
-        best = Math.min(best, await secondsEach(() => void exports.multiplyAdds(ITERATIONS, 0.9999, 0.5), seconds / 10))
-      return (ITERATIONS * CHAINS * 8) / best
+    /**
+     * Seconds of one call, and floating-point operations a second in registers only, on one thread, in the same while: turn about, so that what slows the
+     * machine slows both.
+     */
+    async beside(run, seconds) {
+      const slices = Math.max(1, Math.round(seconds / SLICE))
+      let spent = 0
+      let possible = 0
+      for (let i = 0; i < slices; i++) {
+        spent += await secondsEach(run, SLICE)
+        possible += await flops(SLICE / 2)
+      }
+      return { seconds: spent / slices, flops: possible / slices }
     },
     sum: exports.sum,
   }

@@ -7,6 +7,9 @@ import { layerFile } from '../lib/paths.mjs'
 import { layerInput, uniform } from '../lib/recipe.mjs'
 import { secondsEach, serve } from '../lib/serve.mjs'
 
+/** Calls until the engine has compiled what they use. */
+const WARM_UP = 2
+
 let ort
 let options
 let run
@@ -26,6 +29,7 @@ async function prepare(model, name, x, shape, output) {
   run = () => session.run(feeds)
   const result = Object.values(await run())[0]
   if (output) writeFileSync(output, result.data)
+  for (let i = 0; i < WARM_UP; i++) await run()
 }
 
 serve({

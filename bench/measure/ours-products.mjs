@@ -32,6 +32,6 @@ serve({
   choose: (format) => void (current = prepared.get(format)),
 
   time: (seconds) => secondsEach(current.run, seconds),
-  ceiling: (seconds) => ceiling.flops(seconds),
+  timeBesideCeiling: (seconds) => ceiling.beside(current.run, seconds),
   sum: (byteLength, seconds) => secondsEach(() => void ceiling.sum(current.address, byteLength), seconds),
 })

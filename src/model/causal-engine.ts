@@ -5,7 +5,7 @@ import { roundUp } from '../plan/layout.js'
 import { describePiece, fillHeader, nextPieceRows, overwrites, type Place } from '../plan/piece.js'
 import { changedState, freshPlace, stateLength, visitState } from '../plan/portable-state.js'
 import type { ModelConfig } from './config.js'
-import { describeStep, HeadReader, prepareAnswer } from './head-reader.js'
+import { HeadReader, prepareAnswer } from './head-reader.js'
 import { Resources } from './resources.js'
 import type { Appended, Engine, LogitsAnswer, LogitsRequest, Pause, Sequence } from './sequence.js'
 import { Turns } from '../turns.js'
@@ -29,7 +29,6 @@ interface Tier {
   readonly length: number
   readonly plan: CausalModelPlan
   readonly tokens: DeviceBuffer
-  readonly scratch: DeviceBuffer
   readonly open: CompiledProgram
   readonly piece: CompiledProgram
   readonly head: CompiledProgram
@@ -87,7 +86,6 @@ export class CausalEngine implements Engine {
         length: tierLength,
         plan,
         tokens,
-        scratch,
         open: resources.compile(plan.open),
         piece: resources.compile(plan.piece),
         head: resources.compile(plan.head),
@@ -204,22 +202,21 @@ export class CausalEngine implements Engine {
 
   /** One token, within the call and without an allocation; @returns false, nothing done, where that cannot be. */
   step(tier: Tier, state: DeviceBuffer, place: { position: number; base: number }, tokenId: number, logits: Float32Array): boolean {
-    const { plan, tokens, scratch, slots, turns } = tier
+    const { plan, tokens, slots, turns } = tier
     const work = modelWorkPerToken(this.#config)
     if (turns.taken || !this.#device.isAtOnce(work)) return false
-    const { run, tokenOffset } = slots[0]!
-    const { numTokens } = this.#config
+    const { run, head, tokenOffset } = slots[0]!
     this.#token[0] = tokenId
     tokens.write(this.#token, tokenOffset)
     run.bind(Buffer.State, state)
     run.work = work
     run.earlier = undefined
-    describeStep(run)
+    head.describeStep()
     const base = fillHeader(run, plan.geometry, place, 1)
     void this.#device.run(tier.piece, run)
     place.position++
     place.base = base
-    scratch.readRows(logits, 0, 1, numTokens, roundUp(numTokens), plan.scratch.logits.byteOffset)
+    head.readStep(logits)
     return true
   }
 

@@ -22,15 +22,6 @@ export function prepareAnswer(numTokens: number, length: number, request: Logits
   }
 }
 
-/** Fills the header of a run of one token whose logits are wanted. */
-export function describeStep(run: Run): void {
-  run.set(Piece.AnswerFirst, 0)
-  run.set(Piece.AnswerRows, 1)
-  run.set(Piece.HeadFirst, 0)
-  run.set(Piece.HeadRows, 1)
-  run.set(Piece.TargetRows, 0)
-}
-
 /** Where a model's head works: `scratch` in `memory`, from `byteOffset` on. */
 export interface HeadPlace {
   readonly numTokens: number
@@ -67,6 +58,20 @@ export class HeadReader {
     this.#run.set(Piece.AnswerFirst, first)
     this.#run.set(Piece.AnswerRows, this.#end)
     this.#ask()
+  }
+
+  /** Fills the run's header for a piece of one token whose logits are wanted: `readStep` reads them. */
+  describeStep(): void {
+    this.#run.set(Piece.AnswerFirst, 0)
+    this.#run.set(Piece.AnswerRows, 1)
+    this.#run.set(Piece.HeadFirst, 0)
+    this.#run.set(Piece.HeadRows, 1)
+    this.#run.set(Piece.TargetRows, 0)
+  }
+
+  /** Allocates nothing. */
+  readStep(logits: Float32Array): void {
+    this.#readLogits(logits, 0, 1)
   }
 
   /** Rows of the next run. */
@@ -106,14 +111,19 @@ export class HeadReader {
   }
 
   #collect(): void {
-    const { numTokens, scratch, memory, byteOffset } = this.#place
+    const { scratch, memory, byteOffset } = this.#place
     const { request, logits, logProbabilities } = this.#answer!
     const token = this.#start + this.#next
     if (request.targets) {
       logProbabilities.set(memory.readDoubles(byteOffset + scratch.logProbabilities.byteOffset, this.#rows), token)
       return
     }
-    const at = request.rows === 'all' ? token * numTokens : 0
-    memory.readRows(logits, at, this.#rows, numTokens, roundUp(numTokens), byteOffset + scratch.logits.byteOffset)
+    this.#readLogits(logits, request.rows === 'all' ? token : 0, this.#rows)
+  }
+
+  /** To rows `row`, `row` + 1, … of [rows, V]. */
+  #readLogits(logits: Float32Array, row: number, rows: number): void {
+    const { numTokens, scratch, memory, byteOffset } = this.#place
+    memory.readRows(logits, row * numTokens, rows, numTokens, roundUp(numTokens), byteOffset + scratch.logits.byteOffset)
   }
 }

@@ -1,34 +1,7 @@
 import { reasonOf, RoutedAttentionError } from '../../errors.js'
 import type { Arena, Block } from '../../memory/arena.js'
 import { startWorker, type WorkerHandle } from './worker.js'
-import { WORKER_VERSION } from './worker-source.js'
-
-/** Words that the threads share. Order and meaning as in `workerSource`. */
-enum ControlWord {
-  /** Works handed over so far, which threads wait on. */
-  Generation,
-  Quit,
-  /** Two works, by the parity of their number. */
-  Works = 16,
-  /** A barrier for each lane. */
-  Barriers = 48,
-}
-
-/** Words of one work. */
-enum WorkWord {
-  Program,
-  Headers,
-  HeaderCount,
-  HeaderBytes,
-  Shares,
-  Lanes,
-  /** Threads that have left it. */
-  Left,
-  Length = 16,
-}
-
-/** Words from one barrier to the next: a cache line. */
-const BARRIER_WORDS = 16
+import { BARRIER_WORDS, ControlWord, WORKER_VERSION, WorkWord } from './worker-source.js'
 
 /** What threads run: a program for each of `headerCount` headers, `headerBytes` apart. */
 export interface Work {

@@ -3,6 +3,33 @@
  */
 export const WORKER_VERSION = 3
 
+/** Words that the threads share. */
+export enum ControlWord {
+  /** Works handed over so far, which threads wait on. */
+  Generation,
+  Quit,
+  /** Two works, by the parity of their number. */
+  Works = 16,
+  /** A barrier for each lane. */
+  Barriers = 48,
+}
+
+/** Words of one work. */
+export enum WorkWord {
+  Program,
+  Headers,
+  HeaderCount,
+  HeaderBytes,
+  Shares,
+  Lanes,
+  /** Threads that have left it. */
+  Left,
+  Length = 16,
+}
+
+/** Words from one barrier to the next: a cache line. */
+export const BARRIER_WORDS = 16
+
 /**
  * What a thread of the pool runs, as text: a worker started from text needs no second file to host. The same text is the file `worker.js` of the
  * package, for pages that may not start one so. Both kinds of worker (the web's, and node:worker_threads') take it, as a classic script or as a module.
@@ -21,20 +48,26 @@ const serve = ({ module, memory, control, thread, threads }) => {
   port.postMessage({ version: ${WORKER_VERSION} })
   let seen = 0
   for (;;) {
-    Atomics.wait(ints, words, seen)
-    if (Atomics.load(ints, words + 1)) break
+    Atomics.wait(ints, words + ${ControlWord.Generation}, seen)
+    if (Atomics.load(ints, words + ${ControlWord.Quit})) break
     seen = (seen + 1) | 0
-    const work = words + 16 + (seen & 1) * 16
-    const [program, headers, count, stride, shares, lanes] = ints.subarray(work, work + 6)
+    const work = words + ${ControlWord.Works} + (seen & 1) * ${WorkWord.Length}
+    const word = (index) => ints[work + index]
+    const headers = word(${WorkWord.Headers})
+    const stride = word(${WorkWord.HeaderBytes})
+    const shares = word(${WorkWord.Shares})
+    const lanes = word(${WorkWord.Lanes})
     const team = threads / lanes
     const lane = Math.floor(thread / team)
     const member = thread % team
     const first = Math.floor((shares * member) / team)
     const end = Math.floor((shares * (member + 1)) / team)
-    const barrier = control + (48 + lane * 16) * 4
-    for (let i = lane; i < count; i += lanes) run(program, headers + i * stride, shares, first, end - first, barrier, team)
-    if (Atomics.add(ints, work + 6, 1) === threads - 1) {
-      Atomics.store(ints, work + 6, 0)
+    const barrier = control + (${ControlWord.Barriers} + lane * ${BARRIER_WORDS}) * 4
+    for (let i = lane; i < word(${WorkWord.HeaderCount}); i += lanes) {
+      run(word(${WorkWord.Program}), headers + i * stride, shares, first, end - first, barrier, team)
+    }
+    if (Atomics.add(ints, work + ${WorkWord.Left}, 1) === threads - 1) {
+      Atomics.store(ints, work + ${WorkWord.Left}, 0)
       port.postMessage(seen)
     }
   }
