@@ -15,16 +15,18 @@ const shapes = [
     { rows, panels: 3, unroll: 1 },
     { rows, panels: 3, unroll: 4 },
   ]),
-  { rows: 1, panels: 4, unroll: 1 },
-  { rows: 1, panels: 4, unroll: 1, joined: true },
-  ...['Half', 'BrainHalf'].flatMap((weights) =>
-    [
-      [1, 4],
-      [2, 2],
-      [3, 1],
-      [4, 1],
-    ].map(([rows, panels]) => ({ rows, panels, unroll: 1, joined: true, weights })),
-  ),
+  ...[1, 4].flatMap((unroll) => [
+    { rows: 1, panels: 4, unroll },
+    { rows: 1, panels: 4, unroll, joined: true },
+    ...['Half', 'BrainHalf'].flatMap((weights) =>
+      [
+        [1, 4],
+        [2, 2],
+        [3, 1],
+        [4, 1],
+      ].map(([rows, panels]) => ({ rows, panels, unroll, joined: true, weights })),
+    ),
+  ]),
 ]
 
 /** How four weights become a vector of float32. A single row takes `Half`'s factor 2^112 on itself: once for 32 weights, not once for four. */

@@ -61,6 +61,8 @@ const TILES: StaticArray<Tile> = [
 ]
 const ROWS: StaticArray<i32> = [TILE_ROWS, TILE_ROWS, 2, 2, TILE_ROWS]
 const PANELS: StaticArray<i32> = [1, 1, 3, 3, 2]
+/** 1 where k goes four at a time. */
+const UNROLLED: StaticArray<i32> = [0, 1, 0, 1, 1]
 /** The shape of one panel that takes what panels are left over. */
 const LEFTOVER: StaticArray<TileShape> = [
   TileShape.Tall,
@@ -78,6 +80,11 @@ export function rowsOf(shape: TileShape): i32 {
 /** Panels of a shape's tile. */
 export function panelsOf(shape: TileShape): i32 {
   return unchecked(PANELS[shape])
+}
+
+/** As an index: 1 or 0. */
+export function isUnrolled(shape: TileShape): i32 {
+  return unchecked(UNROLLED[shape])
 }
 
 export function leftoverShape(shape: TileShape): TileShape {

@@ -3504,3 +3504,1355 @@ export function tile4x8JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: us
     c += 32
   }
 }
+
+/** 1 row by 4 panels of 8 columns, 4 of k at a time. */
+export function tile1x32by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let b = bPanels
+    let b1 = b + panelStride
+    let b2 = b1 + panelStride
+    let b3 = b2 + panelStride
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c04 = f32x4.splat(0)
+    let c05 = f32x4.splat(0)
+    let c06 = f32x4.splat(0)
+    let c07 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c04 = v128.load(c, 64)
+      c05 = v128.load(c, 80)
+      c06 = v128.load(c, 96)
+      c07 = v128.load(c, 112)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const s0 = v128.load32_splat(a)
+        const v0 = v128.load(b)
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = v128.load(b, 16)
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = v128.load(b1)
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = v128.load(b1, 16)
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = v128.load(b2)
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = v128.load(b2, 16)
+        c05 = multiplyAdd(s0, v5, c05)
+        const v6 = v128.load(b3)
+        c06 = multiplyAdd(s0, v6, c06)
+        const v7 = v128.load(b3, 16)
+        c07 = multiplyAdd(s0, v7, c07)
+        b += kStride
+        b1 += kStride
+        b2 += kStride
+        b3 += kStride
+      }
+      {
+        const s0 = v128.load32_splat(a, 4)
+        const v0 = v128.load(b)
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = v128.load(b, 16)
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = v128.load(b1)
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = v128.load(b1, 16)
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = v128.load(b2)
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = v128.load(b2, 16)
+        c05 = multiplyAdd(s0, v5, c05)
+        const v6 = v128.load(b3)
+        c06 = multiplyAdd(s0, v6, c06)
+        const v7 = v128.load(b3, 16)
+        c07 = multiplyAdd(s0, v7, c07)
+        b += kStride
+        b1 += kStride
+        b2 += kStride
+        b3 += kStride
+      }
+      {
+        const s0 = v128.load32_splat(a, 8)
+        const v0 = v128.load(b)
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = v128.load(b, 16)
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = v128.load(b1)
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = v128.load(b1, 16)
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = v128.load(b2)
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = v128.load(b2, 16)
+        c05 = multiplyAdd(s0, v5, c05)
+        const v6 = v128.load(b3)
+        c06 = multiplyAdd(s0, v6, c06)
+        const v7 = v128.load(b3, 16)
+        c07 = multiplyAdd(s0, v7, c07)
+        b += kStride
+        b1 += kStride
+        b2 += kStride
+        b3 += kStride
+      }
+      {
+        const s0 = v128.load32_splat(a, 12)
+        const v0 = v128.load(b)
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = v128.load(b, 16)
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = v128.load(b1)
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = v128.load(b1, 16)
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = v128.load(b2)
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = v128.load(b2, 16)
+        c05 = multiplyAdd(s0, v5, c05)
+        const v6 = v128.load(b3)
+        c06 = multiplyAdd(s0, v6, c06)
+        const v7 = v128.load(b3, 16)
+        c07 = multiplyAdd(s0, v7, c07)
+        b += kStride
+        b1 += kStride
+        b2 += kStride
+        b3 += kStride
+      }
+      a += 16
+    }
+    for (; left > 0; --left) {
+      const s0 = v128.load32_splat(a)
+      const v0 = v128.load(b)
+      c00 = multiplyAdd(s0, v0, c00)
+      const v1 = v128.load(b, 16)
+      c01 = multiplyAdd(s0, v1, c01)
+      const v2 = v128.load(b1)
+      c02 = multiplyAdd(s0, v2, c02)
+      const v3 = v128.load(b1, 16)
+      c03 = multiplyAdd(s0, v3, c03)
+      const v4 = v128.load(b2)
+      c04 = multiplyAdd(s0, v4, c04)
+      const v5 = v128.load(b2, 16)
+      c05 = multiplyAdd(s0, v5, c05)
+      const v6 = v128.load(b3)
+      c06 = multiplyAdd(s0, v6, c06)
+      const v7 = v128.load(b3, 16)
+      c07 = multiplyAdd(s0, v7, c07)
+      a += 4
+      b += kStride
+      b1 += kStride
+      b2 += kStride
+      b3 += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(c, c04, 64)
+    v128.store(c, c05, 80)
+    v128.store(c, c06, 96)
+    v128.store(c, c07, 112)
+    bPanels += 4 * panelStride
+    c += 128
+  }
+}
+
+/** 1 row by 4 panels of 8 columns, 4 of k at a time, joined. */
+export function tile1x32by4Joined(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let b = bPanels
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c04 = f32x4.splat(0)
+    let c05 = f32x4.splat(0)
+    let c06 = f32x4.splat(0)
+    let c07 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c04 = v128.load(c, 64)
+      c05 = v128.load(c, 80)
+      c06 = v128.load(c, 96)
+      c07 = v128.load(c, 112)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const s0 = v128.load32_splat(a)
+        const v0 = v128.load(b, 0)
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = v128.load(b, 16)
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = v128.load(b, 32)
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = v128.load(b, 48)
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = v128.load(b, 64)
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = v128.load(b, 80)
+        c05 = multiplyAdd(s0, v5, c05)
+        const v6 = v128.load(b, 96)
+        c06 = multiplyAdd(s0, v6, c06)
+        const v7 = v128.load(b, 112)
+        c07 = multiplyAdd(s0, v7, c07)
+        b += kStride
+      }
+      {
+        const s0 = v128.load32_splat(a, 4)
+        const v0 = v128.load(b, 0)
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = v128.load(b, 16)
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = v128.load(b, 32)
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = v128.load(b, 48)
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = v128.load(b, 64)
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = v128.load(b, 80)
+        c05 = multiplyAdd(s0, v5, c05)
+        const v6 = v128.load(b, 96)
+        c06 = multiplyAdd(s0, v6, c06)
+        const v7 = v128.load(b, 112)
+        c07 = multiplyAdd(s0, v7, c07)
+        b += kStride
+      }
+      {
+        const s0 = v128.load32_splat(a, 8)
+        const v0 = v128.load(b, 0)
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = v128.load(b, 16)
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = v128.load(b, 32)
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = v128.load(b, 48)
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = v128.load(b, 64)
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = v128.load(b, 80)
+        c05 = multiplyAdd(s0, v5, c05)
+        const v6 = v128.load(b, 96)
+        c06 = multiplyAdd(s0, v6, c06)
+        const v7 = v128.load(b, 112)
+        c07 = multiplyAdd(s0, v7, c07)
+        b += kStride
+      }
+      {
+        const s0 = v128.load32_splat(a, 12)
+        const v0 = v128.load(b, 0)
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = v128.load(b, 16)
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = v128.load(b, 32)
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = v128.load(b, 48)
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = v128.load(b, 64)
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = v128.load(b, 80)
+        c05 = multiplyAdd(s0, v5, c05)
+        const v6 = v128.load(b, 96)
+        c06 = multiplyAdd(s0, v6, c06)
+        const v7 = v128.load(b, 112)
+        c07 = multiplyAdd(s0, v7, c07)
+        b += kStride
+      }
+      a += 16
+    }
+    for (; left > 0; --left) {
+      const s0 = v128.load32_splat(a)
+      const v0 = v128.load(b, 0)
+      c00 = multiplyAdd(s0, v0, c00)
+      const v1 = v128.load(b, 16)
+      c01 = multiplyAdd(s0, v1, c01)
+      const v2 = v128.load(b, 32)
+      c02 = multiplyAdd(s0, v2, c02)
+      const v3 = v128.load(b, 48)
+      c03 = multiplyAdd(s0, v3, c03)
+      const v4 = v128.load(b, 64)
+      c04 = multiplyAdd(s0, v4, c04)
+      const v5 = v128.load(b, 80)
+      c05 = multiplyAdd(s0, v5, c05)
+      const v6 = v128.load(b, 96)
+      c06 = multiplyAdd(s0, v6, c06)
+      const v7 = v128.load(b, 112)
+      c07 = multiplyAdd(s0, v7, c07)
+      a += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(c, c04, 64)
+    v128.store(c, c05, 80)
+    v128.store(c, c06, 96)
+    v128.store(c, c07, 112)
+    bPanels += 4 * panelStride
+    c += 128
+  }
+}
+
+/** 1 row by 4 panels of 8 columns, 4 of k at a time, joined, weights in float16 and the row below 2^15. */
+export function tile1x32by4JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  const mask = v128.load32_splat(HALF)
+  const scale = v128.load32_splat(HALF, 4)
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let b = bPanels
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c04 = f32x4.splat(0)
+    let c05 = f32x4.splat(0)
+    let c06 = f32x4.splat(0)
+    let c07 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c04 = v128.load(c, 64)
+      c05 = v128.load(c, 80)
+      c06 = v128.load(c, 96)
+      c07 = v128.load(c, 112)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const s0 = f32x4.mul(v128.load32_splat(a), scale)
+        const v0 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 0), 13), mask)
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 8), 13), mask)
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 16), 13), mask)
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 24), 13), mask)
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 32), 13), mask)
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 40), 13), mask)
+        c05 = multiplyAdd(s0, v5, c05)
+        const v6 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 48), 13), mask)
+        c06 = multiplyAdd(s0, v6, c06)
+        const v7 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 56), 13), mask)
+        c07 = multiplyAdd(s0, v7, c07)
+        b += kStride
+      }
+      {
+        const s0 = f32x4.mul(v128.load32_splat(a, 4), scale)
+        const v0 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 0), 13), mask)
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 8), 13), mask)
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 16), 13), mask)
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 24), 13), mask)
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 32), 13), mask)
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 40), 13), mask)
+        c05 = multiplyAdd(s0, v5, c05)
+        const v6 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 48), 13), mask)
+        c06 = multiplyAdd(s0, v6, c06)
+        const v7 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 56), 13), mask)
+        c07 = multiplyAdd(s0, v7, c07)
+        b += kStride
+      }
+      {
+        const s0 = f32x4.mul(v128.load32_splat(a, 8), scale)
+        const v0 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 0), 13), mask)
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 8), 13), mask)
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 16), 13), mask)
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 24), 13), mask)
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 32), 13), mask)
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 40), 13), mask)
+        c05 = multiplyAdd(s0, v5, c05)
+        const v6 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 48), 13), mask)
+        c06 = multiplyAdd(s0, v6, c06)
+        const v7 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 56), 13), mask)
+        c07 = multiplyAdd(s0, v7, c07)
+        b += kStride
+      }
+      {
+        const s0 = f32x4.mul(v128.load32_splat(a, 12), scale)
+        const v0 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 0), 13), mask)
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 8), 13), mask)
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 16), 13), mask)
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 24), 13), mask)
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 32), 13), mask)
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 40), 13), mask)
+        c05 = multiplyAdd(s0, v5, c05)
+        const v6 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 48), 13), mask)
+        c06 = multiplyAdd(s0, v6, c06)
+        const v7 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 56), 13), mask)
+        c07 = multiplyAdd(s0, v7, c07)
+        b += kStride
+      }
+      a += 16
+    }
+    for (; left > 0; --left) {
+      const s0 = f32x4.mul(v128.load32_splat(a), scale)
+      const v0 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 0), 13), mask)
+      c00 = multiplyAdd(s0, v0, c00)
+      const v1 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 8), 13), mask)
+      c01 = multiplyAdd(s0, v1, c01)
+      const v2 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 16), 13), mask)
+      c02 = multiplyAdd(s0, v2, c02)
+      const v3 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 24), 13), mask)
+      c03 = multiplyAdd(s0, v3, c03)
+      const v4 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 32), 13), mask)
+      c04 = multiplyAdd(s0, v4, c04)
+      const v5 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 40), 13), mask)
+      c05 = multiplyAdd(s0, v5, c05)
+      const v6 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 48), 13), mask)
+      c06 = multiplyAdd(s0, v6, c06)
+      const v7 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 56), 13), mask)
+      c07 = multiplyAdd(s0, v7, c07)
+      a += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(c, c04, 64)
+    v128.store(c, c05, 80)
+    v128.store(c, c06, 96)
+    v128.store(c, c07, 112)
+    bPanels += 4 * panelStride
+    c += 128
+  }
+}
+
+/** 2 rows by 2 panels of 8 columns, 4 of k at a time, joined, weights in float16. */
+export function tile2x16by4JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  const mask = v128.load32_splat(HALF)
+  const scale = v128.load32_splat(HALF, 4)
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let b = bPanels
+    const d1 = c + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c12 = f32x4.splat(0)
+    let c13 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c12 = v128.load(d1, 32)
+      c13 = v128.load(d1, 48)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+        const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+        const v2 = widenHalves(v128.load_ext<i16>(b, 16), mask, scale)
+        const v3 = widenHalves(v128.load_ext<i16>(b, 24), mask, scale)
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        b += kStride
+      }
+      {
+        const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+        const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+        const v2 = widenHalves(v128.load_ext<i16>(b, 16), mask, scale)
+        const v3 = widenHalves(v128.load_ext<i16>(b, 24), mask, scale)
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 4)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        b += kStride
+      }
+      {
+        const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+        const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+        const v2 = widenHalves(v128.load_ext<i16>(b, 16), mask, scale)
+        const v3 = widenHalves(v128.load_ext<i16>(b, 24), mask, scale)
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 8)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        b += kStride
+      }
+      {
+        const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+        const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+        const v2 = widenHalves(v128.load_ext<i16>(b, 16), mask, scale)
+        const v3 = widenHalves(v128.load_ext<i16>(b, 24), mask, scale)
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 12)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        b += kStride
+      }
+      a += 16
+      a1 += 16
+    }
+    for (; left > 0; --left) {
+      const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+      const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+      const v2 = widenHalves(v128.load_ext<i16>(b, 16), mask, scale)
+      const v3 = widenHalves(v128.load_ext<i16>(b, 24), mask, scale)
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      c02 = multiplyAdd(s0, v2, c02)
+      c03 = multiplyAdd(s0, v3, c03)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      c12 = multiplyAdd(s1, v2, c12)
+      c13 = multiplyAdd(s1, v3, c13)
+      a += 4
+      a1 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d1, c12, 32)
+    v128.store(d1, c13, 48)
+    bPanels += 2 * panelStride
+    c += 64
+  }
+}
+
+/** 3 rows by 1 panel of 8 columns, 4 of k at a time, joined, weights in float16. */
+export function tile3x8by4JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  const mask = v128.load32_splat(HALF)
+  const scale = v128.load32_splat(HALF, 4)
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let b = bPanels
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+        const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        b += kStride
+      }
+      {
+        const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+        const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 4)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 4)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        b += kStride
+      }
+      {
+        const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+        const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 8)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 8)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        b += kStride
+      }
+      {
+        const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+        const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 12)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 12)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        b += kStride
+      }
+      a += 16
+      a1 += 16
+      a2 += 16
+    }
+    for (; left > 0; --left) {
+      const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+      const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      const s2 = v128.load32_splat(a2)
+      c20 = multiplyAdd(s2, v0, c20)
+      c21 = multiplyAdd(s2, v1, c21)
+      a += 4
+      a1 += 4
+      a2 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    bPanels += panelStride
+    c += 32
+  }
+}
+
+/** 4 rows by 1 panel of 8 columns, 4 of k at a time, joined, weights in float16. */
+export function tile4x8by4JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  const mask = v128.load32_splat(HALF)
+  const scale = v128.load32_splat(HALF, 4)
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let a3 = a2 + lda
+    let b = bPanels
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    const d3 = d2 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    let c30 = f32x4.splat(0)
+    let c31 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+      c30 = v128.load(d3, 0)
+      c31 = v128.load(d3, 16)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+        const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        b += kStride
+      }
+      {
+        const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+        const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 4)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 4)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3, 4)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        b += kStride
+      }
+      {
+        const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+        const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 8)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 8)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3, 8)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        b += kStride
+      }
+      {
+        const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+        const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 12)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 12)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3, 12)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        b += kStride
+      }
+      a += 16
+      a1 += 16
+      a2 += 16
+      a3 += 16
+    }
+    for (; left > 0; --left) {
+      const v0 = widenHalves(v128.load_ext<i16>(b, 0), mask, scale)
+      const v1 = widenHalves(v128.load_ext<i16>(b, 8), mask, scale)
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      const s2 = v128.load32_splat(a2)
+      c20 = multiplyAdd(s2, v0, c20)
+      c21 = multiplyAdd(s2, v1, c21)
+      const s3 = v128.load32_splat(a3)
+      c30 = multiplyAdd(s3, v0, c30)
+      c31 = multiplyAdd(s3, v1, c31)
+      a += 4
+      a1 += 4
+      a2 += 4
+      a3 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    v128.store(d3, c30, 0)
+    v128.store(d3, c31, 16)
+    bPanels += panelStride
+    c += 32
+  }
+}
+
+/** 1 row by 4 panels of 8 columns, 4 of k at a time, joined, weights in bfloat16. */
+export function tile1x32by4JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let b = bPanels
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c04 = f32x4.splat(0)
+    let c05 = f32x4.splat(0)
+    let c06 = f32x4.splat(0)
+    let c07 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c04 = v128.load(c, 64)
+      c05 = v128.load(c, 80)
+      c06 = v128.load(c, 96)
+      c07 = v128.load(c, 112)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const s0 = v128.load32_splat(a)
+        const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = widenBrainHalves(v128.load_ext<u16>(b, 16))
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = widenBrainHalves(v128.load_ext<u16>(b, 24))
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = widenBrainHalves(v128.load_ext<u16>(b, 32))
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = widenBrainHalves(v128.load_ext<u16>(b, 40))
+        c05 = multiplyAdd(s0, v5, c05)
+        const v6 = widenBrainHalves(v128.load_ext<u16>(b, 48))
+        c06 = multiplyAdd(s0, v6, c06)
+        const v7 = widenBrainHalves(v128.load_ext<u16>(b, 56))
+        c07 = multiplyAdd(s0, v7, c07)
+        b += kStride
+      }
+      {
+        const s0 = v128.load32_splat(a, 4)
+        const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = widenBrainHalves(v128.load_ext<u16>(b, 16))
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = widenBrainHalves(v128.load_ext<u16>(b, 24))
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = widenBrainHalves(v128.load_ext<u16>(b, 32))
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = widenBrainHalves(v128.load_ext<u16>(b, 40))
+        c05 = multiplyAdd(s0, v5, c05)
+        const v6 = widenBrainHalves(v128.load_ext<u16>(b, 48))
+        c06 = multiplyAdd(s0, v6, c06)
+        const v7 = widenBrainHalves(v128.load_ext<u16>(b, 56))
+        c07 = multiplyAdd(s0, v7, c07)
+        b += kStride
+      }
+      {
+        const s0 = v128.load32_splat(a, 8)
+        const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = widenBrainHalves(v128.load_ext<u16>(b, 16))
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = widenBrainHalves(v128.load_ext<u16>(b, 24))
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = widenBrainHalves(v128.load_ext<u16>(b, 32))
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = widenBrainHalves(v128.load_ext<u16>(b, 40))
+        c05 = multiplyAdd(s0, v5, c05)
+        const v6 = widenBrainHalves(v128.load_ext<u16>(b, 48))
+        c06 = multiplyAdd(s0, v6, c06)
+        const v7 = widenBrainHalves(v128.load_ext<u16>(b, 56))
+        c07 = multiplyAdd(s0, v7, c07)
+        b += kStride
+      }
+      {
+        const s0 = v128.load32_splat(a, 12)
+        const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+        c00 = multiplyAdd(s0, v0, c00)
+        const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+        c01 = multiplyAdd(s0, v1, c01)
+        const v2 = widenBrainHalves(v128.load_ext<u16>(b, 16))
+        c02 = multiplyAdd(s0, v2, c02)
+        const v3 = widenBrainHalves(v128.load_ext<u16>(b, 24))
+        c03 = multiplyAdd(s0, v3, c03)
+        const v4 = widenBrainHalves(v128.load_ext<u16>(b, 32))
+        c04 = multiplyAdd(s0, v4, c04)
+        const v5 = widenBrainHalves(v128.load_ext<u16>(b, 40))
+        c05 = multiplyAdd(s0, v5, c05)
+        const v6 = widenBrainHalves(v128.load_ext<u16>(b, 48))
+        c06 = multiplyAdd(s0, v6, c06)
+        const v7 = widenBrainHalves(v128.load_ext<u16>(b, 56))
+        c07 = multiplyAdd(s0, v7, c07)
+        b += kStride
+      }
+      a += 16
+    }
+    for (; left > 0; --left) {
+      const s0 = v128.load32_splat(a)
+      const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+      c00 = multiplyAdd(s0, v0, c00)
+      const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+      c01 = multiplyAdd(s0, v1, c01)
+      const v2 = widenBrainHalves(v128.load_ext<u16>(b, 16))
+      c02 = multiplyAdd(s0, v2, c02)
+      const v3 = widenBrainHalves(v128.load_ext<u16>(b, 24))
+      c03 = multiplyAdd(s0, v3, c03)
+      const v4 = widenBrainHalves(v128.load_ext<u16>(b, 32))
+      c04 = multiplyAdd(s0, v4, c04)
+      const v5 = widenBrainHalves(v128.load_ext<u16>(b, 40))
+      c05 = multiplyAdd(s0, v5, c05)
+      const v6 = widenBrainHalves(v128.load_ext<u16>(b, 48))
+      c06 = multiplyAdd(s0, v6, c06)
+      const v7 = widenBrainHalves(v128.load_ext<u16>(b, 56))
+      c07 = multiplyAdd(s0, v7, c07)
+      a += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(c, c04, 64)
+    v128.store(c, c05, 80)
+    v128.store(c, c06, 96)
+    v128.store(c, c07, 112)
+    bPanels += 4 * panelStride
+    c += 128
+  }
+}
+
+/** 2 rows by 2 panels of 8 columns, 4 of k at a time, joined, weights in bfloat16. */
+export function tile2x16by4JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let b = bPanels
+    const d1 = c + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c02 = f32x4.splat(0)
+    let c03 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c12 = f32x4.splat(0)
+    let c13 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c02 = v128.load(c, 32)
+      c03 = v128.load(c, 48)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c12 = v128.load(d1, 32)
+      c13 = v128.load(d1, 48)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+        const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+        const v2 = widenBrainHalves(v128.load_ext<u16>(b, 16))
+        const v3 = widenBrainHalves(v128.load_ext<u16>(b, 24))
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        b += kStride
+      }
+      {
+        const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+        const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+        const v2 = widenBrainHalves(v128.load_ext<u16>(b, 16))
+        const v3 = widenBrainHalves(v128.load_ext<u16>(b, 24))
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 4)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        b += kStride
+      }
+      {
+        const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+        const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+        const v2 = widenBrainHalves(v128.load_ext<u16>(b, 16))
+        const v3 = widenBrainHalves(v128.load_ext<u16>(b, 24))
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 8)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        b += kStride
+      }
+      {
+        const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+        const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+        const v2 = widenBrainHalves(v128.load_ext<u16>(b, 16))
+        const v3 = widenBrainHalves(v128.load_ext<u16>(b, 24))
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        c02 = multiplyAdd(s0, v2, c02)
+        c03 = multiplyAdd(s0, v3, c03)
+        const s1 = v128.load32_splat(a1, 12)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        c12 = multiplyAdd(s1, v2, c12)
+        c13 = multiplyAdd(s1, v3, c13)
+        b += kStride
+      }
+      a += 16
+      a1 += 16
+    }
+    for (; left > 0; --left) {
+      const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+      const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+      const v2 = widenBrainHalves(v128.load_ext<u16>(b, 16))
+      const v3 = widenBrainHalves(v128.load_ext<u16>(b, 24))
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      c02 = multiplyAdd(s0, v2, c02)
+      c03 = multiplyAdd(s0, v3, c03)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      c12 = multiplyAdd(s1, v2, c12)
+      c13 = multiplyAdd(s1, v3, c13)
+      a += 4
+      a1 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(c, c02, 32)
+    v128.store(c, c03, 48)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d1, c12, 32)
+    v128.store(d1, c13, 48)
+    bPanels += 2 * panelStride
+    c += 64
+  }
+}
+
+/** 3 rows by 1 panel of 8 columns, 4 of k at a time, joined, weights in bfloat16. */
+export function tile3x8by4JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let b = bPanels
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+        const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        b += kStride
+      }
+      {
+        const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+        const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 4)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 4)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        b += kStride
+      }
+      {
+        const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+        const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 8)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 8)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        b += kStride
+      }
+      {
+        const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+        const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 12)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 12)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        b += kStride
+      }
+      a += 16
+      a1 += 16
+      a2 += 16
+    }
+    for (; left > 0; --left) {
+      const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+      const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      const s2 = v128.load32_splat(a2)
+      c20 = multiplyAdd(s2, v0, c20)
+      c21 = multiplyAdd(s2, v1, c21)
+      a += 4
+      a1 += 4
+      a2 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    bPanels += panelStride
+    c += 32
+  }
+}
+
+/** 4 rows by 1 panel of 8 columns, 4 of k at a time, joined, weights in bfloat16. */
+export function tile4x8by4JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  for (; count > 0; --count) {
+    let left = k
+    let a = aRows
+    let a1 = a + lda
+    let a2 = a1 + lda
+    let a3 = a2 + lda
+    let b = bPanels
+    const d1 = c + ldc
+    const d2 = d1 + ldc
+    const d3 = d2 + ldc
+    let c00 = f32x4.splat(0)
+    let c01 = f32x4.splat(0)
+    let c10 = f32x4.splat(0)
+    let c11 = f32x4.splat(0)
+    let c20 = f32x4.splat(0)
+    let c21 = f32x4.splat(0)
+    let c30 = f32x4.splat(0)
+    let c31 = f32x4.splat(0)
+    if (accumulate) {
+      c00 = v128.load(c, 0)
+      c01 = v128.load(c, 16)
+      c10 = v128.load(d1, 0)
+      c11 = v128.load(d1, 16)
+      c20 = v128.load(d2, 0)
+      c21 = v128.load(d2, 16)
+      c30 = v128.load(d3, 0)
+      c31 = v128.load(d3, 16)
+    }
+    for (; left >= 4; left -= 4) {
+      {
+        const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+        const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+        const s0 = v128.load32_splat(a)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        b += kStride
+      }
+      {
+        const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+        const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+        const s0 = v128.load32_splat(a, 4)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 4)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 4)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3, 4)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        b += kStride
+      }
+      {
+        const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+        const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+        const s0 = v128.load32_splat(a, 8)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 8)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 8)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3, 8)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        b += kStride
+      }
+      {
+        const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+        const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+        const s0 = v128.load32_splat(a, 12)
+        c00 = multiplyAdd(s0, v0, c00)
+        c01 = multiplyAdd(s0, v1, c01)
+        const s1 = v128.load32_splat(a1, 12)
+        c10 = multiplyAdd(s1, v0, c10)
+        c11 = multiplyAdd(s1, v1, c11)
+        const s2 = v128.load32_splat(a2, 12)
+        c20 = multiplyAdd(s2, v0, c20)
+        c21 = multiplyAdd(s2, v1, c21)
+        const s3 = v128.load32_splat(a3, 12)
+        c30 = multiplyAdd(s3, v0, c30)
+        c31 = multiplyAdd(s3, v1, c31)
+        b += kStride
+      }
+      a += 16
+      a1 += 16
+      a2 += 16
+      a3 += 16
+    }
+    for (; left > 0; --left) {
+      const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
+      const v1 = widenBrainHalves(v128.load_ext<u16>(b, 8))
+      const s0 = v128.load32_splat(a)
+      c00 = multiplyAdd(s0, v0, c00)
+      c01 = multiplyAdd(s0, v1, c01)
+      const s1 = v128.load32_splat(a1)
+      c10 = multiplyAdd(s1, v0, c10)
+      c11 = multiplyAdd(s1, v1, c11)
+      const s2 = v128.load32_splat(a2)
+      c20 = multiplyAdd(s2, v0, c20)
+      c21 = multiplyAdd(s2, v1, c21)
+      const s3 = v128.load32_splat(a3)
+      c30 = multiplyAdd(s3, v0, c30)
+      c31 = multiplyAdd(s3, v1, c31)
+      a += 4
+      a1 += 4
+      a2 += 4
+      a3 += 4
+      b += kStride
+    }
+    v128.store(c, c00, 0)
+    v128.store(c, c01, 16)
+    v128.store(d1, c10, 0)
+    v128.store(d1, c11, 16)
+    v128.store(d2, c20, 0)
+    v128.store(d2, c21, 16)
+    v128.store(d3, c30, 0)
+    v128.store(d3, c31, 16)
+    bPanels += panelStride
+    c += 32
+  }
+}

@@ -6,7 +6,7 @@ import type { Signal, Url, WasmModule } from '../platform.js'
 import type { Device } from './device.js'
 import { type Build, chooseBuild, openBuild } from './wasm/builds.js'
 import { chooseThreads, sharesFor } from './wasm/choose-threads.js'
-import { chooseTile, tileName } from './wasm/choose-tile.js'
+import { chooseTile, rowName, tileName } from './wasm/choose-tile.js'
 import { turnOnRevectorization } from './wasm/revectorize.js'
 import { ThreadPool } from './wasm/thread-pool.js'
 import { WasmDevice } from './wasm/wasm-device.js'
@@ -161,7 +161,7 @@ export class Runtime {
       simd,
       fused,
       threads: this.#pool?.threads ?? 1,
-      kernels: { tile: tileName(this.#wasm.tileShape, simd === 'relaxed'), row: '1x32' },
+      kernels: { tile: tileName(this.#wasm.tileShape, simd === 'relaxed'), row: rowName(this.#wasm.tileShape) },
       memory: { reserved: reserved + heldByGpu, used: used + onGpu },
       refused: { ...this.#refused, ...lost },
     }

@@ -5,7 +5,7 @@ import { createRandom } from '../../src/random.js'
 import { allBuilds, type BuildName } from '../support/runtimes.js'
 import { attention, headRows, keyIndex, unpackHeads, valueIndex } from './attention-twin.js'
 import { expectClose, expectSameBits, range, roundUpTo8 } from './float32.js'
-import { expectOwnMemory, misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
+import { expectOwnMemory, inEveryShape, misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
 
 const { fround } = Math
 /** Rows of the largest tile; scores of that many rows, and as many reciprocals, lie in the working memory of each share. */
@@ -232,6 +232,16 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
         expectSameRows(cut.values, values.slice(cut.base), about)
       }
     }
+  })
+
+  test('has the same bits in tiles of every shape', () => {
+    const sequence = sequenceOf(LENGTH, 10, 37)
+    const { out } = attendInPieces(runtime, sequence, wholePiece)
+    inEveryShape(runtime, (shape) => {
+      for (const [name, pieces] of Object.entries(cuts(LENGTH))) {
+        expectSameRows(attendInPieces(runtime, sequence, pieces).out, out, `${name}, ${shape}`)
+      }
+    })
   })
 
   test('has the same bits where only the last rows of a piece are asked for', () => {

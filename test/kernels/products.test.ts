@@ -1,13 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { Activation, Opcode, Product, TileShape, WeightFormat } from '../../assembly/steps.js'
+import { Activation, Opcode, Product, WeightFormat } from '../../assembly/steps.js'
 import type { Runtime } from '../../src/device/runtime.js'
-import type { WasmDevice } from '../../src/device/wasm/wasm-device.js'
 import { createRandom } from '../../src/random.js'
 import { gelu } from '../reference/arithmetic.js'
 import { bitsOf, floatOf, fromHalf, toHalf } from '../support/halves.js'
 import { allBuilds, type BuildName } from '../support/runtimes.js'
 import { expectClose, expectSameBits, gather, type MultiplyAdd, multiplyAddOf, normals, range, spread } from './float32.js'
-import { misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
+import { inEveryShape, misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
 
 const { fround } = Math
 
@@ -142,24 +141,17 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
   })
 
   test('has the same bits in tiles of every shape', () => {
-    const tiles = runtimeOf(build)
-    const device = tiles.device as WasmDevice
-    try {
-      for (let shape: TileShape = 0; shape < TileShape.Length; shape++) {
-        device.tileShape = shape
-        for (const depth of depths) {
-          for (const rows of [4, 5, 6, 7, 11, 12, 13, MOST_ROWS]) {
-            for (const panels of panelCounts) {
-              const result = product(tiles, caseOf(rows, depth, panels))
-              const expected = gather(twinOf(tiles, depth), rows, 8 * panels, COLUMNS)
-              expectSameBits(result, expected, `${TileShape[shape]}: ${rows} rows, depth ${depth}, ${panels} panels`)
-            }
+    inEveryShape(runtime, (shape) => {
+      for (const depth of depths) {
+        for (const rows of [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, MOST_ROWS]) {
+          for (const panels of panelCounts) {
+            const result = product(runtime, caseOf(rows, depth, panels))
+            const expected = gather(twinOf(runtime, depth), rows, 8 * panels, COLUMNS)
+            expectSameBits(result, expected, `${shape}: ${rows} rows, depth ${depth}, ${panels} panels`)
           }
         }
       }
-    } finally {
-      device.tileShape = TileShape.Tall
-    }
+    })
   })
 
   test('has the same bits in any number of shares', () => {
@@ -268,6 +260,15 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
         }
       })
     }
+
+    test('has the bits of the same weights in float32 in tiles of every shape', () => {
+      const weights = halves(257 * COLUMNS, 14)
+      for (const rows of [1, 2, 3, 4, 5, 13]) {
+        const options = { ...caseOf(rows, 257, 9), weights }
+        const expected = product(runtime, options)
+        inEveryShape(runtime, (shape) => expectSameBits(product(runtime, { ...options, format }), expected, `${shape}: ${rows} rows`))
+      }
+    })
 
     test('has the bits of the same weights in float32, for any rows, columns and depth', () => {
       const weights = halves(513 * COLUMNS, 9)

@@ -1,8 +1,9 @@
 /** Runs one step at a time, its operands anywhere in memory, and proves that it wrote nothing but what it may write. */
 import { expect, vi } from 'vitest'
-import { Buffer, type Opcode, Piece } from '../../assembly/steps.js'
+import { Buffer, type Opcode, Piece, TileShape } from '../../assembly/steps.js'
 import { type CompiledProgram, type Device, type DeviceBuffer, Run } from '../../src/device/device.js'
 import type { Runtime } from '../../src/device/runtime.js'
+import type { WasmDevice } from '../../src/device/wasm/wasm-device.js'
 import { at, type Operand, ProgramBuilder } from '../../src/plan/program-builder.js'
 import { type BuildName, openRuntime } from '../support/runtimes.js'
 
@@ -214,5 +215,19 @@ export function expectOwnMemory(memory: Int32Array, shares: number): void {
       part.some((word) => word !== SENTINEL),
       `share ${share} of ${shares} has memory of its own`,
     ).toBe(true)
+  }
+}
+
+/** Calls `check` once for each shape of tiles that products can be cut into, with its name. */
+export function inEveryShape({ device }: Runtime, check: (shape: string) => void): void {
+  const tiles = device as WasmDevice
+  const { tileShape } = tiles
+  try {
+    for (let shape: TileShape = 0; shape < TileShape.Length; shape++) {
+      tiles.tileShape = shape
+      check(TileShape[shape])
+    }
+  } finally {
+    tiles.tileShape = tileShape
   }
 }

@@ -155,3 +155,8 @@ export function tileName(shape: TileShape, fused: boolean): string {
     [TileShape.Length]: '',
   }[shape]
 }
+
+/** How it names what takes a single row, which goes through k as the shape does. */
+export function rowName(shape: TileShape): string {
+  return shape === TileShape.Tall || shape === TileShape.Wide ? '1x32' : '1x32 unrolled'
+}
