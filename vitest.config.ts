@@ -1,6 +1,8 @@
 import { defineConfig } from 'vitest/config'
 
 const nodeMajor = Number(process.versions.node.split('.')[0])
+/** Where a report is wanted besides, as JSON. */
+const { TEST_REPORT } = process.env
 
 export default defineConfig({
   test: {
@@ -8,6 +10,7 @@ export default defineConfig({
     // A process for each file: threads that a test forgets end with it, and flags of the engine reach the threads it starts.
     pool: 'forks',
     maxWorkers: 2,
+    reporters: TEST_REPORT ? ['default', ['json', { outputFile: TEST_REPORT }]] : ['default'],
     // Shared machines stall for seconds; nothing here is timed.
     testTimeout: 60_000,
     // Node 20 has relaxed SIMD behind this flag only; newer ones have it and no longer know the flag.

@@ -40,7 +40,7 @@ export interface Capacity {
 const UNLIMITED: Capacity = { shares: 1, pieceRows: Infinity, bufferBytes: Infinity, seesMemory: true }
 
 /** What a row of a piece takes of working memory, about: rows of a layer and of a feed-forward four times as wide, and rows of heads. */
-const WORK_ROWS = 8
+const WORK_ROWS = 9
 const WORK_HEADS = 6
 
 /** Sizes that follow from a layer's numbers; lengths in floats. */
