@@ -23,10 +23,12 @@ const published: LayerOptions = {
 }
 const causal: LayerOptions = { ...published, selection: 'top-k', causal: true }
 const x = Tensor.randn([2, 600, 96], 7)
+/** Half a second of one core at least: what is to be interrupted is not done by then, however late the interruption comes. */
+const long = Tensor.randn([1, 60_000, 96], 8)
 
-async function answer(runtime: Runtime, options: LayerOptions): Promise<Float32Array> {
+async function answer(runtime: Runtime, options: LayerOptions, input = x): Promise<Float32Array> {
   const layer = new MixtureOfAutoregressiveAttention(runtime, options, { seed: 3 })
-  const { data } = await layer.forward(x)
+  const { data } = await layer.forward(input)
   layer.dispose()
   return data
 }
@@ -56,7 +58,7 @@ describe.each([
     await using runtime = await createRuntime({ threads: 2 })
     const expected = await answer(runtime, options)
     const used = runtime.info.memory.used
-    const pending = answer(runtime, options)
+    const pending = answer(runtime, options, long)
     runtime.pool!.loseThread()
     await expect(pending).rejects.toMatchObject({ code: 'WORKER_FAILED' })
     expect(runtime.info.threads).toBe(1)
