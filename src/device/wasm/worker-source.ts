@@ -53,7 +53,9 @@ const serve = ({ module, memory, control, thread, threads }) => {
     seen = (seen + 1) | 0
     const work = words + ${ControlWord.Works} + (seen & 1) * ${WorkWord.Length}
     const word = (index) => ints[work + index]
+    const program = word(${WorkWord.Program})
     const headers = word(${WorkWord.Headers})
+    const count = word(${WorkWord.HeaderCount})
     const stride = word(${WorkWord.HeaderBytes})
     const shares = word(${WorkWord.Shares})
     const lanes = word(${WorkWord.Lanes})
@@ -63,9 +65,7 @@ const serve = ({ module, memory, control, thread, threads }) => {
     const first = Math.floor((shares * member) / team)
     const end = Math.floor((shares * (member + 1)) / team)
     const barrier = control + (${ControlWord.Barriers} + lane * ${BARRIER_WORDS}) * 4
-    for (let i = lane; i < word(${WorkWord.HeaderCount}); i += lanes) {
-      run(word(${WorkWord.Program}), headers + i * stride, shares, first, end - first, barrier, team)
-    }
+    for (let i = lane; i < count; i += lanes) run(program, headers + i * stride, shares, first, end - first, barrier, team)
     if (Atomics.add(ints, work + ${WorkWord.Left}, 1) === threads - 1) {
       Atomics.store(ints, work + ${WorkWord.Left}, 0)
       port.postMessage(seen)
