@@ -1,15 +1,17 @@
 import asc from 'assemblyscript/asc'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { Buffer, CopyRows, Opcode } from '../assembly/steps.js'
 import { type Device, type DeviceBuffer, Run } from '../src/device/device.js'
 import { createRuntime, type Runtime } from '../src/device/runtime.js'
 import { ThreadPool } from '../src/device/wasm/thread-pool.js'
-import { Arena } from '../src/memory/arena.js'
+import { ControlWord } from '../src/device/wasm/worker-source.js'
+import { Arena, type Block } from '../src/memory/arena.js'
 import { type LayerOptions, resolveLayerOptions } from '../src/model/config.js'
 import { type LayerForward, runPieces } from '../src/model/layer-forward.js'
 import { MixtureOfAutoregressiveAttention } from '../src/model/layer.js'
 import { createGeometry } from '../src/plan/geometry.js'
 import { Tensor } from '../src/tensor.js'
+import { nextTurn } from '../src/turns.js'
 import { loadNovels, novelsGolden } from './support/models.js'
 
 const published: LayerOptions = {
@@ -128,14 +130,8 @@ test('a session on threads gives the very bits of one on the calling thread', as
   expect(await session.append(ids.slice(131))).toEqual(expected)
 })
 
-test('work on threads ends when the last of them has left it: until then it reads the program, which the caller may free', async () => {
-  // A build whose second thread is late: it stays for 200 ms before it marks that it has left.
-  const source = `
-    export function run(program: usize, piece: usize, shares: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
-      if (first == 0) return
-      atomic.wait<i32>(program, 0, 200_000_000)
-      atomic.store<i32>(program, 1, 4)
-    }`
+/** A pool of two threads that run `source`, an AssemblyScript module with a function `run`, and the address of its control words. */
+async function startPool(source: string): Promise<{ pool: ThreadPool; arena: Arena; control: number }> {
   const { binary, error, stderr } = await asc.compileString(source, {
     runtime: 'stub',
     importMemory: true,
@@ -146,12 +142,45 @@ test('work on threads ends when the last of them has left it: until then it read
   })
   if (!binary) throw new Error(`${error?.message} ${stderr.toString()}`)
   const arena = new Arena(new WebAssembly.Memory({ initial: 1, maximum: 16, shared: true }), 1024)
+  const allocate = vi.spyOn(arena, 'allocate')
   const pool = await ThreadPool.start(new WebAssembly.Module(Uint8Array.from(binary)), arena, 2)
+  return { pool, arena, control: (allocate.mock.results[0]!.value as Block).address }
+}
+
+test('work on threads ends when the last of them has left it: until then it reads the program, which the caller may free', async () => {
+  // A build whose second thread is late: it stays for 200 ms before it marks that it has left.
+  const { pool, arena } = await startPool(`
+    export function run(program: usize, piece: usize, shares: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
+      if (first == 0) return
+      atomic.wait<i32>(program, 0, 200_000_000)
+      atomic.store<i32>(program, 1, 4)
+    }`)
   const program = arena.allocate(8, 'two words')
   for (let round = 0; round < 2; round++) {
     arena.ints.fill(0, program.address / 4, program.address / 4 + 2)
     await pool.run({ program: program.address, headers: 0, headerCount: 1, headerBytes: 0, shares: 2, lanes: 1 })
     expect(Atomics.load(arena.ints, program.address / 4 + 1)).toBe(1)
+  }
+  await pool.dispose()
+})
+
+test('a thread that is woken without work sleeps on, and each work is done once', async () => {
+  // The host adds to a word and then wakes who waits for it. Between the two a thread that was awake can be through with the work and asleep again.
+  const { pool, arena, control } = await startPool(`
+    export function run(program: usize, piece: usize, shares: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
+      atomic.add<i32>(program, 1)
+    }`)
+  const runs = arena.allocate(4, 'how many runs there were')
+  arena.ints[runs.address / 4] = 0
+  const generation = control / 4 + ControlWord.Generation
+  for (let round = 1; round <= 4; round++) {
+    let woken = 0
+    while (woken < 2) {
+      woken += Atomics.notify(arena.ints, generation)
+      await nextTurn()
+    }
+    await pool.run({ program: runs.address, headers: 0, headerCount: 1, headerBytes: 0, shares: 2, lanes: 1 })
+    expect(Atomics.load(arena.ints, runs.address / 4)).toBe(2 * round)
   }
   await pool.dispose()
 })

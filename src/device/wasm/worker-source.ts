@@ -35,8 +35,9 @@ export const BARRIER_WORDS = 16
  * package, for pages that may not start one so. Both kinds of worker (the web's, and node:worker_threads') take it, as a classic script or as a module.
  *
  * It instantiates the kernels on the shared memory, says so, and then waits for work in the control words (`ControlWord`) without returning to its
- * event loop. The last thread to leave a piece of work reports it: the caller may write over the program as soon as it is told, and one that is late to
- * wake from the last barrier would still be in it.
+ * event loop. A sleeper looks at the number of works again when it is woken: the host raises the number and then wakes who sleeps, and a thread that saw
+ * the rise awake may be through with its part and asleep by then. The last thread to leave a piece of work reports it: the caller may write over the
+ * program as soon as it is told, and one that is late to wake from the last barrier would still be in it.
  */
 export const workerSource = `
 const isNode = typeof self === 'undefined' || typeof self.postMessage !== 'function'
@@ -48,7 +49,7 @@ const serve = ({ module, memory, control, thread, threads }) => {
   port.postMessage({ version: ${WORKER_VERSION} })
   let seen = 0
   for (;;) {
-    Atomics.wait(ints, words + ${ControlWord.Generation}, seen)
+    while (Atomics.load(ints, words + ${ControlWord.Generation}) === seen) Atomics.wait(ints, words + ${ControlWord.Generation}, seen)
     if (Atomics.load(ints, words + ${ControlWord.Quit})) break
     seen = (seen + 1) | 0
     const work = words + ${ControlWord.Works} + (seen & 1) * ${WorkWord.Length}
