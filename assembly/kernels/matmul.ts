@@ -1,7 +1,7 @@
 import { HALF, geluLanes, maxLanes, widenBrainHalves, widenHalves } from '../math'
 import { bufferAddress, count, floats, operand, word } from '../operands'
 import { shareStart } from '../parallel'
-import { Activation, Buffer, Piece, Product, TileShape, WORKSPACE_BYTES, WeightFormat } from '../steps'
+import { Activation, Buffer, MOST_TILE_ROWS, Piece, Product, TileShape, WORKSPACE_BYTES, WeightFormat } from '../steps'
 import { Tile, isUnrolled, leftoverShape, panelsOf, rowsOf, tileOf } from './tile-shapes'
 import {
   tile1x16,
@@ -72,7 +72,21 @@ const BLOCK_DEPTH: i32 = 256
 /** Panels that pass over a tile's rows of A while these are in the first-level cache: the two that share cache lines in a group. */
 const STRIP: i32 = 2
 
-/** A strip of tiles down the rows, `repeat` of them side by side. */
+/** Bytes that a cache fetches at once. */
+const CACHE_LINE: usize = 64
+
+/** Has the caches fetch from `from` to `end`, and returns where it ended. A load whose value nobody uses is still done: it may trap. */
+// @ts-ignore: decorator
+@inline
+function touch(from: usize, end: usize): usize {
+  for (; from < end; from += CACHE_LINE) load<i32>(from)
+  return from
+}
+
+/**
+ * A strip of tiles down the rows, `repeat` of them side by side. Meanwhile `nextBytes` from `next` on are fetched, a few lines behind each tile: what is
+ * multiplied next need not be waited for then (4 MB of weights by 128 rows at a time, as they lie in a third-level cache: 2 to 4 % less time).
+ */
 function strip(
   shape: TileShape,
   rows: i32,
@@ -86,8 +100,12 @@ function strip(
   c: usize,
   ldc: usize,
   accumulate: bool,
+  next: usize,
+  nextBytes: usize,
 ): void {
   const most = rowsOf(shape)
+  const nextEnd = next + nextBytes
+  const behindEach = nextBytes / <usize>((rows + most - 1) / most) + CACHE_LINE
   let left = rows
   while (left > 0) {
     // two tiles of nearly equal height end the rows better than a full one and a sliver
@@ -96,12 +114,13 @@ function strip(
     a += <usize>height * lda
     c += <usize>height * ldc
     left -= height
+    next = touch(next, min(next + behindEach, nextEnd))
   }
 }
 
 /**
  * C (rows × 8·panels) = A · B, or C + A · B. A is row-major; B in panels, `panelStride` bytes from one to the next and `kStride` from a row to the next.
- * Every output is one chain in ascending k, whatever the tile.
+ * Every output is one chain in ascending k, whatever the tile. `nextBytes` from `next` on are what will be multiplied then.
  */
 export function multiply(
   shape: TileShape,
@@ -116,6 +135,8 @@ export function multiply(
   c: usize,
   ldc: usize,
   accumulate: bool,
+  next: usize = 0,
+  nextBytes: usize = 0,
 ): void {
   const unrolled = isUnrolled(shape)
   let panel = 0
@@ -130,11 +151,15 @@ export function multiply(
     const column = <usize>panel * PANEL_ROW
     tile((panels - panel) >> 1, k, a, lda, from, kStride, panelStride, c + column, ldc, accumulate)
     panel = panels & ~1
-  } else if (panelsOf(shape) > 1) {
-    const width = panelsOf(shape)
+  }
+  const width = panelsOf(shape)
+  const nextOfPanel = nextBytes / <usize>panels
+  if (rows > 3 && width > 1) {
     for (; panel + width <= panels; panel += width) {
-      const column = <usize>panel * PANEL_ROW
-      strip(shape, rows, k, a, lda, b + <usize>panel * panelStride, kStride, panelStride, 1, c + column, ldc, accumulate)
+      const from = b + <usize>panel * panelStride
+      const to = c + <usize>panel * PANEL_ROW
+      strip(shape, rows, k, a, lda, from, kStride, panelStride, 1, to, ldc, accumulate, next, <usize>width * nextOfPanel)
+      next += <usize>width * nextOfPanel
     }
   }
   const leftover = leftoverShape(shape)
@@ -142,8 +167,10 @@ export function multiply(
   const most = rows <= rowsOf(leftover) ? panels : STRIP
   for (; panel < panels; panel += most) {
     const repeat = min(most, panels - panel)
-    const column = <usize>panel * PANEL_ROW
-    strip(leftover, rows, k, a, lda, b + <usize>panel * panelStride, kStride, panelStride, repeat, c + column, ldc, accumulate)
+    const from = b + <usize>panel * panelStride
+    const to = c + <usize>panel * PANEL_ROW
+    strip(leftover, rows, k, a, lda, from, kStride, panelStride, repeat, to, ldc, accumulate, next, <usize>repeat * nextOfPanel)
+    next += <usize>repeat * nextOfPanel
   }
 }
 
@@ -247,6 +274,7 @@ function productGroups(step: usize, piece: usize, share: i32, row: i32, rows: i3
   const elementBytes: usize = isNarrow ? 2 : 4
   // few rows read each weight once, in one stream: nothing to keep in a cache
   const inRegisters = rows == 1 ? format != WeightFormat.Float16 || staysFinite(input, depth) : isNarrow && rows <= FEW_ROWS
+  const end = weights + <usize>(min(endGroup * GROUP, allPanels) * depth * 8) * elementBytes
   for (let index = firstGroup; index < endGroup; ++index) {
     const panel = index * GROUP
     const panels = min(GROUP, allPanels - panel)
@@ -263,11 +291,15 @@ function productGroups(step: usize, piece: usize, share: i32, row: i32, rows: i3
         const block = min(BLOCK_DEPTH, depth - k)
         const kStride = <usize>panels * PANEL_ROW
         let from = group + <usize>(k * panels * 8) * elementBytes
+        // blocks lie one behind the other
+        const next = from + <usize>(block * panels * 8) * elementBytes
+        // one tile's rows read them in one stream, which a processor sees coming
+        const nextBytes = rows > MOST_TILE_ROWS ? min(next - from, end - next) : 0
         if (isNarrow) {
           widen(format, from, block * panels * 8, workspace)
           from = workspace
         }
-        multiply(shape, rows, block, input + floats(k), lda, from, kStride, PANEL_ROW, panels, target, ldc, k > 0)
+        multiply(shape, rows, block, input + floats(k), lda, from, kStride, PANEL_ROW, panels, target, ldc, k > 0, next, nextBytes)
       }
     }
     if (bias == 0 && addTo == 0 && activation == Activation.None) continue
