@@ -179,6 +179,7 @@ export function multiply(
  * cache holds a dozen of them.
  */
 function finish(rows: i32, panels: i32, c: usize, ldc: usize, bias: usize, activation: i32, addTo: usize): void {
+  if (bias == 0 && addTo == 0 && activation == Activation.None) return
   const width = <usize>panels * PANEL_ROW
   for (let row = 0; row < rows; ++row) {
     for (let at: usize = 0; at < width; at += PANEL_ROW) {
@@ -272,19 +273,25 @@ function productGroups(step: usize, piece: usize, share: i32, row: i32, rows: i3
 
   const isNarrow = format != WeightFormat.Float32
   const elementBytes: usize = isNarrow ? 2 : 4
+  const panelBytes = <usize>(depth * 8) * elementBytes
+  const endPanel = min(endGroup * GROUP, allPanels)
+  const end = weights + <usize>endPanel * panelBytes
   // few rows read each weight once, in one stream: nothing to keep in a cache
   const inRegisters = rows == 1 ? format != WeightFormat.Float16 || staysFinite(input, depth) : isNarrow && rows <= FEW_ROWS
-  const end = weights + <usize>(min(endGroup * GROUP, allPanels) * depth * 8) * elementBytes
-  for (let index = firstGroup; index < endGroup; ++index) {
-    const panel = index * GROUP
-    const panels = min(GROUP, allPanels - panel)
+  let panels = 0
+  for (let panel = firstGroup * GROUP; panel < endPanel; panel += panels) {
+    panels = min(GROUP, endPanel - panel)
+    // one row passes over all whole groups in one call (decoding: 4 to 6 % faster)
+    const isStream = inRegisters && rows == 1
+    if (isStream) panels = max(panels, (endPanel - panel) & -GROUP)
     const column = <usize>panel * PANEL_ROW
-    const group = weights + <usize>(panel * depth * 8) * elementBytes
+    const group = weights + <usize>panel * panelBytes
     const target = output + column
-    if (inRegisters && panels == GROUP) {
+    if (inRegisters && panels >= GROUP) {
       const tile = unchecked(AS_THEY_LIE[(FORMATS * isUnrolled(shape) + format) * (FEW_ROWS + 1) + rows])
-      const tiles = GROUP / unchecked(FEW_ROWS_PANELS[rows])
-      tile(tiles, depth, input, lda, group, <usize>(GROUP * 8) * elementBytes, <usize>8 * elementBytes, target, ldc, false)
+      const tiles = panels / unchecked(FEW_ROWS_PANELS[rows])
+      const panelStride = isStream ? panelBytes : <usize>8 * elementBytes
+      tile(tiles, depth, input, lda, group, <usize>(GROUP * 8) * elementBytes, panelStride, target, ldc, false)
     } else {
       // k inside: a group's outputs stay in the cache until they are finished
       for (let k = 0; k < depth || k == 0; k += BLOCK_DEPTH) {
@@ -302,7 +309,6 @@ function productGroups(step: usize, piece: usize, share: i32, row: i32, rows: i3
         multiply(shape, rows, block, input + floats(k), lda, from, kStride, PANEL_ROW, panels, target, ldc, k > 0, next, nextBytes)
       }
     }
-    if (bias == 0 && addTo == 0 && activation == Activation.None) continue
     finish(rows, panels, target, ldc, bias ? bias + column : 0, activation, addTo ? addTo + column : 0)
   }
 }

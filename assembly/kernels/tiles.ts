@@ -2,6 +2,9 @@
 
 import { HALF, multiplyAdd, widenBrainHalves, widenHalves } from '../math'
 
+/** Bytes of a page of memory: of most operating systems, and what processors fetch ahead within. */
+const PAGE: usize = 4096
+
 /** 1 row by 1 panel of 8 columns. */
 export function tile1x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
@@ -3666,6 +3669,7 @@ export function tile1x32by4(count: i32, k: i32, aRows: usize, lda: usize, bPanel
 
 /** 1 row by 4 panels of 8 columns, 4 of k at a time, joined. */
 export function tile1x32by4Joined(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  const last = bPanels + <usize>(count * 4) * panelStride - 4
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -3689,6 +3693,7 @@ export function tile1x32by4Joined(count: i32, k: i32, aRows: usize, lda: usize, 
       c07 = v128.load(c, 112)
     }
     for (; left >= 4; left -= 4) {
+      if ((b & (PAGE - 1)) < 4 * kStride) load<i32>(min(b + PAGE, last))
       {
         const s0 = v128.load32_splat(a)
         const v0 = v128.load(b, 0)
@@ -3809,6 +3814,7 @@ export function tile1x32by4Joined(count: i32, k: i32, aRows: usize, lda: usize, 
 export function tile1x32by4JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   const mask = v128.load32_splat(HALF)
   const scale = v128.load32_splat(HALF, 4)
+  const last = bPanels + <usize>(count * 4) * panelStride - 4
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -3832,6 +3838,7 @@ export function tile1x32by4JoinedHalf(count: i32, k: i32, aRows: usize, lda: usi
       c07 = v128.load(c, 112)
     }
     for (; left >= 4; left -= 4) {
+      if ((b & (PAGE - 1)) < 4 * kStride) load<i32>(min(b + PAGE, last))
       {
         const s0 = f32x4.mul(v128.load32_splat(a), scale)
         const v0 = v128.and(i32x4.shl(v128.load_ext<i16>(b, 0), 13), mask)
@@ -4337,6 +4344,7 @@ export function tile4x8by4JoinedHalf(count: i32, k: i32, aRows: usize, lda: usiz
 
 /** 1 row by 4 panels of 8 columns, 4 of k at a time, joined, weights in bfloat16. */
 export function tile1x32by4JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  const last = bPanels + <usize>(count * 4) * panelStride - 4
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -4360,6 +4368,7 @@ export function tile1x32by4JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda
       c07 = v128.load(c, 112)
     }
     for (; left >= 4; left -= 4) {
+      if ((b & (PAGE - 1)) < 4 * kStride) load<i32>(min(b + PAGE, last))
       {
         const s0 = v128.load32_splat(a)
         const v0 = widenBrainHalves(v128.load_ext<u16>(b, 0))
