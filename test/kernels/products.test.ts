@@ -4,7 +4,7 @@ import type { Runtime } from '../../src/device/runtime.js'
 import { createRandom } from '../../src/random.js'
 import { gelu } from '../reference/arithmetic.js'
 import { bitsOf, floatOf, fromHalf, toHalf } from '../support/halves.js'
-import { allBuilds, type BuildName } from '../support/runtimes.js'
+import { allBuilds, type BuildName, openRuntime } from '../support/runtimes.js'
 import { expectClose, expectSameBits, gather, type MultiplyAdd, multiplyAddOf, normals, range, spread } from './float32.js'
 import { inEveryShape, misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
 
@@ -27,6 +27,8 @@ interface ProductCase {
   readonly misalignment?: number
   /** Weights are packed in it; they must be values that it has. */
   readonly format?: WeightFormat
+  /** Whether weights lie at the end of the memory. */
+  readonly isAtEnd?: boolean
 }
 
 /** A matrix of `depth` rows, its first 8 · panels columns, as groups of up to four panels, [depth][8 · panels] each. */
@@ -51,6 +53,7 @@ function product(runtime: Runtime, options: ProductCase): Float32Array {
   const { rows, depth, panels, columns, bias, addTo } = options
   const { inputStride = depth, outputStride = 8 * panels, format = WeightFormat.Float32 } = options
   const packed = packPanels(options.weights, depth, columns, panels)
+  const weights = format === WeightFormat.Float32 ? packed : narrow(packed, format)
   const width = 8 * panels
   const memory = new StepMemory(options.misalignment)
   const writable = [{ rows, width, stride: outputStride }]
@@ -59,7 +62,7 @@ function product(runtime: Runtime, options: ProductCase): Float32Array {
   memory.run(runtime, Opcode.Product, Product.Length, {
     [Product.Rows]: memory.count(rows),
     [Product.Input]: memory.input(spread(options.input, depth, inputStride)),
-    [Product.Weights]: memory.input(format === WeightFormat.Float32 ? packed : narrow(packed, format)),
+    [Product.Weights]: options.isAtEnd ? memory.inputAtEnd(weights) : memory.input(weights),
     [Product.Output]: output,
     [Product.Bias]: bias && memory.input(bias.subarray(0, width)),
     [Product.AddTo]: addTo && target,
@@ -182,6 +185,26 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
         expectSameBits(product(runtimeOf(build, shares), options), gather(twinOf(runtime, depth), rows, 8 * panels, COLUMNS))
       }
     }
+  })
+
+  test('reads nothing behind the weights, though it fetches ahead', () => {
+    const alone = openRuntime(build)
+    inEveryShape(alone, (shape) => {
+      for (const format of [WeightFormat.Float32, WeightFormat.Float16]) {
+        for (const rows of [1, 2, 7, 40]) {
+          for (const panels of [3, 4, 9]) {
+            const { input } = caseOf(rows, 257, panels)
+            const weights = new Float32Array(257 * COLUMNS).fill(0.5) // in any format
+            const options = { rows, depth: 257, panels, columns: COLUMNS, input, weights, format }
+            expectSameBits(
+              product(alone, { ...options, isAtEnd: true }),
+              product(alone, options),
+              `${shape}: ${rows} rows, ${panels} panels`,
+            )
+          }
+        }
+      }
+    })
   })
 
   test('adds the bias after the last k, then the rest, in one order', () => {

@@ -47,6 +47,8 @@ export class StepMemory {
   #writable = new Uint8Array(0)
   /** Words that operands and their guards take. */
   #used = GUARD
+  /** What lies at the memory's end. */
+  #last: Uint8Array | undefined
 
   /** @param misalignment bytes, a multiple of 4, that every operand lies behind a cache line's start */
   constructor(readonly misalignment = 0) {}
@@ -54,6 +56,12 @@ export class StepMemory {
   /** What a step may only read. */
   input(values: Contents): Region {
     return this.inputOutput(values, [])
+  }
+
+  /** What a step may only read, at the very end of a runtime's memory: a read behind it traps. One operand; of a runtime that holds little else. */
+  inputAtEnd(values: Contents): Operand {
+    this.#last = new Uint8Array(values.slice().buffer)
+    return at(Buffer.Weights, 0)
   }
 
   /** An operand of one integer. */
@@ -146,6 +154,7 @@ export class StepMemory {
     memory.write(this.#image.subarray(0, this.#used), 0)
     const run = new Run()
     run.bind(Buffer.Scratch, memory)
+    if (this.#last) run.bind(Buffer.Weights, putAtEnd(device as WasmDevice, this.#last))
     for (const [key, value] of Object.entries(piece)) {
       const word: Piece = Number(key)
       if (word === Piece.Position || word === Piece.WindowPosition) run.setPosition(word, value)
@@ -183,6 +192,13 @@ export class StepMemory {
     }
     before.set(after)
   }
+}
+
+function putAtEnd({ arena }: WasmDevice, bytes: Uint8Array): DeviceBuffer {
+  const address = arena.bytes.byteLength - bytes.byteLength
+  expect(arena.used + bytes.byteLength, 'the memory has a free end').toBeLessThan(arena.bytes.byteLength / 2)
+  arena.bytes.set(bytes, address)
+  return { address } as unknown as DeviceBuffer
 }
 
 function hex(word: number): string {
