@@ -96,17 +96,45 @@ export function exp2Lanes(y: v128): v128 {
 
 /**
  * A float16 shifted to float32's places, sign extended, keeps this mask's bits; what they say then is the value times 2^-112, subnormal or not
- * (infinity and NaN excepted), and 2^112 undoes it exactly.
+ * (infinity and NaN excepted), and 2^112 undoes it exactly. Behind the two: the mask of eight float16's upper halves.
  */
 // @ts-ignore: decorator
 @lazy
-export const HALF: usize = memory.data<u32>([0x8fffe000, 0x77800000], 16)
+export const HALF: usize = memory.data<u32>([0x8fffe000, 0x77800000, 0x8fff8fff], 16)
 
 /** Four float16, sign extended, to float32, exactly; `mask` and `scale` are `HALF`'s, splatted into locals by the caller. */
 // @ts-ignore: decorator
 @inline
 export function widenHalves(halves: v128, mask: v128, scale: v128): v128 {
   return f32x4.mul(v128.and(i32x4.shl(halves, 13), mask), scale)
+}
+
+/** Eight float16 to the lower halves of float32's bits, but for `HALF`'s factor. */
+// @ts-ignore: decorator
+@inline
+export function lowerHalves(halves: v128): v128 {
+  return i16x8.shl(halves, 13)
+}
+
+/** And to the upper halves; `mask` is the third of `HALF`. */
+// @ts-ignore: decorator
+@inline
+export function upperHalves(halves: v128, mask: v128): v128 {
+  return v128.and(i16x8.shr_s(halves, 3), mask)
+}
+
+/** The first four values of eight whose bits lie in halves. */
+// @ts-ignore: decorator
+@inline
+export function joinFirst(lower: v128, upper: v128): v128 {
+  return v128.shuffle<i16>(lower, upper, 0, 8, 1, 9, 2, 10, 3, 11)
+}
+
+/** The last four. */
+// @ts-ignore: decorator
+@inline
+export function joinLast(lower: v128, upper: v128): v128 {
+  return v128.shuffle<i16>(lower, upper, 4, 12, 5, 13, 6, 14, 7, 15)
 }
 
 /** Four bfloat16, zero extended, to float32: the upper halves of its bits. */
