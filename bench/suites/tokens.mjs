@@ -21,7 +21,7 @@ export async function run({ quick, note }) {
   )
   try {
     const rows = []
-    for (const n of quick ? lengths.slice(0, 3) : lengths) {
+    for (const n of quick ? lengths.slice(0, 2) : lengths) {
       for (const { rival } of entries) await rival.call('prepareLayer', n)
       const seconds = await inTurn(entries, quick ? 3 : n > 16384 ? 5 : 9, (rival) => rival.call('time', quick ? 0 : 0.3))
       const least = layerFlop[n] === undefined ? undefined : significant(layerFlop[n] / n / 1e6)
