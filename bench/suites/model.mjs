@@ -11,7 +11,7 @@ import { count, mebibytes, median, medianRatio, percent, significant } from '../
 export const title = 'The language model'
 
 const positions = [256, 512, 2048, 8192, 16384, 65536]
-const quickPositions = [512, 2048]
+const quickPositions = [512, 1024]
 const EARLY = 512
 /** Its files hold a quarter of the bytes, its cache as many: beyond this it is as slow as float32. */
 const QUANTISED_UP_TO = 16384
