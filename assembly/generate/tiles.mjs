@@ -78,8 +78,8 @@ function multiplyAdds(shape, step) {
   const source = (column) => (joined ? `b, ${column * bytes}` : `${indexed('b', column >> 1)}${column & 1 ? `, ${bytes}` : ''}`)
   const loadB = (column) => {
     if (!joinsHalves(shape)) return [`const v${column} = ${widenings[weights](source(column), rows)}`]
-    const joined = `${column & 1 ? 'joinLast' : 'joinFirst'}(lower, upper)`
-    const vector = `const v${column} = ${weights === 'Half' && rows > 1 ? `f32x4.mul(${joined}, scale)` : joined}`
+    const four = `${column & 1 ? 'joinLast' : 'joinFirst'}(lower, upper)`
+    const vector = `const v${column} = ${weights === 'Half' && rows > 1 ? `f32x4.mul(${four}, scale)` : four}`
     return column & 1 ? [vector] : [`weights = v128.load(${source(column)})`, ...halvesOf[weights], vector]
   }
   const loadA = (row) => {
@@ -95,7 +95,6 @@ function multiplyAdds(shape, step) {
 
 /** What widening needs, by its place in `HALF`. */
 function constantsOf(shape) {
-  if (shape.weights === 'BrainHalf') return []
   if (shape.weights !== 'Half') return []
   return [['scale', 4], joinsHalves(shape) ? ['upperMask', 8] : ['mask', 0]]
 }

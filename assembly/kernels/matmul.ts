@@ -278,12 +278,12 @@ function productGroups(step: usize, piece: usize, share: i32, row: i32, rows: i3
   const end = weights + <usize>endPanel * panelBytes
   // few rows read each weight once, in one stream: nothing to keep in a cache
   const inRegisters = rows == 1 ? format != WeightFormat.Float16 || staysFinite(input, depth) : isNarrow && rows <= FEW_ROWS
+  // one row passes over all whole groups in one call (decoding: 4 to 6 % faster)
+  const isStream = inRegisters && rows == 1
   let panels = 0
   for (let panel = firstGroup * GROUP; panel < endPanel; panel += panels) {
-    panels = min(GROUP, endPanel - panel)
-    // one row passes over all whole groups in one call (decoding: 4 to 6 % faster)
-    const isStream = inRegisters && rows == 1
-    if (isStream) panels = max(panels, (endPanel - panel) & -GROUP)
+    const left = endPanel - panel
+    panels = isStream && left > GROUP ? left & -GROUP : min(GROUP, left)
     const column = <usize>panel * PANEL_ROW
     const group = weights + <usize>panel * panelBytes
     const target = output + column

@@ -190,7 +190,7 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
   test('reads nothing behind the weights, though it fetches ahead', () => {
     const alone = openRuntime(build)
     inEveryShape(alone, (shape) => {
-      for (const format of [WeightFormat.Float32, WeightFormat.Float16]) {
+      for (const format of [WeightFormat.Float32, WeightFormat.Float16, WeightFormat.Bfloat16]) {
         for (const rows of [1, 2, 7, 40]) {
           for (const panels of [3, 4, 9]) {
             const { input } = caseOf(rows, 257, panels)
