@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
-import { type LayerTrace } from '../src/model/layer.js'
+import { type LayerTrace, MixtureOfAutoregressiveAttention } from '../src/model/layer.js'
 import { Tensor } from '../src/tensor.js'
 import { referenceLayer } from './reference/index.js'
 import { cases, type DrawnCase, longCases, makeForwardOptions, makeInput, makeParameters, runs, sequences } from './support/arbitraries.js'
@@ -151,6 +151,14 @@ describe('the layer', () => {
       }),
       runs(30),
     )
+  })
+
+  test('windows of one token, each with a context of its own, take little memory', async () => {
+    using runtime = openRuntime('baseline')
+    const options = { dim: 64, numRoutedQueries: 1, numRoutedKeyValues: 128, localAttnWindowSize: 1 }
+    await new MixtureOfAutoregressiveAttention(runtime, options).forward(Tensor.randn([1, 400, 64]))
+    // the contexts of 256 windows would be 285 MB
+    expect(runtime.info.memory.reserved).toBeLessThan(2 ** 26)
   })
 })
 

@@ -167,6 +167,8 @@ export interface Device {
   readonly pieceRows: number
   /** Bytes of a buffer beyond which it is slower to work with: plans keep their working memory below. */
   readonly bufferBytes: number
+  /** Likewise the contexts that windows of one piece attend to. */
+  readonly contextBytes: number
   /** How many runs it is worth preparing before they are handed over together. */
   readonly batch: number
   /** How many of those should be at work side by side, where each works in so many bytes of its own: run i in `lane` i modulo as many. */

@@ -33,11 +33,13 @@ export interface Capacity {
   readonly pieceRows: number
   /** Most bytes of one buffer. */
   readonly bufferBytes: number
+  /** Most bytes of a piece's contexts, unless one window has more. */
+  readonly contextBytes: number
   /** Whether the host sees what programs compute as they compute it. */
   readonly seesMemory: boolean
 }
 
-const UNLIMITED: Capacity = { shares: 1, pieceRows: Infinity, bufferBytes: Infinity, seesMemory: true }
+const UNLIMITED: Capacity = { shares: 1, pieceRows: Infinity, bufferBytes: Infinity, contextBytes: Infinity, seesMemory: true }
 
 /** What a row of a piece takes of working memory, about: rows of a layer and of a feed-forward four times as wide, and rows of heads. */
 const WORK_ROWS = 9
@@ -86,7 +88,7 @@ export function createGeometry(numbers: LayerNumbers, contexts: number, length =
   const rowBytes = 4 * ((numExperts + WORK_ROWS) * stride + WORK_HEADS * inner)
   const mostRows = Math.max(1, Math.min(capacity.pieceRows, Math.floor(capacity.bufferBytes / rowBytes)))
   const contextBytes = 8 * numExperts * inner * contextCapacity
-  const windows = Math.min(mostRows / windowCapacity, length / windowCapacity, capacity.bufferBytes / 2 / contextBytes)
+  const windows = Math.min(mostRows / windowCapacity, length / windowCapacity, capacity.contextBytes / contextBytes)
   const pieceWindows = numbers.causal ? 1 : Math.max(1, Math.floor(windows))
   const pieceRows = Math.min(mostRows, pieceWindows * windowCapacity)
   return {

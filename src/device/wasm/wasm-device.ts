@@ -111,10 +111,14 @@ class WasmProgram implements CompiledProgram {
 }
 
 /**
- * Most tokens of a piece. 128 rows of 256 floats stay in a second-level cache while the weights stream by, and weights read once for 128 rows cost
- * nothing beside the arithmetic; a piece is a few tens of milliseconds of a ten-million-parameter model, which is how often a long call yields.
+ * Most tokens of a piece. Its weights are read once for all of them, from wherever they lie: 256 take 3 to 5 % less time than 128 where the second-level
+ * cache holds less than a layer, and more than that leave two threads idle at the end of a short input (docs/KERNELS.md). A piece is some ten
+ * milliseconds of a layer, which is how often a long call yields.
  */
-const PIECE_ROWS = 128
+const PIECE_ROWS = 256
+
+/** Half of `MOST_LANE_BYTES`: windows of few tokens have many contexts, which must not leave the threads one lane. */
+const CONTEXT_BYTES = 1 << 25
 
 /** Runs handed to the pool at once, at most: enough that its threads seldom wait for the caller. */
 const BATCH = 8
@@ -136,6 +140,7 @@ export class WasmDevice implements Device {
   readonly keepsFormats = true
   readonly pieceRows = PIECE_ROWS
   readonly bufferBytes = Infinity
+  readonly contextBytes = CONTEXT_BYTES
   readonly arena: Arena
   readonly scanner: ByteScanner
   readonly #kernels: KernelExports

@@ -77,6 +77,10 @@ export class WebGpuDevice implements Device {
     return this.partBytes
   }
 
+  get contextBytes(): number {
+    return this.partBytes / 2
+  }
+
   /** Bytes in use, on the GPU and for its sake beside it. */
   get used(): number {
     return this.#used
