@@ -223,22 +223,20 @@ export function localStore(step: usize, piece: usize, share: i32, shares: i32): 
     }
     const part = floats(heads * headStride)
     const first = projected + floats(head * headStride)
-    for (let row = 0; row < rows; ++row) {
-      const query = first + <usize>row * stride
-      const cosine = table + <usize>row * tableRow
-      rotateHead(query, cosine, cosine + floats(width), width)
-      rotateHead(query + part, cosine, cosine + floats(width), width)
-      storeValue(query + 2 * part, values, index + row, headStride, capacity)
-    }
     for (let row = 0; row < rows;) {
-      const key = first + part + <usize>row * stride
-      if (((index + row) & 3) == 0 && row + 4 <= rows) {
-        storeFourKeys(key, key + stride, key + 2 * stride, key + 3 * stride, keys, index + row, headStride)
-        row += 4
-      } else {
-        storeKey(key, keys, index + row, headStride)
-        row++
+      const block = ((index + row) & 3) == 0 && row + 4 <= rows ? 4 : 1
+      const query = first + <usize>row * stride
+      const key = query + part
+      const cosine = table + <usize>row * tableRow
+      for (let i: usize = 0; i < <usize>block; ++i) {
+        const sine = cosine + i * tableRow + floats(width)
+        rotateHead(query + i * stride, cosine + i * tableRow, sine, width)
+        rotateHead(key + i * stride, cosine + i * tableRow, sine, width)
+        storeValue(key + part + i * stride, values, index + row + <i32>i, headStride, capacity)
       }
+      if (block == 4) storeFourKeys(key, key + stride, key + 2 * stride, key + 3 * stride, keys, index + row, headStride)
+      else storeKey(key, keys, index + row, headStride)
+      row += block
     }
   }
 }
