@@ -70,6 +70,15 @@ serve({
     return (performance.now() - start) / 1000 / count
   },
 
+  /** Seconds a token, reading `count` tokens on in the session of `position`, `size` of them at once, each time up to the logits. */
+  async readOn(position, size, count) {
+    const { session } = sessions.get(position)
+    const pieces = Array.from({ length: count / size }, (_, i) => text(session.position + i * size, size))
+    const start = performance.now()
+    for (const piece of pieces) await session.append(piece)
+    return (performance.now() - start) / 1000 / count
+  },
+
   /** Reads `count` tokens on in the session of `position`; what it and the process hold then. */
   async stream(position, count) {
     const { session } = sessions.get(position)

@@ -39,6 +39,7 @@ export async function run({ quick, note }) {
   return [
     `One forward of (1, n, 256): 4 heads of 64, windows of 128, 32 routed queries, 128 routed key/values, 2 experts. The rivals run the published PyTorch layer as ONNX with the same numbers; outputs agree to ${significant(Math.max(...differences), 2)}. "Of the ceiling" counts the least arithmetic there is, against multiply-adds in registers, 128 bits wide, turn about with the forwards. "256-bit" is \`createRuntime({ revectorize: true })\`. Peak memory is the process's, Node included.`,
     ...tables,
+    await measureSideBySide(quick, note),
     ...(await measurePrompts(quick, note)),
     caption(['onnxruntime-web', 'onnxruntime-node']),
   ].join('\n\n')
@@ -82,6 +83,26 @@ async function measure(n, used, rivals, quick) {
     ]
   })
   return { difference, rows }
+}
+
+/** What two cores give at most: two processes of one thread each, which share nothing but the machine's caches, memory and power. */
+async function measureSideBySide(quick, note) {
+  const one = { name: 'ours', script: 'ours-layer', args: { threads: 1 }, ours: true }
+  const entries = await openRivals([one, one], note)
+  try {
+    const n = 4096
+    for (const { rival } of entries) await rival.call('prepareLayer', n)
+    const long = quick ? 0.3 : 0.5
+    const gains = []
+    for (let round = 0; round < (quick ? 3 : 11); round++) {
+      const alone = await entries[0].rival.call('time', long)
+      const together = await Promise.all(entries.map(({ rival }) => rival.call('time', long)))
+      gains.push(alone / together[0] + alone / together[1])
+    }
+    return `Two processes of one thread each, side by side at n = ${count(n)}, do ${times(median(gains))} the work of one alone: what two threads could do here at most.`
+  } finally {
+    await closeAll(entries)
+  }
 }
 
 /** What two threads make of a model's prompts, in which a piece goes through all layers. */

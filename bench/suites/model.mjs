@@ -5,7 +5,7 @@ import { assertAgreement, outputFile } from '../lib/agreement.mjs'
 import { climb, ladderTable, ONCE_FROM } from '../lib/ladder.mjs'
 import { caption } from '../lib/machine.mjs'
 import { built } from '../lib/paths.mjs'
-import { closeAll, openRivals } from '../lib/rival.mjs'
+import { closeAll, inTurn, openRivals } from '../lib/rival.mjs'
 import { count, mebibytes, median, medianRatio, percent, significant } from '../lib/statistics.mjs'
 
 export const title = 'The language model'
@@ -23,6 +23,8 @@ const TOLERANCE = 5e-3
 /** Where decoding is held against streaming, for this many tokens at a time: one window. */
 const STREAMED_AT = 8192
 const WINDOW = 128
+/** Tokens that are read at once there. */
+const TOGETHER = [1, 2, 4, 8, 16]
 
 /**
  * Weights of models/novels-10m that a token reads on average. Token i of a window is an expert's query where fewer than 32 before it are nearer: with
@@ -88,6 +90,12 @@ export async function run({ quick, note }) {
       }
       shares.set(name, percent(median(values)))
     }
+    // the same tokens a window, more and more at once
+    const together = await inTurn(
+      TOGETHER.map((size) => ({ rival: ours.rival, size })),
+      rounds,
+      (rival, { size }) => rival.call('readOn', at, size, WINDOW),
+    )
     const memory = []
     for (const { name, rival } of entries) memory.push(`${name} ${mebibytes(await rival.call('peakMemory'))}`)
     return [
@@ -96,7 +104,7 @@ export async function run({ quick, note }) {
       rows('prefill'),
       'Decoding:',
       rows('decode'),
-      `Decoding at position ${count(late)} takes ${significant(medianRatio(far, near), 3)} times as long a token as at ${EARLY}, in one process in turn. Streaming the weights that a token reads, ${significant(weightsRead() / 1e6)} million on average, through the one-row kernel is ${[...shares].map(([name, share]) => `${share} of its time (${name})`).join(', ')}, over whole windows behind position ${count(at)}. Peak memory of the processes: ${memory.join(', ')}.`,
+      `Decoding at position ${count(late)} takes ${significant(medianRatio(far, near), 3)} times as long a token as at ${EARLY}, in one process in turn. Streaming the weights that a token reads, ${significant(weightsRead() / 1e6)} million on average, through the one-row kernel is ${[...shares].map(([name, share]) => `${share} of its time (${name})`).join(', ')}, over whole windows behind position ${count(at)}. Reading on there, ${TOGETHER.join(', ')} tokens at once take ${together.map((each) => significant(median(each) * 1e6)).join(', ')} µs a token (ours). Peak memory of the processes: ${memory.join(', ')}.`,
       caption(['node-llama-cpp', 'onnxruntime-web']),
     ].join('\n\n')
   } finally {
