@@ -56,6 +56,14 @@ describe('the choice of a tile', () => {
     expect(chooseTile(module, device, false, clock.now).shape).toBe(TileShape.Wide)
   })
 
+  test('waits for a shape that the engine has not compiled yet', () => {
+    const { module, device } = freshDevice()
+    const start = 1000
+    // five times as slow as the others for 50 ms, while nothing changes
+    const clock = clockOf(device, (shape) => (shape !== TileShape.Wide ? 0.012 : clock.time - start < 50 ? 0.06 : 0.01))
+    expect(chooseTile(module, device, false, clock.now).shape).toBe(TileShape.Wide)
+  })
+
   test('is made once for a module', () => {
     const { module, device } = freshDevice()
     const first = chooseTile(module, device, false)

@@ -68,6 +68,7 @@ export function planCausalModel(numbers: ModelNumbers, parameters: ModelParamete
   // what is normalised first are the rows that the same share embedded
   if (layer.prenorm) builder.join()
   parameters.layers.forEach(({ attention, feedForward }, index) => {
+    const result = layerOutput(context, index === numbers.depth - 1)
     addCausalLayer({
       builder,
       geometry,
@@ -76,14 +77,14 @@ export function planCausalModel(numbers: ModelNumbers, parameters: ModelParamete
       state: states[index]!,
       closing,
       input: stream,
-      ...layerOutput(context, index),
+      ...result,
       residual: true,
       localTable: pieceTable.rows,
       routedTable: numbers.routedRotaryEmb ? pieceTable : undefined,
       windowTable,
       trace: false,
     })
-    addFeedForward(builder, context, feedForward, index)
+    addFeedForward(builder, context, feedForward, result)
   })
   addHead(builder, context)
 
@@ -132,12 +133,14 @@ export function planSequenceModel(
     scratch,
     sequence,
     embed: embedding.finish(),
-    layers: parameters.layers.map(({ attention, feedForward }, index) =>
-      writeSequencePrograms(sequence, attention, { ...layerOutput(context, index), residual: true, trace: false }, (builder) => {
-        addFeedForward(builder, context, feedForward, index)
-        if (index === numbers.depth - 1) addHead(builder, context)
-      }),
-    ),
+    layers: parameters.layers.map(({ attention, feedForward }, index) => {
+      const isLast = index === numbers.depth - 1
+      const result = layerOutput(context, isLast)
+      return writeSequencePrograms(sequence, attention, { ...result, residual: true, trace: false }, (builder) => {
+        addFeedForward(builder, context, feedForward, result)
+        if (isLast) addHead(builder, context)
+      })
+    }),
     head: writeHead(context),
   }
 }

@@ -51,13 +51,12 @@ export interface ModelContext {
 /** A piece's rows, which every layer but the last adds to. */
 export const stream = at(Buffer.Input)
 
-/** Where the outputs of layer `index` go, and of which rows: of the last one's only those that the head will read, behind each other. */
-export function layerOutput(
-  { numbers, scratch }: Pick<ModelContext, 'numbers' | 'scratch'>,
-  index: number,
-): Pick<LayerContext, 'output' | 'outputRows'> {
-  const last = index === numbers.depth - 1
-  return last ? { output: scratch.answers, outputRows: ANSWERED_ROWS } : { output: stream, outputRows: EVERY_ROW }
+/** Where a layer's outputs go, and of which rows. */
+export type LayerOutput = Pick<LayerContext, 'output' | 'outputRows'>
+
+/** Of the last layer only those rows that the head will read, behind each other. */
+export function layerOutput({ scratch }: ModelContext, isLast: boolean): LayerOutput {
+  return isLast ? { output: scratch.answers, outputRows: ANSWERED_ROWS } : { output: stream, outputRows: EVERY_ROW }
 }
 
 export function addEmbedding(builder: ProgramBuilder, { parameters, geometry }: ModelContext): void {
@@ -73,11 +72,14 @@ export function addEmbedding(builder: ProgramBuilder, { parameters, geometry }: 
   })
 }
 
-/** What follows layer `index`, added to its outputs. */
-export function addFeedForward(builder: ProgramBuilder, context: ModelContext, weights: FeedForwardWeights, index: number): void {
-  const { numbers, geometry, scratch, normed, sum } = context
+/** What follows a layer, added to its outputs. */
+export function addFeedForward(
+  builder: ProgramBuilder,
+  { numbers, geometry, scratch, normed, sum }: ModelContext,
+  weights: FeedForwardWeights,
+  { output, outputRows }: LayerOutput,
+): void {
   const { dim } = numbers.layer
-  const { output, outputRows } = layerOutput(context, index)
   const limit = outputRows.count
   const rows = pieceWord(limit)
   const hiddenStride = roundUp(dim * numbers.feedForwardMultiplier)

@@ -12,11 +12,14 @@ export interface TileChoice {
 const DEFAULT = TileShape.Tall
 /**
  * Milliseconds that timing takes, once a process: at least the first, then until no shape has become faster for the second, at most the third. Engines
- * come to their full speed within 6 (V8 13 and later) to 25 (Deno, Bun) of them; a choice before that is one among their baseline compilers.
+ * come to their full speed within 6 (V8 13 and later) to 25 (Deno, Bun) of them, 17 on a slow processor and more on a busy one; a choice before that is
+ * one among their baseline compilers.
  */
 const AT_LEAST = 20
 const SETTLED = 10
-const AT_MOST = 40
+const AT_MOST = 80
+/** A shape that takes so many times as long as the fastest is still in the baseline compiler, which takes five; compiled, none takes more than 2.3. */
+const UNCOMPILED = 3
 /** A time that is so much shorter is the engine's doing and not the clock's. */
 const FASTER = 0.93
 /** A shape must be so much faster than the default to be taken, so that noise alone changes nothing. */
@@ -66,7 +69,8 @@ function timeShapes(device: WasmDevice, widens: boolean, now: () => number): Til
     const start = now()
     let time = start
     let changed = start
-    while (time - start < AT_LEAST || (time - changed < SETTLED && time - start < AT_MOST)) {
+    const isCompiled = () => Math.max(...best.values()) < UNCOMPILED * Math.min(...best.values())
+    while (time - start < AT_LEAST || (time - start < AT_MOST && (time - changed < SETTLED || !isCompiled()))) {
       // in turn, so that a slower moment of the machine meets all of them
       for (const shape of shapes) {
         trial.run(shape)
