@@ -43,6 +43,8 @@ export function prepareProduct({ device }, m, k, n, format = WeightFormat.Float3
   }
   const program = device.compile(builder.finish())
   const binding = new Run()
+  // as layers say it: what is too small for several threads is computed by one
+  binding.work = 2 * m * k * n
   binding.bind(Buffer.Weights, weights)
   binding.bind(Buffer.Input, input)
   binding.bind(Buffer.Output, output)
