@@ -224,6 +224,7 @@ export function localStore(step: usize, piece: usize, share: i32, shares: i32): 
     const part = floats(heads * headStride)
     const first = projected + floats(head * headStride)
     for (let row = 0; row < rows;) {
+      // four keys go to half a panel at once, while they are in the first-level cache
       const block = ((index + row) & 3) == 0 && row + 4 <= rows ? 4 : 1
       const query = first + <usize>row * stride
       const key = query + part
