@@ -228,11 +228,10 @@ export function localStore(step: usize, piece: usize, share: i32, shares: i32): 
       const block = ((index + row) & 3) == 0 && row + 4 <= rows ? 4 : 1
       const query = first + <usize>row * stride
       const key = query + part
-      const cosine = table + <usize>row * tableRow
       for (let i: usize = 0; i < <usize>block; ++i) {
-        const sine = cosine + i * tableRow + floats(width)
-        rotateHead(query + i * stride, cosine + i * tableRow, sine, width)
-        rotateHead(key + i * stride, cosine + i * tableRow, sine, width)
+        const cosine = table + (<usize>row + i) * tableRow
+        rotateHead(query + i * stride, cosine, cosine + floats(width), width)
+        rotateHead(key + i * stride, cosine, cosine + floats(width), width)
         storeValue(key + part + i * stride, values, index + row + <i32>i, headStride, capacity)
       }
       if (block == 4) storeFourKeys(key, key + stride, key + 2 * stride, key + 3 * stride, keys, index + row, headStride)

@@ -85,7 +85,7 @@ async function measure(n, used, rivals, quick) {
   return { difference, rows }
 }
 
-/** What two cores give at most: two processes of one thread each, which share nothing but the machine's caches, memory and power. */
+/** What two cores give work that never waits for the other's: two processes of one thread each, which share the machine's caches and memory, but no weights. */
 async function measureSideBySide(quick, note) {
   const one = { name: 'ours', script: 'ours-layer', args: { threads: 1 }, ours: true }
   const entries = await openRivals([one, one], note)
@@ -99,7 +99,7 @@ async function measureSideBySide(quick, note) {
       const together = await Promise.all(entries.map(({ rival }) => rival.call('time', long)))
       gains.push(alone / together[0] + alone / together[1])
     }
-    return `Two processes of one thread each, side by side at n = ${count(n)}, do ${times(median(gains))} the work of one alone: what two threads could do here at most.`
+    return `Two processes of one thread each, side by side at n = ${count(n)}, do ${times(median(gains))} the work of one alone: about what two threads can do here.`
   } finally {
     await closeAll(entries)
   }

@@ -117,9 +117,6 @@ class WasmProgram implements CompiledProgram {
  */
 const PIECE_ROWS = 256
 
-/** Half of `MOST_LANE_BYTES`: windows of few tokens have many contexts, which must not leave the threads one lane. */
-const CONTEXT_BYTES = 1 << 25
-
 /** Runs handed to the pool at once, at most: enough that its threads seldom wait for the caller. */
 const BATCH = 8
 /**
@@ -131,6 +128,8 @@ const BATCHES = 3
 const HEADER_BYTES = Piece.Length * 4
 /** Of more working memory than this there is only one lane's: it is time that others would save, not memory that they may take. */
 const MOST_LANE_BYTES = 1 << 26
+/** Windows of few tokens have many contexts, which must not leave the threads one lane. */
+const CONTEXT_BYTES = MOST_LANE_BYTES / 2
 
 /** Runs programs in WebAssembly: on the calling thread, or on a pool of others. */
 export class WasmDevice implements Device {
