@@ -1,3 +1,5 @@
+import { isError } from './realm.js'
+
 /** What went wrong, for programs: every error this package throws carries one of these. */
 export type ErrorCode =
   /** Bytes that break their format, a missing file, a session of another model. */
@@ -10,6 +12,10 @@ export type ErrorCode =
   | 'BAD_SHAPE'
   /** Any other argument of a call. */
   | 'BAD_ARGUMENT'
+  /** A host that cannot be reached or is not ready (status 408, 429, 5xx), or a transfer that broke off for good: trying again may help. */
+  | 'NETWORK'
+  /** Logits without a finite value to choose a token by: the weights or the input overflow. */
+  | 'NUMERIC'
   /** Memory that would not grow; the layer or model is still usable. */
   | 'OUT_OF_MEMORY'
   /** The object, or the runtime it lives on, was disposed. */
@@ -21,14 +27,27 @@ export type ErrorCode =
   /** The GPU went away; sessions hold what their last finished append left, and can be saved. */
   | 'DEVICE_LOST'
 
+/** What an error says besides its message. */
+export interface ErrorDetails {
+  cause?: unknown
+  status?: number | undefined
+  names?: readonly string[] | undefined
+}
+
 /** The one error type of this package. The message names the operand, what was expected and what came. */
 export class RoutedAttentionError extends Error {
   override readonly name = 'RoutedAttentionError'
   readonly code: ErrorCode
+  /** The host's answer, of `NETWORK` where there was one, and of a file that a host refuses. */
+  readonly status?: number
+  /** All names that are meant, where the message may list only the first of them: parameters missing or unexpected, unknown keys. */
+  readonly names?: readonly string[]
 
-  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options)
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, 'cause' in details ? { cause: details.cause } : undefined)
     this.code = code
+    if (details.status !== undefined) this.status = details.status
+    if (details.names !== undefined) this.names = details.names
   }
 }
 
@@ -57,13 +76,6 @@ export function describe(value: unknown): string {
 
 /** What was thrown, in words: the message of an error, with that of its cause, which is where `fetch` says what happened. */
 export function reasonOf(thrown: unknown): string {
-  if (!(thrown instanceof Error)) return typeof thrown === 'string' ? thrown : describe(thrown)
-  return thrown.cause instanceof Error ? `${thrown.message} (${thrown.cause.message})` : thrown.message
-}
-
-/** @throws RoutedAttentionError with `code` for the first option of a call that is none of `known` */
-export function refuseUnknownOptions(call: string, options: object, known: readonly string[], code: ErrorCode): void {
-  const unknown = Object.keys(options).find((name) => !known.includes(name))
-  if (unknown !== undefined)
-    throw new RoutedAttentionError(code, `${call} knows no option ${describe(unknown)}; it takes ${known.join(', ')}`)
+  if (!isError(thrown)) return typeof thrown === 'string' ? thrown : describe(thrown)
+  return isError(thrown.cause) ? `${thrown.message} (${thrown.cause.message})` : thrown.message
 }

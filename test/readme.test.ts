@@ -117,7 +117,7 @@ describe('the README', () => {
 
   test('lists every error code', () => {
     const codes = Object.keys({
-      BAD_FILE: 0, BAD_WEIGHTS: 0, BAD_CONFIG: 0, BAD_SHAPE: 0, BAD_ARGUMENT: 0, OUT_OF_MEMORY: 0, DISPOSED: 0, UNSUPPORTED: 0, WORKER_FAILED: 0,
+      BAD_FILE: 0, BAD_WEIGHTS: 0, BAD_CONFIG: 0, BAD_SHAPE: 0, BAD_ARGUMENT: 0, NETWORK: 0, NUMERIC: 0, OUT_OF_MEMORY: 0, DISPOSED: 0, UNSUPPORTED: 0, WORKER_FAILED: 0,
       DEVICE_LOST: 0,
     } satisfies Record<ErrorCode, 0>) // prettier-ignore
     expect(tableUnder('Errors').map(([code]) => code)).toEqual(codes)

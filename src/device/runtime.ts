@@ -1,7 +1,8 @@
 import type * as NodeFiles from 'node:fs/promises'
 import { TileShape } from '../../assembly/steps.js'
 import { builtinModule } from '../builtin-module.js'
-import { describe, reasonOf, refuseUnknownOptions, RoutedAttentionError } from '../errors.js'
+import { describe, reasonOf, RoutedAttentionError } from '../errors.js'
+import { checkOptions } from '../options.js'
 import type { Signal, Url, WasmModule } from '../platform.js'
 import type { Device } from './device.js'
 import { type Build, chooseBuild, openBuild } from './wasm/builds.js'
@@ -214,14 +215,11 @@ const DEVICES = ['wasm', 'webgpu', 'auto']
 const SIMD = ['auto', 'baseline', 'relaxed']
 const OPTIONS = ['device', 'threads', 'simd', 'revectorize', 'wasm', 'worker', 'signal']
 
-function checkOptions(options: RuntimeOptions): void {
-  if (typeof options !== 'object' || options === null) {
-    throw new RoutedAttentionError('BAD_ARGUMENT', `createRuntime takes an object of options, got ${describe(options)}`)
-  }
+function checkRuntimeOptions(options: RuntimeOptions): void {
   const refuse = (name: string, expected: string, value: unknown): never => {
     throw new RoutedAttentionError('BAD_CONFIG', `createRuntime: ${name} must be ${expected}, got ${describe(value)}`)
   }
-  refuseUnknownOptions('createRuntime', options, OPTIONS, 'BAD_CONFIG')
+  checkOptions('createRuntime', options, OPTIONS, 'BAD_CONFIG')
   const { device, threads, simd, revectorize, wasm, worker, signal } = options
   if (device !== undefined && !DEVICES.includes(device)) refuse('device', "'wasm', 'webgpu' or 'auto'", device)
   if (simd !== undefined && !SIMD.includes(simd)) refuse('simd', "'auto', 'baseline' or 'relaxed'", simd)
@@ -282,7 +280,7 @@ async function chooseGpu(wanted: 'webgpu' | 'auto', refused: Record<string, stri
  *   `BAD_FILE` (`wasm`), or the signal's reason
  */
 export async function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
-  checkOptions(options)
+  checkRuntimeOptions(options)
   const { device = 'wasm', threads = 'auto', simd = 'auto', revectorize = false, wasm, worker, signal } = options
   signal?.throwIfAborted()
   const refused: Record<string, string> = {}

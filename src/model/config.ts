@@ -1,5 +1,6 @@
 import { describe, RoutedAttentionError } from '../errors.js'
 import type { LayerNumbers } from '../plan/geometry.js'
+import { checkOptions } from '../options.js'
 import { badConfig, ConfigFields } from './config-fields.js'
 
 /** How the k tokens that an expert takes are chosen: SPEC section 4. */
@@ -115,15 +116,9 @@ const OPTION_NAMES = Object.keys({
  * @throws RoutedAttentionError `BAD_CONFIG` for an unknown, missing or unfit option; `BAD_ARGUMENT` when there is no options object
  */
 export function resolveLayerOptions(options: LayerOptions): LayerConfig {
-  if (!isRecord(options)) {
+  if (!isRecord(options))
     throw new RoutedAttentionError('BAD_ARGUMENT', `layer options must be an object such as { dim: 512, … }, got ${describe(options)}`)
-  }
-  const unknown = Object.keys(options).filter((name) => !OPTION_NAMES.includes(name))
-  if (unknown.length > 0) {
-    const listed = unknown.slice(0, 20).map((name) => `${describe(name)}${suggestion(name)}`)
-    if (unknown.length > listed.length) listed.push(`${unknown.length - listed.length} more`)
-    throw new RoutedAttentionError('BAD_CONFIG', `unknown layer options: ${listed.join(', ')}`)
-  }
+  checkOptions('a layer', options, OPTION_NAMES, 'BAD_CONFIG')
   const config = readLayer(new ConfigFields(options, 'option ', (name) => name))
   checkParameterCount(layerParameterCount(config), 'these options')
   return config
@@ -217,26 +212,4 @@ function isPositive(value: number): boolean {
 
 function snakeCase(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
-}
-
-/** The known option nearest to an unknown one, unless more than half of its letters differ. */
-function suggestion(name: string): string {
-  const plain = name.slice(0, 60).replaceAll('_', '').toLowerCase()
-  const distances = OPTION_NAMES.map((known) => editDistance(plain, known.toLowerCase()))
-  const smallest = Math.min(...distances)
-  return smallest > plain.length / 2 ? '' : ` (did you mean '${OPTION_NAMES[distances.indexOf(smallest)]}'?)`
-}
-
-/** Levenshtein's distance. */
-function editDistance(from: string, to: string): number {
-  let previous = Array.from({ length: to.length + 1 }, (_, column) => column)
-  for (let row = 1; row <= from.length; row++) {
-    const current = [row]
-    for (let column = 1; column <= to.length; column++) {
-      const replaced = previous[column - 1]! + (from[row - 1] === to[column - 1] ? 0 : 1)
-      current.push(Math.min(replaced, previous[column]! + 1, current[column - 1]! + 1))
-    }
-    previous = current
-  }
-  return previous[to.length]!
 }

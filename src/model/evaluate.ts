@@ -1,6 +1,6 @@
 import { describe, RoutedAttentionError } from '../errors.js'
+import { checkOptions } from '../options.js'
 import type { Signal } from '../platform.js'
-import { checkCallbacks } from './callbacks.js'
 
 export interface EvaluateProgress {
   readonly type: 'evaluate'
@@ -27,6 +27,8 @@ export interface Evaluation {
 
 const DEFAULT_CHUNK = 2048
 
+const EVALUATE_OPTIONS = ['chunk', 'onProgress', 'signal']
+
 /**
  * Chunk i reads tokens i·chunk … and predicts those from i·chunk + 1 on; no token comes before its first.
  * @param predict ln p of each target after the tokens of a chunk
@@ -37,7 +39,7 @@ export async function evaluate(
   maxPositions: number | null,
   predict: (chunk: Int32Array, targets: Int32Array) => Promise<Float64Array>,
 ): Promise<Evaluation> {
-  checkCallbacks('evaluate', options)
+  checkOptions('evaluate', options, EVALUATE_OPTIONS)
   const { chunk = Math.min(DEFAULT_CHUNK, maxPositions ?? Infinity), onProgress, signal } = options
   if (!Number.isSafeInteger(chunk) || chunk < 1 || chunk > (maxPositions ?? Infinity)) {
     const most = maxPositions === null ? '' : ` up to the ${maxPositions} positions (max_positions) of this model`

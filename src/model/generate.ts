@@ -1,7 +1,7 @@
 import { describe, RoutedAttentionError } from '../errors.js'
+import { checkOptions } from '../options.js'
 import type { Signal } from '../platform.js'
 import type { Tokenizer } from '../io/tokenizer.js'
-import { checkCallbacks } from './callbacks.js'
 import { createSampler, resolveSampling, type Sampler, type SamplingOptions } from './sampling.js'
 import type { Session } from './session.js'
 import { createTextStream } from './text-stream.js'
@@ -27,6 +27,8 @@ export interface GeneratedToken {
 }
 
 const DEFAULT_MAX_TOKENS = 256
+
+const GENERATE_OPTIONS = ['maxTokens', 'temperature', 'topK', 'topP', 'seed', 'stop', 'signal']
 
 interface Generator {
   readonly numTokens: number
@@ -62,7 +64,7 @@ function resolveGeneration(
   prompt: string | TokenIds,
   options: GenerateOptions,
 ): Generation {
-  checkCallbacks('generate', options)
+  checkOptions('generate', options, GENERATE_OPTIONS)
   const { maxTokens = DEFAULT_MAX_TOKENS, stop, signal, temperature, topK, topP, seed } = options
   if (maxTokens !== Infinity && !(Number.isSafeInteger(maxTokens) && maxTokens >= 0)) {
     throw new RoutedAttentionError('BAD_ARGUMENT', `generate: maxTokens must be an integer from 0, or Infinity, got ${describe(maxTokens)}`)

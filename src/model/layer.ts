@@ -1,5 +1,6 @@
 import { checkRuntime, type Runtime } from '../device/runtime.js'
-import { describe, refuseUnknownOptions, RoutedAttentionError } from '../errors.js'
+import { describe, RoutedAttentionError } from '../errors.js'
+import { checkOptions } from '../options.js'
 import { type LayerParameters, planLayerParameters } from '../plan/layer-plan.js'
 import { Tensor } from '../tensor.js'
 import { type LayerConfig, type LayerOptions, resolveLayerOptions } from './config.js'
@@ -128,10 +129,7 @@ export class MixtureOfAutoregressiveAttention {
     if (x.shape.length !== 3 || x.shape[2] !== dim) {
       throw new RoutedAttentionError('BAD_SHAPE', `forward: x must have shape [batch, n, ${dim}], got [${x.shape.join(', ')}]`)
     }
-    if (typeof options !== 'object' || options === null) {
-      throw new RoutedAttentionError('BAD_ARGUMENT', `forward: options must be an object, got ${describe(options)}`)
-    }
-    refuseUnknownOptions('forward', options, FORWARD_OPTIONS, 'BAD_ARGUMENT')
+    checkOptions('forward', options, FORWARD_OPTIONS)
     const [batch, length] = x.shape as [number, number]
     const angles = options.rotaryEmb ?? undefined
     if (angles !== undefined) {

@@ -31,7 +31,7 @@ export interface Sample {
 export interface Sampler {
   /**
    * @param logits one value a token; -Infinity for a token that must not come
-   * @throws RoutedAttentionError `UNSUPPORTED` when the logits are no distribution: NaN or +Infinity among them, or nothing above -Infinity;
+   * @throws RoutedAttentionError `NUMERIC` when the logits are no distribution: NaN or +Infinity among them, or nothing above -Infinity;
    *   `BAD_ARGUMENT` when they are no Float32Array or empty
    */
   sample(logits: Float32Array): Sample
@@ -203,7 +203,7 @@ function argmax(logits: Float32Array): number {
 
 function unusable(why: string): RoutedAttentionError {
   return new RoutedAttentionError(
-    'UNSUPPORTED',
+    'NUMERIC',
     `the logits are no distribution to choose a token from: ${why}; the weights or the input overflow`,
   )
 }

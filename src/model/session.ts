@@ -1,7 +1,7 @@
 import { RoutedAttentionError } from '../errors.js'
+import { checkOptions } from '../options.js'
 import type { Signal } from '../platform.js'
 import { breathe } from './breathe.js'
-import { checkCallbacks } from './callbacks.js'
 import { Lifetime } from './lifetime.js'
 import type { ModelHome } from './model-home.js'
 import { encodeSession } from './session-bytes.js'
@@ -24,6 +24,8 @@ export interface AppendOptions {
   /** Its reason rejects the call, and the session stays as it was. */
   signal?: Signal | undefined
 }
+
+const APPEND_OPTIONS = ['signal']
 
 /** An open sequence: tokens are appended, logits come back, and nothing is computed twice (for `causal` models). */
 export class Session {
@@ -70,7 +72,7 @@ export class Session {
    */
   async append(tokenIds: TokenIds, options: AppendOptions = {}): Promise<Float32Array> {
     this.#assertUsable()
-    checkCallbacks('append', options)
+    checkOptions('append', options, APPEND_OPTIONS)
     const { signal } = options
     signal?.throwIfAborted()
     if (this.#step(singleTokenId(tokenIds, this.#owner.numTokens))) {
