@@ -8,6 +8,7 @@ export type { LayerConfig, LayerOptions, ModelConfig, Selection } from './model/
 export type { EvaluateOptions, EvaluateProgress, Evaluation } from './model/evaluate.js'
 export type { GeneratedToken, GenerateOptions } from './model/generate.js'
 export { LanguageModel, type LoadOptions } from './model/language-model.js'
+export type { Workload } from './model/model-home.js'
 export { type ForwardOptions, type LayerTrace, MixtureOfAutoregressiveAttention } from './model/layer.js'
 export type { SamplingOptions } from './model/sampling.js'
 export type { AppendOptions, Session } from './model/session.js'

@@ -27,7 +27,7 @@ describe('the choice of a tile', () => {
   test.each([TileShape.TallUnrolled, TileShape.Wide, TileShape.WideUnrolled])('takes the shape that is fastest: number %s', (fastest) => {
     const { module, device } = freshDevice()
     const clock = clockOf(device, (shape) => (shape === fastest ? 0.01 : 0.012))
-    expect(chooseTile(module, device, false, clock.now)).toEqual({ shape: fastest, refused: undefined })
+    expect(chooseTile(module, device, false, clock.now)).toEqual({ shape: fastest, unavailable: undefined })
   })
 
   test('takes the 256-bit shape only where the engine was told to make it', () => {
@@ -78,9 +78,9 @@ describe('the choice of a tile', () => {
   ])('is the default, and says why, where the clock %s', (_name, tick, reason) => {
     const { module, device } = freshDevice()
     const clock = clockOf(device, () => tick)
-    const { shape, refused } = chooseTile(module, device, true, clock.now)
+    const { shape, unavailable } = chooseTile(module, device, true, clock.now)
     expect(shape).toBe(TileShape.Tall)
-    expect(refused).toMatch(reason)
+    expect(unavailable).toMatch(reason)
     expect(clock.readings).toBeLessThan(20_000)
   })
 
@@ -95,5 +95,5 @@ describe('the choice of a tile', () => {
 test('runtime.info names the shapes in use, and says why there are no 256-bit kernels where it was asked for them', async () => {
   using runtime = await createRuntime({ threads: 1, revectorize: true })
   expect(runtime.info.kernels.tile).toMatch(/^\dx\d+( unrolled| in 256 bits)?$/)
-  if (!runtime.info.kernels.tile.endsWith('256 bits')) expect(runtime.info.refused.revectorize).toMatch(/256/)
+  if (!runtime.info.kernels.tile.endsWith('256 bits')) expect(runtime.info.unavailable.revectorize).toMatch(/256/)
 })

@@ -295,7 +295,7 @@ describe('info', () => {
     const { model: told, runtime } = JSON.parse(stdout) as Record<string, Record<string, unknown>>
     expect(told).toMatchObject({ numParameters: 9_999_616, hasTokenizer: true, config: JSON.parse(JSON.stringify(model.config)) as object })
     expect(told!['sessionBytes']).toBe(model.createSession().byteLength)
-    expect(runtime).toMatchObject({ simd: 'baseline', refused: { relaxed: 'baseline SIMD was asked for' } })
+    expect(runtime).toMatchObject({ simd: 'baseline', unavailable: { relaxed: 'baseline SIMD was asked for' } })
 
     const words = (await run(['info', novels, ...baseline])).stdout
     expect(words).toMatch(/^parameters +9,999,616$/m)

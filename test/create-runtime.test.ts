@@ -59,7 +59,7 @@ describe('createRuntime', () => {
     using plain = await createRuntime({ simd: 'baseline' })
     expect(plain.info.simd).toBe('baseline')
     if (process.platform !== 'linux') return
-    expect(runtime.info).toMatchObject({ device: 'wasm', refused: { webgpu: expect.stringMatching(/adapter|WebGPU/) as string } })
+    expect(runtime.info).toMatchObject({ device: 'wasm', unavailable: { webgpu: expect.stringMatching(/adapter|WebGPU/) as string } })
     await expectRejects(createRuntime({ device: 'webgpu' }), 'UNSUPPORTED', /WebGPU.*(adapter|package webgpu)/)
   })
 })

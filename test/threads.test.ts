@@ -69,7 +69,7 @@ describe.each([
     await expect(pending).rejects.toMatchObject({ code: 'WORKER_FAILED' })
     expect(handOver).toHaveBeenCalled()
     expect(runtime.info.threads).toBe(1)
-    expect(runtime.info.refused.threads).toMatch(/lost/)
+    expect(runtime.info.unavailable.threads).toMatch(/lost/)
     expect(await answer(runtime, options)).toEqual(expected)
     expect(runtime.info.memory.used).toBeLessThanOrEqual(used + 2 * 96 * 96 * 4 * 100)
     await runtime.dispose()
@@ -195,7 +195,7 @@ test('a thread count is checked, and one that an engine cannot start is told rat
   await expect(createRuntime({ threads: 1.5 })).rejects.toMatchObject({ code: 'BAD_CONFIG' })
   await using runtime = await createRuntime()
   expect(runtime.info.threads).toBeGreaterThanOrEqual(1)
-  if (runtime.info.threads === 1) expect(runtime.info.refused.threads).toBeTypeOf('string')
+  if (runtime.info.threads === 1) expect(runtime.info.unavailable.threads).toBeTypeOf('string')
 })
 
 test("a program's memory may be taken back once its last step has begun to end: no thread looks at it behind the last barrier", async () => {

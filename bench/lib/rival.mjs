@@ -80,7 +80,9 @@ export function withThreads(entries, note) {
   return entries.filter(({ name, ours, threads, info }) => {
     const got = !ours || info.threads === threads
     if (!got)
-      note(`${name} on ${threads} threads is not measured: the runtime uses ${info.threads} (${info.refused.threads ?? 'no reason given'})`)
+      note(
+        `${name} on ${threads} threads is not measured: the runtime uses ${info.threads} (${info.unavailable.threads ?? 'no reason given'})`,
+      )
     return got
   })
 }

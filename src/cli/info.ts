@@ -60,7 +60,7 @@ function modelRows(model: ModelReport | undefined): [string, string][] {
 }
 
 function runtimeRows(runtime: RuntimeInfo): [string, string][] {
-  const { memory, kernels, refused } = runtime
+  const { memory, kernels, unavailable } = runtime
   return [
     ['runs on', formatRuntime(runtime)],
     [
@@ -70,6 +70,6 @@ function runtimeRows(runtime: RuntimeInfo): [string, string][] {
         .join(', '),
     ],
     ['memory', `${formatBytes(memory.used)} used of ${formatBytes(memory.reserved)}`],
-    ...Object.entries(refused).map(([name, why]): [string, string] => [`not ${name}`, why]),
+    ...Object.entries(unavailable).map(([name, why]): [string, string] => [`not ${name}`, why]),
   ]
 }

@@ -43,13 +43,13 @@ export async function withRuntime<T>(values: RunValues, terminal: Terminal, use:
   }
 }
 
-/** Runs `use` on a loaded model, which ends with it; @param expect what it will mostly do, where devices are compared for it */
+/** Runs `use` on a loaded model, which ends with it; @param workload what it will mostly do, where devices are compared for it */
 export async function withModel<T>(
   place: string,
   values: RunValues & OptionValues<typeof loadOptions>,
   terminal: Terminal,
   use: (model: LanguageModel) => Promise<T>,
-  expect: 'decode' | 'prefill' = 'decode',
+  workload: 'decode' | 'prefill' = 'decode',
 ): Promise<T> {
   const source = sourceOf(place)
   return withRuntime(values, terminal, async (runtime) => {
@@ -58,7 +58,7 @@ export async function withModel<T>(
       runtime,
       signal,
       cache: values.cache,
-      expect,
+      workload,
       onProgress: ({ done, total }) => status.show(() => `loading ${place}: ${formatBytes(done)} of ${formatBytes(total)}`),
     }).finally(() => status.clear())
     return use(model)

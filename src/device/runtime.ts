@@ -43,12 +43,12 @@ export interface RuntimeInfo {
   /** Whether multiply-add rounds once (fused): results of one arithmetic have equal bits on one engine. */
   readonly fused: boolean
   readonly threads: number
-  /** The shapes of the kernels in use, rows × columns: the fastest of several in a few milliseconds of timing, unless `refused.timing` says otherwise. */
+  /** The shapes of the kernels in use, rows × columns: the fastest of several in a few milliseconds of timing, unless `unavailable.timing` says otherwise. */
   readonly kernels: { readonly tile: string; readonly row: string }
   /** Bytes of the runtime's memory: what the engine holds for it, and what is in use; a GPU's buffers, and the host's copies of them, included. */
   readonly memory: { readonly reserved: number; readonly used: number }
   /** For each thing not used, why. */
-  readonly refused: Readonly<Record<string, string>>
+  readonly unavailable: Readonly<Record<string, string>>
 }
 
 /** @internal A GPU that a runtime computes on. */
@@ -69,16 +69,16 @@ export class Runtime {
   readonly #wasm: WasmDevice
   readonly #gpu: GpuUse | undefined
   readonly #build: Build
-  readonly #refused: Record<string, string>
+  readonly #unavailable: Record<string, string>
   readonly #tenants = new Set<Tenant>()
   #pool: ThreadPool | undefined
   /** Once disposed of: when all has ended. */
   #ended: Promise<void> | undefined
 
   /** @internal */
-  constructor(build: Build, refused: Readonly<Record<string, string>>, shares = 1, gpu?: GpuUse) {
+  constructor(build: Build, unavailable: Readonly<Record<string, string>>, shares = 1, gpu?: GpuUse) {
     this.#build = build
-    this.#refused = { ...refused }
+    this.#unavailable = { ...unavailable }
     this.#wasm = new WasmDevice(build.kernels, build.memory, shares)
     this.#gpu = gpu
   }
@@ -95,8 +95,8 @@ export class Runtime {
 
   /** @internal Notes which candidate was taken; @param refusal why not the GPU, if not */
   decide(device: Device, refusal: string): void {
-    if (device === this.#wasm) this.#refused.webgpu = refusal
-    else delete this.#refused.webgpu
+    if (device === this.#wasm) this.#unavailable.webgpu = refusal
+    else delete this.#unavailable.webgpu
   }
 
   /** Whether the GPU is used: one that was lost is not where something can take its place. */
@@ -117,11 +117,11 @@ export class Runtime {
   /** @internal Times the kernels, once for a module, when they are first needed, and takes the fastest. */
   chooseKernels(revectorized: boolean): void {
     this.#wasm.chooseLater(() => {
-      const { shape, refused } = chooseTile(this.#build.module, this.#wasm, revectorized)
+      const { shape, unavailable } = chooseTile(this.#build.module, this.#wasm, revectorized)
       this.#wasm.tileShape = shape
-      if (refused) this.#refused.timing = refused
+      if (unavailable) this.#unavailable.timing = unavailable
       if (revectorized && shape !== TileShape.Double) {
-        this.#refused.revectorize = 'this engine or processor makes no faster kernels of 256 bits'
+        this.#unavailable.revectorize = 'this engine or processor makes no faster kernels of 256 bits'
       }
     })
   }
@@ -132,11 +132,11 @@ export class Runtime {
     try {
       pool = await ThreadPool.start(this.#build.module, this.#wasm.arena, threads, script)
     } catch (cause) {
-      this.#refused.threads = `no worker threads here: ${reasonOf(cause)}`
+      this.#unavailable.threads = `no worker threads here: ${reasonOf(cause)}`
       return
     }
     pool.onFailure(({ message }) => {
-      this.#refused.threads = message
+      this.#unavailable.threads = message
       this.#pool = undefined
       this.#wasm.usePool(undefined)
     })
@@ -153,7 +153,7 @@ export class Runtime {
     this.#wasm.settle()
     const { simd, fused } = this.#build
     const { reserved, used } = this.#wasm.arena
-    const gpu = this.#usesGpu && this.#refused.webgpu === undefined ? this.#gpu : undefined
+    const gpu = this.#usesGpu && this.#unavailable.webgpu === undefined ? this.#gpu : undefined
     const lost = this.#gpu && !this.#usesGpu ? { webgpu: `the GPU was lost: ${this.#gpu.device.lost}` } : undefined
     const { used: onGpu = 0, reserved: heldByGpu = 0 } = this.#gpu?.device ?? {}
     return {
@@ -164,7 +164,7 @@ export class Runtime {
       threads: this.#pool?.threads ?? 1,
       kernels: { tile: tileName(this.#wasm.tileShape, simd === 'relaxed'), row: rowName(this.#wasm.tileShape) },
       memory: { reserved: reserved + heldByGpu, used: used + onGpu },
-      refused: { ...this.#refused, ...lost },
+      unavailable: { ...this.#unavailable, ...lost },
     }
   }
 
@@ -261,16 +261,16 @@ async function callersModule(wasm: NonNullable<RuntimeOptions['wasm']>, signal: 
  * The GPU to compute on, if any. Its part of the package is loaded only here.
  * @throws RoutedAttentionError `UNSUPPORTED` where it must be one and none can be used
  */
-async function chooseGpu(wanted: 'webgpu' | 'auto', refused: Record<string, string>): Promise<GpuUse | undefined> {
+async function chooseGpu(wanted: 'webgpu' | 'auto', unavailable: Record<string, string>): Promise<GpuUse | undefined> {
   const { openWebGpu } = await import('./webgpu/open.js')
   const opened = await openWebGpu()
   if (opened.device && (wanted === 'webgpu' || !opened.fallback)) {
     return { device: opened.device, adapter: opened.adapter, replaceable: wanted === 'auto' }
   }
-  const reason = opened.refused ?? `${opened.adapter} is a processor that stands in for a GPU`
+  const reason = opened.unavailable ?? `${opened.adapter} is a processor that stands in for a GPU`
   if (wanted === 'webgpu') throw new RoutedAttentionError('UNSUPPORTED', `WebGPU cannot be used: ${reason}; use device: 'wasm', or 'auto'`)
   await opened.device?.dispose()
-  refused.webgpu = reason
+  unavailable.webgpu = reason
   return undefined
 }
 
@@ -283,17 +283,17 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   checkRuntimeOptions(options)
   const { device = 'wasm', threads = 'auto', simd = 'auto', revectorize = false, wasm, worker, signal } = options
   signal?.throwIfAborted()
-  const refused: Record<string, string> = {}
-  const gpu = device === 'wasm' ? undefined : await chooseGpu(device, refused)
+  const unavailable: Record<string, string> = {}
+  const gpu = device === 'wasm' ? undefined : await chooseGpu(device, unavailable)
   const cannotWiden = revectorize ? turnOnRevectorization() : undefined
-  if (cannotWiden) refused.revectorize = cannotWiden
+  if (cannotWiden) unavailable.revectorize = cannotWiden
   const revectorized = revectorize && !cannotWiden
 
   let build: Build
   if (wasm === undefined) {
     const choice = await chooseBuild(simd, revectorized)
     build = choice.build
-    if (choice.refused) refused.relaxed = choice.refused
+    if (choice.unavailable) unavailable.relaxed = choice.unavailable
   } else {
     // a caller's module tells by what it imports and runs which arithmetic it has; its name is the one asked for
     const module = await callersModule(wasm, signal)
@@ -301,9 +301,9 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
     if (!build.fused && simd === 'auto') build = { ...build, simd: 'baseline' }
   }
   const choice = chooseThreads(threads)
-  if (choice.refused) refused.threads = choice.refused
+  if (choice.unavailable) unavailable.threads = choice.unavailable
   signal?.throwIfAborted()
-  const runtime = new Runtime(build, refused, sharesFor(choice.threads), gpu)
+  const runtime = new Runtime(build, unavailable, sharesFor(choice.threads), gpu)
   runtime.chooseKernels(revectorized)
   if (choice.threads > 1) await runtime.startThreads(choice.threads, worker)
   if (signal?.aborted) {

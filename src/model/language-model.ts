@@ -12,7 +12,7 @@ import { fingerprintOf } from './fingerprint.js'
 import { generate, type GeneratedToken, type GenerateOptions } from './generate.js'
 import { Lifetime } from './lifetime.js'
 import { missingTokenizer } from './missing-tokenizer.js'
-import { type Expectation, ModelHome } from './model-home.js'
+import { ModelHome, type Workload } from './model-home.js'
 import type { LogitsAnswer, LogitsRequest } from './sequence.js'
 import { decodeSession } from './session-bytes.js'
 import { Session, type SessionOwner } from './session.js'
@@ -28,7 +28,7 @@ export interface LoadOptions extends ReadOptions {
    * What it will mostly do, where its runtime has a choice of devices (`device: 'auto'`): each does some of it, and the quickest is taken. Default
    * 'decode', one token after the other.
    */
-  expect?: Expectation | undefined
+  workload?: Workload | undefined
 }
 
 /** What a model and its parts share. */
@@ -89,9 +89,9 @@ export class LanguageModel {
     if (typeof options !== 'object' || options === null) {
       throw new RoutedAttentionError('BAD_ARGUMENT', `load: options must be an object, got ${describe(options)}`)
     }
-    const { runtime: given, expect = 'decode', ...readOptions } = options
-    if (expect !== 'decode' && expect !== 'prefill') {
-      throw new RoutedAttentionError('BAD_ARGUMENT', `load: expect must be 'decode' or 'prefill', got ${describe(expect)}`)
+    const { runtime: given, workload = 'decode', ...readOptions } = options
+    if (workload !== 'decode' && workload !== 'prefill') {
+      throw new RoutedAttentionError('BAD_ARGUMENT', `load: workload must be 'decode' or 'prefill', got ${describe(workload)}`)
     }
     if (given !== undefined) {
       checkRuntime(given)
@@ -110,7 +110,7 @@ export class LanguageModel {
     })
     const runtime = given ?? (await createRuntime({ ...(readOptions.signal && { signal: readOptions.signal }) }))
     try {
-      return await LanguageModel.#assemble(config!, files, tokenizer, runtime, given === undefined, expect)
+      return await LanguageModel.#assemble(config!, files, tokenizer, runtime, given === undefined, workload)
     } catch (error) {
       if (given === undefined) await runtime.dispose()
       throw error
@@ -123,12 +123,12 @@ export class LanguageModel {
     tokenizer: Tokenizer | undefined,
     runtime: Runtime,
     ownsRuntime: boolean,
-    expect: Expectation,
+    workload: Workload,
   ): Promise<LanguageModel> {
     runtime.assertUsable()
     const specs = modelParameters(config)
     const tensors = checkStoredTensors(specs, files.tensors)
-    const home = await ModelHome.create({ runtime, config, tensors }, expect)
+    const home = await ModelHome.create({ runtime, config, tensors }, workload)
     return new LanguageModel({
       config,
       tokenizer,

@@ -9,10 +9,10 @@ import type { Engine, Sequence } from './sequence.js'
 import { packedFormats, storedValues } from './stored-parameters.js'
 
 /** What a model will mostly do: one token after the other, or long texts at once. */
-export type Expectation = 'decode' | 'prefill'
+export type Workload = 'decode' | 'prefill'
 
 /** Tokens of one measured step. */
-const MEASURED_TOKENS: Readonly<Record<Expectation, number>> = { decode: 1, prefill: 256 }
+const MEASURED_TOKENS: Readonly<Record<Workload, number>> = { decode: 1, prefill: 256 }
 /** Steps that are measured, after one that makes the pipelines; the quickest counts. */
 const MEASURED_STEPS = 3
 
@@ -46,10 +46,10 @@ export class ModelHome {
   }
 
   /**
-   * Where there is a choice of devices, each does some of what is expected, and the quickest is taken.
+   * Where there is a choice of devices, each does some of the workload, and the quickest is taken.
    * @throws RoutedAttentionError `OUT_OF_MEMORY`, or whatever the only device threw
    */
-  static async create(parts: ModelParts, expectation: Expectation): Promise<ModelHome> {
+  static async create(parts: ModelParts, workload: Workload): Promise<ModelHome> {
     const { runtime } = parts
     const [first, ...others] = runtime.candidates
     if (others.length === 0) return new ModelHome(parts, install(parts, first!))
@@ -59,7 +59,7 @@ export class ModelHome {
       let installation: Installation | undefined
       try {
         installation = install(parts, device)
-        const time = await timeSteps(installation.engine, MEASURED_TOKENS[expectation])
+        const time = await timeSteps(installation.engine, MEASURED_TOKENS[workload])
         times.push(`${time.toFixed(2)} ms on ${device.name}`)
         if (best && best.time <= time) {
           uninstall(installation)
@@ -76,7 +76,7 @@ export class ModelHome {
         times.push(`${device.name}: ${(error as Error).message}`)
       }
     }
-    const tokens = MEASURED_TOKENS[expectation]
+    const tokens = MEASURED_TOKENS[workload]
     runtime.decide(best!.installation.device, `slower here: ${tokens === 1 ? 'a token' : `${tokens} tokens`} took ${times.join(', ')}`)
     return new ModelHome(parts, best!.installation)
   }

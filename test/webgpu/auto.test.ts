@@ -53,13 +53,13 @@ describe.skipIf(noAdapter)('a runtime with a choice of devices', () => {
     const forDecoding = await LanguageModel.load(files, { runtime })
     expect(runtime.info).toMatchObject({
       device: 'wasm',
-      refused: { webgpu: 'slower here: a token took 10.00 ms on the GPU, 2.00 ms on the processor' },
+      unavailable: { webgpu: 'slower here: a token took 10.00 ms on the GPU, 2.00 ms on the processor' },
     })
     expect(runtime.info).not.toHaveProperty('adapter')
 
     // of a long text the GPU takes 128 tokens at once, in the time of one
-    const forTexts = await LanguageModel.load(files, { runtime, expect: 'prefill' })
-    expect(runtime.info).toMatchObject({ device: 'webgpu', refused: {} })
+    const forTexts = await LanguageModel.load(files, { runtime, workload: 'prefill' })
+    expect(runtime.info).toMatchObject({ device: 'webgpu', unavailable: {} })
     expect(runtime.info).toHaveProperty('adapter')
     expect(await ranOn(forTexts)).toEqual([true, false])
     expect(await ranOn(forDecoding)).toEqual([false, true])
@@ -74,13 +74,13 @@ describe.skipIf(noAdapter)('a runtime with a choice of devices', () => {
     const layer = makeLayer(runtime, causal)
     expectSameBits(await layer.forward(x), expected)
     expect(runtime.info.device).toBe('wasm')
-    expect(runtime.info.refused.webgpu).toMatch(/^slower here: a forward took \d+\.00 ms on the GPU, \d+\.00 ms on the processor$/)
+    expect(runtime.info.unavailable.webgpu).toMatch(/^slower here: a forward took \d+\.00 ms on the GPU, \d+\.00 ms on the processor$/)
     expectSameBits(await layer.forward(x), expected)
     expect(packed.map(({ mock }) => mock.calls.length)).toEqual([1, 1])
 
     price(processor, 100, 0)
     expect((await makeLayer(runtime, causal).forward(x)).shape).toEqual(x.shape)
-    expect(runtime.info).toMatchObject({ device: 'webgpu', refused: {} })
+    expect(runtime.info).toMatchObject({ device: 'webgpu', unavailable: {} })
     // the first one's choice was made
     expectSameBits(await layer.forward(x), expected)
   }, 300_000)
@@ -123,7 +123,7 @@ describe.skipIf(noAdapter)('a runtime with a choice of devices', () => {
     const twin = (await LanguageModel.load(files, { runtime: alone })).restoreSession(saved)
     expect(await session.append(words.slice(70))).toEqual(await twin.append(words.slice(70)))
     expectSameBits(await layer.forward(x), await makeLayer(alone, causal).forward(x))
-    expect(runtime.info).toMatchObject({ device: 'wasm', refused: { webgpu: expect.stringMatching(/^the GPU was lost: /) } })
+    expect(runtime.info).toMatchObject({ device: 'wasm', unavailable: { webgpu: expect.stringMatching(/^the GPU was lost: /) } })
     expect(runtime.info).not.toHaveProperty('adapter')
   }, 300_000)
 })

@@ -38,7 +38,7 @@ describe.each([
   test("'auto' computes in WebAssembly and tells why", async () => {
     offer(adapter)
     await using runtime = await createRuntime({ device: 'auto', threads: 1 })
-    expect(runtime.info).toMatchObject({ device: 'wasm', refused: { webgpu: expect.stringMatching(reason) as string } })
+    expect(runtime.info).toMatchObject({ device: 'wasm', unavailable: { webgpu: expect.stringMatching(reason) as string } })
   })
 
   test("'webgpu' fails with the reason", async () => {

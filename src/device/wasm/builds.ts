@@ -32,22 +32,25 @@ export function openBuild(simd: Simd, module: WebAssembly.Module): Build {
 }
 
 /**
- * The build asked for, or for 'auto' the relaxed one where the engine takes it. Never fails for want of relaxed SIMD: `refused` says why it was not used.
+ * The build asked for, or for 'auto' the relaxed one where the engine takes it. Never fails for want of relaxed SIMD: `unavailable` says why it was not used.
  * @param revectorized whether the engine was told to make 256-bit operations
  * @throws RoutedAttentionError `UNSUPPORTED` where even baseline SIMD does not compile
  */
-export async function chooseBuild(wanted: Simd | 'auto', revectorized: boolean): Promise<{ build: Build; refused: string | undefined }> {
-  let refused: string | undefined = wanted === 'baseline' ? 'baseline SIMD was asked for' : undefined
+export async function chooseBuild(
+  wanted: Simd | 'auto',
+  revectorized: boolean,
+): Promise<{ build: Build; unavailable: string | undefined }> {
+  let unavailable: string | undefined = wanted === 'baseline' ? 'baseline SIMD was asked for' : undefined
   if (wanted !== 'baseline') {
     try {
-      return { build: openBuild('relaxed', await compileModule('relaxed', revectorized)), refused }
+      return { build: openBuild('relaxed', await compileModule('relaxed', revectorized)), unavailable }
     } catch (cause) {
       if (cause instanceof RoutedAttentionError && cause.code === 'OUT_OF_MEMORY') throw cause
-      refused = `this engine does not run relaxed SIMD, so baseline SIMD is used, a little slower; Node has it from version 22 on, Chromium and Firefox have it (${reasonOf(cause)})`
+      unavailable = `this engine does not run relaxed SIMD, so baseline SIMD is used, a little slower; Node has it from version 22 on, Chromium and Firefox have it (${reasonOf(cause)})`
     }
   }
   try {
-    return { build: openBuild('baseline', await compileModule('baseline', revectorized)), refused }
+    return { build: openBuild('baseline', await compileModule('baseline', revectorized)), unavailable }
   } catch (cause) {
     if (cause instanceof RoutedAttentionError) throw cause
     throw new RoutedAttentionError('UNSUPPORTED', unsupportedReason(cause), { cause })

@@ -6,19 +6,19 @@ const MOST = 8
 /** How many threads to compute on, and why not on more. */
 export interface ThreadChoice {
   readonly threads: number
-  readonly refused: string | undefined
+  readonly unavailable: string | undefined
 }
 
 /** A number is honoured beyond the processor's cores; 'auto' takes one thread for each, up to 8. */
 export function chooseThreads(wanted: number | 'auto'): ThreadChoice {
-  if (wanted === 1) return { threads: 1, refused: undefined }
-  const refused = whyNone()
-  if (refused) return { threads: 1, refused }
+  if (wanted === 1) return { threads: 1, unavailable: undefined }
+  const unavailable = whyNone()
+  if (unavailable) return { threads: 1, unavailable }
   const cores = availableCores()
   const threads = wanted === 'auto' ? Math.min(cores, MOST) : wanted
   return {
     threads,
-    refused: wanted === 'auto' && threads === 1 ? 'this machine has one core; a number given as `threads` is honoured' : undefined,
+    unavailable: wanted === 'auto' && threads === 1 ? 'this machine has one core; a number given as `threads` is honoured' : undefined,
   }
 }
 

@@ -5,7 +5,7 @@ import type { WasmDevice } from './wasm-device.js'
 /** Which shape of tile products are cut into, and if it was not timed, why. */
 export interface TileChoice {
   readonly shape: TileShape
-  readonly refused: string | undefined
+  readonly unavailable: string | undefined
 }
 
 /** Never the slowest by far on any engine measured (docs/KERNELS.md, micro-kernels). */
@@ -59,7 +59,7 @@ function timeShapes(device: WasmDevice, widens: boolean, now: () => number): Til
   const tick = tickOf(now)
   if (tick > COARSE) {
     const why = tick === Infinity ? 'stands still while this engine computes' : `ticks only every ${tick.toFixed(2)} ms`
-    return { shape: DEFAULT, refused: `the clock ${why}, so the tile's shape is the default and was not timed` }
+    return { shape: DEFAULT, unavailable: `the clock ${why}, so the tile's shape is the default and was not timed` }
   }
   const shapes = [TileShape.Tall, TileShape.TallUnrolled, TileShape.Wide, TileShape.WideUnrolled]
   if (widens) shapes.push(TileShape.Double)
@@ -83,7 +83,7 @@ function timeShapes(device: WasmDevice, widens: boolean, now: () => number): Til
     }
     const fastest = shapes.reduce((a, b) => (best.get(b)! < best.get(a)! ? b : a))
     const shape = best.get(fastest)! < GAIN * best.get(DEFAULT)! ? fastest : DEFAULT
-    return { shape, refused: undefined }
+    return { shape, unavailable: undefined }
   } finally {
     trial.dispose()
   }

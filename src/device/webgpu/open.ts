@@ -4,8 +4,8 @@ import { WebGpuDevice } from './webgpu-device.js'
 
 /** A GPU that can be used, or why none can. */
 export type OpenedWebGpu =
-  | { readonly device: WebGpuDevice; readonly adapter: string; readonly fallback: boolean; readonly refused?: undefined }
-  | { readonly device?: undefined; readonly refused: string }
+  | { readonly device: WebGpuDevice; readonly adapter: string; readonly fallback: boolean; readonly unavailable?: undefined }
+  | { readonly device?: undefined; readonly unavailable: string }
 
 /** Rows of a piece: the more, the fewer launches. Where a processor stands in for a GPU, launches are the smaller cost, and a piece should end soon. */
 const PIECE_ROWS = { gpu: 8192, processor: 128 }
@@ -62,18 +62,18 @@ function shortfall(limits: GPUSupportedLimits): string | undefined {
 export async function openWebGpu(): Promise<OpenedWebGpu> {
   try {
     const gpu = await findGpu()
-    if (!gpu) return { refused: 'this engine has no WebGPU (in Node, the package webgpu brings it)' }
+    if (!gpu) return { unavailable: 'this engine has no WebGPU (in Node, the package webgpu brings it)' }
     const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' })
-    if (!adapter) return { refused: 'there is no adapter: no GPU, or no driver for it' }
+    if (!adapter) return { unavailable: 'there is no adapter: no GPU, or no driver for it' }
     const fallback = isProcessor(adapter)
     const device = await adapter.requestDevice({ requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)) })
     const short = shortfall(device.limits)
     if (short) {
       device.destroy()
-      return { refused: `the limits of ${nameOf(adapter.info)} are too small: ${short}` }
+      return { unavailable: `the limits of ${nameOf(adapter.info)} are too small: ${short}` }
     }
     return { device: new WebGpuDevice(device, fallback ? PIECE_ROWS.processor : PIECE_ROWS.gpu), adapter: nameOf(adapter.info), fallback }
   } catch (cause) {
-    return { refused: `the GPU could not be opened: ${reasonOf(cause)}` }
+    return { unavailable: `the GPU could not be opened: ${reasonOf(cause)}` }
   }
 }

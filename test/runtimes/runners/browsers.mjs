@@ -4,10 +4,10 @@ import { chromium, firefox, visit, webkit } from '../lib/browsers.mjs'
 import { project } from '../lib/paths.mjs'
 import { isolation, serve } from '../lib/server.mjs'
 
-const threaded = { simd: 'relaxed', threads: 2, refused: {} }
+const threaded = { simd: 'relaxed', threads: 2, unavailable: {} }
 const headers = 'Cross-Origin-Opener-Policy: same-origin.*Cross-Origin-Embedder-Policy: require-corp'
-const notIsolated = { simd: 'relaxed', threads: 1, refused: { threads: headers } }
-const noRelaxed = { simd: 'baseline', refused: { relaxed: 'Chromium and Firefox have it' } }
+const notIsolated = { simd: 'relaxed', threads: 1, unavailable: { threads: headers } }
+const noRelaxed = { simd: 'baseline', unavailable: { relaxed: 'Chromium and Firefox have it' } }
 
 export const browsers = [
   page('chromium', chromium, 'isolated page', 'page.html', isolation, threaded),
@@ -23,7 +23,7 @@ export const browsers = [
     'page that is not isolated',
     'page.html',
     {},
-    { ...noRelaxed, threads: 1, refused: { ...noRelaxed.refused, threads: headers } },
+    { ...noRelaxed, threads: 1, unavailable: { ...noRelaxed.unavailable, threads: headers } },
   ),
   // WebKitGTK has what Safari has by default behind this.
   page('webkit-isolated', { ...webkit, env: { JSC_useSharedArrayBuffer: '1' } }, 'isolated page', 'page.html', isolation, {

@@ -57,7 +57,7 @@ export const bundled = [
       const file = join(makeFolder('esbuild-node'), 'main.cjs')
       const args = ['hosts/process.mjs', '--bundle', '--platform=node', `--outfile=${file}`]
       refuseWarnings(await execute(join(here, 'node_modules/.bin/esbuild'), args, { cwd: project }))
-      const host = { id: 'esbuild-node', folder: model, expected: { simd: 'relaxed', threads: 2, refused: {} } }
+      const host = { id: 'esbuild-node', folder: model, expected: { simd: 'relaxed', threads: 2, unavailable: {} } }
       return runProcess(/** @type {string} */ (node24), [file], host)
     },
   },
@@ -72,7 +72,7 @@ function site(id, bundler, page) {
     async run() {
       const folder = await /** @type {NonNullable<typeof bundlers[string]>} */ (bundlers[bundler])(makeFolder(id), page)
       const { origin, close } = await serve(folder, isolation)
-      const config = encodeURIComponent(JSON.stringify({ id, data: origin, expected: { simd: 'relaxed', threads: 2, refused: {} } }))
+      const config = encodeURIComponent(JSON.stringify({ id, data: origin, expected: { simd: 'relaxed', threads: 2, unavailable: {} } }))
       return visit(chromium, id, `${origin}/?${config}`).finally(close)
     },
   }

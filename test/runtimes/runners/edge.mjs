@@ -7,7 +7,7 @@ import { posted, serve } from '../lib/server.mjs'
 const node24 = node(24)
 const wrangler = tool('wrangler/bin/wrangler.js')
 const missing = node24 && wrangler && tool('miniflare/package.json') ? undefined : installTools
-const expected = { simd: 'relaxed', threads: 1, refused: { threads: 'edge workers.*cannot' } }
+const expected = { simd: 'relaxed', threads: 1, unavailable: { threads: 'edge workers.*cannot' } }
 
 export const edges = [
   {

@@ -10,13 +10,13 @@ const consumer = `import { createRuntime, LanguageModel, type RuntimeInfo, Tenso
 import relaxed from 'routed-attention/relaxed.wasm'
 
 const runtime = await createRuntime({ threads: 2, wasm: relaxed })
-const { threads, refused }: RuntimeInfo = runtime.info
+const { threads, unavailable }: RuntimeInfo = runtime.info
 const shape: readonly number[] = Tensor.randn([1, 2]).shape
 const model = await LanguageModel.load(new Map(), { runtime })
 for await (const { text } of model.generate('a', { maxTokens: threads })) text satisfies string
 // @ts-expect-error a number of threads is no text
 await createRuntime({ threads: 'two' })
-export { refused, shape }
+export { unavailable, shape }
 `
 
 /** What the tarball is, before anything of it runs. */

@@ -3,8 +3,8 @@ import { installTools, model, node, project, tool } from '../lib/paths.mjs'
 import { start } from '../lib/processes.mjs'
 import { posted, serve } from '../lib/server.mjs'
 
-const noRelaxed = { simd: 'baseline', threads: 2, refused: { relaxed: 'Node has it from version 22' } }
-const all = { simd: 'relaxed', threads: 2, refused: {} }
+const noRelaxed = { simd: 'baseline', threads: 2, unavailable: { relaxed: 'Node has it from version 22' } }
+const all = { simd: 'relaxed', threads: 2, unavailable: {} }
 
 /** The server runtimes: one script in each. */
 export const processes = [

@@ -23,35 +23,38 @@ export const policies = {
     [
       'where blob: workers are forbidden, computes on one thread and says what to do',
       async () => {
-        const { threads, refused } = await layerOnTwoThreads(api)
+        const { threads, unavailable } = await layerOnTwoThreads(api)
         equal(threads, 1, 'threads')
         check(
-          /blob:.*worker-src.*routed-attention\/worker\.js.*`worker`/.test(refused.threads ?? ''),
-          `threads are refused because "${refused.threads}"`,
+          /blob:.*worker-src.*routed-attention\/worker\.js.*`worker`/.test(unavailable.threads ?? ''),
+          `threads are unavailable because "${unavailable.threads}"`,
         )
       },
     ],
     [
       'starts threads there from a hosted worker file',
       async () => {
-        const { threads, refused } = await layerOnTwoThreads(api, new URL('/node_modules/routed-attention/dist/worker.js', location.href))
-        equal({ threads, refused }, { threads: 2, refused: {} }, 'info')
+        const { threads, unavailable } = await layerOnTwoThreads(
+          api,
+          new URL('/node_modules/routed-attention/dist/worker.js', location.href),
+        )
+        equal({ threads, unavailable }, { threads: 2, unavailable: {} }, 'info')
       },
     ],
     [
       'names the worker file that is not there',
       async () => {
-        const { threads, refused } = await layerOnTwoThreads(api, new URL('/nowhere/worker.js', location.href))
+        const { threads, unavailable } = await layerOnTwoThreads(api, new URL('/nowhere/worker.js', location.href))
         equal(threads, 1, 'threads')
-        check(/\/nowhere\/worker\.js/.test(refused.threads ?? ''), `threads are refused because "${refused.threads}"`)
+        check(/\/nowhere\/worker\.js/.test(unavailable.threads ?? ''), `threads are unavailable because "${unavailable.threads}"`)
       },
     ],
     [
       'refuses a worker file of another version',
       async () => {
-        const { threads, refused } = await layerOnTwoThreads(api, new URL('/old/worker.js', location.href))
+        const { threads, unavailable } = await layerOnTwoThreads(api, new URL('/old/worker.js', location.href))
         equal(threads, 1, 'threads')
-        check(/version/.test(refused.threads ?? ''), `threads are refused because "${refused.threads}"`)
+        check(/version/.test(unavailable.threads ?? ''), `threads are unavailable because "${unavailable.threads}"`)
       },
     ],
   ],

@@ -13,7 +13,7 @@ import { layerCases, tensors } from './golden.js'
  * @typedef {object} Expected
  * @property {'baseline' | 'relaxed'} simd
  * @property {1 | 2} threads how many are used when two are asked for
- * @property {Record<string, string>} refused for each thing that is not used, a pattern that `info` must give as the reason
+ * @property {Record<string, string>} unavailable for each thing that is not used, a pattern that `info` must give as the reason
  * @property {[string, string]} [noFolder] code and message where a model's folder cannot be read; by default that there is no file system
  */
 export function runSuite(api, host) {
@@ -44,14 +44,14 @@ export function runSuite(api, host) {
       'uses what this engine has, and says why it does not use the rest',
       async () => {
         runtime = await createRuntime({ threads: 2 })
-        const { simd, threads, refused: reasons } = runtime.info
+        const { simd, threads, unavailable: reasons } = runtime.info
         // where a clock ticks too slowly, as pages that are not isolated have it, or not at all, kernels are not timed
-        const { timing, ...refused } = reasons
-        check(timing === undefined || /clock (stands still|ticks only every)/.test(timing), `timing is refused because "${timing}"`)
-        equal({ simd, threads }, { simd: expected.simd, threads: expected.threads }, `info (${JSON.stringify(refused)})`)
-        equal(Object.keys(refused).sort(), Object.keys(expected.refused).sort(), 'what is refused')
-        for (const [name, pattern] of Object.entries(expected.refused))
-          check(new RegExp(pattern).test(refused[name]), `${name} is refused because "${refused[name]}", expected ${pattern}`)
+        const { timing, ...unavailable } = reasons
+        check(timing === undefined || /clock (stands still|ticks only every)/.test(timing), `timing is unavailable because "${timing}"`)
+        equal({ simd, threads }, { simd: expected.simd, threads: expected.threads }, `info (${JSON.stringify(unavailable)})`)
+        equal(Object.keys(unavailable).sort(), Object.keys(expected.unavailable).sort(), 'what is unavailable')
+        for (const [name, pattern] of Object.entries(expected.unavailable))
+          check(new RegExp(pattern).test(unavailable[name]), `${name} is unavailable because "${unavailable[name]}", expected ${pattern}`)
         const automatic = await createRuntime()
         check(automatic.info.threads >= 1 && automatic.info.simd === expected.simd, `without options: ${JSON.stringify(automatic.info)}`)
         await automatic.dispose()
@@ -61,7 +61,7 @@ export function runSuite(api, host) {
       'computes without a GPU where there is none, and says why',
       async () => {
         const either = await createRuntime({ device: 'auto', threads: 1 })
-        const { device, adapter, refused: reasons } = either.info
+        const { device, adapter, unavailable: reasons } = either.info
         check(
           device === 'webgpu' ? adapter : reasons.webgpu,
           `neither an adapter nor a reason against WebGPU: ${JSON.stringify(either.info)}`,

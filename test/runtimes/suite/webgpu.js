@@ -34,7 +34,7 @@ export function runWebGpuSuite(api, { data, adapter }) {
         runtime = await createRuntime({ device: 'webgpu', threads: 1 })
         equal(runtime.info.device, 'webgpu', 'device')
         check(new RegExp(adapter, 'i').test(runtime.info.adapter ?? ''), `the adapter is "${runtime.info.adapter}", expected ${adapter}`)
-        equal(runtime.info.refused.webgpu, undefined, 'what is refused')
+        equal(runtime.info.unavailable.webgpu, undefined, 'what is unavailable')
       },
     ],
     [
@@ -42,7 +42,10 @@ export function runWebGpuSuite(api, { data, adapter }) {
       async () => {
         const automatic = await createRuntime({ device: 'auto', threads: 1 })
         equal(automatic.info.device, 'wasm', 'device')
-        check(/is a processor/.test(automatic.info.refused.webgpu ?? ''), `WebGPU is refused because "${automatic.info.refused.webgpu}"`)
+        check(
+          /is a processor/.test(automatic.info.unavailable.webgpu ?? ''),
+          `WebGPU is unavailable because "${automatic.info.unavailable.webgpu}"`,
+        )
         await automatic.dispose()
       },
     ],
