@@ -1,15 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import type { Runtime } from '../src/device/runtime.js'
 import { LanguageModel } from '../src/model/language-model.js'
-import { encodeSession } from '../src/model/session-bytes.js'
+import { decodeSession, encodeSession } from '../src/model/session-bytes.js'
 import type { Session } from '../src/model/session.js'
 import { largestDifference } from './support/compare.js'
 import { afterRun, countRuns, outcomeOf } from './support/interruptions.js'
 import { openRuntime, releaseBuilds } from './support/runtimes.js'
 import { causalConfig, loadSmallModel, poisonMemory, randomTokens, smallModel, smallModelFiles } from './support/small-models.js'
-
-const HEADER_BYTES = 36
-const CHECKSUM_BYTES = 16
 
 /** Turns vectors of one head, one behind the other, on by a number of positions: what a rotary embedding does, in float64 (SPEC sections 2 and 7). */
 function turn(vectors: Float32Array, dimHead: number, positions: number): void {
@@ -41,9 +38,9 @@ function moveOn(saved: Uint8Array, positions: number): Uint8Array {
     routed_window_size,
     num_routed_key_values,
   } = causalConfig
-  const position = new DataView(saved.buffer).getFloat64(24, true)
-  const logits = new Float32Array(saved.slice(HEADER_BYTES, HEADER_BYTES + num_tokens * 4).buffer)
-  const state = new Float32Array(saved.slice(HEADER_BYTES + num_tokens * 4, -CHECKSUM_BYTES).buffer)
+  const fingerprint = saved.slice(8, 24)
+  const { position, sequence, ...rest } = decodeSession(saved, fingerprint, num_tokens)
+  const state = new Float32Array(sequence.slice().buffer)
   const open = position % routed_window_size
   let at = 0
   const turnKeys = (count: number) => {
@@ -61,7 +58,7 @@ function moveOn(saved: Uint8Array, positions: number): Uint8Array {
     }
   }
   expect(at).toBe(state.length)
-  return encodeSession(saved.slice(8, 24), { position: position + positions, logits, sequence: new Uint8Array(state.buffer) })
+  return encodeSession(fingerprint, { ...rest, position: position + positions, sequence: new Uint8Array(state.buffer) })
 }
 
 /** A model whose null keys are 0: any other is not turned as positions grow, and its product with a query depends on where that stands. */

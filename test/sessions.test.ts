@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { createRuntime } from '../src/device/runtime.js'
 import { LanguageModel } from '../src/model/language-model.js'
-import { encodeSession } from '../src/model/session-bytes.js'
+import { decodeSession, encodeSession, type SavedSession } from '../src/model/session-bytes.js'
 import type { Session } from '../src/model/session.js'
 import { createRandom } from '../src/random.js'
 import { expectSameBits } from './support/bits.js'
@@ -195,6 +195,32 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
         session.dispose()
       }
     }
+  })
+
+  test('keeps its last 16 ids, however they came, where it is cloned, saved and restored, and of appends that failed none', async () => {
+    using runtime = openRuntime('baseline')
+    const model = await loadSmallModel(runtime, config)
+    let session = model.createSession()
+    expect(session.recentIds).toEqual(new Int32Array(0))
+    expect(model.restoreSession(session.save()).recentIds).toEqual(new Int32Array(0))
+    for (const [i, size] of [1, 1, 5, 8, 1, 1, 0, 20, 1, 16, 3].entries()) {
+      const aborted = new AbortController()
+      const undo = afterRun(runtime, 1, () => aborted.abort('enough'))
+      const outcome = await outcomeOf(session.append(others.slice(0, 30), { signal: aborted.signal }))
+      undo()
+      expect(outcome).toEqual({ reason: 'enough' })
+      await session.append(tokens.slice(session.position, session.position + size))
+      const expected = Int32Array.from(tokens.slice(Math.max(0, session.position - 16), session.position))
+      const clone = session.clone()
+      expect(session.recentIds).toEqual(expected)
+      const restored = model.restoreSession(session.save())
+      session.recentIds.fill(0) // a copy
+      for (const same of [session, clone, restored]) expect(same.recentIds).toEqual(expected)
+      await clone.append([1, 2])
+      expect(session.recentIds).toEqual(expected)
+      session = i % 2 ? restored : session
+    }
+    expect(session.position).toBe(57)
   })
 
   test('takes overlapping appends in the order of the calls', async () => {
@@ -495,8 +521,8 @@ describe('the bytes of a session', () => {
   test('of another version say so', async () => {
     using made = await setUp()
     const { saved } = made
-    saved[6] = 2
-    made.refuses(saved, /version 2 .* version 1/)
+    saved[6] = 1
+    made.refuses(saved, /version 1 .* version 2/)
   })
 
   test('of other models are refused: other weights, another configuration, another routing', async () => {
@@ -538,13 +564,15 @@ describe('the bytes of a session', () => {
   test('whose checksum fits but whose header contradicts itself are refused', async () => {
     using made = await setUp()
     const fingerprint = made.saved.slice(8, 24)
-    const logits = new Float32Array(V)
-    const sequence = made.saved.slice(36 + V * 4, -16)
-    const forge = (position: number, forged: Float32Array | undefined, state: Uint8Array) =>
-      made.refuses(encodeSession(fingerprint, { position, logits: forged, sequence: state }), /./)
-    for (const position of [-1, 0.5, NaN, Infinity, 2 ** 53, 0, 23, 25, 2 ** 52]) forge(position, logits, sequence)
-    for (const length of [0, 1, V - 1, V + 1]) forge(24, length === 0 ? undefined : new Float32Array(length), sequence)
-    for (const length of [0, 1, 4, sequence.length - 4, sequence.length - 1]) forge(24, logits, sequence.slice(0, length))
+    const honest = decodeSession(made.saved, fingerprint, V)
+    const { sequence } = honest
+    const forge = (forged: Partial<SavedSession>) => made.refuses(encodeSession(fingerprint, { ...honest, ...forged }), /./)
+    for (const position of [-1, 0.5, NaN, Infinity, 2 ** 53, 0, 23, 25, 2 ** 52]) forge({ position })
+    for (const length of [0, 1, V - 1, V + 1]) forge({ logits: length === 0 ? undefined : new Float32Array(length) })
+    for (const length of [0, 1, 4, sequence.length - 4, sequence.length - 1]) forge({ sequence: sequence.slice(0, length) })
+    for (const length of [0, 1, 15, 17, 24]) forge({ recentIds: new Int32Array(length) })
+    for (const id of [-1, V, 2 ** 31 - 1, -(2 ** 31)])
+      forge({ recentIds: Int32Array.from(honest.recentIds, (was, i) => (i === 7 ? id : was)) })
   })
 
   test('must be bytes', async () => {
@@ -576,7 +604,8 @@ describe('the bytes of a session', () => {
       expectThrows(() => model.restoreSession(altered), 'BAD_FILE')
     }
     const sequence = new Uint8Array(Int32Array.from([...tokens.slice(1), V]).buffer)
-    const forged = encodeSession(saved.slice(8, 24), { position: 64, logits: new Float32Array(V), sequence })
+    const fingerprint = saved.slice(8, 24)
+    const forged = encodeSession(fingerprint, { ...decodeSession(saved, fingerprint, V), sequence })
     expectThrows(() => model.restoreSession(forged), 'BAD_FILE')
   })
 })
@@ -611,6 +640,7 @@ describe('the shipped model', () => {
     await first.append(text.slice(0, 100))
     const saved = first.save()
     const controller = new AbortController()
+    const begun = new Promise<void>((resolve) => afterRun(runtime, 1, resolve))
     const pending = [
       outcomeOf(first.append(text.slice(100), { signal: controller.signal })),
       first.append(text.slice(100, 110)),
@@ -618,7 +648,7 @@ describe('the shipped model', () => {
       model.forward(text),
       model.evaluate(text),
     ] as const
-    await new Promise((resolve) => setTimeout(resolve, 2))
+    await begun
     const clone = first.clone()
     expect(first.position).toBe(100)
     expect(Buffer.compare(first.save(), saved)).toBe(0)

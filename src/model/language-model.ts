@@ -186,7 +186,7 @@ export class LanguageModel {
    */
   createSession(): Session {
     this.#lifetime.assertUsable()
-    return new Session(this.#owner, this.#home.engine.createSequence(), undefined)
+    return new Session(this.#owner, this.#home.engine.createSequence(), undefined, new Int32Array(0))
   }
 
   /**
@@ -195,11 +195,11 @@ export class LanguageModel {
    */
   restoreSession(bytes: Uint8Array): Session {
     this.#lifetime.assertUsable()
-    const { position, logits, sequence } = decodeSession(bytes, this.#owner.fingerprint, this.config.numTokens)
+    const { position, logits, recentIds, sequence } = decodeSession(bytes, this.#owner.fingerprint, this.config.numTokens)
     const restored = this.#home.engine.restoreSequence(position, sequence)
     if (!restored)
       throw new RoutedAttentionError('BAD_FILE', `a session at position ${position} does not hold ${sequence.length} bytes; it was altered`)
-    return new Session(this.#owner, restored, logits)
+    return new Session(this.#owner, restored, logits, recentIds)
   }
 
   /** One forward of its own. */

@@ -1,5 +1,6 @@
 import { describe, RoutedAttentionError } from '../errors.js'
 import { Checksum, CHECKSUM_BYTES, equalBytes } from './checksum.js'
+import { recentCount } from './recent-ids.js'
 
 /*
  * A saved session, little-endian:
@@ -9,11 +10,12 @@ import { Checksum, CHECKSUM_BYTES, equalBytes } from './checksum.js'
  *   8 bytes   position, f64
  *   4 bytes   logits that follow (V, or 0 for a session that has read nothing), u32
  *   …         logits, f32
+ *   …         the last ids, min(16, position) of them, oldest first, i32
  *   …         the sequence, as its engine saves it
  *   16 bytes  checksum of all before it
  */
 const MAGIC = Uint8Array.from('RTATTN', (letter) => letter.charCodeAt(0))
-const VERSION = 1
+const VERSION = 2
 const FINGERPRINT_AT = 8
 const POSITION_AT = FINGERPRINT_AT + CHECKSUM_BYTES
 const LOGITS_AT = POSITION_AT + 8
@@ -24,23 +26,31 @@ export interface SavedSession {
   readonly position: number
   /** Logits after its last token; undefined when it has read none. */
   readonly logits: Float32Array | undefined
+  /** Its last ids, oldest first: `recentCount(position)` of them. */
+  readonly recentIds: Int32Array
   readonly sequence: Uint8Array
 }
 
-export function encodeSession(fingerprint: Uint8Array, { position, logits, sequence }: SavedSession): Uint8Array {
-  const logitBytes = logits ? new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength) : new Uint8Array(0)
-  const bytes = new Uint8Array(HEADER_BYTES + logitBytes.length + sequence.length + CHECKSUM_BYTES)
+export function encodeSession(fingerprint: Uint8Array, { position, logits, recentIds, sequence }: SavedSession): Uint8Array {
+  const parts = [...(logits ? [bytesOf(logits)] : []), bytesOf(recentIds), sequence]
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, HEADER_BYTES + CHECKSUM_BYTES))
   const view = new DataView(bytes.buffer)
   bytes.set(MAGIC)
   view.setUint16(MAGIC.length, VERSION, true)
   bytes.set(fingerprint, FINGERPRINT_AT)
   view.setFloat64(POSITION_AT, position, true)
   view.setUint32(LOGITS_AT, logits?.length ?? 0, true)
-  bytes.set(logitBytes, HEADER_BYTES)
-  bytes.set(sequence, HEADER_BYTES + logitBytes.length)
-  const end = bytes.length - CHECKSUM_BYTES
+  let end = HEADER_BYTES
+  for (const part of parts) {
+    bytes.set(part, end)
+    end += part.length
+  }
   bytes.set(new Checksum().update(bytes.subarray(0, end)).digest(), end)
   return bytes
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength)
 }
 
 /** @throws RoutedAttentionError `BAD_FILE` for bytes that are damaged, cut, or of another model; `BAD_ARGUMENT` for anything but bytes */
@@ -63,12 +73,16 @@ export function decodeSession(bytes: Uint8Array, fingerprint: Uint8Array, numTok
   if (!equalBytes(copy.subarray(FINGERPRINT_AT, POSITION_AT), fingerprint)) throw refuse('they were saved from another model')
   const position = view.getFloat64(POSITION_AT, true)
   const count = view.getUint32(LOGITS_AT, true)
-  const sequenceAt = HEADER_BYTES + count * 4
-  if (!Number.isSafeInteger(position) || position < 0 || sequenceAt > end || count !== (position === 0 ? 0 : numTokens))
-    throw refuse('their header contradicts itself')
+  const idsAt = HEADER_BYTES + count * 4
+  const sequenceAt = idsAt + recentCount(position) * 4
+  const isPosition = Number.isSafeInteger(position) && position >= 0
+  if (!isPosition || sequenceAt > end || count !== (position === 0 ? 0 : numTokens)) throw refuse('their header contradicts itself')
+  const recentIds = new Int32Array(copy.slice(idsAt, sequenceAt).buffer)
+  if (!recentIds.every((id) => id >= 0 && id < numTokens)) throw refuse(`its last tokens are not all from 0 to ${numTokens - 1}`)
   return {
     position,
-    logits: count > 0 ? new Float32Array(copy.slice(HEADER_BYTES, sequenceAt).buffer) : undefined,
+    logits: count > 0 ? new Float32Array(copy.slice(HEADER_BYTES, idsAt).buffer) : undefined,
+    recentIds,
     sequence: copy.subarray(sequenceAt, end),
   }
 }

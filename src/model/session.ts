@@ -4,6 +4,7 @@ import type { Signal } from '../platform.js'
 import { breathe } from './breathe.js'
 import { Lifetime } from './lifetime.js'
 import type { ModelHome } from './model-home.js'
+import { RecentIds } from './recent-ids.js'
 import { encodeSession } from './session-bytes.js'
 import type { Sequence } from './sequence.js'
 import { checkTokenIds, singleTokenId, type TokenIds } from './token-ids.js'
@@ -34,18 +35,20 @@ export class Session {
   readonly #lifetime: Lifetime
   /** After the last token: its own, written over by the next. */
   #logits: Float32Array | undefined
+  readonly #recentIds = new RecentIds()
   /** Of the last append that has settled. */
   #position: number
   #byteLength: number
   /** Appends take effect in the order of the calls. */
   readonly #turns = new Turns()
 
-  /** @internal Use `model.createSession()` or `model.restoreSession(bytes)`. */
-  constructor(owner: SessionOwner, sequence: Sequence, logits: Float32Array | undefined) {
+  /** @internal Use `model.createSession()` or `model.restoreSession(bytes)`. @param recentIds the sequence's last ids, as many as are kept */
+  constructor(owner: SessionOwner, sequence: Sequence, logits: Float32Array | undefined, recentIds: Int32Array) {
     this.#owner = owner
     this.#sequence = sequence
     this.#logits = logits
     this.#position = sequence.position
+    this.#recentIds.addAll(this.#position - recentIds.length, recentIds)
     this.#byteLength = sequence.byteLength
     this.#lifetime = new Lifetime(owner.lifetime.runtime, 'session', () => {
       this.#sequence.dispose()
@@ -62,6 +65,11 @@ export class Session {
   /** Bytes that it holds of `runtime.info.memory.used`. */
   get byteLength(): number {
     return this.#lifetime.disposed ? 0 : this.#byteLength
+  }
+
+  /** @internal A copy of the last ids that it has read, oldest first: 16, or all where there are fewer. */
+  get recentIds(): Int32Array {
+    return this.#recentIds.at(this.#position)
   }
 
   /**
@@ -93,6 +101,7 @@ export class Session {
     const logits = this.#logits ?? new Float32Array(numTokens)
     if (!this.#sequence.step(tokenId, logits)) return false
     this.#logits = logits
+    this.#recentIds.add(this.#position, tokenId)
     this.#position = this.#sequence.position
     return true
   }
@@ -115,6 +124,7 @@ export class Session {
       })
       commit()
       this.#logits = answer.logits
+      this.#recentIds.addAll(this.#position, ids)
       this.#position = this.#sequence.position
       this.#byteLength = this.#sequence.byteLength
     }
@@ -135,7 +145,7 @@ export class Session {
   clone(): Session {
     this.#assertUsable()
     this.#sequence = this.#owner.home.settle(this.#sequence)
-    return new Session(this.#owner, this.#sequence.clone(), this.#logits?.slice())
+    return new Session(this.#owner, this.#sequence.clone(), this.#logits?.slice(), this.recentIds)
   }
 
   /**
@@ -144,7 +154,12 @@ export class Session {
    */
   save(): Uint8Array {
     this.#assertUsable()
-    return encodeSession(this.#owner.fingerprint, { position: this.#position, logits: this.#logits, sequence: this.#sequence.save() })
+    return encodeSession(this.#owner.fingerprint, {
+      position: this.#position,
+      logits: this.#logits,
+      recentIds: this.recentIds,
+      sequence: this.#sequence.save(),
+    })
   }
 
   /** Gives its memory back, once appends under way have ended. Idempotent. */
