@@ -73,6 +73,7 @@ describe('layer options', () => {
     ['a number that float32 takes for infinity', { cosineSimScale: 1e39 }],
     ['a number that float32 takes for zero', { eps: 1e-60 }],
     ['no passes', { nIters: 0 }],
+    ['more passes than any descent needs', { nIters: 4097 }],
     ['a ratio of 0', { fetchKRatio: 0 }],
     ['a growing temperature', { epsDecay: 1.01 }],
     ['an unknown selection', { selection: 'top-p' }],
@@ -136,6 +137,7 @@ describe('config.json', () => {
     ['more parameters than memory holds', { num_tokens: 2 ** 24, dim: 2 ** 24 }],
     ['a number beyond all others', { dim: 1e308 }],
     ['an option of the layer that does not fit', { n_iters: -1 }],
+    ['more passes than any descent needs', { n_iters: 4097 }],
   ]
   it.each(unfit)('refuses %s', (_, change) => {
     expectThrows(() => parseModelConfig({ ...json, ...change }), 'BAD_CONFIG', /config\.json/)

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { MixtureOfAutoregressiveAttention } from '../src/model/layer.js'
 import { Tensor } from '../src/tensor.js'
+import { countRuns } from './support/interruptions.js'
 import { loadNovels } from './support/models.js'
 import { openRuntime } from './support/runtimes.js'
 
@@ -43,4 +44,26 @@ test('on one thread, a generation is ended by a signal that a timer gives', asyn
       expect(token.id).toBeGreaterThanOrEqual(0)
   }
   await expect(generate()).rejects.toThrow('enough')
+})
+
+test('selections of many passes are cut into more runs, and those without a descent are not', async () => {
+  using runtime = openRuntime('baseline')
+  const sizes = {
+    dim: 8,
+    heads: 1,
+    dimHead: 8,
+    numExperts: 1,
+    numRoutedQueries: 2,
+    numRoutedKeyValues: 2,
+    localAttnWindowSize: 32,
+  } as const
+  const x = Tensor.randn([1, 3200, 8])
+  const runsOf = async (nIters: number, selection: 'coordinate-descent' | 'top-k') => {
+    const layer = new MixtureOfAutoregressiveAttention(runtime, { ...sizes, nIters, selection })
+    const runs = await countRuns(runtime, () => layer.forward(x))
+    layer.dispose()
+    return runs
+  }
+  expect(await runsOf(4096, 'coordinate-descent')).toBeGreaterThan(20 + (await runsOf(20, 'coordinate-descent')))
+  expect(await runsOf(4096, 'top-k')).toBe(await runsOf(20, 'top-k'))
 })

@@ -37,7 +37,7 @@ export interface LayerOptions {
   cosineSimRouting?: boolean
   /** What a cosine similarity is multiplied by, finite; default 8. */
   cosineSimScale?: number
-  /** Passes of the coordinate descent, from 1 to 65,536; default 20. */
+  /** Passes of the coordinate descent, from 1 to 4,096; default 20. */
   nIters?: number
   /** What k is multiplied by in the coordinate descent, above 0; default 9/8. */
   fetchKRatio?: number
@@ -80,7 +80,7 @@ export interface ModelConfig {
 const MAX_SIZE = 2 ** 24
 const MAX_DEPTH = 4096
 const MAX_EXPERTS = 4096
-const MAX_ITERATIONS = 2 ** 16
+const MAX_ITERATIONS = 4096
 /** float32 values in the 4 GiB that a 32-bit WebAssembly memory addresses. */
 const MAX_PARAMETERS = 2 ** 30
 

@@ -31,12 +31,18 @@ export interface RoutedSequence {
   readonly pause: () => Promise<void>
 }
 
-/** Similarities that one run of selections goes over for each row of a piece, about: some ten milliseconds of coordinate descent for 128 of them. */
-const SELECTION_WORK = 1_600
+/**
+ * Similarities that passes of one run of selections go over for each row of a piece, about: some ten milliseconds of coordinate descent for 128 of them.
+ */
+const SELECTION_WORK = 32_000
+/** Passes that choosing the largest, without a descent, is worth. */
+const CHOOSING = 20
 
 /** How many windows from this one on are selected for in one run. */
 function windowsAtOnce({ numbers, pieceRows }: Geometry, window: number): number {
-  return Math.max(1, Math.floor((SELECTION_WORK * pieceRows) / (window * numbers.routedWindowSize * numbers.numExperts)))
+  const { nIters, numExperts, routedWindowSize, selection, straightThrough } = numbers
+  const passes = selection === 'top-k' && straightThrough ? CHOOSING : nIters
+  return Math.max(1, Math.floor((SELECTION_WORK * pieceRows) / (window * routedWindowSize * numExperts * passes)))
 }
 
 /** Where `memory.taken` and `memory.lists` lie. */
