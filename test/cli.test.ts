@@ -1,5 +1,4 @@
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -9,41 +8,16 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { StatusLine } from '../src/cli/status-line.js'
 import { encodeInPieces } from '../src/cli/text-input.js'
 import { createRuntime, type GenerateOptions, LanguageModel, type Runtime } from '../src/index.js'
+import { runCommand as run, startCommand as start } from './support/command.js'
 import { novelsFolder, treasureIsland } from './support/models.js'
+import { causalConfig, smallModel, smallModelFiles } from './support/small-models.js'
 
 // Processes start slowly on a busy machine.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
-const command = fileURLToPath(new URL('../dist/cli.js', import.meta.url))
 const novels = fileURLToPath(novelsFolder).replace(/[/\\]$/, '')
 /** One arithmetic on both sides, whatever flags this process runs with. */
 const baseline = ['--simd', 'baseline']
-
-interface Ending {
-  code: number | null
-  stdout: string
-  stderr: string
-}
-
-function start(...args: string[]): { child: ChildProcessWithoutNullStreams; ending: Promise<Ending> } {
-  const child = spawn(process.execPath, [command, ...args])
-  const ending = new Promise<Ending>((resolve) => {
-    let stdout = ''
-    let stderr = ''
-    child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
-    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
-    child.on('close', (code) => resolve({ code, stdout, stderr }))
-  })
-  child.stdin.on('error', () => {})
-  return { child, ending }
-}
-
-/** Runs the command to its end, with this on its standard input. */
-function run(args: string[], input: string | Uint8Array = ''): Promise<Ending> {
-  const { child, ending } = start(...args)
-  child.stdin.end(input)
-  return ending
-}
 
 let runtime: Runtime
 let model: LanguageModel
@@ -191,6 +165,10 @@ describe('generate', () => {
 })
 
 describe('a command line that is wrong', () => {
+  const short = join(temporary, 'short')
+  mkdirSync(short)
+  for (const [name, bytes] of smallModelFiles(smallModel({ ...causalConfig, max_positions: 64 }))) writeFileSync(join(short, name), bytes)
+
   test.each([
     ['no command', [], /no command/],
     ['an unknown command', ['sing'], /unknown command "sing".*generate/],
@@ -202,12 +180,23 @@ describe('a command line that is wrong', () => {
     ['no number', ['generate', novels, '--prompt', 'a', '--max-tokens', 'many'], /--max-tokens takes an integer from 0; got "many"/],
     ['an empty number', ['generate', novels, '--prompt', 'a', '--top-k', ''], /--top-k/],
     ['a number out of range', ['generate', novels, '--prompt', 'a', '--top-p', '2'], /--top-p takes a number above 0 and up to 1; got "2"/],
+    ['more threads than there may be', ['info', '--threads', '5000'], /--threads takes an integer from 1 to 1024, or auto; got "5000"/],
+    ['no threads', ['info', '--threads', '0'], /--threads takes an integer from 1 to 1024, or auto; got "0"/],
+    ['an empty stop text', ['generate', novels, '--prompt', 'a', '--stop', 'b', '--stop', ''], /--stop takes a text that is not empty/],
+    ['an empty name of a file', ['eval', novels, '--file', ''], /--file takes a text that is not empty/],
+    ['an empty name of a folder', ['info', novels, '--cache', ''], /--cache takes a text that is not empty/],
     ['an unknown choice', ['info', '--simd', 'wide'], /--simd takes auto, baseline, relaxed; got "wide"/],
     ['an empty prompt', ['generate', novels, '--prompt', ''], /prompt is empty/],
     ['an empty standard input', ['generate', novels], /prompt is empty/],
     ['two prompts', ['generate', novels, '-', '--prompt', 'a'], /not both/],
     ['two texts', ['eval', novels, '-', '--file', 'a'], /not both/],
     ['half a URL', ['info', 'http://'], /neither a folder nor a URL/],
+    ['a chunk that the model cannot read', ['eval', short, '-', '--chunk', '65'], /--chunk is 65, more than the 64 positions/],
+    [
+      'more tokens than the model can read',
+      ['bench', short, '--prefill', '60', '--decode', '5'],
+      /add up to 65, more than the 64 positions/,
+    ],
   ])('(%s) is told in words, with exit code 2', async (_what, args, message) => {
     const { code, stdout, stderr } = await run(args)
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })

@@ -4,9 +4,11 @@ import type { StatusLine } from './status-line.js'
 
 /** What a command may use of the process. */
 export interface Terminal {
-  /** Writes to the standard output. @throws BrokenPipe when nobody reads it any more */
-  print(text: string): Promise<void>
-  /** Writes a line to the standard error. */
+  /** Writes lines to the standard output; on a terminal, with what is unprintable in them escaped. @throws BrokenPipe when nobody reads it any more */
+  print(lines: string): Promise<void>
+  /** Writes a piece of a model's text to the standard output; on a terminal, without control characters. @throws BrokenPipe */
+  printText(piece: string): Promise<void>
+  /** Writes one line to the standard error, with what is unprintable in it escaped. */
   note(line: string): void
   /** The changing line on the standard error, where that is a terminal. */
   readonly status: StatusLine

@@ -50,7 +50,9 @@ function readText(file: string | undefined, isPiped: boolean, { signal }: Termin
 
 async function measure(model: LanguageModel, input: TextInput, values: Call<typeof options>['values'], terminal: Terminal): Promise<void> {
   const { status, signal } = terminal
-  const { chunk = Math.min(DEFAULT_CHUNK, model.config.maxPositions ?? Infinity) } = values
+  const positions = model.config.maxPositions ?? Infinity
+  const { chunk = Math.min(DEFAULT_CHUNK, positions) } = values
+  if (chunk > positions) throw new UsageError(`--chunk is ${chunk}, more than the ${positions} positions of this model`)
   const ids = await encodeInPieces(model, input.text, signal, (share) => status.show(() => `encoding: ${Math.floor(100 * share)} %`))
   status.clear()
   if (ids.length < 2) {

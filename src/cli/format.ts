@@ -1,4 +1,5 @@
 import type { RuntimeInfo } from '../index.js'
+import { escapeUnprintable } from './terminal-text.js'
 
 export function formatCount(value: number): string {
   return value.toLocaleString('en-US')
@@ -26,8 +27,8 @@ export function formatRuntime({ device, adapter, simd, fused, threads }: Runtime
   return `${device}, ${simd} SIMD${fused ? ' (fused)' : ''}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`
 }
 
-/** Names and values in two columns. */
+/** Names and values in two columns, one line each. */
 export function formatTable(rows: readonly (readonly [name: string, value: string])[]): string {
   const width = Math.max(...rows.map(([name]) => name.length))
-  return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join('')
+  return rows.map(([name, value]) => `${escapeUnprintable(name).padEnd(width)}  ${escapeUnprintable(value)}\n`).join('')
 }

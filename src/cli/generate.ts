@@ -3,11 +3,11 @@ import { type Call, defineCommand, type Terminal } from './command.js'
 import { UsageError } from './failures.js'
 import { formatCount, formatRate, formatRuntime } from './format.js'
 import { loadOptions, modelOperand, runtimeOptions, withModel } from './model-source.js'
-import { anyNumber, flag, integerFrom, number, text, texts } from './options.js'
+import { anyNumber, anyText, flag, integerFrom, number, texts } from './options.js'
 import { readStandardInput } from './text-input.js'
 
 const options = {
-  prompt: text('TEXT', 'Text to continue. Without it, or with -, the prompt is read from the standard input.'),
+  prompt: anyText('TEXT', 'Text to continue. Without it, or with -, the prompt is read from the standard input.'),
   'max-tokens': number(integerFrom(0), 'Most tokens to write. Default: 256.'),
   temperature: number(
     { expected: 'a number from 0', fits: (value) => value >= 0 },
@@ -65,7 +65,7 @@ async function write(model: LanguageModel, prompt: string, values: Call<typeof o
   const input = model.hasTokenizer ? model.tokenizer.encode(prompt) : prompt
   const line = (value: object) => terminal.print(`${JSON.stringify(value)}\n`)
 
-  if (echo && !json) await terminal.print(prompt)
+  if (echo && !json) await terminal.printText(prompt)
   const begin = performance.now()
   let first = begin
   let last = begin
@@ -75,7 +75,7 @@ async function write(model: LanguageModel, prompt: string, values: Call<typeof o
       last = performance.now()
       if (tokens++ === 0) first = last
       if (json) await line({ type: 'token', id, text: certain, logprob })
-      else if (certain !== '') await terminal.print(certain)
+      else if (certain !== '') await terminal.printText(certain)
     }
   } catch (error) {
     if (!signal.aborted || error !== signal.reason) throw error

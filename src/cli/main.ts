@@ -4,6 +4,7 @@ import type { Terminal } from './command.js'
 import { BrokenPipe, Interrupted, UsageError } from './failures.js'
 import { helpHint, runProgram } from './program.js'
 import { StatusLine } from './status-line.js'
+import { escapeUnprintable, TerminalFilter } from './terminal-text.js'
 
 const interruption = new AbortController()
 // Once: a second Ctrl-C ends the process on the spot.
@@ -13,9 +14,13 @@ process.stdout.on('error', () => {})
 process.stderr.on('error', () => {})
 
 const status = new StatusLine(process.stderr)
+const filter = new TerminalFilter()
+// A pipe gets everything as it is.
+const { isTTY } = process.stdout
 const terminal: Terminal = {
-  print,
-  note: (line) => void process.stderr.write(`${line}\n`),
+  print: (lines) => send(isTTY ? escapeUnprintable(lines, '\n\t') : lines),
+  printText: (piece) => send(isTTY ? filter.push(piece) : piece),
+  note: (line) => void process.stderr.write(`${escapeUnprintable(line)}\n`),
   status,
   signal: interruption.signal,
 }
@@ -28,7 +33,7 @@ try {
   process.exitCode = report(error)
 }
 
-function print(text: string): Promise<void> {
+function send(text: string): Promise<void> {
   return new Promise((resolve, reject) => {
     process.stdout.write(text, (error) => {
       if (!error) resolve()
@@ -49,10 +54,18 @@ function report(error: unknown): number {
   if (error instanceof BrokenPipe) return 0
   if (error instanceof Interrupted) return 130
   if (error instanceof UsageError) {
-    terminal.note(`routed-attention: ${error.message}\n${helpHint(args)}`)
+    terminal.note(`routed-attention: ${error.message}`)
+    terminal.note(helpHint(args))
     return 2
   }
   if (error instanceof RoutedAttentionError) terminal.note(`routed-attention: ${error.message} (${error.code})`)
-  else terminal.note(`routed-attention: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
+  else reportDefect(error)
   return 1
+}
+
+/** Tells of an error that nobody foresaw, with the calls that led to it. */
+function reportDefect(error: unknown): void {
+  if (!(error instanceof Error)) return terminal.note(`routed-attention: ${String(error)}`)
+  terminal.note(`routed-attention: ${String(error)}`)
+  for (const line of error.stack?.match(/^ {4}at .*$/gm) ?? []) terminal.note(line)
 }

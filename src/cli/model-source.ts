@@ -2,9 +2,17 @@ import { createRuntime, LanguageModel, type Runtime } from '../index.js'
 import type { Terminal } from './command.js'
 import { UsageError } from './failures.js'
 import { formatBytes } from './format.js'
-import { choice, flag, integerFrom, number, type Option, type OptionValues, text } from './options.js'
+import { choice, flag, number, type Option, type OptionValues, text } from './options.js'
 
-const threadCount = number(integerFrom(1), '')
+/** `createRuntime` takes as many. */
+const MAX_THREADS = 1024
+const threadCount = number(
+  {
+    expected: `an integer from 1 to ${MAX_THREADS}, or auto`,
+    fits: (value) => Number.isSafeInteger(value) && value >= 1 && value <= MAX_THREADS,
+  },
+  '',
+)
 const threadsOption: Option<number | 'auto'> = {
   placeholder: 'N|auto',
   help: 'Threads to compute on. Default: auto.',

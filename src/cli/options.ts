@@ -22,13 +22,23 @@ export function flag(help: string): Option<boolean> {
   return { help, read: (given) => given.length > 0 }
 }
 
-export function text(placeholder: string, help: string): Option<string | undefined> {
+/** An option with a text as its value, which may be empty. */
+export function anyText(placeholder: string, help: string): Option<string | undefined> {
   return { placeholder, help, read: (given) => given.at(-1) }
+}
+
+export function text(placeholder: string, help: string): Option<string | undefined> {
+  return { placeholder, help, read: (given, name) => withoutEmpty(given, name).at(-1) }
 }
 
 /** An option that may be given several times. */
 export function texts(placeholder: string, help: string): Option<string[]> {
-  return { placeholder, help, repeatable: true, read: (given) => [...given] }
+  return { placeholder, help, repeatable: true, read: withoutEmpty }
+}
+
+function withoutEmpty(given: readonly string[], name: string): string[] {
+  if (given.includes('')) throw new UsageError(`--${name} takes a text that is not empty`)
+  return [...given]
 }
 
 export function choice<const Values extends readonly string[]>(values: Values, help: string): Option<Values[number] | undefined> {
@@ -44,7 +54,7 @@ export function choice<const Values extends readonly string[]>(values: Values, h
 }
 
 /** What a number must be, in words and as a test. */
-interface NumberRule {
+export interface NumberRule {
   readonly expected: string
   readonly fits: (value: number) => boolean
 }

@@ -1,3 +1,5 @@
+import { escapeUnprintable } from './terminal-text.js'
+
 /** The part of a stream that a status line needs. */
 interface Screen {
   readonly isTTY?: boolean
@@ -31,7 +33,7 @@ export class StatusLine {
     if (now < this.#begin + DELAY || now < this.#next) return
     this.#next = now + INTERVAL
     this.#isShown = true
-    this.#screen.write(`\r\x1b[K${text().slice(0, (this.#screen.columns || 80) - 1)}`)
+    this.#screen.write(`\r\x1b[K${escapeUnprintable(text()).slice(0, (this.#screen.columns || 80) - 1)}`)
   }
 
   /** Takes the line away; the next text begins another. */

@@ -1,0 +1,40 @@
+/** The command as a process of its own. */
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+const command = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))
+
+export interface Ending {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+export function startCommand(...args: string[]): { child: ChildProcessWithoutNullStreams; ending: Promise<Ending> } {
+  return follow(spawn(process.execPath, [command, ...args]))
+}
+
+/** Runs the command to its end, with this on its standard input. */
+export function runCommand(args: readonly string[], input: string | Uint8Array = ''): Promise<Ending> {
+  const { child, ending } = startCommand(...args)
+  child.stdin.end(input)
+  return ending
+}
+
+/** As on a terminal: both outputs say that they are one. */
+export function startOnTerminal(...args: string[]): ReturnType<typeof startCommand> {
+  const pretence = 'data:text/javascript,process.stdout.isTTY=process.stderr.isTTY=true'
+  return follow(spawn(process.execPath, ['--import', pretence, command, ...args]))
+}
+
+function follow(child: ChildProcessWithoutNullStreams): ReturnType<typeof startCommand> {
+  const ending = new Promise<Ending>((resolve) => {
+    let stdout = ''
+    let stderr = ''
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
+    child.on('close', (code) => resolve({ code, stdout, stderr }))
+  })
+  child.stdin.on('error', () => {})
+  return { child, ending }
+}
