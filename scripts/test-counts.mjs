@@ -1,19 +1,19 @@
 /*
- * Prints `N passed, N failed` from a JSON report of vitest and the report of the runtime suite; fails when a test failed, a file did not load, or no
- * test ran in either.
+ * Prints `N passed, N failed` from a JSON report of vitest and the reports of further suites, such as the runtimes' and the training's; fails when a
+ * test failed, a file did not load, or no test ran in one of them.
  *
- *   node scripts/test-counts.mjs report.json runtimes.json
+ *   node scripts/test-counts.mjs report.json runtimes.json training.json
  */
 import { readFileSync } from 'node:fs'
 
-const [file = '', runtimesFile = ''] = process.argv.slice(2)
+const [file = '', ...otherFiles] = process.argv.slice(2)
 /** @type {{ success: boolean, numPassedTests: number, numFailedTests: number, numPendingTests: number, testResults: { name: string, status: string, message: string, assertionResults: { status: string }[] }[] }} */
 let report
-/** @type {{ passed: number, failed: number }} */
-let runtimes
+/** @type {{ passed: number, failed: number }[]} */
+let others
 try {
   report = JSON.parse(readFileSync(file, 'utf8'))
-  runtimes = JSON.parse(readFileSync(runtimesFile, 'utf8'))
+  others = otherFiles.map((name) => JSON.parse(readFileSync(name, 'utf8')))
 } catch (error) {
   console.error(`test-counts: no report of a test run: ${error instanceof Error ? error.message : error}`)
   console.log('0 passed, 0 failed')
@@ -26,6 +26,7 @@ const broken = report.testResults.filter(
 )
 for (const { name, message } of broken) console.error(`test-counts: ${name} failed outside its tests: ${message}`)
 if (report.numPendingTests > 0) console.error(`test-counts: ${report.numPendingTests} skipped`)
-const failures = report.numFailedTests + broken.length + runtimes.failed
-console.log(`${report.numPassedTests + runtimes.passed} passed, ${failures} failed`)
-if (report.numPassedTests === 0 || runtimes.passed === 0 || failures > 0 || !report.success) process.exit(1)
+const sum = (/** @type {'passed' | 'failed'} */ what) => others.reduce((total, counts) => total + counts[what], 0)
+const failures = report.numFailedTests + broken.length + sum('failed')
+console.log(`${report.numPassedTests + sum('passed')} passed, ${failures} failed`)
+if (report.numPassedTests === 0 || others.some(({ passed }) => passed === 0) || failures > 0 || !report.success) process.exit(1)
