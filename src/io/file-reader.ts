@@ -10,14 +10,25 @@ import {
   safetensorsHeaderLength,
   type StoredTensor,
 } from './safetensors.js'
-import { FileRestarted, isMissing, type MissingFile, type OpenFile, type Received, type Source } from './sources/source.js'
+import {
+  FileRestarted,
+  isMissing,
+  type MissingFile,
+  type OpenFile,
+  type OpenOptions,
+  type Received,
+  type Source,
+} from './sources/source.js'
 
 export interface Read<T> {
   readonly value: T
 }
 
-/** What a check may say of a copy that is damaged, or that another state of the model was kept under. */
-const BROKEN_COPY: readonly ErrorCode[] = ['BAD_FILE', 'BAD_CONFIG', 'BAD_WEIGHTS']
+/** What may be said of a copy that is damaged, breaks off, or that another state of the model was kept under. */
+const BROKEN_COPY: readonly ErrorCode[] = ['BAD_FILE', 'BAD_CONFIG', 'BAD_WEIGHTS', 'NETWORK']
+
+/** Of a file, see `OpenOptions`. */
+type ReadingOptions = Pick<OpenOptions, 'mayBeAbsent'>
 
 /** Reads single files of a model. */
 export class FileReader {
@@ -28,8 +39,8 @@ export class FileReader {
   ) {}
 
   /** @param take makes of the bytes what is wanted, or refuses them; only what it took is kept in a cache */
-  readWhole<T>(name: string, take: (bytes: Uint8Array) => T | Promise<T>): Promise<Read<T> | MissingFile> {
-    return this.read(name, async (file) => {
+  readWhole<T>(name: string, take: (bytes: Uint8Array) => T | Promise<T>, options: ReadingOptions = {}): Promise<Read<T> | MissingFile> {
+    return this.read(name, options, async (file) => {
       const tooLarge = () =>
         new RoutedAttentionError('BAD_FILE', `${name} has more than the ${MAX_JSON_BYTES} bytes expected of a JSON file`)
       if (file.size !== undefined && file.size > MAX_JSON_BYTES) throw tooLarge()
@@ -45,8 +56,12 @@ export class FileReader {
   }
 
   /** @param takeHeader refuses the shard, before its tensors are read */
-  readShard(name: string, takeHeader: (header: SafetensorsHeader) => void): Promise<Read<Map<string, StoredTensor>> | MissingFile> {
-    return this.read(name, async (file) => {
+  readShard(
+    name: string,
+    takeHeader: (header: SafetensorsHeader) => void,
+    options: ReadingOptions = {},
+  ): Promise<Read<Map<string, StoredTensor>> | MissingFile> {
+    return this.read(name, options, async (file) => {
       const arrival = this.arrivalOf(name, file)
       const { header, bytes } = await takeHeaderOf(name, file, arrival.received)
       takeHeader(header)
@@ -68,12 +83,12 @@ export class FileReader {
   }
 
   readHeader(name: string): Promise<Read<SafetensorsHeader> | MissingFile> {
-    return this.read(name, async (file) => (await takeHeaderOf(name, file, () => {})).header)
+    return this.read(name, {}, async (file) => (await takeHeaderOf(name, file, () => {})).header)
   }
 
   /** Opens a file, reads it and closes it: from its start again where it was restarted, or where a copy from a cache is broken. */
-  private async read<T>(name: string, read: (file: OpenFile) => Promise<T>): Promise<Read<T> | MissingFile> {
-    let file = await this.source.open(name)
+  private async read<T>(name: string, options: ReadingOptions, read: (file: OpenFile) => Promise<T>): Promise<Read<T> | MissingFile> {
+    let file = await this.source.open(name, options)
     while (!isMissing(file)) {
       const opened: OpenFile = file
       try {
@@ -88,7 +103,7 @@ export class FileReader {
         await opened.close()
         if (!opened.drop || !(error instanceof RoutedAttentionError && BROKEN_COPY.includes(error.code))) throw error
         await opened.drop()
-        file = await this.source.open(name, true)
+        file = await this.source.open(name, { ...options, fresh: true })
       }
     }
     return file

@@ -6,7 +6,9 @@ import { LoadTracker } from './progress.js'
 import type { ModelSource, ReadOptions } from './read-options.js'
 import type { SafetensorsHeader, StoredTensor, TensorInfo } from './safetensors.js'
 import { ShardHeaders } from './shard-headers.js'
+import { BrokenTransfer } from './sources/broken-transfer.js'
 import { checkReadOptions, createSource } from './sources/create-source.js'
+import { PAUSES, retry, SHORT_PAUSES } from './sources/retry.js'
 import { isMissing, type MissingFile, type Source } from './sources/source.js'
 
 export type { ModelSource, ReadOptions }
@@ -33,29 +35,35 @@ export interface ModelFiles {
   readonly tensors: Map<string, StoredTensor>
   /** The bytes of tokenizer.json, where there is one. */
   readonly tokenizer: Uint8Array | undefined
+  /** Files that the model can do without, and that may be there but could not be had: why, by name. */
+  readonly unavailable: ReadonlyMap<string, RoutedAttentionError>
 }
 
 /**
  * Reads config.json, tokenizer.json if there is one, and model.safetensors or else the shards of its index. Other files are ignored.
- * @throws RoutedAttentionError `BAD_FILE` for a file that is missing, broken or out of reach; `BAD_ARGUMENT`;
- *   `UNSUPPORTED` for a path where there is no file system; `OUT_OF_MEMORY`. Also what a check or `onProgress` throws, and the signal's reason
+ * @throws RoutedAttentionError `BAD_FILE` for a file that is missing, broken or forbidden; `NETWORK` for a host that cannot be reached or is not
+ *   ready, or a transfer that broke off for good; `BAD_ARGUMENT`; `UNSUPPORTED` for a path where there is no file system; `OUT_OF_MEMORY`. Also what a check or `onProgress` throws, and the signal's reason
  */
 export async function readModelFiles(source: ModelSource, options: ReadOptions = {}, checks: ModelChecks = {}): Promise<ModelFiles> {
   checkReadOptions(options)
   const tracker = new LoadTracker(options.onProgress, options.signal)
   tracker.checkSignal()
   const digests = new Map(Object.entries(options.integrity ?? {}))
-  return new ModelReader(createSource(source, options, digests), tracker, checks, digests).read()
+  return new ModelReader(createSource(source, options, digests), tracker, checks, digests, options.signal).read()
 }
 
 class ModelReader {
   private readonly files: FileReader
+  /** Of the files that were read. */
+  private readonly names: string[] = [CONFIG]
+  private readonly unavailable = new Map<string, RoutedAttentionError>()
 
   constructor(
     private readonly source: Source,
     private readonly tracker: LoadTracker,
     private readonly checks: ModelChecks,
     private readonly digests: ReadonlyMap<string, string>,
+    private readonly signal: ReadOptions['signal'],
   ) {
     this.files = new FileReader(source, tracker, digests)
   }
@@ -67,31 +75,73 @@ class ModelReader {
       return json
     })
     if (isMissing(config)) throw this.missing([[CONFIG, config]])
-    const tokenizer = await this.files.readWhole(TOKENIZER, async (bytes) => {
+    const readTokenizer = async (bytes: Uint8Array) => {
       await this.checks.tokenizer?.(bytes)
       return bytes
-    })
-    if (isMissing(tokenizer) && (tokenizer.isReplaced || this.digests.has(TOKENIZER))) throw this.missing([[TOKENIZER, tokenizer]])
-    const tensors = await this.readTensors(isMissing(tokenizer) ? [CONFIG] : [CONFIG, TOKENIZER])
-    return { config: config.value, tensors, tokenizer: isMissing(tokenizer) ? undefined : tokenizer.value }
+    }
+    const tokenizer = await this.readOptional(TOKENIZER, readTokenizer, { isPageRefused: true })
+    const tensors = await this.readTensors()
+    return { config: config.value, tensors, tokenizer, unavailable: this.unavailable }
   }
 
-  /** @param others the model's other files */
-  private async readTensors(others: readonly string[]): Promise<Map<string, StoredTensor>> {
-    const single = await this.files.readShard(WEIGHTS, (header) => {
-      this.checkDigestsAreUsed([...others, WEIGHTS])
-      this.checks.tensors?.(header.tensors)
-    })
+  /**
+   * A file that the model can do without, unless a digest says that it is there. Why it could not be had is kept in `unavailable`.
+   * @param take as of `FileReader.readWhole`
+   * @param options.isPageRefused whether a web page in its place rejects the load; otherwise the file counts as absent
+   */
+  private async readOptional<T>(
+    name: string,
+    take: (bytes: Uint8Array) => T | Promise<T>,
+    { isPageRefused = false } = {},
+  ): Promise<T | undefined> {
+    const mayBeAbsent = !this.digests.has(name)
+    // Not after a failure without an answer: browsers make one of every 404 that does not allow their page to see it.
+    const isWorthAnother = (file: object) => isPassing(file) && file.failure.status !== undefined
+    const { result } = await retry(() => this.files.readWhole(name, take, { mayBeAbsent }), isWorthAnother, SHORT_PAUSES, this.signal)
+    if (!isMissing(result)) {
+      this.names.push(name)
+      return result.value
+    }
+    if (!mayBeAbsent || (isPageRefused && result.isReplaced)) throw this.missing([[name, result]])
+    if (result.failure) this.unavailable.set(name, result.failure)
+    return undefined
+  }
+
+  /** Either file of the weights may be absent: where neither is there, and asking for one failed, both are asked for again. */
+  private async readTensors(): Promise<Map<string, StoredTensor>> {
+    const attempt = async () => {
+      const single = await this.readSingle()
+      return { single, index: isMissing(single) ? await this.readIndex() : undefined }
+    }
+    const { result, tries } = await retry(
+      attempt,
+      ({ single, index }) => isMissing(single) && isMissing(index!) && (isPassing(single) || isPassing(index)),
+      PAUSES,
+      this.signal,
+    )
+    const { single, index } = result
     if (!isMissing(single)) return single.value
-    const index = await this.files.readWhole(INDEX, (bytes) => parseShardIndex(bytes, INDEX))
-    if (isMissing(index)) {
-      throw this.missing([
+    if (isMissing(index!)) {
+      const missing: [string, MissingFile][] = [
         [WEIGHTS, single],
         [INDEX, index],
-      ])
+      ]
+      throw this.missing(missing, tries)
     }
-    this.checkDigestsAreUsed([...others, INDEX, ...index.value.shards])
-    return this.readShards(index.value)
+    this.checkDigestsAreUsed([...this.names, INDEX, ...index!.value.shards])
+    return this.readShards(index!.value)
+  }
+
+  private readSingle() {
+    const takeHeader = (header: SafetensorsHeader) => {
+      this.checkDigestsAreUsed([...this.names, WEIGHTS])
+      this.checks.tensors?.(header.tensors)
+    }
+    return this.files.readShard(WEIGHTS, takeHeader, { mayBeAbsent: true })
+  }
+
+  private readIndex() {
+    return this.files.readWhole(INDEX, (bytes) => parseShardIndex(bytes, INDEX), { mayBeAbsent: true })
   }
 
   private async readShards(index: ShardIndex): Promise<Map<string, StoredTensor>> {
@@ -134,9 +184,22 @@ class ModelReader {
     }
   }
 
-  private missing(files: readonly [string, MissingFile][]): RoutedAttentionError {
+  /** @param tries how often they were asked for */
+  private missing(files: readonly [string, MissingFile][], tries = 1): RoutedAttentionError {
     const named = files.slice(0, 20).map(([name, { missing }]) => `${name} (${missing})`)
     if (files.length > named.length) named.push('and more')
-    return new RoutedAttentionError('BAD_FILE', `the model in ${this.source.name} lacks ${named.join(', ')}`)
+    const failure = files.find(([, file]) => file.failure)?.[1].failure
+    const status = failure?.status ?? files.find(([, file]) => file.status !== undefined)?.[1].status
+    const tried = tries > 1 ? `; it was tried ${tries} times in a row` : ''
+    return new RoutedAttentionError(
+      failure?.code ?? 'BAD_FILE',
+      `the model in ${this.source.name} ${failure ? 'cannot be read without' : 'lacks'} ${named.join(', ')}${tried}`,
+      failure ? { cause: failure, status } : { status },
+    )
   }
+}
+
+/** Whether a file may be there after all, and asking for it again is worth it. */
+function isPassing(file: object): file is MissingFile & { failure: RoutedAttentionError } {
+  return isMissing(file) && file.failure instanceof BrokenTransfer
 }

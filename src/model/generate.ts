@@ -5,6 +5,7 @@ import type { Tokenizer } from '../io/tokenizer.js'
 import { createSampler, resolveSampling, type Sampler, type SamplingOptions } from './sampling.js'
 import type { Session } from './session.js'
 import { createTextStream } from './text-stream.js'
+import { noTokenizer } from './missing-tokenizer.js'
 import { checkTokenIds, type TokenIds } from './token-ids.js'
 
 /** Options of `LanguageModel.generate`. */
@@ -34,19 +35,17 @@ interface Generator {
   readonly numTokens: number
   readonly maxPositions: number | null
   readonly tokenizer: Tokenizer | undefined
+  /** Why there is no tokenizer, where tokenizer.json may be there. */
+  readonly tokenizerFailure?: RoutedAttentionError | undefined
 }
 
-function noTokenizer(what: string): RoutedAttentionError {
-  return new RoutedAttentionError('UNSUPPORTED', `generate: ${what} needs a tokenizer.json, and this model came without one`)
-}
-
-function resolveStop(stop: unknown, tokenizer: Tokenizer | undefined): readonly string[] {
+function resolveStop(stop: unknown, { tokenizer, tokenizerFailure }: Generator): readonly string[] {
   if (stop === undefined) return []
   const stops: unknown[] = typeof stop === 'string' ? [stop] : Array.isArray(stop) ? [...(stop as unknown[])] : [undefined]
   if (!stops.every((text): text is string => typeof text === 'string' && text !== '')) {
     throw new RoutedAttentionError('BAD_ARGUMENT', `generate: stop must be a text, or an array of them, none empty; got ${describe(stop)}`)
   }
-  if (stops.length > 0 && !tokenizer) throw noTokenizer('stop')
+  if (stops.length > 0 && !tokenizer) throw noTokenizer('generate: stop', tokenizerFailure)
   return stops
 }
 
@@ -59,19 +58,16 @@ interface Generation {
   readonly signal: AbortSignal | undefined
 }
 
-function resolveGeneration(
-  { numTokens, maxPositions, tokenizer }: Generator,
-  prompt: string | TokenIds,
-  options: GenerateOptions,
-): Generation {
+function resolveGeneration(generator: Generator, prompt: string | TokenIds, options: GenerateOptions): Generation {
   checkOptions('generate', options, GENERATE_OPTIONS)
+  const { numTokens, maxPositions, tokenizer } = generator
   const { maxTokens = DEFAULT_MAX_TOKENS, stop, signal, temperature, topK, topP, seed } = options
   if (maxTokens !== Infinity && !(Number.isSafeInteger(maxTokens) && maxTokens >= 0)) {
     throw new RoutedAttentionError('BAD_ARGUMENT', `generate: maxTokens must be an integer from 0, or Infinity, got ${describe(maxTokens)}`)
   }
   const sampler = createSampler(resolveSampling({ temperature, topK, topP, seed }))
-  const stops = resolveStop(stop, tokenizer)
-  if (typeof prompt === 'string' && !tokenizer) throw noTokenizer('a text prompt')
+  const stops = resolveStop(stop, generator)
+  if (typeof prompt === 'string' && !tokenizer) throw noTokenizer('generate: a text prompt', generator.tokenizerFailure)
   const ids = typeof prompt === 'string' ? Int32Array.from(tokenizer!.encode(prompt)) : checkTokenIds('generate', prompt, numTokens)
   if (ids.length === 0) throw new RoutedAttentionError('BAD_ARGUMENT', 'generate: the prompt must hold at least one token')
   if (maxPositions !== null && ids.length > maxPositions) {

@@ -11,7 +11,7 @@ import { type EvaluateOptions, type Evaluation, evaluate } from './evaluate.js'
 import { fingerprintOf } from './fingerprint.js'
 import { generate, type GeneratedToken, type GenerateOptions } from './generate.js'
 import { Lifetime } from './lifetime.js'
-import { missingTokenizer } from './missing-tokenizer.js'
+import { createMissingTokenizer } from './missing-tokenizer.js'
 import { ModelHome, type Workload } from './model-home.js'
 import type { LogitsAnswer, LogitsRequest } from './sequence.js'
 import { decodeSession } from './session-bytes.js'
@@ -35,6 +35,7 @@ export interface LoadOptions extends ReadOptions {
 interface Parts {
   readonly config: ModelConfig
   readonly tokenizer: Tokenizer | undefined
+  readonly unavailable: ModelFiles['unavailable']
   readonly fingerprint: Uint8Array
   readonly runtime: Runtime
   readonly ownsRuntime: boolean
@@ -45,14 +46,20 @@ interface Parts {
 /** A language model whose every block is the routed-attention layer (SPEC section 7). */
 export class LanguageModel {
   readonly config: ModelConfig
-  /** Text to token ids and back. Of a model without tokenizer.json, both throw `UNSUPPORTED`. */
+  /** Text to token ids and back. Of a model without tokenizer.json both throw `UNSUPPORTED`, or what `unavailable` says of it. */
   readonly tokenizer: Pick<Tokenizer, 'encode' | 'decode'>
   /** Whether the model came with a tokenizer.json. */
   readonly hasTokenizer: boolean
+  /**
+   * Files that the model can do without, and that may be there but could not be had, each with the reason: where the host of tokenizer.json failed, say,
+   * or a browser did not let the page see its 404. Empty where all is well.
+   */
+  readonly unavailable: Readonly<Record<string, string>>
   readonly runtime: Runtime
   /** Numbers in its parameters. */
   readonly numParameters: number
   readonly #tokenizer: Tokenizer | undefined
+  readonly #tokenizerFailure: RoutedAttentionError | undefined
   readonly #home: ModelHome
   readonly #lifetime: Lifetime
   readonly #owner: SessionOwner
@@ -60,8 +67,10 @@ export class LanguageModel {
   private constructor(parts: Parts) {
     this.config = parts.config
     this.#tokenizer = parts.tokenizer
-    this.tokenizer = parts.tokenizer ?? missingTokenizer
+    this.#tokenizerFailure = parts.unavailable.get('tokenizer.json')
+    this.tokenizer = parts.tokenizer ?? createMissingTokenizer(this.#tokenizerFailure)
     this.hasTokenizer = parts.tokenizer !== undefined
+    this.unavailable = Object.fromEntries([...parts.unavailable].map(([name, { message }]) => [name, message]))
     this.runtime = parts.runtime
     this.numParameters = parts.numParameters
     this.#home = parts.home
@@ -82,8 +91,8 @@ export class LanguageModel {
   /**
    * Loads config.json, the weights (model.safetensors, or an index and its shards) and tokenizer.json, if there is one.
    * @param source a folder's path, a URL (http, https or file), the files a user picked, or a Map of bytes by name
-   * @throws RoutedAttentionError `BAD_FILE`, `BAD_CONFIG` (config.json), `BAD_WEIGHTS`, `BAD_ARGUMENT`, `OUT_OF_MEMORY`; or the signal's reason,
-   *   or what `onProgress` threw. All memory has been given back then
+   * @throws RoutedAttentionError `BAD_FILE`, `NETWORK`, `BAD_CONFIG` (config.json), `BAD_WEIGHTS`, `BAD_ARGUMENT`, `OUT_OF_MEMORY`; or the signal's
+   *   reason, or what `onProgress` threw. All memory has been given back then
    */
   static async load(source: ModelSource, options: LoadOptions = {}): Promise<LanguageModel> {
     if (typeof options !== 'object' || options === null) {
@@ -132,6 +141,7 @@ export class LanguageModel {
     return new LanguageModel({
       config,
       tokenizer,
+      unavailable: files.unavailable,
       fingerprint: fingerprintOf(config, tensors, runtime.device.scanner),
       runtime,
       ownsRuntime,
@@ -173,7 +183,12 @@ export class LanguageModel {
    */
   generate(prompt: string | TokenIds, options: GenerateOptions = {}): AsyncGenerator<GeneratedToken, void, undefined> {
     return generate(
-      { numTokens: this.config.numTokens, maxPositions: this.config.maxPositions, tokenizer: this.#tokenizer },
+      {
+        numTokens: this.config.numTokens,
+        maxPositions: this.config.maxPositions,
+        tokenizer: this.#tokenizer,
+        tokenizerFailure: this.#tokenizerFailure,
+      },
       () => this.createSession(),
       prompt,
       options,

@@ -165,7 +165,7 @@ describe('a damaged entry is dropped and fetched again', () => {
     const config = entriesOf(folder).find(({ bytes }) => bytes.includes('dim'))!
     writeFileSync(config.path, config.bytes.fill(32, 0, 5))
     const offline = () => Promise.reject(new Error('offline'))
-    await expectRejects(readModelFiles(models, { fetch: offline, cache: folder }), 'BAD_FILE', /config\.json .*offline/)
+    await expectRejects(readModelFiles(models, { fetch: offline, cache: folder }), 'NETWORK', /config\.json .*offline/)
     expect(entriesOf(folder).map(({ path }) => path)).not.toContain(config.path)
   })
 })

@@ -140,7 +140,7 @@ describe('a download over a connection that drops', () => {
 
   it('is given up after six failures that brought nothing, with growing pauses between them', async () => {
     misbehave({ drop: 3000 }, ...Array<Behaviour>(9).fill({ drop: 0 }))
-    await expectRejects(load(), 'BAD_FILE', /\/model\.safetensors did not arrive whole: .* broke after 3000 bytes: .*tried 6 times/)
+    await expectRejects(load(), 'NETWORK', /\/model\.safetensors did not arrive whole: .* broke after 3000 bytes: .*tried 6 times/)
     expect(pauses).toEqual([250, 500, 1000, 2000, 4000])
     expect(server.rangesOf(WEIGHTS)).toEqual([undefined, ...Array<string>(5).fill('bytes=3000-')])
   })
@@ -153,13 +153,13 @@ describe('a download over a connection that drops', () => {
 
   it('is given up after six failures where the server cannot resume, each at the same place', async () => {
     misbehaveAlways({ drop: 3000, ranges: false })
-    await expectRejects(load(), 'BAD_FILE', /\/model\.safetensors did not arrive whole.*tried 6 times/)
+    await expectRejects(load(), 'NETWORK', /\/model\.safetensors did not arrive whole.*tried 6 times/)
     expect(server.rangesOf(WEIGHTS)).toHaveLength(6)
   })
 
   it('is told at once where no server ever answered, and tried again where one had', async () => {
     server.behave = () => ({ drop: 'at once' })
-    await expectRejects(load(), 'BAD_FILE', /cannot fetch \/a%20model\/config\.json from http:\/\/127\.0\.0\.1/)
+    await expectRejects(load(), 'NETWORK', /cannot fetch \/a%20model\/config\.json from http:\/\/127\.0\.0\.1/)
     expect(server.asked).toHaveLength(1)
     server.reset(model())
     misbehave({ drop: 'at once' }, { drop: 'at once' })
@@ -167,7 +167,7 @@ describe('a download over a connection that drops', () => {
     expect(pauses).toEqual([250, 500])
     server.reset(model())
     misbehaveAlways({ drop: 'at once' })
-    await expectRejects(load(), 'BAD_FILE', /cannot fetch \/a%20model\/model\.safetensors .*tried 6 times/)
+    await expectRejects(load(), 'NETWORK', /cannot fetch \/a%20model\/model\.safetensors .*tried 6 times/)
   })
 
   it('is resumed when the server is unwell in between, and not when the file is gone or forbidden', async () => {
@@ -243,7 +243,7 @@ describe('a file that changes while it is downloaded', () => {
 
   it('is given up when it never stays the same', async () => {
     server.behave = (name, before) => (name === WEIGHTS ? { etag: `"${before}"`, drop: 3000 } : {})
-    await expectRejects(load(), 'BAD_FILE', /model\.safetensors did not arrive whole.*tried 6 times/)
+    await expectRejects(load(), 'NETWORK', /model\.safetensors did not arrive whole.*tried 6 times/)
   })
 })
 
@@ -309,7 +309,7 @@ describe('a body of the wrong length', () => {
     server.reset(model())
     server.behave = (name) =>
       name === WEIGHTS ? { bytes: weights().subarray(0, 3000), contentLength: weights().length, ranges: false } : {}
-    await expectRejects(load(), 'BAD_FILE', /model\.safetensors did not arrive whole.*3000 bytes.*tried 6 times/)
+    await expectRejects(load(), 'NETWORK', /model\.safetensors did not arrive whole.*3000 bytes.*tried 6 times/)
   })
 
   it.each<[string, Behaviour, RegExp]>([

@@ -109,21 +109,38 @@ describe('a model from a URL', () => {
 
 describe('a model from a URL is refused', () => {
   const files = singleFileModel()
-  const refused: [string, RegExp, (name: string, bytes: Uint8Array | undefined) => Response | undefined][] = [
+  type Change = (name: string, bytes: Uint8Array | undefined) => Response | undefined
+  const failing: [string, RegExp, Change][] = [
+    [
+      'when the server fails',
+      /\/novels\/config\.json was answered with status 500 by https:\/\/models\.example; trying again later may help/,
+      () => new Response(null, { status: 500 }),
+    ],
+    [
+      'when the server fails on the weights',
+      /without model\.safetensors \(.*status 503.*index\.json \(status 404\); it was tried 6 times/,
+      (name) => (name === 'model.safetensors' ? new Response(null, { status: 503 }) : undefined),
+    ],
+    [
+      'when a body is shorter than announced',
+      /only 9 bytes came, and Content-Length said 10/,
+      () => new Response('{"dim":2}', { headers: { 'content-length': '10' } }),
+    ],
+    [
+      'when a body breaks off',
+      /broke after 0 bytes: cable cut/,
+      () => new Response(new ReadableStream({ pull: () => Promise.reject(new Error('cable cut')) })),
+    ],
+  ]
+  it.each(failing)('with NETWORK %s', async (_, message, change) => {
+    await expectRejects(readModelFiles(models, { fetch: fetchOf(files, change).fetch }), 'NETWORK', message)
+  })
+
+  const refused: [string, RegExp, Change][] = [
     [
       'when its config is not there',
       /lacks config\.json \(status 404\)/,
       (name) => (name === 'config.json' ? new Response(null, { status: 404 }) : undefined),
-    ],
-    [
-      'when the server fails',
-      /\/novels\/config\.json was answered with status 500 by https:\/\/models\.example/,
-      () => new Response(null, { status: 500 }),
-    ],
-    [
-      'when the server fails on the tokenizer',
-      /tokenizer\.json .*status 503/,
-      (name) => (name === 'tokenizer.json' ? new Response(null, { status: 503 }) : undefined),
     ],
     ['when a page comes for the config', /config\.json \(an HTML page came/, page],
     [
@@ -135,11 +152,6 @@ describe('a model from a URL is refused', () => {
       'when a page comes for the weights',
       /model\.safetensors \(an HTML page came.*index\.json \(status 404/,
       (name) => (name === 'model.safetensors' ? page() : undefined),
-    ],
-    [
-      'when a body is shorter than announced',
-      /only 9 bytes came, and Content-Length said 10/,
-      () => new Response('{"dim":2}', { headers: { 'content-length': '10' } }),
     ],
     [
       'when a body is longer than announced',
@@ -163,11 +175,6 @@ describe('a model from a URL is refused', () => {
       (name) => (name === 'model.safetensors' ? new Response(inPieces(Buffer.of(255, 255, 255, 255, 255, 255, 255, 0), 8)) : undefined),
     ],
     [
-      'when a body breaks off',
-      /broke after 0 bytes: cable cut/,
-      () => new Response(new ReadableStream({ pull: () => Promise.reject(new Error('cable cut')) })),
-    ],
-    [
       'when a body was read already',
       /config\.json/,
       () => {
@@ -184,7 +191,7 @@ describe('a model from a URL is refused', () => {
   it('when fetch rejects, with the cause', async () => {
     const cause = new TypeError('no network')
     const error: unknown = await readModelFiles(models, { fetch: () => Promise.reject(cause) }).catch((error: unknown) => error)
-    await expectRejects(Promise.reject(error), 'BAD_FILE', /\/novels\/config\.json from https:\/\/models\.example: no network/)
+    await expectRejects(Promise.reject(error), 'NETWORK', /\/novels\/config\.json from https:\/\/models\.example: no network/)
     expect((error as Error).cause).toBe(cause)
   })
 

@@ -10,6 +10,12 @@ import type { Store } from './store.js'
 export interface CacheEntry {
   open(): Promise<OpenFile | undefined>
   keep(parts: readonly Uint8Array[]): Promise<void>
+  /** Whether it was not there when its host was asked last. */
+  isKnownAbsent(): Promise<boolean>
+  /** The host says that it is not there. */
+  keepAbsence(): Promise<void>
+  /** The host says that it is there. */
+  forgetAbsence(): Promise<void>
 }
 
 export interface FileCache {
@@ -31,7 +37,14 @@ export function createFileCache(
   signal: AbortSignal | undefined,
 ): FileCache | undefined {
   const store = createStore(option, signal)
-  return store && { entry: (url, file) => createEntry(store, keyOf(url, versionOf(file)), url.pathname, signal) }
+  return (
+    store && {
+      entry: (url, file) => {
+        const version = versionOf(file)
+        return createEntry(store, { file: keyOf(url, version), absence: keyOf(url, [...version, 'absent']) }, url.pathname, signal)
+      },
+    }
+  )
 }
 
 function createStore(option: unknown, signal: AbortSignal | undefined): Store | undefined {
@@ -50,7 +63,8 @@ function keyOf(url: URL, version: readonly string[]): string {
   return key.href
 }
 
-function createEntry(store: Store, key: string, what: string, signal: AbortSignal | undefined): CacheEntry {
+/** @param keys of the file, and of an empty entry that is there in its stead where the file is not */
+function createEntry(store: Store, keys: { file: string; absence: string }, what: string, signal: AbortSignal | undefined): CacheEntry {
   const attempt = async <T>(operation: () => Promise<T>): Promise<T | undefined> => {
     try {
       return await operation()
@@ -59,13 +73,23 @@ function createEntry(store: Store, key: string, what: string, signal: AbortSigna
       return undefined
     }
   }
+  const isKnownAbsent = async () => {
+    const entry = await attempt(() => store.open(keys.absence, what))
+    await entry?.close()
+    return entry !== undefined
+  }
   return {
     open: () =>
       attempt(async () => {
-        const file = await store.open(key, what)
-        return file && Object.assign(file, { drop: () => attempt(() => store.drop(key)) })
+        const file = await store.open(keys.file, what)
+        return file && Object.assign(file, { drop: () => attempt(() => store.drop(keys.file)) })
       }),
-    keep: (parts) => attempt(() => store.keep(key, parts)),
+    keep: (parts) => attempt(() => store.keep(keys.file, parts)),
+    isKnownAbsent,
+    keepAbsence: () => attempt(() => store.keep(keys.absence, [])),
+    forgetAbsence: async () => {
+      if (await isKnownAbsent()) await attempt(() => store.drop(keys.absence))
+    },
   }
 }
 

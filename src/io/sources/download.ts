@@ -1,18 +1,12 @@
 import { describe, reasonOf, RoutedAttentionError } from '../../errors.js'
+import { isUint8Array } from '../../realm.js'
+import { BrokenTransfer } from './broken-transfer.js'
 import { pause } from './pause.js'
 import { contentRangeOf, isEncoded, type Representation, representationOf, UNKNOWN } from './representation.js'
 import { type Answer, ResponseBody } from './response-body.js'
 import { FileRestarted, isMissing, type MissingFile, untilAborted } from './source.js'
+import { PAUSES } from './retry.js'
 import type { ByteStream } from './stream-file.js'
-
-/**
- * Milliseconds before a transfer is tried again: 8 s in all, for a network that changes or a server that restarts.
- * They begin anew whenever the transfer comes further than before, so that a file of any length arrives over a line of any quality.
- */
-const PAUSES = [250, 500, 1000, 2000, 4000]
-
-/** What may go better another time. */
-export class BrokenTransfer extends RoutedAttentionError {}
 
 /**
  * Asks for the file, with these headers. An answer is the whole file, or with `range` also a part of it or status 416.
@@ -34,6 +28,7 @@ export class Download implements ByteStream {
     private readonly what: string,
     private readonly ask: Ask,
     private readonly signal: AbortSignal | undefined,
+    /** They begin anew whenever it comes further than before, so that a file of any length arrives over a line of any quality. */
     private readonly pauses: readonly number[] = PAUSES,
   ) {}
 
@@ -50,11 +45,28 @@ export class Download implements ByteStream {
     return this.retrying(() => this.connect())
   }
 
+  /**
+   * Waits for the first answer, and does not try again for one.
+   * @throws BrokenTransfer
+   */
+  async probe(): Promise<MissingFile | undefined> {
+    try {
+      return await this.connect()
+    } catch (error) {
+      this.cancel()
+      throw error
+    }
+  }
+
   next(): Promise<Uint8Array | undefined> {
     return this.retrying(async () => {
       if (this.body === undefined && !this.isWhole) {
         const gone = await this.connect()
-        if (gone) throw this.bad(`its transfer broke after ${this.position} bytes, and then it was not there any more (${gone.missing})`)
+        if (gone)
+          throw this.bad(
+            `its transfer broke after ${this.position} bytes, and then it was not there any more (${gone.missing})`,
+            gone.status,
+          )
       }
       if (this.isWhole) return undefined
       const chunk = await this.chunk()
@@ -94,10 +106,7 @@ export class Download implements ByteStream {
       this.failures = 0
     }
     const milliseconds = this.pauses[this.failures++]
-    if (milliseconds === undefined) {
-      const times = this.failures > 1 ? `; it was tried ${this.failures} times in a row, and came no further` : ''
-      throw new RoutedAttentionError('BAD_FILE', broken.message + times, { cause: broken.cause })
-    }
+    if (milliseconds === undefined) throw broken.after(this.failures)
     await pause(milliseconds, this.signal)
   }
 
@@ -162,7 +171,7 @@ export class Download implements ByteStream {
       if (this.position === this.representation.size) return undefined
       throw this.broken(`the transfer broke after ${this.position} bytes: ${reasonOf(cause)}`, cause)
     }
-    if (chunk === undefined || chunk instanceof Uint8Array) return chunk
+    if (chunk === undefined || isUint8Array(chunk)) return chunk
     throw this.bad(`its body must come as bytes, got ${describe(chunk)}`)
   }
 
@@ -172,10 +181,10 @@ export class Download implements ByteStream {
   }
 
   private broken(why: string, cause?: unknown): BrokenTransfer {
-    return new BrokenTransfer('BAD_FILE', `${this.what} did not arrive whole: ${why}`, { cause })
+    return new BrokenTransfer(`${this.what} did not arrive whole: ${why}`, { cause })
   }
 
-  private bad(why: string): RoutedAttentionError {
-    return new RoutedAttentionError('BAD_FILE', `${this.what} did not arrive whole: ${why}`)
+  private bad(why: string, status?: number): RoutedAttentionError {
+    return new RoutedAttentionError('BAD_FILE', `${this.what} did not arrive whole: ${why}`, { status })
   }
 }

@@ -31,6 +31,20 @@ export interface MissingFile {
   readonly missing: string
   /** Something else was there in its place. */
   readonly isReplaced: boolean
+  /** The host's answer, where there was one. */
+  readonly status?: number
+  /** Set where the file may be there all the same: how asking for it failed. */
+  readonly failure?: RoutedAttentionError
+}
+
+export interface OpenOptions {
+  /** Do not take it from a cache. */
+  readonly fresh?: boolean
+  /**
+   * There may be no such file, and the model can do without it: it is asked for once, a failure is told as `failure` rather than thrown, and a
+   * source with a cache keeps the knowledge that it is not there.
+   */
+  readonly mayBeAbsent?: boolean
 }
 
 /** Where the files of a model come from. */
@@ -39,11 +53,8 @@ export interface Source {
   readonly name: string
   /** Whether a file may be opened twice at no cost: headers are then checked before any body is read. */
   readonly isLocal: boolean
-  /**
-   * @param fresh do not take it from a cache
-   * @throws RoutedAttentionError `BAD_FILE` when it may be there but cannot be read
-   */
-  open(file: string, fresh?: boolean): Promise<OpenFile | MissingFile>
+  /** @throws RoutedAttentionError `BAD_FILE` when it may be there but cannot be read, `NETWORK` when that may pass */
+  open(file: string, options?: OpenOptions): Promise<OpenFile | MissingFile>
 }
 
 export function isMissing(file: object): file is MissingFile {
@@ -69,6 +80,8 @@ export function untilAborted<T>(signal: AbortSignal | undefined, operation: Prom
     const onAbort = () => reject(signal.reason as Error)
     if (signal.aborted) onAbort()
     else signal.addEventListener('abort', onAbort, { once: true })
-    operation.then(resolve, reject).then(() => signal.removeEventListener('abort', onAbort))
+    void Promise.resolve(operation) // whatever a caller's function gave
+      .then(resolve, reject)
+      .then(() => signal.removeEventListener('abort', onAbort))
   })
 }
