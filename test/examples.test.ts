@@ -49,12 +49,12 @@ async function greedy(prompt: string, maxTokens: number): Promise<string> {
 }
 
 test('every script of the examples passes the type checker against the built package', () => {
-  const scripts = ['node-chat-server', 'browser'].flatMap((folder) =>
+  const scripts = ['node-chat-server', 'browser', 'constrained-output'].flatMap((folder) =>
     readdirSync(join(root, 'examples', folder))
       .filter((name) => /\.m?js$/.test(name))
       .map((name) => join(root, 'examples', folder, name)),
   )
-  expect(scripts).toHaveLength(6)
+  expect(scripts).toHaveLength(8)
   const program = ts.createProgram(scripts, {
     noEmit: true,
     allowJs: true,
@@ -64,6 +64,8 @@ test('every script of the examples passes the type checker against the built pac
     target: ts.ScriptTarget.ES2022,
     lib: ['lib.es2022.d.ts', 'lib.esnext.disposable.d.ts', 'lib.dom.d.ts', 'lib.dom.iterable.d.ts'],
     types: ['node'],
+    // For examples with a package.json of their own, which would install the package.
+    paths: { 'routed-attention': [join(root, 'dist/index.d.ts')] },
     module: ts.ModuleKind.NodeNext,
     moduleResolution: ts.ModuleResolutionKind.NodeNext,
   })
