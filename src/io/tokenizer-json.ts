@@ -9,6 +9,8 @@ export interface TokenizerJson {
   readonly addedTokens: ReadonlyMap<number, string>
   /** Whether text is the tokens' bytes in a row. */
   readonly isByteLevel: boolean
+  /** Whether tokens such as `<0xC3>` are decoded as bytes. */
+  readonly hasByteFallback: boolean
 }
 
 /** Ids above this would make tables of that size: no vocabulary comes near it. */
@@ -30,7 +32,20 @@ export function checkTokenizerJson(json: unknown): TokenizerJson {
     size,
     addedTokens,
     isByteLevel: isRecord(decoder) && decoder.type === 'ByteLevel' && (model.end_of_word_suffix ?? '') === '',
+    hasByteFallback: decodersOf(decoder).includes('ByteFallback'),
   }
+}
+
+/** The types of a decoder's parts, however deep they are nested. */
+function decodersOf(decoder: unknown): unknown[] {
+  const types: unknown[] = []
+  for (const parts = [decoder]; parts.length > 0;) {
+    const part = parts.pop()
+    if (!isRecord(part)) continue
+    types.push(part.type)
+    if (Array.isArray(part.decoders)) for (const each of part.decoders as unknown[]) parts.push(each)
+  }
+  return types
 }
 
 /** Ids by token; a Unigram vocabulary lists [token, score] in order of id. */

@@ -23,6 +23,8 @@ export interface Tokenizer {
    * @throws RoutedAttentionError `BAD_ARGUMENT` as `decode`
    */
   tokenBytes(id: number): Uint8Array | undefined
+  /** Whether a token is one byte of a run that is decoded as a whole (`ByteFallback`): its text is certain when the run has ended. */
+  isByteToken(id: number): boolean
 }
 
 /** What is used of the library's class; its own declarations do not resolve under Node's rules. */
@@ -54,13 +56,16 @@ export async function createTokenizer(json: Uint8Array | string, numTokens = 0):
     throw unusable('cannot be used', cause)
   }
   const size = Math.max(parsed.size, numTokens)
-  return parsed.isByteLevel ? new ByteLevelTokenizer(tokenizer, parsed, size) : new LibraryTokenizer(tokenizer, size)
+  return parsed.isByteLevel
+    ? new ByteLevelTokenizer(tokenizer, parsed, size)
+    : new LibraryTokenizer(tokenizer, size, parsed.hasByteFallback)
 }
 
 class LibraryTokenizer implements Tokenizer {
   constructor(
     protected readonly library: TokenizerLibrary,
     readonly size: number,
+    private readonly hasByteFallback = false,
   ) {}
 
   encode(text: string): number[] {
@@ -91,6 +96,10 @@ class LibraryTokenizer implements Tokenizer {
   tokenBytes(id: number): Uint8Array | undefined {
     this.checkIds([id])
     return undefined
+  }
+
+  isByteToken(id: number): boolean {
+    return this.hasByteFallback && /^<0x[\da-f]{2}>$/i.test(this.library.id_to_token(id) ?? '')
   }
 
   protected checkIds(ids: ArrayLike<number>): number[] {

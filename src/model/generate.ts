@@ -112,7 +112,7 @@ async function* run(
 
   const session = createSession()
   try {
-    const text = tokenizer && createTextStream(tokenizer, stops)
+    const text = tokenizer && createTextStream(tokenizer, stops, ids)
     const last = [0]
     const request = { signal }
     let next: TokenIds = ids

@@ -1,10 +1,13 @@
 import { describe, RoutedAttentionError } from '../errors.js'
 import type { Tokenizer } from '../io/tokenizer.js'
+import { createIncrementalDecoder } from './text-decoder.js'
 
 /** Turns tokens into text as they come. */
 export interface TextStream {
   /** Whether a stop string occurred; from then on there is no more text. */
   readonly isFinished: boolean
+  /** Whether text is held back: what `flush` may give out. */
+  readonly isHolding: boolean
   /**
    * Takes the next token.
    * @returns the text that is now certain: whole characters, and nothing that a stop string may begin with
@@ -16,15 +19,15 @@ export interface TextStream {
 }
 
 /**
- * All pieces together are `tokenizer.decode` of all ids, or the part before the stop string that is complete first.
- * That holds for byte-level vocabularies; others are decoded a few tokens at a time, which agrees where a token's text
- * depends on its neighbours only.
- * @param stop strings that end the text and are not part of it
- * @throws RoutedAttentionError `BAD_ARGUMENT` unless each of them is a non-empty, well-formed string
+ * All pieces together are what the tokens add to the text of `before` (`createIncrementalDecoder`), or the part of it before the stop string that is
+ * complete first.
+ * @param stop strings that end the text and are not part of it; they are looked for behind `before` only
+ * @param before the tokens before the first, or the last of them
+ * @throws RoutedAttentionError `BAD_ARGUMENT` unless each stop string is non-empty and well-formed
  */
-export function createTextStream(tokenizer: Tokenizer, stop: readonly string[] = []): TextStream {
+export function createTextStream(tokenizer: Tokenizer, stop: readonly string[] = [], before: ArrayLike<number> = []): TextStream {
   checkStopStrings(stop)
-  const decoder = new IncrementalDecoder(tokenizer)
+  const decoder = createIncrementalDecoder(tokenizer, before)
   let held = ''
   let isFinished = false
 
@@ -41,41 +44,11 @@ export function createTextStream(tokenizer: Tokenizer, stop: readonly string[] =
     get isFinished() {
       return isFinished
     },
+    get isHolding() {
+      return !isFinished && (held !== '' || decoder.isHolding)
+    },
     push: (id) => (isFinished ? '' : release(decoder.push(id), false)),
     flush: () => (isFinished ? '' : release(decoder.flush(), true)),
-  }
-}
-
-/** Tokens decoded one by one, cutting no character in two. */
-class IncrementalDecoder {
-  private readonly utf8 = new TextDecoder('utf-8', { ignoreBOM: true })
-  /** Without bytes: the tokens that the next text depends on, and the text of those among them that has been given out. */
-  private window: number[] = []
-  private given = ''
-  private settled = 0
-
-  constructor(private readonly tokenizer: Tokenizer) {}
-
-  push(id: number): string {
-    const bytes = this.tokenizer.tokenBytes(id)
-    if (bytes !== undefined) return this.utf8.decode(bytes, { stream: true })
-    this.window.push(id)
-    const text = this.tokenizer.decode(this.window)
-    if (text.length <= this.given.length || text.endsWith('\ufffd')) return ''
-    const news = text.slice(this.given.length)
-    // The tokens that brought this text stay, as the neighbours of those to come.
-    this.window = this.window.slice(this.settled)
-    this.settled = this.window.length
-    this.given = this.tokenizer.decode(this.window)
-    return news
-  }
-
-  flush(): string {
-    const rest = this.window.length > 0 ? this.tokenizer.decode(this.window).slice(this.given.length) : ''
-    this.window = []
-    this.settled = 0
-    this.given = ''
-    return this.utf8.decode() + rest
   }
 }
 
