@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { createSampler, resolveSampling, type SamplingOptions } from '../src/model/sampling.js'
+import { resolveSampling, type SamplingOptions } from '../src/model/sampling-options.js'
+import { createSampler } from '../src/model/sampling.js'
 import { expectThrows } from './support/errors.js'
 
 const sampler = (options: SamplingOptions = {}) => createSampler(resolveSampling({ seed: 1, ...options }))
@@ -21,7 +22,7 @@ function expectNear(found: number[], expected: number[]): void {
 
 describe('sampling options', () => {
   it('have defaults that change nothing', () => {
-    expect(resolveSampling()).toEqual({ temperature: 1, topK: Infinity, topP: 1, seed: undefined })
+    expect(resolveSampling()).toEqual({ temperature: 1, topK: Infinity, topP: 1, minP: 0, seed: undefined, topLogprobs: 0 })
     expect(resolveSampling({ temperature: undefined, topK: undefined, topP: undefined })).toEqual(resolveSampling({}))
   })
 
@@ -39,6 +40,16 @@ describe('sampling options', () => {
     { topP: 1.01 },
     { topP: NaN },
     { topP: [0.5] },
+    { minP: -0.1 },
+    { minP: 1.01 },
+    { minP: NaN },
+    { minP: '0.1' },
+    { minP: null },
+    { topLogprobs: -1 },
+    { topLogprobs: 1.5 },
+    { topLogprobs: Infinity },
+    { topLogprobs: null },
+    { topLogprobs: true },
     { seed: 'x' },
     { seed: NaN },
     { seed: null },
@@ -81,6 +92,35 @@ describe('a sampler', () => {
   it('counts topP over what topK leaves', () => {
     // 0.4 and 0.3 are left, 0.57 and 0.43 of their sum.
     expectNear(frequencies({ topK: 2, topP: 0.55 }, logitsOf(0.4, 0.3, 0.3)), [1, 0, 0])
+  })
+
+  it('draws among those at least minP times as probable as the best, at the temperature', () => {
+    expectNear(frequencies({ minP: 0.49 }, logitsOf(0.5, 0.25, 0.15, 0.1)), [2 / 3, 1 / 3, 0, 0])
+    expectNear(frequencies({ minP: 1 }, logitsOf(0.2, 0.4, 0.4)), [0, 0.5, 0.5])
+    // at temperature 0.5 the second is a quarter as probable as the first
+    expectNear(frequencies({ minP: 0.3, temperature: 0.5 }, logitsOf(0.5, 0.25, 0.25)), [1, 0, 0])
+    // what topK and topP leave is less still
+    expectNear(frequencies({ minP: 0.5, topK: 1 }, logitsOf(0.5, 0.5)), [1, 0])
+    expectNear(frequencies({ minP: 0.9, topP: 0.9 }, logitsOf(0.5, 0.3, 0.2)), [1, 0, 0])
+    expectNear(frequencies({ minP: 0.5, topP: 0.99 }, logitsOf(0.5, 0.3, 0.2)), [0.625, 0.375, 0])
+  })
+
+  it('tells the most probable tokens under the logits as they came', () => {
+    const given = Float32Array.of(1, 3, -Infinity, 3, 2)
+    const adjusted = Float32Array.of(9, 0, 0, 0, 0)
+    const sum = Math.exp(1) + 2 * Math.exp(3) + Math.exp(2)
+    const logprob = (id: number) => given[id]! - Math.log(sum)
+    for (const options of [{}, { temperature: 0 }, { topK: 1 }]) {
+      const { id, topLogprobs, ...sample } = sampler({ ...options, topLogprobs: 3 }).sample(adjusted, given)
+      expect(sample.logprob).toBeCloseTo(logprob(id), 12)
+      expect(topLogprobs!.map(({ id }) => id)).toEqual([1, 3, 4])
+      for (const { id, logprob: told } of topLogprobs!) expect(told).toBeCloseTo(logprob(id), 12)
+    }
+    const { topLogprobs } = sampler({ topLogprobs: 99 }).sample(given)
+    expect(topLogprobs!.map(({ id }) => id)).toEqual([1, 3, 4, 0, 2])
+    expect(topLogprobs!.at(-1)!.logprob).toBe(-Infinity)
+    expect(sampler({ topLogprobs: 1, temperature: 0 }).sample(given).topLogprobs).toEqual([expect.objectContaining({ id: 1 })])
+    expect(sampler().sample(given)).not.toHaveProperty('topLogprobs')
   })
 
   it('tells the probability under the logits as they came', () => {

@@ -1,0 +1,73 @@
+import { LogitHeap } from './logit-heap.js'
+import type { SamplingConfig } from './sampling-options.js'
+
+/** Draws one of so many tokens by their weights, in memory that serves one draw after the other. */
+export class Lottery {
+  readonly size: number
+  readonly #temperature: number
+  readonly #topK: number
+  readonly #topP: number
+  readonly #minP: number
+  readonly #heap: LogitHeap
+  /** The tokens drawn among, and the sums of their weights up to each. */
+  readonly #ids: Uint32Array
+  readonly #sums: Float64Array
+  #count = 0
+  #sum = 0
+
+  constructor({ temperature, topK, topP, minP }: SamplingConfig, size: number) {
+    this.size = size
+    this.#temperature = temperature
+    this.#topK = Math.min(topK, size)
+    this.#topP = topP
+    this.#minP = minP
+    this.#heap = new LogitHeap(size)
+    this.#ids = new Uint32Array(size)
+    this.#sums = new Float64Array(size)
+  }
+
+  /** @param uniform a random number in [0, 1) */
+  draw(logits: Float32Array, largest: number, uniform: number): number {
+    this.#count = 0
+    this.#sum = 0
+    if (this.#topK === this.size && this.#topP === 1) {
+      for (let id = 0; id < this.size; id++) this.#admit(id, this.#weight(logits[id]!, largest))
+    } else this.#admitMostProbable(logits, largest)
+    const target = uniform * this.#sum
+    let index = 0
+    // the product may be rounded up to the sum
+    while (index < this.#count - 1 && this.#sums[index]! <= target) index++
+    return this.#ids[index]!
+  }
+
+  #weight(logit: number, largest: number): number {
+    return Math.exp((logit - largest) / this.#temperature)
+  }
+
+  /** @param weight of which the most probable token has 1 */
+  #admit(id: number, weight: number): void {
+    if (weight === 0 || weight < this.#minP) return
+    this.#sum += weight
+    this.#ids[this.#count] = id
+    this.#sums[this.#count++] = this.#sum
+  }
+
+  /** In descending order, as many as top-k and top-p leave. */
+  #admitMostProbable(logits: Float32Array, largest: number): void {
+    const heap = this.#heap
+    heap.fill(logits)
+    let total = 0
+    if (this.#topK < this.size) {
+      for (let i = 0; i < this.#topK; i++) total += this.#weight(logits[heap.largest(i)]!, largest)
+    } else {
+      for (let id = 0; id < this.size; id++) total += this.#weight(logits[id]!, largest)
+    }
+    const enough = this.#topP === 1 ? Infinity : this.#topP * total
+    for (let i = 0; i < this.#topK && this.#sum < enough; i++) {
+      const id = heap.largest(i)
+      const weight = this.#weight(logits[id]!, largest)
+      if (weight < this.#minP) break
+      this.#admit(id, weight)
+    }
+  }
+}
