@@ -293,6 +293,25 @@ describe('info', () => {
     expect(words).toMatch(/^not relaxed +baseline SIMD was asked for$/m)
   })
 
+  test('says why a tokenizer could not be had', async () => {
+    const files = smallModelFiles(smallModel(causalConfig))
+    const server = createServer((request, response) => {
+      const bytes = files.get(request.url!.slice(1))
+      if (request.url === '/tokenizer.json') response.writeHead(403).end()
+      else if (bytes === undefined) response.writeHead(404).end()
+      else response.end(bytes)
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+    try {
+      expect((await run(['info', url])).stdout).toMatch(/^tokenizer +none: token ids only\nnot tokenizer\.json +.*403/m)
+      const { model: told } = JSON.parse((await run(['info', url, '--json'])).stdout) as { model: { unavailable: object } }
+      expect(told.unavailable).toEqual({ 'tokenizer.json': expect.stringContaining('403') as string })
+    } finally {
+      server.close()
+    }
+  })
+
   test('without a model describes the machine', async () => {
     const { code, stdout } = await run(['info', '--json', '--threads', '1'])
     expect(code).toBe(0)

@@ -8,7 +8,7 @@ import { flag } from './options.js'
 const options = {
   ...runtimeOptions,
   ...loadOptions,
-  json: flag('Write one JSON object: model (numParameters, hasTokenizer, sessionBytes, config), runtime.'),
+  json: flag('Write one JSON object: model (numParameters, hasTokenizer, unavailable, sessionBytes, config), runtime.'),
 }
 
 export const info = defineCommand({
@@ -40,11 +40,11 @@ type ModelReport = ReturnType<typeof describeModel>
 
 function describeModel(model: LanguageModel) {
   const session = model.createSession()
-  const { config, numParameters, hasTokenizer } = model
+  const { config, numParameters, hasTokenizer, unavailable } = model
   // Only the state of a causal model keeps its size.
   const sessionBytes = config.layer.causal ? session.byteLength : null
   session.dispose()
-  return { numParameters, hasTokenizer, sessionBytes, config }
+  return { numParameters, hasTokenizer, unavailable, sessionBytes, config }
 }
 
 function modelRows(model: ModelReport | undefined): [string, string][] {
@@ -54,6 +54,7 @@ function modelRows(model: ModelReport | undefined): [string, string][] {
   return [
     ['parameters', formatCount(model.numParameters)],
     ['tokenizer', model.hasTokenizer ? 'tokenizer.json' : 'none: token ids only'],
+    ...whyNot(model.unavailable),
     ['session', sessionBytes === null ? 'grows with its length' : `${formatBytes(sessionBytes)}, however long`],
     ...Object.entries({ ...config, ...layer }).map(([name, value]): [string, string] => [name, String(value)]),
   ]
@@ -70,6 +71,10 @@ function runtimeRows(runtime: RuntimeInfo): [string, string][] {
         .join(', '),
     ],
     ['memory', `${formatBytes(memory.used)} used of ${formatBytes(memory.reserved)}`],
-    ...Object.entries(unavailable).map(([name, why]): [string, string] => [`not ${name}`, why]),
+    ...whyNot(unavailable),
   ]
+}
+
+function whyNot(unavailable: Readonly<Record<string, string>>): [string, string][] {
+  return Object.entries(unavailable).map(([name, why]) => [`not ${name}`, why])
 }
