@@ -435,6 +435,14 @@ describe('loading', () => {
     const files = smallModelFiles(smallModel(causalConfig))
     for (const options of [null, 5, 'x', { runtime: {} }, { runtime: null }, { signal: 5 }, { onProgress: 5 }]) {
       await expectRejects(LanguageModel.load(files, options as never), 'BAD_ARGUMENT')
+      for (const [options, message] of [
+        [{ cahce: true }, /load knows no option "cahce" \(did you mean 'cache'\?\)/],
+        [{ onprogress: () => {} }, /did you mean 'onProgress'/],
+        [{ threads: 2 }, /load knows no option "threads"/],
+        [{ cache: 5 }, /cache must be/],
+        [{ signal: { aborted: false } }, /signal must be an AbortSignal/],
+      ] as const)
+        await expectRejects(LanguageModel.load(files, options as never), 'BAD_ARGUMENT', message)
     }
     const runtime = openRuntime('baseline')
     await runtime.dispose()

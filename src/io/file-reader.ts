@@ -1,6 +1,7 @@
 import { type ErrorCode, RoutedAttentionError } from '../errors.js'
 import { Arrival } from './arrival.js'
 import { MAX_JSON_BYTES } from './json.js'
+import { movedAway } from './moved-bytes.js'
 import type { LoadTracker } from './progress.js'
 import {
   LENGTH_BYTES,
@@ -67,7 +68,9 @@ export class FileReader {
       takeHeader(header)
       arrival.announce(header.fileLength)
       const body = await file.take(header.fileLength - header.bodyOffset, arrival.received)
+      const taken = body.length
       const isLonger = (await file.take(1, arrival.received)).length > 0
+      if (body.length < taken) throw movedAway(name)
       const length = bytes.length + body.length
       if (isLonger || length < header.fileLength) {
         throw new RoutedAttentionError(
@@ -76,9 +79,10 @@ export class FileReader {
         )
       }
       arrival.verify()
+      const tensors = locateTensors(header, body)
       await file.keep?.([bytes, body])
       arrival.finish()
-      return locateTensors(header, body)
+      return tensors
     })
   }
 

@@ -1,4 +1,5 @@
 import { reasonOf, RoutedAttentionError } from '../errors.js'
+import { isArrayBuffer } from '../realm.js'
 
 /** Bytes of a JSON file that are still read: the bound that safetensors sets for its header. */
 export const MAX_JSON_BYTES = 100_000_000
@@ -10,7 +11,7 @@ export const MAX_JSON_BYTES = 100_000_000
  */
 export function decodeUtf8(bytes: Uint8Array, what: string, ignoreBOM = false): string {
   // TextDecoder refuses views of shared memory in most engines.
-  const own = bytes.buffer instanceof ArrayBuffer ? bytes : new Uint8Array(bytes)
+  const own = isArrayBuffer(bytes.buffer) ? bytes : new Uint8Array(bytes)
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM }).decode(own)
   } catch (cause) {

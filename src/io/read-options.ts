@@ -1,5 +1,8 @@
 import type { FetchResponse, Signal, Url } from '../platform.js'
 
+/** The names of `ReadOptions`. */
+export const READ_OPTIONS: readonly (keyof ReadOptions)[] = ['onProgress', 'signal', 'fetch', 'cache', 'cacheVersion', 'integrity']
+
 /** How far a long call has come. */
 export interface LoadProgress {
   readonly type: 'load'

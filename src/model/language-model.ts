@@ -1,8 +1,10 @@
 import { checkRuntime, createRuntime, type Runtime } from '../device/runtime.js'
 import { describe, RoutedAttentionError } from '../errors.js'
 import { type ModelFiles, readModelFiles } from '../io/model-files.js'
-import type { ModelSource, ReadOptions } from '../io/read-options.js'
+import { checkStillThere } from '../io/moved-bytes.js'
+import { type ModelSource, READ_OPTIONS, type ReadOptions } from '../io/read-options.js'
 import { createTokenizer, type Tokenizer } from '../io/tokenizer.js'
+import { checkOptions } from '../options.js'
 import { planModelParameters } from '../plan/model-parameters.js'
 import { Tensor } from '../tensor.js'
 import { breathe } from './breathe.js'
@@ -30,6 +32,8 @@ export interface LoadOptions extends ReadOptions {
    */
   workload?: Workload | undefined
 }
+
+const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [...READ_OPTIONS, 'runtime', 'workload']
 
 /** What a model and its parts share. */
 interface Parts {
@@ -95,9 +99,7 @@ export class LanguageModel {
    *   reason, or what `onProgress` threw. All memory has been given back then
    */
   static async load(source: ModelSource, options: LoadOptions = {}): Promise<LanguageModel> {
-    if (typeof options !== 'object' || options === null) {
-      throw new RoutedAttentionError('BAD_ARGUMENT', `load: options must be an object, got ${describe(options)}`)
-    }
+    checkOptions('load', options, LOAD_OPTIONS)
     const { runtime: given, workload = 'decode', ...readOptions } = options
     if (workload !== 'decode' && workload !== 'prefill') {
       throw new RoutedAttentionError('BAD_ARGUMENT', `load: workload must be 'decode' or 'prefill', got ${describe(workload)}`)
@@ -137,12 +139,14 @@ export class LanguageModel {
     runtime.assertUsable()
     const specs = modelParameters(config)
     const tensors = checkStoredTensors(specs, files.tensors)
+    checkStillThere(tensors)
+    const fingerprint = fingerprintOf(config, tensors, runtime.device.scanner) // at once, while they are there
     const home = await ModelHome.create({ runtime, config, tensors }, workload)
     return new LanguageModel({
       config,
       tokenizer,
       unavailable: files.unavailable,
-      fingerprint: fingerprintOf(config, tensors, runtime.device.scanner),
+      fingerprint,
       runtime,
       ownsRuntime,
       home,

@@ -1,5 +1,6 @@
 import { type Device, type DeviceBuffer, WeightFormat } from '../device/device.js'
 import type { Runtime } from '../device/runtime.js'
+import { checkStillThere } from '../io/moved-bytes.js'
 import type { StoredTensor } from '../io/safetensors.js'
 import { planModelParameters } from '../plan/model-parameters.js'
 import { CausalEngine } from './causal-engine.js'
@@ -105,7 +106,9 @@ export class ModelHome {
   }
 }
 
+/** @throws RoutedAttentionError `OUT_OF_MEMORY`; `BAD_FILE` where a caller has transferred the tensors' bytes away; or whatever the device throws */
 function install({ config, tensors }: ModelParts, device: Device): Installation {
+  checkStillThere(tensors)
   const { keepsFormats } = device
   const parameters = planModelParameters(config, keepsFormats ? packedFormats(tensors, device.scanner) : () => WeightFormat.Float32)
   const weights = device.packWeights(parameters.layout, (name) => storedValues(tensors.get(name)!, name, keepsFormats))

@@ -207,6 +207,28 @@ describe('a model from a URL is refused', () => {
     expect((error as Error).message).not.toContain('secret')
   })
 
+  it('without telling a password, which is sent as a header instead', async () => {
+    const url = new URL('https://anna:p%C3%A4ss%20word%@models.example/novels')
+    const sent: (string | undefined)[] = []
+    const { fetch, asked } = fetchOf(singleFileModel())
+    expectModel(await readModelFiles(url, { fetch: (href, init) => (sent.push(init.headers?.authorization), fetch(href, init)) }))
+    const basic = `Basic ${Buffer.from('anna:päss word%').toString('base64')}`
+    expect(sent).toEqual([basic, basic, basic])
+    expect(asked[0]).toBe('https://models.example/novels/config.json')
+    const failures: Parameters<typeof readModelFiles>[] = [
+      [url, { fetch: (href) => Promise.reject(new TypeError(`no way to ${href}`)) }],
+      [url, { fetch: async () => new Response(null, { status: 403 }) }],
+      [url, { fetch: async () => new Response(null, { status: 404 }) }],
+      [url, { fetch, integrity: { other: '0'.repeat(64) } }],
+      [url.href],
+    ]
+    for (const [source, options] of failures) {
+      const error: unknown = await readModelFiles(source, options).catch((error: unknown) => error)
+      expect((error as Error).message).toContain('models.example')
+      expect((error as Error).message).not.toMatch(/p%C3|p\u00e4ss|word/)
+    }
+  })
+
   it('by its header, when the check of its tensors fails, while the body is still to come', async () => {
     const bytes = singleFileModel().get('model.safetensors')!
     let isCancelled = false

@@ -294,9 +294,12 @@ describe('arguments', () => {
     await expectRejects(readModelFiles(source as never), 'BAD_ARGUMENT')
   })
 
-  it.each([null, 5, { onProgress: 5 }, { signal: {} }, { signal: null }, { fetch: 'fetch' }])('refused as options: %j', async (options) => {
-    await expectRejects(readModelFiles(singleFileModel(), options as ReadOptions), 'BAD_ARGUMENT')
-  })
+  it.each([null, 5, { onProgress: 5 }, { signal: {} }, { signal: null }, { fetch: 'fetch' }, { cache: 5 }, { integrety: {} }])(
+    'refused as options: %j',
+    async (options) => {
+      await expectRejects(readModelFiles(singleFileModel(), options as ReadOptions), 'BAD_ARGUMENT')
+    },
+  )
 
   it('refused as a value of the Map', async () => {
     await expectRejects(

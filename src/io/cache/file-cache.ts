@@ -1,5 +1,5 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
-import type { CacheLike } from '../read-options.js'
+import type { CacheLike, ReadOptions } from '../read-options.js'
 import { fileSystem } from '../sources/file-system.js'
 import type { OpenFile } from '../sources/source.js'
 import { folderStore } from './folder-store.js'
@@ -22,6 +22,8 @@ export interface FileCache {
   entry(url: URL, file: string): CacheEntry
 }
 
+type CacheOption = ReadOptions['cache']
+
 /** How entries are laid out: raised when that changes, so that no other version's are read. */
 const LAYOUT = '1'
 
@@ -29,10 +31,9 @@ const LAYOUT = '1'
  * @param option true: a cache of the Cache API, named 'routed-attention', where the runtime has one; a `Cache`; a folder's path;
  *   false or absent: none
  * @param versionOf what tells one state of a file from another: part of its key
- * @throws RoutedAttentionError `BAD_ARGUMENT` for anything else
  */
 export function createFileCache(
-  option: unknown,
+  option: CacheOption,
   versionOf: (file: string) => readonly string[],
   signal: AbortSignal | undefined,
 ): FileCache | undefined {
@@ -47,12 +48,17 @@ export function createFileCache(
   )
 }
 
-function createStore(option: unknown, signal: AbortSignal | undefined): Store | undefined {
+function createStore(option: CacheOption, signal: AbortSignal | undefined): Store | undefined {
   if (option === undefined || option === false) return undefined
   // Looked up when it is opened: a page in a sandbox may not even ask whether there is one.
   if (option === true) return responseStore(() => (globalThis as { caches?: CacheStorageLike }).caches!.open('routed-attention'), signal)
-  if (typeof option === 'string' && option !== '') return fileSystem() && folderStore(option, signal)
-  if (isCacheLike(option)) return responseStore(async () => option, signal)
+  if (typeof option === 'string') return fileSystem() && folderStore(option, signal)
+  return responseStore(async () => option, signal)
+}
+
+/** @throws RoutedAttentionError `BAD_ARGUMENT` for anything but what `createFileCache` takes */
+export function checkCacheOption(option: unknown): asserts option is CacheOption {
+  if (option === undefined || typeof option === 'boolean' || (typeof option === 'string' && option !== '') || isCacheLike(option)) return
   throw new RoutedAttentionError('BAD_ARGUMENT', `cache must be true, false, a Cache or a folder's path, got ${describe(option)}`)
 }
 

@@ -1,5 +1,6 @@
 import type { FileHandle } from 'node:fs/promises'
 import { reasonOf, RoutedAttentionError } from '../../errors.js'
+import { isError } from '../../realm.js'
 import { fileSystem } from './file-system.js'
 import { allocateBytes, type MissingFile, type OpenFile, PIECE_BYTES, type Received, type Source, untilAborted } from './source.js'
 
@@ -90,5 +91,5 @@ function unreadable(path: string, error: unknown, signal: AbortSignal | undefine
 }
 
 function isErrorCode(error: unknown, code: string): boolean {
-  return error instanceof Error && (error as { code?: unknown }).code === code
+  return isError(error) && (error as { code?: unknown }).code === code
 }

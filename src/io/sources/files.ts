@@ -17,7 +17,7 @@ export function filesSource(files: readonly FileLike[], signal?: AbortSignal): S
       if (file === undefined) return { missing: 'no such file', isReplaced: false }
       if (another !== undefined)
         throw new RoutedAttentionError('BAD_FILE', `${name} is in the list of files more than once; pass the files of one folder`)
-      if (file.slice === undefined) return memoryFile(await read(file, name, signal))
+      if (file.slice === undefined) return memoryFile(await read(file, name, signal), name)
       return new PickedFile(file, signal)
     },
   }
@@ -59,9 +59,15 @@ async function read(part: { arrayBuffer(): Promise<ArrayBuffer> }, name: string,
     return new Uint8Array(await untilAborted(signal, part.arrayBuffer()))
   } catch (cause) {
     if (signal?.aborted) throw signal.reason
-    throw new RoutedAttentionError('BAD_FILE', `cannot read ${name}: ${reasonOf(cause)}`, { cause })
+    const advice = CHANGED.includes((cause as Partial<Error> | undefined)?.name ?? '')
+      ? '; it has changed, or was moved, since it was picked: pick it again'
+      : ''
+    throw new RoutedAttentionError('BAD_FILE', `cannot read ${name}: ${reasonOf(cause)}${advice}`, { cause })
   }
 }
+
+/** What browsers call a file that is not any more as it was picked. */
+const CHANGED = ['NotReadableError', 'NotFoundError']
 
 function isFileLike(value: unknown): value is FileLike {
   if (typeof value !== 'object' || value === null) return false

@@ -66,12 +66,15 @@ function credentialsOf({ username, password }: URL): string | undefined {
   return username === '' && password === '' ? undefined : `${decode(username)}:${decode(password)}`
 }
 
+/** Escapes of UTF-8 become what they stand for; other percent signs are themselves. */
 function decode(escaped: string): string {
-  try {
-    return decodeURIComponent(escaped)
-  } catch {
-    return escaped // a percent sign that begins no escape
-  }
+  return escaped.replaceAll(/(?:%[\da-f]{2})+/gi, (escapes) => {
+    try {
+      return decodeURIComponent(escapes)
+    } catch {
+      return escapes
+    }
+  })
 }
 
 /** Whether a web page came in place of a file, as servers of single-page applications answer for what they lack. Such a file is closed. */

@@ -77,9 +77,12 @@ export function allocateBytes(length: number, what: string): Uint8Array<ArrayBuf
 export function untilAborted<T>(signal: AbortSignal | undefined, operation: PromiseLike<T>): Promise<T> {
   if (signal === undefined) return Promise.resolve(operation)
   return new Promise<T>((resolve, reject) => {
-    const onAbort = () => reject(signal.reason as Error)
+    const onAbort = () => {
+      signal.removeEventListener('abort', onAbort)
+      reject(signal.reason as Error)
+    }
     if (signal.aborted) onAbort()
-    else signal.addEventListener('abort', onAbort, { once: true })
+    else signal.addEventListener('abort', onAbort)
     void Promise.resolve(operation) // whatever a caller's function gave
       .then(resolve, reject)
       .then(() => signal.removeEventListener('abort', onAbort))
