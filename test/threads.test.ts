@@ -1,3 +1,4 @@
+import { Worker } from 'node:worker_threads'
 import asc from 'assemblyscript/asc'
 import { describe, expect, test, vi } from 'vitest'
 import { Buffer, CopyRows, Opcode } from '../assembly/steps.js'
@@ -12,6 +13,7 @@ import { MixtureOfAutoregressiveAttention } from '../src/model/layer.js'
 import { createGeometry } from '../src/plan/geometry.js'
 import { Tensor } from '../src/tensor.js'
 import { nextTurn } from '../src/turns.js'
+import { outcomeOf } from './support/interruptions.js'
 import { loadNovels, novelsGolden } from './support/models.js'
 
 const published: LayerOptions = {
@@ -188,6 +190,60 @@ test('a thread that is woken without work sleeps on, and each work is done once'
     expect(Atomics.load(arena.ints, runs.address / 4)).toBe(2 * round)
   }
   await pool.dispose()
+})
+
+test('threads that end keep the process alive until they have ended, whatever they still say', async () => {
+  const { pool, arena } = await startPool(`
+    export function run(program: usize, piece: usize, shares: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
+      atomic.add<i32>(program, 1)
+    }`)
+  const runs = arena.allocate(4, 'how many runs there were')
+  const program = runs.address
+  arena.ints[program / 4] = 0
+  const outcome = outcomeOf(pool.run({ program, headers: 0, headerCount: 1, headerBytes: 0, shares: 2, lanes: 1 }))
+  // both are through, and their message is under way when they are ended: it comes before their end does
+  while (Atomics.load(arena.ints, program / 4) < 2) continue
+  const until = performance.now() + 100
+  while (performance.now() < until) continue
+  using unref = vi.spyOn(Worker.prototype, 'unref')
+  await pool.dispose()
+  expect(unref).not.toHaveBeenCalled()
+  expect(await outcome).toMatchObject({ reason: { code: 'DISPOSED' } })
+})
+
+test.each([
+  ['cannot be read', 'file:///nowhere/worker.js'],
+  ['throws', 'data:text/javascript,throw new Error("no")'],
+  [
+    'is of another version',
+    'data:text/javascript,import{parentPort}from"node:worker_threads";parentPort.once("message",()=>parentPort.postMessage({}))',
+  ],
+])('a worker that %s leaves the memory as it was, no part of it handed out twice', async (_what, script) => {
+  const arena = new Arena(new WebAssembly.Memory({ initial: 1, maximum: 16, shared: true }), 1024)
+  const module = new WebAssembly.Module(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0))
+  await expect(ThreadPool.start(module, arena, 2, new URL(script))).rejects.toThrow()
+  await nextTurn()
+  expect(arena.used).toBe(0)
+  const blocks = [1, 2, 3].map((i) => arena.allocate(256, `block ${i}`).address)
+  expect(new Set(blocks).size).toBe(3)
+})
+
+test('a runtime that lost a thread is disposed of only when the others have ended too', async () => {
+  const runtime = await createRuntime({ threads: 2 })
+  const { terminate } = Worker.prototype
+  let ended = 0
+  using slow = vi.spyOn(Worker.prototype, 'terminate').mockImplementation(async function (this: Worker) {
+    const code = await terminate.call(this)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    ended++
+    return code
+  })
+  runtime.pool!.loseThread()
+  while (runtime.info.threads === 2) await nextTurn()
+  await runtime.dispose()
+  expect(slow).toHaveBeenCalledTimes(3) // twice for the one that was lost
+  expect(ended).toBe(3)
+  expect(runtime.info.memory.used).toBe(0)
 })
 
 test('a thread count is checked, and one that an engine cannot start is told rather than thrown', async () => {

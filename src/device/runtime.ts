@@ -72,6 +72,8 @@ export class Runtime {
   readonly #unavailable: Record<string, string>
   readonly #tenants = new Set<Tenant>()
   #pool: ThreadPool | undefined
+  /** One that lost a thread, and is ending the others. */
+  #lostPool: ThreadPool | undefined
   /** Once disposed of: when all has ended. */
   #ended: Promise<void> | undefined
 
@@ -137,6 +139,7 @@ export class Runtime {
     }
     pool.onFailure(({ message }) => {
       this.#unavailable.threads = message
+      this.#lostPool = this.#pool
       this.#pool = undefined
       this.#wasm.usePool(undefined)
     })
@@ -191,7 +194,7 @@ export class Runtime {
   dispose(): Promise<void> {
     if (!this.#ended) {
       for (const tenant of [...this.#tenants]) tenant.dispose()
-      this.#ended = Promise.all([this.#wasm.dispose(), this.#gpu?.device.dispose()]).then(() => undefined)
+      this.#ended = Promise.all([this.#wasm.dispose(), this.#lostPool?.dispose(), this.#gpu?.device.dispose()]).then(() => undefined)
     }
     return this.#ended
   }

@@ -34,17 +34,21 @@ export class ThreadPool {
   readonly smallWork = SMALL_WORK
   readonly #arena: Arena
   readonly #control: Block
-  readonly #workers: WorkerHandle[]
+  readonly #workers: WorkerHandle[] = []
   /** Works under way, by their number: two at most. */
   readonly #pending = new Map<number, { resolve: () => void; reject: (error: unknown) => void }>()
+  /** Why there is no more work done here, if so. */
   #failure: RoutedAttentionError | undefined
+  /** From then on: resolves when no thread runs any more. */
+  #ended: Promise<void> | undefined
   #onFailure: ((failure: RoutedAttentionError) => void) | undefined
 
-  private constructor(arena: Arena, control: Block, workers: WorkerHandle[]) {
-    this.threads = workers.length
+  private constructor(arena: Arena, threads: number) {
+    this.threads = threads
     this.#arena = arena
-    this.#control = control
-    this.#workers = workers
+    this.#control = arena.allocate((ControlWord.Barriers + threads * BARRIER_WORDS) * 4, "the thread pool's control words")
+    const { address, byteLength } = this.#control
+    arena.bytes.fill(0, address, address + byteLength)
   }
 
   /**
@@ -52,18 +56,13 @@ export class ThreadPool {
    * @throws whatever kept one of them from starting; none is left running then
    */
   static async start(module: WebAssembly.Module, arena: Arena, threads: number, script?: URL): Promise<ThreadPool> {
-    const words = ControlWord.Barriers + threads * BARRIER_WORDS
-    const control = arena.allocate(words * 4, "the thread pool's control words")
-    arena.bytes.fill(0, control.address, control.address + control.byteLength)
-    const workers: WorkerHandle[] = []
+    const pool = new ThreadPool(arena, threads)
     try {
-      for (let thread = 0; thread < threads; thread++) workers.push(startWorker(script))
-      const pool = new ThreadPool(arena, control, workers)
+      for (let thread = 0; thread < threads; thread++) pool.#workers.push(startWorker(script))
       await pool.#introduce(module)
       return pool
     } catch (error) {
-      await terminateAll(workers)
-      arena.free(control)
+      await pool.dispose()
       throw error
     }
   }
@@ -139,45 +138,47 @@ export class ThreadPool {
   #finished(work: number): void {
     const pending = this.#pending.get(work)
     this.#pending.delete(work)
-    if (this.#pending.size === 0) this.#workers[0]!.keepAlive(false)
+    // threads that are being ended keep the process alive until somebody was told that they have
+    if (this.#pending.size === 0 && !this.#ended) this.#workers[0]!.keepAlive(false)
     pending?.resolve()
   }
 
   #fail(cause: unknown): void {
     if (this.#failure) return
-    this.#failure = new RoutedAttentionError(
+    const failure = new RoutedAttentionError(
       'WORKER_FAILED',
       `a thread of the runtime was lost (${reasonOf(cause)}); this work is undone, and what follows runs on the calling thread`,
       { cause },
     )
-    this.#onFailure?.(this.#failure)
-    void this.#end(this.#failure).then(() => this.#arena.free(this.#control))
+    this.#failure = failure
+    this.#onFailure?.(failure)
+    void this.#end(failure).then(() => this.#arena.free(this.#control))
   }
 
   /** Work that is running fails only when no thread can touch its memory any more. */
-  async #end(failure: RoutedAttentionError): Promise<void> {
-    const pending = [...this.#pending.values()]
-    this.#pending.clear()
-    await terminateAll(this.#workers)
-    for (const { reject } of pending) reject(failure)
+  #end(failure: RoutedAttentionError): Promise<void> {
+    return (this.#ended ??= (async () => {
+      const pending = [...this.#pending.values()]
+      this.#pending.clear()
+      await Promise.all(this.#workers.map((worker) => worker.terminate()))
+      for (const { reject } of pending) reject(failure)
+    })())
   }
 
-  /** Ends the threads; work that is running fails with `DISPOSED`. */
-  async dispose(): Promise<void> {
+  /** Ends the threads; work that is running fails with `DISPOSED`. Resolves when none of them runs any more, also where a lost one had ended the others. */
+  dispose(): Promise<void> {
     this.#onFailure = undefined
-    this.#failure ??= new RoutedAttentionError('DISPOSED', 'the runtime was disposed')
-    this.#arena.ints[this.#control.address / 4 + ControlWord.Quit] = 1
-    this.#wake()
-    this.#arena.free(this.#control)
-    await this.#end(this.#failure)
+    if (!this.#failure) {
+      this.#failure = new RoutedAttentionError('DISPOSED', 'the runtime was disposed')
+      this.#arena.ints[this.#control.address / 4 + ControlWord.Quit] = 1
+      this.#wake()
+      this.#arena.free(this.#control) // which nobody is given any more
+    }
+    return this.#end(this.#failure)
   }
 
   /** @internal For tests: a thread dies as if the engine had killed it. */
   loseThread(): void {
     void this.#workers[this.threads - 1]!.terminate()
   }
-}
-
-async function terminateAll(workers: readonly WorkerHandle[]): Promise<void> {
-  await Promise.all(workers.map((worker) => worker.terminate()))
 }
