@@ -286,7 +286,10 @@ describe('info', () => {
     expect(told!['sessionBytes']).toBe(model.createSession().byteLength)
     expect(runtime).toMatchObject({ simd: 'baseline', unavailable: { relaxed: 'baseline SIMD was asked for' } })
 
+    expect(told!['assumed']).toEqual(model.assumed)
+
     const words = (await run(['info', novels, ...baseline])).stdout
+    expect(words).toMatch(/^assumed +cosine_sim_scale 8, n_iters 20, .*straight_through true$/m)
     expect(words).toMatch(/^parameters +9,999,616$/m)
     expect(words).toMatch(/^causal +true$/m)
     expect(words).toMatch(/^runs on +wasm, baseline SIMD, \d+ threads?$/m)

@@ -2,9 +2,10 @@ import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { RoutedAttentionError } from '../src/errors.js'
-import { type LayerOptions, parseModelConfig, resolveLayerOptions } from '../src/model/config.js'
+import { assumedDefaults, type LayerOptions, parseModelConfig, resolveLayerOptions } from '../src/model/config.js'
 import { layerParameters, modelParameters } from '../src/model/state-dict.js'
 import { expectThrows } from './support/errors.js'
+import { foreignKeys } from './support/foreign-config-keys.js'
 
 const options: LayerOptions = { dim: 512, numRoutedQueries: 5, numRoutedKeyValues: 7, localAttnWindowSize: 32 }
 const json = { num_tokens: 50, dim: 32, depth: 2, num_routed_queries: 5, num_routed_key_values: 9, local_attn_window_size: 16 }
@@ -146,6 +147,103 @@ describe('config.json', () => {
   it('takes no values from prototypes', () => {
     expectThrows(() => parseModelConfig(Object.create(json)), 'BAD_CONFIG', /missing/)
     expectThrows(() => parseModelConfig(JSON.parse(`{"__proto__": ${JSON.stringify(json)}}`)), 'BAD_CONFIG', /missing/)
+  })
+
+  const slips: [string, string][] = [
+    ['cosine_sim_routng', 'cosine_sim_routing'],
+    ['cosine_sim_routings', 'cosine_sim_routing'],
+    ['consine_sim_scale', 'cosine_sim_scale'],
+    ['cosineSimRouting', 'cosine_sim_routing'],
+    ['Cosine-Sim-Routing', 'cosine_sim_routing'],
+    ['routed_rotary_embs', 'routed_rotary_emb'],
+    ['max_position', 'max_positions'],
+    ['num_expert', 'num_experts'],
+    ['straigth_through', 'straight_through'],
+    ['use_tritton', 'use_triton'],
+    ['dimHead', 'dim_head'],
+    ['seqLen', 'seq_len'],
+  ]
+  it.each(slips)('with the key %s is refused, and %s is named', (slip, meant) => {
+    expectThrows(() => parseModelConfig({ ...json, [slip]: 1 }), 'BAD_CONFIG', new RegExp(`"${slip}" \\(did you mean "${meant}"`))
+  })
+
+  it('with slips in its keys is refused with all of them', () => {
+    let error: unknown
+    try {
+      parseModelConfig({ ...json, prenorms: 1, num_token: 50, eps_deca: 1 })
+    } catch (thrown) {
+      error = thrown
+    }
+    // prenorm has too few letters: another name may be as near by chance
+    expect(error).toMatchObject({ code: 'BAD_CONFIG', names: ['num_token', 'eps_deca'] })
+  })
+
+  it('with a hundred thousand keys that are nearly known is refused at once', () => {
+    const near = Object.fromEntries(Array.from({ length: 100_000 }, (_, at) => [`num_routed_querie${String.fromCharCode(256 + at)}`, 1]))
+    expectThrows(() => parseModelConfig({ ...json, ...near }), 'BAD_CONFIG', /and \d+ more are no keys/)
+  })
+
+  it.each(Object.entries(foreignKeys))('may have the keys of %s beside its own', (_, keys) => {
+    const ours = new Set([
+      ...Object.keys(json),
+      'heads',
+      'dropout',
+      'prenorm',
+      'eps',
+      'num_experts',
+      'seq_len',
+      'depth',
+      'dim_head',
+      'flash_attn',
+      'causal',
+    ])
+    const foreign = keys.filter((key) => !ours.has(key))
+    expect(parseModelConfig({ ...json, ...Object.fromEntries(foreign.map((key) => [key, 'x'])) })).toEqual(parseModelConfig(json))
+  })
+
+  it('of another kind of model is named for what it is', () => {
+    const gpt2 = {
+      model_type: 'gpt2',
+      architectures: ['GPT2LMHeadModel'],
+      vocab_size: 50257,
+      n_embd: 768,
+      n_layer: 12,
+      n_head: 12,
+      n_positions: 1024,
+    }
+    expectThrows(
+      () => parseModelConfig(gpt2),
+      'BAD_CONFIG',
+      /^config\.json is of another kind of model \(vocab_size, n_embd, n_layer, n_head, model_type "gpt2"\).* num_tokens, depth, dim, .* are missing/,
+    )
+    for (const keys of Object.values(foreignKeys))
+      expectThrows(
+        () => parseModelConfig(Object.fromEntries(keys.map((key) => [key, 1]))),
+        'BAD_CONFIG',
+        /of another kind of model|missing/,
+      )
+  })
+
+  it('takes seq_len for max_positions', () => {
+    expect(parseModelConfig({ ...json, seq_len: 80 }).maxPositions).toBe(80)
+    expect(parseModelConfig({ ...json, seq_len: null }).maxPositions).toBe(null)
+    expect(parseModelConfig({ ...json, seq_len: 80, max_positions: 80 }).maxPositions).toBe(80)
+    expectThrows(() => parseModelConfig({ ...json, seq_len: 80, max_positions: 81 }), 'BAD_CONFIG', /two names of one thing.* 81 and 80/)
+    expectThrows(() => parseModelConfig({ ...json, seq_len: 80, max_positions: null }), 'BAD_CONFIG', /null and 80/)
+    expectThrows(() => parseModelConfig({ ...json, seq_len: '80' }), 'BAD_CONFIG', /seq_len must be an integer/)
+  })
+
+  it('leaves unsaid what has a default', () => {
+    const config = parseModelConfig(json)
+    const { routed_window_size, max_positions, ...rest } = assumedDefaults(config, json)
+    expect({ routed_window_size, max_positions, ff_mult: rest['ff_mult'] }).toEqual({
+      routed_window_size: 16,
+      max_positions: null,
+      ff_mult: 4,
+    })
+    // what is stated as it would have been assumed is the same model
+    expect(parseModelConfig({ ...json, ...assumedDefaults(config, json) })).toEqual(config)
+    expect(assumedDefaults(config, { ...json, ...assumedDefaults(config, json) })).toEqual({})
   })
 
   it('is refused as BAD_CONFIG whatever else it holds', () => {

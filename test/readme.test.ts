@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, test, vi } from 'vitest'
 import type { ErrorCode, LayerOptions } from '../src/index.js'
-import { resolveLayerOptions } from '../src/model/config.js'
+import { assumedDefaults, parseModelConfig, resolveLayerOptions } from '../src/model/config.js'
 import { initialLayerParameters } from '../src/model/state-dict.js'
 import { modelCases } from './support/golden.js'
 import { modelFiles } from './support/models.js'
@@ -40,7 +40,7 @@ function tableUnder(heading: string): string[][] {
 /** The files that the snippets name and a reader would have. */
 function writeReadersFiles(): void {
   symlinkSync(join(root, 'models'), join(folder, 'models'), 'junction')
-  const options = { dim: 64, numRoutedQueries: 4, numRoutedKeyValues: 8, localAttnWindowSize: 16, dimHead: 32, heads: 2 }
+  const options = { dim: 64, numRoutedQueries: 4, numRoutedKeyValues: 8, localAttnWindowSize: 16, numExperts: 1, dimHead: 32, heads: 2 }
   const state = initialLayerParameters(resolveLayerOptions(options), 1)
   const entries = [...state].map(([name, { data, shape }]) => [name, float32Entry([...data], [...shape])] as const)
   // As PyTorch writes it: with metadata, and with a buffer that is no parameter.
@@ -113,6 +113,28 @@ describe('the README', () => {
       })
     expected.splice(-2, 0, ['use_triton, flash_attn', 'useTriton, flashAttn', 'none'])
     expect(listed).toEqual(expected)
+  })
+
+  test('lists the published Transformer’s defaults beside ours', () => {
+    const required = { num_tokens: 8, depth: 1, dim: 8, num_routed_queries: 1, num_routed_key_values: 1, local_attn_window_size: 4 }
+    const assumed = assumedDefaults(parseModelConfig(required), required)
+    const rows = new Map(tableUnder('Bringing a PyTorch checkpoint').map(([argument, published, here]) => [argument, { published, here }]))
+    const beginsWith = (name: string, text = String(assumed[name])) => expect(rows.get(name)!.here).toMatch(new RegExp(`^${text}\\b`))
+    for (const name of ['cosine_sim_routing', 'routed_rotary_emb']) {
+      expect(rows.get(name)!.published).toBe('true')
+      beginsWith(name)
+    }
+    beginsWith('num_experts')
+    expect(rows.get('seq_len')!.here).toContain(`${assumed['max_positions']}, no table`)
+    const { dim_head, heads, ff_mult } = assumed
+    beginsWith('dim_head, heads, ff_mult', `${dim_head}, ${heads}, ${ff_mult}`)
+  })
+
+  test('says beside the checkpoints which of them do not carry over', () => {
+    const section = readme.split('\n## Bringing a PyTorch checkpoint\n')[1]!
+    expect(section.slice(0, section.indexOf('```')).replaceAll(/\s+/g, ' ')).toMatch(
+      /two or more experts do not carry over.*With one expert .* agree to rounding/,
+    )
   })
 
   test('lists every error code', () => {

@@ -8,7 +8,7 @@ import { flag } from './options.js'
 const options = {
   ...runtimeOptions,
   ...loadOptions,
-  json: flag('Write one JSON object: model (numParameters, hasTokenizer, unavailable, sessionBytes, config), runtime.'),
+  json: flag('Write one JSON object: model (numParameters, hasTokenizer, unavailable, sessionBytes, config, assumed), runtime.'),
 }
 
 export const info = defineCommand({
@@ -40,11 +40,11 @@ type ModelReport = ReturnType<typeof describeModel>
 
 function describeModel(model: LanguageModel) {
   const session = model.createSession()
-  const { config, numParameters, hasTokenizer, unavailable } = model
+  const { config, assumed, numParameters, hasTokenizer, unavailable } = model
   // Only the state of a causal model keeps its size.
   const sessionBytes = config.layer.causal ? session.byteLength : null
   session.dispose()
-  return { numParameters, hasTokenizer, unavailable, sessionBytes, config }
+  return { numParameters, hasTokenizer, unavailable, sessionBytes, config, assumed }
 }
 
 function modelRows(model: ModelReport | undefined): [string, string][] {
@@ -57,7 +57,14 @@ function modelRows(model: ModelReport | undefined): [string, string][] {
     ...whyNot(model.unavailable),
     ['session', sessionBytes === null ? 'grows with its length' : `${formatBytes(sessionBytes)}, however long`],
     ...Object.entries({ ...config, ...layer }).map(([name, value]): [string, string] => [name, String(value)]),
+    ['assumed', formatAssumed(model.assumed)],
   ]
+}
+
+/** What config.json does not state. */
+function formatAssumed(assumed: LanguageModel['assumed']): string {
+  const entries = Object.entries(assumed).map(([key, value]) => `${key} ${value}`)
+  return entries.length === 0 ? 'nothing: config.json states all' : entries.join(', ')
 }
 
 function runtimeRows(runtime: RuntimeInfo): [string, string][] {

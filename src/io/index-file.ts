@@ -9,6 +9,8 @@ export interface ShardIndex {
   readonly shards: readonly string[]
   /** Bytes of all tensors, where the file says so: a hint for progress only. */
   readonly totalSize: number | undefined
+  /** What the writer noted besides: texts by name. */
+  readonly metadata: ReadonlyMap<string, string>
 }
 
 /**
@@ -29,11 +31,15 @@ export function parseShardIndex(bytes: Uint8Array, what = 'model.safetensors.ind
     }
     shardOf.set(name, shard)
   }
-  const totalSize = property(property(json, 'metadata'), 'total_size')
+  const metadata = property(json, 'metadata')
+  const totalSize = property(metadata, 'total_size')
   return {
     shardOf,
     shards: [...new Set(shardOf.values())],
     totalSize: Number.isSafeInteger(totalSize) && (totalSize as number) >= 0 ? (totalSize as number) : undefined,
+    metadata: new Map(
+      isObject(metadata) ? Object.entries(metadata).filter((entry): entry is [string, string] => typeof entry[1] === 'string') : [],
+    ),
   }
 }
 

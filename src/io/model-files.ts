@@ -10,6 +10,7 @@ import { BrokenTransfer } from './sources/broken-transfer.js'
 import { checkReadOptions, createSource } from './sources/create-source.js'
 import { PAUSES, retry, SHORT_PAUSES } from './sources/retry.js'
 import { isMissing, type MissingFile, type Source } from './sources/source.js'
+import { withTied } from './tied-tensors.js'
 
 export type { ModelSource, ReadOptions }
 
@@ -32,7 +33,7 @@ export interface ModelChecks {
 export interface ModelFiles {
   /** config.json, parsed. */
   readonly config: unknown
-  readonly tensors: Map<string, StoredTensor>
+  readonly tensors: ReadonlyMap<string, StoredTensor>
   /** The bytes of tokenizer.json, where there is one. */
   readonly tokenizer: Uint8Array | undefined
   /** Files that the model can do without, and that may be there but could not be had: why, by name. */
@@ -108,7 +109,7 @@ class ModelReader {
   }
 
   /** Either file of the weights may be absent: where neither is there, and asking for one failed, both are asked for again. */
-  private async readTensors(): Promise<Map<string, StoredTensor>> {
+  private async readTensors(): Promise<ReadonlyMap<string, StoredTensor>> {
     const attempt = async () => {
       const single = await this.readSingle()
       return { single, index: isMissing(single) ? await this.readIndex() : undefined }
@@ -132,19 +133,22 @@ class ModelReader {
     return this.readShards(index!.value)
   }
 
-  private readSingle() {
+  private async readSingle() {
+    let metadata: SafetensorsHeader['metadata']
     const takeHeader = (header: SafetensorsHeader) => {
       this.checkDigestsAreUsed([...this.names, WEIGHTS])
-      this.checks.tensors?.(header.tensors)
+      metadata = header.metadata
+      this.checks.tensors?.(withTied(header.tensors, metadata))
     }
-    return this.files.readShard(WEIGHTS, takeHeader, { mayBeAbsent: true })
+    const read = await this.files.readShard(WEIGHTS, takeHeader, { mayBeAbsent: true })
+    return isMissing(read) ? read : { value: withTied(read.value, metadata!) }
   }
 
   private readIndex() {
     return this.files.readWhole(INDEX, (bytes) => parseShardIndex(bytes, INDEX), { mayBeAbsent: true })
   }
 
-  private async readShards(index: ShardIndex): Promise<Map<string, StoredTensor>> {
+  private async readShards(index: ShardIndex): Promise<ReadonlyMap<string, StoredTensor>> {
     const { shards } = index
     if (index.totalSize !== undefined) for (const shard of shards) this.tracker.expect(shard, Math.ceil(index.totalSize / shards.length))
     const headers = new ShardHeaders(index)
@@ -170,7 +174,7 @@ class ModelReader {
       if (isMissing(read)) throw this.missing([[shard, read]])
       for (const [name, tensor] of read.value) tensors.set(name, tensor)
     }
-    return tensors
+    return withTied(tensors, headers.metadata)
   }
 
   /** A digest that nothing is held against would be a promise not kept. */

@@ -1,8 +1,10 @@
 import { describe, RoutedAttentionError } from '../errors.js'
+import { isUint8Array } from '../realm.js'
 import { Tensor } from '../tensor.js'
 import { bfloat16ToFloat32, float16ToFloat32 } from '../half.js'
 import { decodeUtf8, MAX_JSON_BYTES } from './json.js'
 import { JsonReader } from './json-reader.js'
+import { withTied } from './tied-tensors.js'
 
 /** What a safetensors header says of one tensor. */
 export interface TensorInfo {
@@ -29,6 +31,8 @@ export interface SafetensorsHeader {
   /** How many bytes the file has. */
   readonly fileLength: number
   readonly tensors: ReadonlyMap<string, TensorLocation>
+  /** What the writer noted: texts by name. */
+  readonly metadata: ReadonlyMap<string, string>
 }
 
 /** Bytes that tell how long the header is. */
@@ -47,13 +51,13 @@ const BITS = new Map(Object.entries(DTYPES).flatMap(([bits, names]) => names.spl
 
 /**
  * Reads a safetensors file. Accepts what the safetensors library (0.8) accepts, but for an array in place of a tensor's object.
- * @returns tensors by name, in file order; their bytes are views of `bytes`
+ * @returns tensors by name, in file order, then those that are tied to one of them; their bytes are views of `bytes`
  * @throws RoutedAttentionError `BAD_FILE` for anything that breaks the format, `BAD_ARGUMENT` when `bytes` is no Uint8Array
  */
-export function parseSafetensors(bytes: Uint8Array, what = 'the safetensors file'): Map<string, StoredTensor> {
-  if (!(bytes instanceof Uint8Array)) throw new RoutedAttentionError('BAD_ARGUMENT', `${what} must be a Uint8Array, got ${describe(bytes)}`)
+export function parseSafetensors(bytes: Uint8Array, what = 'the safetensors file'): ReadonlyMap<string, StoredTensor> {
+  if (!isUint8Array(bytes)) throw new RoutedAttentionError('BAD_ARGUMENT', `${what} must be a Uint8Array, got ${describe(bytes)}`)
   const header = parseSafetensorsHeader(bytes, bytes.length, what)
-  return locateTensors(header, bytes.subarray(header.bodyOffset))
+  return withTied(locateTensors(header, bytes.subarray(header.bodyOffset)), header.metadata)
 }
 
 /** The tensors of a header over the bytes behind it. */
@@ -88,7 +92,7 @@ export function parseSafetensorsHeader(
   what = 'the safetensors file',
 ): SafetensorsHeader {
   const bodyOffset = LENGTH_BYTES + safetensorsHeaderLength(bytes, Math.min(fileLength ?? bytes.length, bytes.length), what)
-  const tensors = readTensors(decodeUtf8(bytes.subarray(LENGTH_BYTES, bodyOffset), `the header of ${what}`, true), what)
+  const { tensors, metadata } = readHeader(decodeUtf8(bytes.subarray(LENGTH_BYTES, bodyOffset), `the header of ${what}`, true), what)
   const sorted = inFileOrder(tensors)
   let expected = 0
   for (const [name, tensor] of sorted) {
@@ -110,7 +114,7 @@ export function parseSafetensorsHeader(
   const needed = bodyOffset + expected
   if (fileLength !== undefined && fileLength !== needed)
     throw broken(what, `its header describes ${needed} bytes, and it has ${fileLength}`)
-  return { bodyOffset, fileLength: needed, tensors: sorted as Map<string, TensorLocation> }
+  return { bodyOffset, fileLength: needed, tensors: sorted as Map<string, TensorLocation>, metadata }
 }
 
 /**
@@ -141,9 +145,10 @@ interface DeclaredTensor {
   end: number
 }
 
-function readTensors(text: string, what: string): Map<string, DeclaredTensor> {
+function readHeader(text: string, what: string): { tensors: Map<string, DeclaredTensor>; metadata: Map<string, string> } {
   const reader = new JsonReader(text, `the header of ${what}`)
   const tensors = new Map<string, DeclaredTensor>()
+  const metadata = new Map<string, string>()
   let metadataSeen = false
   reader.object((name) => {
     if (name !== '__metadata__') {
@@ -152,10 +157,10 @@ function readTensors(text: string, what: string): Map<string, DeclaredTensor> {
     }
     if (metadataSeen) throw broken(what, 'its header has __metadata__ twice')
     metadataSeen = true
-    if (!reader.acceptNull()) reader.object(() => reader.string())
+    if (!reader.acceptNull()) reader.object((key) => metadata.set(key, reader.string()))
   })
   reader.end()
-  return tensors
+  return { tensors, metadata }
 }
 
 function readTensor(reader: JsonReader, name: string, what: string): DeclaredTensor {

@@ -1,6 +1,7 @@
 import { describe, RoutedAttentionError } from '../errors.js'
 import type { ShardIndex } from './index-file.js'
 import type { SafetensorsHeader, TensorInfo } from './safetensors.js'
+import { withTied } from './tied-tensors.js'
 
 /** The headers of a model's shards, held against the index. */
 export class ShardHeaders {
@@ -17,7 +18,8 @@ export class ShardHeaders {
   }
 
   set(shard: string, header: SafetensorsHeader): void {
-    const absent = this.namesOf.get(shard)!.filter((name) => !header.tensors.has(name))
+    const isTied = (name: string) => this.index.shardOf.has(header.metadata.get(name) ?? this.index.metadata.get(name) ?? '')
+    const absent = this.namesOf.get(shard)!.filter((name) => !header.tensors.has(name) && !isTied(name))
     if (absent.length > 0) {
       const named = absent.slice(0, 20).map(describe).join(', ')
       throw new RoutedAttentionError('BAD_FILE', `the index puts ${absent.length} tensors in ${shard} that are not there: ${named}`)
@@ -25,7 +27,12 @@ export class ShardHeaders {
     this.headers.set(shard, header)
   }
 
-  merge(): Map<string, TensorInfo> {
+  /** What the index and all shards noted. */
+  get metadata(): ReadonlyMap<string, string> {
+    return new Map([this.index, ...this.headers.values()].flatMap(({ metadata }) => [...metadata]))
+  }
+
+  merge(): ReadonlyMap<string, TensorInfo> {
     const merged = new Map<string, TensorInfo>()
     for (const [shard, { tensors }] of this.headers) {
       for (const [name, tensor] of tensors) {
@@ -34,6 +41,6 @@ export class ShardHeaders {
         merged.set(name, tensor)
       }
     }
-    return merged
+    return withTied(merged, this.metadata)
   }
 }

@@ -1,4 +1,5 @@
 import { describe, RoutedAttentionError } from '../errors.js'
+import { isStated } from './config-keys.js'
 
 /** The values of an options object or of config.json, each checked as it is read. Only own properties count. */
 export class ConfigFields {
@@ -10,6 +11,10 @@ export class ConfigFields {
 
   name(key: string): string {
     return `${this.where}${this.spell(key)}`
+  }
+
+  isStated(key: string): boolean {
+    return isStated(this.record, this.spell(key))
   }
 
   isNullOrAbsent(key: string): boolean {
@@ -46,9 +51,7 @@ export class ConfigFields {
   }
 
   private value(key: string, fallback?: unknown): unknown {
-    const name = this.spell(key)
-    const value = Object.hasOwn(this.record, name) ? this.record[name] : undefined
-    if (value !== undefined) return value
+    if (this.isStated(key)) return this.record[this.spell(key)]
     if (fallback === undefined) throw badConfig(`${this.name(key)} is missing`)
     return fallback
   }

@@ -2,6 +2,7 @@ import { describe, RoutedAttentionError } from '../errors.js'
 import type { LayerNumbers } from '../plan/geometry.js'
 import { checkOptions } from '../options.js'
 import { badConfig, ConfigFields } from './config-fields.js'
+import { checkConfigKeys, isStated, snakeCase } from './config-keys.js'
 
 /** How the k tokens that an expert takes are chosen: SPEC section 4. */
 export type Selection = 'coordinate-descent' | 'top-k'
@@ -76,6 +77,9 @@ export interface ModelConfig {
   readonly maxPositions: number | null
 }
 
+/** Keys of config.json that it does not state, each with the default that was taken. */
+export type AssumedDefaults = Readonly<Record<string, number | boolean | string | null>>
+
 /** Far above any real model, and so low that a sum of two or a product of two stays a safe integer. */
 const MAX_SIZE = 2 ** 24
 const MAX_DEPTH = 4096
@@ -125,12 +129,13 @@ export function resolveLayerOptions(options: LayerOptions): LayerConfig {
 }
 
 /**
- * Reads a config.json. Its names are PyTorch's; `model_type` and names unknown here are ignored.
+ * Reads a config.json. Its names are PyTorch's, `seq_len` is `max_positions`; `model_type` and names unknown here are ignored, unless they are nearly known.
  * @param json the parsed file
- * @throws RoutedAttentionError `BAD_CONFIG` for a missing or unfit value, whatever the file holds
+ * @throws RoutedAttentionError `BAD_CONFIG` for a missing or unfit value, or a name that is nearly another, whatever the file holds
  */
 export function parseModelConfig(json: unknown): ModelConfig {
   if (!isRecord(json)) throw badConfig(`config.json must hold an object, got ${describe(json)}`)
+  checkConfigKeys(json, OPTION_NAMES.map(snakeCase))
   const fields = new ConfigFields(json, 'config.json: ', snakeCase)
   const layer = readLayer(fields)
   const config: ModelConfig = {
@@ -139,13 +144,57 @@ export function parseModelConfig(json: unknown): ModelConfig {
     depth: fields.integer('depth', 1, MAX_DEPTH),
     feedForwardMultiplier: fields.integer('ffMult', 1, MAX_SIZE, 4),
     routedRotaryEmb: fields.boolean('routedRotaryEmb', false),
-    maxPositions: fields.isNullOrAbsent('maxPositions') ? null : fields.integer('maxPositions', 1, MAX_SIZE),
+    maxPositions: readMaxPositions(fields),
   }
   const inner = layer.dim * config.feedForwardMultiplier
   const block = layerParameterCount(layer) + 2 * inner * layer.dim + inner + 2 * layer.dim
   const tables = (2 * config.numTokens + (config.maxPositions ?? 0) + 1) * layer.dim + config.numTokens
   checkParameterCount(config.depth * block + tables, 'config.json')
   return config
+}
+
+/**
+ * What a config.json leaves unsaid: its keys, with the defaults that were taken. (Of options without effect here there is nothing to say.)
+ * @param config what `parseModelConfig` made of `json`
+ */
+export function assumedDefaults(config: ModelConfig, json: unknown): AssumedDefaults {
+  const stated = json as Record<string, unknown>
+  const values = {
+    ...Object.fromEntries(Object.entries(config.layer).map(([name, value]) => [snakeCase(name), value as number | boolean | string])),
+    ff_mult: config.feedForwardMultiplier,
+    routed_rotary_emb: config.routedRotaryEmb,
+    ...(isStated(stated, 'seq_len') ? {} : { max_positions: config.maxPositions }),
+  }
+  return Object.freeze(Object.fromEntries(Object.entries(values).filter(([key]) => !isStated(stated, key))))
+}
+
+/**
+ * A checkpoint with the buffer of rotary embeddings was most likely trained with them; without them it computes something else, and nobody would know.
+ * @param names of its tensors
+ * @throws RoutedAttentionError `BAD_CONFIG` where there is that buffer and config.json does not say what it is for
+ */
+export function checkRotaryIsStated(assumed: AssumedDefaults, names: Iterable<string>): void {
+  if (!Object.hasOwn(assumed, 'routed_rotary_emb')) return
+  for (const name of names) {
+    if (!name.endsWith('rotary_emb.inv_freq')) continue
+    throw badConfig(
+      `config.json does not state routed_rotary_emb, and the checkpoint carries ${name}: write "routed_rotary_emb": true, which the published ` +
+        `Transformer's default is, or false where it was trained without`,
+    )
+  }
+}
+
+/** `max_positions`, which the published `Transformer` calls `seq_len`. */
+function readMaxPositions(fields: ConfigFields): number | null {
+  const read = (key: string) => (fields.isNullOrAbsent(key) ? null : fields.integer(key, 1, MAX_SIZE))
+  const [maxPositions, seqLen] = [read('maxPositions'), read('seqLen')]
+  if (!fields.isStated('seqLen')) return maxPositions
+  if (fields.isStated('maxPositions') && maxPositions !== seqLen) {
+    throw badConfig(
+      `${fields.name('maxPositions')} and seq_len are two names of one thing, the rows of the position table; got ${maxPositions} and ${seqLen}`,
+    )
+  }
+  return seqLen
 }
 
 function readLayer(fields: ConfigFields): LayerConfig {
@@ -208,8 +257,4 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 
 function isPositive(value: number): boolean {
   return Math.fround(value) > 0
-}
-
-function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 }

@@ -8,7 +8,7 @@ import { checkOptions } from '../options.js'
 import { planModelParameters } from '../plan/model-parameters.js'
 import { Tensor } from '../tensor.js'
 import { breathe } from './breathe.js'
-import { type ModelConfig, parseModelConfig } from './config.js'
+import { type AssumedDefaults, assumedDefaults, checkRotaryIsStated, type ModelConfig, parseModelConfig } from './config.js'
 import { type EvaluateOptions, type Evaluation, evaluate } from './evaluate.js'
 import { fingerprintOf } from './fingerprint.js'
 import { generate, type GeneratedToken, type GenerateOptions } from './generate.js'
@@ -38,6 +38,7 @@ const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [...READ_OPTIONS, 'runtime'
 /** What a model and its parts share. */
 interface Parts {
   readonly config: ModelConfig
+  readonly assumed: AssumedDefaults
   readonly tokenizer: Tokenizer | undefined
   readonly unavailable: ModelFiles['unavailable']
   readonly fingerprint: Uint8Array
@@ -50,6 +51,8 @@ interface Parts {
 /** A language model whose every block is the routed-attention layer (SPEC section 7). */
 export class LanguageModel {
   readonly config: ModelConfig
+  /** What config.json leaves unsaid: its keys, with the defaults that were taken for them. */
+  readonly assumed: AssumedDefaults
   /** Text to token ids and back. Of a model without tokenizer.json both throw `UNSUPPORTED`, or what `unavailable` says of it. */
   readonly tokenizer: Pick<Tokenizer, 'encode' | 'decode'>
   /** Whether the model came with a tokenizer.json. */
@@ -70,6 +73,7 @@ export class LanguageModel {
 
   private constructor(parts: Parts) {
     this.config = parts.config
+    this.assumed = parts.assumed
     this.#tokenizer = parts.tokenizer
     this.#tokenizerFailure = parts.unavailable.get('tokenizer.json')
     this.tokenizer = parts.tokenizer ?? createMissingTokenizer(this.#tokenizerFailure)
@@ -109,19 +113,24 @@ export class LanguageModel {
       given.assertUsable()
     }
     let config: ModelConfig | undefined
+    let assumed: AssumedDefaults = {}
     let tokenizer: Tokenizer | undefined
     const files = await readModelFiles(source, readOptions, {
-      config: (json) => void (config = parseModelConfig(json)),
+      config: (json) => {
+        config = parseModelConfig(json)
+        assumed = assumedDefaults(config, json)
+      },
       tokenizer: async (bytes) => void (tokenizer = await createTokenizer(bytes, config!.numTokens)),
       tensors: (tensors) => {
-        checkStoredTensors(modelParameters(config!), tensors)
-        const { layout } = planModelParameters(config!, (name) => formatOf(tensors.get(name)!.dtype))
+        const parameters = checkStoredTensors(modelParameters(config!), tensors)
+        checkRotaryIsStated(assumed, tensors.keys())
+        const { layout } = planModelParameters(config!, (name) => formatOf(parameters.get(name)!.dtype))
         void given?.device.prepare?.(layout.byteLength)
       },
     })
     const runtime = given ?? (await createRuntime({ ...(readOptions.signal && { signal: readOptions.signal }) }))
     try {
-      return await LanguageModel.#assemble(config!, files, tokenizer, runtime, given === undefined, workload)
+      return await LanguageModel.#assemble(config!, assumed, files, tokenizer, runtime, given === undefined, workload)
     } catch (error) {
       if (given === undefined) await runtime.dispose()
       throw error
@@ -130,6 +139,7 @@ export class LanguageModel {
 
   static async #assemble(
     config: ModelConfig,
+    assumed: AssumedDefaults,
     files: ModelFiles,
     tokenizer: Tokenizer | undefined,
     runtime: Runtime,
@@ -144,6 +154,7 @@ export class LanguageModel {
     const home = await ModelHome.create({ runtime, config, tensors }, workload)
     return new LanguageModel({
       config,
+      assumed,
       tokenizer,
       unavailable: files.unavailable,
       fingerprint,

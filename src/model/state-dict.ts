@@ -1,8 +1,10 @@
 import { describe, RoutedAttentionError } from '../errors.js'
 import { isFloatDtype, type TensorInfo } from '../io/safetensors.js'
 import { createRandom } from '../random.js'
+import { isMap } from '../realm.js'
 import { Tensor } from '../tensor.js'
 import type { LayerConfig, ModelConfig } from './config.js'
+import { likelyPrefix } from './state-dict-prefix.js'
 
 /** A parameter's PyTorch name and its shape. */
 export interface ParameterSpec {
@@ -93,7 +95,8 @@ export function initialLayerParameters(config: LayerConfig, seed?: number): Map<
 }
 
 /**
- * Picks a layer's or a model's parameters out of a state dict. Buffers that PyTorch keeps beside them are ignored.
+ * Picks a layer's or a model's parameters out of a state dict. Buffers that PyTorch keeps beside them are ignored, and so is whatever stands in front
+ * of every name (`net.`, `module.`, `_orig_mod.`).
  * @returns exactly the parameters of `specs`, in their order
  * @throws RoutedAttentionError `BAD_WEIGHTS` listing everything missing, left over or misshapen; `BAD_ARGUMENT` for anything but a Map or a record
  */
@@ -145,28 +148,55 @@ function pick<T>(
   tensors: ReadonlyMap<string, T>,
   unfit: (value: T, shape: readonly number[]) => string | undefined,
 ): Map<string, T> {
+  const known = new Set(specs.map(({ name }) => name))
+  const names = [...(tensors.keys() as Iterable<unknown>)]
+  const texts = names.filter((name) => typeof name === 'string')
+  const likely = likelyPrefix(known, texts)
+  const prefix = texts.length === names.length && texts.every((name) => name.startsWith(likely)) ? likely : ''
   const picked = new Map<string, T>()
-  const missing: string[] = []
+  const missing: ParameterSpec[] = []
   const bad: string[] = []
-  for (const { name, shape } of specs) {
-    if (!tensors.has(name)) {
-      missing.push(`${name} [${shape.join(', ')}]`)
+  for (const spec of specs) {
+    const { name, shape } = spec
+    if (!tensors.has(prefix + name)) {
+      missing.push(spec)
       continue
     }
-    const value = tensors.get(name)!
+    const value = tensors.get(prefix + name)!
     const problem = unfit(value, shape)
     if (problem === undefined) picked.set(name, value)
     else bad.push(`${name} (${problem})`)
   }
-  const known = new Set(specs.map(({ name }) => name))
   const extra: string[] = []
-  for (const name of tensors.keys() as Iterable<unknown>) {
+  for (const name of names) {
     if (typeof name !== 'string') extra.push(describe(name))
-    else if (!known.has(name) && !IGNORED_BUFFER.test(name)) extra.push(name.length > 100 ? `${name.slice(0, 100)}…` : name)
+    else if (!known.has(name.slice(prefix.length)) && !IGNORED_BUFFER.test(name.slice(prefix.length))) extra.push(name.slice(prefix.length))
   }
-  const problems = [listed('missing', missing), listed('unexpected', extra), listed('unfit', bad)].filter((list) => list !== '')
-  if (problems.length > 0) throw new RoutedAttentionError('BAD_WEIGHTS', `the state dict does not fit the options: ${problems.join('; ')}`)
-  return picked
+  const problems = [
+    listed(
+      'missing',
+      missing.map(({ name, shape }) => `${name} [${shape.join(', ')}]`),
+    ),
+    listed(
+      'unexpected',
+      extra.map((name) => (name.length > 100 ? `${name.slice(0, 100)}…` : name)),
+    ),
+    listed('unfit', bad),
+  ].filter((list) => list !== '')
+  if (problems.length === 0) return picked
+  const leftOff = prefix === '' ? '' : ` (without ${describe(prefix)}, which stands in front of all its names)`
+  throw new RoutedAttentionError(
+    'BAD_WEIGHTS',
+    `the state dict does not fit the options${leftOff}: ${problems.join('; ')}${prefix === '' ? elsewhere(likely, missing, tensors) : ''}`,
+    { names: [...missing.map(({ name }) => name), ...extra] },
+  )
+}
+
+/** What is to be done where missing parameters stand behind a prefix that not all names have. */
+function elsewhere(prefix: string, missing: readonly ParameterSpec[], tensors: ReadonlyMap<string, unknown>): string {
+  const found = prefix === '' ? 0 : missing.filter(({ name }) => tensors.has(prefix + name)).length
+  if (found === 0) return ''
+  return `; ${found} of the missing ones are there behind ${describe(prefix)}: keep only the names that begin with it`
 }
 
 function listed(title: string, names: readonly string[]): string {
@@ -177,7 +207,7 @@ function listed(title: string, names: readonly string[]): string {
 
 /** Typed as promised; `unfit` sees what is really there. */
 function entriesOf(tensors: StateDict): ReadonlyMap<string, Tensor> {
-  if (tensors instanceof Map) return tensors as ReadonlyMap<string, Tensor>
+  if (isMap(tensors)) return tensors
   const isRecord =
     typeof tensors === 'object' &&
     tensors !== null &&

@@ -188,7 +188,7 @@ describe('a safetensors file is refused', () => {
 })
 
 describe('a header', () => {
-  const whole = writeSafetensors({ a: float32Entry([1, 2, 3]) })
+  const whole = writeSafetensors({ a: float32Entry([1, 2, 3]) }, { format: 'pt' })
   const bodyOffset = whole.length - 12
 
   it('is read without the bytes behind it', () => {
@@ -197,6 +197,7 @@ describe('a header', () => {
       bodyOffset,
       fileLength: whole.length,
       tensors: new Map([['a', { dtype: 'F32', shape: [3], begin: 0, end: 12 }]]),
+      metadata: new Map([['format', 'pt']]),
     })
     expect(parseSafetensorsHeader(whole.subarray(0, bodyOffset), undefined)).toEqual(header)
   })

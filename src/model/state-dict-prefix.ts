@@ -1,0 +1,29 @@
+/** Names looked at to find a prefix; a state dict from a stranger may have a hundred thousand. */
+const SAMPLE = 256
+
+/**
+ * What stands in front of parameters' names where a wrapper has put something there, as `net.`, `module.` or `_orig_mod.` do: the text that, left off,
+ * makes parameters of the most names; of two the shorter.
+ * @param known the parameters' names
+ * @param names those of a state dict
+ * @returns '' where nothing stands in front, or no name is a parameter's
+ */
+export function likelyPrefix(known: ReadonlySet<string>, names: readonly string[]): string {
+  const lengths = [...new Set([...known].map(({ length }) => length))]
+  const counts = new Map<string, number>()
+  const step = Math.max(1, names.length / SAMPLE)
+  for (let at = 0; at < names.length; at += step) {
+    const name = names[Math.floor(at)]!
+    for (const length of lengths) {
+      if (name.length < length || !known.has(name.slice(name.length - length))) continue
+      const prefix = name.slice(0, name.length - length)
+      counts.set(prefix, (counts.get(prefix) ?? 0) + 1)
+    }
+  }
+  let best = ''
+  for (const [prefix, count] of counts) {
+    const most = counts.get(best) ?? 0
+    if (count > most || (count === most && prefix.length < best.length)) best = prefix
+  }
+  return best
+}
