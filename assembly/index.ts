@@ -1,5 +1,5 @@
 export { pack } from './pack'
-export { run } from './program'
+export { proceed, run } from './program'
 export { fused } from './probe'
 export { isFiniteFloat16, mixBlocks } from './scan'
 

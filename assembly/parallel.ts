@@ -1,7 +1,7 @@
 import { Piece } from './steps'
 
 /*
- * Shares, the barrier, and the order of runs. A step is cut into `shares`, between outputs and never inside a sum, so neither how many there are nor who runs which leaves a
+ * Shares, the barrier, the order of runs, and their end before the end. A step is cut into `shares`, between outputs and never inside a sum, so neither how many there are nor who runs which leaves a
  * trace in the result.
  */
 
@@ -66,4 +66,13 @@ export function tellPassed(piece: usize, parts: i32): void {
   const passed = piece + (Piece.Passed << 2)
   atomic.store<i32>(passed, parts)
   atomic.notify(passed, -1)
+}
+
+/**
+ * Whether nobody wants any more what this run computes. It is walked through to its end all the same, so that barriers and ordered parts are left as they
+ * always are, but computes nothing: whoever meets a thread that has seen this sees it too, and reads nothing that was not computed.
+ */
+export function isStopped(piece: usize): bool {
+  const stop = <usize>load<i32>(piece + (Piece.Stop << 2))
+  return stop != 0 && atomic.load<i32>(stop) != 0
 }

@@ -6,8 +6,9 @@ import { attention, localStore } from './kernels/attention'
 import { normalise } from './kernels/norms'
 import { product } from './kernels/matmul'
 import { rotate, rotaryFromAngles, rotaryFromPositions } from './kernels/rotary'
-import { awaitEarlier, meet, takeShare, tellPassed } from './parallel'
-import { BEGINS_ORDERED, ENDS_ORDERED, JOINS_NEXT, OPCODE_MASK, Opcode } from './steps'
+import { awaitEarlier, isStopped, meet, takeShare, tellPassed } from './parallel'
+import { partsOf, runPart, workOf } from './parts'
+import { BEGINS_ORDERED, Cursor, ENDS_ORDERED, JOINS_NEXT, OPCODE_MASK, Opcode } from './steps'
 
 /** Runs one share of a step. */
 type Kernel = (step: usize, piece: usize, share: i32, shares: i32) => void
@@ -68,7 +69,7 @@ function runJoined(step: usize, end: usize, piece: usize, share: i32, shares: i3
     assert(opcode > 0 && opcode < Opcode.Length, 'unknown opcode')
     if (word & BEGINS_ORDERED) awaitEarlier(piece, passed + 1)
     const next = after(step)
-    unchecked(KERNELS[opcode])(step, piece, share, shares)
+    if (!isStopped(piece)) unchecked(KERNELS[opcode])(step, piece, share, shares)
     step = next
   }
 }
@@ -101,4 +102,32 @@ export function run(program: usize, piece: usize, shares: i32, first: i32, count
     }
     step = end
   }
+}
+
+/**
+ * Runs a program on one thread from where `cursor` says on, until some `budget` operations are done; steps of more than `most` are left and entered again
+ * between their parts. Returns 1 at the program's end; until then the host may do other work, and go on by the same call or never: nothing is left to be
+ * undone but what steps have written.
+ */
+export function proceed(cursor: usize, piece: usize, budget: f64, most: f64): i32 {
+  let step = load<usize>(cursor + (Cursor.Step << 2))
+  let part = load<i32>(cursor + (Cursor.Part << 2))
+  let parts = load<i32>(cursor + (Cursor.Parts << 2))
+  while (load<i32>(step) != Opcode.End) {
+    if (budget <= 0) {
+      store<usize>(cursor + (Cursor.Step << 2), step)
+      store<i32>(cursor + (Cursor.Part << 2), part)
+      store<i32>(cursor + (Cursor.Parts << 2), parts)
+      return 0
+    }
+    const work = workOf(step, piece)
+    if (part == 0) parts = partsOf(step, piece, work, most)
+    if (parts == 1) unchecked(KERNELS[load<i32>(step) & OPCODE_MASK])(step, piece, 0, 1)
+    else runPart(step, piece, part, parts)
+    budget -= max<f64>(work / <f64>parts, 1)
+    if (++part < parts) continue
+    part = 0
+    step = after(step)
+  }
+  return 1
 }

@@ -64,8 +64,10 @@ export enum Piece {
   /** First row of the piece whose output anyone asks for, and how many: all that the last layer of a model computes. */
   AnswerFirst = 26,
   AnswerRows = 27,
+  /** Address of a word that is no longer 0 once nobody wants what the run computes; 0 where there is none. */
+  Stop = 28,
   /** Base addresses, one word for each `Buffer`. */
-  Buffers = 28,
+  Buffers = 29,
   Length = 44,
 }
 
@@ -99,6 +101,16 @@ export enum WeightFormat {
   Float32,
   Float16,
   Bfloat16,
+}
+
+/** Words that tell how far a program has come that is run part by part. */
+export enum Cursor {
+  /** Address of the step that comes next. */
+  Step,
+  /** Which of its parts comes next, of how many; 0 of 0 before its first. */
+  Part,
+  Parts,
+  Length,
 }
 
 /** Which memory an operand lies in. Only the device knows where each begins. */

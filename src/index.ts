@@ -7,7 +7,7 @@ export type { CacheLike, FileLike, LoadProgress, ModelSource } from './io/read-o
 export type { LayerConfig, LayerOptions, ModelConfig, Selection } from './model/config.js'
 export type { EvaluateOptions, EvaluateProgress, Evaluation } from './model/evaluate.js'
 export type { GeneratedToken, GenerateOptions } from './model/generate.js'
-export { LanguageModel, type LoadOptions } from './model/language-model.js'
+export { LanguageModel, type LoadOptions, type ModelForwardOptions } from './model/language-model.js'
 export type { Workload } from './model/model-home.js'
 export { type ForwardOptions, type LayerTrace, MixtureOfAutoregressiveAttention } from './model/layer.js'
 export type { SamplingOptions } from './model/sampling-options.js'

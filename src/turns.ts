@@ -1,3 +1,5 @@
+import type { Interrupt } from './interrupt.js'
+
 /** Lets one piece of work at a time use what several share, in the order of asking; one that fails does not stop the next. */
 export class Turns {
   #taken = false
@@ -13,9 +15,12 @@ export class Turns {
     return this.#waiting.length > 0
   }
 
-  /** Begins `work` before it returns if nobody else is at it, and is free again before the promise resolves. */
-  async take<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#taken) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+  /**
+   * Begins `work` before it returns if nobody else is at it, and is free again before the promise resolves.
+   * @param interrupt may end the wait; the work itself looks out for it on its own
+   */
+  async take<T>(work: () => Promise<T>, interrupt?: Interrupt): Promise<T> {
+    if (this.#taken) await this.#wait(interrupt)
     this.#taken = true
     try {
       return await work()
@@ -24,6 +29,25 @@ export class Turns {
       if (next) next()
       else this.#taken = false
     }
+  }
+
+  #wait(interrupt: Interrupt | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const begin = () => {
+        forget?.()
+        resolve()
+      }
+      this.#waiting.push(begin)
+      const forget = interrupt?.listen(() => {
+        try {
+          interrupt.check()
+        } catch (reason) {
+          forget!()
+          this.#waiting.splice(this.#waiting.indexOf(begin), 1)
+          reject(reason)
+        }
+      })
+    })
   }
 }
 

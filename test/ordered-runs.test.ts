@@ -1,129 +1,18 @@
-import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
-import { BEGINS_ORDERED, ENDS_ORDERED, JOINS_NEXT, Piece } from '../assembly/steps.js'
-import { Runtime } from '../src/device/runtime.js'
-import { type Build, openBuild } from '../src/device/wasm/builds.js'
-import type { ThreadPool, Work } from '../src/device/wasm/thread-pool.js'
-import type { WasmDevice } from '../src/device/wasm/wasm-device.js'
+import type { Runtime } from '../src/device/runtime.js'
 import { cases, causalOptions, makeForwardOptions, makeInput, publishedOptions, runs } from './support/arbitraries.js'
 import { expectSameBits } from './support/bits.js'
 import { withLayer } from './support/drawn-layers.js'
+import { openDriftingRuntime, seen } from './support/drifting-pool.js'
 import { openRuntime } from './support/runtimes.js'
 import { causalConfigs, loadSmallModel, randomTokens, splits } from './support/small-models.js'
 
 vi.setConfig({ testTimeout: 120_000 })
 
-/** Which lane goes on where several can. */
-type Favourite = 'the first lane' | 'the last lane'
-
-/** Joined steps of one run, with the ordered parts that go before: it may go as far as `needs` of them are passed by the run before. */
-interface Group {
-  readonly start: number
-  readonly end: number
-  readonly needs: number
-  readonly passes: number
-}
-
-/** How often a lane had to wait for another's ordered part, and how many works were under way together. */
-const seen = { waits: 0, together: 0 }
-
-/** Stands in for threads that drift apart as far as their order lets them: one lane goes on until it must wait, then another. */
-class DriftingPool {
-  readonly smallWork = 0
-  readonly #queue: { work: Work; resolve: () => void }[] = []
-
-  constructor(
-    readonly build: Build,
-    readonly threads: number,
-    readonly favourite: Favourite,
-  ) {}
-
-  /** What is handed over before the event loop turns is under way together. */
-  run(work: Work): Promise<void> {
-    return new Promise((resolve) => {
-      this.#queue.push({ work, resolve })
-      if (this.#queue.length > 1) return
-      setImmediate(() => {
-        const all = this.#queue.splice(0)
-        seen.together = Math.max(seen.together, all.length)
-        this.#runAll(all.map((entry) => entry.work))
-        for (const entry of all) entry.resolve()
-      })
-    })
-  }
-
-  async dispose(): Promise<void> {}
-
-  #runAll(works: readonly Work[]): void {
-    const pieces = works.flatMap(({ program, headers, headerCount, headerBytes, shares, lanes }) =>
-      Array.from({ length: headerCount }, (_, i) => ({
-        lane: i % lanes,
-        header: headers + i * headerBytes,
-        shares,
-        groups: this.#groups(program),
-        done: 0,
-        passed: 0,
-      })),
-    )
-    const words = new Int32Array(this.build.memory.buffer)
-    const addresses = pieces.map(({ header }) => header)
-    const earlier = pieces.map(({ header }) => addresses.indexOf(words[header / 4 + Piece.Earlier]!))
-    // who waits for whom is decided here
-    for (const { header } of pieces) words[header / 4 + Piece.Earlier] = 0
-    for (;;) {
-      const fronts = pieces.filter(
-        (piece, i) =>
-          piece.done < piece.groups.length && !pieces.slice(0, i).some((o) => o.lane === piece.lane && o.done < o.groups.length),
-      )
-      if (fronts.length === 0) return
-      const ready = fronts.filter((piece) => {
-        const before = pieces[earlier[pieces.indexOf(piece)]!]
-        return !before || before.passed >= piece.groups[piece.done]!.needs
-      })
-      seen.waits += fronts.length - ready.length
-      ready.sort((a, b) => (this.favourite === 'the first lane' ? a.lane - b.lane : b.lane - a.lane))
-      const piece = ready[0]!
-      const { start, end, passes } = piece.groups[piece.done++]!
-      const next = words[end]!
-      words[end] = 0
-      for (let share = 0; share < piece.shares; share++) this.build.kernels.run(start * 4, piece.header, piece.shares, share, 1, 0, 1)
-      words[end] = next
-      piece.passed += passes
-    }
-  }
-
-  #groups(program: number): Group[] {
-    const words = new Int32Array(this.build.memory.buffer)
-    const groups: Group[] = []
-    let passed = 0
-    for (let at = program / 4; words[at] !== 0;) {
-      const start = at
-      let needs = 0
-      let passes = 0
-      for (let joins = true; joins; at += words[at + 1]!) {
-        joins = (words[at]! & JOINS_NEXT) > 0
-        if (words[at]! & BEGINS_ORDERED) needs = passed + 1
-        if (words[at]! & ENDS_ORDERED) passes++
-      }
-      groups.push({ start, end: at, needs, passes })
-      passed += passes
-    }
-    return groups
-  }
-}
-
-function openDriftingRuntime(threads: number, favourite: Favourite): Runtime {
-  const module = new WebAssembly.Module(readFileSync(new URL('../build/checked-relaxed.wasm', import.meta.url)))
-  const build = openBuild('relaxed', module)
-  const runtime = new Runtime(build, {}, threads)
-  ;(runtime.device as WasmDevice).usePool(new DriftingPool(build, threads, favourite) as unknown as ThreadPool)
-  return runtime
-}
-
 const plain = openRuntime('checked-relaxed')
 const drifting = ([2, 3, 4, 5] as const).flatMap((threads) =>
-  (['the first lane', 'the last lane'] as const).map((favourite) => openDriftingRuntime(threads, favourite)),
+  (['the first lane', 'the last lane'] as const).map((favourite) => openDriftingRuntime(threads, favourite).runtime),
 )
 
 test.each([

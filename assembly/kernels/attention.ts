@@ -1,6 +1,6 @@
 import { EXP2, exp2Vector, laneMask, LOG2_E, maxLanes, sumLanes } from '../math'
 import { count, countOr, floatWord, floats, operand, word } from '../operands'
-import { shareStart } from '../parallel'
+import { isStopped, shareStart } from '../parallel'
 import { Attention, LocalStore, Piece, TileShape } from '../steps'
 import { PANEL_ROW, multiply } from './matmul'
 import { rotateHead } from './rotary'
@@ -287,6 +287,16 @@ export function storeValue(value: usize, values: usize, index: i32, headStride: 
  * shares divide them: joined steps rest on that.
  */
 export function attention(step: usize, piece: usize, share: i32, shares: i32): void {
+  attendShare(step, piece, share, shares, share)
+}
+
+/** One of the parts that one thread computes one after the other, with the first share's scores. */
+export function attentionPart(step: usize, piece: usize, part: i32, parts: i32): void {
+  attendShare(step, piece, part, parts, 0)
+}
+
+/** A share, with the scores of share `place`. */
+function attendShare(step: usize, piece: usize, share: i32, shares: i32, place: i32): void {
   const heads = word(step, Attention.Heads)
   const starts = operand(step, Attention.Starts, piece)
   const groups = starts ? max(1, word(piece, Piece.Windows)) : 1
@@ -294,12 +304,12 @@ export function attention(step: usize, piece: usize, share: i32, shares: i32): v
     const firstRow = starts ? load<i32>(starts + floats(group)) : 0
     const rows = starts ? load<i32>(starts + floats(group), 4) - firstRow : count(step, Attention.Rows, piece)
     const tasks = heads * ((rows + TILE_ROWS - 1) / TILE_ROWS)
-    attendGroup(step, piece, group, firstRow, rows, shareStart(tasks, share, shares), shareStart(tasks, share + 1, shares), share)
+    attendGroup(step, piece, group, firstRow, rows, shareStart(tasks, share, shares), shareStart(tasks, share + 1, shares), place)
   }
 }
 
 /** Tasks `task` … `end` - 1 of one group's rows, which begin at `firstRow`. */
-function attendGroup(step: usize, piece: usize, group: i32, firstRow: i32, rows: i32, task: i32, end: i32, share: i32): void {
+function attendGroup(step: usize, piece: usize, group: i32, firstRow: i32, rows: i32, task: i32, end: i32, place: i32): void {
   if (task >= end) return
   const headStride = word(step, Attention.HeadStride)
   const capacity = word(step, Attention.Capacity)
@@ -315,10 +325,11 @@ function attendGroup(step: usize, piece: usize, group: i32, firstRow: i32, rows:
   const keys = operand(step, Attention.Keys, piece) + groupOffset
   const values = operand(step, Attention.Values, piece) + groupOffset
   const output = operand(step, Attention.Output, piece) + <usize>firstRow * outputStride
-  const scores = operand(step, Attention.Scores, piece) + <usize>share * scoreBytes(scoreStride)
+  const scores = operand(step, Attention.Scores, piece) + <usize>place * scoreBytes(scoreStride)
   const shape = word(piece, Piece.TileShape)
   const tiles = (rows + TILE_ROWS - 1) / TILE_ROWS
   for (; task < end; ++task) {
+    if (isStopped(piece)) return
     const head = task / tiles
     const row = (task % tiles) * TILE_ROWS
     const column = floats(head * headStride)

@@ -1,6 +1,6 @@
 import { HALF, geluLanes, maxLanes, widenBrainHalves, widenHalves } from '../math'
 import { bufferAddress, count, floats, operand, word } from '../operands'
-import { shareStart } from '../parallel'
+import { isStopped, shareStart } from '../parallel'
 import { Activation, Buffer, MOST_TILE_ROWS, Piece, Product, TileShape, WORKSPACE_BYTES, WeightFormat } from '../steps'
 import { Tile, isUnrolled, leftoverShape, panelsOf, rowsOf, tileOf } from './tile-shapes'
 import {
@@ -236,24 +236,34 @@ function staysFinite(x: usize, width: i32): bool {
 
 /** `Product`: groups of panels are shared out, so each weight is read by one thread; where there are too few of them, rows. */
 export function product(step: usize, piece: usize, share: i32, shares: i32): void {
+  multiplyShare(step, piece, share, shares, share)
+}
+
+/** One of the parts of a product that one thread computes one after the other, in the first share's workspace. */
+export function productPart(step: usize, piece: usize, part: i32, parts: i32): void {
+  multiplyShare(step, piece, part, parts, 0)
+}
+
+/** A share, in the workspace of share `place`. */
+function multiplyShare(step: usize, piece: usize, share: i32, shares: i32, place: i32): void {
   const rows = count(step, Product.Rows, piece)
   if (rows == 0) return
   const groups = (word(step, Product.Panels) + GROUP - 1) / GROUP
   if (groups < shares) {
     const row = shareStart(rows, share, shares)
-    productGroups(step, piece, share, row, shareStart(rows, share + 1, shares) - row, 0, groups)
+    productGroups(step, piece, place, row, shareStart(rows, share + 1, shares) - row, 0, groups)
     return
   }
   const parts = max(word(step, Product.Parts), 1)
   for (let part = 0; part < parts; ++part) {
     const start = shareStart(groups, part, parts)
     const length = shareStart(groups, part + 1, parts) - start
-    productGroups(step, piece, share, 0, rows, start + shareStart(length, share, shares), start + shareStart(length, share + 1, shares))
+    productGroups(step, piece, place, 0, rows, start + shareStart(length, share, shares), start + shareStart(length, share + 1, shares))
   }
 }
 
 /** Some groups of a product's outputs, for `rows` rows from `row` on. */
-function productGroups(step: usize, piece: usize, share: i32, row: i32, rows: i32, firstGroup: i32, endGroup: i32): void {
+function productGroups(step: usize, piece: usize, place: i32, row: i32, rows: i32, firstGroup: i32, endGroup: i32): void {
   if (firstGroup == endGroup || rows == 0) return
   const depth = word(step, Product.Depth)
   const allPanels = word(step, Product.Panels)
@@ -268,7 +278,7 @@ function productGroups(step: usize, piece: usize, share: i32, row: i32, rows: i3
   const sums = operand(step, Product.AddTo, piece)
   const addTo = sums ? sums + <usize>row * ldc : 0
   const activation = word(step, Product.Activation)
-  const workspace = bufferAddress(piece, Buffer.Workspace) + <usize>(share * WORKSPACE_BYTES)
+  const workspace = bufferAddress(piece, Buffer.Workspace) + <usize>(place * WORKSPACE_BYTES)
   assert(((input | weights | output | lda | ldc) & 3) == 0, 'product: unaligned operand')
 
   const isNarrow = format != WeightFormat.Float32
@@ -282,6 +292,7 @@ function productGroups(step: usize, piece: usize, share: i32, row: i32, rows: i3
   const isStream = inRegisters && rows == 1
   let panels = 0
   for (let panel = firstGroup * GROUP; panel < endPanel; panel += panels) {
+    if (isStopped(piece)) return
     const left = endPanel - panel
     panels = isStream && left > GROUP ? left & -GROUP : min(GROUP, left)
     const column = <usize>panel * PANEL_ROW

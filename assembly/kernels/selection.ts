@@ -1,6 +1,6 @@
 import { exp2Lanes, LOG2_E } from '../math'
 import { floats, operand, word } from '../operands'
-import { shareStart } from '../parallel'
+import { isStopped, shareStart } from '../parallel'
 import { AssignSlots, Descent, HISTOGRAM_BYTES, Piece, SelectKeyValues, SelectQueries, Selection } from '../steps'
 import { largestOf, sumOfExponentials } from './log-sum-exp'
 
@@ -54,26 +54,42 @@ function takeAbove(values: usize, n: i32, threshold: u32, equals: i32, indices: 
   return count
 }
 
+/** What a descent carries from pass to pass, two f64s at the front of a share's working memory. */
+enum Carried {
+  A = 0,
+  Eps = 8,
+}
+
 /**
- * Coordinate descent over one row (SPEC section 4): only the scalar a is carried from pass to pass, and a pass is one logsumexp of min(s, -a).
- * `n` similarities, all unmasked, of a row of `length`. Returns a; stores the last eps at `lastEps`.
+ * Coordinate descent over one row (SPEC section 4): only the scalar a is carried from pass to pass, with eps, and a pass is one logsumexp of min(s, -a).
+ * `n` similarities, all unmasked, of a row of `length`. Does one of `parts` of the passes; the parts before it are done.
  */
-function descend(s: usize, n: i32, length: i32, k: i32, descent: usize, lastEps: usize): f64 {
+function descend(piece: usize, s: usize, n: i32, length: i32, k: i32, descent: usize, carried: usize, part: i32, parts: i32): void {
   const floor = load<f64>(descent + (Descent.Eps << 2))
   const decay = load<f64>(descent + (Descent.EpsDecay << 2))
   const logK = NativeMath.log(min<f64>(<f64>k * load<f64>(descent + (Descent.FetchRatio << 2)), <f64>length))
   const largest = largestOf(s, n)
-  let eps = max<f64>(load<f64>(descent + (Descent.EpsInit << 2)), floor)
-  let a = eps * (logK - NativeMath.log(<f64>n))
-  eps = max<f64>(eps * decay, floor)
-  for (let pass = word(descent, Descent.Iterations) - 1; pass > 0; --pass) {
+  let eps: f64
+  let a: f64
+  if (part == 0) {
+    eps = max<f64>(load<f64>(descent + (Descent.EpsInit << 2)), floor)
+    a = eps * (logK - NativeMath.log(<f64>n))
+    eps = max<f64>(eps * decay, floor)
+  } else {
+    a = load<f64>(carried + Carried.A)
+    eps = load<f64>(carried + Carried.Eps)
+  }
+  // the first needs no similarities
+  const passes = word(descent, Descent.Iterations) - 1
+  for (let left = shareStart(passes, part + 1, parts) - shareStart(passes, part, parts); left > 0; --left) {
+    if (isStopped(piece)) return
     const cap = <f32>-a
     const top = min<f32>(largest, cap)
     a = eps * (logK - NativeMath.log(sumOfExponentials(s, n, cap, top, eps))) - <f64>top
     eps = max<f64>(eps * decay, floor)
   }
-  store<f64>(lastEps, eps)
-  return a
+  store<f64>(carried + Carried.A, a)
+  store<f64>(carried + Carried.Eps, eps)
 }
 
 /** c = min(s + a, 0), what is compared and, divided by eps, exponentiated. */
@@ -97,18 +113,34 @@ function fillOnes(scores: usize, count: i32): void {
 
 /**
  * Chooses k of the `n` unmasked candidates of a row of `length`; ascending indices and carried scores. Returns how many. `work` holds a histogram,
- * then a row of values.
+ * then a row of values. In `parts`, one after the other with the same `work`, the last of which chooses; the others return -1.
  */
-function choose(s: usize, n: i32, length: i32, k: i32, descent: usize, work: usize, indices: usize, scores: usize): i32 {
+function choose(
+  piece: usize,
+  s: usize,
+  n: i32,
+  length: i32,
+  k: i32,
+  descent: usize,
+  work: usize,
+  indices: usize,
+  scores: usize,
+  part: i32,
+  parts: i32,
+): i32 {
   const straightThrough = word(descent, Descent.StraightThrough) != 0
   const topK = word(descent, Descent.Selection) == Selection.TopK
+  const isLast = part == parts - 1
   if (length <= k || (topK && straightThrough)) {
+    if (!isLast) return -1
     const count = takeLargest(s, n, length <= k ? n : k, work, indices)
     fillOnes(scores, count)
     return count
   }
-  const a = <f32>descend(s, n, length, k, descent, work)
-  const eps = load<f64>(work)
+  descend(piece, s, n, length, k, descent, work, part, parts)
+  if (!isLast) return -1
+  const a = <f32>load<f64>(work + Carried.A)
+  const eps = load<f64>(work + Carried.Eps)
   let values = s
   if (!topK) {
     values = work + <usize>HISTOGRAM_BYTES
@@ -126,10 +158,22 @@ export function selectQueries(step: usize, piece: usize, share: i32, shares: i32
   const first = word(piece, Piece.Window)
   const end = word(piece, Piece.Windows) * experts
   const work = operand(step, SelectQueries.Work, piece) + <usize>share * <usize>word(step, SelectQueries.WorkBytes)
-  for (let pair = share; pair < end; pair += shares) selectWindowQueries(step, piece, first + pair / experts, pair % experts, work)
+  for (let pair = share; pair < end; pair += shares) selectWindowQueries(step, piece, first + pair / experts, pair % experts, work, 0, 1)
 }
 
-function selectWindowQueries(step: usize, piece: usize, window: i32, expert: i32, work: usize): void {
+/**
+ * One of the parts that one thread computes one after the other, in the first share's working memory: as many of each (window, expert) pair, pair by
+ * pair.
+ */
+export function selectQueriesPart(step: usize, piece: usize, part: i32, parts: i32): void {
+  const experts = word(step, SelectQueries.Experts)
+  const each = parts / (word(piece, Piece.Windows) * experts)
+  const pair = part / each
+  const window = word(piece, Piece.Window) + pair / experts
+  selectWindowQueries(step, piece, window, pair % experts, operand(step, SelectQueries.Work, piece), part % each, each)
+}
+
+function selectWindowQueries(step: usize, piece: usize, window: i32, expert: i32, work: usize, part: i32, parts: i32): void {
   const windowSize = word(step, SelectQueries.WindowSize)
   const start = window * windowSize
   const candidates = min(windowSize, word(piece, Piece.SequenceRows) - start)
@@ -138,7 +182,8 @@ function selectWindowQueries(step: usize, piece: usize, window: i32, expert: i32
   const scores = indices + floats(candidates)
   const s = operand(step, SelectQueries.Similarities, piece) + offset
   const descent = step + (SelectQueries.Descent << 2)
-  const count = choose(s, candidates, windowSize, word(step, SelectQueries.Count), descent, work, indices, scores)
+  const count = choose(piece, s, candidates, windowSize, word(step, SelectQueries.Count), descent, work, indices, scores, part, parts)
+  if (count < 0) return
   const taken = operand(step, SelectQueries.Taken, piece) + offset
   const carried = operand(step, SelectQueries.Scores, piece) + offset
   memory.fill(taken, 0, floats(candidates))
@@ -174,20 +219,33 @@ export function selectKeyValues(step: usize, piece: usize, share: i32, shares: i
   const experts = word(step, SelectKeyValues.Experts)
   const first = word(piece, Piece.Window)
   const windows = word(piece, Piece.Windows)
-  const descent = step + (SelectKeyValues.Descent << 2)
-  const growing = word(descent, Descent.Selection) == Selection.TopK && word(descent, Descent.StraightThrough) != 0
   const work = operand(step, SelectKeyValues.Work, piece) + <usize>share * <usize>word(step, SelectKeyValues.WorkBytes)
-  if (growing) {
+  if (isGrowing(step)) {
     for (let expert = share; expert < experts; expert += shares) {
-      for (let i = 0; i < windows; ++i) selectWindowKeyValues(step, piece, first + i, expert, work, true)
+      for (let i = 0; i < windows; ++i) selectWindowKeyValues(step, piece, first + i, expert, work, 0, 1)
     }
     return
   }
   const end = windows * experts
-  for (let pair = share; pair < end; pair += shares) selectWindowKeyValues(step, piece, first + pair / experts, pair % experts, work, false)
+  for (let pair = share; pair < end; pair += shares) selectWindowKeyValues(step, piece, first + pair / experts, pair % experts, work, 0, 1)
 }
 
-function selectWindowKeyValues(step: usize, piece: usize, window: i32, expert: i32, work: usize, growing: bool): void {
+/** As `selectQueriesPart`. */
+export function selectKeyValuesPart(step: usize, piece: usize, part: i32, parts: i32): void {
+  const experts = word(step, SelectKeyValues.Experts)
+  const each = parts / (word(piece, Piece.Windows) * experts)
+  const pair = part / each
+  const window = word(piece, Piece.Window) + pair / experts
+  selectWindowKeyValues(step, piece, window, pair % experts, operand(step, SelectKeyValues.Work, piece), part % each, each)
+}
+
+/** Whether a window's choice begins from that of the window before. */
+function isGrowing(step: usize): bool {
+  const descent = step + (SelectKeyValues.Descent << 2)
+  return word(descent, Descent.Selection) == Selection.TopK && word(descent, Descent.StraightThrough) != 0
+}
+
+function selectWindowKeyValues(step: usize, piece: usize, window: i32, expert: i32, work: usize, part: i32, parts: i32): void {
   const experts = word(step, SelectKeyValues.Experts)
   const windowSize = word(step, SelectKeyValues.WindowSize)
   const capacity = word(step, SelectKeyValues.Capacity)
@@ -201,11 +259,13 @@ function selectWindowKeyValues(step: usize, piece: usize, window: i32, expert: i
   const list = operand(step, SelectKeyValues.Lists, piece) + offset
   const scores = operand(step, SelectKeyValues.Scores, piece) + offset
   const count = min(k, candidates)
-  if (growing) {
+  if (isGrowing(step)) {
+    if (part < parts - 1) return
     chooseGrowing(s, window, windowSize, k, work, list - floats(experts * listCapacity), list)
     fillOnes(scores, count)
   } else {
-    choose(s, candidates, length, k, step + (SelectKeyValues.Descent << 2), work, list, scores)
+    const descent = step + (SelectKeyValues.Descent << 2)
+    if (choose(piece, s, candidates, length, k, descent, work, list, scores, part, parts) < 0) return
   }
   const chosen = operand(step, SelectKeyValues.Chosen, piece) + floats(expert * capacity)
   for (let i = 0; i < count; ++i) store<i32>(chosen + floats(load<i32>(list + floats(i))), 1)

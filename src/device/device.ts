@@ -1,4 +1,5 @@
 import { Buffer, Piece, WeightFormat } from '../../assembly/steps.js'
+import type { Interrupt } from '../interrupt.js'
 
 // the words that runs and weights are described in
 export { Buffer, Piece, WeightFormat }
@@ -186,11 +187,12 @@ export interface Device {
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer
   compile(program: Program): CompiledProgram
   /**
-   * Runs a program over a piece, or over several in their order. A promise where other threads compute; otherwise it is done on return. The runs and
-   * what they are bound to are the device's until then. Runs whose first names the last of those handed over before as its `earlier` need not wait for
-   * them to be done; at most two calls may be so at once.
+   * Runs a program over a piece, or over several in their order. A promise where other threads compute, or where it takes so long that the event loop must
+   * turn meanwhile; otherwise it is done on return. The runs and what they are bound to are the device's until then. Runs whose first names the last of
+   * those handed over before as its `earlier` need not wait for them to be done; at most two calls may be so at once.
+   * @param interrupt ends it soon, between two steps or parts of one: rejects with what `check` throws, when nothing of it runs any more
    */
-  run(program: CompiledProgram, runs: Run | readonly Run[]): void | Promise<void>
+  run(program: CompiledProgram, runs: Run | readonly Run[], interrupt?: Interrupt): void | Promise<void>
   /** Whether one run of so many operations is done on return. */
   isAtOnce(work: number): boolean
   /** Runs a small program on the calling thread, done on return, whatever else is running: it must touch nothing that others use. */

@@ -8,6 +8,7 @@ import type { ModelConfig } from './config.js'
 import { HeadReader, prepareAnswer } from './head-reader.js'
 import { Resources } from './resources.js'
 import type { Appended, Engine, LogitsAnswer, LogitsRequest, Pause, Sequence } from './sequence.js'
+import type { Interrupt } from '../interrupt.js'
 import { Turns } from '../turns.js'
 
 /**
@@ -164,6 +165,7 @@ export class CausalEngine implements Engine {
     tokenIds: Int32Array,
     request: LogitsRequest,
     pause: Pause,
+    interrupt: Interrupt | undefined,
   ): Promise<{ place: Place; answer: LogitsAnswer }> {
     const { plan, tokens, slots, lanes, turns } = tier
     const device = this.#device
@@ -191,9 +193,9 @@ export class CausalEngine implements Engine {
           runs.push(run)
           done += rows
         }
-        await device.run(tier.piece, runs.length === 1 ? runs[0]! : runs)
-        for (const { run, head } of slots.slice(0, runs.length)) await head.read(() => device.run(tier.head, run))
-      })
+        await device.run(tier.piece, runs.length === 1 ? runs[0]! : runs, interrupt)
+        for (const { run, head } of slots.slice(0, runs.length)) await head.read(() => device.run(tier.head, run, interrupt))
+      }, interrupt)
       const pausing = pause(done)
       if (pausing) await pausing
     }
@@ -256,7 +258,7 @@ class CausalSequence implements Sequence {
    * What the state held before stays readable until the end: a piece that overwrites part of it (a window closes, the local buffer moves on; once in
    * many tokens) makes the whole append work on a copy.
    */
-  async append(tokenIds: Int32Array, request: LogitsRequest, pause: Pause): Promise<Appended> {
+  async append(tokenIds: Int32Array, request: LogitsRequest, pause: Pause, interrupt?: Interrupt): Promise<Appended> {
     const tier = this.engine.tier(this.position + tokenIds.length)
     const before = this.#state
     let place: Place = { ...this.#place }
@@ -269,7 +271,7 @@ class CausalSequence implements Sequence {
       state.copyFrom(before)
     }
     try {
-      const result = await this.engine.read(tier, state, place, tokenIds, request, pause)
+      const result = await this.engine.read(tier, state, place, tokenIds, request, pause, interrupt)
       const commit = () => {
         this.#tier = tier
         this.#state = state

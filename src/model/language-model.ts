@@ -1,13 +1,15 @@
+import { breathe } from '../breathe.js'
 import { checkRuntime, createRuntime, type Runtime } from '../device/runtime.js'
 import { describe, RoutedAttentionError } from '../errors.js'
 import { type ModelFiles, readModelFiles } from '../io/model-files.js'
 import { checkStillThere } from '../io/moved-bytes.js'
 import { type ModelSource, READ_OPTIONS, type ReadOptions } from '../io/read-options.js'
 import { createTokenizer, type Tokenizer } from '../io/tokenizer.js'
+import { interruptBy } from '../interrupt.js'
 import { checkOptions } from '../options.js'
+import type { Signal } from '../platform.js'
 import { planModelParameters } from '../plan/model-parameters.js'
 import { Tensor } from '../tensor.js'
-import { breathe } from './breathe.js'
 import { type AssumedDefaults, assumedDefaults, checkRotaryIsStated, type ModelConfig, parseModelConfig } from './config.js'
 import { type EvaluateOptions, type Evaluation, evaluate } from './evaluate.js'
 import { fingerprintOf } from './fingerprint.js'
@@ -34,6 +36,14 @@ export interface LoadOptions extends ReadOptions {
 }
 
 const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [...READ_OPTIONS, 'runtime', 'workload']
+
+/** Options of `LanguageModel.forward`. */
+export interface ModelForwardOptions {
+  /** Its reason rejects the call. */
+  signal?: Signal | undefined
+}
+
+const FORWARD_OPTIONS = ['signal']
 
 /** What a model and its parts share. */
 interface Parts {
@@ -167,13 +177,15 @@ export class LanguageModel {
 
   /**
    * Logits after each token, [n, V].
-   * @throws RoutedAttentionError `BAD_ARGUMENT` (a token id; more than `max_positions`), `OUT_OF_MEMORY`, `DISPOSED`
+   * @throws RoutedAttentionError `BAD_ARGUMENT` (a token id; more than `max_positions`), `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason
    */
-  async forward(tokenIds: TokenIds): Promise<Tensor> {
+  async forward(tokenIds: TokenIds, options: ModelForwardOptions = {}): Promise<Tensor> {
     this.#lifetime.assertUsable()
+    checkOptions('forward', options, FORWARD_OPTIONS)
+    options.signal?.throwIfAborted()
     const ids = checkTokenIds('forward', tokenIds, this.config.numTokens)
     this.#checkPositions('forward', ids.length)
-    const { logits } = await this.#read(ids, { rows: 'all' })
+    const { logits } = await this.#read(ids, { rows: 'all' }, options.signal)
     return new Tensor(logits, [ids.length, this.config.numTokens])
   }
 
@@ -233,15 +245,16 @@ export class LanguageModel {
   }
 
   /** One forward of its own. */
-  async #read(ids: Int32Array, request: LogitsRequest, signal?: AbortSignal): Promise<LogitsAnswer> {
+  async #read(ids: Int32Array, request: LogitsRequest, signal?: Signal): Promise<LogitsAnswer> {
     return this.#lifetime.use(async () => {
       const sequence = this.#home.engine.createSequence()
       try {
-        const { answer, commit } = await sequence.append(ids, request, () => {
-          this.#lifetime.assertUsable()
-          signal?.throwIfAborted()
+        const interrupt = interruptBy(signal, this.#lifetime)
+        const pause = () => {
+          interrupt.check()
           return breathe()
-        })
+        }
+        const { answer, commit } = await sequence.append(ids, request, pause, interrupt)
         commit()
         return answer
       } finally {

@@ -1,17 +1,18 @@
 import { type CompiledProgram, type Device, type DeviceBuffer, type Range, Run } from '../device/device.js'
+import type { Interrupt } from '../interrupt.js'
 import { type Geometry, workPerToken } from '../plan/geometry.js'
 import type { LayerParameters } from '../plan/layer-plan.js'
 import { describePiece, nextPieceRows, type Place } from '../plan/piece.js'
 import type { Tensor } from '../tensor.js'
-import { breathe } from './breathe.js'
+import { breathe } from '../breathe.js'
 import type { TracedCall } from './layer-trace.js'
 import type { Resources } from './resources.js'
 
 /** One checked call of a layer. */
 export interface LayerForward extends TracedCall {
   readonly device: Device
-  /** @throws RoutedAttentionError `DISPOSED` */
-  readonly assertUsable: () => void
+  /** Ends it: with `DISPOSED`, for one. */
+  readonly interrupt: Interrupt
   readonly parameters: LayerParameters
   readonly weights: DeviceBuffer
   /** The caller's: read before the first wait, or copied. */
@@ -46,7 +47,7 @@ interface Flight {
 }
 
 export async function runPieces({ forward, geometry, program, groups, prepare, results, collect, pause }: Pieces): Promise<void> {
-  const { device, config, length } = forward
+  const { device, config, length, interrupt } = forward
   let place: Place = { position: 0, base: 0 }
   let earlier: Run | undefined
 
@@ -66,7 +67,7 @@ export async function runPieces({ forward, geometry, program, groups, prepare, r
       place = describePiece(run, geometry, place, rows)
       pieces.push({ position, rows })
     }
-    const running = device.run(program, pieces.length === 1 ? runs[0]! : runs.slice(0, pieces.length))
+    const running = device.run(program, pieces.length === 1 ? runs[0]! : runs.slice(0, pieces.length), interrupt)
     // it may fail before its turn to be waited for comes
     running?.catch(() => undefined)
     return {
@@ -97,7 +98,7 @@ export async function runPieces({ forward, geometry, program, groups, prepare, r
 export function createPause(forward: LayerForward): () => Promise<void> {
   return async () => {
     await breathe()
-    forward.assertUsable()
+    forward.interrupt.check()
   }
 }
 

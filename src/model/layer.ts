@@ -1,6 +1,8 @@
 import { checkRuntime, type Runtime } from '../device/runtime.js'
 import { describe, RoutedAttentionError } from '../errors.js'
+import { interruptBy } from '../interrupt.js'
 import { checkOptions } from '../options.js'
+import type { Signal } from '../platform.js'
 import { type LayerParameters, planLayerParameters } from '../plan/layer-plan.js'
 import { Tensor } from '../tensor.js'
 import { type LayerConfig, type LayerOptions, resolveLayerOptions } from './config.js'
@@ -20,6 +22,8 @@ export interface ForwardOptions {
   numRoutedKeyValues?: number | null
   /** Also return what was decided on the way. */
   trace?: boolean
+  /** Its reason rejects the call. */
+  signal?: Signal | undefined
 }
 
 export type { LayerTrace } from './layer-trace.js'
@@ -27,7 +31,7 @@ export type { LayerTrace } from './layer-trace.js'
 /** Tokens of the forward that devices are compared by, at most. */
 const MEASURED_LENGTH = 2048
 
-const FORWARD_OPTIONS = ['rotaryEmb', 'numRoutedQueries', 'numRoutedKeyValues', 'trace']
+const FORWARD_OPTIONS = ['rotaryEmb', 'numRoutedQueries', 'numRoutedKeyValues', 'trace', 'signal']
 
 /**
  * Causal local attention over a window, plus experts that route a few tokens of each window as queries to the best tokens of all earlier windows.
@@ -70,7 +74,7 @@ export class MixtureOfAutoregressiveAttention {
   /**
    * @param x (batch, n, dim)
    * @returns (batch, n, dim)
-   * @throws RoutedAttentionError `BAD_SHAPE` (a tensor), `BAD_ARGUMENT` (an override), `OUT_OF_MEMORY`, `DISPOSED`
+   * @throws RoutedAttentionError `BAD_SHAPE` (a tensor), `BAD_ARGUMENT` (an override), `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason
    */
   forward(x: Tensor, options?: ForwardOptions & { trace?: false }): Promise<Tensor>
   forward(x: Tensor, options: ForwardOptions & { trace: true }): Promise<LayerTrace>
@@ -99,7 +103,7 @@ export class MixtureOfAutoregressiveAttention {
     const length = Math.min(call.length, MEASURED_LENGTH)
     const x = call.x.slice(0, length * this.options.dim)
     const angles = call.angles && new Tensor(call.angles.data.slice(0, length * call.angles.shape[1]!), [length, call.angles.shape[1]!])
-    const part: CheckedCall = { ...call, x, angles, batch: Math.min(call.batch, 1), length, trace: false }
+    const part: CheckedCall = { ...call, x, angles, batch: Math.min(call.batch, 1), length, trace: false, signal: undefined }
     await this.#run(part, installed)
     const start = performance.now()
     await this.#run(part, installed)
@@ -111,7 +115,7 @@ export class MixtureOfAutoregressiveAttention {
     const forward = config.causal ? causalForward : sequenceForward
     return forward({
       device,
-      assertUsable: () => this.#lifetime.assertUsable(),
+      interrupt: interruptBy(call.signal, this.#lifetime),
       config,
       parameters: this.#parameters,
       weights: weights.buffer,
@@ -143,7 +147,8 @@ export class MixtureOfAutoregressiveAttention {
         )
       }
     }
-    const { trace = false } = options
+    const { trace = false, signal } = options
+    signal?.throwIfAborted()
     if (typeof trace !== 'boolean')
       throw new RoutedAttentionError('BAD_ARGUMENT', `forward: trace must be a boolean, got ${describe(trace)}`)
     return {
@@ -152,6 +157,7 @@ export class MixtureOfAutoregressiveAttention {
       batch,
       length,
       trace,
+      signal,
       config: {
         ...this.options,
         numRoutedQueries: checkOverride('numRoutedQueries', options.numRoutedQueries) ?? this.options.numRoutedQueries,
@@ -176,6 +182,7 @@ interface CheckedCall {
   readonly batch: number
   readonly length: number
   readonly trace: boolean
+  readonly signal: Signal | undefined
   readonly config: LayerConfig
 }
 

@@ -1,11 +1,13 @@
 import type { Runtime } from '../device/runtime.js'
 import { RoutedAttentionError } from '../errors.js'
+import type { Interrupt } from '../interrupt.js'
 
-/** The life of something that owns memory: marked disposed at once, its memory given back when the work begun before has ended. */
-export class Lifetime {
+/** The life of something that owns memory: marked disposed at once, its memory given back when the work begun before has ended, which it interrupts. */
+export class Lifetime implements Interrupt {
   readonly runtime: Runtime
   readonly #name: string
   readonly #free: () => void
+  readonly #listeners = new Set<() => void>()
   #pending = 0
   #disposed = false
 
@@ -27,6 +29,15 @@ export class Lifetime {
     if (this.#disposed) throw new RoutedAttentionError('DISPOSED', `this ${this.#name} was disposed`)
   }
 
+  check(): void {
+    this.assertUsable()
+  }
+
+  listen(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
   /** Runs `work` while the memory is sure to stay. */
   async use<T>(work: () => Promise<T>): Promise<T> {
     this.assertUsable()
@@ -42,6 +53,7 @@ export class Lifetime {
   dispose(): void {
     if (this.#disposed) return
     this.#disposed = true
+    for (const listener of [...this.#listeners]) listener()
     this.#freeIfIdle()
   }
 

@@ -1,4 +1,5 @@
 import { Buffer, Piece, type Device, type DeviceBuffer, Run } from '../device/device.js'
+import type { Interrupt } from '../interrupt.js'
 import { roundUp } from '../plan/layout.js'
 import type { ModelParameters } from '../plan/model-parameters.js'
 import { planSequenceModel, type SequenceModelPlan } from '../plan/model-plan.js'
@@ -37,7 +38,7 @@ export class PublishedEngine implements Engine {
   }
 
   /** One forward over all of `tokenIds`: layer after layer, each piece by piece. */
-  async read(tokenIds: Int32Array, request: LogitsRequest, pause: Pause): Promise<LogitsAnswer> {
+  async read(tokenIds: Int32Array, request: LogitsRequest, pause: Pause, interrupt: Interrupt | undefined): Promise<LogitsAnswer> {
     const { layer } = this.#config
     const length = tokenIds.length
     const device = this.#device
@@ -72,7 +73,7 @@ export class PublishedEngine implements Engine {
       const headProgram = resources.compile(plan.head)
       await this.#pieces(plan, run, stream, length, async (position, rows) => {
         tokens.write(tokenIds.subarray(position, position + rows), 0)
-        await device.run(embed, run)
+        await device.run(embed, run, interrupt)
       })
       for (const programs of plan.layers) {
         const compiled = new Resources(device)
@@ -97,17 +98,18 @@ export class PublishedEngine implements Engine {
             length,
             trace: false,
             pause: () => pauseAt(0),
+            interrupt,
           })
           try {
             state.clear()
             await this.#pieces(plan, run, stream, length, async (position, rows) => {
               if (pass < passes - 1) {
-                await device.run(piece, run)
+                await device.run(piece, run, interrupt)
               } else {
                 head.describe(answer, position, rows)
                 run.results = head.results()
-                await device.run(piece, run)
-                await head.read(() => device.run(headProgram, run))
+                await device.run(piece, run, interrupt)
+                await head.read(() => device.run(headProgram, run, interrupt))
               }
               await pauseAt(position + rows)
             })
@@ -169,11 +171,11 @@ class PublishedSequence implements Sequence {
     return false
   }
 
-  async append(tokenIds: Int32Array, request: LogitsRequest, pause: Pause): Promise<Appended> {
+  async append(tokenIds: Int32Array, request: LogitsRequest, pause: Pause, interrupt?: Interrupt): Promise<Appended> {
     const all = new Int32Array(this.position + tokenIds.length)
     all.set(this.#tokenIds)
     all.set(tokenIds, this.position)
-    const answer = await this.engine.read(all, request, pause)
+    const answer = await this.engine.read(all, request, pause, interrupt)
     return { answer, commit: () => (this.#tokenIds = all) }
   }
 

@@ -68,6 +68,7 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
         length,
         trace,
         pause,
+        interrupt: forward.interrupt,
       }
       const keyValues = await decideRouting(routed)
       try {

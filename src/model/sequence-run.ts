@@ -1,4 +1,5 @@
 import { Buffer, Piece, type CompiledProgram, type Device, type DeviceBuffer, type Range, type Run } from '../device/device.js'
+import type { Interrupt } from '../interrupt.js'
 import type { Geometry } from '../plan/geometry.js'
 import type { SequenceMemory } from '../plan/sequence-steps.js'
 
@@ -29,6 +30,8 @@ export interface RoutedSequence {
   readonly trace: boolean
   /** Between pieces: lets the event loop turn, and throws when the work should end. */
   readonly pause: () => Promise<void>
+  /** Ends it within a run. */
+  readonly interrupt: Interrupt | undefined
 }
 
 /**
@@ -59,7 +62,7 @@ function decisions({ geometry, memory }: RoutedSequence, call: DeviceBuffer): Ra
  * this is the one place where a forward may come back for sizes. Returns their keys and values, bound to `run`; the caller disposes of them.
  */
 export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuffer | undefined> {
-  const { device, run, geometry, memory, chosenRows, input, inputOffset, programs, length, trace, pause } = sequence
+  const { device, run, geometry, memory, chosenRows, input, inputOffset, programs, length, trace, pause, interrupt } = sequence
   if (memory.windows === 0) return undefined
   const { numExperts } = geometry.numbers
   const rowBytes = geometry.stride * 4
@@ -83,22 +86,22 @@ export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuf
     takeRows(0)
     takeWindows(1, memory.windows)
     run.results = results
-    await device.run(programs.decisions, run)
+    await device.run(programs.decisions, run, interrupt)
   } else {
     for (let start = 0; start < length; start += memory.similarityRows) {
       takeRows(start)
-      await device.run(programs.similarities, run)
+      await device.run(programs.similarities, run, interrupt)
       await pause()
     }
     for (let window = 1; window <= memory.windows;) {
       const windows = Math.min(windowsAtOnce(geometry, window), memory.windows + 1 - window)
       takeWindows(window, windows)
-      await device.run(programs.selections, run)
+      await device.run(programs.selections, run, interrupt)
       await pause()
       window += windows
     }
     run.results = results
-    await device.run(programs.slots, run)
+    await device.run(programs.slots, run, interrupt)
   }
   run.results = []
 
@@ -114,7 +117,7 @@ export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuf
         run.set(Piece.Rows, rows)
         run.bind(Buffer.Chosen, call, memory.positions.byteOffset + slot * 4)
         run.bind(Buffer.KeyValues, keyValues, slot * pairBytes)
-        await device.run(programs.projections[expert]!, run)
+        await device.run(programs.projections[expert]!, run, interrupt)
         await pause()
         slot += rows
       }

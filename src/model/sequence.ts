@@ -1,3 +1,5 @@
+import type { Interrupt } from '../interrupt.js'
+
 /** What a language model is asked for besides going on. */
 export interface LogitsRequest {
   /** Rows whose logits are wanted: of the last token only, of all, or of none. */
@@ -36,8 +38,11 @@ export interface Sequence {
    * @returns whether it did
    */
   step(tokenId: number, logits: Float32Array): boolean
-  /** Reads on. */
-  append(tokenIds: Int32Array, request: LogitsRequest, pause: Pause): Promise<Appended>
+  /**
+   * Reads on.
+   * @param interrupt ends it within a piece; `pause` sees to it between them
+   */
+  append(tokenIds: Int32Array, request: LogitsRequest, pause: Pause, interrupt?: Interrupt): Promise<Appended>
   clone(): Sequence
   /** What must be saved of it, besides its position. */
   save(): Uint8Array

@@ -1,7 +1,8 @@
 import { RoutedAttentionError } from '../errors.js'
+import { type Interrupt, interruptBy } from '../interrupt.js'
 import { checkOptions } from '../options.js'
 import type { Signal } from '../platform.js'
-import { breathe } from './breathe.js'
+import { breathe } from '../breathe.js'
 import { Lifetime } from './lifetime.js'
 import type { ModelHome } from './model-home.js'
 import { RecentIds } from './recent-ids.js'
@@ -90,7 +91,8 @@ export class Session {
       return logits
     }
     const ids = checkTokenIds('append', tokenIds, this.#owner.numTokens)
-    return this.#turns.take(() => this.#lifetime.use(() => this.#owner.lifetime.use(() => this.#append(ids, signal))))
+    const interrupt = interruptBy(signal, this.#lifetime, this.#owner.lifetime)
+    return this.#turns.take(() => this.#lifetime.use(() => this.#owner.lifetime.use(() => this.#append(ids, interrupt))), interrupt)
   }
 
   /** Reads one token within the call, if that can be: of a long continuation, nearly every one. Nothing is allocated for it. */
@@ -106,8 +108,8 @@ export class Session {
     return true
   }
 
-  async #append(ids: Int32Array, signal: AbortSignal | undefined): Promise<Float32Array> {
-    signal?.throwIfAborted() // while it waited for its turn
+  async #append(ids: Int32Array, interrupt: Interrupt): Promise<Float32Array> {
+    interrupt.check() // while it waited for its turn
     const { maxPositions } = this.#owner
     if (maxPositions !== null && this.#position + ids.length > maxPositions) {
       throw new RoutedAttentionError(
@@ -117,11 +119,11 @@ export class Session {
     }
     if (ids.length > 0) {
       this.#sequence = this.#owner.home.settle(this.#sequence)
-      const { answer, commit } = await this.#sequence.append(ids, { rows: 'last' }, () => {
-        this.#assertUsable()
-        signal?.throwIfAborted()
+      const pause = () => {
+        interrupt.check()
         return breathe()
-      })
+      }
+      const { answer, commit } = await this.#sequence.append(ids, { rows: 'last' }, pause, interrupt)
       commit()
       this.#logits = answer.logits
       this.#recentIds.addAll(this.#position, ids)

@@ -11,9 +11,9 @@ export function afterRun(runtime: Runtime, nth: number, act: () => void): () => 
   const { device } = runtime
   const run = device.run.bind(device)
   let runs = 0
-  device.run = (program, call) => {
+  device.run = (program, call, interrupt) => {
     if (++runs === nth) queueMicrotask(act)
-    return run(program, call)
+    return run(program, call, interrupt)
   }
   return () => void (device.run = run)
 }
@@ -23,9 +23,9 @@ export async function countRuns(runtime: Runtime, work: () => Promise<unknown>):
   const { device } = runtime
   const run = device.run.bind(device)
   let runs = 0
-  device.run = (program, call) => {
+  device.run = (program, call, interrupt) => {
     runs++
-    return run(program, call)
+    return run(program, call, interrupt)
   }
   await work()
   device.run = run

@@ -5,6 +5,8 @@ import { RoutedAttentionError } from '../../errors.js'
 /** What a build of `assembly/` exports. */
 export interface KernelExports {
   run(program: number, piece: number, shares: number, first: number, count: number, barrier: number, threads: number): void
+  /** Part of a program, on the calling thread: 1 once it has ended. `cursor` has the words of `Cursor`. */
+  proceed(cursor: number, piece: number, budget: number, most: number): number
   /** `assembly/pack.ts`. */
   pack(
     source: number,

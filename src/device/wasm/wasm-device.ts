@@ -1,5 +1,17 @@
-import { BEGINS_ORDERED, Buffer, ENDS_ORDERED, JOINS_NEXT, Opcode, Piece, TileShape, WORKSPACE_BYTES } from '../../../assembly/steps.js'
+import {
+  BEGINS_ORDERED,
+  Buffer,
+  Cursor,
+  ENDS_ORDERED,
+  JOINS_NEXT,
+  Opcode,
+  Piece,
+  TileShape,
+  WORKSPACE_BYTES,
+} from '../../../assembly/steps.js'
+import { breathe } from '../../breathe.js'
 import { RoutedAttentionError } from '../../errors.js'
+import type { Interrupt } from '../../interrupt.js'
 import { Arena, type Block } from '../../memory/arena.js'
 import { nextTurn, Turns } from '../../turns.js'
 import {
@@ -112,10 +124,17 @@ class WasmProgram implements CompiledProgram {
 
 /**
  * Most tokens of a piece. Its weights are read once for all of them, from wherever they lie: 256 take 3 to 5 % less time than 128 where the second-level
- * cache holds less than a layer, and more than that leave two threads idle at the end of a short input (docs/KERNELS.md). A piece is some ten
- * milliseconds of a layer, which is how often a long call yields.
+ * cache holds less than a layer, and more than that leave two threads idle at the end of a short input (docs/KERNELS.md).
  */
 const PIECE_ROWS = 256
+
+/**
+ * Operations after which the calling thread leaves a program, to see whether the event loop should turn: some 3 to 7 ms, and as much longer as it waits for
+ * the weights.
+ */
+const LEAVE_WORK = 1e8
+/** A step of more than this is left between its parts. */
+const PART_WORK = 1.5e8
 
 /** Runs handed to the pool at once, at most: enough that its threads seldom wait for the caller. */
 const BATCH = 8
@@ -143,13 +162,19 @@ export class WasmDevice implements Device {
   readonly arena: Arena
   readonly scanner: ByteScanner
   readonly #kernels: KernelExports
-  /** The header of what runs on the calling thread, then those of what runs on the pool. */
+  /** The header of what the calling thread runs at once, that of what it leaves and enters again, and those of what runs on the pool. */
   readonly #headers: Block
+  /** How far the calling thread has come with what it leaves; then a word that is 1 while nobody wants what the pool computes. */
+  readonly #marks: Block
   #batches = 0
   /** What the calling thread's shares work in. */
   readonly #workspace: Block
   /** What those of each of the pool's lanes do. */
   #laneWorkspaces: Block | undefined
+  /** When the calling thread leaves a program, and what it does then; results do not depend on it. */
+  leaveWork = LEAVE_WORK
+  partWork = PART_WORK
+  breathe = breathe
   /** How products are cut into tiles; results do not depend on it. */
   tileShape = TileShape.Tall
   #choose: (() => void) | undefined
@@ -168,7 +193,8 @@ export class WasmDevice implements Device {
     this.#kernels = kernels
     this.arena = new Arena(memory, kernels.heapBase())
     this.scanner = new WasmScanner(this.arena, kernels)
-    this.#headers = this.arena.allocate((BATCHES * BATCH + 1) * HEADER_BYTES, 'the piece headers')
+    this.#headers = this.arena.allocate((BATCHES * BATCH + 2) * HEADER_BYTES, 'the piece headers')
+    this.#marks = this.arena.allocateZeros((Cursor.Length + 1) * 4, 'how far programs have come')
     this.#workspace = this.arena.allocate(shares * WORKSPACE_BYTES, 'the workspace')
   }
 
@@ -239,21 +265,22 @@ export class WasmDevice implements Device {
     return new WasmProgram(buffer)
   }
 
-  run(program: CompiledProgram, runs: Run | readonly Run[]): void | Promise<void> {
+  run(program: CompiledProgram, runs: Run | readonly Run[], interrupt?: Interrupt): void | Promise<void> {
     this.#assertUsable()
     const pool = this.#pool
     if (runs instanceof Run) {
-      if (pool && (runs.work >= pool.smallWork || this.#mustWait(runs))) return this.#runOnPool(pool, program, [runs])
-      this.runHere(program, runs)
-      return
+      if (this.isAtOnce(runs.work) && !this.#mustWait(runs)) return this.runHere(program, runs)
+      return pool ? this.#runOnPool(pool, program, [runs], interrupt) : this.#runInParts(program, [runs], interrupt)
     }
     const work = runs.reduce((sum, run) => sum + run.work, 0)
-    if (pool && (work >= pool.smallWork || this.#mustWait(runs[0]!))) return this.#runOnPool(pool, program, runs)
+    if (!this.isAtOnce(work) || this.#mustWait(runs[0]!)) {
+      return pool ? this.#runOnPool(pool, program, runs, interrupt) : this.#runInParts(program, runs, interrupt)
+    }
     for (const run of runs) this.runHere(program, run)
   }
 
   isAtOnce(work: number): boolean {
-    return !this.#pool || work < this.#pool.smallWork
+    return work < (this.#pool ? this.#pool.smallWork : this.leaveWork)
   }
 
   runHere(program: CompiledProgram, run: Run): void {
@@ -261,6 +288,27 @@ export class WasmDevice implements Device {
     const header = this.#headers.address
     this.#writeHeader(header, run, this.#workspace.address)
     this.#kernels.run((program as WasmProgram).buffer.address, header, this.shares, 0, this.shares, 0, 1)
+  }
+
+  /** On the calling thread, which leaves the program for others' work now and then: what runs at once may come between, but nothing that is left itself. */
+  #runInParts(program: CompiledProgram, runs: readonly Run[], interrupt: Interrupt | undefined): Promise<void> {
+    const cursor = this.#marks.address
+    return this.#turns.take(async () => {
+      for (const run of runs) {
+        this.#assertUsable()
+        const header = this.#headers.address + HEADER_BYTES
+        this.#writeHeader(header, run, this.#workspace.address)
+        const { ints } = this.arena
+        ints.fill(0, cursor / 4, cursor / 4 + Cursor.Length)
+        ints[cursor / 4 + Cursor.Step] = (program as WasmProgram).buffer.address
+        while (!this.#kernels.proceed(cursor, header, this.leaveWork, this.partWork)) {
+          const turning = this.breathe()
+          if (turning) await turning
+          this.#assertUsable()
+          interrupt?.check()
+        }
+      }
+    }, interrupt)
   }
 
   /** Whether a run's earlier one is not done. */
@@ -274,30 +322,38 @@ export class WasmDevice implements Device {
   }
 
   /** What goes on from work that is under way joins it and shares its turn, unless others wait for theirs. */
-  #runOnPool(pool: ThreadPool, program: CompiledProgram, runs: readonly Run[]): Promise<void> {
+  #runOnPool(pool: ThreadPool, program: CompiledProgram, runs: readonly Run[], interrupt: Interrupt | undefined): Promise<void> {
     const joins = this.#earlierHeader(runs[0]!) > 0 && !this.#turns.wanted
     for (const run of runs) this.#underWay.set(run, 0)
-    if (joins) return this.#handOver(pool, program, runs)
+    if (joins) return this.#handOver(pool, program, runs, interrupt)
     return new Promise((resolve, reject) => {
-      void this.#turns.take(async () => {
-        this.#handOver(pool, program, runs).then(resolve, reject)
+      const turn = this.#turns.take(async () => {
+        this.#handOver(pool, program, runs, interrupt).then(resolve, reject)
         while (this.#handedOver.size > 0) await Promise.allSettled(this.#handedOver)
+        this.#setStop(0)
+      }, interrupt)
+      turn.catch((reason: unknown) => {
+        for (const run of runs) this.#underWay.delete(run)
+        reject(reason)
       })
     })
   }
 
-  #handOver(pool: ThreadPool, program: CompiledProgram, runs: readonly Run[]): Promise<void> {
-    const done = this.#runBatches(pool, program as WasmProgram, runs)
+  #handOver(pool: ThreadPool, program: CompiledProgram, runs: readonly Run[], interrupt: Interrupt | undefined): Promise<void> {
+    const done = this.#runBatches(pool, program as WasmProgram, runs, interrupt)
     this.#handedOver.add(done)
     const forget = () => this.#handedOver.delete(done)
     done.then(forget, forget)
     return done
   }
 
-  async #runBatches(pool: ThreadPool, { buffer }: WasmProgram, runs: readonly Run[]): Promise<void> {
+  async #runBatches(pool: ThreadPool, { buffer }: WasmProgram, runs: readonly Run[], interrupt: Interrupt | undefined): Promise<void> {
+    // all that is handed over in one turn is one call's
+    const forget = interrupt?.listen(() => this.#setStop(1))
     try {
       for (let start = 0; start < runs.length; start += BATCH) {
         this.#assertUsable()
+        interrupt?.check()
         const batch = runs.slice(start, start + BATCH)
         // a thread may come to these runs while others are at the ones before: it must not meet them in another lane's memory
         if (this.#earlierHeader(batch[0]!) === 0) {
@@ -305,29 +361,41 @@ export class WasmDevice implements Device {
           this.#lanesInUse = isOrdered ? lanesFor(pool.threads, 1 + Math.max(...batch.map(({ lane }) => lane))) : 1
         }
         const lanes = this.#lanesInUse
-        const headers = this.#headers.address + (1 + BATCH * (this.#batches++ % BATCHES)) * HEADER_BYTES
+        const headers = this.#headers.address + (2 + BATCH * (this.#batches++ % BATCHES)) * HEADER_BYTES
         batch.forEach((run, i) => {
           const workspace = this.#laneWorkspaces!.address + (i % lanes) * this.shares * WORKSPACE_BYTES
-          this.#writeHeader(headers + i * HEADER_BYTES, run, workspace)
+          this.#writeHeader(headers + i * HEADER_BYTES, run, workspace, this.#earlierHeader(run), this.#stop)
           this.#underWay.set(run, headers + i * HEADER_BYTES)
         })
         // a thread alone needs no shares
         const shares = lanes === pool.threads ? 1 : this.shares
         await pool.run({ program: buffer.address, headers, headerCount: batch.length, headerBytes: HEADER_BYTES, shares, lanes })
       }
+      interrupt?.check()
     } finally {
+      forget?.()
       for (const run of runs) this.#underWay.delete(run)
     }
   }
 
-  #writeHeader(address: number, run: Run, workspace: number): void {
+  /** Address of the word that stops the pool's runs. */
+  get #stop(): number {
+    return this.#marks.address + Cursor.Length * 4
+  }
+
+  #setStop(value: 0 | 1): void {
+    if (!this.#disposed) Atomics.store(this.arena.ints, this.#stop / 4, value)
+  }
+
+  #writeHeader(address: number, run: Run, workspace: number, earlier = 0, stop = 0): void {
     this.settle()
     const { ints } = this.arena
     const header = address / 4
     ints.set(run.header, header)
     ints[header + Piece.TileShape] = this.tileShape
-    ints[header + Piece.Earlier] = this.#earlierHeader(run)
+    ints[header + Piece.Earlier] = earlier
     ints[header + Piece.Passed] = 0
+    ints[header + Piece.Stop] = stop
     const table = header + Piece.Buffers
     for (let id = 0; id < Buffer.Length; id++) {
       const memory = run.buffers[id] as WasmBuffer | undefined
@@ -346,6 +414,7 @@ export class WasmDevice implements Device {
     if (this.#disposed) return
     this.#disposed = true
     this.arena.free(this.#headers)
+    this.arena.free(this.#marks)
     this.arena.free(this.#workspace)
     if (this.#laneWorkspaces) this.arena.free(this.#laneWorkspaces)
     const pool = this.#pool

@@ -1,4 +1,4 @@
-import { nextTurn } from '../turns.js'
+import { nextTurn } from './turns.js'
 
 /** Longest that calls on one thread keep the event loop from its other work, in milliseconds. */
 const LONGEST = 12

@@ -1,0 +1,30 @@
+import type { Signal } from './platform.js'
+
+/** What may end work that is under way. */
+export interface Interrupt {
+  /** Throws why the work should end, once it should. */
+  check(): void
+  /**
+   * Calls `listener` when that comes to be: once, or not at all.
+   * @returns forgets the listener
+   */
+  listen(listener: () => void): () => void
+}
+
+/** Ends work when a signal does, and when one of the others does. */
+export function interruptBy(signal: Signal | undefined, ...others: readonly Interrupt[]): Interrupt {
+  return {
+    check: () => {
+      for (const other of others) other.check()
+      signal?.throwIfAborted()
+    },
+    listen: (listener) => {
+      const forgetters = others.map((other) => other.listen(listener))
+      signal?.addEventListener('abort', listener)
+      return () => {
+        for (const forget of forgetters) forget()
+        signal?.removeEventListener('abort', listener)
+      }
+    },
+  }
+}
