@@ -39,7 +39,7 @@ function moveOn(saved: Uint8Array, positions: number): Uint8Array {
     num_routed_key_values,
   } = causalConfig
   const fingerprint = saved.slice(8, 24)
-  const { position, sequence, ...rest } = decodeSession(saved, fingerprint, num_tokens)
+  const { position, sequence, ...rest } = decodeSession(saved, { fingerprint, numTokens: num_tokens, maxPositions: null })
   const state = new Float32Array(sequence.slice().buffer)
   const open = position % routed_window_size
   let at = 0

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { createRuntime } from '../src/device/runtime.js'
 import { LanguageModel } from '../src/model/language-model.js'
 import { decodeSession, encodeSession, type SavedSession } from '../src/model/session-bytes.js'
@@ -564,7 +564,7 @@ describe('the bytes of a session', () => {
   test('whose checksum fits but whose header contradicts itself are refused', async () => {
     using made = await setUp()
     const fingerprint = made.saved.slice(8, 24)
-    const honest = decodeSession(made.saved, fingerprint, V)
+    const honest = decodeSession(made.saved, { fingerprint, numTokens: V, maxPositions: null })
     const { sequence } = honest
     const forge = (forged: Partial<SavedSession>) => made.refuses(encodeSession(fingerprint, { ...honest, ...forged }), /./)
     for (const position of [-1, 0.5, NaN, Infinity, 2 ** 53, 0, 23, 25, 2 ** 52]) forge({ position })
@@ -573,6 +573,83 @@ describe('the bytes of a session', () => {
     for (const length of [0, 1, 15, 17, 24]) forge({ recentIds: new Int32Array(length) })
     for (const id of [-1, V, 2 ** 31 - 1, -(2 ** 31)])
       forge({ recentIds: Int32Array.from(honest.recentIds, (was, i) => (i === 7 ? id : was)) })
+  })
+
+  /** `saved` with parts of its own choosing, under a checksum that fits. */
+  function forge(saved: Uint8Array, forged: Partial<SavedSession>): Uint8Array {
+    const fingerprint = saved.slice(8, 24)
+    return encodeSession(fingerprint, { ...decodeSession(saved, { fingerprint, numTokens: V, maxPositions: null }), ...forged })
+  }
+
+  test.each(kinds)('of a %s model that claim a position beyond max_positions are refused, however well they fit', async (_kind, config) => {
+    using runtime = openRuntime('checked-baseline')
+    const model = await loadSmallModel(runtime, { ...config, max_positions: 60 })
+    const saved = (await sessionAfter(model, tokens.slice(0, 49))).save()
+    // after whole windows, the contexts full, a strictly causal session holds as much at any position
+    for (const position of [63, 70, 49 + 7 * 1000, 49 + 7 * 300_000_000, 49 + 7 * 2 ** 49]) {
+      const forged = forge(saved, config.causal ? { position } : { position, sequence: new Uint8Array(4 * Math.min(position, 1000)) })
+      expectThrows(() => model.restoreSession(forged), 'BAD_FILE', new RegExp(`position is ${position}, .* 60 \\(max_positions\\)`))
+    }
+    if (!config.causal) return
+    const fits = model.restoreSession(forge(saved, { position: 56 }))
+    await fits.append([1, 2, 3, 4])
+    await expectRejects(fits.append([5]), 'BAD_ARGUMENT', /max_positions/)
+  })
+
+  test('that claim more than they hold are refused before anything is planned or allocated for it', async () => {
+    using runtime = openRuntime('baseline')
+    const wide = { ...causalConfig, local_attn_window_size: 2 ** 20, routed_window_size: 2 ** 20, num_routed_key_values: 2 ** 22 }
+    const model = await loadSmallModel(runtime, wide)
+    const saved = (await sessionAfter(model, [1])).save()
+    const allocate = vi.spyOn(runtime.device, 'allocate')
+    const compile = vi.spyOn(runtime.device, 'compile')
+    for (const position of [0, 2, 2000, 2 ** 20, 2 ** 20 + 1, 3_000_000, 2 ** 40 + 1, Number.MAX_SAFE_INTEGER]) {
+      const forged = forge(saved, { position, recentIds: new Int32Array(Math.min(16, position)) })
+      expectThrows(() => model.restoreSession(forged), 'BAD_FILE')
+    }
+    expect(allocate).not.toHaveBeenCalled()
+    expect(compile).not.toHaveBeenCalled()
+  })
+
+  test('may claim any position that can be counted, and their session reads on as far as that goes', async () => {
+    using runtime = openRuntime('checked-baseline')
+    const model = await loadSmallModel(runtime, causalConfig)
+    const saved = (await sessionAfter(model, tokens.slice(0, 49))).save()
+    const position = 7 * Math.floor((Number.MAX_SAFE_INTEGER - 20) / 7)
+    const far = model.restoreSession(forge(saved, { position }))
+    const room = Number.MAX_SAFE_INTEGER - position
+    await expectRejects(far.append(tokens.slice(0, room + 1)), 'BAD_ARGUMENT', /counted/)
+    for (let i = 0; i < room; i++) await far.append([i % V])
+    expect(model.restoreSession(far.save()).position).toBe(Number.MAX_SAFE_INTEGER)
+    await expectRejects(far.append([1]), 'BAD_ARGUMENT', /counted/)
+  })
+
+  test('may hold any floats: what is read on is an answer or an error, within its memory, and no other session hears of it', async () => {
+    using runtime = openRuntime('checked-baseline', 2)
+    const model = await loadSmallModel(runtime, causalConfig)
+    const saved = (await sessionAfter(model, tokens.slice(0, 40))).save()
+    const { sequence } = decodeSession(saved, { fingerprint: saved.slice(8, 24), numTokens: V, maxPositions: null })
+    const other = await sessionAfter(model, others.slice(0, 40))
+    const before = other.save()
+    const random = createRandom(4)
+    const words = (word: (index: number) => number) =>
+      new Uint8Array(Uint32Array.from({ length: sequence.length / 4 }, (_, i) => word(i)).buffer)
+    const anyBits = () => Math.floor(random.uniform() * 2 ** 32)
+    const special = [0x7fc00000, 0xffc00000, 0x7f800000, 0xff800000, 0x7f7fffff, 0x80000000, 1, 0xffffffff, 0x7f800001]
+    for (const state of [
+      ...special.map((bits) => words(() => bits)),
+      ...special.map((bits) => words((i) => (i % 3 ? 0x3f800000 : bits))),
+    ]) {
+      const forged = model.restoreSession(forge(saved, { sequence: state }))
+      for (const size of [1, 1, 20, 30]) expect(await forged.append(tokens.slice(0, size))).toHaveLength(V)
+      forged.dispose()
+    }
+    for (let round = 0; round < 20; round++) {
+      const forged = model.restoreSession(forge(saved, { sequence: words(anyBits) }))
+      for (const size of [1, 1, 20, 30]) expect(await forged.append(tokens.slice(0, size))).toHaveLength(V)
+      forged.dispose()
+    }
+    expect(other.save()).toEqual(before)
   })
 
   test('must be bytes', async () => {
@@ -605,7 +682,7 @@ describe('the bytes of a session', () => {
     }
     const sequence = new Uint8Array(Int32Array.from([...tokens.slice(1), V]).buffer)
     const fingerprint = saved.slice(8, 24)
-    const forged = encodeSession(fingerprint, { ...decodeSession(saved, fingerprint, V), sequence })
+    const forged = encodeSession(fingerprint, { ...decodeSession(saved, { fingerprint, numTokens: V, maxPositions: null }), sequence })
     expectThrows(() => model.restoreSession(forged), 'BAD_FILE')
   })
 })

@@ -1,4 +1,5 @@
 import { Buffer, type CompiledProgram, type Device, type DeviceBuffer, Run } from '../device/device.js'
+import { RoutedAttentionError } from '../errors.js'
 import { modelWorkPerToken, type ModelParameters } from '../plan/model-parameters.js'
 import { type CausalModelPlan, planCausalModel, planTier } from '../plan/model-plan.js'
 import { roundUp } from '../plan/layout.js'
@@ -127,16 +128,19 @@ export class CausalEngine implements Engine {
   }
 
   restoreSequence(position: number, saved: Uint8Array): Sequence | undefined {
+    if (saved.byteLength !== stateLength(this.#config, position) * 4) return undefined
     const tier = this.tier(position)
-    if (saved.byteLength !== stateLength(tier.plan, position) * 4) return undefined
     const values = new Float32Array(saved.slice().buffer)
     return new CausalSequence(this, tier, this.importState(tier, position, values), freshPlace(tier.plan, position))
   }
 
-  /** What a state holds, in portable order. */
+  /**
+   * What a state holds, in portable order.
+   * @throws RoutedAttentionError `OUT_OF_MEMORY`
+   */
   exportState({ plan }: Tier, state: DeviceBuffer, place: Place): Float32Array {
-    const values = new Float32Array(stateLength(plan, place.position))
-    const floats = state.readFloats(0, plan.stateBytes / 4)
+    const values = allocateFloats(stateLength(this.#config, place.position))
+    const floats = inHostMemory(() => state.readFloats(0, plan.stateBytes / 4))
     let at = 0
     visitState(plan, place, (start, step, count) => {
       for (let i = 0; i < count; i++) values[at++] = floats[start + i * step]!
@@ -144,14 +148,17 @@ export class CausalEngine implements Engine {
     return values
   }
 
-  /** A state that holds `values`. */
+  /**
+   * A state that holds `values`.
+   * @throws RoutedAttentionError `OUT_OF_MEMORY`
+   */
   importState(tier: Tier, position: number, values: Float32Array): DeviceBuffer {
-    const state = this.allocateState(tier)
-    const floats = new Float32Array(tier.plan.stateBytes / 4)
+    const floats = allocateFloats(tier.plan.stateBytes / 4)
     let at = 0
     visitState(tier.plan, freshPlace(tier.plan, position), (start, step, count) => {
       for (let i = 0; i < count; i++) floats[start + i * step] = values[at++]!
     })
+    const state = this.allocateState(tier)
     state.write(floats, 0)
     this.#open(tier, state)
     return state
@@ -225,6 +232,19 @@ export class CausalEngine implements Engine {
   dispose(): void {
     this.#resources.dispose()
     this.#tiers.clear()
+  }
+}
+
+/** @throws RoutedAttentionError `OUT_OF_MEMORY` */
+function allocateFloats(length: number): Float32Array {
+  return inHostMemory(() => new Float32Array(length))
+}
+
+function inHostMemory(copy: () => Float32Array): Float32Array {
+  try {
+    return copy()
+  } catch (cause) {
+    throw new RoutedAttentionError('OUT_OF_MEMORY', 'there is no room for a copy of what the session holds', { cause })
   }
 }
 

@@ -83,7 +83,7 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
     }
 
     function traceContexts(sequence: number, position: number): void {
-      const count = contextCount(geometry, position)
+      const count = contextCount(geometry.numbers, position)
       for (let expert = 0; expert < numExperts; expert++) {
         const offset = plan.state.contextPositions.byteOffset + expert * geometry.contextCapacity * 4
         result.keyValues(sequence, position / routedWindowSize, expert, state.readInts(offset, count))

@@ -237,7 +237,7 @@ export class LanguageModel {
    */
   restoreSession(bytes: Uint8Array): Session {
     this.#lifetime.assertUsable()
-    const { position, logits, recentIds, sequence } = decodeSession(bytes, this.#owner.fingerprint, this.config.numTokens)
+    const { position, logits, recentIds, sequence } = decodeSession(bytes, this.#owner)
     const restored = this.#home.engine.restoreSequence(position, sequence)
     if (!restored)
       throw new RoutedAttentionError('BAD_FILE', `a session at position ${position} does not hold ${sequence.length} bytes; it was altered`)

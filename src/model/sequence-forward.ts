@@ -109,7 +109,7 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
         }
         for (let window = 1; window <= memory.windows; window++) {
           const list = ((window - 1) * numExperts + expert) * memory.listCapacity
-          const count = contextCount(geometry, window * routedWindowSize)
+          const count = contextCount(geometry.numbers, window * routedWindowSize)
           result.keyValues(sequence, window, expert, call.readInts(memory.lists.byteOffset + list * 4, count))
         }
       }

@@ -1,4 +1,5 @@
 import { describe, RoutedAttentionError } from '../errors.js'
+import { isUint8Array } from '../realm.js'
 import { Checksum, CHECKSUM_BYTES, equalBytes } from './checksum.js'
 import { recentCount } from './recent-ids.js'
 
@@ -53,10 +54,20 @@ function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Arra
   return new Uint8Array(buffer, byteOffset, byteLength)
 }
 
-/** @throws RoutedAttentionError `BAD_FILE` for bytes that are damaged, cut, or of another model; `BAD_ARGUMENT` for anything but bytes */
-export function decodeSession(bytes: Uint8Array, fingerprint: Uint8Array, numTokens: number): SavedSession {
-  if (!(bytes instanceof Uint8Array))
-    throw new RoutedAttentionError('BAD_ARGUMENT', `a saved session must be a Uint8Array, got ${describe(bytes)}`)
+/** What saved bytes are checked against. */
+export interface SessionModel {
+  readonly fingerprint: Uint8Array
+  readonly numTokens: number
+  readonly maxPositions: number | null
+}
+
+/**
+ * Bytes come from strangers: whoever knows the model can give anything a checksum that fits. What is returned agrees with the model, but for the sequence,
+ * which is its engine's to check.
+ * @throws RoutedAttentionError `BAD_FILE` for bytes that are damaged, cut, or of another model; `BAD_ARGUMENT` for anything but bytes
+ */
+export function decodeSession(bytes: Uint8Array, { fingerprint, numTokens, maxPositions }: SessionModel): SavedSession {
+  if (!isUint8Array(bytes)) throw new RoutedAttentionError('BAD_ARGUMENT', `a saved session must be a Uint8Array, got ${describe(bytes)}`)
   const refuse = (why: string) =>
     new RoutedAttentionError('BAD_FILE', `these ${bytes.length} bytes are not a session of this model: ${why}`)
   if (bytes.length < HEADER_BYTES + CHECKSUM_BYTES) throw refuse(`a session has at least ${HEADER_BYTES + CHECKSUM_BYTES}`)
@@ -76,6 +87,8 @@ export function decodeSession(bytes: Uint8Array, fingerprint: Uint8Array, numTok
   const idsAt = HEADER_BYTES + count * 4
   const sequenceAt = idsAt + recentCount(position) * 4
   const isPosition = Number.isSafeInteger(position) && position >= 0
+  if (isPosition && maxPositions !== null && position > maxPositions)
+    throw refuse(`their position is ${position}, and it has ${maxPositions} (max_positions)`)
   if (!isPosition || sequenceAt > end || count !== (position === 0 ? 0 : numTokens)) throw refuse('their header contradicts itself')
   const recentIds = new Int32Array(copy.slice(idsAt, sequenceAt).buffer)
   if (!recentIds.every((id) => id >= 0 && id < numTokens)) throw refuse(`its last tokens are not all from 0 to ${numTokens - 1}`)

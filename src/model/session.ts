@@ -27,6 +27,9 @@ export interface AppendOptions {
   signal?: Signal | undefined
 }
 
+/** Beyond, the next position is not another number; saved bytes may claim that a sequence is as long. */
+const MOST_POSITIONS = Number.MAX_SAFE_INTEGER
+
 const APPEND_OPTIONS = ['signal']
 
 /** An open sequence: tokens are appended, logits come back, and nothing is computed twice (for `causal` models). */
@@ -98,7 +101,7 @@ export class Session {
   /** Reads one token within the call, if that can be: of a long continuation, nearly every one. Nothing is allocated for it. */
   #step(tokenId: number): boolean {
     const { maxPositions, numTokens, home } = this.#owner
-    if (tokenId < 0 || this.#turns.taken || this.#position === maxPositions) return false
+    if (tokenId < 0 || this.#turns.taken || this.#position >= (maxPositions ?? MOST_POSITIONS)) return false
     this.#sequence = home.settle(this.#sequence)
     const logits = this.#logits ?? new Float32Array(numTokens)
     if (!this.#sequence.step(tokenId, logits)) return false
@@ -117,6 +120,8 @@ export class Session {
         `append: ${ids.length} tokens behind ${this.#position} are beyond the ${maxPositions} positions (max_positions) of this model`,
       )
     }
+    if (this.#position + ids.length > MOST_POSITIONS)
+      throw new RoutedAttentionError('BAD_ARGUMENT', `append: ${ids.length} tokens behind ${this.#position} are more than can be counted`)
     if (ids.length > 0) {
       this.#sequence = this.#owner.home.settle(this.#sequence)
       const pause = () => {

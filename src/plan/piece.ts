@@ -1,6 +1,6 @@
 import { Piece } from '../../assembly/steps.js'
 import type { Run } from '../device/device.js'
-import type { Geometry } from './geometry.js'
+import type { Geometry, LayerNumbers } from './geometry.js'
 
 /** How far a sequence has come. */
 export interface Place {
@@ -29,8 +29,7 @@ export function overwrites(geometry: Geometry, place: Place, rows: number): bool
 }
 
 /** Key/values that serve the window of a position: all earlier windows' tokens, or as many as are chosen. */
-export function contextCount({ numbers }: Geometry, position: number): number {
-  const { routedWindowSize, numRoutedKeyValues } = numbers
+export function contextCount({ routedWindowSize, numRoutedKeyValues }: LayerNumbers, position: number): number {
   return Math.min(numRoutedKeyValues, Math.floor(position / routedWindowSize) * routedWindowSize)
 }
 
@@ -55,7 +54,7 @@ export function fillHeader(run: Run, geometry: Geometry, place: Place, rows: num
   run.set(Piece.Windows, Math.ceil((offset + rows) / window))
   run.set(Piece.Window, Math.floor(position / window))
   run.set(Piece.ClosingRows, offset + rows === window ? window : 0)
-  run.set(Piece.ContextCount, contextCount(geometry, position))
+  run.set(Piece.ContextCount, contextCount(geometry.numbers, position))
   run.set(Piece.LocalIndex, position - base)
   run.set(Piece.LocalDrop, base - place.base)
   run.set(Piece.LocalKept, position - base)

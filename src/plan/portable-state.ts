@@ -1,4 +1,5 @@
 import type { CausalModelPlan } from './model-plan.js'
+import type { ModelNumbers } from './model-parameters.js'
 import { contextCount, type Place } from './piece.js'
 
 /** Part of a state. */
@@ -18,7 +19,7 @@ export function visitState({ geometry, states }: CausalModelPlan, place: Place, 
   const { numbers, headStride, localCapacity, contextCapacity, windowCapacity, stride } = geometry
   const { heads, dimHead, dim, numExperts, localAttnWindowSize, routedWindowSize } = numbers
   const { position, base } = place
-  const context = contextCount(geometry, position)
+  const context = contextCount(numbers, position)
   const openRows = position % routedWindowSize
 
   const keysAndValues = (keys: number, values: number, capacity: number, first: number, end: number) => {
@@ -89,11 +90,14 @@ export function changedState({ geometry, states }: CausalModelPlan, before: Plac
   return ranges
 }
 
-/** Floats that `visitState` visits. */
-export function stateLength(plan: CausalModelPlan, position: number): number {
-  let length = 0
-  visitState(plan, freshPlace(plan, position), (_start, _step, count) => (length += count))
-  return length
+/** Floats that `visitState` visits: known before there is a plan, since saved bytes that claim another position must not have one made. */
+export function stateLength({ layer, depth }: ModelNumbers, position: number): number {
+  const { heads, dimHead, dim, numExperts, localAttnWindowSize, routedWindowSize } = layer
+  const keyAndValue = 2 * heads * dimHead
+  const local = Math.min(position, localAttnWindowSize)
+  const openRows = position % routedWindowSize
+  const context = contextCount(layer, position)
+  return depth * (local * keyAndValue + openRows * (2 * numExperts + dim) + numExperts * context * (1 + keyAndValue))
 }
 
 /** The place of a sequence whose local buffer holds no more than it must. */
