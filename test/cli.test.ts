@@ -80,6 +80,11 @@ describe('generate', () => {
     )
   })
 
+  test('takes a number below zero as it is written', async () => {
+    const args = ['generate', novels, '--prompt', 'He said', '--max-tokens', '1', ...baseline]
+    expect((await run([...args, '--seed', '-3'])).stderr).toContain('; seed -3;')
+  })
+
   test('takes the prompt from the standard input, without the line break at its end, however the bytes arrive', async () => {
     const prompt = 'The café’s 老 captain'
     const bytes = new TextEncoder().encode(`${prompt}\n`)
@@ -175,8 +180,16 @@ describe('a command line that is wrong', () => {
     ['no model', ['generate', '--prompt', 'a'], /no model/],
     ['more than a model', ['info', novels, 'more'], /unexpected argument "more"/],
     ['an unknown option', ['eval', novels, '--chunks', '3'], /--chunks/],
+    [
+      'an unknown option that is like one',
+      ['generate', novels, '--tempurature', '1'],
+      /unknown option --tempurature \(did you mean --temperature\?\)/,
+    ],
+    ['an option of one letter', ['generate', novels, '-p', 'a'], /unknown option -p\n/],
+    ['an option that needs no opposite', ['generate', novels, '--no-echo'], /unknown option --no-echo/],
+    ['an option in the place of a value', ['generate', novels, '--prompt', '--echo'], /--prompt lacks its value.*--prompt=--echo/],
     ['an option without its value', ['generate', novels, '--prompt'], /--prompt/],
-    ['a value where there is none', ['generate', novels, '--json=yes', '--prompt', 'a'], /--json/],
+    ['a value where there is none', ['generate', novels, '--json=yes', '--prompt', 'a'], /--json takes no value; got "yes"/],
     ['no number', ['generate', novels, '--prompt', 'a', '--max-tokens', 'many'], /--max-tokens takes an integer from 0; got "many"/],
     ['an empty number', ['generate', novels, '--prompt', 'a', '--top-k', ''], /--top-k/],
     ['a number out of range', ['generate', novels, '--prompt', 'a', '--top-p', '2'], /--top-p takes a number above 0 and up to 1; got "2"/],

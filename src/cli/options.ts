@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { nearestName } from '../options.js'
 import { UsageError } from './failures.js'
 
 /** One option of a command: how it is given, what the help says of it, and the value it becomes. */
@@ -92,23 +93,41 @@ export function parseOptions<Table extends OptionTable>(
   const options = Object.entries(table).map(
     ([name, { placeholder }]) => [name, { type: placeholder === undefined ? 'boolean' : 'string', multiple: true }] as const,
   )
-  let parsed: { values: Record<string, unknown>; positionals: string[] }
-  try {
-    parsed = parseArgs({ args: [...args], options: Object.fromEntries(options), allowPositionals: true })
-  } catch (cause) {
-    throw new UsageError(cause instanceof Error ? cause.message : String(cause), { cause })
-  }
-  const values = Object.entries(table).map(([name, option]) => {
-    const given = (parsed.values[name] ?? []) as readonly (string | boolean)[]
-    return [
-      name,
-      option.read(
-        given.map((value) => (typeof value === 'string' ? value : '')),
-        name,
-      ),
-    ]
+  // What is wrong is told here, in words that say what to do.
+  const { tokens, positionals } = parseArgs({
+    args: [...args],
+    options: Object.fromEntries(options),
+    allowPositionals: true,
+    strict: false,
+    tokens: true,
   })
-  return { values: Object.fromEntries(values) as OptionValues<Table>, positionals: parsed.positionals }
+  const given = new Map<string, string[]>()
+  for (const token of tokens) {
+    if (token.kind !== 'option') continue
+    const { name, rawName, value, inlineValue } = token
+    if (rawName !== `--${name}` || !Object.hasOwn(table, name)) throw unknownOption(rawName, Object.keys(table))
+    checkValue(rawName, value, inlineValue === true, table[name]!.placeholder)
+    given.set(name, [...(given.get(name) ?? []), value ?? ''])
+  }
+  const values = Object.entries(table).map(([name, option]) => [name, option.read(given.get(name) ?? [], name)])
+  return { values: Object.fromEntries(values) as OptionValues<Table>, positionals }
+}
+
+function unknownOption(given: string, names: readonly string[]): UsageError {
+  const nearest = nearestName(given.replace(/^-+/, ''), names)
+  const isNear = nearest !== undefined && nearest.distance <= nearest.length / 2
+  return new UsageError(`unknown option ${given}${isNear ? ` (did you mean --${nearest.name}?)` : ''}`)
+}
+
+/** A value that begins with a dash is more likely the next option, its own having been forgotten; unless it is a number, or the dash alone. */
+function checkValue(option: string, value: string | undefined, isInline: boolean, placeholder: string | undefined): void {
+  if (placeholder === undefined) {
+    if (value !== undefined) throw new UsageError(`${option} takes no value; got ${JSON.stringify(value)}`)
+  } else if (value === undefined) {
+    throw new UsageError(`${option} lacks its value: ${option} ${placeholder}`)
+  } else if (!isInline && /^-[^\d.]/.test(value)) {
+    throw new UsageError(`${option} lacks its value; one that begins with a dash is given as ${option}=${value}`)
+  }
 }
 
 /** The options as the help lists them. */
