@@ -10,7 +10,7 @@ import { machine } from './lib/machine.mjs'
 import { nodeBinary } from './lib/paths.mjs'
 import { writeSections } from './lib/readme.mjs'
 
-const suites = ['layer', 'products', 'row', 'tokens', 'model', 'million', 'start', 'browser', 'webgpu']
+const suites = ['layer', 'products', 'row', 'tokens', 'model', 'million', 'interrupt', 'start', 'browser', 'webgpu']
 
 const usage = `usage: npm run bench -- [--quick] [--only SUITES] [--write]
   --quick   fewer rounds and sizes, and neither browser nor GPU unless --only names it: within two minutes, and rougher

@@ -14,6 +14,8 @@ export async function buildInternals() {
         export { chooseBuild } from './src/device/wasm/builds.js'
         export { WebGpuDevice } from './src/device/webgpu/webgpu-device.js'
         export { MixtureOfAutoregressiveAttention } from './src/model/layer.js'
+        export { parseModelConfig } from './src/model/config.js'
+        export { modelParameters } from './src/model/state-dict.js'
         export { Tensor } from './src/tensor.js'
         export { float32Values, Run, WeightFormat } from './src/device/device.js'
         export { at, ProgramBuilder } from './src/plan/program-builder.js'
