@@ -1,17 +1,39 @@
-import { describe, RoutedAttentionError, reasonOf } from '../errors.js'
-import { bytesOfToken } from './byte-level.js'
+import { describe, RoutedAttentionError } from '../errors.js'
+import { checkOptions } from '../options.js'
+import { isUint8Array } from '../realm.js'
 import { parseJson } from './json.js'
-import { checkTokenizerJson, type TokenizerJson } from './tokenizer-json.js'
+import { ByteCodec } from './tokenizer/byte-codec.js'
+import { toWellFormed } from './tokenizer/char-set.js'
+import { type Codec, type Encoding } from './tokenizer/codec.js'
+import { FileCodec } from './tokenizer/file-codec.js'
 
-/** Text to token ids and back, as tokenizer.json says. */
+/** Options of `encode` and `encodeStream`. */
+export interface EncodeOptions {
+  /**
+   * Whether special tokens that are written out in the text become theirs. False makes them plain text: no id of a special token comes out, save the
+   * one for unknown text. Default true.
+   */
+  allowSpecial?: boolean | undefined
+}
+
+/** Text to token ids and back, as tokenizer.json says, or by bytes. */
 export interface Tokenizer {
   /** Ids are below this. */
   readonly size: number
   /**
-   * Token ids of a text. Special tokens written out in it become theirs; none is added around it.
-   * @throws RoutedAttentionError `BAD_ARGUMENT` for anything but a string, or for text that the vocabulary cannot express
+   * Token ids of a text. Special tokens written out in it become theirs, unless `allowSpecial` is false; none is added around it. Half a surrogate pair
+   * counts as U+FFFD.
+   * @throws RoutedAttentionError `BAD_ARGUMENT` for anything but a string, or for text that the vocabulary cannot express; `UNSUPPORTED` where the
+   *   file's patterns and replacements take more than 1,000 steps a character
    */
-  encode(text: string): number[]
+  encode(text: string, options?: EncodeOptions): number[]
+  /**
+   * Token ids of a text that comes in chunks, cut anywhere: together those of `encode` of the whole, in the memory of a chunk and the longest
+   * pre-token.
+   * @throws RoutedAttentionError at the call `BAD_ARGUMENT`, and `UNSUPPORTED` for a tokenizer that never splits a text; while it is read also as
+   *   `encode`, `BAD_ARGUMENT` for a chunk that is no string and for a pre-token beyond 1 MiB, and what the chunks throw
+   */
+  encodeStream(chunks: AsyncIterable<string> | Iterable<string>, options?: EncodeOptions): AsyncGenerator<Int32Array, void, undefined>
   /**
    * Text of token ids, special tokens included; bytes that are not UTF-8 become U+FFFD.
    * @param ids an array or an integer typed array; ids that tokenizer.json does not name have no text
@@ -27,82 +49,73 @@ export interface Tokenizer {
   isByteToken(id: number): boolean
 }
 
-/** What is used of the library's class; its own declarations do not resolve under Node's rules. */
-interface TokenizerLibrary {
-  encode(text: string, options: { add_special_tokens: boolean }): { ids: (number | undefined)[] }
-  decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string
-  id_to_token(id: number): string | undefined
-}
-
 const FILE = 'tokenizer.json'
 
 /**
- * Makes a tokenizer from a tokenizer.json in Hugging Face's format. The library for it is loaded by the first call.
+ * Makes a tokenizer from a tokenizer.json in Hugging Face's format.
  * @param json the file's bytes or text
  * @param numTokens size of the model's vocabulary: ids below it are valid even where the file names fewer
- * @throws RoutedAttentionError `BAD_FILE` when it is broken or of a kind unknown here, `BAD_ARGUMENT` when it is neither bytes nor text
+ * @throws RoutedAttentionError `BAD_FILE` when it is broken or of a kind unknown to Hugging Face's library, `UNSUPPORTED` when it has a component, which
+ *   the message names, that could not give that library's ids here; `BAD_ARGUMENT` when it is neither bytes nor text
  */
 export async function createTokenizer(json: Uint8Array | string, numTokens = 0): Promise<Tokenizer> {
-  if (typeof json !== 'string' && !(json instanceof Uint8Array)) {
+  if (typeof json !== 'string' && !isUint8Array(json)) {
     throw new RoutedAttentionError('BAD_ARGUMENT', `${FILE} must be given as a Uint8Array or a string, got ${describe(json)}`)
   }
-  const parsed = checkTokenizerJson(parseJson(typeof json === 'string' ? new TextEncoder().encode(json) : json, FILE))
-  const library = await import('@huggingface/tokenizers')
-  let tokenizer: TokenizerLibrary
-  try {
-    tokenizer = new library.Tokenizer(parsed.json, {}) as TokenizerLibrary
-    tokenizer.encode('A word.', { add_special_tokens: false })
-  } catch (cause) {
-    throw unusable('cannot be used', cause)
-  }
-  const size = Math.max(parsed.size, numTokens)
-  return parsed.isByteLevel
-    ? new ByteLevelTokenizer(tokenizer, parsed, size)
-    : new LibraryTokenizer(tokenizer, size, parsed.hasByteFallback)
+  return new CodecTokenizer(FileCodec.read(parseJson(typeof json === 'string' ? new TextEncoder().encode(json) : json, FILE), numTokens))
 }
 
-class LibraryTokenizer implements Tokenizer {
-  constructor(
-    protected readonly library: TokenizerLibrary,
-    readonly size: number,
-    private readonly hasByteFallback = false,
-  ) {}
+/** A tokenizer whose ids are the bytes of UTF-8. @param numTokens size of the model's vocabulary, at least 256; ids from 256 on have no text */
+export function createByteTokenizer(numTokens: number): Tokenizer {
+  return new CodecTokenizer(new ByteCodec(numTokens))
+}
 
-  encode(text: string): number[] {
+/** Characters that a stream encodes between two answers. */
+const STREAM_PART = 65_536
+
+/** Checks arguments, and cuts streams into parts. */
+class CodecTokenizer implements Tokenizer {
+  readonly size: number
+
+  constructor(private readonly codec: Codec) {
+    this.size = codec.size
+  }
+
+  encode(text: string, options: EncodeOptions = {}): number[] {
+    const allowSpecial = resolveAllowSpecial('encode', options)
     if (typeof text !== 'string') throw new RoutedAttentionError('BAD_ARGUMENT', `text must be a string, got ${describe(text)}`)
     if (text === '') return []
-    let ids: (number | undefined)[]
-    try {
-      ids = this.library.encode(text, { add_special_tokens: false }).ids
-    } catch (cause) {
-      throw unusable(`failed on ${describe(text)}`, cause)
+    const ids: number[] = []
+    this.codec.begin(ids, allowSpecial, false).push(toWellFormed(text), true)
+    return ids
+  }
+
+  encodeStream(chunks: AsyncIterable<string> | Iterable<string>, options: EncodeOptions = {}): AsyncGenerator<Int32Array, void, undefined> {
+    const allowSpecial = resolveAllowSpecial('encodeStream', options)
+    if (!isIterable(chunks)) {
+      throw new RoutedAttentionError(
+        'BAD_ARGUMENT',
+        `encodeStream: chunks must be an iterable or async iterable of strings, got ${describe(chunks)}`,
+      )
     }
-    if (ids.includes(undefined)) {
-      throw new RoutedAttentionError('BAD_ARGUMENT', `the vocabulary has no token for a part of ${describe(text)}, nor one for the unknown`)
-    }
-    return ids as number[]
+    const ids: number[] = []
+    return stream(typeof chunks === 'string' ? [chunks] : chunks, ids, this.codec.begin(ids, allowSpecial, true))
   }
 
   decode(ids: ArrayLike<number>): string {
-    const known = this.checkIds(ids).filter((id) => this.library.id_to_token(id) !== undefined)
-    if (known.length === 0) return ''
-    try {
-      return this.library.decode(known, { skip_special_tokens: false, clean_up_tokenization_spaces: false })
-    } catch (cause) {
-      throw unusable('failed to decode', cause)
-    }
+    return this.codec.decode(this.checkIds(ids))
   }
 
   tokenBytes(id: number): Uint8Array | undefined {
     this.checkIds([id])
-    return undefined
+    return this.codec.bytesOf(id)
   }
 
   isByteToken(id: number): boolean {
-    return this.hasByteFallback && /^<0x[\da-f]{2}>$/i.test(this.library.id_to_token(id) ?? '')
+    return this.codec.isByteToken(id)
   }
 
-  protected checkIds(ids: ArrayLike<number>): number[] {
+  private checkIds(ids: ArrayLike<number>): number[] {
     const isList = Array.isArray(ids) || /^\[object (Uint|Int)\d+(Clamped)?Array\]$/.test(Object.prototype.toString.call(ids))
     if (!isList)
       throw new RoutedAttentionError('BAD_ARGUMENT', `token ids must be an array or an integer typed array, got ${describe(ids)}`)
@@ -116,43 +129,55 @@ class LibraryTokenizer implements Tokenizer {
   }
 }
 
-/** Decodes by bytes: the library looks through all added tokens for each token. */
-class ByteLevelTokenizer extends LibraryTokenizer {
-  private readonly bytes = new Map<number, Uint8Array>()
-  private readonly addedTokens: ReadonlyMap<number, string>
-
-  constructor(library: TokenizerLibrary, { addedTokens }: TokenizerJson, size: number) {
-    super(library, size)
-    this.addedTokens = addedTokens
-  }
-
-  override decode(ids: ArrayLike<number>): string {
-    const parts = this.checkIds(ids).map((id) => this.bytesOf(id))
-    const bytes = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
-    let offset = 0
-    for (const part of parts) {
-      bytes.set(part, offset)
-      offset += part.length
-    }
-    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes)
-  }
-
-  override tokenBytes(id: number): Uint8Array {
-    this.checkIds([id])
-    return this.bytesOf(id)
-  }
-
-  private bytesOf(id: number): Uint8Array {
-    let bytes = this.bytes.get(id)
-    if (bytes === undefined) {
-      const added = this.addedTokens.get(id)
-      bytes = added === undefined ? bytesOfToken(this.library.id_to_token(id) ?? '') : new TextEncoder().encode(added)
-      this.bytes.set(id, bytes)
-    }
-    return bytes
-  }
+function resolveAllowSpecial(call: string, options: EncodeOptions): boolean {
+  checkOptions(call, options, ['allowSpecial'])
+  const { allowSpecial = true } = options
+  if (typeof allowSpecial !== 'boolean')
+    throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: allowSpecial must be true or false, got ${describe(allowSpecial)}`)
+  return allowSpecial
 }
 
-function unusable(why: string, cause: unknown): RoutedAttentionError {
-  return new RoutedAttentionError('BAD_FILE', `${FILE} ${why}: ${reasonOf(cause)}`, { cause })
+function isIterable(value: unknown): boolean {
+  if (typeof value === 'string') return true
+  if (typeof value !== 'object' || value === null) return false
+  const { [Symbol.asyncIterator]: asyncIterator, [Symbol.iterator]: iterator } = value as Partial<
+    AsyncIterable<unknown> & Iterable<unknown>
+  >
+  return typeof asyncIterator === 'function' || typeof iterator === 'function'
+}
+
+async function* stream(
+  chunks: AsyncIterable<string> | Iterable<string>,
+  ids: number[],
+  encoding: Encoding,
+): AsyncGenerator<Int32Array, void, undefined> {
+  // Half a surrogate pair, whose other half may come with the next chunk.
+  let half = ''
+  for await (const chunk of chunks) {
+    if (typeof chunk !== 'string') {
+      throw new RoutedAttentionError('BAD_ARGUMENT', `encodeStream: each chunk must be a string, got ${describe(chunk)}`)
+    }
+    let text = half + chunk
+    half = isHighSurrogate(text, text.length - 1) ? text.slice(-1) : ''
+    text = toWellFormed(half === '' ? text : text.slice(0, -1))
+    for (let start = 0; start < text.length;) {
+      let end = Math.min(start + STREAM_PART, text.length)
+      if (end < text.length && isHighSurrogate(text, end - 1)) end++
+      encoding.push(text.slice(start, end), false)
+      start = end
+      if (ids.length > 0) yield take(ids)
+    }
+  }
+  encoding.push(half === '' ? '' : '\ufffd', true)
+  if (ids.length > 0) yield take(ids)
+}
+
+function take(ids: number[]): Int32Array {
+  const taken = Int32Array.from(ids)
+  ids.length = 0
+  return taken
+}
+
+function isHighSurrogate(text: string, at: number): boolean {
+  return (text.charCodeAt(at) & 0xfc00) === 0xd800
 }
