@@ -3,6 +3,7 @@
 export { createRuntime, type Runtime, type RuntimeInfo, type RuntimeOptions } from './device/runtime.js'
 export { type ErrorCode, RoutedAttentionError } from './errors.js'
 export { readSafetensors } from './io/safetensors.js'
+export type { EncodeOptions } from './io/tokenizer.js'
 export type { CacheLike, FileLike, LoadProgress, ModelSource } from './io/read-options.js'
 export type { LayerConfig, LayerOptions, ModelConfig, Selection } from './model/config.js'
 export type { EvaluateOptions, EvaluateProgress, Evaluation } from './model/evaluate.js'

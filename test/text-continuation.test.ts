@@ -90,13 +90,11 @@ describe('a prompt that ends inside a character', () => {
     const tokenizer = await createTokenizer(JSON.stringify(tokenizerFiles[family]))
     const bytes = tokenizer.isByteToken(1) ? (byte: number) => byte + 1 : (byte: number) => byte
     const [first, ...others] = [...new TextEncoder().encode('€')].map(bytes)
-    expect(continued(tokenizer, [bytes(0x61), first!], [...others, bytes(0x62)]).join('')).toBe('€b')
+    // not of the same run of bytes, which is no text as a whole until the character ends
+    const before = tokenizer.encode('s').at(-1)!
+    expect(continued(tokenizer, [before, first!], [...others, bytes(0x62)]).join('')).toBe('€b')
     // it was U+FFFD in the prompt's text, and nothing has come to end it
-    expect(
-      continued(tokenizer, [bytes(0x61), first!], [bytes(0x62)])
-        .join('')
-        .endsWith('b'),
-    ).toBe(true)
+    expect(continued(tokenizer, [before, first!], [before]).join('').endsWith('s')).toBe(true)
   })
 })
 
@@ -106,6 +104,7 @@ test('a run of bytes is held back until it has ended, however long, at a cost th
   const counting: Tokenizer = {
     size: tokenizer.size,
     encode: (text) => tokenizer.encode(text),
+    encodeStream: (chunks) => tokenizer.encodeStream(chunks),
     tokenBytes: (id) => tokenizer.tokenBytes(id),
     isByteToken: (id) => tokenizer.isByteToken(id),
     decode: (ids) => {

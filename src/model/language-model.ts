@@ -10,6 +10,7 @@ import { checkOptions } from '../options.js'
 import type { Signal } from '../platform.js'
 import { planModelParameters } from '../plan/model-parameters.js'
 import { Tensor } from '../tensor.js'
+import { checkTokenizerKind, chooseTokenizer, type TokenizerKind } from './choose-tokenizer.js'
 import { type AssumedDefaults, assumedDefaults, checkRotaryIsStated, type ModelConfig, parseModelConfig } from './config.js'
 import { type EvaluateOptions, type Evaluation, evaluate } from './evaluate.js'
 import { fingerprintOf } from './fingerprint.js'
@@ -33,9 +34,14 @@ export interface LoadOptions extends ReadOptions {
    * 'decode', one token after the other.
    */
   workload?: Workload | undefined
+  /**
+   * 'bytes': token ids are the bytes of UTF-8, and those from 256 on have no text. It wins over tokenizer.json; `"tokenizer": "bytes"` in config.json does
+   * the same. Default: what tokenizer.json says.
+   */
+  tokenizer?: TokenizerKind | undefined
 }
 
-const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [...READ_OPTIONS, 'runtime', 'workload']
+const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [...READ_OPTIONS, 'runtime', 'workload', 'tokenizer']
 
 /** Options of `LanguageModel.forward`. */
 export interface ModelForwardOptions {
@@ -63,9 +69,9 @@ export class LanguageModel {
   readonly config: ModelConfig
   /** What config.json leaves unsaid: its keys, with the defaults that were taken for them. */
   readonly assumed: AssumedDefaults
-  /** Text to token ids and back. Of a model without tokenizer.json both throw `UNSUPPORTED`, or what `unavailable` says of it. */
-  readonly tokenizer: Pick<Tokenizer, 'encode' | 'decode'>
-  /** Whether the model came with a tokenizer.json. */
+  /** Text to token ids and back. Of a model without a tokenizer all throw `UNSUPPORTED`, or what `unavailable` says of tokenizer.json. */
+  readonly tokenizer: Pick<Tokenizer, 'encode' | 'encodeStream' | 'decode'>
+  /** Whether the model came with a tokenizer.json, or reads bytes. */
   readonly hasTokenizer: boolean
   /**
    * Files that the model can do without, and that may be there but could not be had, each with the reason: where the host of tokenizer.json failed, say,
@@ -114,7 +120,8 @@ export class LanguageModel {
    */
   static async load(source: ModelSource, options: LoadOptions = {}): Promise<LanguageModel> {
     checkOptions('load', options, LOAD_OPTIONS)
-    const { runtime: given, workload = 'decode', ...readOptions } = options
+    const { runtime: given, workload = 'decode', tokenizer: kind, ...readOptions } = options
+    checkTokenizerKind(kind)
     if (workload !== 'decode' && workload !== 'prefill') {
       throw new RoutedAttentionError('BAD_ARGUMENT', `load: workload must be 'decode' or 'prefill', got ${describe(workload)}`)
     }
@@ -125,12 +132,14 @@ export class LanguageModel {
     let config: ModelConfig | undefined
     let assumed: AssumedDefaults = {}
     let tokenizer: Tokenizer | undefined
+    let bytes: Tokenizer | undefined
     const files = await readModelFiles(source, readOptions, {
       config: (json) => {
         config = parseModelConfig(json)
         assumed = assumedDefaults(config, json)
+        tokenizer = bytes = chooseTokenizer(kind, json, config.numTokens)
       },
-      tokenizer: async (bytes) => void (tokenizer = await createTokenizer(bytes, config!.numTokens)),
+      tokenizer: async (file) => void (tokenizer = bytes ?? (await createTokenizer(file, config!.numTokens))),
       tensors: (tensors) => {
         const parameters = checkStoredTensors(modelParameters(config!), tensors)
         checkRotaryIsStated(assumed, tensors.keys())

@@ -20,9 +20,9 @@ export function noTokenizer(what: string, failure?: RoutedAttentionError): Route
 }
 
 /** In the place of a tokenizer that a model does not have. */
-export function createMissingTokenizer(failure?: RoutedAttentionError): Pick<Tokenizer, 'encode' | 'decode'> {
+export function createMissingTokenizer(failure?: RoutedAttentionError): Pick<Tokenizer, 'encode' | 'encodeStream' | 'decode'> {
   const refuse = (): never => {
     throw noTokenizer('text', failure)
   }
-  return { encode: refuse, decode: refuse }
+  return { encode: refuse, encodeStream: refuse, decode: refuse }
 }

@@ -59,6 +59,7 @@ export class FileCodec implements Codec {
       throw unsupported(`more than ${MAX_STAGES} normalizers and pre-tokenizers`)
     if (!file.isNullOrAbsent('post_processor')) checkPostProcessor(part(file, 'post_processor'))
     const decoder = file.isNullOrAbsent('decoder') ? undefined : part(file, 'decoder')
+    const suffix = decoder?.type === 'ByteLevel' ? part(file, 'model').affix('end_of_word_suffix') : ''
     const { vocabulary } = source
     const added = readAddedTokens(file.value('added_tokens') ?? [], vocabulary, normalizer)
     let size = numTokens
@@ -73,8 +74,8 @@ export class FileCodec implements Codec {
       new Map(added.map(({ id, text }) => [id, text])),
       new AddedTokenFinder(added.filter(({ isNormalized }) => !isNormalized)),
       new AddedTokenFinder(added.filter(({ isNormalized }) => isNormalized)),
-      decoder && createDecoder(decoder),
-      decoder?.type === 'ByteLevel',
+      decoder && (suffix === '' ? createDecoder(decoder) : endWordsWithSpace(createDecoder(decoder), suffix)),
+      decoder?.type === 'ByteLevel' && suffix === '',
       decoder !== undefined && readsByteTokens(decoder),
     )
     codec.tryOut(json)
@@ -183,6 +184,11 @@ class Words implements TextSink {
 
 function part(file: Component, field: string): Component {
   return Component.of(file.value(field), field)
+}
+
+/** Of CLIP's vocabularies, whose decoder leaves `</w>` in the text: transformers puts a space in its place. */
+function endWordsWithSpace(decoder: Decoder, suffix: string): Decoder {
+  return (tokens, effort) => [decoder(tokens, effort).join('').replaceAll(suffix, ' ')]
 }
 
 /** A file that asks for shortened or lengthened ids would have them everywhere, in the middle of a prompt too. */

@@ -119,7 +119,6 @@ function normalizationForm(form: 'NFC' | 'NFD' | 'NFKC' | 'NFKD'): Stage {
 }
 
 function normalize(text: string, form: string): string {
-   
   if (/^[\0-\x7f]*$/.test(text)) return text
   let normalized = ''
   let start = 0
