@@ -188,13 +188,13 @@ async function expectRightOrDisposed(calls: readonly Promise<Tensor>[], expected
   }
 }
 
-/** Makes the device refuse one allocation from now on, counted from 0. Returns what ends this, and tells whether it was reached. */
+/** Makes the device refuse an allocation from now on, counted from 0, and all behind it. Returns what ends this, and tells whether it was reached. */
 function failAllocation(runtime: Runtime, number: number): () => boolean {
   const { device } = runtime
   const allocate = device.allocate.bind(device)
   let count = 0
   const spy = vi.spyOn(device, 'allocate').mockImplementation((byteLength, purpose) => {
-    if (count++ === number) throw new RoutedAttentionError('OUT_OF_MEMORY', `${purpose}: refused by the test`)
+    if (count++ >= number) throw new RoutedAttentionError('OUT_OF_MEMORY', `${purpose}: refused by the test`)
     return allocate(byteLength, purpose)
   })
   return () => {

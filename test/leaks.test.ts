@@ -197,6 +197,32 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     }
   }, 30_000)
 
+  test('turns the event loop and tries again where memory gives out once: what was collected gives its memory back only then', async () => {
+    using runtime = openRuntime('baseline')
+    const model = await loadSmallModel(runtime, config)
+    const expected = await model.forward(tokens)
+    const write = async () => (await model.generate(tokens, { temperature: 0 }).next()).value
+    const written = await write()
+    const calls: Record<string, readonly [() => Promise<unknown>, unknown]> = {
+      forward: [() => model.forward(tokens), expected],
+      evaluate: [() => model.evaluate(tokens), await model.evaluate(tokens)],
+      generate: [write, written],
+      append: [() => model.createSession().append(tokens), expected.data.slice(-23)],
+      load: [async () => (await loadSmallModel(runtime, config)).config, model.config],
+    }
+    for (const [name, [call, right]] of Object.entries(calls)) {
+      // the first allocations of createSession are within the test's own call
+      for (let nth = name === 'append' ? 4 : 1; nth < 12; nth++) {
+        let isShort = true
+        const undo = failAllocation(runtime, nth, () => isShort)
+        const pending = outcomeOf(call())
+        setImmediate(() => (isShort = false))
+        expect(await pending, `${name}, allocation ${nth}`).toEqual({ value: right })
+        undo()
+      }
+    }
+  })
+
   test('that fails to load takes nothing', async () => {
     using runtime = openRuntime('baseline')
     const empty = usedBy(runtime)

@@ -1,26 +1,16 @@
 import { Buffer } from '../device/device.js'
 import { planCausalLayer } from '../plan/layer-plan.js'
 import { contextCount } from '../plan/piece.js'
-import { Tensor } from '../tensor.js'
 import { createPause, createRuns, type LayerForward, runPieces, writeAngles } from './layer-forward.js'
 import { type LayerTrace, TraceBuilder } from './layer-trace.js'
 import { Resources } from './resources.js'
 
-/** @throws RoutedAttentionError `OUT_OF_MEMORY` */
-function copyOf(values: Float32Array): Float32Array {
-  const copy = Tensor.zeros([values.length]).data
-  copy.set(values)
-  return copy
-}
-
 /** A strictly causal layer: piece after piece through one program, as a session does, so memory does not grow with n. */
 export async function causalForward(forward: LayerForward): Promise<LayerTrace> {
-  const { device, config, parameters, batch, length, trace } = forward
+  const { device, config, parameters, x, batch, length, trace } = forward
   const result = new TraceBuilder(forward)
   if (batch * length === 0) return result.finish()
   const { dim, numExperts, routedWindowSize } = config
-  // pieces are taken from it over time, and what is computed is what the caller's tensor held at the call
-  const x = copyOf(forward.x)
   const plan = planCausalLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, capacity: device })
   const { geometry } = plan
   const resources = new Resources(device)

@@ -87,7 +87,7 @@ function resolveGeneration(generator: Generator, prompt: string | TokenIds, opti
  */
 export function generate(
   generator: Generator,
-  createSession: () => Session,
+  createSession: () => Promise<Session>,
   prompt: string | TokenIds,
   options: GenerateOptions,
 ): AsyncGenerator<GeneratedToken, void, undefined> {
@@ -105,13 +105,13 @@ export function generate(
 
 async function* run(
   { tokenizer }: Generator,
-  createSession: () => Session,
+  createSession: () => Promise<Session>,
   generation: () => Generation,
 ): AsyncGenerator<GeneratedToken, void, undefined> {
   const { ids, maxTokens, sampler, stops, signal } = generation()
   signal?.throwIfAborted()
 
-  const session = createSession()
+  const session = await createSession()
   try {
     const text = tokenizer && createTextStream(tokenizer, stops, ids)
     const last = [0]

@@ -18,6 +18,7 @@ import { generate, type GeneratedToken, type GenerateOptions } from './generate.
 import { Lifetime } from './lifetime.js'
 import { createMissingTokenizer } from './missing-tokenizer.js'
 import { ModelHome, type Workload } from './model-home.js'
+import { retryForMemory } from './retry.js'
 import type { LogitsAnswer, LogitsRequest } from './sequence.js'
 import { decodeSession } from './session-bytes.js'
 import { Session, type SessionOwner } from './session.js'
@@ -64,6 +65,19 @@ interface Parts {
   readonly numParameters: number
 }
 
+/** What a model's memory is: its home, and the runtime if the model made it. */
+class ModelMemory {
+  constructor(
+    private readonly home: ModelHome,
+    private readonly ownRuntime: Runtime | undefined,
+  ) {}
+
+  dispose(): void {
+    this.home.dispose()
+    void this.ownRuntime?.dispose()
+  }
+}
+
 /** A language model whose every block is the routed-attention layer (SPEC section 7). */
 export class LanguageModel {
   readonly config: ModelConfig
@@ -98,10 +112,7 @@ export class LanguageModel {
     this.runtime = parts.runtime
     this.numParameters = parts.numParameters
     this.#home = parts.home
-    this.#lifetime = new Lifetime(parts.runtime, 'model', () => {
-      parts.home.dispose()
-      if (parts.ownsRuntime) void parts.runtime.dispose()
-    })
+    this.#lifetime = new Lifetime(parts.runtime, this, 'model', new ModelMemory(parts.home, parts.ownsRuntime ? parts.runtime : undefined))
     this.#owner = {
       lifetime: this.#lifetime,
       numTokens: parts.config.numTokens,
@@ -109,6 +120,7 @@ export class LanguageModel {
       fingerprint: parts.fingerprint,
       home: parts.home,
       sessions: new Set(),
+      model: this,
     }
   }
 
@@ -170,7 +182,7 @@ export class LanguageModel {
     const tensors = checkStoredTensors(specs, files.tensors)
     checkStillThere(tensors)
     const fingerprint = fingerprintOf(config, tensors, runtime.device.scanner) // at once, while they are there
-    const home = await ModelHome.create({ runtime, config, tensors }, workload)
+    const home = await retryForMemory(() => ModelHome.create({ runtime, config, tensors }, workload))
     return new LanguageModel({
       config,
       assumed,
@@ -225,7 +237,7 @@ export class LanguageModel {
         tokenizer: this.#tokenizer,
         tokenizerFailure: this.#tokenizerFailure,
       },
-      () => this.createSession(),
+      () => retryForMemory(() => this.createSession()),
       prompt,
       options,
     )
@@ -255,7 +267,7 @@ export class LanguageModel {
 
   /** One forward of its own. */
   async #read(ids: Int32Array, request: LogitsRequest, signal?: Signal): Promise<LogitsAnswer> {
-    return this.#lifetime.use(async () => {
+    const read = async () => {
       const sequence = this.#home.engine.createSequence()
       try {
         const interrupt = interruptBy(signal, this.#lifetime)
@@ -269,7 +281,8 @@ export class LanguageModel {
       } finally {
         sequence.dispose()
       }
-    })
+    }
+    return this.#lifetime.use(() => retryForMemory(read))
   }
 
   #checkPositions(call: string, length: number): void {

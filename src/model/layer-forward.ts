@@ -15,7 +15,7 @@ export interface LayerForward extends TracedCall {
   readonly interrupt: Interrupt
   readonly parameters: LayerParameters
   readonly weights: DeviceBuffer
-  /** The caller's: read before the first wait, or copied. */
+  /** Nobody else's: it stays as it is. */
   readonly x: Float32Array
   readonly angles: Tensor | undefined
 }

@@ -11,6 +11,7 @@ import type { LayerTrace } from './layer-trace.js'
 import { sequenceForward } from './sequence-forward.js'
 import { type Installed, LayerHome } from './layer-home.js'
 import { Lifetime } from './lifetime.js'
+import { retryForMemory } from './retry.js'
 import { checkStateDict, initialLayerParameters, layerParameters } from './state-dict.js'
 
 /** Arguments of one forward. */
@@ -59,7 +60,7 @@ export class MixtureOfAutoregressiveAttention {
     this.options = Object.freeze(resolveLayerOptions(options))
     this.#parameters = planLayerParameters(this.options)
     this.#home = new LayerHome(runtime, this.#parameters, () => initialLayerParameters(this.options, init.seed))
-    this.#lifetime = new Lifetime(runtime, 'layer', () => this.#home.dispose())
+    this.#lifetime = new Lifetime(runtime, this, 'layer', this.#home)
   }
 
   /**
@@ -83,15 +84,10 @@ export class MixtureOfAutoregressiveAttention {
     this.#lifetime.assertUsable()
     const call = this.#checkCall(x, options)
     const deciding = this.#home.decide((installed) => this.#time(call, installed))
-    if (deciding) {
-      // what is computed is what the caller's tensors hold now
-      call.x = call.x.slice()
-      if (call.angles) call.angles = new Tensor(call.angles.data.slice(), call.angles.shape)
-      await this.#lifetime.use(() => deciding)
-    }
+    if (deciding) await this.#lifetime.use(() => deciding)
     const installed = this.#home.take()
     try {
-      const result = await this.#lifetime.use(() => this.#run(call, installed))
+      const result = await this.#lifetime.use(() => retryForMemory(() => this.#run(call, installed)))
       return call.trace ? result : result.out
     } finally {
       installed.weights.release()
@@ -152,8 +148,9 @@ export class MixtureOfAutoregressiveAttention {
     if (typeof trace !== 'boolean')
       throw new RoutedAttentionError('BAD_ARGUMENT', `forward: trace must be a boolean, got ${describe(trace)}`)
     return {
-      x: valuesOf('x', x),
-      angles: angles && new Tensor(valuesOf('rotaryEmb', angles), angles.shape),
+      // copies: what is computed is what the caller's tensors hold now
+      x: copyOf(valuesOf('x', x)),
+      angles: angles && new Tensor(copyOf(valuesOf('rotaryEmb', angles)), angles.shape),
       batch,
       length,
       trace,
@@ -166,7 +163,7 @@ export class MixtureOfAutoregressiveAttention {
     }
   }
 
-  /** Gives the layer's memory back. Idempotent. */
+  /** Gives the layer's memory back. Idempotent. A layer that nobody disposes of does so when it is collected, some time. */
   dispose(): void {
     this.#lifetime.dispose()
   }
@@ -177,13 +174,20 @@ export class MixtureOfAutoregressiveAttention {
 }
 
 interface CheckedCall {
-  x: Float32Array
-  angles: Tensor | undefined
+  readonly x: Float32Array
+  readonly angles: Tensor | undefined
   readonly batch: number
   readonly length: number
   readonly trace: boolean
   readonly signal: Signal | undefined
   readonly config: LayerConfig
+}
+
+/** @throws RoutedAttentionError `OUT_OF_MEMORY` */
+function copyOf(values: Float32Array): Float32Array {
+  const copy = Tensor.zeros([values.length]).data
+  if (values.length > 0) copy.set(values) // an empty tensor's buffer may be anywhere
+  return copy
 }
 
 /** A tensor's values, when it still has as many as it was made with. */

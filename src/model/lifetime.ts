@@ -2,21 +2,47 @@ import type { Runtime } from '../device/runtime.js'
 import { RoutedAttentionError } from '../errors.js'
 import type { Interrupt } from '../interrupt.js'
 
-/** The life of something that owns memory: marked disposed at once, its memory given back when the work begun before has ended, which it interrupts. */
+/** What is given back at a life's end. It must not refer to who holds the life: whatever a runtime can reach is never collected. */
+export interface Memory {
+  dispose(): void
+}
+
+/** Ends the lives of what was collected without having been disposed of. Made with the first life: nothing happens at import. */
+let collected: FinalizationRegistry<Lifetime> | undefined
+
+/**
+ * The life of something that owns memory: marked disposed at once, its memory given back when the work begun before has ended, which it interrupts.
+ * What nobody disposes of ends when it is collected, where the engine tells; not before the work that was begun on it has ended.
+ */
 export class Lifetime implements Interrupt {
   readonly runtime: Runtime
   readonly #name: string
-  readonly #free: () => void
+  readonly #memory: Memory
+  readonly #siblings: Set<Lifetime> | undefined
+  readonly #holder: WeakRef<object> | undefined
+  /** The holder, while work is under way: nobody else may hold it then. */
+  readonly #atWork = new Set<object>()
   readonly #listeners = new Set<() => void>()
   #pending = 0
   #disposed = false
 
-  /** @param name what it is, for messages; @param free gives the memory back, called once */
-  constructor(runtime: Runtime, name: string, free: () => void) {
+  /**
+   * @param holder whose life it is
+   * @param name what that is, for messages
+   * @param memory disposed of once
+   * @param siblings among which it is found until then
+   */
+  constructor(runtime: Runtime, holder: object, name: string, memory: Memory, siblings?: Set<Lifetime>) {
     this.runtime = runtime
     this.#name = name
-    this.#free = free
+    this.#memory = memory
+    this.#siblings = siblings
     runtime.adopt(this)
+    siblings?.add(this)
+    if (typeof FinalizationRegistry !== 'function') return
+    collected ??= new FinalizationRegistry((lifetime) => lifetime.dispose())
+    collected.register(holder, this, this)
+    this.#holder = new WeakRef(holder)
   }
 
   get disposed(): boolean {
@@ -41,11 +67,13 @@ export class Lifetime implements Interrupt {
   /** Runs `work` while the memory is sure to stay. */
   async use<T>(work: () => Promise<T>): Promise<T> {
     this.assertUsable()
+    const holder = this.#holder?.deref()
+    if (holder) this.#atWork.add(holder)
     this.#pending++
     try {
       return await work()
     } finally {
-      this.#pending--
+      if (--this.#pending === 0) this.#atWork.clear()
       this.#freeIfIdle()
     }
   }
@@ -54,12 +82,14 @@ export class Lifetime implements Interrupt {
     if (this.#disposed) return
     this.#disposed = true
     for (const listener of [...this.#listeners]) listener()
+    collected?.unregister(this)
     this.#freeIfIdle()
   }
 
   #freeIfIdle(): void {
     if (!this.#disposed || this.#pending > 0) return
     this.runtime.release(this)
-    this.#free()
+    this.#siblings?.delete(this)
+    this.#memory.dispose()
   }
 }

@@ -6,6 +6,7 @@ import { breathe } from '../breathe.js'
 import { Lifetime } from './lifetime.js'
 import type { ModelHome } from './model-home.js'
 import { RecentIds } from './recent-ids.js'
+import { retryForMemory } from './retry.js'
 import { encodeSession } from './session-bytes.js'
 import type { Sequence } from './sequence.js'
 import { checkTokenIds, singleTokenId, type TokenIds } from './token-ids.js'
@@ -18,8 +19,19 @@ export interface SessionOwner {
   readonly maxPositions: number | null
   readonly fingerprint: Uint8Array
   readonly home: ModelHome
-  /** The sessions that hold memory. */
-  readonly sessions: Set<Session>
+  /** The lives of the sessions that hold memory. */
+  readonly sessions: Set<Lifetime>
+  /** Whose sessions they are: it lives as long as one of them. */
+  readonly model: object
+}
+
+/** What a session's memory is: the sequence, which changes place as it grows. */
+class SessionMemory {
+  constructor(public sequence: Sequence) {}
+
+  dispose(): void {
+    this.sequence.dispose()
+  }
 }
 
 export interface AppendOptions {
@@ -35,7 +47,7 @@ const APPEND_OPTIONS = ['signal']
 /** An open sequence: tokens are appended, logits come back, and nothing is computed twice (for `causal` models). */
 export class Session {
   readonly #owner: SessionOwner
-  #sequence: Sequence
+  readonly #memory: SessionMemory
   readonly #lifetime: Lifetime
   /** After the last token: its own, written over by the next. */
   #logits: Float32Array | undefined
@@ -49,16 +61,12 @@ export class Session {
   /** @internal Use `model.createSession()` or `model.restoreSession(bytes)`. @param recentIds the sequence's last ids, as many as are kept */
   constructor(owner: SessionOwner, sequence: Sequence, logits: Float32Array | undefined, recentIds: Int32Array) {
     this.#owner = owner
-    this.#sequence = sequence
+    this.#memory = new SessionMemory(sequence)
     this.#logits = logits
     this.#position = sequence.position
     this.#recentIds.addAll(this.#position - recentIds.length, recentIds)
     this.#byteLength = sequence.byteLength
-    this.#lifetime = new Lifetime(owner.lifetime.runtime, 'session', () => {
-      this.#sequence.dispose()
-      owner.sessions.delete(this)
-    })
-    owner.sessions.add(this)
+    this.#lifetime = new Lifetime(owner.lifetime.runtime, this, 'session', this.#memory, owner.sessions)
   }
 
   /** Tokens read so far. */
@@ -95,19 +103,20 @@ export class Session {
     }
     const ids = checkTokenIds('append', tokenIds, this.#owner.numTokens)
     const interrupt = interruptBy(signal, this.#lifetime, this.#owner.lifetime)
-    return this.#turns.take(() => this.#lifetime.use(() => this.#owner.lifetime.use(() => this.#append(ids, interrupt))), interrupt)
+    const append = () => retryForMemory(() => this.#append(ids, interrupt))
+    return this.#turns.take(() => this.#lifetime.use(() => this.#owner.lifetime.use(append)), interrupt)
   }
 
   /** Reads one token within the call, if that can be: of a long continuation, nearly every one. Nothing is allocated for it. */
   #step(tokenId: number): boolean {
     const { maxPositions, numTokens, home } = this.#owner
     if (tokenId < 0 || this.#turns.taken || this.#position >= (maxPositions ?? MOST_POSITIONS)) return false
-    this.#sequence = home.settle(this.#sequence)
+    this.#memory.sequence = home.settle(this.#memory.sequence)
     const logits = this.#logits ?? new Float32Array(numTokens)
-    if (!this.#sequence.step(tokenId, logits)) return false
+    if (!this.#memory.sequence.step(tokenId, logits)) return false
     this.#logits = logits
     this.#recentIds.add(this.#position, tokenId)
-    this.#position = this.#sequence.position
+    this.#position = this.#memory.sequence.position
     return true
   }
 
@@ -123,17 +132,17 @@ export class Session {
     if (this.#position + ids.length > MOST_POSITIONS)
       throw new RoutedAttentionError('BAD_ARGUMENT', `append: ${ids.length} tokens behind ${this.#position} are more than can be counted`)
     if (ids.length > 0) {
-      this.#sequence = this.#owner.home.settle(this.#sequence)
+      this.#memory.sequence = this.#owner.home.settle(this.#memory.sequence)
       const pause = () => {
         interrupt.check()
         return breathe()
       }
-      const { answer, commit } = await this.#sequence.append(ids, { rows: 'last' }, pause, interrupt)
+      const { answer, commit } = await this.#memory.sequence.append(ids, { rows: 'last' }, pause, interrupt)
       commit()
       this.#logits = answer.logits
       this.#recentIds.addAll(this.#position, ids)
-      this.#position = this.#sequence.position
-      this.#byteLength = this.#sequence.byteLength
+      this.#position = this.#memory.sequence.position
+      this.#byteLength = this.#memory.sequence.byteLength
     }
     if (!this.#logits)
       throw new RoutedAttentionError('BAD_ARGUMENT', 'append: a new session has no last logits to repeat; append at least one token')
@@ -151,8 +160,8 @@ export class Session {
    */
   clone(): Session {
     this.#assertUsable()
-    this.#sequence = this.#owner.home.settle(this.#sequence)
-    return new Session(this.#owner, this.#sequence.clone(), this.#logits?.slice(), this.recentIds)
+    this.#memory.sequence = this.#owner.home.settle(this.#memory.sequence)
+    return new Session(this.#owner, this.#memory.sequence.clone(), this.#logits?.slice(), this.recentIds)
   }
 
   /**
@@ -165,11 +174,11 @@ export class Session {
       position: this.#position,
       logits: this.#logits,
       recentIds: this.recentIds,
-      sequence: this.#sequence.save(),
+      sequence: this.#memory.sequence.save(),
     })
   }
 
-  /** Gives its memory back, once appends under way have ended. Idempotent. */
+  /** Gives its memory back, once appends under way have ended. Idempotent. A session that nobody disposes of does so when it is collected, some time. */
   dispose(): void {
     this.#lifetime.dispose()
   }

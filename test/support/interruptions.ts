@@ -33,16 +33,17 @@ export async function countRuns(runtime: Runtime, work: () => Promise<unknown>):
 }
 
 /**
- * Lets the `nth` allocation from now fail, as when the memory cannot grow.
+ * Lets the `nth` allocation from now fail, and all behind it, as when the memory cannot grow.
+ * @param isShort for how long; default: until the end
  * @returns puts an end to it, and tells whether it came to that
  */
-export function failAllocation(runtime: Runtime, nth: number): () => boolean {
+export function failAllocation(runtime: Runtime, nth: number, isShort = () => true): () => boolean {
   const { device } = runtime
   const allocate = device.allocate.bind(device)
   let allocations = 0
-  device.allocate = (byteLength, purpose) => {
-    if (++allocations === nth) throw new RoutedAttentionError('OUT_OF_MEMORY', `${purpose}: the test lets this allocation fail`)
-    return allocate(byteLength, purpose)
+  device.allocate = (byteLength, purpose, options) => {
+    if (++allocations >= nth && isShort()) throw new RoutedAttentionError('OUT_OF_MEMORY', `${purpose}: the test lets this allocation fail`)
+    return allocate(byteLength, purpose, options)
   }
   return () => {
     device.allocate = allocate
