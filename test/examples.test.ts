@@ -54,7 +54,7 @@ test('every script of the examples passes the type checker against the built pac
       .filter((name) => /\.m?js$/.test(name))
       .map((name) => join(root, 'examples', folder, name)),
   )
-  expect(scripts).toHaveLength(8)
+  expect(scripts).toHaveLength(9)
   const program = ts.createProgram(scripts, {
     noEmit: true,
     allowJs: true,
@@ -132,6 +132,33 @@ describe('the chat server', () => {
     expect((await fetch(`${second.origin}/sessions/anna`, { method: 'DELETE' })).status).toBe(204)
     expect((await ask(second.origin, 'anna', 'The old captain', 8)).text).toBe(opening.text)
     expect(await stop(second.child)).toBe(0)
+  })
+
+  test('hands sessions out as bytes that it signed, and takes back those only, for the session that they are of', async () => {
+    const { child, origin } = await start()
+    const bytesOf = (name: string) => `${origin}/sessions/${name}/bytes`
+    const put = async (name: string, bytes: Uint8Array<ArrayBuffer>) => (await fetch(bytesOf(name), { method: 'PUT', body: bytes })).status
+    const opening = await ask(origin, 'emil', 'The old captain', 8)
+    const signed = new Uint8Array(await (await fetch(bytesOf('emil'))).arrayBuffer())
+    await ask(origin, 'emil', '', 8)
+    expect(await put('emil', signed)).toBe(204)
+    expect(opening.text + (await ask(origin, 'emil', '', 8)).text).toBe(await greedy('The old captain', 16))
+
+    // a session that the model would take, but nobody here signed: the checksum in it fits
+    const forged = model.createSession()
+    await forged.append(model.tokenizer.encode('Never said'))
+    const unsigned = new Uint8Array(Buffer.concat([signed.subarray(0, 32), forged.save()]))
+    expect(await put('emil', unsigned)).toBe(403)
+    for (const at of [0, 31, 32, 100, signed.length - 1]) {
+      const altered = signed.slice()
+      altered[at]! ^= 1
+      expect(await put('emil', altered), `byte ${at}`).toBe(403)
+    }
+    for (const length of [0, 31, 32, signed.length - 1]) expect(await put('emil', signed.slice(0, length)), `${length} bytes`).toBe(403)
+    expect(await put('emily', signed)).toBe(403)
+    expect((await fetch(bytesOf('emily'))).status).toBe(404)
+    expect((await fetch(bytesOf('emil'), { method: 'POST' })).status).toBe(405)
+    await stop(child)
   })
 
   test('answers what it cannot do with a status and a reason, and goes on', async () => {

@@ -1,9 +1,10 @@
 // @ts-check
 import { createServer } from 'node:http'
-import { text as readText } from 'node:stream/consumers'
+import { arrayBuffer as readBytes, text as readText } from 'node:stream/consumers'
 import { parseArgs } from 'node:util'
 import { LanguageModel, RoutedAttentionError } from 'routed-attention'
 import { continueText } from './continue-text.mjs'
+import { SignedSessions } from './signed-sessions.mjs'
 import { StoredSessions } from './stored-sessions.mjs'
 
 const { values } = parseArgs({
@@ -15,6 +16,9 @@ const { values } = parseArgs({
 })
 const model = await LanguageModel.load(values.model)
 const sessions = new StoredSessions(model, values.sessions)
+// Without a secret of its own, what one run of the server signs no other takes back.
+const { SESSION_SECRET: secret } = process.env
+const signatures = await SignedSessions.create(secret ? new TextEncoder().encode(secret) : crypto.getRandomValues(new Uint8Array(32)))
 const shutdown = new AbortController()
 
 const server = createServer((request, response) => {
@@ -47,11 +51,35 @@ class RequestError extends Error {
  * @param {import('node:http').ServerResponse} response
  */
 async function handle(request, response) {
-  const name = /^\/sessions\/([A-Za-z0-9_-]{1,64})$/.exec(request.url ?? '')?.[1]
-  if (name === undefined) throw new RequestError(404, 'there is only /sessions/NAME; a name has up to 64 letters, digits, - and _')
+  const [, name, bytes] = /^\/sessions\/([A-Za-z0-9_-]{1,64})(\/bytes)?$/.exec(request.url ?? '') ?? []
+  if (name === undefined)
+    throw new RequestError(404, 'there are only /sessions/NAME and /sessions/NAME/bytes; a name has up to 64 letters, digits, - and _')
+  if (bytes) return carry(name, request, response)
   if (request.method === 'POST') return stream(name, await readRequest(request), response)
   if (request.method !== 'DELETE') throw new RequestError(405, 'POST a text to continue, or DELETE the session')
   await sessions.delete(name)
+  response.writeHead(204).end()
+}
+
+/**
+ * Hands a session out as bytes, signed, and takes back what was signed for its name.
+ * @param {string} name
+ * @param {import('node:http').IncomingMessage} request
+ * @param {import('node:http').ServerResponse} response
+ */
+async function carry(name, request, response) {
+  if (request.method === 'GET') {
+    const bytes = await sessions.read(name)
+    if (!bytes) throw new RequestError(404, `there is no session ${name}`)
+    const signed = await signatures.sign(name, bytes)
+    response.writeHead(200, { 'content-type': 'application/octet-stream', 'cache-control': 'no-store' }).end(signed)
+    return
+  }
+  if (request.method !== 'PUT') throw new RequestError(405, 'GET the bytes of a session, or PUT them back')
+  checkLength(request, 64e6)
+  const bytes = await signatures.verify(name, new Uint8Array(await readBytes(request)))
+  if (!bytes) throw new RequestError(403, 'these are not bytes that this server signed for this session')
+  await sessions.write(name, bytes)
   response.writeHead(204).end()
 }
 
@@ -84,10 +112,18 @@ function send(response, event, data) {
   response.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`)
 }
 
+/**
+ * @param {import('node:http').IncomingMessage} request
+ * @param {number} most bytes
+ */
+function checkLength(request, most) {
+  if (Number(request.headers['content-length'] ?? Infinity) > most)
+    throw new RequestError(413, `a request has up to ${most.toLocaleString('en')} bytes, and tells how many`)
+}
+
 /** @param {import('node:http').IncomingMessage} request */
 async function readRequest(request) {
-  if (Number(request.headers['content-length'] ?? Infinity) > 1e6)
-    throw new RequestError(413, 'a request has up to 1,000,000 bytes, and tells how many')
+  checkLength(request, 1e6)
   let question
   try {
     question = JSON.parse(await readText(request))
@@ -108,7 +144,11 @@ async function readRequest(request) {
  */
 function fail(response, error) {
   const status =
-    error instanceof RequestError ? error.status : error instanceof RoutedAttentionError && error.code === 'BAD_ARGUMENT' ? 400 : 500
+    error instanceof RequestError
+      ? error.status
+      : error instanceof RoutedAttentionError && ['BAD_ARGUMENT', 'BAD_FILE'].includes(error.code)
+        ? 400
+        : 500
   if (status === 500) console.error(error)
   const message = status === 500 ? 'the server failed' : error instanceof Error ? error.message : ''
   if (!response.headersSent) response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify({ error: message }))

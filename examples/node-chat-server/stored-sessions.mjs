@@ -38,6 +38,27 @@ export class StoredSessions {
     })
   }
 
+  /**
+   * @param {string} name
+   * @returns {Promise<Uint8Array<ArrayBuffer> | undefined>} its bytes, once the work on it has ended
+   */
+  read(name) {
+    return this.#inTurn(name, () => this.#read(name))
+  }
+
+  /**
+   * Puts a session in its place, or makes it.
+   * @param {string} name
+   * @param {Uint8Array} bytes
+   * @throws RoutedAttentionError `BAD_FILE` unless the model can go on from them
+   */
+  write(name, bytes) {
+    return this.#inTurn(name, async () => {
+      this.#model.restoreSession(bytes).dispose()
+      await this.#save(name, bytes)
+    })
+  }
+
   /** @param {string} name */
   delete(name) {
     return this.#inTurn(name, () => rm(this.#path(name), { force: true }))
@@ -61,14 +82,18 @@ export class StoredSessions {
 
   /** @param {string} name */
   async #open(name) {
-    let bytes
+    const bytes = await this.#read(name)
+    return bytes ? this.#model.restoreSession(bytes) : this.#model.createSession()
+  }
+
+  /** @param {string} name */
+  async #read(name) {
     try {
-      bytes = await readFile(this.#path(name))
+      return new Uint8Array(await readFile(this.#path(name)))
     } catch (error) {
       if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ENOENT') throw error
-      return this.#model.createSession()
+      return undefined
     }
-    return this.#model.restoreSession(bytes)
   }
 
   /**
