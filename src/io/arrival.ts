@@ -12,7 +12,7 @@ export class Arrival {
     private readonly tracker: LoadTracker,
   ) {
     this.verifier = digest === undefined ? undefined : new Verifier(name, digest)
-    tracker.expect(name, sizeHint ?? 0)
+    tracker.begin(name, sizeHint ?? 0)
   }
 
   /** How many bytes there will be, once it is known. */

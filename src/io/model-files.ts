@@ -82,6 +82,7 @@ class ModelReader {
     }
     const tokenizer = await this.readOptional(TOKENIZER, readTokenizer, { isPageRefused: true })
     const tensors = await this.readTensors()
+    this.tracker.complete()
     return { config: config.value, tensors, tokenizer, unavailable: this.unavailable }
   }
 
@@ -150,7 +151,7 @@ class ModelReader {
 
   private async readShards(index: ShardIndex): Promise<ReadonlyMap<string, StoredTensor>> {
     const { shards } = index
-    if (index.totalSize !== undefined) for (const shard of shards) this.tracker.expect(shard, Math.ceil(index.totalSize / shards.length))
+    this.tracker.expectFurther(index.totalSize ?? 0)
     const headers = new ShardHeaders(index)
     const takeHeader = (shard: string) => (header: SafetensorsHeader) => {
       headers.set(shard, header)

@@ -1,43 +1,65 @@
 import type { LoadProgress } from './read-options.js'
 
-/** Counts the bytes of a model's files, reports them, and looks at the signal each time. */
+interface FileProgress {
+  received: number
+  /** Bytes that it will have, as far as is known; at least `received`. */
+  expected: number
+}
+
+/**
+ * Counts the bytes of a model's files, reports them, and looks at the signal each time. A total that was told is not taken back: what was announced
+ * and never came counts as done in the end.
+ */
 export class LoadTracker {
   private done = 0
-  private total = 0
-  private readonly received = new Map<string, number>()
-  private readonly expected = new Map<string, number>()
+  /** Sum of `expected`. */
+  private known = 0
+  /** Bytes in all, at least, of files that are still to come too. */
+  private least = 0
+  private readonly files = new Map<string, FileProgress>()
 
   constructor(
     private readonly onProgress: ((progress: LoadProgress) => void) | undefined,
     private readonly signal: AbortSignal | undefined,
   ) {}
 
-  /** A file of about this many bytes is still to come, or is about to be read again from its start. */
-  expect(file: string, bytes: number): void {
-    this.done -= this.received.get(file) ?? 0
-    this.received.set(file, 0)
-    this.setExpected(file, bytes)
+  /** At least so many bytes are still to come beside those of the files that were begun. */
+  expectFurther(bytes: number): void {
+    this.least = Math.max(this.least, this.known + bytes)
+  }
+
+  /** A file of about so many bytes is about to be read from its start, perhaps again. */
+  begin(file: string, bytes: number): void {
+    const progress = this.progressOf(file)
+    this.done -= progress.received
+    progress.received = 0
+    this.expect(progress, bytes)
   }
 
   /** How many bytes a file that is being read will have. */
   announce(file: string, bytes: number): void {
-    this.setExpected(file, bytes)
+    this.expect(this.progressOf(file), bytes)
   }
 
   advance(file: string, bytes: number): void {
-    const received = (this.received.get(file) ?? 0) + bytes
-    this.received.set(file, received)
-    this.done += bytes
-    this.setExpected(file, Math.max(received, this.expected.get(file) ?? 0))
+    this.count(this.progressOf(file), bytes)
     this.report()
   }
 
-  /** A file was read to its end: what was expected of it gives way to what it has. */
+  /** A file was read to its end. */
   finish(file: string): void {
-    const received = this.received.get(file) ?? 0
-    const isNews = received === 0 || received !== this.expected.get(file)
-    this.setExpected(file, received)
+    const progress = this.progressOf(file)
+    const isNews = progress.received === 0 || progress.received < progress.expected
+    this.count(progress, progress.expected - progress.received)
     if (isNews) this.report()
+  }
+
+  /** All files were read. */
+  complete(): void {
+    const total = Math.max(this.known, this.least)
+    if (this.done === total) return
+    this.done = total
+    this.report()
   }
 
   /** @throws the signal's reason */
@@ -45,14 +67,26 @@ export class LoadTracker {
     if (this.signal?.aborted) throw this.signal.reason
   }
 
-  private report(): void {
-    this.checkSignal()
-    this.onProgress?.({ type: 'load', done: this.done, total: this.total })
-    this.checkSignal()
+  private progressOf(file: string): FileProgress {
+    let progress = this.files.get(file)
+    if (progress === undefined) this.files.set(file, (progress = { received: 0, expected: 0 }))
+    return progress
   }
 
-  private setExpected(file: string, bytes: number): void {
-    this.total += bytes - (this.expected.get(file) ?? 0)
-    this.expected.set(file, bytes)
+  private expect(progress: FileProgress, bytes: number): void {
+    this.known += Math.max(0, bytes - progress.expected)
+    progress.expected = Math.max(progress.expected, bytes)
+  }
+
+  private count(progress: FileProgress, bytes: number): void {
+    progress.received += bytes
+    this.done += bytes
+    this.expect(progress, progress.received)
+  }
+
+  private report(): void {
+    this.checkSignal()
+    this.onProgress?.({ type: 'load', done: this.done, total: Math.max(this.known, this.least) })
+    this.checkSignal()
   }
 }

@@ -9,8 +9,8 @@ export interface LoadProgress {
   /** Bytes so far. It falls only where a file has to be read again from its start: it changed on the way, or a kept copy was damaged. */
   readonly done: number
   /**
-   * Bytes in all, of the files known so far: it may grow, and equals `done` in the end. The length of a compressed body is not known before
-   * its end and counts as it comes, but for weights, whose header tells.
+   * Bytes in all, of the files known so far: it may grow, never falls, and equals `done` in the end. The length of a compressed body is not known
+   * before its end and counts as it comes, but for weights, whose header tells.
    */
   readonly total: number
 }

@@ -6,6 +6,7 @@ import type { Fetch, LoadProgress } from '../../src/io/read-options.js'
 import { pause } from '../../src/io/sources/pause.js'
 import { expectRejects } from '../support/errors.js'
 import { singleFileModel } from '../support/model-folder.js'
+import { asPage } from '../support/page-fetch.js'
 import { type Behaviour, ModelServer } from '../support/model-server.js'
 import { writeSafetensors } from '../support/write-safetensors.js'
 
@@ -381,16 +382,6 @@ describe('a slow server', () => {
 })
 
 describe("from another origin's server", () => {
-  /** As a browser lets a page see it: a few headers, and those that the server exposes. */
-  const asPage =
-    (exposed: string[], mayResume = true): Fetch =>
-    async (url, init) => {
-      if (init.headers && !mayResume) throw new TypeError('Failed to fetch')
-      const response = await fetch(url, init)
-      const visible = ['content-length', 'content-type', 'last-modified', ...exposed]
-      const headers = new Headers([...response.headers].filter(([name]) => visible.includes(name)))
-      return Object.defineProperties(response, { type: { value: 'cors' }, headers: { value: headers } })
-    }
   const exposed = ['etag', 'content-range']
 
   it('a download is resumed where ETag and Content-Range are exposed', async () => {

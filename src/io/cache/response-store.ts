@@ -13,7 +13,7 @@ export function responseStore(openCache: () => Promise<CacheLike>, signal: Abort
       const response = await within((cache) => cache.match(key))
       if (response === undefined) return undefined
       // Nothing can be asked for again here: what breaks is no entry.
-      const stored = new Download(what, async () => ({ response, cancel: () => {} }), signal, [])
+      const stored = new Download(what, async () => ({ response, isPlain: true, cancel: () => {} }), signal, [])
       await stored.begin()
       return new StreamFile(stored, what)
     },

@@ -71,11 +71,14 @@ export class Download implements ByteStream {
       if (this.isWhole) return undefined
       const chunk = await this.chunk()
       this.position += chunk?.length ?? 0
-      const { size } = this.representation
+      const { size, sizeHint, least, isVeiled } = this.representation
       if (size !== undefined && this.position > size)
         throw this.bad(`at least ${this.position} bytes came, and Content-Length said ${size}`)
+      // More than was announced: it is compressed, and what its headers say counts other bytes.
+      if (sizeHint !== undefined && this.position > sizeHint) this.representation = { ...UNKNOWN, isVeiled }
       if (chunk !== undefined) return chunk
-      if (size !== undefined && this.position < size) throw this.broken(`only ${this.position} bytes came, and Content-Length said ${size}`)
+      if (least !== undefined && this.position < least)
+        throw this.broken(`only ${this.position} bytes came, and Content-Length said ${least}`)
       this.isWhole = true
       this.cancel()
       return undefined
@@ -123,14 +126,14 @@ export class Download implements ByteStream {
     const { response } = answer
     if (isPart && response.status === 416) this.finish(response)
     else if (isPart && response.status === 206) this.continue(response)
-    else this.start(response)
+    else this.start(answer)
     return undefined
   }
 
   /** @throws FileRestarted unless nothing had arrived before */
-  private start(response: Response): void {
-    if (response.status === 206) throw this.bad('only a part of it was sent (status 206), and all of it was asked for')
-    this.representation = representationOf(response)
+  private start(answer: Answer): void {
+    if (answer.response.status === 206) throw this.bad('only a part of it was sent (status 206), and all of it was asked for')
+    this.representation = representationOf(answer)
     if (this.position === 0) return
     this.position = 0
     throw new FileRestarted(`${this.what} begins again`)
@@ -151,14 +154,16 @@ export class Download implements ByteStream {
       const got = describe(response.headers.get('content-range'))
       throw this.bad(`the rest of it was to come with Content-Range ${expected}, and came with ${got}`)
     }
-    if (range.total !== undefined) this.representation = { ...this.representation, size: range.total, sizeHint: range.total }
+    if (range.total !== undefined)
+      this.representation = { ...this.representation, size: range.total, sizeHint: range.total, least: range.total }
   }
 
   /** After an answer that there is nothing beyond what has arrived. */
   private finish(response: Response): void {
     if (contentRangeOf(response)?.total !== this.position) throw this.unresumable('the server refused to send the rest')
-    if (this.size === undefined || this.size === this.position) this.isWhole = true
-    else throw this.broken(`only ${this.position} bytes came, and Content-Length said ${this.size}`)
+    const { least = this.position } = this.representation
+    if (least === this.position) this.isWhole = true
+    else throw this.broken(`only ${this.position} bytes came, and Content-Length said ${least}`)
     this.cancel()
   }
 
@@ -168,7 +173,7 @@ export class Download implements ByteStream {
       chunk = await untilAborted(this.signal, this.body!.next())
     } catch (cause) {
       if (this.signal?.aborted) throw this.signal.reason
-      if (this.position === this.representation.size) return undefined
+      if (this.position === this.representation.least) return undefined
       throw this.broken(`the transfer broke after ${this.position} bytes: ${reasonOf(cause)}`, cause)
     }
     if (chunk === undefined || isUint8Array(chunk)) return chunk

@@ -1,23 +1,29 @@
+import type { Answer } from './response-body.js'
+
 /** What a response says of the file that it brings. */
 export interface Representation {
   /** Bytes of the whole file, where that is certain. */
   readonly size: number | undefined
   /** The same where it may be wrong. */
   readonly sizeHint: number | undefined
+  /** Bytes that come at least, lest the transfer has broken. */
+  readonly least: number | undefined
   /** For `If-Range`: tells this state of the file from any other, byte for byte. Without one, a transfer cannot be resumed. */
   readonly validator: string | undefined
-  /** Whether headers may be there that a page is not shown: the encoding above all. */
+  /** Whether headers may be there that are not shown: the encoding above all, of another origin's file, or by a `fetch` of the caller's. */
   readonly isVeiled: boolean
 }
 
-export const UNKNOWN: Representation = { size: undefined, sizeHint: undefined, validator: undefined, isVeiled: false }
+export const UNKNOWN: Representation = { size: undefined, sizeHint: undefined, least: undefined, validator: undefined, isVeiled: false }
 
 /** Of an answer that brings the whole file. Content-Length and positions count encoded bytes, so that an encoded body has neither. */
-export function representationOf(response: Response): Representation {
-  const isVeiled = response.type === 'cors'
+export function representationOf({ response, isPlain = response.type === 'basic' }: Answer): Representation {
+  const isVeiled = !isPlain
   if (isEncoded(response)) return { ...UNKNOWN, isVeiled }
   const length = wholeNumber(response.headers.get('content-length'))
-  return { size: isVeiled ? undefined : length, sizeHint: length, validator: strongValidator(response), isVeiled }
+  // What breaks off on its way to a page of another origin is an error of the stream: there the length need not be relied on.
+  const least = response.type === 'cors' ? undefined : length
+  return { size: isVeiled ? undefined : length, sizeHint: length, least, validator: strongValidator(response), isVeiled }
 }
 
 export function isEncoded(response: Response): boolean {

@@ -1,6 +1,8 @@
 /** A response, and how to end it. */
 export interface Answer {
   readonly response: Response
+  /** Whether all headers are shown, and the length is right: by what this package made itself. */
+  readonly isPlain?: boolean
   /** Ends a transfer that is still under way. */
   cancel(): void
 }
