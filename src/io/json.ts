@@ -1,5 +1,6 @@
 import { reasonOf, RoutedAttentionError } from '../errors.js'
 import { isArrayBuffer } from '../realm.js'
+import { foreignFormat } from './foreign-format.js'
 
 /** Bytes of a JSON file that are still read: the bound that safetensors sets for its header. */
 export const MAX_JSON_BYTES = 100_000_000
@@ -24,10 +25,12 @@ export function parseJson(bytes: Uint8Array, what: string): unknown {
   if (bytes.length > MAX_JSON_BYTES) {
     throw new RoutedAttentionError('BAD_FILE', `${what} has ${bytes.length} bytes, more than the ${MAX_JSON_BYTES} expected of a JSON file`)
   }
-  const text = decodeUtf8(bytes, what)
   try {
-    return JSON.parse(text) as unknown
+    return JSON.parse(decodeUtf8(bytes, what)) as unknown
   } catch (cause) {
+    const foreign = foreignFormat(bytes)
+    if (foreign !== undefined) throw new RoutedAttentionError('BAD_FILE', `${what} is not JSON, but ${foreign}`, { cause })
+    if (cause instanceof RoutedAttentionError) throw cause
     throw new RoutedAttentionError('BAD_FILE', `${what} is not JSON: ${reasonOf(cause)}`, { cause })
   }
 }

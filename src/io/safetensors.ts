@@ -2,6 +2,7 @@ import { describe, RoutedAttentionError } from '../errors.js'
 import { isUint8Array } from '../realm.js'
 import { Tensor } from '../tensor.js'
 import { bfloat16ToFloat32, float16ToFloat32 } from '../half.js'
+import { foreignFormat } from './foreign-format.js'
 import { decodeUtf8, MAX_JSON_BYTES } from './json.js'
 import { JsonReader } from './json-reader.js'
 import { withTied } from './tied-tensors.js'
@@ -74,9 +75,9 @@ export function locateTensors(header: SafetensorsHeader, body: Uint8Array): Map<
 export function safetensorsHeaderLength(bytes: Uint8Array, fileLength: number | undefined, what: string): number {
   if (bytes.length < LENGTH_BYTES) throw broken(what, `it has ${bytes.length} bytes, and the header's length alone takes ${LENGTH_BYTES}`)
   const length = new DataView(bytes.buffer, bytes.byteOffset, LENGTH_BYTES).getBigUint64(0, true)
-  if (length > BigInt(MAX_JSON_BYTES)) throw broken(what, `its header would have ${length} bytes, more than ${MAX_JSON_BYTES}`)
+  if (length > BigInt(MAX_JSON_BYTES)) throw broken(what, `its header would have ${length} bytes, more than ${MAX_JSON_BYTES}`, bytes)
   const end = LENGTH_BYTES + Number(length)
-  if (fileLength !== undefined && end > fileLength) throw broken(what, `its header would end at byte ${end} of ${fileLength}`)
+  if (fileLength !== undefined && end > fileLength) throw broken(what, `its header would end at byte ${end} of ${fileLength}`, bytes)
   return Number(length)
 }
 
@@ -215,8 +216,11 @@ function byteSize(dtype: string, shape: readonly (number | bigint)[]): number | 
   return typeof bits === 'number' && bits % 8 === 0 ? bits / 8 : undefined
 }
 
-function broken(what: string, why: string): RoutedAttentionError {
-  return new RoutedAttentionError('BAD_FILE', `${what} is not a whole safetensors file: ${why}`)
+/** @param bytes the file's first, where they may show what it is instead */
+function broken(what: string, why: string, bytes?: Uint8Array): RoutedAttentionError {
+  const foreign = bytes && foreignFormat(bytes)
+  const told = foreign === undefined ? `is not a whole safetensors file: ${why}` : `is not a safetensors file, but ${foreign} (${why})`
+  return new RoutedAttentionError('BAD_FILE', `${what} ${told}`)
 }
 
 /**

@@ -24,6 +24,7 @@ import { decodeSession } from './session-bytes.js'
 import { Session, type SessionOwner } from './session.js'
 import { checkStoredTensors, modelParameters } from './state-dict.js'
 import { formatOf } from './stored-parameters.js'
+import { checkTokenizerFits } from './tokenizer-fit.js'
 import { checkTokenIds, type TokenIds } from './token-ids.js'
 
 /** Options of `LanguageModel.load`. */
@@ -151,7 +152,11 @@ export class LanguageModel {
         assumed = assumedDefaults(config, json)
         tokenizer = bytes = chooseTokenizer(kind, json, config.numTokens)
       },
-      tokenizer: async (file) => void (tokenizer = bytes ?? (await createTokenizer(file, config!.numTokens))),
+      tokenizer: async (file) => {
+        if (bytes !== undefined) return
+        tokenizer = await createTokenizer(file, config!.numTokens)
+        checkTokenizerFits(tokenizer, file, config!.numTokens)
+      },
       tensors: (tensors) => {
         const parameters = checkStoredTensors(modelParameters(config!), tensors)
         checkRotaryIsStated(assumed, tensors.keys())

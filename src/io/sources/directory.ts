@@ -1,8 +1,17 @@
 import type { FileHandle } from 'node:fs/promises'
 import { reasonOf, RoutedAttentionError } from '../../errors.js'
 import { isError } from '../../realm.js'
-import { fileSystem } from './file-system.js'
-import { allocateBytes, type MissingFile, type OpenFile, PIECE_BYTES, type Received, type Source, untilAborted } from './source.js'
+import { type FileSystem, fileSystem } from './file-system.js'
+import {
+  allocateBytes,
+  isMissing,
+  type MissingFile,
+  type OpenFile,
+  PIECE_BYTES,
+  type Received,
+  type Source,
+  untilAborted,
+} from './source.js'
 
 /**
  * A folder of the file system.
@@ -22,7 +31,27 @@ export function directorySource(folder: string | URL, signal?: AbortSignal): Sou
   } catch (cause) {
     throw new RoutedAttentionError('BAD_ARGUMENT', `${String(folder)} names no folder of this file system`, { cause })
   }
-  return { name: path, isLocal: true, open: (file) => openPath(`${path}/${file}`, signal) }
+  return {
+    name: path,
+    isLocal: true,
+    open: async (file) => {
+      const opened = await openPath(`${path}/${file}`, signal)
+      return isMissing(opened) ? { ...opened, missing: await whyMissing(system, path) } : opened
+    },
+  }
+}
+
+async function whyMissing({ files }: FileSystem, folder: string): Promise<string> {
+  try {
+    if ((await files.stat(folder)).isDirectory()) return 'no such file'
+    return `${folder} is a file: give the folder that it is in`
+  } catch {
+    return isAbsolute(folder) ? 'there is no such folder' : `there is no such folder in ${globalThis.process.cwd()}`
+  }
+}
+
+function isAbsolute(path: string): boolean {
+  return /^([/\\]|[a-z]:)/i.test(path)
 }
 
 /** @throws RoutedAttentionError `BAD_FILE` when something is there that cannot be read */

@@ -2,7 +2,7 @@ import type * as nodeCrypto from 'node:crypto'
 import type * as nodeFiles from 'node:fs/promises'
 import type * as nodeUrl from 'node:url'
 
-interface FileSystem {
+export interface FileSystem {
   readonly files: typeof nodeFiles
   readonly urls: typeof nodeUrl
   readonly crypto: typeof nodeCrypto

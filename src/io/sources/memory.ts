@@ -1,7 +1,7 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
 import { isUint8Array } from '../../realm.js'
 import { movedAway } from '../moved-bytes.js'
-import { type OpenFile, PIECE_BYTES, type Received, type Source } from './source.js'
+import { among, type OpenFile, PIECE_BYTES, type Received, type Source } from './source.js'
 
 /** Files that are bytes already, by name. They are not changed, and what is large is not copied. */
 export function memorySource(files: ReadonlyMap<string, Uint8Array>): Source {
@@ -10,7 +10,7 @@ export function memorySource(files: ReadonlyMap<string, Uint8Array>): Source {
     name: 'the Map',
     isLocal: true,
     open: async (file) => {
-      if (!files.has(file)) return { missing: 'no such key', isReplaced: false }
+      if (!files.has(file)) return { missing: `no such key${among(files.keys())}`, isReplaced: false }
       const bytes: unknown = files.get(file)
       if (!isUint8Array(bytes))
         throw new RoutedAttentionError('BAD_ARGUMENT', `${file} in the Map must be a Uint8Array, got ${describe(bytes)}`)

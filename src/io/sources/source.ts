@@ -1,4 +1,4 @@
-import { RoutedAttentionError } from '../../errors.js'
+import { describe, RoutedAttentionError } from '../../errors.js'
 
 /** Called with the bytes that have just arrived, in their order; what it throws ends the reading. */
 export type Received = (bytes: Uint8Array) => void
@@ -60,6 +60,16 @@ export interface Source {
 export function isMissing(file: object): file is MissingFile {
   return 'missing' in file
 }
+
+/** The names that are there, the first of them, for a message that says which is not. */
+export function among(names: Iterable<unknown>): string {
+  const all = [...names]
+  if (all.length === 0) return '; it is empty'
+  const rest = all.length > MOST_NAMED ? ` and ${all.length - MOST_NAMED} more` : ''
+  return ` among ${all.slice(0, MOST_NAMED).map(describe).join(', ')}${rest}`
+}
+
+const MOST_NAMED = 5
 
 /** Pieces in which local files are read and written, so that a signal is looked at in between. */
 export const PIECE_BYTES = 2 ** 24
