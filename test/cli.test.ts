@@ -43,7 +43,7 @@ describe('help', () => {
   test('of the program lists every command', async () => {
     const { code, stdout, stderr } = await run(['--help'])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    for (const name of ['generate', 'eval', 'info', 'bench', '--help', '--version']) expect(stdout).toContain(`\n  ${name} `)
+    for (const name of ['generate', 'eval', 'info', 'bench', 'tokenize', '--help', '--version']) expect(stdout).toContain(`\n  ${name} `)
   })
 
   const running = ['threads', 'simd', 'revectorize', 'device', 'json', 'help']
@@ -52,6 +52,7 @@ describe('help', () => {
     ['eval', ['file', 'chunk', 'cache', ...running]],
     ['info', ['cache', ...running]],
     ['bench', ['prefill', 'decode', 'rounds', 'cache', ...running]],
+    ['tokenize', ['plain', 'help']],
   ])('of %s lists every option, and is printed whatever else is given', async (name, options) => {
     const { code, stdout } = await run([name, '--nonsense', '--help'])
     expect(code).toBe(0)

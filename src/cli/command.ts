@@ -8,6 +8,8 @@ export interface Terminal {
   print(lines: string): Promise<void>
   /** Writes a piece of a model's text to the standard output; on a terminal, without control characters. @throws BrokenPipe */
   printText(piece: string): Promise<void>
+  /** Writes bytes to the standard output as they are. @throws BrokenPipe */
+  write(bytes: Uint8Array): Promise<void>
   /** Writes one line to the standard error, with what is unprintable in it escaped. */
   note(line: string): void
   /** The changing line on the standard error, where that is a terminal. */

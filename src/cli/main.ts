@@ -20,6 +20,7 @@ const { isTTY } = process.stdout
 const terminal: Terminal = {
   print: (lines) => send(isTTY ? escapeUnprintable(lines, '\n\t') : lines),
   printText: (piece) => send(isTTY ? filter.push(piece) : piece),
+  write: send,
   note: (line) => void process.stderr.write(`${escapeUnprintable(line)}\n`),
   status,
   signal: interruption.signal,
@@ -33,9 +34,9 @@ try {
   process.exitCode = report(error)
 }
 
-function send(text: string): Promise<void> {
+function send(output: string | Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
-    process.stdout.write(text, (error) => {
+    process.stdout.write(output, (error) => {
       if (!error) resolve()
       else if ((error as NodeJS.ErrnoException).code === 'EPIPE') reject(new BrokenPipe())
       else reject(new RoutedAttentionError('BAD_FILE', `cannot write to the standard output: ${error.message}`, { cause: error }))

@@ -4,8 +4,9 @@ import { evaluate } from './eval.js'
 import { UsageError } from './failures.js'
 import { generate } from './generate.js'
 import { info } from './info.js'
+import { tokenize } from './tokenize.js'
 
-const commands: Readonly<Record<string, Command>> = { generate, eval: evaluate, info, bench }
+const commands: Readonly<Record<string, Command>> = { generate, eval: evaluate, info, bench, tokenize }
 
 const help = `Usage: routed-attention COMMAND [options]
 

@@ -7,6 +7,8 @@ const command = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))
 export interface Ending {
   code: number | null
   stdout: string
+  /** The standard output as it came. */
+  bytes: Buffer
   stderr: string
 }
 
@@ -29,11 +31,14 @@ export function startOnTerminal(...args: string[]): ReturnType<typeof startComma
 
 function follow(child: ChildProcessWithoutNullStreams): ReturnType<typeof startCommand> {
   const ending = new Promise<Ending>((resolve) => {
-    let stdout = ''
+    const output: Buffer[] = []
     let stderr = ''
-    child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
+    child.stdout.on('data', (chunk: Buffer) => output.push(chunk))
     child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
-    child.on('close', (code) => resolve({ code, stdout, stderr }))
+    child.on('close', (code) => {
+      const bytes = Buffer.concat(output)
+      resolve({ code, stdout: bytes.toString('utf8'), bytes, stderr })
+    })
   })
   child.stdin.on('error', () => {})
   return { child, ending }
