@@ -13,8 +13,9 @@ const below = {
   cli: ['index', 'model', 'plan', 'device', 'memory', 'io'],
 }
 
-const rootFiles = '^src/(?!index[.]ts$)[^/]+[.]ts$'
-const index = '^src/index[.]ts$'
+const rootFiles = '^src/(?!(index|webgpu)[.]ts$)[^/]+[.]ts$'
+/** The public surfaces: the package, and the package with the GPU's part inside. */
+const index = '^src/(index|webgpu)[.]ts$'
 /** The step vocabulary: plain TypeScript that both compilers read. */
 const steps = '^assembly/steps[.]ts$'
 /** Files of the project; packages have a rule of their own. */

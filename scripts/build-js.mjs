@@ -1,5 +1,5 @@
 /*
- * Bundles src/ into dist/: index.js (the package) and cli.js (the command) over shared chunks, nothing left to install or to map in a browser;
+ * Bundles src/ into dist/: index.js (the package), webgpu.js (with the GPU's part inside) and cli.js (the command) over shared chunks, nothing left to install or to map in a browser;
  * workerd.js, the package for hosts that compile no WebAssembly at run time, importing the two release builds that lie beside it;
  * and worker.js, what threads run, for pages that must host it.
  */
@@ -30,7 +30,7 @@ const options = {
   logLevel: 'warning',
 }
 
-const { metafile } = await build({ ...options, entryPoints: { index: 'src/index.ts', cli: 'src/cli/main.ts' } })
+const { metafile } = await build({ ...options, entryPoints: { index: 'src/index.ts', webgpu: 'src/webgpu.ts', cli: 'src/cli/main.ts' } })
 const workerd = await build({ ...options, entryPoints: { workerd: 'src/index.ts' }, plugins: [importWasm()] })
 await writeWorker()
 
@@ -39,7 +39,7 @@ for (const name of existsSync('dist/chunks') ? readdirSync('dist/chunks') : []) 
   if (!(`dist/chunks/${name}` in { ...metafile.outputs, ...workerd.metafile.outputs })) rmSync(`dist/chunks/${name}`)
 }
 
-for (const name of readdirSync('dist/chunks').filter((name) => name.startsWith('open-'))) hideFromBundlers(`dist/chunks/${name}`)
+hideFromBundlers(readdirSync('dist/chunks').map((name) => `dist/chunks/${name}`))
 
 prepend('dist/cli.js', '#!/usr/bin/env node\n')
 // Where Deno and JSR find the types.
@@ -75,13 +75,14 @@ function prepend(file, line) {
 /**
  * Says again that the import of a package which the user may have is not for bundlers: minifying drops the comments that say so, and without them
  * webpack warns every user.
- * @param {string} file
+ * @param {string[]} files
  */
-function hideFromBundlers(file) {
-  const text = readFileSync(file, 'utf8')
-  const hidden = text.replace('import(name)', 'import(/* webpackIgnore: true *//* @vite-ignore */name)')
-  if (hidden === text && !text.includes('webpackIgnore')) throw new Error(`${file} does not import a package by a name of its own any more`)
-  writeFileSync(file, hidden)
+function hideFromBundlers(files) {
+  const importing = files.filter((file) => /import\((\/\*.*\*\/)?name\)/.test(readFileSync(file, 'utf8')))
+  if (importing.length === 0) throw new Error('no chunk imports a package by a name of its own any more')
+  for (const file of importing) {
+    writeFileSync(file, readFileSync(file, 'utf8').replace('import(name)', 'import(/* webpackIgnore: true *//* @vite-ignore */name)'))
+  }
 }
 
 /** What the bundle contains of others, and on which terms. */

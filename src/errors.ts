@@ -1,4 +1,4 @@
-import { isError } from './realm.js'
+import { isError, typedArrayKind } from './realm.js'
 
 /** What went wrong, for programs: every error this package throws carries one of these. */
 export type ErrorCode =
@@ -69,7 +69,7 @@ export function describe(value: unknown): string {
       return 'a symbol'
   }
   if (Array.isArray(value)) return `an array of length ${value.length}`
-  if (ArrayBuffer.isView(value)) return `a ${value.constructor.name} of ${value.byteLength} bytes`
+  if (ArrayBuffer.isView(value)) return `a ${typedArrayKind(value) ?? 'DataView'} of ${value.byteLength} bytes`
   const name = (Object.getPrototypeOf(value) as { constructor?: { name?: unknown } } | null)?.constructor?.name
   return typeof name === 'string' && name !== 'Object' ? `a ${name}` : 'an object'
 }

@@ -32,6 +32,11 @@ export function isArrayBuffer(value: unknown): value is ArrayBuffer {
   return answers(bufferLength, value)
 }
 
+/** Whether it is a WebAssembly.Module. No type guard: to TypeScript every object is one. */
+export function isWasmModule(value: unknown): boolean {
+  return answers(() => WebAssembly.Module.exports(value as WebAssembly.Module), value)
+}
+
 /** A URL: jsdom and iframes have classes of their own. */
 export function isUrl(value: unknown): value is URL {
   if (typeof value !== 'object' || value === null) return false

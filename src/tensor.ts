@@ -1,5 +1,6 @@
 import { describe, RoutedAttentionError } from './errors.js'
 import { createRandom } from './random.js'
+import { isFloat32Array } from './realm.js'
 
 /** A dense float32 array with a shape, row-major. It owns nothing but its `data`. */
 export class Tensor {
@@ -13,8 +14,7 @@ export class Tensor {
    */
   constructor(data: Float32Array, shape: readonly number[]) {
     const size = checkShape(shape)
-    if (!(data instanceof Float32Array))
-      throw new RoutedAttentionError('BAD_ARGUMENT', `Tensor data must be a Float32Array, got ${describe(data)}`)
+    if (!isFloat32Array(data)) throw new RoutedAttentionError('BAD_ARGUMENT', `Tensor data must be a Float32Array, got ${describe(data)}`)
     if (data.length !== size) {
       throw new RoutedAttentionError(
         'BAD_ARGUMENT',

@@ -66,7 +66,7 @@ describe('imports', () => {
     expect(await brokenRules({ [from]: `export type { value } from '${path}'\n`, [to]: exported })).toEqual([rule])
   })
 
-  test('reach the WebGPU device from one place only, and only once it is asked for', async () => {
+  test('reach the WebGPU device only once it is asked for, but from the entry that has it inside', async () => {
     const { modules } = await cruiseTree(root)
     const gpu = 'src/device/webgpu/'
     const reaching = modules
@@ -75,6 +75,7 @@ describe('imports', () => {
       .filter(({ resolved, dependencyTypes }) => resolved.startsWith(gpu) && !dependencyTypes.includes('type-only'))
     expect(reaching.map(({ source, resolved, dynamic }) => ({ source, resolved, dynamic }))).toEqual([
       { source: 'src/device/runtime.ts', resolved: `${gpu}open.ts`, dynamic: true },
+      { source: 'src/webgpu.ts', resolved: `${gpu}open.ts`, dynamic: false },
     ])
   })
 
@@ -154,7 +155,7 @@ describe('the package', () => {
     const files = tarball!.files.map(({ path }) => path)
     expect(files).toEqual(
       expect.arrayContaining(
-        ['index.js', 'index.d.ts', 'workerd.js', 'worker.js', 'relaxed.wasm', 'baseline.wasm', 'wasm-file.d.ts', 'cli.js'].map(
+        ['index.js', 'index.d.ts', 'webgpu.js', 'workerd.js', 'worker.js', 'relaxed.wasm', 'baseline.wasm', 'wasm-file.d.ts', 'cli.js'].map(
           (name) => `dist/${name}`,
         ),
       ),
@@ -176,7 +177,17 @@ describe('the package', () => {
     expect(text).not.toMatch(ofWebGpu)
     const open = chunks.filter((path) => /\/open-[^/]+$/.test(path))
     expect(open).toHaveLength(1)
-    expect(readFileSync(open[0]!, 'utf8')).toMatch(ofWebGpu)
+    expect(loadedAtOnce(open[0]!).text).toMatch(ofWebGpu)
+  })
+
+  test('has in webgpu.js all of WebGPU, over the same chunks, for places that forbid import()', () => {
+    const { text } = loadedAtOnce(join(root, 'dist/webgpu.js'))
+    expect(text).toMatch(/requestAdapter/)
+    // what is shared is one: an error or a Tensor of either entry is the other's
+    const shared = (entry: string) =>
+      [...readFileSync(join(root, 'dist', entry), 'utf8').matchAll(/LanguageModel.*?from"([^"]+)"/g)].map(([, path]) => path)
+    expect(shared('webgpu.js')).toEqual(shared('index.js'))
+    expect(shared('index.js')).toHaveLength(1)
   })
 
   test('declares for JSR and Deno what it declares for npm', () => {

@@ -3,6 +3,7 @@ import { TileShape } from '../../assembly/steps.js'
 import { builtinModule } from '../builtin-module.js'
 import { describe, reasonOf, RoutedAttentionError } from '../errors.js'
 import { checkOptions } from '../options.js'
+import { isArrayBuffer, isUrl, isWasmModule } from '../realm.js'
 import type { Signal, Url, WasmModule } from '../platform.js'
 import type { Device } from './device.js'
 import { type Build, chooseBuild, openBuild } from './wasm/builds.js'
@@ -11,6 +12,7 @@ import { chooseTile, rowName, tileName } from './wasm/choose-tile.js'
 import { turnOnRevectorization } from './wasm/revectorize.js'
 import { ThreadPool } from './wasm/thread-pool.js'
 import { WasmDevice } from './wasm/wasm-device.js'
+import type * as WebGpuOpening from './webgpu/open.js'
 import type { WebGpuDevice } from './webgpu/webgpu-device.js'
 
 /** Options of `createRuntime`; all may be left out. */
@@ -223,7 +225,7 @@ function checkRuntimeOptions(options: RuntimeOptions): void {
     throw new RoutedAttentionError('BAD_CONFIG', `createRuntime: ${name} must be ${expected}, got ${describe(value)}`)
   }
   checkOptions('createRuntime', options, OPTIONS, 'BAD_CONFIG')
-  const { device, threads, simd, revectorize, wasm, worker, signal } = options
+  const { device, threads, simd, revectorize, wasm, worker } = options
   if (device !== undefined && !DEVICES.includes(device)) refuse('device', "'wasm', 'webgpu' or 'auto'", device)
   if (simd !== undefined && !SIMD.includes(simd)) refuse('simd', "'auto', 'baseline' or 'relaxed'", simd)
   if (threads !== undefined && threads !== 'auto' && !(Number.isSafeInteger(threads) && threads >= 1 && threads <= 1024)) {
@@ -231,19 +233,18 @@ function checkRuntimeOptions(options: RuntimeOptions): void {
   }
   if (revectorize !== undefined && typeof revectorize !== 'boolean') refuse('revectorize', 'a boolean', revectorize)
   if (wasm !== undefined && !isModuleSource(wasm)) refuse('wasm', 'a WebAssembly.Module, its bytes, or a URL', wasm)
-  if (worker !== undefined && !(worker instanceof URL)) refuse('worker', 'a URL', worker)
-  if (signal !== undefined && !(signal instanceof AbortSignal)) refuse('signal', 'an AbortSignal', signal)
+  if (worker !== undefined && !isUrl(worker)) refuse('worker', 'a URL', worker)
 }
 
 function isModuleSource(value: unknown): boolean {
-  return value instanceof WebAssembly.Module || value instanceof URL || value instanceof ArrayBuffer || ArrayBuffer.isView(value)
+  return isWasmModule(value) || isUrl(value) || isArrayBuffer(value) || ArrayBuffer.isView(value)
 }
 
 /** The module that the caller brings. */
 async function callersModule(wasm: NonNullable<RuntimeOptions['wasm']>, signal: AbortSignal | undefined): Promise<WebAssembly.Module> {
-  if (wasm instanceof WebAssembly.Module) return wasm
+  if (isWasmModule(wasm)) return wasm
   try {
-    if (!(wasm instanceof URL)) return await WebAssembly.compile(wasm as BufferSource)
+    if (!isUrl(wasm)) return await WebAssembly.compile(wasm as BufferSource)
     if (wasm.protocol === 'file:') {
       const files = builtinModule<typeof NodeFiles>('node:fs/promises')
       if (!files) throw new Error('this runtime has no file system')
@@ -260,13 +261,39 @@ async function callersModule(wasm: NonNullable<RuntimeOptions['wasm']>, signal: 
   }
 }
 
+/** @internal The GPU's part of the package. */
+export type WebGpuPart = Pick<typeof WebGpuOpening, 'openWebGpu'>
+
 /**
- * The GPU to compute on, if any. Its part of the package is loaded only here.
+ * Loads the GPU's part of the package, which nobody else downloads.
+ * @throws RoutedAttentionError `UNSUPPORTED` where it cannot be had: service workers forbid `import()`
+ */
+async function importWebGpu(): Promise<WebGpuPart> {
+  try {
+    return await import('./webgpu/open.js')
+  } catch (cause) {
+    throw new RoutedAttentionError(
+      'UNSUPPORTED',
+      `the part of the package that is for it could not be imported (${reasonOf(cause)}); where import() is forbidden, as in service workers, ` +
+        `import 'routed-attention/webgpu' in place of 'routed-attention', which has it inside`,
+      { cause },
+    )
+  }
+}
+
+/**
+ * The GPU to compute on, if any.
  * @throws RoutedAttentionError `UNSUPPORTED` where it must be one and none can be used
  */
-async function chooseGpu(wanted: 'webgpu' | 'auto', unavailable: Record<string, string>): Promise<GpuUse | undefined> {
-  const { openWebGpu } = await import('./webgpu/open.js')
-  const opened = await openWebGpu()
+async function chooseGpu(
+  wanted: 'webgpu' | 'auto',
+  unavailable: Record<string, string>,
+  loadPart: () => Promise<WebGpuPart>,
+): Promise<GpuUse | undefined> {
+  const opened = await loadPart().then(
+    ({ openWebGpu }) => openWebGpu(),
+    ({ message }: Error) => ({ device: undefined, unavailable: message }),
+  )
   if (opened.device && (wanted === 'webgpu' || !opened.fallback)) {
     return { device: opened.device, adapter: opened.adapter, replaceable: wanted === 'auto' }
   }
@@ -282,12 +309,17 @@ async function chooseGpu(wanted: 'webgpu' | 'auto', unavailable: Record<string, 
  * @throws RoutedAttentionError `BAD_CONFIG` (an option), `UNSUPPORTED` (no WebAssembly SIMD here, or `device: 'webgpu'` without WebGPU),
  *   `BAD_FILE` (`wasm`), or the signal's reason
  */
-export async function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
+export function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
+  return makeRuntime(options, importWebGpu)
+}
+
+/** @internal `createRuntime`; @param loadPart gives the GPU's part of the package where it is asked for */
+export async function makeRuntime(options: RuntimeOptions, loadPart: () => Promise<WebGpuPart>): Promise<Runtime> {
   checkRuntimeOptions(options)
   const { device = 'wasm', threads = 'auto', simd = 'auto', revectorize = false, wasm, worker, signal } = options
   signal?.throwIfAborted()
   const unavailable: Record<string, string> = {}
-  const gpu = device === 'wasm' ? undefined : await chooseGpu(device, unavailable)
+  const gpu = device === 'wasm' ? undefined : await chooseGpu(device, unavailable, loadPart)
   const cannotWiden = revectorize ? turnOnRevectorization() : undefined
   if (cannotWiden) unavailable.revectorize = cannotWiden
   const revectorized = revectorize && !cannotWiden

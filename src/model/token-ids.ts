@@ -1,22 +1,11 @@
 import { describe, RoutedAttentionError } from '../errors.js'
+import { typedArrayKind } from '../realm.js'
 
 /** Token ids as callers give them: plain numbers, or any integer typed array but the 64-bit ones. */
 export type TokenIds = readonly number[] | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array | Int32Array | Uint32Array
 
 function isTokenIds(value: unknown): value is ArrayLike<unknown> {
-  if (Array.isArray(value)) return true
-  return (
-    ArrayBuffer.isView(value) &&
-    !(
-      value instanceof DataView ||
-      value instanceof Float32Array ||
-      value instanceof Float64Array ||
-      value instanceof BigInt64Array ||
-      value instanceof BigUint64Array
-    ) &&
-    'length' in value &&
-    value.constructor.name !== 'Float16Array'
-  )
+  return Array.isArray(value) || /^(Int|Uint)(8|8Clamped|16|32)Array$/.test(typedArrayKind(value) ?? '')
 }
 
 /**

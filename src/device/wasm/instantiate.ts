@@ -1,4 +1,3 @@
-import { instantiateSync } from '@assemblyscript/loader'
 import type { WeightFormat } from '../../../assembly/steps.js'
 import { RoutedAttentionError } from '../../errors.js'
 
@@ -52,5 +51,15 @@ export function createMemory(): WebAssembly.Memory {
 
 /** Instantiates a build on a memory that the host owns. */
 export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): KernelExports {
-  return instantiateSync<Record<keyof KernelExports, unknown>>(module, { env: { memory } }).exports as unknown as KernelExports
+  const abort = (message: number, file: number, line: number, column: number) => {
+    throw new Error(`a kernel failed an assertion: ${textAt(memory, message)} (${textAt(memory, file)}:${line}:${column})`)
+  }
+  return new WebAssembly.Instance(module, { env: { memory, abort } }).exports as unknown as KernelExports
+}
+
+/** A string of AssemblyScript's: UTF-16 units, behind their length in bytes. Only the checked builds, which tests run, have any. */
+function textAt({ buffer }: WebAssembly.Memory, address: number): string {
+  if (address === 0) return ''
+  const length = new DataView(buffer).getUint32(address - 4, true)
+  return String.fromCharCode(...new Uint16Array(buffer, address, length / 2))
 }

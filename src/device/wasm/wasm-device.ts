@@ -13,6 +13,7 @@ import { breathe } from '../../breathe.js'
 import { RoutedAttentionError } from '../../errors.js'
 import type { Interrupt } from '../../interrupt.js'
 import { Arena, type Block } from '../../memory/arena.js'
+import { typedArrayKind } from '../../realm.js'
 import { nextTurn, Turns } from '../../turns.js'
 import {
   type ByteScanner,
@@ -58,8 +59,9 @@ class WasmBuffer implements DeviceBuffer {
 
   write(data: Float32Array | Int32Array | Float64Array, byteOffset: number): void {
     const start = this.address + byteOffset
-    if (data instanceof Float32Array) this.#arena.floats.set(data, start / 4)
-    else if (data instanceof Int32Array) this.#arena.ints.set(data, start / 4)
+    const kind = typedArrayKind(data)
+    if (kind === 'Float32Array') this.#arena.floats.set(data, start / 4)
+    else if (kind === 'Int32Array') this.#arena.ints.set(data, start / 4)
     else this.#arena.doubles.set(data, start / 8)
   }
 

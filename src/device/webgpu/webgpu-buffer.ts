@@ -1,3 +1,4 @@
+import { isArrayBuffer } from '../../realm.js'
 import type { DeviceBuffer } from '../device.js'
 import type { BufferPool } from './buffer-pool.js'
 import { BufferUsage } from './constants.js'
@@ -97,7 +98,7 @@ export class WebGpuBuffer implements DeviceBuffer {
   write(data: Float32Array | Int32Array | Float64Array | Uint16Array, byteOffset: number): void {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
     // a shared memory is no source of a write
-    const own = bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : bytes.slice()
+    const own = isArrayBuffer(bytes.buffer) ? (bytes as Uint8Array<ArrayBuffer>) : bytes.slice()
     for (const { part, at, from, byteLength } of this.#sections(byteOffset, own.byteLength)) {
       this.#owner.queue.write(part, at, own.subarray(from, from + byteLength))
     }
