@@ -13,6 +13,11 @@ export const browsers = [
   page('chromium', chromium, 'isolated page', 'page.html', isolation, threaded),
   page('chromium-plain', chromium, 'page that is not isolated', 'page.html', {}, notIsolated),
   page('chromium-worker', chromium, 'Web Worker', 'worker.html', isolation, threaded),
+  page('chromium-service-worker', chromium, 'service worker', 'service-worker.html', isolation, {
+    ...threaded,
+    threads: 1,
+    unavailable: { threads: 'service workers cannot' },
+  }),
   policy('no-blob', "worker-src 'self'", "script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'"),
   policy('no-wasm', "no 'wasm-unsafe-eval'", "script-src 'self'"),
   page('firefox', firefox, 'isolated page', 'page.html', isolation, threaded),
