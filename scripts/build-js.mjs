@@ -31,7 +31,7 @@ const options = {
 }
 
 const { metafile } = await build({ ...options, entryPoints: { index: 'src/index.ts', webgpu: 'src/webgpu.ts', cli: 'src/cli/main.ts' } })
-const workerd = await build({ ...options, entryPoints: { workerd: 'src/index.ts' }, plugins: [importWasm()] })
+const workerd = await build({ ...options, entryPoints: { workerd: 'src/index.ts' }, plugins: [importWasm(), omitWebGpu()] })
 await writeWorker()
 
 // Chunks of earlier builds; index.js and cli.js never lack theirs meanwhile.
@@ -55,6 +55,16 @@ function importWasm() {
     setup(building) {
       building.onResolve({ filter: /^[.]\/compile[.]js$/ }, ({ resolveDir }) => ({ path: join(resolveDir, 'compile-static.ts') }))
       building.onResolve({ filter: /[.]wasm$/ }, ({ path }) => ({ path, external: true }))
+    },
+  }
+}
+
+/** Nothing of WebGPU, which edge workers do not have. @returns {import('esbuild').Plugin} */
+function omitWebGpu() {
+  return {
+    name: 'omit-webgpu',
+    setup(building) {
+      building.onResolve({ filter: /^[.]\/webgpu\/open[.]js$/ }, ({ resolveDir }) => ({ path: join(resolveDir, 'webgpu/open-nowhere.ts') }))
     },
   }
 }

@@ -142,10 +142,13 @@ describe.each(['index', 'webgpu'])('the built entry %s', (entry) => {
     // neither TextDecoder, as under jest-environment-jsdom, nor URL, performance, a console or timers
     expect(run({}).createRuntime).toBeTypeOf('function')
     const touched: PropertyKey[] = []
-    const platform = new Proxy({}, {
-      has: (target, name) => (touched.push(name), Reflect.has(target, name)),
-      get: (target, name) => (touched.push(name), target[name]),
-    })
+    const platform = new Proxy(
+      {},
+      {
+        has: (target, name) => (touched.push(name), Reflect.has(target, name)),
+        get: (target, name): unknown => (touched.push(name), Reflect.get(target, name)),
+      },
+    )
     run({ navigator: platform, process: platform })
     expect(touched).toEqual([])
   })
