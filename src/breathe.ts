@@ -18,3 +18,30 @@ export function breathe(): Promise<void> | undefined {
     pieces = 0
   })
 }
+
+/** Work in small parts, done in one go. */
+export function atOnce<T>(work: Generator<void, T>): T {
+  for (;;) {
+    const { done, value } = work.next()
+    if (done) return value
+  }
+}
+
+/**
+ * The same work, the event loop turning now and then between its parts.
+ * @param check called after a turn; what it throws ends the work
+ */
+export async function gradually<T>(work: Generator<void, T>, check: () => void): Promise<T> {
+  try {
+    for (;;) {
+      const { done, value } = work.next()
+      if (done) return value
+      const turning = breathe()
+      if (!turning) continue
+      await turning
+      check()
+    }
+  } finally {
+    work.return(undefined as never) // it gives back what it holds
+  }
+}

@@ -31,9 +31,10 @@ async function watch(work) {
 serve({
   async open({ threads, config }) {
     runtime = await createRuntime({ threads })
-    model = await LanguageModel.load(await randomModel(config), { runtime })
+    const files = await randomModel(config)
+    const { longest } = await watch(async () => (model = await LanguageModel.load(files, { runtime })))
     leaveWork = runtime.device.leaveWork
-    return { ...runtime.info, numParameters: model.numParameters }
+    return { ...runtime.info, numParameters: model.numParameters, loading: longest }
   },
 
   /** Reads a prompt of so many tokens. @param leaves whether the calling thread leaves its work on the way */

@@ -185,12 +185,14 @@ export interface Device {
   /** While others are waited for: chooses kernels and makes room for weights of so many bytes, as later calls would. */
   prepare?(byteLength: number): Promise<void>
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer
+  /** The same in parts, each of some milliseconds at most; ended between two of them, it has taken nothing. */
+  packInParts(layout: WeightLayout, parameters: ParameterSource): Generator<void, DeviceBuffer>
   compile(program: Program): CompiledProgram
   /**
    * Runs a program over a piece, or over several in their order. A promise where other threads compute, or where it takes so long that the event loop must
    * turn meanwhile; otherwise it is done on return. The runs and what they are bound to are the device's until then. Runs whose first names the last of
    * those handed over before as its `earlier` need not wait for them to be done; at most two calls may be so at once.
-   * @param interrupt ends it soon, between two steps or parts of one: rejects with what `check` throws, when nothing of it runs any more
+   * @param interrupt ends it soon, between two steps or parts of one: rejects with what `check` throws, when nothing of it runs any more but what comes before all that is run later
    */
   run(program: CompiledProgram, runs: Run | readonly Run[], interrupt?: Interrupt): void | Promise<void>
   /** Whether one run of so many operations is done on return. */

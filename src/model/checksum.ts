@@ -1,7 +1,11 @@
+import { atOnce } from '../breathe.js'
 import type { ByteScanner } from '../device/device.js'
 
 /** Bytes of a checksum. */
 export const CHECKSUM_BYTES = 16
+
+/** A few milliseconds' worth; a multiple of 16. */
+const PART_BYTES = 1 << 22
 
 const PRIMES = [0x9e3779b1, 0x85ebca77, 0xc2b2ae3d, 0x27d4eb2f] as const
 
@@ -21,8 +25,17 @@ export class Checksum {
 
   /** Bytes are taken in blocks of 16; the last block of each call is filled up with zeros, and the call's length counts too. */
   update(bytes: Uint8Array): this {
+    atOnce(this.updateInParts(bytes))
+    return this
+  }
+
+  /** The same, `PART_BYTES` at a time. */
+  *updateInParts(bytes: Uint8Array): Generator<void, void> {
     const whole = bytes.length - (bytes.length % 16)
-    this.#mixBlocks(bytes.subarray(0, whole))
+    for (let from = 0; from < whole; from += PART_BYTES) {
+      this.#mixBlocks(bytes.subarray(from, Math.min(whole, from + PART_BYTES)))
+      yield
+    }
     if (whole < bytes.length) {
       const tail = new Uint8Array(16)
       tail.set(bytes.subarray(whole))
@@ -30,7 +43,6 @@ export class Checksum {
     }
     this.#lanes[0] = round(this.#lanes[0]!, bytes.length)
     this.#length += bytes.length
-    return this
   }
 
   #mixBlocks(blocks: Uint8Array): void {

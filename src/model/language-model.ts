@@ -1,4 +1,4 @@
-import { breathe } from '../breathe.js'
+import { breathe, gradually } from '../breathe.js'
 import { checkRuntime, createRuntime, type Runtime } from '../device/runtime.js'
 import { describe, RoutedAttentionError } from '../errors.js'
 import { type ModelFiles, readModelFiles } from '../io/model-files.js'
@@ -166,7 +166,7 @@ export class LanguageModel {
     })
     const runtime = given ?? (await createRuntime({ ...(readOptions.signal && { signal: readOptions.signal }) }))
     try {
-      return await LanguageModel.#assemble(config!, assumed, files, tokenizer, runtime, given === undefined, workload)
+      return await LanguageModel.#assemble(config!, assumed, files, tokenizer, runtime, given === undefined, workload, readOptions.signal)
     } catch (error) {
       if (given === undefined) await runtime.dispose()
       throw error
@@ -181,13 +181,20 @@ export class LanguageModel {
     runtime: Runtime,
     ownsRuntime: boolean,
     workload: Workload,
+    signal: Signal | undefined,
   ): Promise<LanguageModel> {
     runtime.assertUsable()
     const specs = modelParameters(config)
     const tensors = checkStoredTensors(specs, files.tensors)
-    checkStillThere(tensors)
-    const fingerprint = fingerprintOf(config, tensors, runtime.device.scanner) // at once, while they are there
-    const home = await retryForMemory(() => ModelHome.create({ runtime, config, tensors }, workload))
+    // the tensors may be the caller's bytes, and the event loop turns meanwhile
+    const check = () => {
+      signal?.throwIfAborted()
+      runtime.assertUsable()
+      checkStillThere(tensors)
+    }
+    check()
+    const fingerprint = await gradually(fingerprintOf(config, tensors, runtime.device.scanner), check)
+    const home = await retryForMemory(() => ModelHome.create({ runtime, config, tensors }, workload, check))
     return new LanguageModel({
       config,
       assumed,

@@ -1,3 +1,4 @@
+import { atOnce, gradually } from '../breathe.js'
 import { type Device, type DeviceBuffer, WeightFormat } from '../device/device.js'
 import type { Runtime } from '../device/runtime.js'
 import { checkStillThere } from '../io/moved-bytes.js'
@@ -48,18 +49,19 @@ export class ModelHome {
 
   /**
    * Where there is a choice of devices, each does some of the workload, and the quickest is taken.
+   * @param check called when the event loop has turned: throws when the load should end
    * @throws RoutedAttentionError `OUT_OF_MEMORY`, or whatever the only device threw
    */
-  static async create(parts: ModelParts, workload: Workload): Promise<ModelHome> {
+  static async create(parts: ModelParts, workload: Workload, check: () => void): Promise<ModelHome> {
     const { runtime } = parts
     const [first, ...others] = runtime.candidates
-    if (others.length === 0) return new ModelHome(parts, install(parts, first!))
+    if (others.length === 0) return new ModelHome(parts, await gradually(install(parts, first!), check))
     let best: { installation: Installation; time: number } | undefined
     const times: string[] = []
     for (const device of runtime.candidates) {
       let installation: Installation | undefined
       try {
-        installation = install(parts, device)
+        installation = await gradually(install(parts, device), check)
         const time = await timeSteps(installation.engine, MEASURED_TOKENS[workload])
         times.push(`${time.toFixed(2)} ms on ${device.name}`)
         if (best && best.time <= time) {
@@ -70,6 +72,12 @@ export class ModelHome {
         best = { installation, time }
       } catch (error) {
         if (installation) uninstall(installation)
+        try {
+          check()
+        } catch (reason) {
+          if (best) uninstall(best.installation)
+          throw reason
+        }
         if (!runtime.mayLose(device)) {
           if (best) break
           throw error
@@ -86,7 +94,7 @@ export class ModelHome {
     if (this.#runtime.hasLeft(this.#current.device)) {
       const lost = this.#current
       const parts = { runtime: this.#runtime, config: this.#config, tensors: this.#tensors! }
-      this.#current = install(parts, this.#runtime.device)
+      this.#current = atOnce(install(parts, this.#runtime.device))
       uninstall(lost)
     }
     return this.#current.engine
@@ -107,11 +115,12 @@ export class ModelHome {
 }
 
 /** @throws RoutedAttentionError `OUT_OF_MEMORY`; `BAD_FILE` where a caller has transferred the tensors' bytes away; or whatever the device throws */
-function install({ config, tensors }: ModelParts, device: Device): Installation {
+function* install({ config, tensors }: ModelParts, device: Device): Generator<void, Installation> {
   checkStillThere(tensors)
   const { keepsFormats } = device
-  const parameters = planModelParameters(config, keepsFormats ? packedFormats(tensors, device.scanner) : () => WeightFormat.Float32)
-  const weights = device.packWeights(parameters.layout, (name) => storedValues(tensors.get(name)!, name, keepsFormats))
+  const formatOf = keepsFormats ? yield* packedFormats(tensors, device.scanner) : () => WeightFormat.Float32
+  const parameters = planModelParameters(config, formatOf)
+  const weights = yield* device.packInParts(parameters.layout, (name) => storedValues(tensors.get(name)!, name, keepsFormats))
   const engine = new (config.layer.causal ? CausalEngine : PublishedEngine)(device, config, parameters, weights)
   return { device, weights, engine }
 }

@@ -19,20 +19,22 @@ export function formatOf(dtype: string): WeightFormat {
   return FORMATS[dtype] ?? WeightFormat.Float32
 }
 
+/** Bytes that are looked through at a time: some milliseconds' worth. */
+const PART_BYTES = 1 << 22
+
 /** How each tensor is kept in memory: as it came, unless it is float16 with infinities or NaN, which kernels do not widen. */
-export function packedFormats(
+export function* packedFormats(
   tensors: ReadonlyMap<string, StoredTensor>,
   scanner: Pick<ByteScanner, 'isFiniteFloat16'> = { isFiniteFloat16 },
-): (name: string) => WeightFormat {
-  const known = new Map<string, WeightFormat>()
-  return (name) => {
-    let format = known.get(name)
-    if (format === undefined) {
-      const { dtype, bytes } = tensors.get(name)!
-      format = formatOf(dtype)
-      if (format === WeightFormat.Float16 && !scanner.isFiniteFloat16(bytes)) format = WeightFormat.Float32
-      known.set(name, format)
+): Generator<void, (name: string) => WeightFormat> {
+  const formats = new Map<string, WeightFormat>()
+  for (const [name, { dtype, bytes }] of tensors) {
+    let format = formatOf(dtype)
+    for (let from = 0; format === WeightFormat.Float16 && from < bytes.length; from += PART_BYTES) {
+      if (!scanner.isFiniteFloat16(bytes.subarray(from, from + PART_BYTES))) format = WeightFormat.Float32
+      yield
     }
-    return format
+    formats.set(name, format)
   }
+  return (name) => formats.get(name)!
 }

@@ -9,6 +9,9 @@ const GROUP = 32
 /** Bytes of a parameter that are brought into the memory at a time. */
 const STAGE_BYTES = 1 << 18
 
+/** Bytes of parameters that one part packs: a few milliseconds, also where memory is touched for the first time. */
+const PART_BYTES = 1 << 20
+
 /** Where a parameter's row goes: element `at` of the packed weight, its inputs `step` elements from each other. */
 interface Place {
   readonly at: number
@@ -19,38 +22,39 @@ interface Place {
 }
 
 /**
- * Packs weights into a block of the arena, through a stage of its own. "panels": groups of up to four panels of 8 outputs, one group after the other,
+ * Packs weights into a block of the arena, part by part, through a stage of its own. "panels": groups of up to four panels of 8 outputs, one group after the other,
  * each [inputs][8 · panels]; one copy serves tiles, which take a panel of it, and single rows, which stream all of it: side by side the panels of a
  * group are one stream of memory, read at the rate of a plain sum, where four apart were read at two thirds of it. "rows": row-major.
  */
-export function packWeights(
+export function* packWeights(
   weights: readonly PackedWeight[],
   parameters: ParameterSource,
   arena: Arena,
   kernels: KernelExports,
   address: number,
-): void {
+): Generator<void, void> {
   const largestRow = weights.reduce((most, { inputs }) => Math.max(most, inputs.groups * inputs.size * 4), 0)
   const stage = arena.allocate(Math.max(STAGE_BYTES, largestRow), 'the parameters on their way')
   try {
-    for (const weight of weights) packWeight(weight, parameters, arena, kernels, address + weight.byteOffset, stage)
+    for (const weight of weights) yield* packWeight(weight, parameters, arena, kernels, address + weight.byteOffset, stage)
   } finally {
     arena.free(stage)
   }
 }
 
-function packWeight(
+function* packWeight(
   weight: PackedWeight,
   parameters: ParameterSource,
   arena: Arena,
   kernels: KernelExports,
   target: number,
   stage: Block,
-): void {
+): Generator<void, void> {
   const { inputs, sources, format: packed, normalised } = weight
   const placeOf = placesIn(weight)
   const columns = inputs.groups * inputs.size
   let output = 0
+  let bytesOfPart = 0
   for (const { name, outputs } of sources) {
     const { format, bytes } = parameters(name)
     const rowBytes = columns * formatBytes(format)
@@ -64,10 +68,15 @@ function packWeight(
         const to = target + at * formatBytes(packed)
         kernels.pack(stage.address, format, rows, inputs.groups, inputs.size, inputs.stride, to, packed, rowStep, step, normalised ? 1 : 0)
         i += rows
+        bytesOfPart += rows * rowBytes
+        if (bytesOfPart < PART_BYTES) continue
+        bytesOfPart = 0
+        yield
       }
     }
     output += outputs.groups * outputs.stride
   }
+  yield
 }
 
 /** Where each packed row of a weight lies. */

@@ -9,7 +9,7 @@ import {
   TileShape,
   WORKSPACE_BYTES,
 } from '../../../assembly/steps.js'
-import { breathe } from '../../breathe.js'
+import { atOnce, breathe } from '../../breathe.js'
 import { RoutedAttentionError } from '../../errors.js'
 import type { Interrupt } from '../../interrupt.js'
 import { Arena, type Block } from '../../memory/arena.js'
@@ -241,12 +241,17 @@ export class WasmDevice implements Device {
   }
 
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer {
+    return atOnce(this.packInParts(layout, parameters))
+  }
+
+  *packInParts(layout: WeightLayout, parameters: ParameterSource): Generator<void, DeviceBuffer> {
     const buffer = this.allocate(layout.byteLength, 'the weights', { zeroed: true })
+    let packed = false
     try {
-      packWeights(layout.weights, parameters, this.arena, this.#kernels, buffer.address)
-    } catch (error) {
-      buffer.dispose()
-      throw error
+      yield* packWeights(layout.weights, parameters, this.arena, this.#kernels, buffer.address)
+      packed = true
+    } finally {
+      if (!packed) buffer.dispose()
     }
     for (const { byteOffset, values } of layout.constants) buffer.write(values, byteOffset)
     return buffer

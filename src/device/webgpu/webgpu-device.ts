@@ -1,5 +1,7 @@
 import { Buffer, Piece } from '../../../assembly/steps.js'
+import { atOnce } from '../../breathe.js'
 import { type ErrorCode, RoutedAttentionError } from '../../errors.js'
+import { type Interrupt, unlessInterrupted } from '../../interrupt.js'
 import {
   type CompiledProgram,
   type Device,
@@ -132,12 +134,17 @@ export class WebGpuDevice implements Device {
   }
 
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer {
+    return atOnce(this.packInParts(layout, parameters))
+  }
+
+  *packInParts(layout: WeightLayout, parameters: ParameterSource): Generator<void, DeviceBuffer> {
     const buffer = this.allocate(layout.byteLength, 'the weights')
+    let packed = false
     try {
-      packWeights(layout, parameters, buffer)
-    } catch (error) {
-      buffer.dispose()
-      throw error
+      yield* packWeights(layout, parameters, buffer)
+      packed = true
+    } finally {
+      if (!packed) buffer.dispose()
     }
     return buffer
   }
@@ -157,7 +164,16 @@ export class WebGpuDevice implements Device {
     return known.retain()
   }
 
-  async run(program: CompiledProgram, runs: Run | readonly Run[]): Promise<void> {
+  /**
+   * What was handed to the GPU is computed all the same when it is interrupted; what is given to the GPU behind it comes after it, and meets the memory as
+   * the GPU leaves it.
+   */
+  run(program: CompiledProgram, runs: Run | readonly Run[], interrupt?: Interrupt): Promise<void> {
+    const done = this.#run(program, runs)
+    return interrupt ? unlessInterrupted(done, interrupt) : done
+  }
+
+  async #run(program: CompiledProgram, runs: Run | readonly Run[]): Promise<void> {
     this.#assertUsable()
     const all = (runs instanceof Run ? [runs] : runs).map((run) => ({ run, dispatches: (program as WebGpuProgram).dispatches(run) }))
     const preparing = all.flatMap(({ dispatches }) => dispatches.flatMap(({ pipeline }) => pipeline.prepare() ?? []))
