@@ -1,6 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -199,6 +201,30 @@ describe('the chat server', () => {
   })
 })
 
+type Message = { type: string; text?: string; done?: number; total?: number; tokens?: number; message?: string; runtime?: object }
+
+/** The browser example's worker, with what a browser gives one, in a thread of Node. */
+function startBrowserWorker() {
+  const script = `
+    const { parentPort, workerData } = require('node:worker_threads')
+    globalThis.addEventListener = (type, listener) => parentPort.on(type, (data) => listener({ data }))
+    globalThis.postMessage = (message) => parentPort.postMessage(message)
+    import(workerData)`
+  const worker = new Worker(script, { eval: true, workerData: new URL('../examples/browser/worker.js', import.meta.url).href })
+  const messages: Message[] = []
+  let wake = () => {}
+  worker.on('message', (message: Message) => {
+    messages.push(message)
+    wake()
+  })
+  /** All messages up to one of this type. */
+  const until = async (type: string): Promise<Message[]> => {
+    while (!messages.some((message) => message.type === type)) await new Promise<void>((resolve) => (wake = resolve))
+    return messages.splice(0)
+  }
+  return { worker, until }
+}
+
 describe('the browser example', () => {
   test('is served with everything that it imports, in isolation, and nothing else is', async () => {
     const { origin } = await startServer('browser/serve.mjs', '0')
@@ -230,25 +256,7 @@ describe('the browser example', () => {
 
   test('loads, writes what the API writes, and stops when told to', async () => {
     const { origin } = await startServer('browser/serve.mjs', '0')
-    // What a browser gives a worker, in a thread of Node.
-    const script = `
-      const { parentPort, workerData } = require('node:worker_threads')
-      globalThis.addEventListener = (type, listener) => parentPort.on(type, (data) => listener({ data }))
-      globalThis.postMessage = (message) => parentPort.postMessage(message)
-      import(workerData)`
-    const worker = new Worker(script, { eval: true, workerData: new URL('../examples/browser/worker.js', import.meta.url).href })
-    type Message = { type: string; text?: string; done?: number; total?: number; tokens?: number; message?: string; runtime?: object }
-    const messages: Message[] = []
-    let wake = () => {}
-    worker.on('message', (message: Message) => {
-      messages.push(message)
-      wake()
-    })
-    /** All messages up to one of this type. */
-    const until = async (type: string): Promise<Message[]> => {
-      while (!messages.some((message) => message.type === type)) await new Promise<void>((resolve) => (wake = resolve))
-      return messages.splice(0)
-    }
+    const { worker, until } = startBrowserWorker()
     try {
       worker.postMessage({ type: 'load', url: `${origin}/models/novels-10m/` })
       const loading = await until('ready')
@@ -270,6 +278,34 @@ describe('the browser example', () => {
       expect((await until('error')).at(-1).message).toMatch(/prompt/)
     } finally {
       await worker.terminate()
+    }
+  })
+
+  test('loads again when it is told to continue after a load that failed', async () => {
+    let isUp = false
+    const server = createServer((request, response) => {
+      const name = request.url!.split('/').at(-1)
+      if (!isUp) response.writeHead(503).end()
+      else if (existsSync(new URL(name, novelsFolder))) response.end(readFileSync(new URL(name, novelsFolder)))
+      else response.writeHead(404).end()
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { worker, until } = startBrowserWorker()
+    try {
+      worker.postMessage({ type: 'load', url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` })
+      expect((await until('error')).at(-1).message).toMatch(/status 503 .*trying again later may help/)
+      const generate = { type: 'generate', prompt: 'The old captain', options: { maxTokens: 8, temperature: 0 } }
+      worker.postMessage(generate)
+      expect((await until('error')).at(-1).message).toMatch(/status 503/)
+      isUp = true
+      worker.postMessage(generate)
+      const writing = await until('end')
+      expect(writing.map(({ text }) => text ?? '').join('')).toBe(await greedy('The old captain', 8))
+      expect(writing.filter(({ type }) => type === 'ready')).toHaveLength(1)
+    } finally {
+      await worker.terminate()
+      server.close()
+      server.closeAllConnections()
     }
   })
 })

@@ -3,17 +3,21 @@
 const element = /** @param {string} id */ (id) => /** @type {any} */ (document.getElementById(id))
 const [form, prompt, write, stop, progress, text, status] = ['form', 'prompt', 'write', 'stop', 'progress', 'text', 'status'].map(element)
 
+/** Whether a text is being written, or waits for the model. */
+let isWriting = false
+
 const worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module' })
 worker.addEventListener('message', ({ data }) => {
   switch (data.type) {
     case 'progress':
+      progress.hidden = false
       progress.max = data.total
       progress.value = data.done
       return
     case 'ready':
       progress.hidden = true
       status.textContent = `Ready: ${data.runtime.simd} SIMD, threads: ${data.runtime.threads}.`
-      return setWriting(false)
+      return setWriting(isWriting)
     case 'text':
       text.textContent += data.text
       return
@@ -21,6 +25,7 @@ worker.addEventListener('message', ({ data }) => {
       status.textContent = `${data.tokens} tokens, ${(data.tokens / data.seconds).toFixed(0)} a second.`
       return setWriting(false)
     case 'error':
+      progress.hidden = true
       status.textContent = data.message
       return setWriting(false)
   }
@@ -31,8 +36,9 @@ worker.addEventListener('error', () => {
 // Any folder with config.json, the weights and tokenizer.json.
 worker.postMessage({ type: 'load', url: new URL('../../models/novels-10m/', location.href).href })
 
-/** @param {boolean} isWriting */
-function setWriting(isWriting) {
+/** @param {boolean} value */
+function setWriting(value) {
+  isWriting = value
   write.disabled = isWriting
   stop.disabled = !isWriting
 }

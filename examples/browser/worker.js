@@ -2,22 +2,36 @@
 // The package's dist folder, as it lies beside this example; nothing in it needs a bundler.
 import { LanguageModel } from '../../dist/index.js'
 
-/** @type {LanguageModel | undefined} */
-let model
+/** @type {string} */
+let folder
+/** @type {Promise<LanguageModel> | undefined} none before the first load, and after one that failed */
+let loading
 let stopping = new AbortController()
 
 addEventListener('message', ({ data }) => {
-  const work = data.type === 'load' ? load(data.url) : data.type === 'generate' ? generate(data.prompt, data.options) : stop()
+  const work = data.type === 'load' ? load((folder = data.url)) : data.type === 'generate' ? generate(data.prompt, data.options) : stop()
   work.catch((error) => postMessage({ type: 'error', message: error.message }))
 })
 
-/** @param {string} url */
-async function load(url) {
-  model = await LanguageModel.load(new URL(url), {
+/**
+ * The model: loaded once, and tried again after a load that failed.
+ * @param {string} url
+ */
+function load(url) {
+  loading ??= LanguageModel.load(new URL(url), {
     cache: true, // the next visit loads without the network
     onProgress: ({ done, total }) => postMessage({ type: 'progress', done, total }),
-  })
-  postMessage({ type: 'ready', runtime: model.runtime.info })
+  }).then(
+    (model) => {
+      postMessage({ type: 'ready', runtime: model.runtime.info })
+      return model
+    },
+    (error) => {
+      loading = undefined
+      throw error
+    },
+  )
+  return loading
 }
 
 /**
@@ -26,10 +40,11 @@ async function load(url) {
  */
 async function generate(prompt, options) {
   stopping = new AbortController()
+  const model = await load(folder)
   const begin = performance.now()
   let tokens = 0
   try {
-    for await (const { text } of /** @type {LanguageModel} */ (model).generate(prompt, { ...options, signal: stopping.signal })) {
+    for await (const { text } of model.generate(prompt, { ...options, signal: stopping.signal })) {
       tokens++
       postMessage({ type: 'text', text })
     }

@@ -1,9 +1,9 @@
-/* Under Node 22 or newer: `miniflare.mjs ENTRY FLAGS CONFIG` serves a bundled edge worker, posts CONFIG to it, and prints what it answers. */
+/* Under Node 22 or newer: `miniflare.mjs ENTRY FLAGS CONFIG BINDINGS` serves a bundled edge worker, posts CONFIG to it, and prints what it answers. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
 
-const [entry = '', flags, body] = process.argv.slice(2)
+const [entry = '', flags, body, bindings = '{}'] = process.argv.slice(2)
 const folder = dirname(entry)
 const wasm = readdirSync(folder).filter((name) => name.endsWith('.wasm'))
 const miniflare = new Miniflare(
@@ -17,6 +17,7 @@ const miniflare = new Miniflare(
       })),
     ],
     cf: false, // else it asks the network where it is
+    bindings: JSON.parse(bindings),
     compatibilityDate: '2026-01-01',
     compatibilityFlags: flags ? flags.split(',') : [],
   }),

@@ -54,9 +54,10 @@ export const documents = [
   document('edge', tools, async ({ folder, commands }) => {
     const results = await runCommands(commands, folder)
     const { origin, close } = await serve(project)
-    const request = JSON.stringify({ prompt: 'The old captain', model: new URL('models/novels-10m/', origin) })
+    const request = JSON.stringify({ prompt: 'The old captain' })
+    const bindings = JSON.stringify({ MODEL: new URL('models/novels-10m/', origin) })
     for (const out of ['out', 'out-esbuild']) {
-      const args = [join(here, 'lib/miniflare.mjs'), join(folder, out, 'worker.js'), '', request]
+      const args = [join(here, 'lib/miniflare.mjs'), join(folder, out, 'worker.js'), '', request, bindings]
       results.push(await prints(`${out}/worker.js`, String(node(24)), args, folder, `${text}.*"simd":"relaxed"`))
     }
     close()
