@@ -48,10 +48,13 @@ describe('help', () => {
 
   const running = ['threads', 'simd', 'revectorize', 'device', 'json', 'help']
   test.each([
-    ['generate', ['prompt', 'max-tokens', 'temperature', 'top-k', 'top-p', 'seed', 'stop', 'echo', 'cache', ...running]],
-    ['eval', ['file', 'chunk', 'cache', ...running]],
-    ['info', ['cache', ...running]],
-    ['bench', ['prefill', 'decode', 'rounds', 'cache', ...running]],
+    [
+      'generate',
+      ['prompt', 'no-special-tokens', 'max-tokens', 'temperature', 'top-k', 'top-p', 'seed', 'stop', 'echo', 'bytes', 'cache', ...running],
+    ],
+    ['eval', ['file', 'chunk', 'bytes', 'cache', ...running]],
+    ['info', ['bytes', 'cache', ...running]],
+    ['bench', ['prefill', 'decode', 'rounds', 'bytes', 'cache', ...running]],
     ['tokenize', ['plain', 'help']],
   ])('of %s lists every option, and is printed whatever else is given', async (name, options) => {
     const { code, stdout } = await run([name, '--nonsense', '--help'])
@@ -115,6 +118,16 @@ describe('generate', () => {
     for await (const token of model.generate('The old captain', options)) expected.push({ type: 'token', ...token })
     expect(lines.slice(0, -1)).toEqual(expected)
     expect(lines.at(-1)).toMatchObject({ type: 'end', interrupted: false, promptTokens: 3, tokens: 12, seed: 7, runtime: { device: 'wasm', simd: 'baseline' } }) // prettier-ignore
+  })
+
+  test('reads special tokens of a prompt as plain text when it is told to', async () => {
+    const args = ['generate', novels, '--prompt', '<|endoftext|>', '--max-tokens', '1', '--json']
+    const promptTokens = async (...more: string[]) => {
+      const { stdout } = await run([...args, ...more])
+      return (JSON.parse(stdout.trimEnd().split('\n').at(-1)) as { promptTokens: number }).promptTokens
+    }
+    expect(await promptTokens()).toBe(1)
+    expect(await promptTokens('--no-special-tokens')).toBe(model.tokenizer.encode('<|endoftext|>', { allowSpecial: false }).length)
   })
 
   test('loads a model from a URL, and keeps its files in the folder given as --cache', async () => {
@@ -308,6 +321,24 @@ describe('info', () => {
     expect(words).toMatch(/^causal +true$/m)
     expect(words).toMatch(/^runs on +wasm, baseline SIMD, \d+ threads?$/m)
     expect(words).toMatch(/^not relaxed +baseline SIMD was asked for$/m)
+  })
+
+  test('tells a model of bytes, which the other commands read as one too', async () => {
+    const folder = join(temporary, 'bytes')
+    mkdirSync(folder)
+    for (const [name, bytes] of smallModelFiles(smallModel({ ...causalConfig, num_tokens: 256 }))) writeFileSync(join(folder, name), bytes)
+    expect((await run(['info', folder])).stdout).toMatch(/^tokenizer +none: token ids only$/m)
+    expect((await run(['info', folder, '--bytes'])).stdout).toMatch(/^tokenizer +bytes$/m)
+    const evaluated = JSON.parse((await run(['eval', folder, '--bytes', '--json'], 'déjà vu')).stdout) as object
+    expect(evaluated).toMatchObject({ tokens: 8, bytes: 9 })
+    const args = ['generate', folder, '--bytes', '--prompt', 'déjà', '--max-tokens', '9', '--temperature', '0', '--json', ...baseline]
+    const lines = (await run(args)).stdout.trimEnd().split('\n').map((line) => JSON.parse(line) as { id: number; text: string }) // prettier-ignore
+    const bytes = await LanguageModel.load(folder, { runtime, tokenizer: 'bytes' })
+    const expected: unknown[] = []
+    for await (const { id, text } of bytes.generate('déjà', { maxTokens: 9, temperature: 0 })) expected.push({ id, text })
+    expect(lines.slice(0, -1).map(({ id, text }) => ({ id, text }))).toEqual(expected)
+    expect(lines.at(-1)).toMatchObject({ promptTokens: 6, tokens: 9 })
+    bytes.dispose()
   })
 
   test('says why a tokenizer could not be had', async () => {

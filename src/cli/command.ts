@@ -10,6 +10,8 @@ export interface Terminal {
   printText(piece: string): Promise<void>
   /** Writes bytes to the standard output as they are. @throws BrokenPipe */
   write(bytes: Uint8Array): Promise<void>
+  /** Whether the standard output is a terminal, so that what is printed is seen there. */
+  readonly isScreen: boolean
   /** Writes one line to the standard error, with what is unprintable in it escaped. */
   note(line: string): void
   /** The changing line on the standard error, where that is a terminal. */

@@ -1,7 +1,7 @@
 import { type LanguageModel, RoutedAttentionError } from '../index.js'
 import { type Call, defineCommand, type Terminal } from './command.js'
 import { UsageError } from './failures.js'
-import { formatCount, formatRate, formatRuntime, formatSeconds, formatTable } from './format.js'
+import { formatCount, formatProgress, formatRate, formatRuntime, formatSeconds, formatTable } from './format.js'
 import { loadOptions, modelOperand, runtimeOptions, withModel } from './model-source.js'
 import { flag, integerFrom, number, text } from './options.js'
 import { encodeInPieces, readStandardInput, readTextFile, type TextInput } from './text-input.js'
@@ -24,7 +24,7 @@ export const evaluate = defineCommand({
   summary: 'Measures how well a model predicts a text, in bits a token.',
   operands: 'MODEL [-]',
   about: `
-MODEL is a folder, or the URL of one, with config.json, the weights and tokenizer.json.
+MODEL is a folder, or the URL of one, with config.json, the weights and tokenizer.json; a model of bytes needs none.
 The text is UTF-8. It is encoded in pieces of 50,000 characters (Unicode code points), counted from its start, however it arrives:
 the published figures were made so, and the same text always gives the same tokens.
 The tokens are cut into chunks that know nothing of each other, and every token but the text's first is predicted.
@@ -64,13 +64,9 @@ async function measure(model: LanguageModel, input: TextInput, values: Call<type
 
   const begin = performance.now()
   const elapsed = () => (performance.now() - begin) / 1000
-  const progress = (done: number, total: number) => {
-    const remaining = (elapsed() / done) * (total - done)
-    return `${formatCount(done)} of ${formatCount(total)} tokens, ${formatRate(done / elapsed())} tokens/s, ${formatSeconds(remaining)} left`
-  }
   status.show(() => 'evaluating')
   const { bitsPerToken, tokens } = await model
-    .evaluate(ids, { chunk, signal, onProgress: ({ done, total }) => status.show(() => progress(done, total)) })
+    .evaluate(ids, { chunk, signal, onProgress: ({ done, total }) => status.show(() => formatProgress(done, total, elapsed())) })
     .finally(() => status.clear())
 
   const seconds = elapsed()

@@ -21,6 +21,14 @@ export function formatSeconds(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`
 }
 
+/** How far a piece of work over tokens is, so many seconds after it began, and how long it will still take. */
+export function formatProgress(done: number, total: number, seconds: number): string {
+  const share = `${formatCount(done)} of ${formatCount(total)} tokens`
+  if (done === 0) return share
+  const remaining = (seconds / done) * (total - done)
+  return `${share}, ${formatRate(done / seconds)} tokens/s, ${formatSeconds(remaining)} left`
+}
+
 /** What a runtime runs on, in a few words. */
 export function formatRuntime({ device, adapter, simd, fused, threads }: RuntimeInfo): string {
   if (adapter !== undefined) return `${device} (${adapter})`

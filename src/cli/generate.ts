@@ -1,25 +1,18 @@
 import type { LanguageModel } from '../index.js'
 import { type Call, defineCommand, type Terminal } from './command.js'
 import { UsageError } from './failures.js'
-import { formatCount, formatRate, formatRuntime } from './format.js'
+import { formatCount } from './format.js'
+import { GenerationMeter } from './generation-meter.js'
 import { loadOptions, modelOperand, runtimeOptions, withModel } from './model-source.js'
-import { anyNumber, anyText, flag, integerFrom, number, texts } from './options.js'
+import { anyText, flag } from './options.js'
+import { encodePrompt } from './prompt-encoding.js'
+import { readSampling, samplingOptions } from './sampling-options.js'
 import { readStandardInput } from './text-input.js'
 
 const options = {
   prompt: anyText('TEXT', 'Text to continue. Without it, or with -, the prompt is read from the standard input.'),
-  'max-tokens': number(integerFrom(0), 'Most tokens to write. Default: 256.'),
-  temperature: number(
-    { expected: 'a number from 0', fits: (value) => value >= 0 },
-    'What logits are divided by; 0 takes the most probable token. Default: 1.',
-  ),
-  'top-k': number(integerFrom(1), 'Choose among this many of the most probable tokens. Default: all.'),
-  'top-p': number(
-    { expected: 'a number above 0 and up to 1', fits: (value) => value > 0 && value <= 1 },
-    'Choose among the fewest tokens whose probabilities sum to this. Default: 1.',
-  ),
-  seed: number(anyNumber, 'The same seed gives the same text. Default: a new one each time; the summary tells it.'),
-  stop: texts('TEXT', 'End before this text.'),
+  'no-special-tokens': flag('Read special tokens that are written out in the prompt as plain text.'),
+  ...samplingOptions,
   echo: flag('Write the prompt before the text.'),
   ...runtimeOptions,
   ...loadOptions,
@@ -31,10 +24,11 @@ export const generate = defineCommand({
   summary: 'Continues a text.',
   operands: 'MODEL [-]',
   about: `
-MODEL is a folder, or the URL of one, with config.json, the weights and tokenizer.json.
+MODEL is a folder, or the URL of one, with config.json, the weights and tokenizer.json; a model of bytes needs none.
 The text goes to the standard output as it is made, with a line feed after its end; a summary of the run goes to the standard error.
 A prompt from the standard input is UTF-8; one line break at its end is left out.
-Ctrl-C ends the text and still gives the summary, with exit code 130.`,
+Ctrl-C ends the text and still gives the summary, which says how much of the prompt was read, with exit code 130.
+On a terminal the text has no control characters but line feeds and tabs, and no escape sequences; a pipe gets it as it is.`,
   options,
   run,
 })
@@ -58,42 +52,45 @@ async function readPrompt(given: string | undefined, isPiped: boolean, terminal:
 }
 
 async function write(model: LanguageModel, prompt: string, values: Call<typeof options>['values'], terminal: Terminal): Promise<void> {
-  const { signal } = terminal
-  const { temperature, stop, json, echo, seed = Math.floor(Math.random() * 2 ** 32) } = values
-  const sampling = { maxTokens: values['max-tokens'], temperature, topK: values['top-k'], topP: values['top-p'], seed, stop, signal }
-  // A model without a tokenizer says so itself, in generate.
-  const input = model.hasTokenizer ? model.tokenizer.encode(prompt) : prompt
+  const { signal, status } = terminal
+  const { json, echo, seed = Math.floor(Math.random() * 2 ** 32) } = values
+  const sampling = { ...readSampling(values), seed, signal }
   const line = (value: object) => terminal.print(`${JSON.stringify(value)}\n`)
+  const meter = new GenerationMeter()
+  let hasText = false
+  const writeText = async (piece: string) => {
+    if (piece === '') return
+    hasText = true
+    await terminal.printText(piece)
+  }
+  // Not before the prompt has been read: the status line shares the screen.
+  const writeEcho = async () => {
+    status.clear()
+    if (echo && !json) await writeText(prompt)
+  }
 
-  if (echo && !json) await terminal.printText(prompt)
-  const begin = performance.now()
-  let first = begin
-  let last = begin
-  let tokens = 0
   try {
-    for await (const { id, text: certain, logprob } of model.generate(input, sampling)) {
-      last = performance.now()
-      if (tokens++ === 0) first = last
-      if (json) await line({ type: 'token', id, text: certain, logprob })
-      else if (certain !== '') await terminal.printText(certain)
+    const ids = await encodePrompt(model, prompt, !values['no-special-tokens'], terminal)
+    meter.begin(ids.length)
+    for await (const token of model.generate(ids, sampling)) {
+      if (meter.tokens === 0) await writeEcho()
+      meter.count(null)
+      if (json) await line({ type: 'token', ...token })
+      else await writeText(token.text)
+      if (!terminal.isScreen) status.show(() => `${formatCount(meter.tokens)} tokens written`)
     }
+    if (meter.tokens === 0) await writeEcho()
   } catch (error) {
     if (!signal.aborted || error !== signal.reason) throw error
+  } finally {
+    status.clear()
   }
-  if (!json) await terminal.print('\n')
 
-  const promptTokens = input.length
-  // The prompt's time runs to the first token, which comes with it.
-  const promptRate = tokens > 0 ? promptTokens / ((first - begin) / 1000) : null
-  const rate = tokens > 1 ? (tokens - 1) / ((last - first) / 1000) : null
   const { info } = model.runtime
-  if (json) {
-    const rates = { promptTokensPerSecond: promptRate, tokensPerSecond: rate }
-    await line({ type: 'end', interrupted: signal.aborted, promptTokens, tokens, ...rates, seed, runtime: info })
-  } else {
-    const read = `${formatCount(promptTokens)} prompt tokens${promptRate === null ? '' : ` at ${formatRate(promptRate)} tokens/s`}`
-    const made = `${formatCount(tokens)} generated${rate === null ? '' : ` at ${formatRate(rate)} tokens/s`}`
-    terminal.note(`${read}, ${made}; seed ${seed}; ${formatRuntime(info)}`)
+  if (json) await line({ type: 'end', interrupted: signal.aborted, ...meter.toJSON(), seed, runtime: info })
+  else {
+    if (hasText || !signal.aborted) await terminal.print('\n')
+    terminal.note(meter.summary(seed, info))
   }
   signal.throwIfAborted()
 }

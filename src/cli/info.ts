@@ -8,7 +8,7 @@ import { flag } from './options.js'
 const options = {
   ...runtimeOptions,
   ...loadOptions,
-  json: flag('Write one JSON object: model (numParameters, hasTokenizer, unavailable, sessionBytes, config, assumed), runtime.'),
+  json: flag('Write one JSON object: model (numParameters, hasTokenizer, tokenizer, unavailable, sessionBytes, config, assumed), runtime.'),
 }
 
 export const info = defineCommand({
@@ -41,10 +41,16 @@ type ModelReport = ReturnType<typeof describeModel>
 function describeModel(model: LanguageModel) {
   const session = model.createSession()
   const { config, assumed, numParameters, hasTokenizer, unavailable } = model
+  const tokenizer = !hasTokenizer ? 'none: token ids only' : readsBytes(model) ? 'bytes' : 'tokenizer.json'
   // Only the state of a causal model keeps its size.
   const sessionBytes = config.layer.causal ? session.byteLength : null
   session.dispose()
-  return { numParameters, hasTokenizer, unavailable, sessionBytes, config, assumed }
+  return { numParameters, hasTokenizer, tokenizer, unavailable, sessionBytes, config, assumed }
+}
+
+/** Whether ids are the bytes of UTF-8, as `--bytes` and config.json ask for. */
+function readsBytes({ tokenizer }: LanguageModel): boolean {
+  return String(tokenizer.encode('Aé')) === '65,195,169'
 }
 
 function modelRows(model: ModelReport | undefined): [string, string][] {
@@ -53,7 +59,7 @@ function modelRows(model: ModelReport | undefined): [string, string][] {
   const { sessionBytes } = model
   return [
     ['parameters', formatCount(model.numParameters)],
-    ['tokenizer', model.hasTokenizer ? 'tokenizer.json' : 'none: token ids only'],
+    ['tokenizer', model.tokenizer],
     ...whyNot(model.unavailable),
     ['session', sessionBytes === null ? 'grows with its length' : `${formatBytes(sessionBytes)}, however long`],
     ...Object.entries({ ...config, ...layer }).map(([name, value]): [string, string] => [name, String(value)]),

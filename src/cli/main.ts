@@ -21,6 +21,7 @@ const terminal: Terminal = {
   print: (lines) => send(isTTY ? escapeUnprintable(lines, '\n\t') : lines),
   printText: (piece) => send(isTTY ? filter.push(piece) : piece),
   write: send,
+  isScreen: isTTY,
   note: (line) => void process.stderr.write(`${escapeUnprintable(line)}\n`),
   status,
   signal: interruption.signal,

@@ -35,6 +35,7 @@ export const runtimeOptions = {
 
 /** Where a model comes from; options of the commands that load one. */
 export const loadOptions = {
+  bytes: flag('Token ids are the bytes of UTF-8 text, whatever tokenizer.json says.'),
   cache: text('FOLDER', 'Keep the files of a model from a URL in this folder, and take them from there the next time.'),
 }
 
@@ -66,6 +67,7 @@ export async function withModel<T>(
       runtime,
       signal,
       cache: values.cache,
+      tokenizer: values.bytes ? 'bytes' : undefined,
       workload,
       onProgress: ({ done, total }) => status.show(() => `loading ${place}: ${formatBytes(done)} of ${formatBytes(total)}`),
     }).finally(() => status.clear())
