@@ -36,7 +36,15 @@ const visited = new Set()
 visit('index')
 
 mkdirSync('dist', { recursive: true })
-writeFileSync('dist/index.d.ts', `${references('index')}${statements.join('\n')}\n${exported.join('\n')}\n`)
+// For whoever compiles without lib.esnext.disposable: as that declares them, so that both may stand.
+const disposal = `declare global {
+  interface SymbolConstructor {
+    readonly dispose: unique symbol
+    readonly asyncDispose: unique symbol
+  }
+}
+`
+writeFileSync('dist/index.d.ts', `${disposal}${statements.join('\n')}\n${exported.join('\n')}\n`)
 // What an import of a .wasm file gives where engines import WebAssembly as modules.
 writeFileSync(
   'dist/wasm-file.d.ts',
@@ -96,11 +104,6 @@ function declare(name, statement) {
     text.slice(0, text.indexOf(statement.getText())) +
       statement.getText().replace(/^export (?:declare )?/, (word) => (word.includes('declare') ? 'declare ' : '')),
   )
-}
-
-/** The `/// <reference>` lines that a file begins with. @param {string} name */
-function references(name) {
-  return (declarations.get(name)?.match(/^\/\/\/ .*\n/gm) ?? []).join('')
 }
 
 /** @param {...ts.Diagnostic} problems @returns {never} */

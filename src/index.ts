@@ -1,4 +1,3 @@
-/// <reference lib="esnext.disposable" preserve="true" />
 /** @packageDocumentation The public surface of routed-attention, and nothing else. */
 export { createRuntime, type Runtime, type RuntimeInfo, type RuntimeOptions } from './device/runtime.js'
 export { type ErrorCode, RoutedAttentionError } from './errors.js'

@@ -208,12 +208,16 @@ describe('the package', () => {
     expect(read('dist/index.js')).toMatch(/^\/\* @ts-self-types="\.\/index\.d\.ts" \*\/\n/)
   })
 
-  test('declares types that need neither the DOM nor Node', () => {
+  test.each([
+    ['neither the DOM nor Node nor a library for Symbol.dispose', ['es2022']],
+    ['nothing that the library for Symbol.dispose or the DOM contradicts', ['es2022', 'esnext.disposable', 'dom']],
+  ])('declares types that need %s', (_, libraries) => {
     const declarations = ts.createProgram([join(root, 'dist/index.d.ts')], {
       noEmit: true,
       strict: true,
+      skipLibCheck: false,
       target: ts.ScriptTarget.ES2022,
-      lib: ['lib.es2022.d.ts'],
+      lib: libraries.map((name) => `lib.${name}.d.ts`),
       types: [],
       module: ts.ModuleKind.NodeNext,
       moduleResolution: ts.ModuleResolutionKind.NodeNext,

@@ -11,9 +11,10 @@ import relaxed from 'routed-attention/relaxed.wasm'
 
 const runtime = await createRuntime({ threads: 2, wasm: relaxed })
 const { threads, unavailable }: RuntimeInfo = runtime.info
+const texts: string[] = []
 const shape: readonly number[] = Tensor.randn([1, 2]).shape
 const model = await LanguageModel.load(new Map(), { runtime })
-for await (const { text } of model.generate('a', { maxTokens: threads })) text satisfies string
+for await (const { text } of model.generate('a', { maxTokens: threads })) texts.push(text)
 // @ts-expect-error a number of threads is no text
 await createRuntime({ threads: 'two' })
 export { unavailable, shape }
@@ -44,10 +45,10 @@ function statements(tarball, folder) {
   const installed = join(project, 'node_modules/routed-attention')
   const run = (/** @type {string} */ script, /** @type {string[]} */ ...args) =>
     execute(process.execPath, [String(tool(script)), ...args], { cwd: folder })
-  const types = (/** @type {string} */ module, /** @type {string} */ moduleResolution) => {
+  const types = (/** @type {string} */ module, /** @type {string} */ moduleResolution, compiler = 'typescript') => {
     const compilerOptions = { noEmit: true, strict: true, target: 'es2022', lib: ['es2022'], types: [], module, moduleResolution }
     writeFileSync(join(folder, `${module}.json`), JSON.stringify({ compilerOptions, files: ['consumer.ts'] }))
-    return run('typescript/bin/tsc', '--project', `${module}.json`)
+    return run(`${compiler}/bin/tsc`, '--project', `${module}.json`)
   }
   return [
     ['passes publint, suggestions too', () => run('publint/src/cli.js', '--strict', '--pack', 'false', installed)],
@@ -58,6 +59,10 @@ function statements(tarball, folder) {
     ],
     ['has types under node16 resolution, without the DOM library', () => types('node16', 'node16')],
     ['has types under bundler resolution, without the DOM library', () => types('es2022', 'bundler')],
+    ...['4.7', '5.0', '5.2'].map((version) => /** @type {[string, () => Promise<unknown>]} */ ([
+      `has types in TypeScript ${version}`,
+      () => types('node16', 'node16', `typescript-${version}`),
+    ])), // prettier-ignore
     ['has types in Deno', () => execute(String(tool('@deno/linux-x64-glibc/deno')), ['check', 'consumer.ts'], { cwd: folder })],
     [
       'may be published on JSR, as far as a dry run tells',
