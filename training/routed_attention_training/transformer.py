@@ -59,8 +59,9 @@ def feed_forward(dim: int, multiplier: int) -> nn.Sequential:
 def initialise_for_training(model: Transformer) -> None:
     """Starts a new model where it learns best; what the SPEC fixes as a layer's initial values is overwritten here.
 
-    Embeddings and null tokens are small; what is added to the residual stream shrinks with depth; the routed part and its null tokens start at
-    zero, so that a model begins as local attention alone and routing comes in as far as it helps (docs/training-log.md has what this was worth).
+    Embeddings are small, and what is added to the residual stream shrinks with depth. The routed part and its null tokens start at zero, so that a
+    model begins as local attention alone and routing comes in as far as it helps; null keys and values start small, and so do routing tokens, of
+    which only the direction counts with cosine similarity, and which Adam turns faster when they are short. docs/training-log.md has what this was worth.
     """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -68,5 +69,9 @@ def initialise_for_training(model: Transformer) -> None:
                 nn.init.normal_(parameter, std=0.02)
             elif name.endswith(".attn.to_out.weight") or name.endswith("null_tokens"):
                 nn.init.zeros_(parameter)
+            elif name.endswith("null_kv"):
+                nn.init.normal_(parameter, std=0.02)
+            elif name.endswith("routing_token") and model.options.layer.cosine_sim_routing:
+                nn.init.normal_(parameter, std=0.05)
             elif name.endswith(("local_attn.to_out.weight", ".1.3.weight")):
                 parameter.mul_((2 * model.options.depth) ** -0.5)
