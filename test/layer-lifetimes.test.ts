@@ -6,6 +6,7 @@ import { Tensor } from '../src/tensor.js'
 import { makeParameters } from './support/arbitraries.js'
 import { expectSameBits, expectSameTrace } from './support/bits.js'
 import { expectRejects, expectThrows } from './support/errors.js'
+import { afterRun, outcomeOf } from './support/interruptions.js'
 import { openRuntime } from './support/runtimes.js'
 import { causal, kindNames, kinds, long, makeLayer, published, rotaryEmb, x } from './support/small-layers.js'
 
@@ -55,6 +56,21 @@ describe('a layer', () => {
     for (let i = 0; i < 970; i++) await round(i)
     expect(runtime.info.memory).toEqual({ used, reserved })
   })
+})
+
+test.each(kindNames)('a forward ends with the reason of its signal, and gives back what it took (%s)', async (kind) => {
+  using runtime = openRuntime('baseline')
+  const layer = makeLayer(runtime, kinds[kind])
+  const expected = await layer.forward(long)
+  const { used } = runtime.info.memory
+  expect(await outcomeOf(layer.forward(long, { signal: AbortSignal.abort('before') }))).toEqual({ reason: 'before' })
+  const controller = new AbortController()
+  const undo = afterRun(runtime, 1, () => controller.abort('enough'))
+  expect(await outcomeOf(layer.forward(long, { signal: controller.signal }))).toEqual({ reason: 'enough' })
+  undo()
+  expect(runtime.info.memory.used).toBe(used)
+  expectSameBits(await layer.forward(long, { signal: new AbortController().signal }), expected)
+  for (const signal of [null, 5, {}]) await expectRejects(layer.forward(x, { signal } as never), 'BAD_ARGUMENT', /signal/)
 })
 
 describe('calls that overlap', () => {

@@ -108,9 +108,9 @@ describe.each(kinds)('a %s model', (_kind, config) => {
       expect(usedBy(runtime)).toBe(before)
     }
 
-    await expectRejects(model.generate([]).next(), 'BAD_ARGUMENT')
-    await expectRejects(model.generate(tokens, { topK: 0 }).next(), 'BAD_ARGUMENT')
-    await expectRejects(model.generate('text').next(), 'UNSUPPORTED')
+    expectThrows(() => model.generate([]), 'BAD_ARGUMENT')
+    expectThrows(() => model.generate(tokens, { topK: 0 }), 'BAD_ARGUMENT')
+    expectThrows(() => model.generate('text'), 'UNSUPPORTED')
     expect(usedBy(runtime)).toBe(before)
   })
 

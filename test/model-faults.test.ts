@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { createRuntime, Runtime } from '../src/device/runtime.js'
 import { instantiateKernels } from '../src/device/wasm/instantiate.js'
 import type { ErrorCode } from '../src/errors.js'
-import type { GenerateOptions } from '../src/model/generate.js'
+import type { GenerateOptions } from '../src/model/generate-options.js'
 import { LanguageModel } from '../src/model/language-model.js'
 import { MixtureOfAutoregressiveAttention } from '../src/model/layer.js'
 import { Tensor } from '../src/tensor.js'
@@ -70,7 +70,7 @@ const oneOfEach: Record<
     model.dispose()
     return model.forward([1])
   },
-  UNSUPPORTED: ({ model }) => model.generate('a text').next(),
+  UNSUPPORTED: ({ model }) => model.complete('a text'),
 }
 
 test.each(Object.keys(oneOfEach) as (keyof typeof oneOfEach)[])('%s is the code of an error that this package throws', async (code) => {
@@ -100,7 +100,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
       const expected = /token id 1 must be an integer from 0 to 22/
       await expectRejects(model.forward(bad as never), 'BAD_ARGUMENT', expected)
       await expectRejects(model.evaluate(bad as never), 'BAD_ARGUMENT', expected)
-      await expectRejects(model.generate(bad as never).next(), 'BAD_ARGUMENT', expected)
+      expectThrows(() => model.generate(bad as never), 'BAD_ARGUMENT', expected)
       await expectRejects(model.createSession().append(bad as never), 'BAD_ARGUMENT', expected)
     }
     for (const bad of [
@@ -119,7 +119,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
       await expectRejects(model.forward(bad as never), 'BAD_ARGUMENT', /token ids must be/)
       await expectRejects(model.evaluate(bad as never), 'BAD_ARGUMENT', /token ids must be/)
       await expectRejects(model.createSession().append(bad as never), 'BAD_ARGUMENT', /token ids must be/)
-      if (typeof bad !== 'string') await expectRejects(model.generate(bad as never).next(), 'BAD_ARGUMENT', /token ids must be/)
+      if (typeof bad !== 'string') expectThrows(() => model.generate(bad as never), 'BAD_ARGUMENT', /token ids must be/)
     }
   })
 
@@ -315,6 +315,22 @@ describe('evaluating', () => {
     }
   })
 
+  test.each(kinds)('in one forward ends with the reason of its signal (%s)', async (_kind, config) => {
+    using made = await setUp(config)
+    const { model, runtime } = made
+    await model.forward(tokens, {})
+    const used = runtime.info.memory.used
+    expect(await outcomeOf(model.forward(tokens, { signal: AbortSignal.abort('before') }))).toEqual({ reason: 'before' })
+    const controller = new AbortController()
+    const undo = afterRun(runtime, 1, () => controller.abort('enough'))
+    expect(await outcomeOf(model.forward(tokens, { signal: controller.signal }))).toEqual({ reason: 'enough' })
+    undo()
+    expect(runtime.info.memory.used).toBe(used)
+    expect(getEventListeners(controller.signal, 'abort')).toEqual([])
+    for (const signal of [null, 5, {}]) await expectRejects(model.forward(tokens, { signal } as never), 'BAD_ARGUMENT', /signal/)
+    await expectRejects(model.forward(tokens, { sinal: controller.signal } as never), 'BAD_ARGUMENT', /did you mean 'signal'/)
+  })
+
   test('of a long chunk is aborted in the middle of it', async () => {
     using made = await setUp()
     const { model, runtime } = made
@@ -332,38 +348,52 @@ describe('evaluating', () => {
 })
 
 describe('generating', () => {
-  test('refuses options out of range at the first next(), and is over then', async () => {
+  test('refuses bad arguments at the call', async () => {
     using made = await setUp()
     const { model } = made
+    const session = model.createSession()
     const bad: Record<string, unknown[]> = {
       maxTokens: [-1, 1.5, NaN, '3', null, 2 ** 53, -Infinity],
       temperature: [-1, -0.001, NaN, Infinity, '1', null, true],
       topK: [0, -1, 1.5, NaN, Infinity, '1', null],
       topP: [0, -0.1, 1.1, NaN, '1', null],
+      minP: [-0.1, 1.1, NaN, '1', null],
       seed: [NaN, Infinity, '1', null, 1n],
+      repetitionPenalty: [0, -1, NaN, Infinity, '1', null],
+      frequencyPenalty: [NaN, Infinity, '1', null],
+      presencePenalty: [NaN, -Infinity, '1', null],
+      logitBias: [null, 5, [1], new Float32Array(2), { x: 1 }, { 23: 1 }, { '-1': 1 }, { '01': 1 }, { 1: NaN }, { 1: Infinity }, { 1: '1' }, new Map([['1', 1]]), new Map([[1.5, 1]])], // prettier-ignore
+      logitsProcessor: [null, 5, {}],
+      topLogprobs: [-1, 0.5, NaN, Infinity, '1', null],
+      stopTokenIds: [null, 5, '5', [V], [-1], [0.5], [null], new Float32Array(1)],
+      ignoreEos: [null, 0, 'true'],
+      onProgress: [null, 5, {}],
+      maxToken: [5],
       stop: ['', [''], 5, [5], ['a', null], null, {}],
       signal: [null, {}, 5],
     }
     for (const [name, values] of Object.entries(bad)) {
       for (const value of values) {
-        const generation = model.generate(tokens, { [name]: value })
-        await expectRejects(generation.next(), 'BAD_ARGUMENT', new RegExp(name))
-        expect(await generation.next()).toEqual({ done: true, value: undefined })
+        expectThrows(() => model.generate(tokens, { [name]: value }), 'BAD_ARGUMENT', new RegExp(name))
+        expectThrows(() => session.generate(tokens, { [name]: value }), 'BAD_ARGUMENT', new RegExp(name))
+        await expectRejects(model.complete(tokens, { [name]: value }), 'BAD_ARGUMENT', new RegExp(name))
       }
     }
-    for (const options of [null, 5, 'greedy'])
-      await expectRejects(model.generate(tokens, options as never).next(), 'BAD_ARGUMENT', /options/)
-    for (const prompt of [[], new Int32Array(0)]) await expectRejects(model.generate(prompt).next(), 'BAD_ARGUMENT', /at least one token/)
-    await expectRejects(model.generate([], { maxTokens: 0 }).next(), 'BAD_ARGUMENT', /at least one token/)
+    for (const options of [null, 5, 'greedy']) expectThrows(() => model.generate(tokens, options as never), 'BAD_ARGUMENT', /options/)
+    for (const prompt of [[], new Int32Array(0)]) {
+      expectThrows(() => model.generate(prompt), 'BAD_ARGUMENT', /at least one token/)
+      expectThrows(() => session.generate(prompt), 'BAD_ARGUMENT', /at least one token/)
+    }
+    expectThrows(() => model.generate([], { maxTokens: 0 }), 'BAD_ARGUMENT', /at least one token/)
   })
 
   test('refuses an empty text, and stop texts that are no text', async () => {
     using runtime = openRuntime('baseline')
     const files = smallModelFiles(smallModel({ ...causalConfig, num_tokens: 4096 }))
     const model = await LanguageModel.load(files.set('tokenizer.json', readFileSync(new URL('tokenizer.json', novelsFolder))), { runtime })
-    await expectRejects(model.generate('').next(), 'BAD_ARGUMENT', /at least one token/)
+    expectThrows(() => model.generate(''), 'BAD_ARGUMENT', /at least one token/)
     for (const stop of ['', ['a', ''], '\ud800', ['\udc00x'], [, 'a']] as never[])
-      await expectRejects(model.generate('A', { stop }).next(), 'BAD_ARGUMENT', /stop/)
+      expectThrows(() => model.generate('A', { stop }), 'BAD_ARGUMENT', /stop/)
   })
 
   test.each(kinds)('with a %s model rejects with the reason of its signal, whenever it comes, and is over then', async (_kind, config) => {

@@ -16,6 +16,7 @@ export type { ModelSource, ReadOptions }
 
 const CONFIG = 'config.json'
 const TOKENIZER = 'tokenizer.json'
+const GENERATION = 'generation_config.json'
 const WEIGHTS = 'model.safetensors'
 const INDEX = 'model.safetensors.index.json'
 
@@ -26,6 +27,8 @@ const INDEX = 'model.safetensors.index.json'
 export interface ModelChecks {
   config?(json: unknown): void
   tokenizer?(bytes: Uint8Array): void | Promise<void>
+  /** generation_config.json, where there is one; it is asked for only with this check. */
+  generation?(json: unknown): void
   /** All headers; for http(s) with shards, the bodies of all but the last have been read by then. */
   tensors?(tensors: ReadonlyMap<string, TensorInfo>): void
 }
@@ -41,7 +44,7 @@ export interface ModelFiles {
 }
 
 /**
- * Reads config.json, tokenizer.json if there is one, and model.safetensors or else the shards of its index. Other files are ignored.
+ * Reads config.json, tokenizer.json and generation_config.json if there are any, and model.safetensors or else the shards of its index. Other files are ignored.
  * @throws RoutedAttentionError `BAD_FILE` for a file that is missing, broken or forbidden; `NETWORK` for a host that cannot be reached or is not
  *   ready, or a transfer that broke off for good; `BAD_ARGUMENT`; `UNSUPPORTED` for a path where there is no file system; `OUT_OF_MEMORY`. Also what a check or `onProgress` throws, and the signal's reason
  */
@@ -81,6 +84,8 @@ class ModelReader {
       return bytes
     }
     const tokenizer = await this.readOptional(TOKENIZER, readTokenizer, { isPageRefused: true })
+    const { generation } = this.checks
+    if (generation) await this.readOptional(GENERATION, (bytes) => generation(parseJson(bytes, GENERATION)))
     const tensors = await this.readTensors()
     this.tracker.complete()
     return { config: config.value, tensors, tokenizer, unavailable: this.unavailable }

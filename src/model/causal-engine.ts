@@ -34,6 +34,7 @@ interface Tier {
   readonly open: CompiledProgram
   readonly piece: CompiledProgram
   readonly head: CompiledProgram
+  readonly logProbabilities: CompiledProgram
   readonly slots: readonly Slot[]
   readonly lanes: number
   /** Sequences share the slots: each has them for some pieces, its answers read, before the next sequence's begin. */
@@ -91,6 +92,7 @@ export class CausalEngine implements Engine {
         open: resources.compile(plan.open),
         piece: resources.compile(plan.piece),
         head: resources.compile(plan.head),
+        logProbabilities: resources.compile(plan.logProbabilities),
         slots,
         lanes,
         turns: new Turns(),
@@ -178,7 +180,7 @@ export class CausalEngine implements Engine {
     const device = this.#device
     const answer = prepareAnswer(this.#config.numTokens, tokenIds.length, request)
     // each lane's working memory holds what the head makes of one piece
-    const atOnce = Math.min(slots.length, request.rows === 'last' ? device.batch : lanes)
+    const atOnce = Math.min(slots.length, request.rows === 'last' && !request.targets ? device.batch : lanes)
     let place = start
     for (let done = 0; done < tokenIds.length;) {
       await turns.take(async () => {
@@ -227,6 +229,19 @@ export class CausalEngine implements Engine {
     place.base = base
     head.readStep(logits)
     return true
+  }
+
+  async logProbability(logits: Float32Array, target: number): Promise<number> {
+    const { slots, turns, logProbabilities } = this.tier(1)
+    const { run, head } = slots[0]!
+    return turns.take(async () => {
+      head.describeTarget(logits, target)
+      run.work = logits.length
+      run.earlier = undefined
+      await this.#device.run(logProbabilities, run)
+      run.results = []
+      return head.readTarget()
+    })
   }
 
   dispose(): void {

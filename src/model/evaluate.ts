@@ -1,6 +1,7 @@
 import { describe, RoutedAttentionError } from '../errors.js'
-import { checkOptions } from '../options.js'
+import { checkFunction, checkOptions } from '../options.js'
 import type { Signal } from '../platform.js'
+import { bitsOf } from './surprise.js'
 
 export interface EvaluateProgress {
   readonly type: 'evaluate'
@@ -14,6 +15,11 @@ export interface EvaluateOptions {
   chunk?: number | undefined
   /** Called after each chunk; what it throws rejects the call. */
   onProgress?: ((progress: EvaluateProgress) => void) | undefined
+  /**
+   * Called after each chunk with the surprise of its tokens, -log2 p, before `onProgress`: `bits[i]` is that of token `start` + i. The first token has none,
+   * so the first `start` is 1. What it throws rejects the call.
+   */
+  onBits?: ((bits: Float32Array, start: number) => void) | undefined
   /** Its reason rejects the call. */
   signal?: Signal | undefined
 }
@@ -27,7 +33,7 @@ export interface Evaluation {
 
 const DEFAULT_CHUNK = 2048
 
-const EVALUATE_OPTIONS = ['chunk', 'onProgress', 'signal']
+const EVALUATE_OPTIONS = ['chunk', 'onProgress', 'onBits', 'signal']
 
 /**
  * Chunk i reads tokens i·chunk … and predicts those from i·chunk + 1 on; no token comes before its first.
@@ -40,7 +46,8 @@ export async function evaluate(
   predict: (chunk: Int32Array, targets: Int32Array) => Promise<Float64Array>,
 ): Promise<Evaluation> {
   checkOptions('evaluate', options, EVALUATE_OPTIONS)
-  const { chunk = Math.min(DEFAULT_CHUNK, maxPositions ?? Infinity), onProgress, signal } = options
+  const { chunk = Math.min(DEFAULT_CHUNK, maxPositions ?? Infinity), onProgress, onBits, signal } = options
+  checkFunction('evaluate', 'onBits', onBits)
   if (!Number.isSafeInteger(chunk) || chunk < 1 || chunk > (maxPositions ?? Infinity)) {
     const most = maxPositions === null ? '' : ` up to the ${maxPositions} positions (max_positions) of this model`
     throw new RoutedAttentionError('BAD_ARGUMENT', `evaluate: chunk must be an integer from 1${most}, got ${describe(chunk)}`)
@@ -50,7 +57,10 @@ export async function evaluate(
   let sum = 0
   for (let start = 0; start < total; start += chunk) {
     const end = Math.min(start + chunk, total)
-    for (const logProbability of await predict(ids.subarray(start, end), ids.subarray(start + 1, end + 1))) sum += logProbability
+    const logProbabilities = await predict(ids.subarray(start, end), ids.subarray(start + 1, end + 1))
+    for (const logProbability of logProbabilities) sum += logProbability
+    signal?.throwIfAborted()
+    onBits?.(Float32Array.from(logProbabilities, bitsOf), start + 1)
     signal?.throwIfAborted()
     onProgress?.({ type: 'evaluate', done: end, total })
     signal?.throwIfAborted()

@@ -1,136 +1,175 @@
-import { describe, RoutedAttentionError } from '../errors.js'
-import { checkOptions } from '../options.js'
 import type { Signal } from '../platform.js'
-import type { Tokenizer } from '../io/tokenizer.js'
-import { resolveSampling, type SamplingOptions } from './sampling-options.js'
-import { createSampler, type Sampler } from './sampling.js'
-import type { Session } from './session.js'
-import { createTextStream } from './text-stream.js'
-import { noTokenizer } from './missing-tokenizer.js'
-import { checkTokenIds, type TokenIds } from './token-ids.js'
+import type { Generation } from './generate-options.js'
+import { LogitsAdjuster } from './logits-adjuster.js'
+import { createSampler, mostProbable, type Sample, type Sampler, type TokenLogprob } from './sampling.js'
+import { createTextStream, type TextStream } from './text-stream.js'
+import type { TokenIds } from './token-ids.js'
 
-/** Options of `LanguageModel.generate`. */
-export interface GenerateOptions extends SamplingOptions {
-  /** Most tokens to make; default 256. With `max_positions`, prompt and continuation together are never longer than that. */
-  maxTokens?: number | undefined
-  /** Texts at which to stop; they are not given out, and may begin in one token and end in another. */
-  stop?: string | readonly string[] | undefined
-  signal?: Signal | undefined
-}
+/** Why a generation ended: at a stop text, a stop token or the end of text; or at `maxTokens` or `max_positions`. */
+export type FinishReason = 'stop' | 'length'
 
 export interface GeneratedToken {
   readonly id: number
   /**
-   * Text that is certain with this token: whole characters, and nothing that may yet become a stop text. Empty without a tokenizer.
+   * Text that is certain with this token: whole characters, and nothing that may yet become a stop text. Empty for a stop token, and without a tokenizer.
+   * The prompt's text and all of these are the text of all tokens but the stop token, up to a stop text.
    */
   readonly text: string
-  /** ln p of the token, as the model has it: before temperature, top-k and top-p. */
+  /** ln p of the token, as the model has it: before penalties, `logitBias`, `logitsProcessor`, temperature and the rest. */
   readonly logprob: number
+  /** With `topLogprobs`: the most probable tokens in its place, as the model has them, in descending order. */
+  readonly topLogprobs?: readonly TokenLogprob[]
+  /** null on every item but the last. */
+  readonly finishReason: FinishReason | null
 }
 
-const DEFAULT_MAX_TOKENS = 256
-
-const GENERATE_OPTIONS = ['maxTokens', 'temperature', 'topK', 'topP', 'seed', 'stop', 'signal']
-
-interface Generator {
-  readonly numTokens: number
-  readonly maxPositions: number | null
-  readonly tokenizer: Tokenizer | undefined
-  /** Why there is no tokenizer, where tokenizer.json may be there. */
-  readonly tokenizerFailure?: RoutedAttentionError | undefined
+/** A sequence that a generation goes on with. */
+export interface Reading {
+  readonly position: number
+  /** The last ids of what has been read, oldest first. */
+  readonly recentIds: Int32Array
+  /**
+   * Reads on; nothing repeats the last logits.
+   * @returns logits after the last token, the caller's own
+   */
+  append(tokenIds: TokenIds, options: ReadingOptions): Promise<Float32Array>
+  /** Ends it. @param unread the last token that was given out, where it has not been read */
+  close(unread: number | undefined): Promise<void>
 }
 
-function resolveStop(stop: unknown, { tokenizer, tokenizerFailure }: Generator): readonly string[] {
-  if (stop === undefined) return []
-  const stops: unknown[] = typeof stop === 'string' ? [stop] : Array.isArray(stop) ? [...(stop as unknown[])] : [undefined]
-  if (!stops.every((text): text is string => typeof text === 'string' && text !== '')) {
-    throw new RoutedAttentionError('BAD_ARGUMENT', `generate: stop must be a text, or an array of them, none empty; got ${describe(stop)}`)
-  }
-  if (stops.length > 0 && !tokenizer) throw noTokenizer('generate: stop', tokenizerFailure)
-  return stops
-}
-
-/** What a generation is asked for, checked. */
-interface Generation {
-  readonly ids: Int32Array
-  readonly maxTokens: number
-  readonly sampler: Sampler
-  readonly stops: readonly string[]
-  readonly signal: AbortSignal | undefined
-}
-
-function resolveGeneration(generator: Generator, prompt: string | TokenIds, options: GenerateOptions): Generation {
-  checkOptions('generate', options, GENERATE_OPTIONS)
-  const { numTokens, maxPositions, tokenizer } = generator
-  const { maxTokens = DEFAULT_MAX_TOKENS, stop, signal, temperature, topK, topP, seed } = options
-  if (maxTokens !== Infinity && !(Number.isSafeInteger(maxTokens) && maxTokens >= 0)) {
-    throw new RoutedAttentionError('BAD_ARGUMENT', `generate: maxTokens must be an integer from 0, or Infinity, got ${describe(maxTokens)}`)
-  }
-  const sampler = createSampler(resolveSampling({ temperature, topK, topP, seed }))
-  const stops = resolveStop(stop, generator)
-  if (typeof prompt === 'string' && !tokenizer) throw noTokenizer('generate: a text prompt', generator.tokenizerFailure)
-  const ids = typeof prompt === 'string' ? Int32Array.from(tokenizer!.encode(prompt)) : checkTokenIds('generate', prompt, numTokens)
-  if (ids.length === 0) throw new RoutedAttentionError('BAD_ARGUMENT', 'generate: the prompt must hold at least one token')
-  if (maxPositions !== null && ids.length > maxPositions) {
-    throw new RoutedAttentionError(
-      'BAD_ARGUMENT',
-      `generate: a prompt of ${ids.length} tokens is longer than the ${maxPositions} positions (max_positions) of this model`,
-    )
-  }
-  const room = maxPositions === null ? Infinity : maxPositions - ids.length
-  return { ids, maxTokens: Math.min(maxTokens, room), sampler, stops, signal }
+export interface ReadingOptions {
+  readonly signal: Signal | undefined
+  /** Told how many of the tokens have been read. */
+  readonly onRead?: ((tokens: number) => void) | undefined
 }
 
 /**
- * Continues `prompt` in a session of its own. Arguments are read at the call, since their owner may change them before the first `next()`; what is
- * wrong with them comes out there.
+ * Goes on with a sequence. When it ends, however it does, the sequence has read every token that was given out.
+ * @param open called at the first `next()`: a generation that is never asked for a token holds nothing
  */
-export function generate(
-  generator: Generator,
-  createSession: () => Promise<Session>,
-  prompt: string | TokenIds,
-  options: GenerateOptions,
+export async function* generate(
+  generation: Generation,
+  open: () => Reading | Promise<Reading>,
 ): AsyncGenerator<GeneratedToken, void, undefined> {
-  let generation: () => Generation
-  try {
-    const resolved = resolveGeneration(generator, prompt, options)
-    generation = () => resolved
-  } catch (error) {
-    generation = () => {
-      throw error
-    }
-  }
-  return run(generator, createSession, generation)
-}
-
-async function* run(
-  { tokenizer }: Generator,
-  createSession: () => Promise<Session>,
-  generation: () => Generation,
-): AsyncGenerator<GeneratedToken, void, undefined> {
-  const { ids, maxTokens, sampler, stops, signal } = generation()
+  const { signal, stopIds, maxPositions } = generation
   signal?.throwIfAborted()
-
-  const session = await createSession()
+  const reading = await open()
+  let unread: number | undefined
+  let failed = false
   try {
-    const text = tokenizer && createTextStream(tokenizer, stops, ids)
+    // before the prompt is read: the last ids are those behind which it stands
+    const writer = new TokenWriter(generation, reading.recentIds)
+    let logits = await readPrompt(generation, reading)
+    const room = maxPositions === null ? Infinity : maxPositions - reading.position
+    const maxTokens = Math.min(generation.maxTokens, room)
     const last = [0]
     const request = { signal }
-    let next: TokenIds = ids
+    /** Not given out yet: where the next token ends the text, what is held back of it belongs to this one. */
+    let held: GeneratedToken | undefined
     for (let made = 1; made <= maxTokens; made++) {
-      const logits = await session.append(next, request)
+      let token: GeneratedToken
+      try {
+        if (unread !== undefined) {
+          last[0] = unread
+          logits = await reading.append(last, request)
+          unread = undefined
+        }
+        signal?.throwIfAborted()
+        token = await writer.write(logits, made === maxTokens)
+        signal?.throwIfAborted()
+      } catch (error) {
+        if (held) yield held
+        throw error
+      }
+      if (held) {
+        yield stopIds.has(token.id) ? { ...held, text: held.text + writer.flush() } : held
+        held = undefined
+        signal?.throwIfAborted()
+      }
+      unread = token.id
+      if (token.finishReason === null && writer.isHolding) {
+        held = token
+        continue
+      }
+      yield token
+      if (token.finishReason !== null) return
       signal?.throwIfAborted()
-      const { id, logprob } = sampler.sample(logits)
-      const isLast = made === maxTokens
-      let certain = text?.push(id) ?? ''
-      if (text && !text.isFinished && isLast) certain += text.flush()
-      yield { id, text: certain, logprob }
-      signal?.throwIfAborted()
-      if (isLast || text?.isFinished) return
-      last[0] = id
-      next = last
     }
+  } catch (error) {
+    failed = true
+    throw error
   } finally {
-    session.dispose()
+    // what failed first is told
+    await reading.close(unread).catch((error: unknown) => {
+      if (!failed) throw error
+    })
+  }
+}
+
+/** @returns logits after it */
+async function readPrompt({ ids, signal, onProgress }: Generation, reading: Reading): Promise<Float32Array> {
+  const total = ids.length
+  if (!onProgress || total === 0) return reading.append(ids, { signal })
+  let told = 0
+  const onRead = (done: number) => {
+    if (done <= told) return
+    told = done
+    onProgress({ type: 'prompt', done, total })
+  }
+  const logits = await reading.append(ids, { signal, onRead })
+  onRead(total)
+  return logits
+}
+
+/** Chooses tokens by logits, and tells their text. */
+class TokenWriter {
+  readonly #stopIds: ReadonlySet<number>
+  readonly #sampler: Sampler
+  readonly #adjuster: LogitsAdjuster | undefined
+  /** The logits as they came, where they are adjusted. */
+  readonly #given: Float32Array | undefined
+  readonly #text: TextStream | undefined
+
+  /** @param before the last ids before the prompt */
+  constructor({ tokenizer, ids, sampling, logits, stops, stopIds, numTokens }: Generation, before: Int32Array) {
+    this.#stopIds = stopIds
+    this.#sampler = createSampler(sampling)
+    this.#adjuster = logits && new LogitsAdjuster(logits, ids)
+    this.#given = logits && new Float32Array(numTokens)
+    this.#text = tokenizer && createTextStream(tokenizer, stops, before.length === 0 ? ids : Int32Array.of(...before, ...ids))
+  }
+
+  /** Whether text is held back that a stop token would end. */
+  get isHolding(): boolean {
+    return this.#stopIds.size > 0 && this.#text?.isHolding === true
+  }
+
+  /** @param logits written over where they are adjusted */
+  write(logits: Float32Array, isLast: boolean): GeneratedToken | Promise<GeneratedToken> {
+    if (!this.#adjuster) return this.#tell(this.#sampler.sample(logits), isLast)
+    return this.#adjustAndTell(logits, isLast)
+  }
+
+  async #adjustAndTell(logits: Float32Array, isLast: boolean): Promise<GeneratedToken> {
+    const given = this.#given!
+    mostProbable(logits) // what is no distribution is not offered for adjustment
+    given.set(logits)
+    await this.#adjuster!.adjust(logits)
+    const sample = this.#sampler.sample(logits, given)
+    this.#adjuster!.took(sample.id)
+    return this.#tell(sample, isLast)
+  }
+
+  #tell(sample: Sample, isLast: boolean): GeneratedToken {
+    const stream = this.#text
+    if (this.#stopIds.has(sample.id)) return { ...sample, text: '', finishReason: 'stop' }
+    let text = stream?.push(sample.id) ?? ''
+    if (stream && isLast) text += stream.flush()
+    return { ...sample, text, finishReason: stream?.isFinished ? 'stop' : isLast ? 'length' : null }
+  }
+
+  /** The text that was held back. */
+  flush(): string {
+    return this.#text?.flush() ?? ''
   }
 }

@@ -49,12 +49,14 @@ export class HeadReader {
   describe(answer: Answer, start: number, rows: number): void {
     const { rows: wanted, targets } = answer.request
     const isLast = start + rows === answer.length
-    const counts = { last: Number(isLast), all: rows, none: targets ? Math.max(0, Math.min(rows, targets.length - start)) : 0 }
-    const first = wanted === 'last' ? rows - 1 : 0
+    // every row that has a target, and those whose logits are wanted
+    const first = wanted === 'last' && !targets ? rows - 1 : 0
+    const counts = { last: Number(isLast), all: rows, none: 0 }
+    const targetRows = targets ? Math.max(0, Math.min(rows, targets.length - start)) : 0
     this.#answer = answer
     this.#start = start + first
     this.#next = 0
-    this.#end = counts[wanted]
+    this.#end = targets ? Math.max(targetRows, isLast && wanted === 'last' ? rows : 0) : counts[wanted]
     this.#run.set(Piece.AnswerFirst, first)
     this.#run.set(Piece.AnswerRows, this.#end)
     this.#ask()
@@ -69,6 +71,20 @@ export class HeadReader {
     this.#run.set(Piece.TargetRows, 0)
   }
 
+  /** Writes a row of logits and a target where a run of the plan's `logProbabilities` takes them, and fills its header. */
+  describeTarget(logits: Float32Array, target: number): void {
+    const { numTokens, scratch, memory, byteOffset } = this.#place
+    memory.writeRows(logits, numTokens, roundUp(numTokens), byteOffset + scratch.logits.byteOffset)
+    memory.write(Int32Array.of(target), byteOffset + scratch.targets.byteOffset)
+    this.#run.set(Piece.TargetRows, 1)
+    this.#run.results = [{ memory, byteOffset: byteOffset + scratch.logProbabilities.byteOffset, byteLength: 8 }]
+  }
+
+  readTarget(): number {
+    const { scratch, memory, byteOffset } = this.#place
+    return memory.readDoubles(byteOffset + scratch.logProbabilities.byteOffset, 1)[0]!
+  }
+
   /** Allocates nothing. */
   readStep(logits: Float32Array): void {
     this.#readLogits(logits, 0, 1)
@@ -79,23 +95,43 @@ export class HeadReader {
     return Math.max(0, Math.min(this.#place.scratch.headRows, this.#end - this.#next))
   }
 
+  /** Those of them that have a target: the first ones. */
+  get #targetRows(): number {
+    const { targets } = this.#answer!.request
+    return targets ? Math.min(this.#rows, targets.length - this.#start - this.#next) : 0
+  }
+
+  /** Those of them whose logits are wanted: the last ones. */
+  get #logitRows(): number {
+    const { rows, targets } = this.#answer!.request
+    if (!targets) return this.#rows
+    return Number(rows === 'last' && this.#rows > 0 && this.#start + this.#next + this.#rows === this.#answer!.length)
+  }
+
   #ask(): void {
     const { scratch, memory, byteOffset } = this.#place
     const { targets } = this.#answer!.request
     const token = this.#start + this.#next
+    const targetRows = this.#targetRows
     this.#run.set(Piece.HeadFirst, this.#next)
     this.#run.set(Piece.HeadRows, this.#rows)
-    this.#run.set(Piece.TargetRows, targets ? this.#rows : 0)
-    if (targets) memory.write(targets.subarray(token, token + this.#rows), byteOffset + scratch.targets.byteOffset)
+    this.#run.set(Piece.TargetRows, targetRows)
+    if (targetRows > 0) memory.write(targets!.subarray(token, token + targetRows), byteOffset + scratch.targets.byteOffset)
   }
 
   /** What the run will leave that `read` collects. */
   results(): readonly Range[] {
-    if (this.#rows === 0) return []
     const { numTokens, scratch, memory, byteOffset } = this.#place
-    if (this.#answer!.request.targets)
-      return [{ memory, byteOffset: byteOffset + scratch.logProbabilities.byteOffset, byteLength: this.#rows * 8 }]
-    return [{ memory, byteOffset: byteOffset + scratch.logits.byteOffset, byteLength: this.#rows * roundUp(numTokens) * 4 }]
+    const rowBytes = roundUp(numTokens) * 4
+    const results: Range[] = []
+    if (this.#targetRows > 0)
+      results.push({ memory, byteOffset: byteOffset + scratch.logProbabilities.byteOffset, byteLength: this.#targetRows * 8 })
+    if (this.#logitRows > 0) {
+      const firstRow = this.#rows - this.#logitRows
+      const logitsAt = byteOffset + scratch.logits.byteOffset + firstRow * rowBytes
+      results.push({ memory, byteOffset: logitsAt, byteLength: this.#logitRows * rowBytes })
+    }
+    return results
   }
 
   /** Collects what was asked for; where more rows are wanted than fit, `runHead` makes them from what the piece left. */
@@ -114,16 +150,16 @@ export class HeadReader {
     const { scratch, memory, byteOffset } = this.#place
     const { request, logits, logProbabilities } = this.#answer!
     const token = this.#start + this.#next
-    if (request.targets) {
-      logProbabilities.set(memory.readDoubles(byteOffset + scratch.logProbabilities.byteOffset, this.#rows), token)
-      return
-    }
-    this.#readLogits(logits, request.rows === 'all' ? token : 0, this.#rows)
+    const targetRows = this.#targetRows
+    const logitRows = this.#logitRows
+    if (targetRows > 0) logProbabilities.set(memory.readDoubles(byteOffset + scratch.logProbabilities.byteOffset, targetRows), token)
+    if (logitRows > 0) this.#readLogits(logits, request.rows === 'all' ? token : 0, logitRows, this.#rows - logitRows)
   }
 
-  /** To rows `row`, `row` + 1, … of [rows, V]. */
-  #readLogits(logits: Float32Array, row: number, rows: number): void {
+  /** To rows `row`, `row` + 1, … of [rows, V], from row `first` of the head's on. */
+  #readLogits(logits: Float32Array, row: number, rows: number, first = 0): void {
     const { numTokens, scratch, memory, byteOffset } = this.#place
-    memory.readRows(logits, row * numTokens, rows, numTokens, roundUp(numTokens), byteOffset + scratch.logits.byteOffset)
+    const stride = roundUp(numTokens)
+    memory.readRows(logits, row * numTokens, rows, numTokens, stride, byteOffset + scratch.logits.byteOffset + first * stride * 4)
   }
 }

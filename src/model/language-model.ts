@@ -14,7 +14,10 @@ import { checkTokenizerKind, chooseTokenizer, type TokenizerKind } from './choos
 import { type AssumedDefaults, assumedDefaults, checkRotaryIsStated, type ModelConfig, parseModelConfig } from './config.js'
 import { type EvaluateOptions, type Evaluation, evaluate } from './evaluate.js'
 import { fingerprintOf } from './fingerprint.js'
-import { generate, type GeneratedToken, type GenerateOptions } from './generate.js'
+import { complete, type Completion } from './complete.js'
+import { readEosTokenIds } from './eos-token-ids.js'
+import { generate, type GeneratedToken } from './generate.js'
+import { type GenerateOptions, type Generation, resolveGeneration } from './generate-options.js'
 import { Lifetime } from './lifetime.js'
 import { createMissingTokenizer } from './missing-tokenizer.js'
 import { ModelHome, type Workload } from './model-home.js'
@@ -58,6 +61,7 @@ interface Parts {
   readonly config: ModelConfig
   readonly assumed: AssumedDefaults
   readonly tokenizer: Tokenizer | undefined
+  readonly eosTokenIds: readonly number[]
   readonly unavailable: ModelFiles['unavailable']
   readonly fingerprint: Uint8Array
   readonly runtime: Runtime
@@ -93,11 +97,11 @@ export class LanguageModel {
    * or a browser did not let the page see its 404. Empty where all is well.
    */
   readonly unavailable: Readonly<Record<string, string>>
+  /** Tokens that end a text: `eos_token_id` of generation_config.json, or else of config.json; none where neither has it. */
+  readonly eosTokenIds: readonly number[]
   readonly runtime: Runtime
   /** Numbers in its parameters. */
   readonly numParameters: number
-  readonly #tokenizer: Tokenizer | undefined
-  readonly #tokenizerFailure: RoutedAttentionError | undefined
   readonly #home: ModelHome
   readonly #lifetime: Lifetime
   readonly #owner: SessionOwner
@@ -105,10 +109,10 @@ export class LanguageModel {
   private constructor(parts: Parts) {
     this.config = parts.config
     this.assumed = parts.assumed
-    this.#tokenizer = parts.tokenizer
-    this.#tokenizerFailure = parts.unavailable.get('tokenizer.json')
-    this.tokenizer = parts.tokenizer ?? createMissingTokenizer(this.#tokenizerFailure)
+    const tokenizerFailure = parts.unavailable.get('tokenizer.json')
+    this.tokenizer = parts.tokenizer ?? createMissingTokenizer(tokenizerFailure)
     this.hasTokenizer = parts.tokenizer !== undefined
+    this.eosTokenIds = Object.freeze([...parts.eosTokenIds])
     this.unavailable = Object.fromEntries([...parts.unavailable].map(([name, { message }]) => [name, message]))
     this.runtime = parts.runtime
     this.numParameters = parts.numParameters
@@ -118,6 +122,9 @@ export class LanguageModel {
       lifetime: this.#lifetime,
       numTokens: parts.config.numTokens,
       maxPositions: parts.config.maxPositions,
+      tokenizer: parts.tokenizer,
+      tokenizerFailure,
+      eosTokenIds: this.eosTokenIds,
       fingerprint: parts.fingerprint,
       home: parts.home,
       sessions: new Set(),
@@ -146,16 +153,21 @@ export class LanguageModel {
     let assumed: AssumedDefaults = {}
     let tokenizer: Tokenizer | undefined
     let bytes: Tokenizer | undefined
+    let eosTokenIds: readonly number[] | undefined
     const files = await readModelFiles(source, readOptions, {
       config: (json) => {
         config = parseModelConfig(json)
         assumed = assumedDefaults(config, json)
         tokenizer = bytes = chooseTokenizer(kind, json, config.numTokens)
+        eosTokenIds = readEosTokenIds(json, 'config.json', config.numTokens)
       },
       tokenizer: async (file) => {
         if (bytes !== undefined) return
         tokenizer = await createTokenizer(file, config!.numTokens)
         checkTokenizerFits(tokenizer, file, config!.numTokens)
+      },
+      generation: (json) => {
+        eosTokenIds = readEosTokenIds(json, 'generation_config.json', config!.numTokens) ?? eosTokenIds
       },
       tensors: (tensors) => {
         const parameters = checkStoredTensors(modelParameters(config!), tensors)
@@ -166,7 +178,8 @@ export class LanguageModel {
     })
     const runtime = given ?? (await createRuntime({ ...(readOptions.signal && { signal: readOptions.signal }) }))
     try {
-      return await LanguageModel.#assemble(config!, assumed, files, tokenizer, runtime, given === undefined, workload, readOptions.signal)
+      const read = { config: config!, assumed, files, tokenizer, eosTokenIds: eosTokenIds ?? [] }
+      return await LanguageModel.#assemble(read, runtime, given === undefined, workload, readOptions.signal)
     } catch (error) {
       if (given === undefined) await runtime.dispose()
       throw error
@@ -174,10 +187,13 @@ export class LanguageModel {
   }
 
   static async #assemble(
-    config: ModelConfig,
-    assumed: AssumedDefaults,
-    files: ModelFiles,
-    tokenizer: Tokenizer | undefined,
+    {
+      config,
+      assumed,
+      files,
+      tokenizer,
+      eosTokenIds,
+    }: Pick<Parts, 'config' | 'assumed' | 'tokenizer' | 'eosTokenIds'> & { files: ModelFiles },
     runtime: Runtime,
     ownsRuntime: boolean,
     workload: Workload,
@@ -199,6 +215,7 @@ export class LanguageModel {
       config,
       assumed,
       tokenizer,
+      eosTokenIds,
       unavailable: files.unavailable,
       fingerprint,
       runtime,
@@ -236,23 +253,35 @@ export class LanguageModel {
   }
 
   /**
-   * Continues a text, token by token.
+   * Continues a text, token by token. One that is broken off gives its memory back; one never asked for a token takes none.
    * @param prompt text, or token ids; at least one token
-   * @throws RoutedAttentionError from the first `next()` on: `BAD_ARGUMENT`, `UNSUPPORTED` (text without a tokenizer), `OUT_OF_MEMORY`, `DISPOSED`;
-   *   or the signal's reason
+   * @throws RoutedAttentionError `BAD_ARGUMENT`, `UNSUPPORTED` (text without a tokenizer). From `next()`: `OUT_OF_MEMORY`, `DISPOSED`, `NUMERIC` (no
+   *   token to choose), what `logitsProcessor` or `onProgress` threw; or the signal's reason
    */
   generate(prompt: string | TokenIds, options: GenerateOptions = {}): AsyncGenerator<GeneratedToken, void, undefined> {
-    return generate(
-      {
-        numTokens: this.config.numTokens,
-        maxPositions: this.config.maxPositions,
-        tokenizer: this.#tokenizer,
-        tokenizerFailure: this.#tokenizerFailure,
-      },
-      () => retryForMemory(() => this.createSession()),
-      prompt,
-      options,
-    )
+    return this.#generate(this.#resolve('generate', prompt, options))
+  }
+
+  /**
+   * A continuation as a whole: its text and token ids, why it ended, and how many tokens were read and written.
+   * @throws RoutedAttentionError as `generate` does, all from the promise
+   */
+  async complete(prompt: string | TokenIds, options: GenerateOptions = {}): Promise<Completion> {
+    const generation = this.#resolve('complete', prompt, options)
+    return complete(this.#generate(generation), generation.ids.length)
+  }
+
+  #resolve(call: string, prompt: string | TokenIds, options: GenerateOptions): Generation {
+    if ((prompt as unknown) === null)
+      throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: token ids must be an array of numbers or an integer typed array, got null`)
+    return resolveGeneration(call, this.#owner, prompt, options)
+  }
+
+  #generate(generation: Generation): AsyncGenerator<GeneratedToken, void, undefined> {
+    return generate(generation, async () => {
+      const session = await retryForMemory(() => this.createSession())
+      return Object.assign(session.beginGeneration(), { close: async () => session.dispose() })
+    })
   }
 
   /**

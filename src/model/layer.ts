@@ -83,8 +83,12 @@ export class MixtureOfAutoregressiveAttention {
   async forward(x: Tensor, options: ForwardOptions = {}): Promise<Tensor | LayerTrace> {
     this.#lifetime.assertUsable()
     const call = this.#checkCall(x, options)
+    call.signal?.throwIfAborted()
     const deciding = this.#home.decide((installed) => this.#time(call, installed))
-    if (deciding) await this.#lifetime.use(() => deciding)
+    if (deciding) {
+      await this.#lifetime.use(() => deciding)
+      call.signal?.throwIfAborted()
+    }
     const installed = this.#home.take()
     try {
       const result = await this.#lifetime.use(() => retryForMemory(() => this.#run(call, installed)))

@@ -127,6 +127,22 @@ export class PublishedEngine implements Engine {
     }
   }
 
+  async logProbability(logits: Float32Array, target: number): Promise<number> {
+    const plan = planSequenceModel(this.#config, this.#parameters, 1, this.#device)
+    const resources = new Resources(this.#device)
+    try {
+      const scratch = resources.allocate(plan.scratchBytes, "the model's working memory")
+      const run = new Run()
+      run.bind(Buffer.Scratch, scratch)
+      const head = new HeadReader({ numTokens: this.#config.numTokens, scratch: plan.scratch, memory: scratch, byteOffset: 0 }, run)
+      head.describeTarget(logits, target)
+      await this.#device.run(resources.compile(plan.logProbabilities), run)
+      return head.readTarget()
+    } finally {
+      resources.dispose()
+    }
+  }
+
   /** Visits the sequence's pieces, `Buffer.Input` bound to each one's rows. */
   async #pieces(
     { geometry }: SequenceModelPlan,
@@ -175,8 +191,21 @@ class PublishedSequence implements Sequence {
     const all = new Int32Array(this.position + tokenIds.length)
     all.set(this.#tokenIds)
     all.set(tokenIds, this.position)
-    const answer = await this.engine.read(all, request, pause, interrupt)
-    return { answer, commit: () => (this.#tokenIds = all) }
+    const commit = () => (this.#tokenIds = all)
+    const { rows, targets } = request
+    if (rows === 'last' && targets) return { answer: await this.#readEach(all, targets, pause, interrupt), commit }
+    return { answer: await this.engine.read(all, request, pause, interrupt), commit }
+  }
+
+  /** What comes later decides on the answers before: so each token takes a forward over those before it. */
+  async #readEach(all: Int32Array, targets: Int32Array, pause: Pause, interrupt?: Interrupt): Promise<LogitsAnswer> {
+    const logProbabilities = new Float64Array(targets.length)
+    for (let done = 0; ; done++) {
+      const before = all.subarray(0, this.position + done + 1)
+      const { logits } = await this.engine.read(before, { rows: 'last' }, () => pause(done), interrupt)
+      if (done === targets.length) return { logits, logProbabilities }
+      logProbabilities[done] = await this.engine.logProbability(logits, targets[done]!)
+    }
   }
 
   clone(): Sequence {

@@ -4,7 +4,10 @@ import type { Interrupt } from '../interrupt.js'
 export interface LogitsRequest {
   /** Rows whose logits are wanted: of the last token only, of all, or of none. */
   readonly rows: 'last' | 'all' | 'none'
-  /** With 'none': the tokens whose log probabilities are wanted, one for each row. */
+  /**
+   * Tokens whose log probabilities are wanted. With 'none', one for each row: under the logits of one forward over all. With 'last', one for each row but
+   * the last: given what comes before the token, and nothing after it.
+   */
   readonly targets?: Int32Array
 }
 
@@ -54,5 +57,7 @@ export interface Engine {
   createSequence(): Sequence
   /** @returns undefined when `saved` does not fit the position */
   restoreSequence(position: number, saved: Uint8Array): Sequence | undefined
+  /** ln p of a token under logits, [V]: with the bits of an append's `targets`. */
+  logProbability(logits: Float32Array, target: number): Promise<number>
   dispose(): void
 }

@@ -1,22 +1,23 @@
-import { RoutedAttentionError } from '../errors.js'
+import { breathe } from '../breathe.js'
+import { describe, RoutedAttentionError } from '../errors.js'
 import { type Interrupt, interruptBy } from '../interrupt.js'
 import { checkOptions } from '../options.js'
 import type { Signal } from '../platform.js'
-import { breathe } from '../breathe.js'
+import { generate, type GeneratedToken, type Reading, type ReadingOptions } from './generate.js'
+import { type GenerateOptions, type Generator, resolveGeneration } from './generate-options.js'
 import { Lifetime } from './lifetime.js'
 import type { ModelHome } from './model-home.js'
 import { RecentIds } from './recent-ids.js'
 import { retryForMemory } from './retry.js'
 import { encodeSession } from './session-bytes.js'
-import type { Sequence } from './sequence.js'
+import type { LogitsRequest, Sequence } from './sequence.js'
+import { bitsOf } from './surprise.js'
 import { checkTokenIds, singleTokenId, type TokenIds } from './token-ids.js'
 import { Turns } from '../turns.js'
 
 /** What a session needs of its model. */
-export interface SessionOwner {
+export interface SessionOwner extends Generator {
   readonly lifetime: Lifetime
-  readonly numTokens: number
-  readonly maxPositions: number | null
   readonly fingerprint: Uint8Array
   readonly home: ModelHome
   /** The lives of the sessions that hold memory. */
@@ -37,12 +38,27 @@ class SessionMemory {
 export interface AppendOptions {
   /** Its reason rejects the call, and the session stays as it was. */
   signal?: Signal | undefined
+  /** Also give the surprise of each token; default false. With the published routing it takes a forward over the whole sequence for each token. */
+  bits?: boolean | undefined
 }
 
 /** Beyond, the next position is not another number; saved bytes may claim that a sequence is as long. */
 const MOST_POSITIONS = Number.MAX_SAFE_INTEGER
 
-const APPEND_OPTIONS = ['signal']
+/** What an append with `bits` gives. */
+export interface AppendResult {
+  /** After the last token, [V]. */
+  readonly logits: Float32Array
+  /** -log2 p of each token given what came before it, and nothing after it; NaN for a session's first token. However a text is split, the same bits. */
+  readonly bits: Float32Array
+}
+
+/** What reads a session's tokens on for whoever asked. */
+interface Request extends Partial<ReadingOptions> {
+  readonly bits?: boolean
+}
+
+const APPEND_OPTIONS = ['signal', 'bits']
 
 /** An open sequence: tokens are appended, logits come back, and nothing is computed twice (for `causal` models). */
 export class Session {
@@ -57,6 +73,8 @@ export class Session {
   #byteLength: number
   /** Appends take effect in the order of the calls. */
   readonly #turns = new Turns()
+  /** A generation goes on with it, and nobody else does. */
+  #isGenerating = false
 
   /** @internal Use `model.createSession()` or `model.restoreSession(bytes)`. @param recentIds the sequence's last ids, as many as are kept */
   constructor(owner: SessionOwner, sequence: Sequence, logits: Float32Array | undefined, recentIds: Int32Array) {
@@ -87,14 +105,27 @@ export class Session {
   /**
    * Reads tokens on. However a text is split over calls, the logits after it have the same bits. Calls take effect in their order; one that fails
    * leaves the session as it was. `append([])` repeats the last logits.
-   * @returns logits after the last token, [V]; the caller's own
-   * @throws RoutedAttentionError `BAD_ARGUMENT` (a token id; beyond `max_positions`; nothing to repeat), `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason
+   * @returns logits after the last token, [V], the caller's own; with `bits` also the tokens' surprise
+   * @throws RoutedAttentionError `BAD_ARGUMENT` (a token id; beyond `max_positions`; nothing to repeat; a generation is at work), `OUT_OF_MEMORY`,
+   *   `DISPOSED`; or the signal's reason
    */
-  async append(tokenIds: TokenIds, options: AppendOptions = {}): Promise<Float32Array> {
+  append(tokenIds: TokenIds, options?: AppendOptions & { bits?: false | undefined }): Promise<Float32Array>
+  append(tokenIds: TokenIds, options: AppendOptions & { bits: true }): Promise<AppendResult>
+  append(tokenIds: TokenIds, options?: AppendOptions): Promise<Float32Array | AppendResult>
+  async append(tokenIds: TokenIds, options: AppendOptions = {}): Promise<Float32Array | AppendResult> {
     this.#assertUsable()
     checkOptions('append', options, APPEND_OPTIONS)
-    const { signal } = options
+    const { signal, bits = false } = options
+    if (typeof bits !== 'boolean') throw new RoutedAttentionError('BAD_ARGUMENT', `append: bits must be a boolean, got ${describe(bits)}`)
     signal?.throwIfAborted()
+    if (this.#isGenerating) throw busy('append')
+    if (!bits) return this.#read(tokenIds, { signal })
+    const ids = checkTokenIds('append', tokenIds, this.#owner.numTokens)
+    return this.#inTurn(ids, { signal, bits })
+  }
+
+  /** @returns logits after the last token, the caller's own */
+  async #read(tokenIds: TokenIds, request: Request): Promise<Float32Array> {
     if (this.#step(singleTokenId(tokenIds, this.#owner.numTokens))) {
       const logits = this.#logits!.slice()
       const turning = breathe()
@@ -102,9 +133,54 @@ export class Session {
       return logits
     }
     const ids = checkTokenIds('append', tokenIds, this.#owner.numTokens)
-    const interrupt = interruptBy(signal, this.#lifetime, this.#owner.lifetime)
-    const append = () => retryForMemory(() => this.#append(ids, interrupt))
-    return this.#turns.take(() => this.#lifetime.use(() => this.#owner.lifetime.use(append)), interrupt)
+    return (await this.#inTurn(ids, request)).logits
+  }
+
+  #inTurn(ids: Int32Array, request: Request): Promise<AppendResult> {
+    const interrupt = interruptBy(request.signal, this.#lifetime, this.#owner.lifetime)
+    const work = () => retryForMemory(() => this.#append(ids, request, interrupt))
+    return this.#turns.take(() => this.#lifetime.use(() => this.#owner.lifetime.use(work)), interrupt)
+  }
+
+  /**
+   * Continues the text from where the session stands, token by token. When it ends, however it does (`break` and errors too), the session has read the
+   * prompt and every token that was given out; after an abort or an error while the prompt was read, it is as it was before. Meanwhile, from the first
+   * `next()` on, `append` and other generations are refused. Penalties and `logitsProcessor` see this call's prompt and what it wrote.
+   * @param prompt text, or token ids, to be read first; null: none
+   * @throws RoutedAttentionError `BAD_ARGUMENT`, `UNSUPPORTED` (text without a tokenizer). From `next()`: `OUT_OF_MEMORY`, `DISPOSED`, `NUMERIC`,
+   *   `BAD_ARGUMENT` (null for a session that has read nothing; another generation at work); or the signal's reason
+   */
+  generate(prompt: string | TokenIds | null, options: GenerateOptions = {}): AsyncGenerator<GeneratedToken, void, undefined> {
+    const generation = resolveGeneration('session.generate', this.#owner, prompt, options, this.#position)
+    return generate(generation, () => this.beginGeneration())
+  }
+
+  /** @internal Keeps others from appending until it is closed. */
+  beginGeneration(): Reading {
+    this.#assertUsable()
+    if (this.#isGenerating) throw busy('generate')
+    this.#isGenerating = true
+    const position = () => this.#position
+    const recentIds = () => this.recentIds
+    return {
+      get position() {
+        return position()
+      },
+      get recentIds() {
+        return recentIds()
+      },
+      append: async (tokenIds, options) => {
+        this.#assertUsable()
+        return this.#read(tokenIds, options)
+      },
+      close: async (unread) => {
+        try {
+          if (unread !== undefined && !this.#lifetime.disposed) await this.#read([unread], {})
+        } finally {
+          this.#isGenerating = false
+        }
+      },
+    }
   }
 
   /** Reads one token within the call, if that can be: of a long continuation, nearly every one. Nothing is allocated for it. */
@@ -120,7 +196,7 @@ export class Session {
     return true
   }
 
-  async #append(ids: Int32Array, interrupt: Interrupt): Promise<Float32Array> {
+  async #append(ids: Int32Array, { onRead, bits: wantsBits = false }: Request, interrupt: Interrupt): Promise<AppendResult> {
     interrupt.check() // while it waited for its turn
     const { maxPositions } = this.#owner
     if (maxPositions !== null && this.#position + ids.length > maxPositions) {
@@ -131,13 +207,20 @@ export class Session {
     }
     if (this.#position + ids.length > MOST_POSITIONS)
       throw new RoutedAttentionError('BAD_ARGUMENT', `append: ${ids.length} tokens behind ${this.#position} are more than can be counted`)
+    const bits = new Float32Array(wantsBits ? ids.length : 0)
     if (ids.length > 0) {
       this.#memory.sequence = this.#owner.home.settle(this.#memory.sequence)
-      const pause = () => {
+      const { engine } = this.#memory.sequence
+      if (wantsBits) bits[0] = this.#logits ? bitsOf(await engine.logProbability(this.#logits, ids[0]!)) : NaN
+      const request: LogitsRequest = wantsBits ? { rows: 'last', targets: ids.subarray(1) } : { rows: 'last' }
+      const pause = (tokensDone: number) => {
+        interrupt.check()
+        onRead?.(tokensDone)
         interrupt.check()
         return breathe()
       }
-      const { answer, commit } = await this.#memory.sequence.append(ids, { rows: 'last' }, pause, interrupt)
+      const { answer, commit } = await this.#memory.sequence.append(ids, request, pause, interrupt)
+      if (wantsBits) answer.logProbabilities.forEach((logProbability, index) => (bits[index + 1] = bitsOf(logProbability)))
       commit()
       this.#logits = answer.logits
       this.#recentIds.addAll(this.#position, ids)
@@ -146,7 +229,7 @@ export class Session {
     }
     if (!this.#logits)
       throw new RoutedAttentionError('BAD_ARGUMENT', 'append: a new session has no last logits to repeat; append at least one token')
-    return this.#logits.slice()
+    return { logits: this.#logits.slice(), bits }
   }
 
   #assertUsable(): void {
@@ -186,4 +269,11 @@ export class Session {
   [Symbol.dispose](): void {
     this.dispose()
   }
+}
+
+function busy(call: string): RoutedAttentionError {
+  return new RoutedAttentionError(
+    'BAD_ARGUMENT',
+    `${call}: a generation goes on with this session; let it end, or break off its loop, before anything else is appended`,
+  )
 }

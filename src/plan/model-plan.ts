@@ -17,6 +17,7 @@ import {
   planModelScratch,
   stream,
   writeHead,
+  writeLogProbabilities,
 } from './model-steps.js'
 import { at, ProgramBuilder } from './program-builder.js'
 import { addRotaryTable, type RotarySource, rotaryTableWords } from './rotary-steps.js'
@@ -28,6 +29,8 @@ export interface ModelPlan {
   readonly stateBytes: number
   readonly scratch: ModelScratch
   readonly head: Program
+  /** The end of `head`: from logits on. */
+  readonly logProbabilities: Program
 }
 
 /** A strictly causal model: one program for a piece, embedding to logits. */
@@ -100,6 +103,7 @@ export function planCausalModel(numbers: ModelNumbers, parameters: ModelParamete
     open: opening.finish(),
     piece: builder.finish(),
     head: writeHead(context),
+    logProbabilities: writeLogProbabilities(context),
   }
 }
 
@@ -142,6 +146,7 @@ export function planSequenceModel(
       })
     }),
     head: writeHead(context),
+    logProbabilities: writeLogProbabilities(context),
   }
 }
 

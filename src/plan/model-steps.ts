@@ -147,12 +147,16 @@ export function addHead(builder: ProgramBuilder, { numbers, geometry, parameters
     outputStride: logitStride,
     bias: parameters.headBias,
   })
+  addLogProbabilities(builder, numbers, scratch)
+}
+
+function addLogProbabilities(builder: ProgramBuilder, numbers: ModelNumbers, scratch: ModelScratch): void {
   builder.step(Opcode.LogProbabilities, LogProbabilities.Length, {
     [LogProbabilities.Rows]: pieceWord(Piece.TargetRows),
     [LogProbabilities.Logits]: scratch.logits,
     [LogProbabilities.Targets]: scratch.targets,
     [LogProbabilities.Output]: scratch.logProbabilities,
-    [LogProbabilities.Stride]: logitStride,
+    [LogProbabilities.Stride]: roundUp(numbers.numTokens),
     [LogProbabilities.Width]: numbers.numTokens,
   })
 }
@@ -161,5 +165,12 @@ export function addHead(builder: ProgramBuilder, { numbers, geometry, parameters
 export function writeHead(context: ModelContext): Program {
   const builder = new ProgramBuilder()
   addHead(builder, context)
+  return builder.finish()
+}
+
+/** Probabilities of targets under logits that are there already. */
+export function writeLogProbabilities({ numbers, scratch }: ModelContext): Program {
+  const builder = new ProgramBuilder()
+  addLogProbabilities(builder, numbers, scratch)
   return builder.finish()
 }
