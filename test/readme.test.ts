@@ -58,6 +58,7 @@ describe('every JavaScript snippet of the README', () => {
     /^[\s\S]{20,}\n\d+\.\d\d bits a token\n$/,
     /^\d+ 4096\n$/,
     /^(\[ 10, 60, 512 \]\n){3}$/,
+    /^[\s\S]{20,}\n(stop|length) 3 20\n$/,
     /^\[ 1, 100, 64 \]\n$/,
     /^\[ 5, \d+ \]\n$/,
     /^BAD_FILE .*no-such-folder.*config\.json.*\n$/,
@@ -154,6 +155,8 @@ describe('the README', () => {
       'model.forward',
       'evaluate',
       'generate',
+      'complete',
+      'session.generate',
       'createSession',
       'restoreSession',
     ]) {

@@ -16,7 +16,9 @@ const options = {
   echo: flag('Write the prompt before the text.'),
   ...runtimeOptions,
   ...loadOptions,
-  json: flag('Write JSON lines: {"type":"token","id","text","logprob"} for each token, {"type":"end",…} with the summary last.'),
+  json: flag(
+    'Write JSON lines: {"type":"token","id","text","logprob","finishReason"} for each token, {"type":"end",…} with the summary last.',
+  ),
 }
 
 export const generate = defineCommand({
@@ -74,7 +76,7 @@ async function write(model: LanguageModel, prompt: string, values: Call<typeof o
     meter.begin(ids.length)
     for await (const token of model.generate(ids, sampling)) {
       if (meter.tokens === 0) await writeEcho()
-      meter.count(null)
+      meter.count(token.finishReason)
       if (json) await line({ type: 'token', ...token })
       else await writeText(token.text)
       if (!terminal.isScreen) status.show(() => `${formatCount(meter.tokens)} tokens written`)
