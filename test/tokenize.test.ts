@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, expect, test, vi } from 'vitest'
 import { createTokenizer } from '../src/io/tokenizer.js'
-import { runCommand as run } from './support/command.js'
+import { runCommand as run, runForBytes } from './support/command.js'
 import { novelsFolder } from './support/models.js'
 
 // Processes start slowly on a busy machine.
@@ -29,7 +29,7 @@ function wideTokenizer(size: number): string {
 }
 
 test('writes the ids of texts as little-endian 16-bit numbers, one text behind the other', async () => {
-  const { code, bytes, stderr } = await run(['tokenize', novels, file('a.txt', text), file('b.txt', ' end')])
+  const { code, bytes, stderr } = await runForBytes(['tokenize', novels, file('a.txt', text), file('b.txt', ' end')])
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   const ids = [...tokenizer.encode(text), ...tokenizer.encode(' end')]
   expect(bytes.length).toBe(2 * ids.length)
@@ -39,7 +39,7 @@ test('writes the ids of texts as little-endian 16-bit numbers, one text behind t
 test('reads the standard input, and takes special tokens for text where it is told to', async () => {
   const special = 'a<|endoftext|>'
   for (const plain of [false, true]) {
-    const { bytes } = await run(['tokenize', novels, '-', ...(plain ? ['--plain'] : [])], special)
+    const { bytes } = await runForBytes(['tokenize', novels, '-', ...(plain ? ['--plain'] : [])], special)
     const ids = Array.from({ length: bytes.length / 2 }, (_, i) => bytes.readUInt16LE(2 * i))
     expect(ids).toEqual(tokenizer.encode(special, { allowSpecial: !plain }))
   }
@@ -48,7 +48,7 @@ test('reads the standard input, and takes special tokens for text where it is to
 test('writes 32-bit numbers for more than 65,536 tokens', async () => {
   const place = mkdtempSync(join(folder, 'wide-'))
   writeFileSync(join(place, 'tokenizer.json'), wideTokenizer(65_537))
-  const { bytes } = await run(['tokenize', place, '-'], 'w1 last')
+  const { bytes } = await runForBytes(['tokenize', place, '-'], 'w1 last')
   expect([bytes.readUInt32LE(0), bytes.readUInt32LE(4), bytes.length]).toEqual([1, 65_536, 8])
 })
 

@@ -7,8 +7,6 @@ const command = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))
 export interface Ending {
   code: number | null
   stdout: string
-  /** The standard output as it came. */
-  bytes: Buffer
   stderr: string
 }
 
@@ -21,6 +19,15 @@ export function runCommand(args: readonly string[], input: string | Uint8Array =
   const { child, ending } = startCommand(...args)
   child.stdin.end(input)
   return ending
+}
+
+/** Runs the command to its end, for a standard output that is no text. */
+export async function runForBytes(args: readonly string[], input: string | Uint8Array = ''): Promise<Ending & { bytes: Buffer }> {
+  const { child, ending } = startCommand(...args)
+  const output: Buffer[] = []
+  child.stdout.on('data', (chunk: Buffer) => output.push(chunk))
+  child.stdin.end(input)
+  return { ...(await ending), bytes: Buffer.concat(output) }
 }
 
 /** As on a terminal: both outputs say that they are one. */
@@ -36,8 +43,7 @@ function follow(child: ChildProcessWithoutNullStreams): ReturnType<typeof startC
     child.stdout.on('data', (chunk: Buffer) => output.push(chunk))
     child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
     child.on('close', (code) => {
-      const bytes = Buffer.concat(output)
-      resolve({ code, stdout: bytes.toString('utf8'), bytes, stderr })
+      resolve({ code, stdout: Buffer.concat(output).toString('utf8'), stderr })
     })
   })
   child.stdin.on('error', () => {})
