@@ -287,6 +287,21 @@ describe('the text of a generation', () => {
     )
   })
 
+  test('goes on from prompts of any length', async () => {
+    using runtime = openRuntime('baseline')
+    const model = await loadWith(runtime, 'GPT-2')
+    const session = model.createSession()
+    // more ids than a call takes arguments
+    const prompt = new Int32Array(300_000).fill(0x61)
+    const begun = new Error('the prompt is being read')
+    const onProgress = () => {
+      throw begun
+    }
+    await session.append([1])
+    expect(await outcomeOf(session.generate(prompt, { onProgress }).next())).toEqual({ reason: begun })
+    expect(session.position).toBe(1)
+  })
+
   test('that a stop text ends says so', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadWith(runtime, 'GPT-2')

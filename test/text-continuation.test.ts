@@ -98,6 +98,21 @@ describe('a prompt that ends inside a character', () => {
   })
 })
 
+test('a run of bytes goes on behind ids that the tokenizer does not name', async () => {
+  const tokenizer = await createTokenizer(JSON.stringify(tokenizerFiles['Llama 2']), 300)
+  const [the, m, e1, e2, nameless] = [260, 1 + 0x6d, 1 + 0xc3, 1 + 0xa9, 299]
+  for (const ids of [
+    [m, nameless, 1 + 0xff, the],
+    [e1, nameless, nameless, e2, the],
+    [nameless, m, the, nameless],
+    [e1, nameless],
+  ]) {
+    for (const before of [[the], [the, nameless], [the, ...Array<number>(40).fill(nameless)]]) {
+      expect(tokenizer.decode(before) + continued(tokenizer, before, ids).join('')).toBe(tokenizer.decode([...before, ...ids]))
+    }
+  }
+})
+
 test('a run of bytes is held back until it has ended, however long, at a cost that grows with its length only', async () => {
   const tokenizer = await createTokenizer(JSON.stringify(tokenizerFiles['Llama 2']), 300)
   let decoded = 0
@@ -106,6 +121,7 @@ test('a run of bytes is held back until it has ended, however long, at a cost th
     encode: (text) => tokenizer.encode(text),
     encodeStream: (chunks) => tokenizer.encodeStream(chunks),
     tokenBytes: (id) => tokenizer.tokenBytes(id),
+    isNamed: (id) => tokenizer.isNamed(id),
     isByteToken: (id) => tokenizer.isByteToken(id),
     decode: (ids) => {
       decoded += ids.length

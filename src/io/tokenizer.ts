@@ -45,6 +45,11 @@ export interface Tokenizer {
    * @throws RoutedAttentionError `BAD_ARGUMENT` as `decode`
    */
   tokenBytes(id: number): Uint8Array | undefined
+  /**
+   * Whether the tokenizer has a token of this id: a model may have more, which are left out of a text.
+   * @throws RoutedAttentionError `BAD_ARGUMENT` as `decode`
+   */
+  isNamed(id: number): boolean
   /** Whether a token is one byte of a run that is decoded as a whole (`ByteFallback`): its text is certain when the run has ended. */
   isByteToken(id: number): boolean
 }
@@ -109,6 +114,11 @@ class CodecTokenizer implements Tokenizer {
   tokenBytes(id: number): Uint8Array | undefined {
     this.checkIds([id])
     return this.codec.bytesOf(id)
+  }
+
+  isNamed(id: number): boolean {
+    this.checkIds([id])
+    return this.codec.isNamed(id)
   }
 
   isByteToken(id: number): boolean {

@@ -136,7 +136,10 @@ class TokenWriter {
     this.#sampler = createSampler(sampling)
     this.#adjuster = logits && new LogitsAdjuster(logits, ids)
     this.#given = logits && new Float32Array(numTokens)
-    this.#text = tokenizer && createTextStream(tokenizer, stops, before.length === 0 ? ids : Int32Array.of(...before, ...ids))
+    const all = new Int32Array(before.length + ids.length)
+    all.set(before)
+    all.set(ids, before.length)
+    this.#text = tokenizer && createTextStream(tokenizer, stops, all)
   }
 
   /** Whether text is held back that a stop token would end. */

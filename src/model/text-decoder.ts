@@ -94,6 +94,8 @@ class NeighbourDecoder implements IncrementalDecoder {
   }
 
   push(id: number): string {
+    // it is left out of the text: a run of bytes goes on behind it
+    if (!this.#tokenizer.isNamed(id)) return ''
     this.#window.push(id)
     this.isHolding = this.#tokenizer.isByteToken(id)
     if (this.isHolding) return ''
@@ -138,15 +140,21 @@ class NeighbourDecoder implements IncrementalDecoder {
   }
 }
 
-/** The last tokens, so many that they have a text, with the whole of the run of byte tokens at their end. */
+/** The last tokens that the tokenizer has, so many that they have a text, with the whole of the run of byte tokens at their end. */
 function lastNeighbours(tokenizer: Tokenizer, ids: ArrayLike<number>): number[] {
-  let start = ids.length
-  while (start > 0 && tokenizer.isByteToken(ids[start - 1]!)) start--
-  for (let count = NEIGHBOURS; ; count *= 2) {
-    const window: number[] = []
-    for (let i = Math.max(0, start - count); i < ids.length; i++) window.push(ids[i]!)
-    if (start <= count || tokenizer.decode(window) !== '') return window
+  const last: number[] = []
+  let enough = NEIGHBOURS
+  let beforeRun = 0
+  for (let i = ids.length - 1; i >= 0; i--) {
+    const id = ids[i]!
+    if (!tokenizer.isNamed(id)) continue
+    last.push(id)
+    if (beforeRun > 0 || !tokenizer.isByteToken(id)) beforeRun++
+    if (beforeRun < enough) continue
+    if (tokenizer.decode([...last].reverse()) !== '') break
+    enough *= 2
   }
+  return last.reverse()
 }
 
 /** How many characters two texts begin with alike. */

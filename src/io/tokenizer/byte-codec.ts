@@ -23,6 +23,10 @@ export class ByteCodec implements Codec {
     return id < 256 ? Uint8Array.of(id) : NOTHING
   }
 
+  isNamed(id: number): boolean {
+    return id < 256
+  }
+
   /** Bytes that are no character are told by themselves. */
   isByteToken(): boolean {
     return false

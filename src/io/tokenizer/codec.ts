@@ -19,6 +19,8 @@ export interface Codec {
   decode(ids: readonly number[]): string
   /** The bytes that a token adds to the text; undefined where text is more than tokens' bytes in a row. */
   bytesOf(id: number): Uint8Array | undefined
+  /** Whether the tokenizer has a token of this id: a model may have more, which are left out of a text. */
+  isNamed(id: number): boolean
   /** Whether a token is one byte of a run that is decoded as a whole (`ByteFallback`). */
   isByteToken(id: number): boolean
 }

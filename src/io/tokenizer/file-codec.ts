@@ -124,6 +124,10 @@ export class FileCodec implements Codec {
     return bytes
   }
 
+  isNamed(id: number): boolean {
+    return this.tokenOf(id) !== undefined
+  }
+
   isByteToken(id: number): boolean {
     return this.readsByteTokens && BYTE_TOKEN.test(this.tokenOf(id) ?? '')
   }
