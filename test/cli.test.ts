@@ -8,8 +8,9 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { StatusLine } from '../src/cli/status-line.js'
 import { encodeInPieces } from '../src/cli/text-input.js'
 import { createRuntime, type GenerateOptions, LanguageModel, type Runtime } from '../src/index.js'
-import { runCommand as run, startCommand as start } from './support/command.js'
+import { runCommand as run, startCommand as start, startOnTerminal } from './support/command.js'
 import { novelsFolder, treasureIsland } from './support/models.js'
+import { recitingModelFiles } from './support/reciting-model.js'
 import { causalConfig, smallModel, smallModelFiles } from './support/small-models.js'
 
 // Processes start slowly on a busy machine.
@@ -50,7 +51,32 @@ describe('help', () => {
   test.each([
     [
       'generate',
-      ['prompt', 'no-special-tokens', 'max-tokens', 'temperature', 'top-k', 'top-p', 'seed', 'stop', 'echo', 'bytes', 'cache', ...running],
+      [
+        ...[
+          'prompt',
+          'no-special-tokens',
+          'max-tokens',
+          'temperature',
+          'top-k',
+          'top-p',
+          'min-p',
+          'seed',
+          'logit-bias',
+          'top-logprobs',
+          'echo',
+        ],
+        ...[
+          'repetition-penalty',
+          'frequency-penalty',
+          'presence-penalty',
+          'stop',
+          'stop-token-id',
+          'ignore-eos',
+          'bytes',
+          'cache',
+          ...running,
+        ],
+      ],
     ],
     ['eval', ['file', 'chunk', 'bytes', 'cache', ...running]],
     ['info', ['bytes', 'cache', ...running]],
@@ -120,6 +146,44 @@ describe('generate', () => {
     expect(lines.at(-1)).toMatchObject({ type: 'end', interrupted: false, promptTokens: 3, tokens: 12, seed: 7, runtime: { device: 'wasm', simd: 'baseline' } }) // prettier-ignore
   })
 
+  test('gives every sampling option to the API', async () => {
+    const { stdout } = await run([
+      ...['generate', novels, '--prompt', 'The old captain', '--max-tokens', '20', '--seed', '7', '--json', ...baseline],
+      ...['--temperature', '0.9', '--top-k', '50', '--top-p', '0.95', '--min-p', '0.02', '--top-logprobs', '2', '--logit-bias', '14=1.5'],
+      ...['--logit-bias', '12=-Infinity', '--repetition-penalty', '1.2', '--frequency-penalty', '0.3', '--presence-penalty', '-0.2'],
+    ])
+    const penalties = { repetitionPenalty: 1.2, frequencyPenalty: 0.3, presencePenalty: -0.2, logitBias: { 14: 1.5, 12: -Infinity } }
+    const everything = { maxTokens: 20, seed: 7, temperature: 0.9, topK: 50, topP: 0.95, minP: 0.02, topLogprobs: 2, ...penalties }
+    const expected: unknown[] = []
+    for await (const token of model.generate('The old captain', everything)) expected.push({ type: 'token', ...token })
+    const lines = stdout.trimEnd().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>) // prettier-ignore
+    expect(lines.slice(0, -1)).toEqual(expected)
+    expect(lines.at(-1)).toMatchObject({ type: 'end', finishReason: 'length', promptTokens: 3, promptTokensRead: 3, tokens: 20 })
+  })
+
+  test('ends at a stop token and at the end of text, unless it is told to go on', async () => {
+    const folder = join(temporary, 'reciting')
+    mkdirSync(folder)
+    const pieces = ['one', ' two', '<end>', ' three', ' four']
+    const files = recitingModelFiles(pieces)
+    const config = JSON.parse(new TextDecoder().decode(files.get('config.json'))) as object
+    for (const [name, bytes] of files.set('config.json', new TextEncoder().encode(JSON.stringify({ ...config, eos_token_id: 3 })))) {
+      writeFileSync(join(folder, name), bytes)
+    }
+    const recite = ['generate', folder, '--prompt', 'a', '--temperature', '0', '--max-tokens', '5']
+    expect(await run(recite)).toMatchObject({ code: 0, stdout: 'one two\n', stderr: expect.stringContaining('3 generated') as string })
+    expect((await run(recite)).stderr).toContain(', up to a stop; seed')
+    expect((await run([...recite, '--ignore-eos'])).stdout).toBe('one two<end> three four\n')
+    expect((await run([...recite, '--ignore-eos', '--stop-token-id', '5'])).stdout).toBe('one two<end> three\n')
+    const { stdout } = await run([...recite, '--stop-token-id', '2', '--json'])
+    const lines = stdout.trimEnd().split('\n').map((line) => JSON.parse(line) as object) // prettier-ignore
+    expect(lines).toMatchObject([
+      { id: 1, text: 'one', finishReason: null },
+      { id: 2, text: '', finishReason: 'stop' },
+      { type: 'end', finishReason: 'stop' },
+    ])
+  })
+
   test('reads special tokens of a prompt as plain text when it is told to', async () => {
     const args = ['generate', novels, '--prompt', '<|endoftext|>', '--max-tokens', '1', '--json']
     const promptTokens = async (...more: string[]) => {
@@ -176,6 +240,33 @@ describe('generate', () => {
     expect(stderr).toMatch(/^3 prompt tokens at .+ generated.*; seed \d+; wasm, baseline SIMD, \d+ threads?\n$/)
   })
 
+  test('tells how far the prompt is, and after Ctrl-C how much of it was read', async () => {
+    const book = readFileSync(new URL('treasure-island.txt', novelsFolder))
+    const { child, ending } = startOnTerminal('generate', novels, '--seed', '7', '--echo', ...baseline)
+    child.stdin.end(book)
+    child.stderr.on('data', (text: string) => text.includes('reading the prompt') && child.kill('SIGINT'))
+    const { code, stdout, stderr } = await ending
+    expect({ code, stdout }).toEqual({ code: 130, stdout: '' })
+    expect(stderr).toMatch(/\r\x1b\[Kreading the prompt: [\d,]+ of [\d,]+ tokens, [\d,.]+ tokens\/s, \d+ .+ left/)
+    const last = stderr.slice(stderr.lastIndexOf('\x1b[K') + 3)
+    const [, read, total] = /^([\d,]+) of ([\d,]+) prompt tokens read, 0 generated; seed 7; wasm, .+\n$/.exec(last)!
+    expect(Number(read!.replaceAll(',', ''))).toBeGreaterThan(0)
+    expect(Number(total!.replaceAll(',', ''))).toBe(model.tokenizer.encode(book.toString().replace(/\n$/, '')).length)
+  })
+
+  test('tells as JSON how much of the prompt was read', async () => {
+    const book = readFileSync(new URL('treasure-island.txt', novelsFolder))
+    const { child, ending } = startOnTerminal('generate', novels, '--json', ...baseline)
+    child.stdin.end(book)
+    child.stderr.on('data', (text: string) => text.includes('reading the prompt') && child.kill('SIGINT'))
+    const { code, stdout } = await ending
+    expect(code).toBe(130)
+    const end = JSON.parse(stdout) as { promptTokens: number; promptTokensRead: number }
+    expect(end).toMatchObject({ type: 'end', interrupted: true, finishReason: null, tokens: 0, tokensPerSecond: null })
+    expect(end.promptTokensRead).toBeGreaterThan(0)
+    expect(end.promptTokensRead).toBeLessThan(end.promptTokens)
+  })
+
   test('ends quietly when nobody reads its text any more', async () => {
     const { child, ending } = start('generate', novels, '--prompt', 'The old captain', '--max-tokens', '1000000', ...baseline)
     child.stdout.once('data', () => child.stdout.destroy())
@@ -212,6 +303,30 @@ describe('a command line that is wrong', () => {
     ['an empty stop text', ['generate', novels, '--prompt', 'a', '--stop', 'b', '--stop', ''], /--stop takes a text that is not empty/],
     ['an empty name of a file', ['eval', novels, '--file', ''], /--file takes a text that is not empty/],
     ['an empty name of a folder', ['info', novels, '--cache', ''], /--cache takes a text that is not empty/],
+    [
+      'a bias without a token',
+      ['generate', novels, '--prompt', 'a', '--logit-bias', '5'],
+      /--logit-bias takes a token id and a number.*; got "5"/,
+    ],
+    ['a bias that is no number', ['generate', novels, '--prompt', 'a', '--logit-bias', '5=much'], /--logit-bias.*got "5=much"/],
+    ['a bias without end', ['generate', novels, '--prompt', 'a', '--logit-bias', '5=Infinity'], /--logit-bias.*got "5=Infinity"/],
+    [
+      'a bias of a token that there is not',
+      ['generate', novels, '--prompt', 'a', '--logit-bias', '4096=1'],
+      /--logit-bias.*0 to 4095; got 4096/,
+    ],
+    [
+      'a stop token that there is not',
+      ['generate', novels, '--prompt', 'a', '--stop-token-id', '4096'],
+      /--stop-token-id.*0 to 4095; got 4096/,
+    ],
+    ['a stop token that is no id', ['generate', novels, '--prompt', 'a', '--stop-token-id', '-1'], /--stop-token-id/],
+    [
+      'a penalty of nothing',
+      ['generate', novels, '--prompt', 'a', '--repetition-penalty', '0'],
+      /--repetition-penalty takes a number above 0/,
+    ],
+    ['too high a share', ['generate', novels, '--prompt', 'a', '--min-p', '1.5'], /--min-p takes a number from 0 to 1/],
     ['an unknown choice', ['info', '--simd', 'wide'], /--simd takes auto, baseline, relaxed; got "wide"/],
     ['an empty prompt', ['generate', novels, '--prompt', ''], /prompt is empty/],
     ['an empty standard input', ['generate', novels], /prompt is empty/],

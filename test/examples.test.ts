@@ -56,7 +56,7 @@ test('every script of the examples passes the type checker against the built pac
       .filter((name) => /\.m?js$/.test(name))
       .map((name) => join(root, 'examples', folder, name)),
   )
-  expect(scripts).toHaveLength(9)
+  expect(scripts).toHaveLength(10)
   const program = ts.createProgram(scripts, {
     noEmit: true,
     allowJs: true,

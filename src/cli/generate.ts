@@ -1,10 +1,10 @@
 import type { LanguageModel } from '../index.js'
 import { type Call, defineCommand, type Terminal } from './command.js'
 import { UsageError } from './failures.js'
-import { formatCount } from './format.js'
+import { formatCount, formatProgress } from './format.js'
 import { GenerationMeter } from './generation-meter.js'
 import { loadOptions, modelOperand, runtimeOptions, withModel } from './model-source.js'
-import { anyText, flag } from './options.js'
+import { anyText, flag, integerFrom, number } from './options.js'
 import { encodePrompt } from './prompt-encoding.js'
 import { readSampling, samplingOptions } from './sampling-options.js'
 import { readStandardInput } from './text-input.js'
@@ -16,6 +16,7 @@ const options = {
   echo: flag('Write the prompt before the text.'),
   ...runtimeOptions,
   ...loadOptions,
+  'top-logprobs': number(integerFrom(0), 'With --json: tell this many of the most probable tokens beside each. Default: 0.'),
   json: flag(
     'Write JSON lines: {"type":"token","id","text","logprob","finishReason"} for each token, {"type":"end",…} with the summary last.',
   ),
@@ -56,7 +57,7 @@ async function readPrompt(given: string | undefined, isPiped: boolean, terminal:
 async function write(model: LanguageModel, prompt: string, values: Call<typeof options>['values'], terminal: Terminal): Promise<void> {
   const { signal, status } = terminal
   const { json, echo, seed = Math.floor(Math.random() * 2 ** 32) } = values
-  const sampling = { ...readSampling(values), seed, signal }
+  const sampling = { ...readSampling(values, model), seed, topLogprobs: values['top-logprobs'], signal }
   const line = (value: object) => terminal.print(`${JSON.stringify(value)}\n`)
   const meter = new GenerationMeter()
   let hasText = false
@@ -74,7 +75,12 @@ async function write(model: LanguageModel, prompt: string, values: Call<typeof o
   try {
     const ids = await encodePrompt(model, prompt, !values['no-special-tokens'], terminal)
     meter.begin(ids.length)
-    for await (const token of model.generate(ids, sampling)) {
+    const begin = performance.now()
+    const onProgress = ({ done, total }: { done: number; total: number }) => {
+      meter.read(done)
+      status.show(() => `reading the prompt: ${formatProgress(done, total, (performance.now() - begin) / 1000)}`)
+    }
+    for await (const token of model.generate(ids, { ...sampling, onProgress })) {
       if (meter.tokens === 0) await writeEcho()
       meter.count(token.finishReason)
       if (json) await line({ type: 'token', ...token })
