@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -11,6 +11,8 @@ import ts from 'typescript'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { createRuntime, LanguageModel, type Runtime } from '../src/index.js'
 import { novelsFolder } from './support/models.js'
+import { recitingModelFiles } from './support/reciting-model.js'
+import { tokenizerFiles } from './support/tokenizer-files.js'
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
@@ -56,7 +58,7 @@ test('every script of the examples passes the type checker against the built pac
       .filter((name) => /\.m?js$/.test(name))
       .map((name) => join(root, 'examples', folder, name)),
   )
-  expect(scripts).toHaveLength(10)
+  expect(scripts).toHaveLength(9)
   const program = ts.createProgram(scripts, {
     noEmit: true,
     allowJs: true,
@@ -83,7 +85,8 @@ describe('the chat server', () => {
     data: { text?: string; position?: number; error?: string }
   }
 
-  const start = () => startServer('node-chat-server/server.mjs', '--port', '0', '--sessions', join(temporary, 'sessions'))
+  const start = (...more: string[]) =>
+    startServer('node-chat-server/server.mjs', '--port', '0', '--sessions', join(temporary, 'sessions'), ...more)
 
   function post(origin: string, name: string, body: object | string, signal?: AbortSignal): Promise<Response> {
     return fetch(`${origin}/sessions/${name}`, {
@@ -134,6 +137,19 @@ describe('the chat server', () => {
     expect((await fetch(`${second.origin}/sessions/anna`, { method: 'DELETE' })).status).toBe(204)
     expect((await ask(second.origin, 'anna', 'The old captain', 8)).text).toBe(opening.text)
     expect(await stop(second.child)).toBe(0)
+  })
+
+  test('writes the space between the prompt and its first word, where the decoder leaves out a leading one', async () => {
+    // behind each token comes the next of the vocabulary
+    const files = recitingModelFiles(Array.from({ length: 20 }, (_, id) => `${id}`))
+    files.set('tokenizer.json', new TextEncoder().encode(JSON.stringify(tokenizerFiles['T5'])))
+    const folder = join(temporary, 'spaced')
+    mkdirSync(folder)
+    for (const [name, bytes] of files) writeFileSync(join(folder, name), bytes)
+    const { child, origin } = await start('--model', folder)
+    expect((await ask(origin, 'spaced', 'the', 4)).text).toBe(' seasman ma')
+    expect((await ask(origin, 'spaced', 'the', 1)).text).toBe(' sea')
+    await stop(child)
   })
 
   test('hands sessions out as bytes that it signed, and takes back those only, for the session that they are of', async () => {

@@ -3,7 +3,6 @@ import { createServer } from 'node:http'
 import { arrayBuffer as readBytes, text as readText } from 'node:stream/consumers'
 import { parseArgs } from 'node:util'
 import { LanguageModel, RoutedAttentionError } from 'routed-attention'
-import { continueText } from './continue-text.mjs'
 import { SignedSessions } from './signed-sessions.mjs'
 import { StoredSessions } from './stored-sessions.mjs'
 
@@ -94,9 +93,10 @@ async function stream(name, { text, ...options }, response) {
   response.on('close', () => gone.abort(new RequestError(499, 'the client has gone')))
   const signal = AbortSignal.any([gone.signal, shutdown.signal])
   await sessions.use(name, async (session) => {
-    for await (const piece of continueText(model, session, text, { ...options, signal })) {
+    for await (const piece of session.generate(text || null, { ...options, signal })) {
       if (!response.headersSent) response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
-      send(response, 'text', { text: piece })
+      // A character may take several tokens: of all but the last the text is ''.
+      if (piece.text) send(response, 'text', { text: piece.text })
     }
     send(response, 'end', { position: session.position })
   })
