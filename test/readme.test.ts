@@ -3,7 +3,18 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, 
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, test, vi } from 'vitest'
-import type { ErrorCode, LayerOptions } from '../src/index.js'
+import type {
+  AppendOptions,
+  EncodeOptions,
+  ErrorCode,
+  EvaluateOptions,
+  ForwardOptions,
+  GenerateOptions,
+  LayerOptions,
+  LoadOptions,
+  ModelForwardOptions,
+  RuntimeOptions,
+} from '../src/index.js'
 import { assumedDefaults, parseModelConfig, resolveLayerOptions } from '../src/model/config.js'
 import { initialLayerParameters } from '../src/model/state-dict.js'
 import { modelCases } from './support/golden.js'
@@ -177,6 +188,32 @@ describe('the README', () => {
     ]) {
       expect(table).toContain(name)
     }
+  })
+
+  test('names every option of every call', () => {
+    const options = {
+      createRuntime: { device: 0, threads: 0, simd: 0, revectorize: 0, wasm: 0, worker: 0, signal: 0 } satisfies Record<keyof RuntimeOptions, 0>,
+      'layer.forward': { rotaryEmb: 0, numRoutedQueries: 0, numRoutedKeyValues: 0, trace: 0, signal: 0 } satisfies Record<keyof ForwardOptions, 0>,
+      'LanguageModel.load': {
+        runtime: 0, workload: 0, tokenizer: 0, onProgress: 0, signal: 0, fetch: 0, cache: 0, cacheVersion: 0, integrity: 0,
+      } satisfies Record<keyof LoadOptions, 0>,
+      'model.forward': { signal: 0 } satisfies Record<keyof ModelForwardOptions, 0>,
+      'model.evaluate': { chunk: 0, onBits: 0, onProgress: 0, signal: 0 } satisfies Record<keyof EvaluateOptions, 0>,
+      'session.append': { bits: 0, signal: 0 } satisfies Record<keyof AppendOptions, 0>,
+      'model.tokenizer.encode': { allowSpecial: 0 } satisfies Record<keyof EncodeOptions, 0>,
+    } // prettier-ignore
+    const calls = tableUnder('API').map(([call]) => call!)
+    for (const [call, names] of Object.entries(options)) {
+      const [, listed] = /\{ (.*?) \}/.exec(calls.find((cell) => cell.replace(/^await /, '').startsWith(`${call}(`))!)!
+      expect([call, listed!.split(', ').sort()]).toEqual([call, Object.keys(names).sort()])
+    }
+
+    const generation = Object.keys({
+      maxTokens: 0, temperature: 0, topK: 0, topP: 0, minP: 0, seed: 0, repetitionPenalty: 0, frequencyPenalty: 0, presencePenalty: 0, logitBias: 0,
+      logitsProcessor: 0, stop: 0, stopTokenIds: 0, ignoreEos: 0, topLogprobs: 0, signal: 0, onProgress: 0,
+    } satisfies Record<keyof GenerateOptions, 0>) // prettier-ignore
+    const section = readme.split('\n## Writing text\n')[1]!.split('\n## ')[0]!
+    expect(generation.filter((name) => !new RegExp(`\\b${name}\\b`).test(section))).toEqual([])
   })
 
   test('links to what is there, and to nothing outside the repository', () => {

@@ -133,7 +133,9 @@ export class LanguageModel {
   }
 
   /**
-   * Loads config.json, the weights (model.safetensors, or an index and its shards) and tokenizer.json, if there is one.
+   * Loads config.json, the weights (model.safetensors, or an index and its shards) and, if they are there, tokenizer.json and generation_config.json.
+   * What config.json leaves unsaid takes its default, and is listed in `assumed`. A tokenizer.json that may be there but could not be had does not decide
+   * the load: `unavailable` says why, and text is then refused with that error's code (`NETWORK`, say).
    * @param source a folder's path, a URL (http, https or file), the files a user picked, or a Map of bytes by name
    * @throws RoutedAttentionError `BAD_FILE`, `NETWORK`, `BAD_CONFIG` (config.json), `BAD_WEIGHTS`, `BAD_ARGUMENT`, `OUT_OF_MEMORY`; or the signal's
    *   reason, or what `onProgress` threw. All memory has been given back then
