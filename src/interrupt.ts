@@ -32,14 +32,16 @@ export function interruptBy(signal: Signal | undefined, ...others: readonly Inte
 /** What `work` comes to, or the reason of the interrupt as soon as there is one: then the work goes on by itself, and nobody hears of it. */
 export function unlessInterrupted<T>(work: Promise<T>, interrupt: Interrupt): Promise<T> {
   return new Promise((resolve, reject) => {
-    const forget = interrupt.listen(() => {
+    const end = () => {
       try {
         interrupt.check()
       } catch (reason) {
         forget()
         reject(reason)
       }
-    })
+    }
+    const forget = interrupt.listen(end)
     work.then(resolve, reject).finally(forget)
+    end() // what has come to be before tells no listener
   })
 }

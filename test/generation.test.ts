@@ -154,6 +154,10 @@ describe.each(kinds)('generating with a %s model', (_kind, config) => {
     await expectRejects(model.generate(prompt, muddling).next(), 'NUMERIC', /no number/)
     const bias = Object.fromEntries(Array.from({ length: V }, (_, id) => [id, -Infinity]))
     await expectRejects(model.complete(prompt, { logitBias: bias }), 'NUMERIC')
+    await expectRejects(model.complete(prompt, { repetitionPenalty: 1e-300 }), 'NUMERIC', /penalties/)
+    for (const keyless of [new Set([1]), new Date(), [1], null]) {
+      expectThrows(() => model.generate(prompt, { logitBias: keyless as never }), 'BAD_ARGUMENT', /logitBias must be a Map or a record/)
+    }
     await expectRejects(model.complete(prompt, { logitsProcessor: (logits) => void structuredClone(logits, { transfer: [logits.buffer] }) }), 'BAD_ARGUMENT') // prettier-ignore
   })
 
@@ -302,6 +306,38 @@ describe('the text of a generation', () => {
     expect(session.position).toBe(1)
   })
 
+  test('goes on from appends that were called before it and had not ended', async () => {
+    for (const family of Object.keys(tokenizerFiles)) {
+      using runtime = openRuntime('baseline')
+      const model = await loadWith(runtime, family)
+      // the tokens of words come last
+      const ids = Array.from({ length: 20 }, (_, index) => model.config.numTokens - 3 - (index % 6))
+      const logitBias = Object.fromEntries(ids.map((id) => [id, 10]))
+      const textBehind = async (wait: boolean) => {
+        using session = model.createSession()
+        const pending = session.append(ids)
+        if (wait) await pending
+        const written = await collect(session.generate(null, { maxTokens: 6, seed: 3, logitBias }))
+        await pending
+        return written
+      }
+      expect(await textBehind(false)).toEqual(await textBehind(true))
+    }
+  })
+
+  test('is refused at the call where a token of the prompt lies beyond the model', async () => {
+    using runtime = openRuntime('baseline')
+    const file = tokenizerFiles[Object.keys(tokenizerFiles)[0]!] as { added_tokens?: object[] }
+    const { size } = await createTokenizer(JSON.stringify(file))
+    const pad = { id: size, content: '[PAD]', single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }
+    const files = smallModelFiles(smallModel({ ...causalConfig, num_tokens: size }))
+    files.set('tokenizer.json', json({ ...file, added_tokens: [...(file.added_tokens ?? []), pad] }))
+    const model = await Model.load(files, { runtime })
+    expectThrows(() => model.generate('[PAD]'), 'BAD_ARGUMENT', /token id \d+ must be/)
+    expectThrows(() => model.createSession().generate('[PAD]'), 'BAD_ARGUMENT', /token id \d+ must be/)
+    await expectRejects(model.complete('[PAD]'), 'BAD_ARGUMENT', /token id \d+ must be/)
+  })
+
   test('that a stop text ends says so', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadWith(runtime, 'GPT-2')
@@ -413,6 +449,58 @@ describe.each(kinds)('a session of a %s model that writes', (_kind, config) => {
     await begun.next()
     lost.dispose()
     expect(await begun.return()).toEqual({ done: true, value: undefined })
+  })
+
+  test('has read nothing of a prompt whose progress was refused at the last token, however short it is', async () => {
+    using made = await setUp()
+    const { session } = made
+    await session.append(prompt)
+    const before = session.save()
+    const thrown = new Error('the listener fails')
+    for (const length of [1, 2, 40]) {
+      const told: PromptProgress[] = []
+      const onProgress = (progress: PromptProgress) => {
+        told.push(progress)
+        if (progress.done === length) throw thrown
+      }
+      const generation = collect(session.generate(randomTokens(length, V), { maxTokens: 1, onProgress }))
+      expect(await outcomeOf(generation)).toEqual({ reason: thrown })
+      expect(session.save()).toEqual(before)
+      expect(told.at(-1)).toEqual({ type: 'prompt', done: length, total: length })
+    }
+  })
+
+  test('need not wait for a processor once it is aborted or disposed of', async () => {
+    const ends = ['signal', 'session', 'model', 'runtime'] as const
+    for (const what of ends) {
+      for (const isAtOnce of [true, false]) {
+        using made = await setUp()
+        const { runtime, model, session } = made
+        await session.append(prompt)
+        const controller = new AbortController()
+        const end = () => {
+          if (what === 'signal') controller.abort('enough')
+          else void made[what].dispose()
+        }
+        const logitsProcessor = () => {
+          if (isAtOnce) end()
+          else setTimeout(end)
+          return new Promise<void>(() => undefined)
+        }
+        const { used } = runtime.info.memory
+        const generation = session.generate(null, { signal: controller.signal, logitsProcessor })
+        if (what !== 'signal') {
+          await expectRejects(generation.next(), 'DISPOSED')
+          continue
+        }
+        expect(await outcomeOf(generation.next())).toEqual({ reason: 'enough' })
+        expect(session.position).toBe(prompt.length)
+        await session.append([1])
+        const other = { signal: controller.signal, logitsProcessor: () => new Promise<void>(() => undefined) }
+        expect(await outcomeOf(model.complete(prompt, other))).toEqual({ reason: 'enough' })
+        expect(runtime.info.memory.used).toBe(used)
+      }
+    }
   })
 
   test('needs something to go on from, and room', async () => {

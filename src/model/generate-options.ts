@@ -124,7 +124,8 @@ function resolvePrompt(call: string, prompt: string | TokenIds | null, generator
   const { tokenizer, tokenizerFailure, numTokens } = generator
   if (prompt === null) return new Int32Array(0)
   if (typeof prompt === 'string' && !tokenizer) throw noTokenizer(`${call}: a text prompt`, tokenizerFailure)
-  const ids = typeof prompt === 'string' ? Int32Array.from(tokenizer!.encode(prompt)) : checkTokenIds(call, prompt, numTokens)
+  // added tokens of tokenizer.json may lie beyond the model's
+  const ids = checkTokenIds(call, typeof prompt === 'string' ? tokenizer!.encode(prompt) : prompt, numTokens)
   if (ids.length === 0) throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: the prompt must hold at least one token`)
   return ids
 }

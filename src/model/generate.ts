@@ -1,3 +1,4 @@
+import { type Interrupt, unlessInterrupted } from '../interrupt.js'
 import type { Signal } from '../platform.js'
 import type { Generation } from './generate-options.js'
 import { LogitsAdjuster } from './logits-adjuster.js'
@@ -28,6 +29,8 @@ export interface Reading {
   readonly position: number
   /** The last ids of what has been read, oldest first. */
   readonly recentIds: Int32Array
+  /** Ends what the generation waits for: its signal, and what is disposed of. */
+  readonly interrupt: Interrupt
   /**
    * Reads on; nothing repeats the last logits.
    * @returns logits after the last token, the caller's own
@@ -58,7 +61,7 @@ export async function* generate(
   let failed = false
   try {
     // before the prompt is read: the last ids are those behind which it stands
-    const writer = new TokenWriter(generation, reading.recentIds)
+    const writer = new TokenWriter(generation, reading.recentIds, reading.interrupt)
     let logits = await readPrompt(generation, reading)
     const room = maxPositions === null ? Infinity : maxPositions - reading.position
     const maxTokens = Math.min(generation.maxTokens, room)
@@ -129,12 +132,17 @@ class TokenWriter {
   /** The logits as they came, where they are adjusted. */
   readonly #given: Float32Array | undefined
   readonly #text: TextStream | undefined
+  readonly #interrupt: Interrupt
 
-  /** @param before the last ids before the prompt */
-  constructor({ tokenizer, ids, sampling, logits, stops, stopIds, numTokens }: Generation, before: Int32Array) {
+  /**
+   * @param before the last ids before the prompt
+   * @param interrupt ends the wait for a processor
+   */
+  constructor({ tokenizer, ids, sampling, logits, stops, stopIds, numTokens }: Generation, before: Int32Array, interrupt: Interrupt) {
     this.#stopIds = stopIds
     this.#sampler = createSampler(sampling)
     this.#adjuster = logits && new LogitsAdjuster(logits, ids)
+    this.#interrupt = interrupt
     this.#given = logits && new Float32Array(numTokens)
     const all = new Int32Array(before.length + ids.length)
     all.set(before)
@@ -157,7 +165,8 @@ class TokenWriter {
     const given = this.#given!
     mostProbable(logits) // what is no distribution is not offered for adjustment
     given.set(logits)
-    await this.#adjuster!.adjust(logits)
+    const adjusting = this.#adjuster!.adjust(logits)
+    if (adjusting) await unlessInterrupted(Promise.resolve(adjusting), this.#interrupt)
     const sample = this.#sampler.sample(logits, given)
     this.#adjuster!.took(sample.id)
     return this.#tell(sample, isLast)

@@ -282,7 +282,7 @@ export class LanguageModel {
   #generate(generation: Generation): AsyncGenerator<GeneratedToken, void, undefined> {
     return generate(generation, async () => {
       const session = await retryForMemory(() => this.createSession())
-      return Object.assign(session.beginGeneration(), { close: async () => session.dispose() })
+      return Object.assign(await session.beginGeneration(generation.signal), { close: async () => session.dispose() })
     })
   }
 

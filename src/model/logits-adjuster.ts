@@ -17,7 +17,8 @@ export interface LogitsOptions {
   /** Added to the logits of these tokens, by id; -Infinity forbids one. */
   logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number> | undefined
   /**
-   * May write into the logits, [V]: this token's own copy; -Infinity forbids a token. It is awaited; what it throws rejects `next()`.
+   * May write into the logits, [V]: this token's own copy; -Infinity forbids a token. It is awaited, but no longer than until the
+   * signal aborts or the model is disposed of; what it throws rejects `next()`.
    * @param ids the prompt of this call and what it has written: the same array each time, longer by one
    */
   logitsProcessor?: ((logits: Float32Array, ids: readonly number[]) => void | Promise<void>) | undefined
@@ -52,12 +53,13 @@ export function resolveLogits(call: string, options: LogitsOptions, numTokens: n
 function checkBias(call: string, bias: unknown, numTokens: number): LogitsConfig['bias'] {
   const refuse = (expected: string, came: unknown) =>
     new RoutedAttentionError('BAD_ARGUMENT', `${call}: logitBias must ${expected}, got ${describe(came)}`)
-  const isRecord = typeof bias === 'object' && bias !== null && !Array.isArray(bias) && !ArrayBuffer.isView(bias)
-  if (!isRecord) throw refuse('be a Map or a record of numbers by token id', bias)
+  // not a Set, an array or a Date, whose keys would say nothing
+  const isRecord = Object.prototype.toString.call(bias) === '[object Object]'
+  if (!isRecord && !isMap(bias)) throw refuse('be a Map or a record of numbers by token id', bias)
   // the keys of a record are texts
   const entries: [unknown, unknown][] = isMap(bias)
     ? [...bias]
-    : Object.entries(bias).map(([key, value]) => [/^(0|[1-9]\d*)$/.test(key) ? Number(key) : key, value])
+    : Object.entries(bias as object).map(([key, value]) => [/^(0|[1-9]\d*)$/.test(key) ? Number(key) : key, value])
   return entries.map(([id, value]) => {
     if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= numTokens)
       throw refuse(`name tokens by integers from 0 to ${numTokens - 1}`, id)

@@ -194,7 +194,9 @@ class PublishedSequence implements Sequence {
     const commit = () => (this.#tokenIds = all)
     const { rows, targets } = request
     if (rows === 'last' && targets) return { answer: await this.#readEach(all, targets, pause, interrupt), commit }
-    return { answer: await this.engine.read(all, request, pause, interrupt), commit }
+    // the forward over all of them does a share of each new token
+    const pauseAt = (done: number) => pause(Math.floor((done * tokenIds.length) / all.length))
+    return { answer: await this.engine.read(all, request, pauseAt, interrupt), commit }
   }
 
   /** What comes later decides on the answers before: so each token takes a forward over those before it. */

@@ -60,7 +60,7 @@ export function createSampler(config: SamplingConfig): Sampler {
 
 /** What may be wrong with logits that are no distribution. */
 const AS_THEY_CAME = 'the weights or the input overflow'
-const AS_ADJUSTED = 'logitBias or logitsProcessor forbid every token, or made a value that is no number'
+const AS_ADJUSTED = 'penalties, logitBias or logitsProcessor forbid every token, or made a value that is no number'
 
 /** @throws RoutedAttentionError `NUMERIC` when the logits are no distribution; `BAD_ARGUMENT` when they are none at all */
 export function mostProbable(logits: Float32Array, reason = AS_THEY_CAME): number {

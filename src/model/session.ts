@@ -126,7 +126,8 @@ export class Session {
 
   /** @returns logits after the last token, the caller's own */
   async #read(tokenIds: TokenIds, request: Request): Promise<Float32Array> {
-    if (this.#step(singleTokenId(tokenIds, this.#owner.numTokens))) {
+    // a step is done before anyone can be told of it, and cannot be taken back
+    if (!request.onRead && this.#step(singleTokenId(tokenIds, this.#owner.numTokens))) {
       const logits = this.#logits!.slice()
       const turning = breathe()
       if (turning) await turning
@@ -137,7 +138,7 @@ export class Session {
   }
 
   #inTurn(ids: Int32Array, request: Request): Promise<AppendResult> {
-    const interrupt = interruptBy(request.signal, this.#lifetime, this.#owner.lifetime)
+    const interrupt = this.#interruptBy(request.signal)
     const work = () => retryForMemory(() => this.#append(ids, request, interrupt))
     return this.#turns.take(() => this.#lifetime.use(() => this.#owner.lifetime.use(work)), interrupt)
   }
@@ -145,21 +146,29 @@ export class Session {
   /**
    * Continues the text from where the session stands, token by token. When it ends, however it does (`break` and errors too), the session has read the
    * prompt and every token that was given out; after an abort or an error while the prompt was read, it is as it was before. Meanwhile, from the first
-   * `next()` on, `append` and other generations are refused. Penalties and `logitsProcessor` see this call's prompt and what it wrote.
+   * `next()` on, `append` and other generations are refused; appends that were called before take effect first. Penalties and `logitsProcessor`
+   * see this call's prompt and what it wrote.
    * @param prompt text, or token ids, to be read first; null: none
    * @throws RoutedAttentionError `BAD_ARGUMENT`, `UNSUPPORTED` (text without a tokenizer). From `next()`: `OUT_OF_MEMORY`, `DISPOSED`, `NUMERIC`,
    *   `BAD_ARGUMENT` (null for a session that has read nothing; another generation at work); or the signal's reason
    */
   generate(prompt: string | TokenIds | null, options: GenerateOptions = {}): AsyncGenerator<GeneratedToken, void, undefined> {
     const generation = resolveGeneration('session.generate', this.#owner, prompt, options, this.#position)
-    return generate(generation, () => this.beginGeneration())
+    return generate(generation, () => this.beginGeneration(generation.signal))
   }
 
-  /** @internal Keeps others from appending until it is closed. */
-  beginGeneration(): Reading {
+  /** @internal Keeps others from appending until it is closed. Appends that were called before take effect first. */
+  async beginGeneration(signal: Signal | undefined): Promise<Reading> {
     this.#assertUsable()
     if (this.#isGenerating) throw busy('generate')
     this.#isGenerating = true
+    const interrupt = this.#interruptBy(signal)
+    try {
+      if (this.#turns.taken) await this.#turns.take(() => Promise.resolve(), interrupt)
+    } catch (error) {
+      this.#isGenerating = false
+      throw error
+    }
     const position = () => this.#position
     const recentIds = () => this.recentIds
     return {
@@ -169,6 +178,7 @@ export class Session {
       get recentIds() {
         return recentIds()
       },
+      interrupt,
       append: async (tokenIds, options) => {
         this.#assertUsable()
         return this.#read(tokenIds, options)
@@ -181,6 +191,10 @@ export class Session {
         }
       },
     }
+  }
+
+  #interruptBy(signal: Signal | undefined): Interrupt {
+    return interruptBy(signal, this.#lifetime, this.#owner.lifetime)
   }
 
   /** Reads one token within the call, if that can be: of a long continuation, nearly every one. Nothing is allocated for it. */
