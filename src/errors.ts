@@ -39,9 +39,9 @@ export class RoutedAttentionError extends Error {
   override readonly name = 'RoutedAttentionError'
   readonly code: ErrorCode
   /** The host's answer, of `NETWORK` where there was one, and of a file that a host refuses. */
-  readonly status?: number
+  declare readonly status?: number
   /** All names that are meant, where the message may list only the first of them: parameters missing or unexpected, unknown keys. */
-  readonly names?: readonly string[]
+  declare readonly names?: readonly string[]
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, 'cause' in details ? { cause: details.cause } : undefined)
