@@ -21,7 +21,7 @@ function everyNthToken({ data, shape }: Values, stride: number): number[] {
 
 describe('the reference layer', () => {
   for (const golden of layerCases()) {
-    it(`agrees with the golden case ${golden.name}: ${golden.about}`, { timeout: 30_000 }, () => {
+    it(`agrees with the golden case ${golden.name}: ${golden.about}`, () => {
       const trace = referenceLayer(golden.options, golden.parameters, golden.input, golden.forwardOptions)
       const { out, localOut, routedQueries, keyValueIndices } = golden.expected
       expectClose(everyNthToken(trace.localOut, golden.tokenStride), localOut.data)
