@@ -42,8 +42,8 @@ for (const name of existsSync('dist/chunks') ? readdirSync('dist/chunks') : []) 
 hideFromBundlers(readdirSync('dist/chunks').map((name) => `dist/chunks/${name}`))
 
 prepend('dist/cli.js', '#!/usr/bin/env node\n')
-// Where Deno and JSR find the types.
-prepend('dist/index.js', '/* @ts-self-types="./index.d.ts" */\n')
+// Where JSR finds the types.
+prepend('dist/index.js', '/* @ts-self-types="./jsr.d.ts" */\n')
 chmodSync('dist/cli.js', 0o755)
 for (const name of ['baseline', 'relaxed']) copyFileSync(`build/${name}.wasm`, `dist/${name}.wasm`)
 writeFileSync('dist/third-party-licenses.txt', licenses())

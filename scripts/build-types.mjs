@@ -1,6 +1,7 @@
 /*
  * Writes the declarations of the public surface, src/index.ts and what it leads to, as one file: dist/index.d.ts. (Deno and JSR resolve no ./name.js
- * to a declaration without a script.) And wasm-file.d.ts, for the raw .wasm files. Fails on any error of type in them.
+ * to a declaration without a script.) jsr.d.ts is the same for JSR, which takes no global declarations and needs none. And wasm-file.d.ts, for the raw
+ * .wasm files. Fails on any error of type in them.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
@@ -44,7 +45,9 @@ const disposal = `declare global {
   }
 }
 `
-writeFileSync('dist/index.d.ts', `${disposal}${statements.join('\n')}\n${exported.join('\n')}\n`)
+const surface = `${statements.join('\n')}\n${exported.join('\n')}\n`
+writeFileSync('dist/index.d.ts', disposal + surface)
+writeFileSync('dist/jsr.d.ts', surface)
 // What an import of a .wasm file gives where engines import WebAssembly as modules.
 writeFileSync(
   'dist/wasm-file.d.ts',
