@@ -50,8 +50,9 @@ export class UnigramModel implements TokenModel {
   }
 
   tokenize(word: string, ids: number[], context: EncodingContext): void {
-    for (const [start, end] of this.bestPath(word, context)) {
-      const part = word.slice(start, end)
+    const cuts = this.bestPath(word, context)
+    for (let i = 1; i < cuts.length; i++) {
+      const part = word.slice(cuts[i - 1], cuts[i])
       const id = this.idOf.get(part)
       if (id !== undefined) {
         ids.push(id)
@@ -64,8 +65,8 @@ export class UnigramModel implements TokenModel {
     }
   }
 
-  /** Viterbi's path; neighbours that are unknown are one part. */
-  private bestPath(word: string, { effort }: EncodingContext): [number, number][] {
+  /** Viterbi's path: where its parts begin, and the end; neighbours that are unknown are one part. */
+  private bestPath(word: string, { effort }: EncodingContext): Int32Array {
     const length = word.length
     const best = new Float64Array(length + 1)
     const from = new Int32Array(length + 1).fill(-1)
@@ -107,13 +108,14 @@ export class UnigramModel implements TokenModel {
       }
     }
     effort.spend(steps, this.name)
-    const parts: [number, number][] = []
+    const cuts = new Int32Array(length + 1)
+    let at = length
+    cuts[at] = length
     for (let end = length; end > 0; end = from[end]!) {
-      const last = parts.at(-1)
-      if (isUnknown[end] === 1 && last !== undefined && isUnknown[last[1]] === 1) last[0] = from[end]!
-      else parts.push([from[end]!, end])
+      const start = from[end]!
+      if (isUnknown[end] === 0 || isUnknown[start] === 0) cuts[--at] = start
     }
-    return parts.reverse()
+    return cuts.subarray(at)
   }
 }
 
