@@ -203,9 +203,14 @@ describe('the package', () => {
       license: string
       exports: { '.': { types: string; default: string } }
     }
-    const jsr = JSON.parse(read('jsr.json')) as { version: string; license: string; exports: string }
+    const jsr = JSON.parse(read('jsr.json')) as { version: string; license: string; exports: string; publish: { include: string[] } }
     expect(jsr).toMatchObject({ version: npm.version, license: npm.license, exports: npm.exports['.'].default })
-    expect(read('dist/index.js')).toMatch(/^\/\* @ts-self-types="\.\/index\.d\.ts" \*\/\n/)
+    // the same but for what JSR refuses: a global declaration
+    const global = /^declare global \{\n[^}]*\}\n\}\n/
+    expect(read('dist/index.d.ts')).toMatch(global)
+    expect(read('dist/jsr.d.ts')).toBe(read('dist/index.d.ts').replace(global, ''))
+    expect(read('dist/index.js')).toMatch(/^\/\* @ts-self-types="\.\/jsr\.d\.ts" \*\/\n/)
+    expect(jsr.publish.include).toContain('dist/jsr.d.ts')
   })
 
   test.each([
