@@ -316,6 +316,32 @@ test('a layer gives back what its calls took, and itself', async () => {
   }
 })
 
+test.each([false, true])(
+  'a layer computes what it was called with when memory gives out once, whatever becomes of its inputs (causal: %s)',
+  async (causal) => {
+    using runtime = openRuntime('baseline')
+    const options = { dim: 12, numRoutedQueries: 2, numRoutedKeyValues: 5, localAttnWindowSize: 4, heads: 2, dimHead: 6, causal } as const
+    const layer = new MixtureOfAutoregressiveAttention(runtime, { ...options, selection: 'top-k' }, { seed: 1 })
+    const own = usedBy(runtime)
+    const inputs = () => ({ x: Tensor.randn([2, 30, 12], 3), rotaryEmb: Tensor.randn([30, 6], 1) })
+    const call = ({ x, rotaryEmb }: ReturnType<typeof inputs>) => layer.forward(x, { rotaryEmb })
+    const expected = await call(inputs())
+    let failed = true
+    for (let nth = 1; failed; nth++) {
+      let isShort = true
+      const undo = failAllocation(runtime, nth, () => isShort)
+      const given = inputs()
+      const pending = outcomeOf(call(given))
+      given.x.data.fill(NaN)
+      given.rotaryEmb.data.fill(NaN)
+      setImmediate(() => (isShort = false))
+      expect(await pending, `allocation ${nth}`).toEqual({ value: expected })
+      failed = undo()
+      expect(usedBy(runtime)).toBe(own)
+    }
+  },
+)
+
 test('the shipped model leaves nothing behind, with text, and a tokenizer, and a cancelled load', async () => {
   using runtime = openRuntime('baseline')
   const empty = usedBy(runtime)

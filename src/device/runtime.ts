@@ -113,6 +113,11 @@ export class Runtime {
     return device !== this.#wasm && this.#gpu!.replaceable
   }
 
+  /** @internal Whether a device's memory is this runtime's own WebAssembly memory, which takes and refuses bytes at once. */
+  isHere(device: Device): boolean {
+    return device === this.#wasm
+  }
+
   /** @internal Whether what lives on a device must move to another: it was lost, and there is one to take its place. */
   hasLeft(device: Device): boolean {
     return device !== this.#wasm && !this.#usesGpu

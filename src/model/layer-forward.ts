@@ -15,9 +15,10 @@ export interface LayerForward extends TracedCall {
   readonly interrupt: Interrupt
   readonly parameters: LayerParameters
   readonly weights: DeviceBuffer
-  /** Nobody else's: it stays as it is. */
   readonly x: Float32Array
   readonly angles: Tensor | undefined
+  /** Called in the turn of the call, where `x` and `angles` will not be read again; without it they are nobody else's and stay as they are. */
+  readonly inputsRead?: (() => void) | undefined
 }
 
 /** One sequence's pieces, as many at a time as one of the `groups` of runs has. */

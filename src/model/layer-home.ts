@@ -50,6 +50,11 @@ export class LayerHome {
     this.#installed = installed
   }
 
+  /** Whether a forward's device is known and takes its inputs at once: one whose memory fails later has to be given them again. */
+  get readsAtOnce(): boolean {
+    return this.#decided && this.#runtime.isHere(this.#device)
+  }
+
   get #device(): Device {
     const { device } = this.#installed
     return this.#runtime.hasLeft(device) ? this.#runtime.device : device

@@ -5,14 +5,14 @@ import { nextTurn } from '../turns.js'
  * Does `work`, and where that runs out of memory does it once more, after the event loop has turned: what was collected gives its memory back only then.
  * It must leave nothing behind when it fails.
  */
-export async function retryForMemory<T>(work: () => T | Promise<T>): Promise<T> {
+export async function retryForMemory<T>(work: (attempt: number) => T | Promise<T>): Promise<T> {
   try {
-    return await work()
+    return await work(0)
   } catch (error) {
     if (!(error instanceof RoutedAttentionError && error.code === 'OUT_OF_MEMORY')) throw error
   }
   // a turn that is half over may have passed the place where engines finalise
   await nextTurn()
   await nextTurn()
-  return work()
+  return work(1)
 }

@@ -19,7 +19,6 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
     const rowBytes = geometry.stride * 4
     const pieceBytes = geometry.pieceRows * rowBytes
     const input = resources.allocate(batch * length * rowBytes, 'the input')
-    input.writeRows(forward.x, dim, geometry.stride, 0)
     const scratchBytes = plan.scratchLayout.byteLength
     const lanes = device.lanes(scratchBytes + plan.contextBytes)
     const scratch = resources.allocate(lanes * scratchBytes, "the layer's working memory")
@@ -52,6 +51,9 @@ export async function sequenceForward(forward: LayerForward): Promise<LayerTrace
     const routing = new Run()
     bind(routing, 0)
     const pause = createPause(forward)
+    // last of all: only now nothing more of this turn can fail
+    input.writeRows(forward.x, dim, geometry.stride, 0)
+    forward.inputsRead?.()
 
     for (let sequence = 0; sequence < batch; sequence++) {
       const inputOffset = sequence * length * rowBytes

@@ -2,6 +2,7 @@ import { Buffer, Piece, type CompiledProgram, type Device, type DeviceBuffer, ty
 import type { Interrupt } from '../interrupt.js'
 import type { Geometry } from '../plan/geometry.js'
 import type { SequenceMemory } from '../plan/sequence-steps.js'
+import { retryForMemory } from './retry.js'
 
 /** `SequencePrograms` of one layer, taken in by a device. */
 export interface CompiledSequencePrograms {
@@ -107,7 +108,8 @@ export async function decideRouting(sequence: RoutedSequence): Promise<DeviceBuf
 
   const counts = bounded ? new Int32Array(numExperts).fill(memory.slotStride) : call.readInts(memory.counts.byteOffset, numExperts)
   const pairBytes = 2 * geometry.inner * 4
-  const keyValues = device.allocate(counts.reduce((sum, count) => sum + count, 0) * pairBytes, 'the keys and values of routed tokens')
+  const bytes = counts.reduce((sum, count) => sum + count, 0) * pairBytes
+  const keyValues = await retryForMemory(() => device.allocate(bytes, 'the keys and values of routed tokens'))
   try {
     run.bind(Buffer.Input, input, inputOffset, length * rowBytes)
     let slot = 0
