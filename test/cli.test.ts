@@ -332,6 +332,8 @@ describe('a command line that is wrong', () => {
     ['an empty standard input', ['generate', novels], /prompt is empty/],
     ['two prompts', ['generate', novels, '-', '--prompt', 'a'], /not both/],
     ['two texts', ['eval', novels, '-', '--file', 'a'], /not both/],
+    ['two files', ['eval', novels, 'a', 'b'], /unexpected argument "b"/],
+    ['a file whose name is empty', ['eval', novels, ''], /empty name/],
     ['half a URL', ['info', 'http://'], /neither a folder nor a URL/],
     ['a chunk that the model cannot read', ['eval', short, '-', '--chunk', '65'], /--chunk is 65, more than the 64 positions/],
     [
@@ -388,7 +390,10 @@ describe('eval', () => {
       seconds: expect.any(Number) as number,
       runtime: expect.objectContaining({ simd: 'baseline' }) as object,
     })
+    const named = await run(['eval', novels, file, '--chunk', '100', ...baseline])
     const piped = await run(['eval', novels, '--chunk', '100', ...baseline], text)
+    expect(named).toMatchObject({ code: 0, stderr: '' })
+    expect(named.stdout).toContain(`bits per token    ${bitsPerToken.toFixed(5)}\n`)
     expect(piped).toMatchObject({ code: 0, stderr: '' })
     expect(piped.stdout).toContain(`bits per token    ${bitsPerToken.toFixed(5)}\n`)
   })

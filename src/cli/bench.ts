@@ -26,8 +26,8 @@ Each round opens a session, gives it a prompt at once (prefill), then tokens one
 })
 
 async function run({ values, positionals, terminal }: Call<typeof options>): Promise<void> {
-  const { place, isPiped } = modelOperand(positionals)
-  if (isPiped) throw new UsageError('bench reads nothing from the standard input')
+  const { place, input } = modelOperand(positionals)
+  if (input === '-') throw new UsageError('bench reads nothing from the standard input')
   await withModel(place, values, terminal, (model) => measure(model, values, terminal))
 }
 

@@ -9,7 +9,7 @@ import { encodeInPieces, readStandardInput, readTextFile, type TextInput } from 
 const DEFAULT_CHUNK = 2048
 
 const options = {
-  file: text('FILE', 'The text. Without it, or with -, it is read from the standard input.'),
+  file: text('FILE', 'The text, as an option.'),
   chunk: number(
     integerFrom(1),
     `Tokens read in a row before all is forgotten. Default: ${DEFAULT_CHUNK}, or max_positions where that is less.`,
@@ -22,11 +22,11 @@ const options = {
 export const evaluate = defineCommand({
   name: 'eval',
   summary: 'Measures how well a model predicts a text, in bits a token.',
-  operands: 'MODEL [-]',
+  operands: 'MODEL [FILE|-]',
   about: `
 MODEL is a folder, or the URL of one, with config.json, the weights and tokenizer.json; a model of bytes needs none.
-The text is UTF-8. It is encoded in pieces of 50,000 characters (Unicode code points), counted from its start, however it arrives:
-the published figures were made so, and the same text always gives the same tokens.
+FILE is a text in UTF-8; without one, or with -, it is read from the standard input. It is encoded in pieces of 50,000 characters (Unicode
+code points), counted from its start, however it arrives: the published figures were made so, and the same text always gives the same tokens.
 The tokens are cut into chunks that know nothing of each other, and every token but the text's first is predicted.
 bits per byte is all their bits over all bytes of the text.`,
   options,
@@ -34,17 +34,18 @@ bits per byte is all their bits over all bytes of the text.`,
 })
 
 async function run({ values, positionals, terminal }: Call<typeof options>): Promise<void> {
-  const { place, isPiped } = modelOperand(positionals)
-  const input = await readText(values.file, isPiped, terminal)
-  await withModel(place, values, terminal, (model) => measure(model, input, values, terminal), 'prefill')
+  const { place, input } = modelOperand(positionals, true)
+  if (input !== undefined && values.file !== undefined && values.file !== input) {
+    throw new UsageError(`give one text, not both ${JSON.stringify(input)} and --file ${JSON.stringify(values.file)}`)
+  }
+  if (input === '') throw new UsageError("the text's file has an empty name")
+  const text = await readText(input ?? values.file, terminal)
+  await withModel(place, values, terminal, (model) => measure(model, text, values, terminal), 'prefill')
 }
 
-function readText(file: string | undefined, isPiped: boolean, { signal }: Terminal): Promise<TextInput> {
-  if (file !== undefined && file !== '-') {
-    if (isPiped) throw new UsageError('give either --file FILE or - for the standard input, not both')
-    return readTextFile(file, signal)
-  }
-  if (file === undefined && !isPiped && process.stdin.isTTY) throw new UsageError('no text was given: use --file FILE, or pipe one in')
+function readText(file: string | undefined, { signal }: Terminal): Promise<TextInput> {
+  if (file !== undefined && file !== '-') return readTextFile(file, signal)
+  if (file === undefined && process.stdin.isTTY) throw new UsageError('no text was given: name a file, or pipe one in')
   return readStandardInput(signal)
 }
 

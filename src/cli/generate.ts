@@ -37,8 +37,8 @@ On a terminal the text has no control characters but line feeds and tabs, and no
 })
 
 async function run({ values, positionals, terminal }: Call<typeof options>): Promise<void> {
-  const { place, isPiped } = modelOperand(positionals)
-  const prompt = await readPrompt(values.prompt, isPiped, terminal)
+  const { place, input } = modelOperand(positionals)
+  const prompt = await readPrompt(values.prompt, input === '-', terminal)
   if (prompt === '') throw new UsageError('the prompt is empty; give a text with --prompt, or pipe one in')
   await withModel(place, values, terminal, (model) => write(model, prompt, values, terminal))
 }

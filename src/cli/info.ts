@@ -31,8 +31,8 @@ async function run({ values, positionals, terminal }: Call<typeof options>): Pro
     )
 
   if (positionals.length === 0) return withRuntime(values, terminal, (runtime) => report(runtime.info))
-  const { place, isPiped } = modelOperand(positionals)
-  if (isPiped) throw new UsageError('info reads nothing from the standard input')
+  const { place, input } = modelOperand(positionals)
+  if (input === '-') throw new UsageError('info reads nothing from the standard input')
   return withModel(place, values, terminal, (model) => report(model.runtime.info, describeModel(model)))
 }
 

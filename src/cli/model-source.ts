@@ -86,15 +86,14 @@ function sourceOf(place: string): string | URL {
 }
 
 /**
- * The model that a command was given, and whether a `-` for the standard input came with it.
- * @throws UsageError for none, or for more
+ * The model that a command was given, and what came behind it: `-` for the standard input, or a file where the command `takesFile`.
+ * @throws UsageError for no model, or for anything else
  */
-export function modelOperand(positionals: readonly string[]): { place: string; isPiped: boolean } {
-  const [place, ...rest] = positionals
+export function modelOperand(positionals: readonly string[], takesFile = false): { place: string; input: string | undefined } {
+  const [place, input, ...more] = positionals
   if (place === undefined || place === '' || place === '-')
     throw new UsageError("no model was given: name its folder or its URL, such as 'models/novels-10m'")
-  const [second, ...more] = rest
-  if ((second !== undefined && second !== '-') || more.length > 0)
-    throw new UsageError(`unexpected argument ${JSON.stringify(second === '-' ? more[0] : second)}`)
-  return { place, isPiped: second === '-' }
+  const unexpected = input === undefined || input === '-' || takesFile ? more[0] : input
+  if (unexpected !== undefined) throw new UsageError(`unexpected argument ${JSON.stringify(unexpected)}`)
+  return { place, input }
 }

@@ -58,6 +58,9 @@ VARIANTS = dict(
     # the usual straight-through gate
     few_plain=variant(),
     few_plain_lr2=variant(lr=2e-3),
+    few_plain_lr_half=variant(lr=5e-4),
+    few_plain_slow_routers=variant(router_lr=0.1),
+    few_softmax=variant(value_only=False),
     few_plain_published_init=variant(init=dict(published=True)),
     later_queries_plain=variant(queries=LATER_QUERIES),
     # tokens left out learn too, at the cost of some key/values beside the chosen
