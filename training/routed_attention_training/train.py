@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import signal
 import sys
@@ -25,6 +26,8 @@ from .vocabulary import Vocabulary, byte_vocabulary, read_vocabulary
 CHECKPOINT = "training/checkpoint.pt"
 CURVE = "training/loss.svg"
 VALIDATION = "training/validation.txt"
+VALIDATION_TOKENS = 20_000
+"""Of a validation on the way; the last one takes all."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--end-of-text", type=int, metavar="ID", help="token that ends a text, where the tokenizer.json has none of the usual names")
 
     length = parse.add_argument_group("how long, and on what")
-    length.add_argument("--minutes", type=float, help="train for so long (10 where --steps is not given either)")
+    length.add_argument("--minutes", type=float, help="train for so long, beside validations (10 where --steps is not given either)")
     length.add_argument("--steps", type=int, help="train for so many steps")
     length.add_argument("--resume", action="store_true", help="go on from the checkpoint in MODEL/training")
     length.add_argument("--device", default="auto", help="cpu, cuda, or auto: a GPU where there is one")
@@ -185,6 +188,7 @@ class Run:
         with self._watching_interrupts():
             begun = reported = told = time.monotonic()
             begun_tokens = trainer.tokens
+            pause = values.report_every
             while trainer.agree(float(trainer.progress < 1 and not self.interrupted)):
                 trainer.run_step()
                 now = trainer.agree(time.monotonic()) if trainer.world > 1 else time.monotonic()
@@ -192,9 +196,11 @@ class Run:
                     told = now
                     loss = trainer.note_loss()
                     self.tell_progress(loss, (trainer.tokens - begun_tokens) / (now - begun))
-                if now - reported >= values.report_every:
+                if now - reported >= pause:
                     self.report()
-                    reported = now
+                    reported = trainer.agree(time.monotonic())
+                    # whatever a report costs, training gets nine tenths of the time
+                    pause = max(values.report_every, 9 * (reported - now))
             final = self.finish()
         self.tell(final)
         return 130 if self.interrupted else 0
@@ -203,7 +209,7 @@ class Run:
         """Now and then: validation, a sample, a checkpoint, the curve."""
         trainer, values = self.trainer, self.values
         if self.is_first:
-            self.tell(f"  validation: {self.measure(20_000)}")
+            self.tell(f"  validation: {self.measure(VALIDATION_TOKENS)}")
             if values.sample and not self.is_pairs:
                 prompt = self.validation[:32].tolist()
                 written = sample(trainer.model, prompt, values.sample, self.context, 0.8, self.sampler)
@@ -228,14 +234,16 @@ class Run:
         return f"{ended}{trainer.step} steps, {trainer.tokens:,} tokens in {trainer.elapsed:.0f} s; validation: {measured}; the model is in {values.out}"
 
     def measure(self, limit: int) -> str:
-        """How well what was kept back is predicted; notes it for the curve."""
+        """How well what was kept back is predicted, of pairs and texts alike about the first ``limit`` tokens; notes it for the curve."""
         trainer = self.trainer
         if self.is_pairs:
             if not self.validation:
                 return "none"
-            bits, accuracy = score_pairs(trainer.model, self.validation[:limit], self.trainer.batch_size)
+            ends = itertools.accumulate(len(prompt) + len(completion) for prompt, completion in self.validation)
+            pairs = self.validation[: max(1, sum(end <= limit for end in ends))]
+            bits, accuracy = score_pairs(trainer.model, pairs, trainer.batch_size)
             trainer.history.validation.append((trainer.tokens, bits))
-            return f"{bits:.4f} bits a token of completions, {100 * accuracy:.1f} % of {len(self.validation[:limit])} right"
+            return f"{bits:.4f} bits a token of completions, {100 * accuracy:.1f} % of {len(pairs)} right"
         if self.validation.numel() < 2:
             return "none"
         chunk = min(2048, trainer.model.options.max_positions or 2048)
