@@ -1,10 +1,10 @@
 /*
  * Bundles src/ into dist/: index.js (the package), webgpu.js (with the GPU's part inside) and cli.js (the command) over shared chunks, nothing left to install or to map in a browser;
- * workerd.js, the package for hosts that compile no WebAssembly at run time, importing the two release builds that lie beside it;
+ * workerd.js, the package for hosts that compile no WebAssembly at run time, over the same chunks, importing the two release builds that lie beside it;
  * and worker.js, what threads run, for pages that must host it.
  */
 import { chmodSync, copyFileSync, existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 
@@ -30,13 +30,18 @@ const options = {
   logLevel: 'warning',
 }
 
-const { metafile } = await build({ ...options, entryPoints: { index: 'src/index.ts', webgpu: 'src/webgpu.ts', cli: 'src/cli/main.ts' } })
-const workerd = await build({ ...options, entryPoints: { workerd: 'src/index.ts' }, plugins: [importWasm(), omitWebGpu()] })
+const { metafile } = await build({
+  ...options,
+  entryPoints: { index: 'src/index.ts', webgpu: 'src/webgpu.ts', cli: 'src/cli/main.ts', workerd: 'src/index.ts?workerd' },
+  plugins: [
+    await variant('workerd', { 'src/device/wasm/compile.ts': 'compile-static.ts', 'src/device/webgpu/open.ts': 'open-nowhere.ts' }),
+  ],
+})
 await writeWorker()
 
 // Chunks of earlier builds; index.js and cli.js never lack theirs meanwhile.
 for (const name of existsSync('dist/chunks') ? readdirSync('dist/chunks') : []) {
-  if (!(`dist/chunks/${name}` in { ...metafile.outputs, ...workerd.metafile.outputs })) rmSync(`dist/chunks/${name}`)
+  if (!(`dist/chunks/${name}` in metafile.outputs)) rmSync(`dist/chunks/${name}`)
 }
 
 hideFromBundlers(readdirSync('dist/chunks').map((name) => `dist/chunks/${name}`))
@@ -48,25 +53,41 @@ chmodSync('dist/cli.js', 0o755)
 for (const name of ['baseline', 'relaxed']) copyFileSync(`build/${name}.wasm`, `dist/${name}.wasm`)
 writeFileSync('dist/third-party-licenses.txt', licenses())
 
-/** The release builds as imports of the files beside the entry, in place of texts inside it. @returns {import('esbuild').Plugin} */
-function importWasm() {
+/**
+ * An entry that has other files in the place of some. Only what leads to these is in the bundle twice, everything else is shared with the other entries.
+ * @param {string} name of the entry, and after a question mark at its source
+ * @param {Record<string, string>} replacements files beside the replaced ones
+ * @returns {Promise<import('esbuild').Plugin>}
+ */
+async function variant(name, replacements) {
+  const leading = await importersOf(Object.keys(replacements))
   return {
-    name: 'import-wasm',
+    name,
     setup(building) {
-      building.onResolve({ filter: /^[.]\/compile[.]js$/ }, ({ resolveDir }) => ({ path: join(resolveDir, 'compile-static.ts') }))
       building.onResolve({ filter: /[.]wasm$/ }, ({ path }) => ({ path, external: true }))
+      building.onResolve({ filter: /[?]/ }, ({ path }) => ({ path: path.replace(`?${name}`, ''), namespace: name }))
+      building.onResolve({ filter: /^[.]/, namespace: name }, ({ path, resolveDir }) => {
+        const file = relative('', join(resolveDir, path)).replace(/js$/, 'ts')
+        const replacement = replacements[file]
+        if (replacement) return { path: resolve(dirname(file), replacement) }
+        return leading.has(file) ? { path: file, namespace: name } : { path: resolve(file) }
+      })
+      building.onLoad({ filter: /./, namespace: name }, ({ path }) => {
+        return { contents: readFileSync(path, 'utf8'), loader: 'ts', resolveDir: resolve(dirname(path)) }
+      })
     },
   }
 }
 
-/** Nothing of WebGPU, which edge workers do not have. @returns {import('esbuild').Plugin} */
-function omitWebGpu() {
-  return {
-    name: 'omit-webgpu',
-    setup(building) {
-      building.onResolve({ filter: /^[.]\/webgpu\/open[.]js$/ }, ({ resolveDir }) => ({ path: join(resolveDir, 'webgpu/open-nowhere.ts') }))
-    },
-  }
+/** What leads to some files, by any number of imports. @param {string[]} files @returns {Promise<Set<string>>} */
+async function importersOf(files) {
+  const { metafile } = await build({ ...options, entryPoints: ['src/index.ts'], write: false })
+  const found = new Set(files)
+  // a set visits what is added to it meanwhile
+  for (const file of found)
+    for (const [importer, { imports }] of Object.entries(metafile.inputs))
+      if (imports.some(({ path }) => path === file)) found.add(importer)
+  return found
 }
 
 /** What threads run, as a file to be hosted. */

@@ -1,5 +1,6 @@
 /** @packageDocumentation The public surface of routed-attention, and nothing else. */
-export { createRuntime, type Runtime, type RuntimeInfo, type RuntimeOptions } from './device/runtime.js'
+export { createRuntime, type RuntimeOptions } from './device/create-runtime.js'
+export type { Runtime, RuntimeInfo } from './device/runtime.js'
 export { type ErrorCode, RoutedAttentionError } from './errors.js'
 export { readSafetensors } from './io/safetensors.js'
 export type { EncodeOptions } from './io/tokenizer.js'

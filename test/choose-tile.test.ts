@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { TileShape } from '../assembly/steps.js'
-import { createRuntime } from '../src/device/runtime.js'
+import { createRuntime } from '../src/device/create-runtime.js'
 import { chooseTile } from '../src/device/wasm/choose-tile.js'
 import { WasmDevice } from '../src/device/wasm/wasm-device.js'
 import { createMemory, instantiateKernels } from '../src/device/wasm/instantiate.js'

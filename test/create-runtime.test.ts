@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest'
-import { createRuntime } from '../src/device/runtime.js'
+import { createRuntime } from '../src/device/create-runtime.js'
 import { expectRejects } from './support/errors.js'
 import { isEmptyRecord, makeLayer, misfits, strangers, x } from './support/small-layers.js'
 

@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest'
-import { createRuntime } from '../src/device/runtime.js'
+import { createRuntime } from '../src/device/create-runtime.js'
 import { LanguageModel } from '../src/model/language-model.js'
 import { decodeSession, encodeSession, type SavedSession } from '../src/model/session-bytes.js'
 import type { Session } from '../src/model/session.js'

@@ -74,7 +74,7 @@ describe('imports', () => {
       .flatMap(({ source, dependencies }) => dependencies.map((dependency) => ({ source, ...dependency })))
       .filter(({ resolved, dependencyTypes }) => resolved.startsWith(gpu) && !dependencyTypes.includes('type-only'))
     expect(reaching.map(({ source, resolved, dynamic }) => ({ source, resolved, dynamic }))).toEqual([
-      { source: 'src/device/runtime.ts', resolved: `${gpu}open.ts`, dynamic: true },
+      { source: 'src/device/create-runtime.ts', resolved: `${gpu}open.ts`, dynamic: true },
       { source: 'src/webgpu.ts', resolved: `${gpu}open.ts`, dynamic: false },
     ])
   })
@@ -176,6 +176,19 @@ describe('the package', () => {
   test('has in workerd.js nothing of WebGPU, which edge workers do not have', () => {
     const { text, chunks } = loadedAtOnce(join(root, 'dist/workerd.js'))
     for (const part of [text, ...chunks.map((path) => loadedAtOnce(path).text)]) expect(part).not.toMatch(ofWebGpu)
+  })
+
+  test('has in workerd.js the builds as files alone, over the chunks of the other entries', () => {
+    const { text } = loadedAtOnce(join(root, 'dist/workerd.js'))
+    const magic = Buffer.from('\0asm\x01').toString('base64').slice(0, 6)
+    expect(loadedAtOnce(join(root, 'dist/index.js')).text).toContain(`"${magic}`) // it does see a build
+    expect(text).not.toContain(`"${magic}`)
+    const chunkOf = (entry: string, name: string) =>
+      new RegExp(`[{,]${name}[},][^"]*from"([^"]+)"`).exec(readFileSync(join(root, 'dist', entry), 'utf8'))?.[1]
+    for (const name of ['Tensor', 'MixtureOfAutoregressiveAttention', 'RoutedAttentionError']) {
+      expect(chunkOf('workerd.js', name)).toMatch(/^\.\/chunks\//)
+      expect(chunkOf('workerd.js', name)).toBe(chunkOf('index.js', name))
+    }
   })
 
   test('has in index.js nothing of WebGPU but the import of its chunk', () => {

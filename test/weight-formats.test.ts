@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { createRuntime, type Runtime } from '../src/device/runtime.js'
+import { createRuntime } from '../src/device/create-runtime.js'
+import type { Runtime } from '../src/device/runtime.js'
 import { expectSameBits } from './kernels/float32.js'
 import { formats, logitsOf, narrowModelFiles } from './support/narrow-models.js'
 import { causalConfig, publishedConfig, randomTokens } from './support/small-models.js'

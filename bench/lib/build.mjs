@@ -10,7 +10,8 @@ export async function buildInternals() {
   await build({
     stdin: {
       contents: `
-        export { createRuntime, Runtime } from './src/device/runtime.js'
+        export { createRuntime } from './src/device/create-runtime.js'
+        export { Runtime } from './src/device/runtime.js'
         export { chooseBuild } from './src/device/wasm/builds.js'
         export { WebGpuDevice } from './src/device/webgpu/webgpu-device.js'
         export { MixtureOfAutoregressiveAttention } from './src/model/layer.js'

@@ -1,5 +1,6 @@
 import { breathe, gradually } from '../breathe.js'
-import { checkRuntime, createRuntime, type Runtime } from '../device/runtime.js'
+import { createRuntime } from '../device/create-runtime.js'
+import { checkRuntime, type Runtime } from '../device/runtime.js'
 import { describe, RoutedAttentionError } from '../errors.js'
 import { type ModelFiles, readModelFiles } from '../io/model-files.js'
 import { checkStillThere } from '../io/moved-bytes.js'

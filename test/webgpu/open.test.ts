@@ -1,6 +1,6 @@
 /* What engines may offer in place of a GPU, and what a runtime says of it. */
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { createRuntime } from '../../src/device/runtime.js'
+import { createRuntime } from '../../src/device/create-runtime.js'
 import { expectRejects } from '../support/errors.js'
 
 const limits = {
