@@ -41,7 +41,7 @@ export function laneMask(count: i32): v128 {
 
 /*
  * Constants live in memory and are loaded into locals before a loop: `f32x4.splat` of a constant inside it is rebuilt at every use by V8 from 13.6
- * on, at a fifth of the speed (docs/KERNELS.md, pitfall 2).
+ * on, at a fifth of the speed (docs/kernel-pitfalls.md#splat-constants).
  *
  * 2^y = 2^n · p(y - n), n = round(y): the difference is exact, and p, of degree 5 with p(0) = 1, fitted to the least relative error on ±1/2, 9e-8. n is
  * found by adding 1.5 · 2^23, whose low bits are then its own. Powers of e are powers of 2 of an exponent times log2 e, a factor that callers have on the

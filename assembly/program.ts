@@ -15,7 +15,10 @@ type Kernel = (step: usize, piece: usize, share: i32, shares: i32) => void
 
 function end(step: usize, piece: usize, share: i32, shares: i32): void {}
 
-/** In the order of `Opcode`. An immutable table: each kernel is compiled and tiers up on its own (docs/KERNELS.md, pitfall 11). */
+/**
+ * In the order of `Opcode`. An immutable table: each kernel is compiled and tiers up by itself
+ * (docs/kernel-pitfalls.md#tiering).
+ */
 const KERNELS: StaticArray<Kernel> = [
   end,
   embed,

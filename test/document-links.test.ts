@@ -26,6 +26,15 @@ function markdownFiles(folder: string): string[] {
   ]
 }
 
+/** Sources of a folder and those below. */
+function sourceFiles(folder: string): string[] {
+  const here = readdirSync(join(root, folder)).filter((name) => /\.(ts|mjs)$/.test(name))
+  return [
+    ...here.map((name) => posix.join(folder, name)),
+    ...foldersIn(folder).flatMap(({ name }) => sourceFiles(posix.join(folder, name))),
+  ]
+}
+
 /** A document's prose: neither code blocks nor comments. */
 function proseOf(text: string): string {
   return text.replaceAll(/^ *(```|~~~)[\s\S]*?^ *\1/gm, '').replaceAll(/<!--[\s\S]*?-->/g, '')
@@ -98,6 +107,27 @@ describe('links between documents', () => {
     ].join('\n')
     const read = (path: string) => new Map([['docs/b.md', '## Part'], ['package.json', '']]).get(path) // prettier-ignore
     expect(brokenLinks('docs/a.md', text, read)).toEqual(['absent.md', 'b.md#parts', '#title', 'gone-too.md'])
+  })
+})
+
+describe('documents that the code cites', () => {
+  const citations = (text: string): RegExpExecArray[] => [...text.matchAll(/\b(docs\/[\w/-]+\.md)(?:#([\w-]+))?/g)]
+  const isLost = ([, path, anchor]: RegExpExecArray) => {
+    const text = readDocument(path!)
+    return text === undefined || (anchor !== undefined && !anchorsOf(text).includes(anchor))
+  }
+
+  test('are there, with the headings that it cites', () => {
+    const cited = ['src', 'assembly', 'bench', 'scripts']
+      .flatMap(sourceFiles)
+      .flatMap((path) => citations(readFileSync(join(root, path), 'utf8')))
+    expect(cited.length).toBeGreaterThan(8)
+    expect(cited.filter(isLost).map(([citation]) => citation)).toEqual([])
+  })
+
+  test('are found, absent ones too', () => {
+    const cited = citations('(docs/SPEC.md, section 4) docs/KERNELS.md docs/SPEC.md#nowhere docs/kernel-pitfalls.md#tiering')
+    expect(cited.filter(isLost).map(([citation]) => citation)).toEqual(['docs/KERNELS.md', 'docs/SPEC.md#nowhere'])
   })
 })
 

@@ -1,5 +1,6 @@
 /*
- * Writes the unrolled micro-kernels: AssemblyScript unrolls no loop and cannot pass vectors by reference (docs/KERNELS.md, pitfall 5).
+ * Writes the unrolled micro-kernels: AssemblyScript unrolls no loop and cannot pass vectors by reference
+ * (docs/kernel-pitfalls.md#no-unrolling).
  *
  *   node assembly/generate/generate.mjs            writes them
  *   node assembly/generate/generate.mjs --check    fails when what stands differs from what it would write

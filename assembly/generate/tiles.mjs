@@ -1,8 +1,9 @@
 /**
- * Tiles as rows × panels, in the unrollings that engines differ in (docs/KERNELS.md, micro-kernels): V8 before 13 halves its speed when k is unrolled,
- * V8 with explicit bounds checks (Deno) gains a quarter, later ones a few percent. The panels of a joined tile lie side by side at every k, as a group
- * of packed weights does; those of the others begin `panelStride` bytes apart. Fused and unfused arithmetic share the source: `multiplyAdd` is one or
- * the other when compiled.
+ * Tiles as rows × panels, in the unrollings that engines differ in (docs/measurements/zen3.md#micro-kernels): V8
+ * before 13 halves its speed when k is unrolled, V8 with explicit bounds checks (Deno) gains a quarter, later ones a
+ * few percent. The panels of a joined tile lie side by side at every k, as a group of packed weights does; those of the
+ * others begin `panelStride` bytes apart. Fused and unfused arithmetic share the source: `multiplyAdd` is one or the
+ * other when compiled.
  */
 const shapes = [
   ...[1, 2, 3, 4, 5, 6].flatMap((rows) => [

@@ -49,7 +49,7 @@ const HEIGHTS: i32 = 7
 
 /*
  * The shapes, in the order of `TileShape`. Tiles are reached through tables, never by name: a function with one caller would be inlined into it, and one
- * large function stays in V8's baseline tier for its whole first run (docs/KERNELS.md, pitfall 11).
+ * large function stays in V8's baseline tier for its whole first run (docs/kernel-pitfalls.md#tiering).
  */
 // prettier-ignore
 const TILES: StaticArray<Tile> = [

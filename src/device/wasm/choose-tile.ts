@@ -8,7 +8,7 @@ export interface TileChoice {
   readonly unavailable: string | undefined
 }
 
-/** Never the slowest by far on any engine measured (docs/KERNELS.md, micro-kernels). */
+/** Never the slowest by far on any engine measured (docs/measurements/zen5.md#tile-shapes). */
 const DEFAULT = TileShape.Tall
 /**
  * Milliseconds that timing takes, once a process: at least the first, then until no shape has become faster for the second, at most the third. Engines
@@ -31,7 +31,7 @@ const READINGS = 10_000
 
 /**
  * The product that is timed: 96 rows, 256 deep, 24 panels; 9.4 MFLOP. Its operands fill much of a second-level cache, as a layer's do: in the first-level
- * cache alone shapes look closer than they are (docs/KERNELS.md).
+ * cache alone shapes look closer than they are (docs/measurements/zen5.md#tile-shapes).
  */
 const ROWS = 96
 const DEPTH = 256

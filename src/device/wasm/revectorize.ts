@@ -3,7 +3,7 @@ import { builtinModule } from '../../builtin-module.js'
 
 /** What V8 is told, where the host can: to join neighbouring 128-bit operations to 256-bit ones. */
 const FLAG = '--experimental-wasm-revectorize'
-/** The first Node whose V8 does it (docs/KERNELS.md, "256-bit"). */
+/** The first Node whose V8 does it (docs/measurements/zen3.md#256-bit). */
 const FIRST_NODE = 24
 
 /**

@@ -125,8 +125,9 @@ class WasmProgram implements CompiledProgram {
 }
 
 /**
- * Most tokens of a piece. Its weights are read once for all of them, from wherever they lie: 256 take 3 to 5 % less time than 128 where the second-level
- * cache holds less than a layer, and more than that leave two threads idle at the end of a short input (docs/KERNELS.md).
+ * Most tokens of a chunk. Its weights are read once for all of them, from wherever they lie: 256 take 3 to 5 % less
+ * time than 128 where the second-level cache holds less than a layer, and more than that leave two threads idle at the
+ * end of a short input (docs/measurements/zen1.md#chunk-size).
  */
 const PIECE_ROWS = 256
 
