@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { createTokenizer, type Tokenizer } from '../src/io/tokenizer.js'
+import { createTokenizer, type ModelTokenizer } from '../src/io/tokenizer.js'
 import { createTextStream } from '../src/model/text-stream.js'
 import { tokenizerFiles } from './support/tokenizer-files.js'
 
 /** Texts of the tokens behind others, as they are given out. */
-function continued(tokenizer: Tokenizer, before: readonly number[], ids: readonly number[], stop: string[] = []): string[] {
+function continued(tokenizer: ModelTokenizer, before: readonly number[], ids: readonly number[], stop: string[] = []): string[] {
   const stream = createTextStream(tokenizer, stop, before)
   const texts: string[] = []
   for (const id of ids) {
@@ -16,28 +16,28 @@ function continued(tokenizer: Tokenizer, before: readonly number[], ids: readonl
   return [...texts, stream.flush()]
 }
 
-function read(tokenizer: Tokenizer, before: readonly number[], ids: readonly number[]): string {
+function read(tokenizer: ModelTokenizer, before: readonly number[], ids: readonly number[]): string {
   const stream = createTextStream(tokenizer, [], before)
   return ids.map((id) => stream.push(id)).join('') + stream.flush()
 }
 
 /** Ids of tokens, some of them more often than they would come by chance, so that they stand beside each other. */
-function idLists(tokenizer: Tokenizer, options: { minLength?: number; maxLength: number }): fc.Arbitrary<number[]> {
+function idLists(tokenizer: ModelTokenizer, options: { minLength?: number; maxLength: number }): fc.Arbitrary<number[]> {
   const any = fc.nat(tokenizer.size - 1)
   const words = fc.integer({ min: Math.max(0, tokenizer.size - 24), max: tokenizer.size - 1 })
   return fc.array(fc.oneof(any, { weight: 3, arbitrary: words }), options)
 }
 
 /** The token of a word. */
-function idOf(tokenizer: Tokenizer, word: string): number {
+function idOf(tokenizer: ModelTokenizer, word: string): number {
   for (let id = 0; id < tokenizer.size; id++) if (tokenizer.decode([id]).trim() === word) return id
   throw new Error(`no token for ${word}`)
 }
 
 describe.each(Object.entries(tokenizerFiles))('text behind a prompt, decoded as %s does', (_family, file) => {
-  const isByteRun = (tokenizer: Tokenizer, ids: readonly number[]) => tokenizer.isByteToken(ids.at(-1)!)
+  const isByteRun = (tokenizer: ModelTokenizer, ids: readonly number[]) => tokenizer.isByteToken(ids.at(-1)!)
   /** Whether the text ends inside a character, or is a run of bytes that the next byte may break. */
-  const isUncertain = (tokenizer: Tokenizer, ids: readonly number[]) =>
+  const isUncertain = (tokenizer: ModelTokenizer, ids: readonly number[]) =>
     ids.length > 0 && (isByteRun(tokenizer, ids) || tokenizer.decode(ids).endsWith('\ufffd'))
 
   test('is what the tokens add to the text of the prompt', async () => {
@@ -116,7 +116,7 @@ test('a run of bytes goes on behind ids that the tokenizer does not name', async
 test('a run of bytes is held back until it has ended, however long, at a cost that grows with its length only', async () => {
   const tokenizer = await createTokenizer(JSON.stringify(tokenizerFiles['Llama 2']), 300)
   let decoded = 0
-  const counting: Tokenizer = {
+  const counting: ModelTokenizer = {
     size: tokenizer.size,
     encode: (text) => tokenizer.encode(text),
     encodeStream: (chunks) => tokenizer.encodeStream(chunks),

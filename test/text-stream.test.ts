@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { createTokenizer, type Tokenizer } from '../src/io/tokenizer.js'
+import { createTokenizer, type ModelTokenizer } from '../src/io/tokenizer.js'
 import { createTextStream } from '../src/model/text-stream.js'
 import { expectThrows } from './support/errors.js'
 
-let tokenizer: Tokenizer
+let tokenizer: ModelTokenizer
 /** Pieces as a vocabulary would cut them with another split: every byte on its own. */
 let bytewise: (text: string) => number[]
 beforeAll(async () => {

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { RoutedAttentionError } from '../index.js'
-import { createTokenizer, type Tokenizer } from '../io/tokenizer.js'
+import { createTokenizer, type ModelTokenizer } from '../io/tokenizer.js'
 import { type Call, defineCommand, type Terminal } from './command.js'
 import { UsageError } from './failures.js'
 import { formatBytes, formatCount } from './format.js'
@@ -46,7 +46,7 @@ interface Encoding {
   readonly allowSpecial: boolean
 }
 
-async function readTokenizer(folder: string): Promise<Tokenizer> {
+async function readTokenizer(folder: string): Promise<ModelTokenizer> {
   const path = `${folder}/tokenizer.json`
   let json: Uint8Array
   try {
@@ -57,7 +57,12 @@ async function readTokenizer(folder: string): Promise<Tokenizer> {
   return createTokenizer(json)
 }
 
-async function tokenizeText(path: string, tokenizer: Tokenizer, encoding: Encoding, { status, signal, write }: Terminal): Promise<void> {
+async function tokenizeText(
+  path: string,
+  tokenizer: ModelTokenizer,
+  encoding: Encoding,
+  { status, signal, write }: Terminal,
+): Promise<void> {
   const place = path === '-' ? 'the standard input' : path
   let read = 0
   let written = 0
@@ -100,7 +105,7 @@ function littleEndian(ids: Int32Array, isWide: boolean): Uint8Array {
   return new Uint8Array(view.buffer)
 }
 
-async function tokenizePairs(path: string, tokenizer: Tokenizer, encoding: Encoding, terminal: Terminal): Promise<void> {
+async function tokenizePairs(path: string, tokenizer: ModelTokenizer, encoding: Encoding, terminal: Terminal): Promise<void> {
   const { text } = await readTextFile(path, terminal.signal)
   const lines = text.split('\n')
   for (const [index, line] of lines.entries()) {

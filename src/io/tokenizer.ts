@@ -18,8 +18,6 @@ export interface EncodeOptions {
 
 /** Text to token ids and back, as tokenizer.json says, or by bytes. */
 export interface Tokenizer {
-  /** Ids are below this. */
-  readonly size: number
   /**
    * Token ids of a text. Special tokens written out in it become theirs, unless `allowSpecial` is false; none is added around it. Half a surrogate pair
    * counts as U+FFFD.
@@ -37,9 +35,15 @@ export interface Tokenizer {
   /**
    * Text of token ids, special tokens included; bytes that are not UTF-8 become U+FFFD.
    * @param ids an array or an integer typed array; ids that tokenizer.json does not name have no text
-   * @throws RoutedAttentionError `BAD_ARGUMENT` for anything else, or for an id that is not an integer in [0, size)
+   * @throws RoutedAttentionError `BAD_ARGUMENT` for anything else, or for an id that is not one of the model's
    */
   decode(ids: ArrayLike<number>): string
+}
+
+/** A tokenizer, and what a model needs to know of it besides. */
+export interface ModelTokenizer extends Tokenizer {
+  /** Ids are below this. */
+  readonly size: number
   /**
    * The bytes that a token adds to the text, where text is tokens' bytes in a row (byte-level vocabularies); otherwise undefined.
    * @throws RoutedAttentionError `BAD_ARGUMENT` as `decode`
@@ -63,7 +67,7 @@ const FILE = 'tokenizer.json'
  * @throws RoutedAttentionError `BAD_FILE` when it is broken or of a kind unknown to Hugging Face's library, `UNSUPPORTED` when it has a component, which
  *   the message names, that could not give that library's ids here; `BAD_ARGUMENT` when it is neither bytes nor text
  */
-export async function createTokenizer(json: Uint8Array | string, numTokens = 0): Promise<Tokenizer> {
+export async function createTokenizer(json: Uint8Array | string, numTokens = 0): Promise<ModelTokenizer> {
   if (typeof json !== 'string' && !isUint8Array(json)) {
     throw new RoutedAttentionError('BAD_ARGUMENT', `${FILE} must be given as a Uint8Array or a string, got ${describe(json)}`)
   }
@@ -71,7 +75,7 @@ export async function createTokenizer(json: Uint8Array | string, numTokens = 0):
 }
 
 /** A tokenizer whose ids are the bytes of UTF-8. @param numTokens size of the model's vocabulary, at least 256; ids from 256 on have no text */
-export function createByteTokenizer(numTokens: number): Tokenizer {
+export function createByteTokenizer(numTokens: number): ModelTokenizer {
   return new CodecTokenizer(new ByteCodec(numTokens))
 }
 
@@ -79,7 +83,7 @@ export function createByteTokenizer(numTokens: number): Tokenizer {
 const STREAM_PART = 65_536
 
 /** Checks arguments, and cuts streams into parts. */
-class CodecTokenizer implements Tokenizer {
+class CodecTokenizer implements ModelTokenizer {
   readonly size: number
 
   constructor(private readonly codec: Codec) {

@@ -1,5 +1,5 @@
 import { describe, RoutedAttentionError } from '../errors.js'
-import { createByteTokenizer, type Tokenizer } from '../io/tokenizer.js'
+import { createByteTokenizer, type ModelTokenizer } from '../io/tokenizer.js'
 import { badConfig } from './config-fields.js'
 
 /** A kind of tokenizer that needs no file: ids are the bytes of UTF-8. */
@@ -19,7 +19,7 @@ export function checkTokenizerKind(kind: unknown): asserts kind is TokenizerKind
  * @returns undefined where neither asks for one
  * @throws RoutedAttentionError `BAD_CONFIG` for anything else in config.json; that or `BAD_ARGUMENT`, as who asked, for fewer than 256 tokens
  */
-export function chooseTokenizer(kind: TokenizerKind | undefined, config: unknown, numTokens: number): Tokenizer | undefined {
+export function chooseTokenizer(kind: TokenizerKind | undefined, config: unknown, numTokens: number): ModelTokenizer | undefined {
   const stated = (config as { tokenizer?: unknown }).tokenizer ?? undefined
   if (stated !== undefined && stated !== 'bytes')
     throw badConfig(`config.json: tokenizer must be 'bytes', or absent where there is a tokenizer.json; got ${describe(stated)}`)

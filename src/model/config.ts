@@ -1,11 +1,8 @@
 import { describe, RoutedAttentionError } from '../errors.js'
-import type { LayerNumbers } from '../plan/geometry.js'
+import type { LayerConfig, SelectionMethod } from '../plan/geometry.js'
 import { checkOptions } from '../options.js'
 import { badConfig, ConfigFields } from './config-fields.js'
 import { checkConfigKeys, isStated, snakeCase } from './config-keys.js'
-
-/** How the k tokens that an expert takes are chosen: SPEC section 4. */
-export type Selection = 'coordinate-descent' | 'top-k'
 
 /**
  * Options of a layer: those of PyTorch's `MixtureOfAutoregressiveAttention` in camelCase, and `selection` and `causal` beside them.
@@ -55,13 +52,10 @@ export interface LayerOptions {
   /** Accepted without effect: it chooses an implementation in PyTorch. */
   flashAttn?: boolean | null
   /** Default 'coordinate-descent'. */
-  selection?: Selection
+  selection?: SelectionMethod
   /** Choose queries without looking ahead; default false. Requires selection 'top-k', `straightThrough` and no `averageRouted`. */
   causal?: boolean
 }
-
-/** Options of a layer, checked and with defaults filled in. */
-export type LayerConfig = LayerNumbers
 
 /** What config.json says: SPEC section 7. */
 export interface ModelConfig {

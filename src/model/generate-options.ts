@@ -1,5 +1,5 @@
 import { describe, RoutedAttentionError } from '../errors.js'
-import type { Tokenizer } from '../io/tokenizer.js'
+import type { ModelTokenizer } from '../io/tokenizer.js'
 import { checkOptions } from '../options.js'
 import type { Signal } from '../platform.js'
 import { type LogitsConfig, type LogitsOptions, resolveLogits } from './logits-adjuster.js'
@@ -37,7 +37,7 @@ export interface GenerateOptions extends LogitsOptions, SamplingOptions {
 export interface Generator {
   readonly numTokens: number
   readonly maxPositions: number | null
-  readonly tokenizer: Tokenizer | undefined
+  readonly tokenizer: ModelTokenizer | undefined
   /** Why there is no tokenizer, where tokenizer.json may be there. */
   readonly tokenizerFailure: RoutedAttentionError | undefined
   readonly eosTokenIds: readonly number[]
@@ -46,7 +46,7 @@ export interface Generator {
 /** What a generation is asked for, checked. */
 export interface Generation {
   readonly numTokens: number
-  readonly tokenizer: Tokenizer | undefined
+  readonly tokenizer: ModelTokenizer | undefined
   readonly ids: Int32Array
   readonly maxTokens: number
   readonly maxPositions: number | null

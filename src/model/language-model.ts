@@ -5,7 +5,7 @@ import { describe, RoutedAttentionError } from '../errors.js'
 import { type ModelFiles, readModelFiles } from '../io/model-files.js'
 import { checkStillThere } from '../io/moved-bytes.js'
 import { type ModelSource, READ_OPTIONS, type ReadOptions } from '../io/read-options.js'
-import { createTokenizer, type Tokenizer } from '../io/tokenizer.js'
+import { createTokenizer, type ModelTokenizer, type Tokenizer } from '../io/tokenizer.js'
 import { interruptBy } from '../interrupt.js'
 import { checkOptions } from '../options.js'
 import type { Signal } from '../platform.js'
@@ -61,7 +61,7 @@ const FORWARD_OPTIONS = ['signal']
 interface Parts {
   readonly config: ModelConfig
   readonly assumed: AssumedDefaults
-  readonly tokenizer: Tokenizer | undefined
+  readonly tokenizer: ModelTokenizer | undefined
   readonly eosTokenIds: readonly number[]
   readonly unavailable: ModelFiles['unavailable']
   readonly fingerprint: Uint8Array
@@ -90,7 +90,7 @@ export class LanguageModel {
   /** What config.json leaves unsaid: its keys, with the defaults that were taken for them. */
   readonly assumed: AssumedDefaults
   /** Text to token ids and back. Of a model without a tokenizer all throw `UNSUPPORTED`, or what `unavailable` says of tokenizer.json. */
-  readonly tokenizer: Pick<Tokenizer, 'encode' | 'encodeStream' | 'decode'>
+  readonly tokenizer: Tokenizer
   /** Whether the model came with a tokenizer.json, or reads bytes. */
   readonly hasTokenizer: boolean
   /**
@@ -154,8 +154,8 @@ export class LanguageModel {
     }
     let config: ModelConfig | undefined
     let assumed: AssumedDefaults = {}
-    let tokenizer: Tokenizer | undefined
-    let bytes: Tokenizer | undefined
+    let tokenizer: ModelTokenizer | undefined
+    let bytes: ModelTokenizer | undefined
     let eosTokenIds: readonly number[] | undefined
     const files = await readModelFiles(source, readOptions, {
       config: (json) => {

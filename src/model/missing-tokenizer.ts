@@ -20,7 +20,7 @@ export function noTokenizer(what: string, failure?: RoutedAttentionError): Route
 }
 
 /** In the place of a tokenizer that a model does not have. */
-export function createMissingTokenizer(failure?: RoutedAttentionError): Pick<Tokenizer, 'encode' | 'encodeStream' | 'decode'> {
+export function createMissingTokenizer(failure?: RoutedAttentionError): Tokenizer {
   const refuse = (): never => {
     throw noTokenizer('text', failure)
   }

@@ -3,7 +3,8 @@ import { isFloatDtype, type TensorInfo } from '../io/safetensors.js'
 import { createRandom } from '../random.js'
 import { isMap } from '../realm.js'
 import { Tensor } from '../tensor.js'
-import type { LayerConfig, ModelConfig } from './config.js'
+import type { ModelConfig } from './config.js'
+import type { LayerConfig } from '../plan/geometry.js'
 import { likelyPrefix } from './state-dict-prefix.js'
 
 /** A parameter's PyTorch name and its shape. */

@@ -1,4 +1,4 @@
-import type { Tokenizer } from '../io/tokenizer.js'
+import type { ModelTokenizer } from '../io/tokenizer.js'
 
 /** Turns tokens into text one by one, behind tokens that were there before. */
 export interface IncrementalDecoder {
@@ -19,7 +19,7 @@ export interface IncrementalDecoder {
  * its neighbours only, and unless `before` ends inside a character: the first piece then holds the whole of it.
  * @param before the tokens before the first, or the last of them
  */
-export function createIncrementalDecoder(tokenizer: Tokenizer, before: ArrayLike<number>): IncrementalDecoder {
+export function createIncrementalDecoder(tokenizer: ModelTokenizer, before: ArrayLike<number>): IncrementalDecoder {
   const hasBytes = tokenizer.size > 0 && tokenizer.tokenBytes(0) !== undefined
   return hasBytes ? new ByteDecoder(tokenizer, before) : new NeighbourDecoder(tokenizer, before)
 }
@@ -29,14 +29,14 @@ const BYTES_BEFORE = 16
 
 /** The text is the tokens' bytes in a row. */
 class ByteDecoder implements IncrementalDecoder {
-  readonly #tokenizer: Tokenizer
+  readonly #tokenizer: ModelTokenizer
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true })
   /** The last bytes, up to three: enough to tell whether a character is unfinished. */
   #end: number[] = []
   /** Whether the text before ended inside a character, which its decoding shows as U+FFFD. */
   #isContinued: boolean
 
-  constructor(tokenizer: Tokenizer, before: ArrayLike<number>) {
+  constructor(tokenizer: ModelTokenizer, before: ArrayLike<number>) {
     this.#tokenizer = tokenizer
     for (let i = Math.max(0, before.length - BYTES_BEFORE); i < before.length; i++) this.#decode(before[i]!)
     this.#isContinued = this.isHolding
@@ -81,13 +81,13 @@ const NEIGHBOURS = 8
 
 /** The text of a token depends on its neighbours: whether a space goes before it, or which bytes of a character they hold. */
 class NeighbourDecoder implements IncrementalDecoder {
-  readonly #tokenizer: Tokenizer
+  readonly #tokenizer: ModelTokenizer
   /** The last tokens, and how their text begins that is known already. */
   #window: number[]
   #known: string
   isHolding = false
 
-  constructor(tokenizer: Tokenizer, before: ArrayLike<number>) {
+  constructor(tokenizer: ModelTokenizer, before: ArrayLike<number>) {
     this.#tokenizer = tokenizer
     this.#window = lastNeighbours(tokenizer, before)
     this.#known = tokenizer.decode(this.#window)
@@ -141,7 +141,7 @@ class NeighbourDecoder implements IncrementalDecoder {
 }
 
 /** The last tokens that the tokenizer has, so many that they have a text, with the whole of the run of byte tokens at their end. */
-function lastNeighbours(tokenizer: Tokenizer, ids: ArrayLike<number>): number[] {
+function lastNeighbours(tokenizer: ModelTokenizer, ids: ArrayLike<number>): number[] {
   const last: number[] = []
   let enough = NEIGHBOURS
   let beforeRun = 0

@@ -1,5 +1,5 @@
 import { describe, RoutedAttentionError } from '../errors.js'
-import type { Tokenizer } from '../io/tokenizer.js'
+import type { ModelTokenizer } from '../io/tokenizer.js'
 import { createIncrementalDecoder } from './text-decoder.js'
 
 /** Turns tokens into text as they come. */
@@ -25,7 +25,7 @@ export interface TextStream {
  * @param before the tokens before the first, or the last of them
  * @throws RoutedAttentionError `BAD_ARGUMENT` unless each stop string is non-empty and well-formed
  */
-export function createTextStream(tokenizer: Tokenizer, stop: readonly string[] = [], before: ArrayLike<number> = []): TextStream {
+export function createTextStream(tokenizer: ModelTokenizer, stop: readonly string[] = [], before: ArrayLike<number> = []): TextStream {
   checkStopStrings(stop)
   const decoder = createIncrementalDecoder(tokenizer, before)
   let held = ''

@@ -1,6 +1,6 @@
 import { RoutedAttentionError } from '../errors.js'
 import { parseJson } from '../io/json.js'
-import type { Tokenizer } from '../io/tokenizer.js'
+import type { ModelTokenizer } from '../io/tokenizer.js'
 
 /**
  * A tokenizer whose vocabulary is larger than the model's belongs to another model. Added tokens may lie beyond it: PyTorch users add a padding token,
@@ -8,7 +8,7 @@ import type { Tokenizer } from '../io/tokenizer.js'
  * @param json tokenizer.json
  * @throws RoutedAttentionError `BAD_FILE`
  */
-export function checkTokenizerFits(tokenizer: Tokenizer, json: Uint8Array, numTokens: number): void {
+export function checkTokenizerFits(tokenizer: ModelTokenizer, json: Uint8Array, numTokens: number): void {
   if (tokenizer.size <= numTokens) return
   const { model, added_tokens: added } = parseJson(json, 'tokenizer.json') as TokenizerFile
   const addedIds = new Set(added?.map(({ id }) => id))

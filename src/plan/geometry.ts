@@ -1,27 +1,50 @@
 import { MOST_TILE_ROWS } from '../../assembly/steps.js'
 import { roundUp } from './layout.js'
 
-/** The options of a layer (SPEC section 1), all resolved. */
-export interface LayerNumbers {
+/** How the k tokens that an expert takes are chosen: SPEC section 4. */
+export type SelectionMethod = 'coordinate-descent' | 'top-k'
+
+/** Options of a layer, checked and with defaults filled in (SPEC section 1). */
+export interface LayerConfig {
+  /** Channels of a token. */
   readonly dim: number
+  /** Heads of attention. */
   readonly heads: number
+  /** Channels of a head. */
   readonly dimHead: number
+  /** Experts. */
   readonly numExperts: number
+  /** Earlier tokens that local attention sees. */
   readonly localAttnWindowSize: number
+  /** Tokens of a routed window. */
   readonly routedWindowSize: number
+  /** Tokens of a window that an expert takes as queries. */
   readonly numRoutedQueries: number
+  /** Tokens of all earlier windows that an expert takes as keys and values. */
   readonly numRoutedKeyValues: number
+  /** Whether the inputs of both attentions are normalized. */
   readonly prenorm: boolean
+  /** Whether the sum is divided by the number of experts plus one. */
   readonly averageRouted: boolean
+  /** Whether routing is by cosine similarity. */
   readonly cosineSimRouting: boolean
+  /** What a cosine similarity is multiplied by. */
   readonly cosineSimScale: number
+  /** Passes of the coordinate descent. */
   readonly nIters: number
+  /** What k is multiplied by in the coordinate descent. */
   readonly fetchKRatio: number
+  /** Smallest temperature of the coordinate descent. */
   readonly eps: number
+  /** First temperature of the coordinate descent. */
   readonly epsInit: number
+  /** What the temperature is multiplied by after each pass. */
   readonly epsDecay: number
+  /** Whether selected tokens carry a score of 1 rather than the router's. */
   readonly straightThrough: boolean
-  readonly selection: 'coordinate-descent' | 'top-k'
+  /** How the tokens that an expert takes are chosen. */
+  readonly selection: SelectionMethod
+  /** Whether queries are chosen without looking ahead. */
   readonly causal: boolean
 }
 
@@ -47,7 +70,7 @@ const WORK_HEADS = 6
 
 /** Sizes that follow from a layer's numbers; lengths in floats. */
 export interface Geometry {
-  readonly numbers: LayerNumbers
+  readonly numbers: LayerConfig
   /** Most tokens of a piece. */
   readonly pieceRows: number
   /** Most windows of a piece: of several only where a piece need not end with a window (layers that see the whole sequence). */
@@ -77,7 +100,7 @@ export interface Geometry {
  * @param length most tokens that a sequence will have; windows wider than that take no more memory than it
  * @param capacity default: that of a device without limits
  */
-export function createGeometry(numbers: LayerNumbers, contexts: number, length = Infinity, capacity: Capacity = UNLIMITED): Geometry {
+export function createGeometry(numbers: LayerConfig, contexts: number, length = Infinity, capacity: Capacity = UNLIMITED): Geometry {
   const windowCapacity = Math.max(1, Math.min(numbers.routedWindowSize, length))
   const localWindow = Math.min(numbers.localAttnWindowSize, length)
   const headStride = roundUp(numbers.dimHead)
@@ -114,6 +137,6 @@ export function scoreBytes(scoreStride: number): number {
 }
 
 /** Operations that a token takes in a layer, about, multiply and add counted as two. */
-export function workPerToken({ dim, heads, dimHead, localAttnWindowSize }: LayerNumbers): number {
+export function workPerToken({ dim, heads, dimHead, localAttnWindowSize }: LayerConfig): number {
   return 2 * heads * dimHead * (4 * dim + 2 * localAttnWindowSize)
 }

@@ -1,7 +1,7 @@
 import { Buffer, Piece } from '../../assembly/steps.js'
 import type { Program, WeightLayout } from '../device/device.js'
 import { addCausalLayer, addOpening } from './causal-steps.js'
-import { type Capacity, createGeometry, type Geometry, type LayerNumbers } from './geometry.js'
+import { type Capacity, createGeometry, type Geometry, type LayerConfig } from './geometry.js'
 import {
   type CausalState,
   type LayerScratch,
@@ -25,7 +25,7 @@ export interface LayerParameters {
   readonly frequencies: Operand
 }
 
-export function planLayerParameters(numbers: LayerNumbers): LayerParameters {
+export function planLayerParameters(numbers: LayerConfig): LayerParameters {
   const plan = new WeightPlan()
   const frequencies = plan.frequencies(numbers.dimHead)
   const weights = planLayerWeights(plan, createGeometry(numbers, 0), '')
@@ -33,7 +33,7 @@ export function planLayerParameters(numbers: LayerNumbers): LayerParameters {
 }
 
 /** Key/values that `length` tokens can come to choose among, at most. */
-export function contextsOf({ numRoutedKeyValues, routedWindowSize }: LayerNumbers, length: number): number {
+export function contextsOf({ numRoutedKeyValues, routedWindowSize }: LayerConfig, length: number): number {
   return Math.min(numRoutedKeyValues, Math.ceil(length / routedWindowSize) * routedWindowSize)
 }
 
@@ -47,7 +47,7 @@ export interface LayerCall {
   readonly capacity: Capacity
 }
 
-function rotarySource({ dimHead }: LayerNumbers, angleWidth: number | undefined): RotarySource | undefined {
+function rotarySource({ dimHead }: LayerConfig, angleWidth: number | undefined): RotarySource | undefined {
   if (angleWidth === undefined) return undefined
   return { kind: 'angles', angles: at(Buffer.Angles), width: angleWidth, angleStride: angleWidth === dimHead ? 0 : dimHead }
 }
@@ -65,7 +65,7 @@ export interface CausalLayerPlan {
   readonly piece: Program
 }
 
-export function planCausalLayer(numbers: LayerNumbers, parameters: LayerParameters, call: LayerCall): CausalLayerPlan {
+export function planCausalLayer(numbers: LayerConfig, parameters: LayerParameters, call: LayerCall): CausalLayerPlan {
   const { shares } = call.capacity
   const geometry = createGeometry(numbers, contextsOf(numbers, call.length), call.length, call.capacity)
   const scratchLayout = new Layout()
@@ -220,7 +220,7 @@ export interface SequencePlan extends SequenceContext {
 }
 
 export function planSequenceContext(
-  numbers: LayerNumbers,
+  numbers: LayerConfig,
   local: RotarySource,
   routed: RotarySource | undefined,
   length: number,
@@ -258,7 +258,7 @@ export interface SequenceLayerPlan extends SequencePlan {
   readonly programs: SequencePrograms
 }
 
-export function planSequenceLayer(numbers: LayerNumbers, parameters: LayerParameters, call: LayerCall): SequenceLayerPlan {
+export function planSequenceLayer(numbers: LayerConfig, parameters: LayerParameters, call: LayerCall): SequenceLayerPlan {
   const local: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: numbers.dimHead }
   const plan = planSequenceContext(numbers, local, rotarySource(numbers, call.angleWidth), call.length, call.capacity)
   const programs = writeSequencePrograms(plan, parameters.weights, {

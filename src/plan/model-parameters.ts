@@ -1,11 +1,11 @@
 import type { WeightFormat, WeightLayout } from '../device/device.js'
-import { createGeometry, type LayerNumbers, workPerToken } from './geometry.js'
+import { createGeometry, type LayerConfig, workPerToken } from './geometry.js'
 import type { Operand } from './program-builder.js'
 import { type LayerWeights, planLayerWeights, type Weights, WeightPlan } from './weights.js'
 
 /** What a plan needs to know of a language model (SPEC section 7). */
 export interface ModelNumbers {
-  readonly layer: LayerNumbers
+  readonly layer: LayerConfig
   readonly numTokens: number
   readonly depth: number
   readonly feedForwardMultiplier: number

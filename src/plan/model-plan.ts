@@ -1,7 +1,7 @@
 import { Buffer, Piece } from '../../assembly/steps.js'
 import type { Program } from '../device/device.js'
 import { addCausalLayer, addOpening } from './causal-steps.js'
-import { type Capacity, createGeometry, type Geometry, type LayerNumbers } from './geometry.js'
+import { type Capacity, createGeometry, type Geometry, type LayerConfig } from './geometry.js'
 import { type CausalState, planCausalState, planClosingScratch, planLayerScratch } from './layer-memory.js'
 import { contextsOf, planSequenceContext, type SequencePlan, type SequencePrograms, writeSequencePrograms } from './layer-plan.js'
 import { pieceWord, type RotaryTable } from './layer-steps.js'
@@ -157,7 +157,7 @@ const SMALLEST_TIER = 1024
  * The most tokens that a plan for a sequence of `length` is made for: a power of two, or Infinity once neither window nor the contexts would need more
  * for any longer one. Sequences that outgrow their plan move to the next, so windows far wider than the text cost no memory.
  */
-export function planTier({ localAttnWindowSize, routedWindowSize, numRoutedKeyValues }: LayerNumbers, length: number): number {
+export function planTier({ localAttnWindowSize, routedWindowSize, numRoutedKeyValues }: LayerConfig, length: number): number {
   let tier = SMALLEST_TIER
   while (tier < length) tier *= 2
   return tier >= Math.max(localAttnWindowSize, routedWindowSize, numRoutedKeyValues) ? Infinity : tier

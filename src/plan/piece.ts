@@ -1,6 +1,6 @@
 import { Piece } from '../../assembly/steps.js'
 import type { Run } from '../device/device.js'
-import type { Geometry, LayerNumbers } from './geometry.js'
+import type { Geometry, LayerConfig } from './geometry.js'
 
 /** How far a sequence has come. */
 export interface Place {
@@ -29,7 +29,7 @@ export function overwrites(geometry: Geometry, place: Place, rows: number): bool
 }
 
 /** Key/values that serve the window of a position: all earlier windows' tokens, or as many as are chosen. */
-export function contextCount({ routedWindowSize, numRoutedKeyValues }: LayerNumbers, position: number): number {
+export function contextCount({ routedWindowSize, numRoutedKeyValues }: LayerConfig, position: number): number {
   return Math.min(numRoutedKeyValues, Math.floor(position / routedWindowSize) * routedWindowSize)
 }
 

@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { createTokenizer, type Tokenizer } from '../../src/io/tokenizer.js'
+import { createTokenizer, type ModelTokenizer } from '../../src/io/tokenizer.js'
 import { expectRejects, expectThrows } from '../support/errors.js'
 
 const json = readFileSync('models/novels-10m/tokenizer.json')
 const book = readFileSync('models/novels-10m/treasure-island.txt', 'utf8')
-let tokenizer: Tokenizer
+let tokenizer: ModelTokenizer
 beforeAll(async () => {
   tokenizer = await createTokenizer(json)
 })
@@ -189,7 +189,7 @@ describe('a tokenizer.json', () => {
             ? { ...parts, model: { ...(parts['model'] as object), [name === 'model' ? 'vocab' : name]: value } }
             : { ...parts, [name]: value }
           const made = await createTokenizer(JSON.stringify(changed)).catch((error: unknown) => error)
-          if ('encode' in (made as object)) (made as Tokenizer).decode((made as Tokenizer).encode('abba'))
+          if ('encode' in (made as object)) (made as ModelTokenizer).decode((made as ModelTokenizer).encode('abba'))
           else await expectRejects(Promise.reject(made), 'BAD_FILE')
         },
       ),

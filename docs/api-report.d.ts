@@ -1,0 +1,480 @@
+/* The public surface, written by scripts/api-report.mjs. */
+interface AppendOptions {
+  signal?: Signal | undefined
+  bits?: boolean | undefined
+}
+
+interface AppendResult {
+  readonly logits: Float32Array
+  readonly bits: Float32Array
+}
+
+type AssumedDefaults = Readonly<Record<string, number | boolean | string | null>>
+
+interface CacheLike {
+  match(url: string): Promise<FetchResponse | undefined>
+  put(url: string, response: FetchResponse): Promise<void>
+  delete?(url: string): Promise<boolean>
+}
+
+interface Completion {
+  readonly text: string
+  readonly ids: number[]
+  readonly finishReason: FinishReason
+  readonly usage: {
+    readonly promptTokens: number
+    readonly completionTokens: number
+  }
+}
+
+interface EncodeOptions {
+  allowSpecial?: boolean | undefined
+}
+
+type ErrorCode =
+  | 'BAD_FILE'
+  | 'BAD_WEIGHTS'
+  | 'BAD_CONFIG'
+  | 'BAD_SHAPE'
+  | 'BAD_ARGUMENT'
+  | 'NETWORK'
+  | 'NUMERIC'
+  | 'OUT_OF_MEMORY'
+  | 'DISPOSED'
+  | 'UNSUPPORTED'
+  | 'WORKER_FAILED'
+  | 'DEVICE_LOST'
+
+interface ErrorDetails {
+  cause?: unknown
+  status?: number | undefined
+  names?: readonly string[] | undefined
+}
+
+interface EvaluateOptions {
+  chunk?: number | undefined
+  onProgress?: ((progress: EvaluateProgress) => void) | undefined
+  onBits?: ((bits: Float32Array, start: number) => void) | undefined
+  signal?: Signal | undefined
+}
+
+interface EvaluateProgress {
+  readonly type: 'evaluate'
+  readonly done: number
+  readonly total: number
+}
+
+interface Evaluation {
+  readonly bitsPerToken: number
+  readonly tokens: number
+}
+
+type Fetch = (
+  url: string,
+  init: {
+    signal: Signal
+    headers?: Readonly<Record<string, string>>
+  },
+) => Promise<FetchResponse>
+
+type FetchResponse = Global<
+  'Response',
+  {
+    readonly ok: boolean
+    readonly status: number
+    readonly body: unknown
+    arrayBuffer(): Promise<ArrayBuffer>
+  }
+>
+
+interface FileLike {
+  readonly name: string
+  readonly size: number
+  arrayBuffer(): Promise<ArrayBuffer>
+  slice?(
+    start: number,
+    end: number,
+  ): {
+    arrayBuffer(): Promise<ArrayBuffer>
+  }
+}
+
+type FinishReason = 'stop' | 'length'
+
+interface ForwardOptions {
+  rotaryEmb?: Tensor | null
+  numRoutedQueries?: number | null
+  numRoutedKeyValues?: number | null
+  trace?: boolean
+  signal?: Signal | undefined
+}
+
+interface GenerateOptions extends LogitsOptions, SamplingOptions {
+  maxTokens?: number | undefined
+  stop?: string | readonly string[] | undefined
+  stopTokenIds?: TokenIds | undefined
+  ignoreEos?: boolean | undefined
+  signal?: Signal | undefined
+  onProgress?: ((progress: PromptProgress) => void) | undefined
+}
+
+interface GeneratedToken {
+  readonly id: number
+  readonly text: string
+  readonly logprob: number
+  readonly topLogprobs?: readonly TokenLogprob[]
+  readonly finishReason: FinishReason | null
+}
+
+type Global<Name extends string, Otherwise> =
+  typeof globalThis extends Record<
+    Name,
+    {
+      prototype: infer T
+    }
+  >
+    ? T
+    : Otherwise
+
+declare class LanguageModel {
+  #private
+  readonly config: ModelConfig
+  readonly assumed: AssumedDefaults
+  readonly tokenizer: Tokenizer
+  readonly hasTokenizer: boolean
+  readonly unavailable: Readonly<Record<string, string>>
+  readonly eosTokenIds: readonly number[]
+  readonly runtime: Runtime
+  readonly numParameters: number
+  private constructor()
+  static load(source: ModelSource, options?: LoadOptions): Promise<LanguageModel>
+  forward(tokenIds: TokenIds, options?: ModelForwardOptions): Promise<Tensor>
+  evaluate(tokenIds: TokenIds, options?: EvaluateOptions): Promise<Evaluation>
+  generate(prompt: string | TokenIds, options?: GenerateOptions): AsyncGenerator<GeneratedToken, void, undefined>
+  complete(prompt: string | TokenIds, options?: GenerateOptions): Promise<Completion>
+  createSession(): Session
+  restoreSession(bytes: Uint8Array): Session
+  dispose(): void
+  [Symbol.dispose](): void
+}
+
+interface LayerConfig {
+  readonly dim: number
+  readonly heads: number
+  readonly dimHead: number
+  readonly numExperts: number
+  readonly localAttnWindowSize: number
+  readonly routedWindowSize: number
+  readonly numRoutedQueries: number
+  readonly numRoutedKeyValues: number
+  readonly prenorm: boolean
+  readonly averageRouted: boolean
+  readonly cosineSimRouting: boolean
+  readonly cosineSimScale: number
+  readonly nIters: number
+  readonly fetchKRatio: number
+  readonly eps: number
+  readonly epsInit: number
+  readonly epsDecay: number
+  readonly straightThrough: boolean
+  readonly selection: SelectionMethod
+  readonly causal: boolean
+}
+
+interface LayerOptions {
+  dim: number
+  numRoutedQueries: number
+  numRoutedKeyValues: number
+  localAttnWindowSize: number
+  routedWindowSize?: number | null
+  numExperts?: number
+  dimHead?: number
+  heads?: number
+  dropout?: number
+  prenorm?: boolean
+  averageRouted?: boolean
+  cosineSimRouting?: boolean
+  cosineSimScale?: number
+  nIters?: number
+  fetchKRatio?: number
+  eps?: number
+  epsInit?: number
+  epsDecay?: number
+  straightThrough?: boolean
+  useTriton?: boolean | null
+  flashAttn?: boolean | null
+  selection?: SelectionMethod
+  causal?: boolean
+}
+
+interface LayerTrace {
+  readonly out: Tensor
+  readonly localOut: Tensor
+  readonly routedQueries: Tensor
+  readonly keyValueIndices: Tensor
+}
+
+interface LoadOptions extends ReadOptions {
+  runtime?: Runtime | undefined
+  workload?: Workload | undefined
+  tokenizer?: TokenizerKind | undefined
+}
+
+interface LoadProgress {
+  readonly type: 'load'
+  readonly done: number
+  readonly total: number
+}
+
+interface LogitsOptions {
+  repetitionPenalty?: number | undefined
+  frequencyPenalty?: number | undefined
+  presencePenalty?: number | undefined
+  logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number> | undefined
+  logitsProcessor?: ((logits: Float32Array, ids: readonly number[]) => void | Promise<void>) | undefined
+}
+
+declare class MixtureOfAutoregressiveAttention {
+  #private
+  readonly options: LayerConfig
+  constructor(
+    runtime: Runtime,
+    options: LayerOptions,
+    init?: {
+      seed?: number
+    },
+  )
+  loadStateDict(tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>): void
+  forward(
+    x: Tensor,
+    options?: ForwardOptions & {
+      trace?: false
+    },
+  ): Promise<Tensor>
+  forward(
+    x: Tensor,
+    options: ForwardOptions & {
+      trace: true
+    },
+  ): Promise<LayerTrace>
+  forward(x: Tensor, options?: ForwardOptions): Promise<Tensor | LayerTrace>
+  dispose(): void
+  [Symbol.dispose](): void
+}
+
+interface ModelConfig {
+  readonly layer: LayerConfig
+  readonly numTokens: number
+  readonly depth: number
+  readonly feedForwardMultiplier: number
+  readonly routedRotaryEmb: boolean
+  readonly maxPositions: number | null
+}
+
+interface ModelForwardOptions {
+  signal?: Signal | undefined
+}
+
+type ModelSource = string | Url | readonly FileLike[] | ReadonlyMap<string, Uint8Array>
+
+interface PromptProgress {
+  readonly type: 'prompt'
+  readonly done: number
+  readonly total: number
+}
+
+interface ReadOptions {
+  onProgress?: ((progress: LoadProgress) => void) | undefined
+  signal?: Signal | undefined
+  fetch?: Fetch | undefined
+  cache?: boolean | string | CacheLike | undefined
+  cacheVersion?: string | undefined
+  integrity?: Readonly<Record<string, string>> | undefined
+}
+
+declare class RoutedAttentionError extends Error {
+  readonly name = 'RoutedAttentionError'
+  readonly code: ErrorCode
+  readonly status?: number
+  readonly names?: readonly string[]
+  constructor(code: ErrorCode, message: string, details?: ErrorDetails)
+}
+
+declare class Runtime {
+  private constructor()
+  #private
+  get info(): RuntimeInfo
+  get disposed(): boolean
+  dispose(): Promise<void>
+  [Symbol.dispose](): void
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+interface RuntimeInfo {
+  readonly device: 'wasm' | 'webgpu'
+  readonly adapter?: string
+  readonly simd: 'baseline' | 'relaxed'
+  readonly fused: boolean
+  readonly threads: number
+  readonly kernels: {
+    readonly tile: string
+    readonly row: string
+  }
+  readonly memory: {
+    readonly reserved: number
+    readonly used: number
+  }
+  readonly unavailable: Readonly<Record<string, string>>
+}
+
+interface RuntimeOptions {
+  device?: 'wasm' | 'webgpu' | 'auto'
+  threads?: number | 'auto'
+  simd?: 'auto' | 'baseline' | 'relaxed'
+  revectorize?: boolean
+  wasm?: WasmModule | ArrayBuffer | ArrayBufferView | Url
+  worker?: Url
+  signal?: Signal
+}
+
+interface SamplingOptions {
+  temperature?: number | undefined
+  topK?: number | undefined
+  topP?: number | undefined
+  minP?: number | undefined
+  seed?: number | undefined
+  topLogprobs?: number | undefined
+}
+
+type SelectionMethod = 'coordinate-descent' | 'top-k'
+
+declare class Session {
+  private constructor()
+  #private
+  get position(): number
+  get byteLength(): number
+  append(
+    tokenIds: TokenIds,
+    options?: AppendOptions & {
+      bits?: false | undefined
+    },
+  ): Promise<Float32Array>
+  append(
+    tokenIds: TokenIds,
+    options: AppendOptions & {
+      bits: true
+    },
+  ): Promise<AppendResult>
+  append(tokenIds: TokenIds, options?: AppendOptions): Promise<Float32Array | AppendResult>
+  generate(prompt: string | TokenIds | null, options?: GenerateOptions): AsyncGenerator<GeneratedToken, void, undefined>
+  clone(): Session
+  save(): Uint8Array
+  dispose(): void
+  [Symbol.dispose](): void
+}
+
+type Signal = Global<
+  'AbortSignal',
+  {
+    readonly aborted: boolean
+    readonly reason: unknown
+    throwIfAborted(): void
+    addEventListener(type: 'abort', listener: () => void): void
+    removeEventListener(type: 'abort', listener: () => void): void
+  }
+>
+
+declare class Tensor {
+  readonly data: Float32Array
+  readonly shape: readonly number[]
+  constructor(data: Float32Array, shape: readonly number[])
+  static zeros(shape: readonly number[]): Tensor
+  static randn(shape: readonly number[], seed?: number): Tensor
+}
+
+type TokenIds = readonly number[] | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array | Int32Array | Uint32Array
+
+interface TokenLogprob {
+  readonly id: number
+  readonly logprob: number
+}
+
+interface Tokenizer {
+  encode(text: string, options?: EncodeOptions): number[]
+  encodeStream(chunks: AsyncIterable<string> | Iterable<string>, options?: EncodeOptions): AsyncGenerator<Int32Array, void, undefined>
+  decode(ids: ArrayLike<number>): string
+}
+
+type TokenizerKind = 'bytes'
+
+type Url = Global<
+  'URL',
+  {
+    readonly href: string
+    readonly protocol: string
+    readonly pathname: string
+  }
+>
+
+type WasmModule = typeof globalThis extends {
+  WebAssembly: {
+    Module: {
+      prototype: infer T
+    }
+  }
+}
+  ? T
+  : object
+
+type Workload = 'decode' | 'prefill'
+
+declare function createRuntime(options?: RuntimeOptions): Promise<Runtime>
+
+declare function readSafetensors(bytes: Uint8Array): Map<string, Tensor>
+
+export { LanguageModel, MixtureOfAutoregressiveAttention, RoutedAttentionError, Tensor, createRuntime, readSafetensors }
+export type {
+  AppendOptions,
+  AppendResult,
+  AssumedDefaults,
+  CacheLike,
+  Completion,
+  EncodeOptions,
+  ErrorCode,
+  ErrorDetails,
+  EvaluateOptions,
+  EvaluateProgress,
+  Evaluation,
+  Fetch,
+  FetchResponse,
+  FileLike,
+  FinishReason,
+  ForwardOptions,
+  GenerateOptions,
+  GeneratedToken,
+  LayerConfig,
+  LayerOptions,
+  LayerTrace,
+  LoadOptions,
+  LoadProgress,
+  LogitsOptions,
+  ModelConfig,
+  ModelForwardOptions,
+  ModelSource,
+  PromptProgress,
+  ReadOptions,
+  Runtime,
+  RuntimeInfo,
+  RuntimeOptions,
+  SamplingOptions,
+  SelectionMethod,
+  Session,
+  Signal,
+  TokenIds,
+  TokenLogprob,
+  Tokenizer,
+  TokenizerKind,
+  Url,
+  WasmModule,
+  Workload,
+}

@@ -1,0 +1,154 @@
+/*
+ * The declarations of the public surface: what src/index.ts exports and what that mentions, out of the files that they are in, and nothing else.
+ */
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import ts from 'typescript'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/**
+ * @typedef {object} Declaration
+ * @property {string} name
+ * @property {string} file under src/, without its extension
+ * @property {string} text with its comments, without `export`
+ * @property {readonly string[]} mentions names of types in it
+ * @property {boolean} isAlias
+ */
+
+/**
+ * @returns {{ declarations: readonly Declaration[], exports: string }} declarations, each file's after those of the files that it imports; and the
+ *   statements that export them, sorted by name
+ * @throws Error for errors of type, and where something public mentions a type that is not exported, which users could not name
+ */
+export function publicDeclarations() {
+  const { program, texts } = emitDeclarations()
+  /** @type {Declaration[]} */
+  const all = []
+  /** Whether each name is exported as a type alone. @type {Map<string, boolean>} */
+  const exported = new Map()
+  visit('index', new Set())
+
+  /** @type {Map<string, Declaration[]>} */
+  const byName = new Map()
+  for (const declaration of all) byName.set(declaration.name, [...(byName.get(declaration.name) ?? []), declaration])
+  const reached = new Set(exported.keys())
+  // a set visits what is added to it meanwhile
+  for (const name of reached) {
+    const declarations = byName.get(name) ?? []
+    const files = new Set(declarations.map(({ file }) => `src/${file}.ts`))
+    if (files.size > 1)
+      throw new Error(`the public name ${name} is declared in ${[...files].join(' and ')}; one of them needs another name`)
+    for (const mentioned of declarations.flatMap(({ mentions }) => mentions)) if (byName.has(mentioned)) reached.add(mentioned)
+  }
+  const declarations = all.filter(({ name }) => reached.has(name))
+  refuseNameless(declarations, exported, new Set(byName.keys()))
+  const list = (/** @type {boolean} */ asType) => [...exported.keys()].filter((name) => exported.get(name) === asType).sort().join(', ') // prettier-ignore
+  return { declarations, exports: `export { ${list(false)} }\nexport type { ${list(true)} }` }
+
+  /** @param {string} file @param {Set<string>} visited */
+  function visit(file, visited) {
+    const text = texts.get(file)
+    // what is imported from elsewhere is not public, or has no declaration when the result is checked
+    if (text === undefined || visited.has(file)) return
+    visited.add(file)
+    for (const { fileName } of ts.preProcessFile(text).importedFiles) visit(join(dirname(file), fileName).replace(/\.js$/, ''), visited)
+    for (const statement of ts.createSourceFile(`${file}.d.ts`, text, ts.ScriptTarget.Latest, true).statements) {
+      if (ts.isImportDeclaration(statement)) refuseOtherNames(file, statement.importClause?.namedBindings)
+      else if (!ts.isExportDeclaration(statement)) all.push(...declarationsOf(statement, file, program))
+      else if (file === 'index') reexport(statement)
+    }
+  }
+
+  /** @param {ts.ExportDeclaration} statement */
+  function reexport({ exportClause, isTypeOnly }) {
+    refuseOtherNames('index', exportClause)
+    const { elements } = /** @type {ts.NamedExports} */ (exportClause)
+    for (const element of elements) exported.set(element.name.text, isTypeOnly || element.isTypeOnly)
+  }
+}
+
+/**
+ * The declarations of all that src/index.ts leads to, by the path of their source under src/ without its extension.
+ * @returns {{ program: ts.Program, texts: Map<string, string> }}
+ */
+function emitDeclarations() {
+  const parsed = ts.getParsedCommandLineOfConfigFile(
+    join(root, 'tsconfig.json'),
+    { noEmit: false, declaration: true, emitDeclarationOnly: true, stripInternal: true, outDir: '/declarations', rootDir: root },
+    { ...ts.sys, onUnRecoverableConfigFileDiagnostic: (diagnostic) => refuse([diagnostic]) },
+  )
+  if (!parsed) throw new Error('tsconfig.json could not be read')
+  const program = ts.createProgram([join(root, 'src/index.ts')], parsed.options)
+  const texts = new Map()
+  const { diagnostics } = program.emit(undefined, (name, text) => {
+    texts.set(relative('/declarations/src', name).replace(/\.d\.ts$/, ''), text)
+  })
+  refuse([...ts.getPreEmitDiagnostics(program), ...diagnostics])
+  return { program, texts }
+}
+
+/** @param {readonly ts.Diagnostic[]} diagnostics */
+function refuse(diagnostics) {
+  if (diagnostics.length > 0) throw new Error(ts.formatDiagnostics(diagnostics, ts.createCompilerHost({})))
+}
+
+/** @param {ts.Statement} statement @param {string} file @param {ts.Program} program @returns {Declaration[]} */
+function declarationsOf(statement, file, program) {
+  const names = ts.isVariableStatement(statement)
+    ? statement.declarationList.declarations.map(({ name }) => name.getText())
+    : [/** @type {ts.DeclarationStatement} */ (statement).name?.getText() ?? '']
+  const comments = statement.getFullText().slice(0, -statement.getText().length)
+  const code = closeConstructor(statement, program.getSourceFile(join(root, 'src', `${file}.ts`)))
+  const text = comments.replace(/^(?:[ \t]*\n)+/, '') + code.replace(/^export (declare )?/, '$1')
+  return names.map((name) => ({ name, file, text, mentions: mentionsOf(statement), isAlias: ts.isTypeAliasDeclaration(statement) }))
+}
+
+/**
+ * A statement's text. A class whose constructor is internal has none in its declaration, which would then say that it may be called without arguments.
+ * @param {ts.Statement} statement @param {ts.SourceFile | undefined} source
+ */
+function closeConstructor(statement, source) {
+  const text = statement.getText()
+  if (!ts.isClassDeclaration(statement) || statement.members.some(ts.isConstructorDeclaration)) return text
+  const written = source?.statements.find((other) => ts.isClassDeclaration(other) && other.name?.text === statement.name?.text)
+  if (!written || !(/** @type {ts.ClassDeclaration} */ (written).members.some(ts.isConstructorDeclaration))) return text
+  const body = statement.members.pos - statement.getStart()
+  return `${text.slice(0, body)}\n    private constructor();${text.slice(body)}`
+}
+
+/** Names of the types in a statement. @param {ts.Statement} statement */
+function mentionsOf(statement) {
+  /** @type {string[]} */
+  const names = []
+  /** @param {ts.Node} node */
+  const visit = (node) => {
+    if (ts.isTypeReferenceNode(node)) names.push(node.typeName.getText())
+    else if (ts.isExpressionWithTypeArguments(node)) names.push(node.expression.getText())
+    else if (ts.isTypeQueryNode(node)) names.push(node.exprName.getText())
+    ts.forEachChild(node, visit)
+  }
+  visit(statement)
+  return names
+}
+
+/** @param {string} file @param {ts.NamedImportBindings | ts.NamedExportBindings | undefined} bindings */
+function refuseOtherNames(file, bindings) {
+  const isPlain =
+    bindings && (ts.isNamedImports(bindings) || ts.isNamedExports(bindings)) && bindings.elements.every(({ propertyName }) => !propertyName)
+  if (!isPlain)
+    throw new Error(`src/${file}.ts is part of the public declarations: it may import and export by name only, and rename nothing`)
+}
+
+/**
+ * What aliases are made of needs no name.
+ * @param {readonly Declaration[]} declarations @param {ReadonlyMap<string, boolean>} exported @param {ReadonlySet<string>} declared
+ */
+function refuseNameless(declarations, exported, declared) {
+  const nameless = declarations
+    .filter(({ isAlias }) => !isAlias)
+    .flatMap(({ name, mentions }) =>
+      mentions.filter((type) => declared.has(type) && !exported.has(type)).map((type) => `${type} (in ${name})`),
+    )
+  if (nameless.length > 0) throw new Error(`src/index.ts must export what its exports mention: ${[...new Set(nameless)].join(', ')}`)
+}
