@@ -3,14 +3,15 @@
  * workerd.js, the package for hosts that compile no WebAssembly at run time, over the same chunks, importing the two release builds that lie beside it;
  * and worker.js, what threads run, for pages that must host it.
  */
-import { chmodSync, copyFileSync, existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { afterInsertion, afterLines, keepLines } from './source-maps.mjs'
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)))
 
-/** @type {import('esbuild').BuildOptions & { metafile: true }} */
+/** @type {import('esbuild').BuildOptions & { metafile: true, write: false }} */
 const options = {
   outdir: 'dist',
   chunkNames: 'chunks/[name]-[hash]',
@@ -26,29 +27,33 @@ const options = {
   minifyWhitespace: true,
   lineLimit: 160,
   legalComments: 'none',
+  sourcemap: 'linked',
+  sourcesContent: false,
+  write: false,
   metafile: true,
   logLevel: 'warning',
 }
 
-const { metafile } = await build({
+const { metafile, outputFiles } = await build({
   ...options,
   entryPoints: { index: 'src/index.ts', webgpu: 'src/webgpu.ts', cli: 'src/cli/main.ts', workerd: 'src/index.ts?workerd' },
   plugins: [
     await variant('workerd', { 'src/device/wasm/compile.ts': 'compile-static.ts', 'src/device/webgpu/open.ts': 'open-nowhere.ts' }),
   ],
 })
-await writeWorker()
-
-// Chunks of earlier builds; index.js and cli.js never lack theirs meanwhile.
-for (const name of existsSync('dist/chunks') ? readdirSync('dist/chunks') : []) {
-  if (!(`dist/chunks/${name}` in metafile.outputs)) rmSync(`dist/chunks/${name}`)
-}
-
-hideFromBundlers(readdirSync('dist/chunks').map((name) => `dist/chunks/${name}`))
-
-prepend('dist/cli.js', '#!/usr/bin/env node\n')
+/** What is written, by path. */
+const texts = new Map(outputFiles.map(({ path, text }) => [relative('', path), text]))
+for (const [path, text] of texts) if (path.endsWith('.map')) shrinkMap(path, JSON.parse(text))
+hideFromBundlers()
 // Where JSR finds the types.
 prepend('dist/index.js', '/* @ts-self-types="./jsr.d.ts" */\n')
+
+// Chunks first and stale ones last: index.js and cli.js never lack theirs meanwhile.
+mkdirSync('dist/chunks', { recursive: true })
+const isEntry = (/** @type {string} */ path) => dirname(path) === 'dist'
+for (const path of [...texts.keys()].sort((a, b) => Number(isEntry(a)) - Number(isEntry(b)))) writeFileSync(path, texts.get(path) ?? '')
+for (const name of readdirSync('dist/chunks')) if (!texts.has(`dist/chunks/${name}`)) rmSync(`dist/chunks/${name}`)
+await writeWorker()
 chmodSync('dist/cli.js', 0o755)
 for (const name of ['baseline', 'relaxed']) copyFileSync(`build/${name}.wasm`, `dist/${name}.wasm`)
 writeFileSync('dist/third-party-licenses.txt', licenses())
@@ -81,7 +86,7 @@ async function variant(name, replacements) {
 
 /** What leads to some files, by any number of imports. @param {string[]} files @returns {Promise<Set<string>>} */
 async function importersOf(files) {
-  const { metafile } = await build({ ...options, entryPoints: ['src/index.ts'], write: false })
+  const { metafile } = await build({ ...options, entryPoints: ['src/index.ts'] })
   const found = new Set(files)
   // a set visits what is added to it meanwhile
   for (const file of found)
@@ -97,22 +102,43 @@ async function writeWorker() {
   writeFileSync('dist/worker.js', workerSource.trimStart())
 }
 
-/** @param {string} file @param {string} line */
-function prepend(file, line) {
-  const text = readFileSync(file, 'utf8')
-  if (!text.startsWith(line)) writeFileSync(file, line + text)
+/** Leaves what stack traces need of a source map, or nothing where there is nothing. @param {string} path @param {import('./source-maps.mjs').SourceMap} map */
+function shrinkMap(path, map) {
+  const file = path.replace(/[.]map$/, '')
+  // a variant's sources are named after its namespace, from here
+  const sources = map.sources.map((source) => source.replace(/^\w+:/, `${relative(dirname(path), '')}/`))
+  const kept = keepLines({ ...map, sources })
+  if (kept.sources.length > 0) texts.set(path, JSON.stringify(kept))
+  else {
+    texts.delete(path)
+    texts.set(file, (texts.get(file) ?? '').replace(/\/\/# sourceMappingURL=.*\n$/, ''))
+  }
+}
+
+/** @param {string} path @param {(map: import('./source-maps.mjs').SourceMap) => import('./source-maps.mjs').SourceMap} change */
+function changeMap(path, change) {
+  const map = texts.get(`${path}.map`)
+  if (map !== undefined) texts.set(`${path}.map`, JSON.stringify(change(JSON.parse(map))))
+}
+
+/** @param {string} path @param {string} line */
+function prepend(path, line) {
+  texts.set(path, line + texts.get(path))
+  changeMap(path, (map) => afterLines(map, 1))
 }
 
 /**
  * Says again that the import of a package which the user may have is not for bundlers: minifying drops the comments that say so, and without them
  * webpack warns every user.
- * @param {string[]} files
  */
-function hideFromBundlers(files) {
-  const importing = files.filter((file) => /import\((\/\*.*\*\/)?name\)/.test(readFileSync(file, 'utf8')))
+function hideFromBundlers() {
+  const comments = '/* webpackIgnore: true *//* @vite-ignore */'
+  const importing = [...texts].filter(([, text]) => text.includes('import(name)'))
   if (importing.length === 0) throw new Error('no chunk imports a package by a name of its own any more')
-  for (const file of importing) {
-    writeFileSync(file, readFileSync(file, 'utf8').replace('import(name)', 'import(/* webpackIgnore: true *//* @vite-ignore */name)'))
+  for (const [path, text] of importing) {
+    const before = text.slice(0, text.indexOf('import(name)')).split('\n')
+    texts.set(path, text.replace('import(name)', `import(${comments}name)`))
+    changeMap(path, (map) => afterInsertion(map, before.length - 1, before.at(-1)?.length ?? 0, comments.length))
   }
 }
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { RoutedAttentionError } from '../index.js'
 import type { Terminal } from './command.js'
