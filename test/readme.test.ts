@@ -1,6 +1,6 @@
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, test, vi } from 'vitest'
 import type {
@@ -15,6 +15,7 @@ import type {
   ModelForwardOptions,
   RuntimeOptions,
 } from '../src/index.js'
+import { quotedTable } from '../bench/lib/documents.mjs'
 import { assumedDefaults, parseModelConfig, resolveLayerOptions } from '../src/model/config.js'
 import { initialLayerParameters } from '../src/model/state-dict.js'
 import { modelCases } from './support/golden.js'
@@ -24,33 +25,45 @@ import { float32Entry, writeSafetensors } from './support/write-safetensors.js'
 vi.setConfig({ testTimeout: 120_000 })
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const readme = readFileSync(join(root, 'README.md'), 'utf8')
+const read = (document: string) => readFileSync(join(root, document), 'utf8')
+const readme = read('README.md')
+/** README.md, and the documents that it hands a user on to. */
+const documents = ['README.md', 'docs/api.md', 'docs/checkpoints.md']
 /** Inside the package, where `routed-attention` is the package itself. */
 mkdirSync(join(root, 'build'), { recursive: true })
 const folder = mkdtempSync(join(root, 'build', 'readme-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-/** Code blocks of a language, each with the heading that it stands under. */
-function snippets(language: string): { heading: string; code: string }[] {
+/** Code blocks of a language in a document, each with the heading that it stands under. */
+function snippets(document: string, language: string): { heading: string; code: string }[] {
   const found: { heading: string; code: string }[] = []
   let heading = ''
-  for (const [, title, given, code] of readme.matchAll(/^## (.*)$|^```(\w+)\n([\s\S]*?)^```$/gm)) {
+  for (const [, title, given, code] of read(document).matchAll(/^#+ (.*)$|^```(\w+)\n([\s\S]*?)^```$/gm)) {
     if (title !== undefined) heading = title
     else if (given === language) found.push({ heading, code: code! })
   }
   return found
 }
 
+/** A section of a document, without its heading. */
+function section(document: string, heading: string): string {
+  return read(document).split(`\n## ${heading}\n`)[1]!.split('\n## ')[0]!
+}
+
 /** Rows of the table under a heading, cell by cell, without the backticks. */
-function tableUnder(heading: string): string[][] {
-  const section = readme.split(`\n## ${heading}\n`)[1]!.split('\n## ')[0]!
-  const lines = section.split('\n').filter((line) => line.startsWith('|'))
+function tableUnder(document: string, heading: string): string[][] {
+  const lines = section(document, heading)
+    .split('\n')
+    .filter((line) => line.startsWith('|'))
   return lines.slice(2).map((line) => line.slice(1, -1).split('|').map((cell) => cell.trim().replaceAll('`', ''))) // prettier-ignore
 }
 
 /** The files that the snippets name and a reader would have. */
 function writeReadersFiles(): void {
-  symlinkSync(join(root, 'models'), join(folder, 'models'), 'junction')
+  const novels = join(root, 'models/novels-10m')
+  const { name } = JSON.parse(readFileSync(join(novels, 'package.json'), 'utf8')) as { name: string }
+  mkdirSync(join(folder, 'node_modules'))
+  symlinkSync(novels, join(folder, 'node_modules', name), 'junction')
   const options = { dim: 64, numRoutedQueries: 4, numRoutedKeyValues: 8, localAttnWindowSize: 16, numExperts: 1, dimHead: 32, heads: 2 }
   const state = initialLayerParameters(resolveLayerOptions(options), 1)
   const entries = [...state].map(([name, { data, shape }]) => [name, float32Entry([...data], [...shape])] as const)
@@ -61,38 +74,44 @@ function writeReadersFiles(): void {
   for (const [name, bytes] of modelFiles(modelCases()[0]!)) writeFileSync(join(folder, 'my-model', name), bytes)
 }
 
-describe('every JavaScript snippet of the README', () => {
+describe('every JavaScript snippet of the README, and of the documents beside it,', () => {
   writeReadersFiles()
-  const scripts = snippets('js')
   /** What each prints, in their order. */
-  const printed: RegExp[] = [
-    /^[\s\S]{20,}\n\d+\.\d\d bits a token\n$/,
-    /^\d+ 4096\n$/,
-    /^(\[ 10, 60, 512 \]\n){3}$/,
-    /^[\s\S]{20,}\n(stop|length) 3 20\n$/,
-    /^\[ 1, 100, 64 \]\n$/,
-    /^\[ 5, \d+ \]\n$/,
-    /^BAD_FILE .*no-such-folder.*config\.json.*\n$/,
-  ]
+  const printed: Record<string, RegExp[]> = {
+    'README.md': [/^[\s\S]{20,}\n4\d tokens in \d{6} bytes\n$/, /^\[ 10, 60, 512 \]\n$/],
+    'docs/api.md': [
+      /^[\s\S]{20,}\n\d+\.\d\d bits a token\n$/,
+      /^\d+ 4096\n$/,
+      /^[\s\S]{20,}\n(stop|length) 3 20\n$/,
+      /^(\[ 10, 60, 512 \]\n){3}$/,
+      /^BAD_FILE .*no-such-folder.*config\.json.*\n$/,
+    ],
+    'docs/checkpoints.md': [/^\[ 1, 100, 64 \]\n$/, /^\[ 5, \d+ \]\n$/],
+  }
 
-  test('is listed here with what it prints', () => expect(scripts).toHaveLength(printed.length))
+  test.each(documents)('is listed here with what it prints: %s', (document) => {
+    expect(snippets(document, 'js')).toHaveLength(printed[document]!.length)
+  })
 
-  test.each(scripts.map(({ heading, code }, i) => [heading, i, code] as const))('(%s, %i) runs as it stands', (_heading, i, code) => {
-    const file = join(folder, `snippet-${i}.mjs`)
+  const scripts = documents.flatMap((document) =>
+    snippets(document, 'js').map(({ heading, code }, i) => [document, heading, i, code] as const),
+  )
+  test.each(scripts)('(%s, %s, %i) runs as it stands', (document, _heading, i, code) => {
+    const file = join(folder, `${basename(document, '.md')}-${i}.mjs`)
     writeFileSync(file, code)
     const { status, stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, file], { cwd: folder, encoding: 'utf8' })
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
-    expect(stdout).toMatch(printed[i]!)
+    expect(stdout).toMatch(printed[document]![i]!)
   })
 })
 
-describe('the README', () => {
+describe('the reference', () => {
   test('lists every option of the layer with its default', () => {
     const required = { dim: 8, numRoutedQueries: 1, numRoutedKeyValues: 1, localAttnWindowSize: 4 }
     const resolved: Record<string, unknown> = { ...resolveLayerOptions(required), dropout: 0 }
     const snakeCase = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
     const ours = ['selection', 'causal']
-    const listed = tableUnder('Options').map(([pytorch, here, value]) => [pytorch!, here!, value!.replaceAll("'", '')])
+    const listed = tableUnder('docs/api.md', 'Layer options').map(([pytorch, here, value]) => [pytorch!, here!, value!.replaceAll("'", '')])
     const expected = Object.keys({
       dim: 0,
       numRoutedQueries: 0,
@@ -130,7 +149,7 @@ describe('the README', () => {
   test('lists the published Transformer’s defaults beside ours', () => {
     const required = { num_tokens: 8, depth: 1, dim: 8, num_routed_queries: 1, num_routed_key_values: 1, local_attn_window_size: 4 }
     const assumed = assumedDefaults(parseModelConfig(required), required)
-    const rows = new Map(tableUnder('Bringing a PyTorch checkpoint').map(([argument, published, here]) => [argument, { published, here }]))
+    const rows = new Map(tableUnder('docs/checkpoints.md', 'A model').map(([argument, published, here]) => [argument, { published, here }]))
     const beginsWith = (name: string, text = String(assumed[name])) => expect(rows.get(name)!.here).toMatch(new RegExp(`^${text}\\b`))
     for (const name of ['cosine_sim_routing', 'routed_rotary_emb']) {
       expect(rows.get(name)!.published).toBe('true')
@@ -143,10 +162,10 @@ describe('the README', () => {
   })
 
   test('says beside the checkpoints which of them do not carry over', () => {
-    const section = readme.split('\n## Bringing a PyTorch checkpoint\n')[1]!
-    expect(section.slice(0, section.indexOf('```')).replaceAll(/\s+/g, ' ')).toMatch(
-      /two or more experts do not carry over.*With one expert .* agree to rounding/,
-    )
+    const introduction = read('docs/checkpoints.md').split('\n## ')[0]!
+    expect(introduction.replaceAll(/\s+/g, ' ')).toMatch(/two or more experts do not carry over.*With one expert .* agree to rounding/)
+    const getting = section('README.md', 'Getting a model').replaceAll(/\s+/g, ' ')
+    expect(getting).toMatch(/docs\/checkpoints\.md.*two or more experts do not carry over/)
   })
 
   test('lists every error code', () => {
@@ -154,11 +173,11 @@ describe('the README', () => {
       BAD_FILE: 0, BAD_WEIGHTS: 0, BAD_CONFIG: 0, BAD_SHAPE: 0, BAD_ARGUMENT: 0, NETWORK: 0, NUMERIC: 0, OUT_OF_MEMORY: 0, DISPOSED: 0, UNSUPPORTED: 0, WORKER_FAILED: 0,
       DEVICE_LOST: 0,
     } satisfies Record<ErrorCode, 0>) // prettier-ignore
-    expect(tableUnder('Errors').map(([code]) => code)).toEqual(codes)
+    expect(tableUnder('docs/api.md', 'Errors').map(([code]) => code)).toEqual(codes)
   })
 
   test('names every public function and method in its table', () => {
-    const table = tableUnder('API').map(([call]) => call).join(' ') // prettier-ignore
+    const table = tableUnder('docs/api.md', 'Overview').map(([call]) => call).join(' ') // prettier-ignore
     for (const name of [
       'createRuntime',
       'loadStateDict',
@@ -202,7 +221,7 @@ describe('the README', () => {
       'session.append': { bits: 0, signal: 0 } satisfies Record<keyof AppendOptions, 0>,
       'model.tokenizer.encode': { allowSpecial: 0 } satisfies Record<keyof EncodeOptions, 0>,
     } // prettier-ignore
-    const calls = tableUnder('API').map(([call]) => call!)
+    const calls = tableUnder('docs/api.md', 'Overview').map(([call]) => call!)
     for (const [call, names] of Object.entries(options)) {
       const [, listed] = /\{ (.*?) \}/.exec(calls.find((cell) => cell.replace(/^await /, '').startsWith(`${call}(`))!)!
       expect([call, listed!.split(', ').sort()]).toEqual([call, Object.keys(names).sort()])
@@ -212,21 +231,50 @@ describe('the README', () => {
       maxTokens: 0, temperature: 0, topK: 0, topP: 0, minP: 0, seed: 0, repetitionPenalty: 0, frequencyPenalty: 0, presencePenalty: 0, logitBias: 0,
       logitsProcessor: 0, stop: 0, stopTokenIds: 0, ignoreEos: 0, topLogprobs: 0, signal: 0, onProgress: 0,
     } satisfies Record<keyof GenerateOptions, 0>) // prettier-ignore
-    const section = readme.split('\n## Writing text\n')[1]!.split('\n## ')[0]!
-    expect(generation.filter((name) => !new RegExp(`\\b${name}\\b`).test(section))).toEqual([])
+    const text = section('docs/api.md', 'Generation')
+    expect(generation.filter((name) => !new RegExp(`\\b${name}\\b`).test(text))).toEqual([])
+  })
+})
+
+describe('the README', () => {
+  test('is short: at most 200 lines of 120 characters, and 14 kB', () => {
+    const lines = readme.trimEnd().split('\n')
+    expect(lines.length).toBeLessThanOrEqual(200)
+    expect(lines.filter((line) => line.length > 120)).toEqual([])
+    expect(Buffer.byteLength(readme)).toBeLessThanOrEqual(14_000)
   })
 
-  test('links to what is there, and to nothing outside the repository, as test/README.md does', () => {
-    const links = ['README.md', 'test/README.md'].flatMap((document) =>
-      [...readFileSync(join(root, document), 'utf8').matchAll(/\]\(([^)]+)\)/g)].map(([, target]) => join(dirname(document), target!)),
+  test('names in its table calls that the reference has', () => {
+    const named = tableUnder('README.md', 'API').flatMap(([calls]) => [...calls!.matchAll(/(\w+)\(/g)].map(([, name]) => name!))
+    const reference = tableUnder('docs/api.md', 'Overview').map(([calls]) => calls).join(' ') // prettier-ignore
+    expect(named.length).toBeGreaterThan(10)
+    expect(named.filter((name) => !new RegExp(`\\b${name}\\(`).test(reference))).toEqual([])
+  })
+
+  test('quotes its figures from docs/benchmarks.md', () => {
+    expect(section('README.md', 'Speed')).toContain(`<!-- bench -->\n\n${quotedTable(read('docs/benchmarks.md'))}\n<!-- /bench -->`)
+  })
+
+  test('and the documents beside it link to what is there, and to nothing outside the repository', () => {
+    const links = documents.flatMap((document) =>
+      [...read(document).matchAll(/\]\(([^)#]*)[^)]*\)/g)].map(([, file]) => (file === '' ? document : join(dirname(document), file!))),
     )
     expect(links.length).toBeGreaterThan(20)
-    expect(links.filter((target) => !existsSync(join(root, target)))).toEqual([])
+    expect(links.filter((file) => !existsSync(join(root, file)))).toEqual([])
+  })
+
+  test('links only to files that are in the tarball', () => {
+    const listing = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' })
+    const [tarball] = JSON.parse(listing) as { files: { path: string }[] }[]
+    const packed = new Set(tarball!.files.map(({ path }) => path))
+    const linked = [...readme.matchAll(/\]\(([^)#]+)[^)]*\)/g)].map(([, file]) => file!)
+    expect(linked.length).toBeGreaterThan(20)
+    expect(linked.filter((file) => !packed.has(file))).toEqual([])
   })
 
   test('starts with commands that package.json has', () => {
     const { scripts, engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, Record<string, string>>
-    expect(readme).toMatch(/npm ci && npm start[\s\S]*npm ci && npm test/)
+    expect(readme).toMatch(/^    npm ci && npm start( .*)?$[\s\S]*^    npm ci && npm test( .*)?$/m)
     expect(Object.keys(scripts!)).toEqual(expect.arrayContaining(['start', 'test']))
     expect(readme).toContain(`Node ${engines!['node']!.replace('>=', '')} or newer`)
   })

@@ -160,7 +160,7 @@ describe('the package', () => {
         ),
       ),
     )
-    expect(files.filter((path) => !/^(dist\/.*|package\.json|LICENSE|README\.md)$/.test(path))).toEqual([])
+    expect(files.filter((path) => !/^(dist\/.*|docs\/.*\.md|package\.json|LICENSE|[A-Z]+\.md)$/.test(path))).toEqual([])
     expect(files.filter((path) => /checked|\.wat$/.test(path))).toEqual([])
   })
 

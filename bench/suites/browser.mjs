@@ -48,12 +48,12 @@ export async function run({ quick, note }) {
       pages.push([name, significant(info.loaded * 1000), mebibytes(await rival.call('pageMemory'))])
     }
     return [
-      `Tokens a second in Chromium ${entries[0].info.chromium}, one thread. Ours has float32 weights where it does not say float16, as the model comes. wllama runs **another model of the same size**, the dense transformer of random weights of the table above, with its fastest settings here (no flash attention, a float32 cache), float32 and Q8_0.`,
+      `Tokens a second in Chromium ${entries[0].info.chromium}, one thread. Ours has float32 weights except in the columns marked float16, which is how the model is stored. wllama runs **another model of the same size**, the dense transformer with random weights of the table above, with its fastest settings here (no flash attention, a float32 cache), float32 and Q8_0.`,
       'Prefill:',
       rows('prefill'),
       'Decoding:',
       rows('decode'),
-      "Until a model is loaded from a server on the same machine, and the peak resident memory of the page's process:",
+      "Time to load a model from a server on the same machine, and peak resident memory of the page's process:",
       table(['', 'loaded, ms', 'peak memory'], pages),
       caption(['@wllama/wllama', 'playwright-core']),
     ].join('\n\n')

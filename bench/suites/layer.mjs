@@ -37,7 +37,7 @@ export async function run({ quick, note }) {
     }
   }
   return [
-    `One forward of (1, n, 256): 4 heads of 64, windows of 128, 32 routed queries, 128 routed key/values, 2 experts. The rivals run the published PyTorch layer as ONNX with the same numbers; outputs agree to ${significant(Math.max(...differences), 2)}. "Of the ceiling" counts the least arithmetic there is, against multiply-adds in registers, 128 bits wide, turn about with the forwards. "256-bit" is \`createRuntime({ revectorize: true })\`. Peak memory is the process's, Node included.`,
+    `One forward of (1, n, 256): 4 heads of 64, windows of 128, 32 routed queries, 128 routed key/values, 2 experts. The baselines run the published PyTorch layer as ONNX with the same numbers; outputs agree to ${significant(Math.max(...differences), 2)}. "Of the ceiling" relates the least arithmetic the layer needs to multiply-adds in registers, 128 bits wide, interleaved with the forward passes. "256-bit" is \`createRuntime({ revectorize: true })\`. Peak memory is that of the process, Node included.`,
     ...tables,
     await measureSideBySide(quick, note),
     ...(await measurePrompts(quick, note)),
@@ -99,7 +99,7 @@ async function measureSideBySide(quick, note) {
       const together = await Promise.all(entries.map(({ rival }) => rival.call('time', long)))
       gains.push(alone / together[0] + alone / together[1])
     }
-    return `Two processes of one thread each, side by side at n = ${count(n)}, do ${times(median(gains))} the work of one alone: about what two threads can do here.`
+    return `Two processes of one thread each, side by side at n = ${count(n)}, do ${times(median(gains))} the work of one alone, which is about what two threads can reach here.`
   } finally {
     await closeAll(entries)
   }
@@ -125,7 +125,7 @@ async function measurePrompts(quick, note) {
       rows.push([count(length), ...seconds.map((each) => significant(length / median(each))), times(medianRatio(seconds[0], seconds[1]))])
     }
     return [
-      'The language model below reading prompts of so many tokens up to the first answer, tokens a second:',
+      'The language model below, reading a prompt of that many tokens up to the first logits, in tokens a second:',
       table(['prompt', 'one thread', 'two threads', 'one thread / two'], rows),
     ]
   } finally {

@@ -66,7 +66,7 @@ export async function run({ quick, note }) {
   try {
     const [ours] = entries
     const agreement = await compareDense(entries, note)
-    if (ladder.at(-1) > ONNX_UP_TO) note(`onnxruntime-web is not asked beyond position ${count(ONNX_UP_TO)}, where it takes too long`)
+    if (ladder.at(-1) > ONNX_UP_TO) note(`onnxruntime-web is not measured beyond position ${count(ONNX_UP_TO)}, where it takes too long`)
     const rungs = await climb(entries, ladder, { rounds, tokens })
     const rows = (what) => ladderTable(rungs, what, models, ['llama.cpp', 'onnxruntime-web'])
 
@@ -99,12 +99,12 @@ export async function run({ quick, note }) {
     const memory = []
     for (const { name, rival } of entries) memory.push(`${name} ${mebibytes(await rival.call('peakMemory'))}`)
     return [
-      `Tokens a second, one thread. Ours is models/novels-10m (${count(ours.info.numParameters)} parameters); the rivals run **another model of the same size**: a dense llama transformer of ${count(numParameters())} random parameters (6 layers, dim 256, 4 heads of 64, SwiGLU 1376): llama.cpp natively, float32 and Q8_0; onnxruntime-web in WebAssembly, float32, each run's keys and values fed to the next${agreement}. Ours has float32 weights where it does not say float16, as the model comes; "256-bit" is \`createRuntime({ revectorize: true })\`. Prefill is up to the first token, from an empty state; decoding is greedy, behind that many tokens.${ladder.at(-1) >= ONCE_FROM ? ` Prompts from ${count(ONCE_FROM)} on were read once.` : ''}`,
+      `Tokens a second, one thread. Ours is models/novels-10m (${count(ours.info.numParameters)} parameters); the baselines run **another model of the same size**: a dense llama transformer of ${count(numParameters())} random parameters (6 layers, dim 256, 4 heads of 64, SwiGLU 1376): llama.cpp natively, float32 and Q8_0; onnxruntime-web in WebAssembly, float32, each run's keys and values fed into the next${agreement}. Ours has float32 weights except in the columns marked float16, which is how the model is stored; "256-bit" is \`createRuntime({ revectorize: true })\`. Prefill runs from an empty state to the first token; decoding is greedy, after a context of that many tokens.${ladder.at(-1) >= ONCE_FROM ? ` Prompts from ${count(ONCE_FROM)} on were read once.` : ''}`,
       'Prefill:',
       rows('prefill'),
       'Decoding:',
       rows('decode'),
-      `Decoding at position ${count(late)} takes ${significant(medianRatio(far, near), 3)} times as long a token as at ${EARLY}, in one process in turn. Streaming the weights that a token reads, ${significant(weightsRead() / 1e6)} million on average, through the one-row kernel is ${[...shares].map(([name, share]) => `${share} of its time (${name})`).join(', ')}, over whole windows behind position ${count(at)}. Reading on there, ${TOGETHER.join(', ')} tokens at once take ${together.map((each) => significant(median(each) * 1e6)).join(', ')} µs a token (ours). Peak memory of the processes: ${memory.join(', ')}.`,
+      `Decoding at position ${count(late)} takes ${significant(medianRatio(far, near), 3)} times as long per token as at ${EARLY}, alternating in one process. Streaming the weights that a token reads, ${significant(weightsRead() / 1e6)} million on average, through the one-row kernel is ${[...shares].map(([name, share]) => `${share} of its time (${name})`).join(', ')}, over whole windows after position ${count(at)}. Continuing there, ${TOGETHER.join(', ')} tokens at once take ${together.map((each) => significant(median(each) * 1e6)).join(', ')} µs a token (ours). Peak memory of the processes: ${memory.join(', ')}.`,
       caption(['node-llama-cpp', 'onnxruntime-web']),
     ].join('\n\n')
   } finally {

@@ -107,7 +107,7 @@ export async function run({ quick, note }) {
       .filter(({ name, ours, threads }) => ours && threads === 1 && name)
       .map(({ name, info }) => `${info.kernels.tile} (${name})`)
     return [
-      `GFLOP/s of y (m, n) = x (m, k) · b (k, n), float32, one thread unless it says otherwise; b is constant, so that who can packs it once. Tiles, as timing chose them: ${tiles.join(', ')}; "plain" is baseline SIMD, "256-bit" \`createRuntime({ revectorize: true })\`. The ceiling is the same arithmetic in registers only, 128 bits wide, turn about with the products in the same process.`,
+      `GFLOP/s of y (m, n) = x (m, k) · b (k, n), float32, one thread unless stated otherwise; b is constant, so implementations that support it pack it once. Tiles, as autotuning chose them: ${tiles.join(', ')}; "plain" is baseline SIMD, "256-bit" \`createRuntime({ revectorize: true })\`. The ceiling is the same arithmetic in registers only, 128 bits wide, interleaved with the products in the same process.`,
       table(
         [
           'm × k × n',

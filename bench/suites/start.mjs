@@ -69,9 +69,9 @@ export async function run({ quick, note }) {
     return [what, milliseconds(values, 'opened'), milliseconds(values, 'done'), mebibytes(median(values.map(({ memory }) => memory)))]
   })
   return [
-    `Fresh processes, one thread, files in the disk's cache. Milliseconds since the process began: until it was ready to be called, and until the first result was there (layer: one forward of n = ${LENGTH}; model: the token after a prompt of ${PROMPT}). Peak resident memory of the process, Node included.`,
+    `Fresh processes, one thread, files in the disk's cache. Milliseconds from the start of the process until it was ready to be called, and until the first result (layer: one forward of n = ${LENGTH}; model: the token after a prompt of ${PROMPT}). Peak resident memory of the process, Node included.`,
     table(['', 'ready, ms', 'first result, ms', 'peak memory'], rows),
-    'On the wire, scripts and WebAssembly gzipped one by one, without weights:',
+    'On the wire, scripts and WebAssembly gzipped file by file, without weights:',
     table(
       ['', 'kB'],
       downloads.flatMap(([name, files]) => sizeOf(name, files, note)),

@@ -28,7 +28,7 @@ export async function run({ quick, note }) {
       rows.push([count(n), ...seconds.map((values) => significant((median(values) * 1e6) / n)), least])
     }
     return [
-      'Microseconds a token of one forward of the layer above, one thread, by how tokens are selected. The published layer chooses among all earlier windows anew for each window; the strictly causal one keeps a context of fixed size.',
+      'Microseconds a token of one forward of the layer above, one thread, by how tokens are selected. The full-sequence layer selects from all earlier windows for every window; the strictly causal one keeps a context of fixed size.',
       table(['n', ...layers.map(({ name }) => name), 'least MFLOP a token'], rows),
       caption(),
     ].join('\n\n')

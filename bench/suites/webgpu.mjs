@@ -155,9 +155,9 @@ export async function run({ quick, note }) {
   }
   await processor.dispose()
   return [
-    `${about}. Medians of the rounds (${rounds}), by the GPU's own clock and by the wall's; products of ${busy}³ go before each. onnxruntime-web's WebGPU provider runs on the same adapter, on a device of its own, in turn with ours. Products have their operands and result in the GPU's memory.`,
+    `${about}. Medians of the rounds (${rounds}), by the GPU's own clock and by wall clock; products of ${busy}³ warm it up before each. onnxruntime-web's WebGPU provider runs on the same adapter, on a device of its own, alternating with ours. Operands and results of products stay in GPU memory.`,
     table(['product', 'GPU ms', 'TFLOP/s', 'wall ms', 'onnxruntime-web ms', 'its time / ours', 'largest error of 1,000'], products),
-    'The layer of the table above: from the beginning of the first pass to the end of the last, the sum of the passes, and the whole call with its copies; beside WebAssembly on one thread of the same machine, whose result the others are compared with.',
+    'The layer of the table above: from the beginning of the first pass to the end of the last, the sum of the passes, and the whole call with its copies, against WebAssembly on one thread of the same machine, whose result the others are compared with.',
     table(
       [
         'layer',

@@ -69,7 +69,9 @@ function statements(tarball, folder) {
       async () => {
         const copy = join(folder, 'jsr')
         mkdirSync(copy, { recursive: true })
-        for (const name of ['jsr.json', 'dist', 'LICENSE', 'README.md']) cpSync(join(root, name), join(copy, name), { recursive: true })
+        const documents = readdirSync(root).filter((name) => name.endsWith('.md'))
+        for (const name of ['jsr.json', 'dist', 'docs', 'LICENSE', ...documents])
+          cpSync(join(root, name), join(copy, name), { recursive: true })
         await execute(String(tool('@deno/linux-x64-glibc/deno')), ['publish', '--dry-run', '--allow-dirty'], { cwd: copy })
       },
     ],
