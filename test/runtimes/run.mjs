@@ -1,5 +1,5 @@
 /*
- * Runs one suite, from the packed tarball in an empty project, in every runtime and through every bundler that is installed.
+ * Runs one suite, from the packed tarballs in an empty project, in every runtime and through every bundler that is installed.
  *
  *   node test/runtimes/run.mjs [--only id,id] [--require id,id]
  *
@@ -18,6 +18,7 @@ import { documents } from './runners/documents.mjs'
 import { edges } from './runners/edge.mjs'
 import { packages } from './runners/package.mjs'
 import { processes } from './runners/processes.mjs'
+import { quickstart } from './runners/quickstart.mjs'
 import { webgpu } from './runners/webgpu.mjs'
 
 const { values } = parseArgs({ options: { only: { type: 'string' }, require: { type: 'string' } } })
@@ -26,7 +27,7 @@ const required = values.require?.split(',') ?? []
 
 /** @typedef {{ id: string, name: string, missing: string | undefined, run: () => Promise<{ version?: string, results: { name: string, error?: string }[] }> }} Host */
 /** @type {Host[]} */
-const known = [...packages, ...processes, ...edges, ...browsers, ...bundled, ...webgpu, ...documents]
+const known = [...packages, ...quickstart, ...processes, ...edges, ...browsers, ...bundled, ...webgpu, ...documents]
 const matches = (/** @type {string[]} */ names, /** @type {Host} */ { id }) =>
   names.some((name) => id === name || id.startsWith(`${name}-`))
 for (const name of [...(only ?? []), ...required]) {
@@ -35,7 +36,7 @@ for (const name of [...(only ?? []), ...required]) {
 }
 const hosts = known.filter((host) => !only || matches(only, host))
 
-console.log('packing, and installing the tarball in an empty project')
+console.log('packing, and installing the tarballs in an empty project')
 await makeProject()
 
 /** @type {{ host: Host, version: string, seconds: number, results: { name: string, error?: string }[] }[]} */

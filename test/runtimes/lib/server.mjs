@@ -25,7 +25,7 @@ export const posted = (id) => new Promise((resolve) => waiting.set(id, resolve))
 function sharedFile(path) {
   if (path.startsWith('/golden/')) return join(root, 'test', path)
   if (path.startsWith('/models/novels-10m/')) return join(model, path.slice('/models/novels-10m/'.length))
-  if (/^\/(node_modules\/routed-attention|hosts)\//.test(path)) return join(project, path)
+  if (/^\/(node_modules\/routed-attention(-novels-10m)?|hosts)\//.test(path)) return join(project, path)
   if (path.startsWith('/sessions/')) return join(sessions, path.slice('/sessions/'.length))
   return undefined
 }

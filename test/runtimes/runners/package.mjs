@@ -1,7 +1,8 @@
-import { cpSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { build, installTools, node, project, root, tool } from '../lib/paths.mjs'
+import { installTools, node, project, root, tool } from '../lib/paths.mjs'
 import { execute } from '../lib/processes.mjs'
+import { tarballs } from '../lib/project.mjs'
 
 const missing = tool('publint/package.json') && tool('@arethetypeswrong/cli/package.json') && node(24) ? undefined : installTools
 
@@ -27,7 +28,7 @@ export const packages = [
     name: 'the package itself',
     missing,
     async run() {
-      const tarball = join(build, readdirSync(build).find((name) => name.endsWith('.tgz')) ?? '')
+      const [tarball = ''] = tarballs
       const folder = join(project, 'package')
       mkdirSync(folder, { recursive: true })
       writeFileSync(join(folder, 'consumer.ts'), consumer)
@@ -52,6 +53,7 @@ function statements(tarball, folder) {
   }
   return [
     ['passes publint, suggestions too', () => run('publint/src/cli.js', '--strict', '--pack', 'false', installed)],
+    ["so does the model's", () => run('publint/src/cli.js', '--strict', '--pack', 'false', `${installed}-novels-10m`)],
     [
       // The worker file has no types, and is not imported but hosted.
       'passes arethetypeswrong, as a package of ES modules',
