@@ -1,6 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, test, vi } from 'vitest'
 import type {
@@ -263,13 +263,20 @@ describe('the README', () => {
     expect(links.filter((file) => !existsSync(join(root, file)))).toEqual([])
   })
 
-  test('links only to files that are in the tarball', () => {
+  test('links only to files that are in the tarball, and so do the other documents there that are for users', () => {
     const listing = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' })
     const [tarball] = JSON.parse(listing) as { files: { path: string }[] }[]
     const packed = new Set(tarball!.files.map(({ path }) => path))
-    const linked = [...readme.matchAll(/\]\(([^)#]+)[^)]*\)/g)].map(([, file]) => file!)
-    expect(linked.length).toBeGreaterThan(20)
-    expect(linked.filter((file) => !packed.has(file))).toEqual([])
+    const lost = (document: string) => {
+      const linked = [...read(document).matchAll(/\]\(([^)#]+)[^)]*\)/g)].map(([, file]) => posix.join(posix.dirname(document), file!))
+      if (document === 'README.md') expect(linked.length).toBeGreaterThan(20)
+      return linked.filter((file) => !packed.has(file)).map((file) => `${document}: ${file}`)
+    }
+    // for those who have the repository
+    const forDevelopers = ['ARCHITECTURE.md', 'CONTRIBUTING.md']
+    const forUsers = [...packed].filter((file) => file.endsWith('.md') && !forDevelopers.includes(file))
+    expect(forUsers).toEqual(expect.arrayContaining(documents))
+    expect(forUsers.flatMap(lost)).toEqual([])
   })
 
   test('starts with commands that package.json has', () => {
