@@ -29,20 +29,26 @@ export type ErrorCode =
 
 /** What an error says besides its message. */
 export interface ErrorDetails {
+  /** What was thrown underneath. */
   cause?: unknown
+  /** The host's HTTP status. */
   status?: number | undefined
+  /** All names that are meant. */
   names?: readonly string[] | undefined
 }
 
 /** The one error type of this package. The message names the operand, what was expected and what came. */
 export class RoutedAttentionError extends Error {
+  /** As of every error of this class: what `instanceof` cannot tell across copies of the package. */
   override readonly name = 'RoutedAttentionError'
+  /** What went wrong, for programs. */
   readonly code: ErrorCode
   /** The host's answer, of `NETWORK` where there was one, and of a file that a host refuses. */
   declare readonly status?: number
   /** All names that are meant, where the message may list only the first of them: parameters missing or unexpected, unknown keys. */
   declare readonly names?: readonly string[]
 
+  /** For the package's own use, and for tests of what catches it. */
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, 'cause' in details ? { cause: details.cause } : undefined)
     this.code = code

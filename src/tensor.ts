@@ -4,7 +4,9 @@ import { isFloat32Array } from './realm.js'
 
 /** A dense float32 array with a shape, row-major. It owns nothing but its `data`. */
 export class Tensor {
+  /** The values, the last dimension's side by side. */
   readonly data: Float32Array
+  /** Dimensions, outermost first. */
   readonly shape: readonly number[]
 
   /**
@@ -25,11 +27,18 @@ export class Tensor {
     this.shape = [...shape]
   }
 
+  /**
+   * All 0.
+   * @throws RoutedAttentionError `BAD_ARGUMENT` for what is no shape, `OUT_OF_MEMORY`
+   */
   static zeros(shape: readonly number[]): Tensor {
     return new Tensor(allocate(checkShape(shape)), shape)
   }
 
-  /** Standard normal values; the same seed gives the same values everywhere. Without a seed, a new one each time. */
+  /**
+   * Standard normal values; the same seed gives the same values everywhere. Without a seed, a new one each time.
+   * @throws RoutedAttentionError as `zeros`, and `BAD_ARGUMENT` for a seed that is none
+   */
   static randn(shape: readonly number[], seed?: number): Tensor {
     const data = allocate(checkShape(shape))
     const random = createRandom(seed)

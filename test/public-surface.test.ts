@@ -38,6 +38,22 @@ describe('the public declarations', () => {
     expect(exported.filter((name) => !declared.has(name))).toEqual([])
   })
 
+  test('say of every name and member what it is', () => {
+    const isDocumented = (node: ts.Node) => ts.getJSDocCommentsAndTags(node).length > 0
+    const undocumented = exported.flatMap((name) => {
+      const statements = declared.get(name)!
+      const members = statements
+        .flatMap((statement) => [...((statement as ts.InterfaceDeclaration | ts.ClassDeclaration).members ?? [])])
+        .filter((member) => !member.name?.getText().startsWith('#') && !(ts.getCombinedModifierFlags(member) & ts.ModifierFlags.Private))
+      const label = (member: ts.Node & { name?: ts.Node }) => `${name}.${member.name?.getText() ?? 'constructor'}`
+      // one of several overloads speaks for all
+      const spoken = new Set(members.filter(isDocumented).map(label))
+      return [...(statements.some(isDocumented) ? [] : [name]), ...members.map(label).filter((member) => !spoken.has(member))]
+    })
+    expect(exported.length).toBeGreaterThan(40) // it does see them
+    expect(undocumented).toEqual([])
+  })
+
   test('give no constructor to what createRuntime and a model make', () => {
     const make = (name: string) =>
       compile(`import { ${name} } from './index.js'\ndeclare const made: typeof ${name}\nexport default new made()`)

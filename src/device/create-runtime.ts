@@ -27,6 +27,7 @@ export interface RuntimeOptions {
   wasm?: WasmModule | ArrayBuffer | ArrayBufferView | Url
   /** Where a copy of `routed-attention/worker.js` is hosted, for threads in a page whose Content-Security-Policy forbids `blob:` workers. */
   worker?: Url
+  /** Its reason rejects the call; what was begun is ended. */
   signal?: Signal
 }
 

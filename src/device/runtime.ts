@@ -13,9 +13,11 @@ export interface RuntimeInfo {
   readonly device: 'wasm' | 'webgpu'
   /** The GPU's name, where one is used. */
   readonly adapter?: string
+  /** The build in use. Only with 'relaxed' may multiply-add round once. */
   readonly simd: 'baseline' | 'relaxed'
   /** Whether multiply-add rounds once (fused): results of one arithmetic have equal bits on one engine. */
   readonly fused: boolean
+  /** Threads that compute, this one included. */
   readonly threads: number
   /** The shapes of the kernels in use, rows × columns: the fastest of several in a few milliseconds of timing, unless `unavailable.timing` says otherwise. */
   readonly kernels: { readonly tile: string; readonly row: string }
@@ -131,6 +133,7 @@ export class Runtime {
     return this.#pool
   }
 
+  /** What is used here, and why not more; read anew each time. */
   get info(): RuntimeInfo {
     this.#wasm.settle()
     const { simd, fused } = this.#build
@@ -150,6 +153,7 @@ export class Runtime {
     }
   }
 
+  /** Whether `dispose` has been called. */
   get disposed(): boolean {
     return this.#ended !== undefined
   }
@@ -178,10 +182,12 @@ export class Runtime {
     return this.#ended
   }
 
+  /** `dispose`, for `using`. */
   [Symbol.dispose](): void {
     void this.dispose()
   }
 
+  /** `dispose`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose()
   }

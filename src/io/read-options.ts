@@ -5,6 +5,7 @@ export const READ_OPTIONS: readonly (keyof ReadOptions)[] = ['onProgress', 'sign
 
 /** How far a long call has come. */
 export interface LoadProgress {
+  /** Of which call it is. */
   readonly type: 'load'
   /** Bytes so far. It falls only where a file has to be read again from its start: it changed on the way, or a kept copy was damaged. */
   readonly done: number
@@ -17,8 +18,11 @@ export interface LoadProgress {
 
 /** What is asked of a browser's File. */
 export interface FileLike {
+  /** Without a folder: `config.json`, say. */
   readonly name: string
+  /** In bytes. */
   readonly size: number
+  /** All bytes. */
   arrayBuffer(): Promise<ArrayBuffer>
   /** Where it is missing, the file is read whole. */
   slice?(start: number, end: number): { arrayBuffer(): Promise<ArrayBuffer> }
@@ -26,7 +30,9 @@ export interface FileLike {
 
 /** What is asked of a `Cache` of the Cache API. */
 export interface CacheLike {
+  /** What is kept under a URL, if anything. */
   match(url: string): Promise<FetchResponse | undefined>
+  /** Keeps a response in place of what was there. */
   put(url: string, response: FetchResponse): Promise<void>
   /** Where it is missing, a damaged entry stays until it is overwritten. */
   delete?(url: string): Promise<boolean>

@@ -8,6 +8,7 @@ export interface Completion {
   readonly ids: number[]
   /** 'length' also where there was no room for any token. */
   readonly finishReason: FinishReason
+  /** Tokens of the prompt and of the continuation. */
   readonly usage: {
     /** Tokens that were read. */
     readonly promptTokens: number

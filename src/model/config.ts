@@ -59,6 +59,7 @@ export interface LayerOptions {
 
 /** What config.json says: SPEC section 7. */
 export interface ModelConfig {
+  /** Options of the layer in each block. */
   readonly layer: LayerConfig
   /** Size of the vocabulary, V. */
   readonly numTokens: number
@@ -66,6 +67,7 @@ export interface ModelConfig {
   readonly depth: number
   /** Inner channels of the feed-forward, in multiples of `layer.dim`. */
   readonly feedForwardMultiplier: number
+  /** Whether routed attention turns its queries and keys by rotary angles. */
   readonly routedRotaryEmb: boolean
   /** Rows of the position table; null where there is none, and inputs may be of any length. */
   readonly maxPositions: number | null

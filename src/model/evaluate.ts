@@ -3,13 +3,17 @@ import { checkFunction, checkOptions } from '../options.js'
 import type { Signal } from '../platform.js'
 import { bitsOf } from './surprise.js'
 
+/** How far an evaluation has come. */
 export interface EvaluateProgress {
+  /** Of which call it is. */
   readonly type: 'evaluate'
   /** Tokens predicted so far. */
   readonly done: number
+  /** Tokens to predict: all but the first. */
   readonly total: number
 }
 
+/** Options of `model.evaluate`. */
 export interface EvaluateOptions {
   /** Tokens read in a row before all is forgotten; default 2048, or `max_positions` where that is less. */
   chunk?: number | undefined
@@ -24,6 +28,7 @@ export interface EvaluateOptions {
   signal?: Signal | undefined
 }
 
+/** How well a model predicts a text. */
 export interface Evaluation {
   /** Mean of -log2 p; NaN when nothing was predicted. */
   readonly bitsPerToken: number

@@ -7,10 +7,13 @@ import { noTokenizer } from './missing-tokenizer.js'
 import { resolveSampling, type SamplingConfig, type SamplingOptions } from './sampling-options.js'
 import { checkTokenIds, type TokenIds } from './token-ids.js'
 
+/** How far the prompt has been read. */
 export interface PromptProgress {
+  /** Of what it is. */
   readonly type: 'prompt'
   /** Tokens of the prompt that have been read. */
   readonly done: number
+  /** Tokens of the prompt. */
   readonly total: number
 }
 

@@ -9,7 +9,9 @@ import type { TokenIds } from './token-ids.js'
 /** Why a generation ended: at a stop text, a stop token or the end of text; or at `maxTokens` or `max_positions`. */
 export type FinishReason = 'stop' | 'length'
 
+/** A token of a continuation. */
 export interface GeneratedToken {
+  /** Its id, below `config.numTokens`. */
   readonly id: number
   /**
    * Text that is certain with this token: whole characters, and nothing that may yet become a stop text. Empty for a stop token, and without a tokenizer.

@@ -86,6 +86,7 @@ class ModelMemory {
 
 /** A language model whose every block is the routed-attention layer (SPEC section 7). */
 export class LanguageModel {
+  /** What config.json says, with defaults filled in. */
   readonly config: ModelConfig
   /** What config.json leaves unsaid: its keys, with the defaults that were taken for them. */
   readonly assumed: AssumedDefaults
@@ -100,6 +101,7 @@ export class LanguageModel {
   readonly unavailable: Readonly<Record<string, string>>
   /** Tokens that end a text: `eos_token_id` of generation_config.json, or else of config.json; none where neither has it. */
   readonly eosTokenIds: readonly number[]
+  /** Where it lives: the one that `load` was given, or its own. */
   readonly runtime: Runtime
   /** Numbers in its parameters. */
   readonly numParameters: number
@@ -345,6 +347,7 @@ export class LanguageModel {
     this.#lifetime.dispose()
   }
 
+  /** `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

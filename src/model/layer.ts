@@ -21,6 +21,7 @@ export interface ForwardOptions {
   rotaryEmb?: Tensor | null
   /** Instead of the layer's, for this call; at least 1. */
   numRoutedQueries?: number | null
+  /** Instead of the layer's, for this call; at least 1. */
   numRoutedKeyValues?: number | null
   /** Also return what was decided on the way. */
   trace?: boolean
@@ -40,6 +41,7 @@ const FORWARD_OPTIONS = ['rotaryEmb', 'numRoutedQueries', 'numRoutedKeyValues', 
  * The maths, and PyTorch's layer of the same name, in SPEC.md.
  */
 export class MixtureOfAutoregressiveAttention {
+  /** Its options, with defaults filled in. */
   readonly options: LayerConfig
   readonly #lifetime: Lifetime
   readonly #parameters: LayerParameters
@@ -200,6 +202,7 @@ export class MixtureOfAutoregressiveAttention {
     this.#lifetime.dispose()
   }
 
+  /** `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

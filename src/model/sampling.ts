@@ -5,7 +5,9 @@ import { LogitHeap } from './logit-heap.js'
 import { Lottery } from './lottery.js'
 import type { SamplingConfig } from './sampling-options.js'
 
+/** A token that was probable in a place. */
 export interface TokenLogprob {
+  /** Its id, below `config.numTokens`. */
   readonly id: number
   /** ln p of the token, as the model has it: under the logits as they came, before penalties, `logitBias`, `logitsProcessor`, temperature and the rest. */
   readonly logprob: number

@@ -35,6 +35,7 @@ class SessionMemory {
   }
 }
 
+/** Options of `session.append`. */
 export interface AppendOptions {
   /** Its reason rejects the call, and the session stays as it was. */
   signal?: Signal | undefined
@@ -280,6 +281,7 @@ export class Session {
     this.#lifetime.dispose()
   }
 
+  /** `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }
