@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { installTools, node, project, root, tool } from '../lib/paths.mjs'
 import { execute } from '../lib/processes.mjs'
