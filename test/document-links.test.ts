@@ -142,3 +142,38 @@ describe('files that documents name', () => {
     expect(absentFiles('docs/SPEC.md', text)).toEqual(['fixtures/', 'fixtures/models.json', 'src/gone3.ts', 'src/gone'])
   })
 })
+
+describe('what the maps name in code', () => {
+  const sources = [
+    'src',
+    'assembly',
+    'scripts',
+    'test/kernels',
+    'test/webgpu',
+    'training/routed_attention_training',
+    'package.json',
+    '.ci/run',
+  ]
+  const code = sources.map((path) => textOf(path)).join('\n')
+
+  /** The text of a file, or of every file of a folder and those below; generated code left out. */
+  function textOf(path: string): string {
+    if (path.includes('.')) return /tiles[.]ts|generated/.test(path) ? '' : readFileSync(join(root, path), 'utf8')
+    return readdirSync(join(root, path)).map((name) => textOf(posix.join(path, name))).join('\n') // prettier-ignore
+  }
+
+  /** Identifiers in code spans; of `a.b` the last. */
+  function identifiersIn(text: string): string[] {
+    return [...proseOf(text).matchAll(/`(?:\w+[.])?([A-Za-z_]\w*)(?:\(\))?`/g)].map(([, name]) => name!)
+  }
+
+  test.each(['ARCHITECTURE.md', 'CONTRIBUTING.md'])('is there: %s', (path) => {
+    const names = [...new Set(identifiersIn(readFileSync(join(root, path), 'utf8')))]
+    expect(names.length).toBeGreaterThan(10)
+    expect(names.filter((name) => !new RegExp(`\\b${name}\\b`).test(code))).toEqual([])
+  })
+
+  test('is told from other words', () => {
+    expect(identifiersIn('`one`, `Two.Three` and `four()`; `npm run five`, `six/seven.ts`, eight')).toEqual(['one', 'Three', 'four'])
+  })
+})
