@@ -87,6 +87,7 @@ async function variant(name, replacements) {
 /** What leads to some files, by any number of imports. @param {string[]} files @returns {Promise<Set<string>>} */
 async function importersOf(files) {
   const { metafile } = await build({ ...options, entryPoints: ['src/index.ts'] })
+  for (const file of files) if (!(file in metafile.inputs)) throw new Error(`src/index.ts leads to no ${file}, which an entry replaces`)
   const found = new Set(files)
   // a set visits what is added to it meanwhile
   for (const file of found)

@@ -5,11 +5,24 @@ import { installTools, model, node, project, root, tool } from '../lib/paths.mjs
 import { execute } from '../lib/processes.mjs'
 import { serve } from '../lib/server.mjs'
 
-/** The lines that the two packages' READMEs begin with, by name, and what they print. */
-const programs = {
-  'README.md': { file: join(root, 'README.md'), prints: /\S[^]*\n\d+ tokens in \d+ bytes\n$/ },
-  "the model's README.md": { file: join(model, 'README.md'), prints: /^The old captain\S*(\s+\S+){15}/ },
-}
+/** The lines that the two packages' READMEs begin with, and how else the folder is found: what is run, and what it prints. */
+const programs = [
+  {
+    name: 'the lines of README.md run',
+    code: () => snippet(join(root, 'README.md'), 'js'),
+    prints: /\S[^]*\n\d+ tokens in \d+ bytes\n$/,
+  },
+  {
+    name: "the lines of the model's README.md run",
+    code: () => snippet(join(model, 'README.md'), 'js'),
+    prints: /^The old captain\S*(\s+\S+){15}/,
+  },
+  {
+    name: 'import.meta.resolve finds a file of the model',
+    code: () => "console.log(import.meta.resolve('routed-attention-novels-10m/config.json'))",
+    prints: /^file:.*\/node_modules\/routed-attention-novels-10m\/config[.]json\n$/,
+  },
+]
 
 /** Both packages from npm, and nothing else: the program of each README. */
 export const quickstart = [
@@ -40,9 +53,9 @@ function host(id, name, binary, command) {
     missing: binary ? undefined : installTools,
     async run() {
       const results = []
-      for (const [of, { file, prints }] of Object.entries(programs)) {
-        const result = { name: `the lines of ${of} run` }
-        writeFileSync(join(project, 'quickstart.mjs'), snippet(file, 'js'))
+      for (const { name, code, prints } of programs) {
+        const result = { name }
+        writeFileSync(join(project, 'quickstart.mjs'), code())
         try {
           const printed = await execute(String(binary), [...command, 'quickstart.mjs'], { cwd: project })
           results.push(prints.test(printed) ? result : { ...result, error: `it printed "${printed}", expected ${prints}` })
