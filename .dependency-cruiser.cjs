@@ -17,7 +17,7 @@ const rootFiles = '^src/(?!(index|webgpu)[.]ts$)[^/]+[.]ts$'
 /** The public surfaces: the package, and the package with the GPU's part inside. */
 const index = '^src/(index|webgpu)[.]ts$'
 /** The step vocabulary: plain TypeScript that both compilers read. */
-const steps = '^assembly/steps[.]ts$'
+const ops = '^assembly/ops[.]ts$'
 /** Files of the project; packages have a rule of their own. */
 const local = { dependencyTypes: ['local', 'localmodule'] }
 
@@ -31,7 +31,7 @@ const layers = Object.entries(below).map(([part, parts]) => ({
     pathNot: [
       rootFiles,
       ...[part, ...parts].map((name) => (name === 'index' ? index : `^src/${name}/`)),
-      ...(part === 'plan' || part === 'device' ? [steps] : []),
+      ...(part === 'plan' || part === 'device' ? [ops] : []),
     ],
   },
 }))

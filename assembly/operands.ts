@@ -1,6 +1,6 @@
-import { Piece } from './steps'
+import { DispatchHeader } from './ops'
 
-/** A word of a step or of the piece header. */
+/** A word of an op or of the dispatch header. */
 // @ts-ignore: decorator
 @inline
 export function word(base: usize, index: i32): i32 {
@@ -14,33 +14,33 @@ export function floatWord(base: usize, index: i32): f32 {
   return load<f32>(base + ((<usize>index) << 2))
 }
 
-/** Where a buffer begins in this piece. */
+/** Where a buffer begins in this chunk. */
 // @ts-ignore: decorator
 @inline
-export function bufferAddress(piece: usize, buffer: i32): usize {
-  return load<u32>(piece + (Piece.Buffers << 2) + ((<usize>buffer) << 2))
+export function bufferAddress(header: usize, buffer: i32): usize {
+  return load<u32>(header + (DispatchHeader.Buffers << 2) + ((<usize>buffer) << 2))
 }
 
-/** The address that an operand of a step has in this piece; 0 for none. */
+/** The address that an operand of an op has in this chunk; 0 for none. */
 // @ts-ignore: decorator
 @inline
-export function operand(step: usize, index: i32, piece: usize): usize {
-  const at = step + ((<usize>index) << 2)
-  return bufferAddress(piece, load<i32>(at)) + load<u32>(at, 4)
+export function operand(op: usize, index: i32, header: usize): usize {
+  const at = op + ((<usize>index) << 2)
+  return bufferAddress(header, load<i32>(at)) + load<u32>(at, 4)
 }
 
 /** The integer that an operand points to. */
 // @ts-ignore: decorator
 @inline
-export function count(step: usize, index: i32, piece: usize): i32 {
-  return load<i32>(operand(step, index, piece))
+export function count(op: usize, index: i32, header: usize): i32 {
+  return load<i32>(operand(op, index, header))
 }
 
 /** The integer that an operand points to, or `otherwise` where there is none. */
 // @ts-ignore: decorator
 @inline
-export function countOr(step: usize, index: i32, piece: usize, otherwise: i32): i32 {
-  const address = operand(step, index, piece)
+export function countOr(op: usize, index: i32, header: usize, otherwise: i32): i32 {
+  const address = operand(op, index, header)
   return address ? load<i32>(address) : otherwise
 }
 

@@ -1,15 +1,15 @@
-import { Piece } from './steps'
+import { DispatchHeader } from './ops'
 
 /*
- * Shares, the barrier, the order of runs, and their end before the end. A step is cut into `shares`, between outputs and never inside a sum, so neither how many there are nor who runs which leaves a
+ * Partitions, the barrier, the order of dispatches, and their end before the end. An op is cut into `partitions`, between outputs and never inside a sum, so neither how many there are nor who runs which leaves a
  * trace in the result.
  */
 
-/** First of `total` items that belong to a share; the next share's first ends it. */
+/** First of `total` items that belong to a partition; the next partition's first ends it. */
 // @ts-ignore: decorator
 @inline
-export function shareStart(total: i32, share: i32, shares: i32): i32 {
-  return <i32>((<i64>total * share) / shares)
+export function partitionStart(total: i32, partition: i32, partitions: i32): i32 {
+  return <i32>((<i64>total * partition) / partitions)
 }
 
 /**
@@ -38,41 +38,41 @@ export function meet(barrier: usize, threads: i32): void {
 }
 
 /**
- * A share that nobody has taken since the last barrier, or -1: from the front for the thread whose shares were the first, from the back for the others, so
+ * A partition that nobody has taken since the last barrier, or -1: from the front for the thread whose partitions were the first, from the back for the others, so
  * that of two threads each mostly meets the heads that its core has in the cache. How many are gone from the front lies in the lower half of the third
  * word, how many from the back in the upper.
  */
-export function takeShare(barrier: usize, first: i32, shares: i32): i32 {
+export function takePartition(barrier: usize, first: i32, partitions: i32): i32 {
   const taken = atomic.add<i32>(barrier, first == 0 ? 1 : 0x10000, 8)
   const front = taken & 0xffff
   const back = taken >>> 16
-  if (front + back >= shares) return -1
-  return first == 0 ? front : shares - 1 - back
+  if (front + back >= partitions) return -1
+  return first == 0 ? front : partitions - 1 - back
 }
 
-/** Waits until the run before this piece's, if that may be at work, is through with so many ordered parts of the program. */
-export function awaitEarlier(piece: usize, parts: i32): void {
-  const earlier = <usize>load<i32>(piece + (Piece.Earlier << 2))
+/** Waits until the dispatch before this chunk's, if that may be at work, is through with so many ordered parts of the program. */
+export function waitForPredecessor(header: usize, parts: i32): void {
+  const earlier = <usize>load<i32>(header + (DispatchHeader.DependsOn << 2))
   if (earlier == 0) return
-  const passed = earlier + (Piece.Passed << 2)
+  const passed = earlier + (DispatchHeader.Passed << 2)
   for (let spins = SPINS; spins > 0; --spins) {
     if (atomic.load<i32>(passed) >= parts) return
   }
   for (let seen = atomic.load<i32>(passed); seen < parts; seen = atomic.load<i32>(passed)) atomic.wait<i32>(passed, seen, -1)
 }
 
-/** Tells the run behind this piece's how many ordered parts this one is through with. */
-export function tellPassed(piece: usize, parts: i32): void {
-  const passed = piece + (Piece.Passed << 2)
+/** Tells the dispatch behind this chunk's how many ordered parts this one is through with. */
+export function signalStage(header: usize, parts: i32): void {
+  const passed = header + (DispatchHeader.Passed << 2)
   atomic.store<i32>(passed, parts)
   atomic.notify(passed, -1)
 }
 
 /**
- * Whether nobody wants any more what this run computes. It is walked through to its end all the same, so that barriers and ordered parts are left as they
+ * Whether nobody wants any more what this dispatch computes. It is walked through to its end all the same, so that barriers and ordered parts are left as they
  * always are, but computes nothing: whoever meets a thread that has seen this sees it too, and reads nothing that was not computed.
  */
-export function isStopped(piece: usize): bool {
-  const stop = <usize>load<i32>(piece + (Piece.Stop << 2))
+export function isStopped(header: usize): bool {
+  const stop = <usize>load<i32>(header + (DispatchHeader.Stop << 2))
   return stop != 0 && atomic.load<i32>(stop) != 0
 }

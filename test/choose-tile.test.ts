@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { TileShape } from '../assembly/steps.js'
+import { TileShape } from '../assembly/ops.js'
 import { createRuntime } from '../src/device/create-runtime.js'
 import { chooseTile } from '../src/device/wasm/choose-tile.js'
 import { WasmDevice } from '../src/device/wasm/wasm-device.js'
@@ -24,17 +24,20 @@ function clockOf(device: WasmDevice, milliseconds: (shape: TileShape) => number)
 }
 
 describe('the choice of a tile', () => {
-  test.each([TileShape.TallUnrolled, TileShape.Wide, TileShape.WideUnrolled])('takes the shape that is fastest: number %s', (fastest) => {
-    const { module, device } = freshDevice()
-    const clock = clockOf(device, (shape) => (shape === fastest ? 0.01 : 0.012))
-    expect(chooseTile(module, device, false, clock.now)).toEqual({ shape: fastest, unavailable: undefined })
-  })
+  test.each([TileShape.Gemm6x8Unrolled, TileShape.Gemm2x24, TileShape.Gemm2x24Unrolled])(
+    'takes the shape that is fastest: number %s',
+    (fastest) => {
+      const { module, device } = freshDevice()
+      const clock = clockOf(device, (shape) => (shape === fastest ? 0.01 : 0.012))
+      expect(chooseTile(module, device, false, clock.now)).toEqual({ shape: fastest, unavailable: undefined })
+    },
+  )
 
   test('takes the 256-bit shape only where the engine was told to make it', () => {
-    const fastest = (shape: TileShape) => (shape === TileShape.Double ? 0.005 : 0.01)
+    const fastest = (shape: TileShape) => (shape === TileShape.Gemm6x16 ? 0.005 : 0.01)
     for (const [widens, expected] of [
-      [true, TileShape.Double],
-      [false, TileShape.Tall],
+      [true, TileShape.Gemm6x16],
+      [false, TileShape.Gemm6x8],
     ] as const) {
       const { module, device } = freshDevice()
       expect(chooseTile(module, device, widens, clockOf(device, fastest).now).shape).toBe(expected)
@@ -43,8 +46,8 @@ describe('the choice of a tile', () => {
 
   test('keeps the default where another is faster by no more than noise', () => {
     const { module, device } = freshDevice()
-    expect(chooseTile(module, device, false, clockOf(device, (shape) => (shape === TileShape.Wide ? 0.0099 : 0.01)).now).shape).toBe(
-      TileShape.Tall,
+    expect(chooseTile(module, device, false, clockOf(device, (shape) => (shape === TileShape.Gemm2x24 ? 0.0099 : 0.01)).now).shape).toBe(
+      TileShape.Gemm6x8,
     )
   })
 
@@ -52,16 +55,16 @@ describe('the choice of a tile', () => {
     const { module, device } = freshDevice()
     const start = 1000
     // what is slowest for 15 ms is fastest afterwards
-    const clock = clockOf(device, (shape) => (shape !== TileShape.Wide ? 0.012 : clock.time - start < 15 ? 0.015 : 0.006))
-    expect(chooseTile(module, device, false, clock.now).shape).toBe(TileShape.Wide)
+    const clock = clockOf(device, (shape) => (shape !== TileShape.Gemm2x24 ? 0.012 : clock.time - start < 15 ? 0.015 : 0.006))
+    expect(chooseTile(module, device, false, clock.now).shape).toBe(TileShape.Gemm2x24)
   })
 
   test('waits for a shape that the engine has not compiled yet', () => {
     const { module, device } = freshDevice()
     const start = 1000
     // five times as slow as the others for 50 ms, while nothing changes
-    const clock = clockOf(device, (shape) => (shape !== TileShape.Wide ? 0.012 : clock.time - start < 50 ? 0.06 : 0.01))
-    expect(chooseTile(module, device, false, clock.now).shape).toBe(TileShape.Wide)
+    const clock = clockOf(device, (shape) => (shape !== TileShape.Gemm2x24 ? 0.012 : clock.time - start < 50 ? 0.06 : 0.01))
+    expect(chooseTile(module, device, false, clock.now).shape).toBe(TileShape.Gemm2x24)
   })
 
   test('is made once for a module', () => {
@@ -79,7 +82,7 @@ describe('the choice of a tile', () => {
     const { module, device } = freshDevice()
     const clock = clockOf(device, () => tick)
     const { shape, unavailable } = chooseTile(module, device, true, clock.now)
-    expect(shape).toBe(TileShape.Tall)
+    expect(shape).toBe(TileShape.Gemm6x8)
     expect(unavailable).toMatch(reason)
     expect(clock.readings).toBeLessThan(20_000)
   })

@@ -14,7 +14,7 @@ async function ticksDuring(work: () => Promise<unknown>): Promise<number> {
   return ticks
 }
 
-test('on one thread, a long forward lets timers fire between its pieces', async () => {
+test('on one thread, a long forward lets timers fire between its chunks', async () => {
   using runtime = openRuntime('baseline')
   const layer = new MixtureOfAutoregressiveAttention(runtime, {
     dim: 256,

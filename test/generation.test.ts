@@ -473,7 +473,7 @@ describe.each(kinds)('a session of a %s model that writes', (_kind, config) => {
   test('need not wait for a processor once it is aborted or disposed of', async () => {
     const ends = ['signal', 'session', 'model', 'runtime'] as const
     for (const what of ends) {
-      for (const isAtOnce of [true, false]) {
+      for (const isSynchronous of [true, false]) {
         using made = await setUp()
         const { runtime, model, session } = made
         await session.append(prompt)
@@ -483,7 +483,7 @@ describe.each(kinds)('a session of a %s model that writes', (_kind, config) => {
           else void made[what].dispose()
         }
         const logitsProcessor = () => {
-          if (isAtOnce) end()
+          if (isSynchronous) end()
           else setTimeout(end)
           return new Promise<void>(() => undefined)
         }

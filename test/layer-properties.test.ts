@@ -69,7 +69,7 @@ describe('the layer', () => {
     await fc.assert(fc.asyncProperty(places, cases(), expectReference), runs(250))
   })
 
-  test('answers as the reference does when a window is computed in several pieces', async () => {
+  test('answers as the reference does when a window is computed in several chunks', async () => {
     await fc.assert(fc.asyncProperty(places, longCases, expectReference), runs(20))
   })
 

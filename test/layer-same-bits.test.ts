@@ -60,14 +60,14 @@ describe('the layer', () => {
     )
   })
 
-  test('answers with the same bits on any number of shares, and on a checked build as on the shipped one', async () => {
+  test('answers with the same bits on any number of partitions, and on a checked build as on the shipped one', async () => {
     await fc.assert(
       fc.asyncProperty(cases(), fc.constantFrom('baseline' as const, 'relaxed' as const), async (drawn, build) => {
         const { x } = makeInput(drawn)
         const forward = makeForwardOptions(drawn)
-        const expected = await traced({ build, shares: 1 }, drawn, x, forward)
-        for (const shares of [2, 3, 4, 5]) expectSameTrace(await traced({ build, shares }, drawn, x, forward), expected)
-        expectSameTrace(await traced({ build: `checked-${build}`, shares: 3 }, drawn, x, forward), expected)
+        const expected = await traced({ build, partitions: 1 }, drawn, x, forward)
+        for (const partitions of [2, 3, 4, 5]) expectSameTrace(await traced({ build, partitions }, drawn, x, forward), expected)
+        expectSameTrace(await traced({ build: `checked-${build}`, partitions: 3 }, drawn, x, forward), expected)
       }),
       runs(60),
     )

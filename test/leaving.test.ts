@@ -23,8 +23,8 @@ const kinds = [
 
 /** A runtime that never leaves a program, and those that leave often. */
 const plain = openRuntime('checked-relaxed')
-const often = ([1, 3] as const).map((shares) => {
-  const runtime = openRuntime('checked-relaxed', shares)
+const often = ([1, 3] as const).map((partitions) => {
+  const runtime = openRuntime('checked-relaxed', partitions)
   leaveOften(runtime)
   return runtime
 })

@@ -1,6 +1,6 @@
 /** What a load does with a large model's weights it does in parts, between which the event loop may turn. */
 import { expect, test, vi } from 'vitest'
-import { atOnce, gradually } from '../src/breathe.js'
+import { atOnce, gradually } from '../src/event-loop.js'
 import { WeightFormat } from '../src/device/device.js'
 import type { StoredTensor } from '../src/io/safetensors.js'
 import { Checksum } from '../src/model/checksum.js'

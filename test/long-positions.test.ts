@@ -80,8 +80,8 @@ describe.each(releaseBuilds)('on the %s build', (build) => {
       const far = model.restoreSession(moveOn(near.save(), positions - (positions % 7)))
       expect(far.byteLength).toBe(near.byteLength)
       for (const size of [1, 1, 5, 30, 1, 24]) {
-        const piece = tokens.slice(near.position, near.position + size)
-        expect(largestDifference(await far.append(piece), await near.append(piece))).toBeLessThan(2e-5)
+        const chunk = tokens.slice(near.position, near.position + size)
+        expect(largestDifference(await far.append(chunk), await near.append(chunk))).toBeLessThan(2e-5)
       }
       expect(far.position - near.position).toBe(positions - (positions % 7))
       const moved = model.restoreSession(far.save())
@@ -150,13 +150,13 @@ describe('a model with windows wider than a thousand tokens', () => {
     let session = model.createSession()
     for (const size of [1000, 23, 1, 1, 500, 520, 3, 1, 1, 150]) {
       const clone = session.clone()
-      const piece = tokens.slice(session.position, session.position + size)
+      const chunk = tokens.slice(session.position, session.position + size)
       const expected = logitsAt(session.position + size)
-      expect(await session.append(piece)).toEqual(expected)
+      expect(await session.append(chunk)).toEqual(expected)
       expect(runtime.info.memory.used - used).toBe(session.byteLength + clone.byteLength)
       const restored = model.restoreSession(clone.save())
-      expect(await restored.append(piece)).toEqual(expected)
-      expect(await clone.append(piece)).toEqual(expected)
+      expect(await restored.append(chunk)).toEqual(expected)
+      expect(await clone.append(chunk)).toEqual(expected)
       expect(Buffer.from(restored.save()).equals(session.save())).toBe(true)
       session.dispose()
       clone.dispose()

@@ -27,11 +27,11 @@ import {
 const opened = new Map<string, Runtime>()
 
 /** A runtime that many cases share; where there are several threads, memory holds NaN until it is written. */
-function runtimeOf(build: BuildName, shares: number): Runtime {
-  const key = `${build} ${shares}`
-  const runtime = opened.get(key) ?? openRuntime(build, shares)
+function runtimeOf(build: BuildName, partitions: number): Runtime {
+  const key = `${build} ${partitions}`
+  const runtime = opened.get(key) ?? openRuntime(build, partitions)
   opened.set(key, runtime)
-  if (shares > 1) poisonMemory(runtime)
+  if (partitions > 1) poisonMemory(runtime)
   return runtime
 }
 
@@ -57,26 +57,26 @@ function tokensOf({ length, vocabulary, seed }: { length: number; vocabulary: nu
 }
 
 const builds = fc.constantFrom<BuildName>('baseline', 'relaxed', 'checked-baseline', 'checked-relaxed')
-const shareCounts = fc.integer({ min: 2, max: 4 })
+const partitionCounts = fc.integer({ min: 2, max: 4 })
 
 describe('whatever the model, on any number of threads,', () => {
   test('any split of a text into appends gives the bits of one forward, saved and restored at every cut', async () => {
     const configs = fc.oneof({ weight: 3, arbitrary: causalConfigs }, { weight: 1, arbitrary: publishedConfigs })
     await fc.assert(
-      fc.asyncProperty(configs, texts, builds, shareCounts, async (config, text, build, shares) => {
+      fc.asyncProperty(configs, texts, builds, partitionCounts, async (config, text, build, partitions) => {
         const tokens = tokensOf(text, config.num_tokens)
         const one = await loadSmallModel(runtimeOf(build, 1), config, text.seed)
-        const many = await loadSmallModel(runtimeOf(build, shares), config, text.seed)
+        const many = await loadSmallModel(runtimeOf(build, partitions), config, text.seed)
         try {
           const whole = await one.forward(tokens)
           expect(isSame((await many.forward(tokens)).data, whole.data)).toBe(true)
           const session = many.createSession()
           let moved = one.createSession()
           for (const size of text.cuts) {
-            const piece = tokens.slice(session.position, session.position + size)
+            const chunk = tokens.slice(session.position, session.position + size)
             if (session.position + size === 0) continue
-            const logits = await session.append(piece)
-            expect(isSame(await moved.append(piece), logits)).toBe(true)
+            const logits = await session.append(chunk)
+            expect(isSame(await moved.append(chunk), logits)).toBe(true)
             const { position } = session
             const last = (position - 1) * config.num_tokens
             const expected = config.causal ? whole : await one.forward(tokens.slice(0, position))
@@ -97,8 +97,8 @@ describe('whatever the model, on any number of threads,', () => {
 
   test('a strictly causal forward over the beginning of a text is the beginning of the forward', async () => {
     await fc.assert(
-      fc.asyncProperty(causalConfigs, texts, fc.nat(), builds, shareCounts, async (config, text, cut, build, shares) => {
-        const model = await loadSmallModel(runtimeOf(build, shares), config, text.seed)
+      fc.asyncProperty(causalConfigs, texts, fc.nat(), builds, partitionCounts, async (config, text, cut, build, partitions) => {
+        const model = await loadSmallModel(runtimeOf(build, partitions), config, text.seed)
         try {
           const tokens = tokensOf(text, config.num_tokens)
           const length = cut % (tokens.length + 1)
@@ -118,8 +118,8 @@ describe('whatever the model, on any number of threads,', () => {
     const all = { num_routed_queries: 30, num_routed_key_values: 300 }
     const configs = fc.oneof(causalConfigs, publishedConfigs).map((config) => ({ ...config, ...all }))
     await fc.assert(
-      fc.asyncProperty(configs, texts, builds, shareCounts, async (config, text, build, shares) => {
-        const model = await loadSmallModel(runtimeOf(build, shares), config, text.seed)
+      fc.asyncProperty(configs, texts, builds, partitionCounts, async (config, text, build, partitions) => {
+        const model = await loadSmallModel(runtimeOf(build, partitions), config, text.seed)
         try {
           const tokens = tokensOf(text, config.num_tokens)
           const expected = referenceModel(config, smallModel(config, text.seed).parameters, tokens)
@@ -192,7 +192,7 @@ describe.each([
 describe.each([
   ['strictly causal', causalConfig],
   ['published', publishedConfig],
-] as const)('a %s model with so many tokens that the logits of a piece are made in parts', (_kind, config) => {
+] as const)('a %s model with so many tokens that the logits of a chunk are made in parts', (_kind, config) => {
   test('answers for each token as a forward that ends there, and evaluates what it answers', async () => {
     const numTokens = 60_000
     const model = await loadSmallModel(runtimeOf('baseline', 2), {
@@ -223,24 +223,24 @@ async function loadWriter(config: Record<string, unknown> = {}, seed = 11): Prom
 
 async function write(model: LanguageModel, prompt: string | number[], options: GenerateOptions = {}) {
   const ids: number[] = []
-  const pieces: string[] = []
+  const chunks: string[] = []
   const logprobs: number[] = []
   for await (const { id, text, logprob } of model.generate(prompt, { maxTokens: 40, seed: 1, ...options })) {
     ids.push(id)
-    pieces.push(text)
+    chunks.push(text)
     logprobs.push(logprob)
   }
-  return { ids, pieces, logprobs, text: pieces.join('') }
+  return { ids, chunks, logprobs, text: chunks.join('') }
 }
 
 describe('generating', () => {
   test('gives pieces of text that together are the decoding of all ids, whatever bytes they are', async () => {
     const model = await loadWriter()
     for (let seed = 0; seed < 20; seed++) {
-      const { ids, text, pieces } = await write(model, 'Once upon', { seed })
+      const { ids, text, chunks } = await write(model, 'Once upon', { seed })
       expect(ids).toHaveLength(40)
       expect(text).toBe(model.tokenizer.decode(ids))
-      for (const piece of pieces.slice(0, -1)) expect(piece).not.toMatch(/[\ud800-\udbff]$/)
+      for (const chunk of chunks.slice(0, -1)) expect(chunk).not.toMatch(/[\ud800-\udbff]$/)
     }
     model.dispose()
   })
@@ -299,7 +299,7 @@ describe('generating', () => {
     const model = await loadWriter()
     const free = await write(model, 'Once', { maxTokens: 60 })
     const ends: number[] = []
-    for (const piece of free.pieces) ends.push((ends.at(-1) ?? 0) + piece.length)
+    for (const chunk of free.chunks) ends.push((ends.at(-1) ?? 0) + chunk.length)
     const positions = Array.from({ length: free.text.length }, (_, i) => i)
     for (const start of positions) {
       for (const length of [1, 2, 5, 11]) {

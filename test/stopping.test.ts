@@ -2,7 +2,7 @@
 import { getEventListeners } from 'node:events'
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
-import { Piece } from '../assembly/steps.js'
+import { DispatchHeader } from '../assembly/ops.js'
 import { createRuntime } from '../src/device/create-runtime.js'
 import type { Runtime } from '../src/device/runtime.js'
 import { MixtureOfAutoregressiveAttention } from '../src/model/layer.js'
@@ -32,7 +32,7 @@ async function expectedAnswer(where: Runtime, config: Record<string, unknown>): 
 }
 
 const drifting = ([2, 3, 4] as const).flatMap((threads) =>
-  (['the first lane', 'the last lane'] as const).map((favourite) => openDriftingRuntime(threads, favourite)),
+  (['the first group', 'the last group'] as const).map((favourite) => openDriftingRuntime(threads, favourite)),
 )
 
 test.each(kinds)('a session of a %s model is as it was, wherever the threads are when an append is aborted', async (_kind, config) => {
@@ -47,10 +47,10 @@ test.each(kinds)('a session of a %s model is as it was, wherever the threads are
       await session.clone().append(tokens.slice(60))
       const [saved, { used }] = [session.save(), runtime.info.memory]
       const controller = new AbortController()
-      let shares = 0
-      pool.beforeShare = () => void (++shares === place && controller.abort('enough'))
+      let partitions = 0
+      pool.beforePartition = () => void (++partitions === place && controller.abort('enough'))
       const outcome = await outcomeOf(session.append(tokens.slice(60), { signal: controller.signal }))
-      pool.beforeShare = () => undefined
+      pool.beforePartition = () => undefined
       if (controller.signal.aborted) {
         stopped++
         expect(outcome).toEqual({ reason: 'enough' })
@@ -83,14 +83,14 @@ test('a layer that is aborted on threads answers right the next time, and gives 
       const layer = new MixtureOfAutoregressiveAttention(runtime, options, { seed: 1 })
       const { used } = runtime.info.memory
       let total = 0
-      pool.beforeShare = () => void total++
+      pool.beforePartition = () => void total++
       await layer.forward(x)
       for (const place of [1, 2, 17, total >> 2, total >> 1, (total >> 1) + 1, total - 1]) {
         const controller = new AbortController()
-        let shares = 0
-        pool.beforeShare = () => void (++shares === place && controller.abort('enough'))
+        let partitions = 0
+        pool.beforePartition = () => void (++partitions === place && controller.abort('enough'))
         const outcome = await outcomeOf(layer.forward(x, { signal: controller.signal }))
-        pool.beforeShare = () => undefined
+        pool.beforePartition = () => undefined
         expect(outcome).toEqual({ reason: 'enough' })
         expect(runtime.info.memory.used).toBe(used)
         expect(getEventListeners(controller.signal, 'abort')).toHaveLength(0)
@@ -102,7 +102,7 @@ test('a layer that is aborted on threads answers right the next time, and gives 
 })
 
 test('a run that is stopped writes nothing, and tells what waits for it that its ordered parts are over', async () => {
-  const { runtime, pool } = openDriftingRuntime(2, 'the first lane')
+  const { runtime, pool } = openDriftingRuntime(2, 'the first group')
   const model = await loadSmallModel(runtime, causalConfig)
   const session = model.createSession()
   await session.append(tokens.slice(0, 60))
@@ -114,11 +114,11 @@ test('a run that is stopped writes nothing, and tells what waits for it that its
     // before any of it has begun
     controller.abort('enough')
     const words = new Int32Array(pool.build.memory.buffer)
-    expect(words[words[headers[0]! / 4 + Piece.Stop]! / 4]).toBe(1)
+    expect(words[words[headers[0]! / 4 + DispatchHeader.Stop]! / 4]).toBe(1)
     const before = new Uint8Array(pool.build.memory.buffer).slice()
     return run(work).then(() => {
       const after = new Uint8Array(pool.build.memory.buffer)
-      const inHeader = (at: number) => headers.some((header) => at >= header && at < header + Piece.Length * 4)
+      const inHeader = (at: number) => headers.some((header) => at >= header && at < header + DispatchHeader.Length * 4)
       const changed = before.findIndex((byte, at) => byte !== after[at] && !inHeader(at))
       expect(changed).toBe(-1)
     })

@@ -1,19 +1,19 @@
 import { Worker } from 'node:worker_threads'
 import asc from 'assemblyscript/asc'
 import { describe, expect, test, vi } from 'vitest'
-import { Buffer, CopyRows, Opcode } from '../assembly/steps.js'
-import { type Device, type DeviceBuffer, Run } from '../src/device/device.js'
+import { BufferIndex, CopyRows, Opcode } from '../assembly/ops.js'
+import { type Device, type DeviceBuffer, Dispatch } from '../src/device/device.js'
 import { createRuntime } from '../src/device/create-runtime.js'
 import type { Runtime } from '../src/device/runtime.js'
 import { ThreadPool } from '../src/device/wasm/thread-pool.js'
 import { ControlWord } from '../src/device/wasm/worker-source.js'
 import { Arena, type Block } from '../src/memory/arena.js'
 import { type LayerOptions, resolveLayerOptions } from '../src/model/config.js'
-import { type LayerForward, runPieces } from '../src/model/layer-forward.js'
+import { type LayerForward, runChunks } from '../src/model/layer-forward.js'
 import { MixtureOfAutoregressiveAttention } from '../src/model/layer.js'
 import { createGeometry } from '../src/plan/geometry.js'
 import { Tensor } from '../src/tensor.js'
-import { nextTurn } from '../src/turns.js'
+import { nextMacrotask } from '../src/event-loop.js'
 import { outcomeOf } from './support/interruptions.js'
 import { loadNovels, novelsGolden } from './support/models.js'
 
@@ -102,15 +102,15 @@ test('a batch that fails while the one before is under way fails the call once t
       done.push('done')
     },
   } as unknown as Device
-  const pieces = runPieces({
+  const pieces = runChunks({
     forward: { device, config, length: 300 } as unknown as LayerForward,
-    geometry: createGeometry(config, 40, 300), // five pieces of a window each
+    geometry: createGeometry(config, 40, 300), // five chunks of a window each
     program: { dispose: () => undefined },
-    groups: [[new Run()], [new Run()]],
+    groups: [[new Dispatch()], [new Dispatch()]],
     prepare: () => undefined,
     results: () => [],
     collect: () => undefined,
-    pause: () => Promise.resolve(),
+    checkpoint: () => Promise.resolve(),
   })
   await expect(pieces).rejects.toThrow('no more')
   expect(done.slice(0, 3)).toEqual(['begun', 'begun', 'done'])
@@ -158,7 +158,7 @@ async function startPool(source: string): Promise<{ pool: ThreadPool; arena: Are
 test('work on threads ends when the last of them has left it: until then it reads the program, which the caller may free', async () => {
   // A build whose second thread is late: it stays for 200 ms before it marks that it has left.
   const { pool, arena } = await startPool(`
-    export function run(program: usize, piece: usize, shares: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
+    export function run(program: usize, header: usize, partitions: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
       if (first == 0) return
       atomic.wait<i32>(program, 0, 200_000_000)
       atomic.store<i32>(program, 1, 4)
@@ -166,7 +166,7 @@ test('work on threads ends when the last of them has left it: until then it read
   const program = arena.allocate(8, 'two words')
   for (let round = 0; round < 2; round++) {
     arena.ints.fill(0, program.address / 4, program.address / 4 + 2)
-    await pool.run({ program: program.address, headers: 0, headerCount: 1, headerBytes: 0, shares: 2, lanes: 1 })
+    await pool.run({ program: program.address, headers: 0, headerCount: 1, headerBytes: 0, partitions: 2, workerGroups: 1 })
     expect(Atomics.load(arena.ints, program.address / 4 + 1)).toBe(1)
   }
   await pool.dispose()
@@ -175,7 +175,7 @@ test('work on threads ends when the last of them has left it: until then it read
 test('a thread that is woken without work sleeps on, and each work is done once', async () => {
   // The host adds to a word and then wakes who waits for it. Between the two a thread that was awake can be through with the work and asleep again.
   const { pool, arena, control } = await startPool(`
-    export function run(program: usize, piece: usize, shares: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
+    export function run(program: usize, header: usize, partitions: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
       atomic.add<i32>(program, 1)
     }`)
   const runs = arena.allocate(4, 'how many runs there were')
@@ -185,9 +185,9 @@ test('a thread that is woken without work sleeps on, and each work is done once'
     let woken = 0
     while (woken < 2) {
       woken += Atomics.notify(arena.ints, generation)
-      await nextTurn()
+      await nextMacrotask()
     }
-    await pool.run({ program: runs.address, headers: 0, headerCount: 1, headerBytes: 0, shares: 2, lanes: 1 })
+    await pool.run({ program: runs.address, headers: 0, headerCount: 1, headerBytes: 0, partitions: 2, workerGroups: 1 })
     expect(Atomics.load(arena.ints, runs.address / 4)).toBe(2 * round)
   }
   await pool.dispose()
@@ -195,13 +195,13 @@ test('a thread that is woken without work sleeps on, and each work is done once'
 
 test('threads that end keep the process alive until they have ended, whatever they still say', async () => {
   const { pool, arena } = await startPool(`
-    export function run(program: usize, piece: usize, shares: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
+    export function run(program: usize, header: usize, partitions: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
       atomic.add<i32>(program, 1)
     }`)
   const runs = arena.allocate(4, 'how many runs there were')
   const program = runs.address
   arena.ints[program / 4] = 0
-  const outcome = outcomeOf(pool.run({ program, headers: 0, headerCount: 1, headerBytes: 0, shares: 2, lanes: 1 }))
+  const outcome = outcomeOf(pool.run({ program, headers: 0, headerCount: 1, headerBytes: 0, partitions: 2, workerGroups: 1 }))
   // both are through, and their message is under way when they are ended: it comes before their end does
   while (Atomics.load(arena.ints, program / 4) < 2) continue
   const until = performance.now() + 100
@@ -223,7 +223,7 @@ test.each([
   const arena = new Arena(new WebAssembly.Memory({ initial: 1, maximum: 16, shared: true }), 1024)
   const module = new WebAssembly.Module(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0))
   await expect(ThreadPool.start(module, arena, 2, new URL(script))).rejects.toThrow()
-  await nextTurn()
+  await nextMacrotask()
   expect(arena.used).toBe(0)
   const blocks = [1, 2, 3].map((i) => arena.allocate(256, `block ${i}`).address)
   expect(new Set(blocks).size).toBe(3)
@@ -240,7 +240,7 @@ test('a runtime that lost a thread is disposed of only when the others have ende
     return code
   })
   runtime.pool!.loseThread()
-  while (runtime.info.threads === 2) await nextTurn()
+  while (runtime.info.threads === 2) await nextMacrotask()
   await runtime.dispose()
   expect(slow).toHaveBeenCalledTimes(3) // twice for the one that was lost
   expect(ended).toBe(3)
@@ -261,18 +261,18 @@ test("a program's memory may be taken back once its last step has begun to end: 
   // the step overwrites its own program, as the host may when the first thread has reported the end and another is late
   const words = new Int32Array(CopyRows.Length + 1)
   words.set([Opcode.CopyRows, CopyRows.Length])
-  words.set([Buffer.Call, 0], CopyRows.Rows)
-  words.set([Buffer.Input, 0], CopyRows.Input)
-  words.set([Buffer.Output, 0], CopyRows.Output)
+  words.set([BufferIndex.Call, 0], CopyRows.Rows)
+  words.set([BufferIndex.Input, 0], CopyRows.Input)
+  words.set([BufferIndex.Output, 0], CopyRows.Output)
   words[CopyRows.Stride] = 16
   const program = device.compile({ words })
   const rows = device.allocate(64, 'a count of rows')
   rows.write(Int32Array.of(1), 0)
   const garbage = device.allocate(64, 'what lies there next')
   garbage.write(new Int32Array(16).fill(0x10000000), 0)
-  const run = new Run()
-  run.bind(Buffer.Call, rows)
-  run.bind(Buffer.Input, garbage)
-  run.bind(Buffer.Output, (program as unknown as { buffer: DeviceBuffer }).buffer)
-  expect(() => device.runHere(program, run)).not.toThrow()
+  const dispatch = new Dispatch()
+  dispatch.bind(BufferIndex.Call, rows)
+  dispatch.bind(BufferIndex.Input, garbage)
+  dispatch.bind(BufferIndex.Output, (program as unknown as { buffer: DeviceBuffer }).buffer)
+  expect(() => device.runSync(program, dispatch)).not.toThrow()
 })

@@ -1,7 +1,7 @@
 /**
  * Tiles as rows × panels, in the unrollings that engines differ in (docs/measurements/zen3.md#micro-kernels): V8
  * before 13 halves its speed when k is unrolled, V8 with explicit bounds checks (Deno) gains a quarter, later ones a
- * few percent. The panels of a joined tile lie side by side at every k, as a group of packed weights does; those of the
+ * few percent. The panels of a grouped tile lie side by side at every k, as a group of packed weights does; those of the
  * others begin `panelStride` bytes apart. Fused and unfused arithmetic share the source: `multiplyAdd` is one or the
  * other when compiled.
  */
@@ -18,14 +18,14 @@ const shapes = [
   ]),
   ...[1, 4].flatMap((unroll) => [
     { rows: 1, panels: 4, unroll },
-    { rows: 1, panels: 4, unroll, joined: true },
+    { rows: 1, panels: 4, unroll, grouped: true },
     ...['Half', 'BrainHalf'].flatMap((weights) =>
       [
         [1, 4],
         [2, 2],
         [3, 1],
         [4, 1],
-      ].map(([rows, panels]) => ({ rows, panels, unroll, joined: true, weights })),
+      ].map(([rows, panels]) => ({ rows, panels, unroll, grouped: true, weights })),
     ),
   ]),
 ]
@@ -54,14 +54,17 @@ const range = (count) => [...Array(count).keys()]
 const plural = (count, word) => `${count} ${word}${count > 1 ? 's' : ''}`
 const indexed = (name, index) => (index === 0 ? name : `${name}${index}`)
 
-function nameOf({ rows, panels, unroll, joined, weights = '' }) {
-  return `tile${rows}x${panels * 8}${unroll > 1 ? `by${unroll}` : ''}${joined ? 'Joined' : ''}${weights}`
+/** As XNNPACK names kernels: what, type of the weights, tile, variant (unrolled k, panels of one group side by side). */
+const TYPES = { Float: 'f32', Half: 'f16', BrainHalf: 'bf16' }
+
+function nameOf({ rows, panels, unroll, grouped, weights = 'Float' }) {
+  return `gemm_${TYPES[weights]}_${rows}x${panels * 8}${unroll > 1 ? `_u${unroll}` : ''}${grouped ? '_grouped' : ''}`
 }
 
-function describe({ rows, panels, unroll, joined, weights }) {
+function describe({ rows, panels, unroll, grouped, weights }) {
   const traits = [
     ...(unroll > 1 ? [`${unroll} of k at a time`] : []),
-    ...(joined ? ['joined'] : []),
+    ...(grouped ? ['grouped panels'] : []),
     ...(weights === 'Half' ? [`weights in float16${rows > 1 ? '' : ' and the row below 2^15'}`] : []),
     ...(weights === 'BrainHalf' ? ['weights in bfloat16'] : []),
   ]
@@ -71,12 +74,12 @@ function describe({ rows, panels, unroll, joined, weights }) {
 /** Whether eight weights are widened at once. */
 const joinsHalves = ({ unroll, weights }) => unroll > 1 && weights !== undefined
 
-/** One k: `step` is which of an unrolled loop. Up to two panels of B are held while the rows of A pass; of more, B passes and A is held. */
+/** One k: `op` is which of an unrolled loop. Up to two panels of B are held while the rows of A pass; of more, B passes and A is held. */
 function multiplyAdds(shape, step) {
-  const { rows, panels, joined, weights = 'Float' } = shape
+  const { rows, panels, grouped, weights = 'Float' } = shape
   const bytes = weights === 'Float' ? 16 : 8
   const vectors = range(panels * 2)
-  const source = (column) => (joined ? `b, ${column * bytes}` : `${indexed('b', column >> 1)}${column & 1 ? `, ${bytes}` : ''}`)
+  const source = (column) => (grouped ? `b, ${column * bytes}` : `${indexed('b', column >> 1)}${column & 1 ? `, ${bytes}` : ''}`)
   const loadB = (column) => {
     if (!joinsHalves(shape)) return [`const v${column} = ${widenings[weights](source(column), rows)}`]
     const four = `${column & 1 ? 'joinLast' : 'joinFirst'}(lower, upper)`
@@ -102,17 +105,17 @@ function constantsOf(shape) {
 
 /**
  * `count` tiles side by side, each C (rows × 8·panels) = A · B, or C + A · B. Each output is one chain in ascending k, from +0 or from what C holds. They
- * are one function, because a call costs as much as a dozen of k. Where one row reads B as one long stream, each page is touched when the one before is
- * begun: processors fetch ahead inside a page only, and look up the next one's address when it is first read (decoding: 3 % faster; touched oftener, which
+ * are one function, because a call costs as much as a dozen of k. Where one row reads B as one long stream, each page is prefetched when the one before is
+ * begun: processors fetch ahead inside a page only, and look up the next one's address when it is first read (decoding: 3 % faster; prefetched more often, which
  * the processor must wait for each time, it is up to 20 % slower with weights in float16).
  */
 function tile(shape) {
-  const { rows, panels, unroll, joined } = shape
-  const touchesAhead = rows === 1 && joined && unroll > 1
+  const { rows, panels, unroll, grouped } = shape
+  const prefetchesAhead = rows === 1 && grouped && unroll > 1
   const vectors = range(panels * 2)
   const accumulators = range(rows).flatMap((row) => vectors.map((column) => ({ row, column, name: `c${row}${column}` })))
   const target = (row) => (row === 0 ? 'c' : `d${row}`)
-  const pointers = joined ? ['b'] : range(panels).map((panel) => indexed('b', panel))
+  const pointers = grouped ? ['b'] : range(panels).map((panel) => indexed('b', panel))
   const advance = pointers.map((name) => `${name} += kStride`)
   const forward = (steps) => range(rows).map((row) => `${indexed('a', row)} += ${steps * 4}`)
   const parameters =
@@ -122,7 +125,7 @@ function tile(shape) {
     `/** ${describe(shape)} */`,
     `export function ${nameOf(shape)}(${parameters}): void {`,
     ...constantsOf(shape).map(([name, offset]) => `  const ${name} = v128.load32_splat(HALF, ${offset})`),
-    ...(touchesAhead ? [`  const last = bPanels + <usize>(count * ${panels}) * panelStride - 4`] : []),
+    ...(prefetchesAhead ? [`  const last = bPanels + <usize>(count * ${panels}) * panelStride - 4`] : []),
     '  for (; count > 0; --count) {',
     ...indent(
       [
@@ -141,7 +144,7 @@ function tile(shape) {
         ...(unroll > 1
           ? [
               `for (; left >= ${unroll}; left -= ${unroll}) {`,
-              ...(touchesAhead ? [`  if ((b & (PAGE - 1)) < ${unroll} * kStride) load<i32>(min(b + PAGE, last))`] : []),
+              ...(prefetchesAhead ? [`  if ((b & (PAGE - 1)) < ${unroll} * kStride) load<i32>(min(b + PAGE, last))`] : []),
               ...range(unroll).flatMap((step) => ['  {', ...indent([...multiplyAdds(shape, step), ...advance], 2), '  }']),
               ...indent(forward(unroll), 1),
               '}',

@@ -1,8 +1,8 @@
 import { EXP2, exp2Vector, laneMask, LOG2_E, maxLanes, sumLanes } from '../math'
 import { count, countOr, floatWord, floats, operand, word } from '../operands'
-import { isStopped, shareStart } from '../parallel'
-import { Attention, LocalStore, Piece, TileShape } from '../steps'
-import { PANEL_ROW, multiply } from './matmul'
+import { isStopped, partitionStart } from '../parallel'
+import { Attention, LocalStore, DispatchHeader, TileShape } from '../ops'
+import { PANEL_ROW, gemm } from './matmul'
 import { rotateHead } from './rotary'
 import { TILE_ROWS } from './tile-shapes'
 
@@ -116,7 +116,7 @@ function attend(
   const panelStride = floats(headStride) * 8
 
   if (rows == 1) readAhead(keys + <usize>firstPanel * panelStride, <usize>panels * panelStride, scores)
-  multiply(
+  gemm(
     shape,
     rows,
     width,
@@ -150,7 +150,7 @@ function attend(
       )
     }
   }
-  multiply(
+  gemm(
     shape,
     rows,
     lastEnd - firstKey,
@@ -185,41 +185,40 @@ function readAhead(from: usize, size: usize, sink: usize): void {
   v128.store(sink, v128.or(a, b))
 }
 
-/** Bytes of scores that one share needs: a tile's rows and their reciprocals. */
+/** Bytes of scores that one partition needs: a tile's rows and their reciprocals. */
 // @ts-ignore: decorator
 @inline
 function scoreBytes(scoreStride: i32): usize {
   return floats(scoreStride * TILE_ROWS + 8)
 }
 
-/** Moves what is kept of a piece's local keys or values to the front. */
-function dropFront(base: usize, size: usize, dropped: i32, kept: i32): void {
-  memory.copy(base, base + <usize>dropped * size, <usize>kept * size)
+/** Moves what is kept of a chunk's local keys or values to the front. */
+function dropFront(base: usize, size: usize, dropped: i32, retained: i32): void {
+  memory.copy(base, base + <usize>dropped * size, <usize>retained * size)
 }
 
 /** `LocalStore`: heads are shared out. */
-export function localStore(step: usize, piece: usize, share: i32, shares: i32): void {
-  const rows = word(piece, Piece.Rows)
-  const heads = word(step, LocalStore.Heads)
-  const width = word(step, LocalStore.HeadWidth)
-  const headStride = word(step, LocalStore.HeadStride)
-  const capacity = word(step, LocalStore.Capacity)
-  const stride = floats(word(step, LocalStore.Stride))
-  const projected = operand(step, LocalStore.Projected, piece)
-  const table = operand(step, LocalStore.Table, piece)
+export function localStore(op: usize, header: usize, partition: i32, partitions: i32): void {
+  const rows = word(header, DispatchHeader.Rows)
+  const heads = word(op, LocalStore.Heads)
+  const width = word(op, LocalStore.HeadWidth)
+  const headStride = word(op, LocalStore.HeadStride)
+  const capacity = word(op, LocalStore.Capacity)
+  const stride = floats(word(op, LocalStore.Stride))
+  const projected = operand(op, LocalStore.Projected, header)
+  const table = operand(op, LocalStore.Table, header)
   const tableRow = floats(width) * 2
-  const index = word(piece, Piece.LocalIndex)
-  const dropped = word(piece, Piece.LocalDrop)
-  const kept = word(piece, Piece.LocalKept)
+  const index = word(header, DispatchHeader.LocalIndex)
+  const dropped = word(header, DispatchHeader.LocalDrop)
   const headSize = floats(headStride * capacity)
   assert(index + rows <= capacity, 'local keys beyond their buffer')
-  const end = shareStart(heads, share + 1, shares)
-  for (let head = shareStart(heads, share, shares); head < end; ++head) {
-    const keys = operand(step, LocalStore.Keys, piece) + <usize>head * headSize
-    const values = operand(step, LocalStore.Values, piece) + <usize>head * headSize
+  const end = partitionStart(heads, partition + 1, partitions)
+  for (let head = partitionStart(heads, partition, partitions); head < end; ++head) {
+    const keys = operand(op, LocalStore.Keys, header) + <usize>head * headSize
+    const values = operand(op, LocalStore.Values, header) + <usize>head * headSize
     if (dropped > 0) {
-      dropFront(keys, floats(headStride), dropped, (kept + 7) & ~7)
-      for (let channel = 0; channel < headStride; channel += 8) dropFront(values + floats(channel * capacity), 32, dropped, kept)
+      dropFront(keys, floats(headStride), dropped, (index + 7) & ~7)
+      for (let channel = 0; channel < headStride; channel += 8) dropFront(values + floats(channel * capacity), 32, dropped, index)
     }
     const part = floats(heads * headStride)
     const first = projected + floats(head * headStride)
@@ -284,52 +283,61 @@ export function storeValue(value: usize, values: usize, index: i32, headStride: 
 
 /**
  * `Attention`: in each group (head, tile of rows) pairs are shared out, head by head, so that a head's keys stay in the cache, and whole heads where the
- * shares divide them: joined steps rest on that.
+ * partitions divide them: joined ops rest on that.
  */
-export function attention(step: usize, piece: usize, share: i32, shares: i32): void {
-  attendShare(step, piece, share, shares, share)
+export function attention(op: usize, header: usize, partition: i32, partitions: i32): void {
+  attendShare(op, header, partition, partitions, partition)
 }
 
-/** One of the parts that one thread computes one after the other, with the first share's scores. */
-export function attentionPart(step: usize, piece: usize, part: i32, parts: i32): void {
-  attendShare(step, piece, part, parts, 0)
+/** One of the parts that one thread computes one after the other, with the first partition's scores. */
+export function attentionPart(op: usize, header: usize, part: i32, parts: i32): void {
+  attendShare(op, header, part, parts, 0)
 }
 
-/** A share, with the scores of share `place`. */
-function attendShare(step: usize, piece: usize, share: i32, shares: i32, place: i32): void {
-  const heads = word(step, Attention.Heads)
-  const starts = operand(step, Attention.Starts, piece)
-  const groups = starts ? max(1, word(piece, Piece.Windows)) : 1
+/** A partition, with the scores of partition `place`. */
+function attendShare(op: usize, header: usize, partition: i32, partitions: i32, place: i32): void {
+  const heads = word(op, Attention.Heads)
+  const starts = operand(op, Attention.Starts, header)
+  const groups = starts ? max(1, word(header, DispatchHeader.Windows)) : 1
   for (let group = 0; group < groups; ++group) {
     const firstRow = starts ? load<i32>(starts + floats(group)) : 0
-    const rows = starts ? load<i32>(starts + floats(group), 4) - firstRow : count(step, Attention.Rows, piece)
+    const rows = starts ? load<i32>(starts + floats(group), 4) - firstRow : count(op, Attention.Rows, header)
     const tasks = heads * ((rows + TILE_ROWS - 1) / TILE_ROWS)
-    attendGroup(step, piece, group, firstRow, rows, shareStart(tasks, share, shares), shareStart(tasks, share + 1, shares), place)
+    attendGroup(
+      op,
+      header,
+      group,
+      firstRow,
+      rows,
+      partitionStart(tasks, partition, partitions),
+      partitionStart(tasks, partition + 1, partitions),
+      place,
+    )
   }
 }
 
 /** Tasks `task` … `end` - 1 of one group's rows, which begin at `firstRow`. */
-function attendGroup(step: usize, piece: usize, group: i32, firstRow: i32, rows: i32, task: i32, end: i32, place: i32): void {
+function attendGroup(op: usize, header: usize, group: i32, firstRow: i32, rows: i32, task: i32, end: i32, place: i32): void {
   if (task >= end) return
-  const headStride = word(step, Attention.HeadStride)
-  const capacity = word(step, Attention.Capacity)
-  const queryStride = floats(word(step, Attention.QueryStride))
-  const outputStride = floats(word(step, Attention.OutputStride))
-  const scoreStride = word(step, Attention.ScoreStride)
-  const advance = word(step, Attention.Advance)
+  const headStride = word(op, Attention.HeadStride)
+  const capacity = word(op, Attention.Capacity)
+  const queryStride = floats(word(op, Attention.QueryStride))
+  const outputStride = floats(word(op, Attention.OutputStride))
+  const scoreStride = word(op, Attention.ScoreStride)
+  const advance = word(op, Attention.Advance)
   const headSize = floats(headStride * capacity)
-  const groupOffset = floats(group * word(step, Attention.GroupStride))
-  const first = countOr(step, Attention.First, piece, 0)
-  const visible = load<i32>(operand(step, Attention.End, piece) + floats(group)) + 1 + first * advance
-  const queries = operand(step, Attention.Queries, piece) + <usize>(firstRow + first) * queryStride
-  const keys = operand(step, Attention.Keys, piece) + groupOffset
-  const values = operand(step, Attention.Values, piece) + groupOffset
-  const output = operand(step, Attention.Output, piece) + <usize>firstRow * outputStride
-  const scores = operand(step, Attention.Scores, piece) + <usize>place * scoreBytes(scoreStride)
-  const shape = word(piece, Piece.TileShape)
+  const groupOffset = floats(group * word(op, Attention.GroupStride))
+  const first = countOr(op, Attention.First, header, 0)
+  const visible = load<i32>(operand(op, Attention.End, header) + floats(group)) + 1 + first * advance
+  const queries = operand(op, Attention.Queries, header) + <usize>(firstRow + first) * queryStride
+  const keys = operand(op, Attention.Keys, header) + groupOffset
+  const values = operand(op, Attention.Values, header) + groupOffset
+  const output = operand(op, Attention.Output, header) + <usize>firstRow * outputStride
+  const scores = operand(op, Attention.Scores, header) + <usize>place * scoreBytes(scoreStride)
+  const shape = word(header, DispatchHeader.TileShape)
   const tiles = (rows + TILE_ROWS - 1) / TILE_ROWS
   for (; task < end; ++task) {
-    if (isStopped(piece)) return
+    if (isStopped(header)) return
     const head = task / tiles
     const row = (task % tiles) * TILE_ROWS
     const column = floats(head * headStride)
@@ -341,14 +349,14 @@ function attendGroup(step: usize, piece: usize, group: i32, firstRow: i32, rows:
       keys + <usize>head * headSize,
       values + <usize>head * headSize,
       capacity,
-      word(step, Attention.HeadWidth),
+      word(op, Attention.HeadWidth),
       headStride,
       visible + row * advance,
       advance,
-      word(step, Attention.Window),
+      word(op, Attention.Window),
       scores,
       scoreStride,
-      floatWord(step, Attention.Scale),
+      floatWord(op, Attention.Scale),
       output + <usize>row * outputStride + column,
       outputStride,
     )

@@ -1,6 +1,6 @@
 import { count, floats, operand, word } from '../operands'
-import { shareStart } from '../parallel'
-import { GatherContext, HISTOGRAM_BYTES, NullContext, Piece, SelectContext, UpdateContext } from '../steps'
+import { partitionStart } from '../parallel'
+import { GatherContext, HISTOGRAM_BYTES, NullContext, DispatchHeader, SelectContext, UpdateContext } from '../ops'
 import { storeFourKeys, storeKey, storeValue } from './attention'
 import { takeLargest } from './selection'
 
@@ -10,69 +10,69 @@ import { takeLargest } from './selection'
  */
 
 /** `SelectContext`: experts are shared out. */
-export function selectContext(step: usize, piece: usize, share: i32, shares: i32): void {
-  const closes = word(piece, Piece.Closes) != 0
-  const experts = word(step, SelectContext.Experts)
-  const window = word(step, SelectContext.Window)
-  const capacity = word(step, SelectContext.ContextCapacity)
-  const before = word(piece, Piece.ContextCount)
-  const start = <i32>load<f64>(piece + (Piece.WindowPosition << 2))
-  const end = shareStart(experts, share + 1, shares)
-  for (let expert = shareStart(experts, share, shares); expert < end; ++expert) {
-    const keptCount = operand(step, SelectContext.KeptCounts, piece) + floats(expert)
-    const newcomerCount = operand(step, SelectContext.NewcomerCounts, piece) + floats(expert)
+export function selectContext(op: usize, header: usize, partition: i32, partitions: i32): void {
+  const closes = word(header, DispatchHeader.ClosingRows) != 0
+  const experts = word(op, SelectContext.Experts)
+  const window = word(op, SelectContext.Window)
+  const capacity = word(op, SelectContext.ContextCapacity)
+  const before = word(header, DispatchHeader.ContextCount)
+  const start = <i32>load<f64>(header + (DispatchHeader.WindowPosition << 2))
+  const end = partitionStart(experts, partition + 1, partitions)
+  for (let expert = partitionStart(experts, partition, partitions); expert < end; ++expert) {
+    const keptCount = operand(op, SelectContext.RetainedCounts, header) + floats(expert)
+    const newcomerCount = operand(op, SelectContext.AdmittedCounts, header) + floats(expert)
     store<i32>(keptCount, 0)
     store<i32>(newcomerCount, 0)
     if (!closes) continue
 
-    const similarities = operand(step, SelectContext.ContextSimilarities, piece) + floats(expert * capacity)
-    const positions = operand(step, SelectContext.ContextPositions, piece) + floats(expert * capacity)
-    const histogram = operand(step, SelectContext.Candidates, piece) + <usize>expert * <usize>word(step, SelectContext.WorkBytes)
+    const similarities = operand(op, SelectContext.ContextSimilarities, header) + floats(expert * capacity)
+    const positions = operand(op, SelectContext.ContextPositions, header) + floats(expert * capacity)
+    const histogram = operand(op, SelectContext.Candidates, header) + <usize>expert * <usize>word(op, SelectContext.WorkBytes)
     const candidates = histogram + <usize>HISTOGRAM_BYTES
     const chosen = candidates + floats(capacity + window)
     memory.copy(candidates, similarities, floats(before))
-    memory.copy(candidates + floats(before), operand(step, SelectContext.Similarities, piece) + floats(expert * window), floats(window))
-    const total = takeLargest(candidates, before + window, word(step, SelectContext.Count), histogram, chosen)
+    memory.copy(candidates + floats(before), operand(op, SelectContext.Similarities, header) + floats(expert * window), floats(window))
+    const total = takeLargest(candidates, before + window, word(op, SelectContext.Count), histogram, chosen)
 
-    const keptList = operand(step, SelectContext.Kept, piece) + floats(expert * capacity)
-    const newList = operand(step, SelectContext.Newcomers, piece) + floats(expert * window)
-    let kept = 0
+    const keptList = operand(op, SelectContext.Retained, header) + floats(expert * capacity)
+    const newList = operand(op, SelectContext.Admitted, header) + floats(expert * window)
+    let retained = 0
     for (let i = 0; i < total; ++i) {
       const candidate = load<i32>(chosen + floats(i))
       store<f32>(similarities + floats(i), load<f32>(candidates + floats(candidate)))
       if (candidate < before) {
-        store<i32>(keptList + floats(kept++), candidate)
+        store<i32>(keptList + floats(retained++), candidate)
         store<i32>(positions + floats(i), load<i32>(positions + floats(candidate)))
       } else {
-        store<i32>(newList + floats(i - kept), candidate - before)
+        store<i32>(newList + floats(i - retained), candidate - before)
         store<i32>(positions + floats(i), start + candidate - before)
       }
     }
-    store<i32>(keptCount, kept)
-    store<i32>(newcomerCount, total - kept)
+    store<i32>(keptCount, retained)
+    store<i32>(newcomerCount, total - retained)
   }
 }
 
 /** `UpdateContext`: heads are shared out. */
-export function updateContext(step: usize, piece: usize, share: i32, shares: i32): void {
-  const newcomers = count(step, UpdateContext.NewcomerCount, piece)
-  const kept = count(step, UpdateContext.KeptCount, piece)
-  const keptList = operand(step, UpdateContext.Kept, piece)
-  const projected = operand(step, UpdateContext.Projected, piece)
-  const heads = word(step, UpdateContext.Heads)
-  const headStride = word(step, UpdateContext.HeadStride)
-  const capacity = word(step, UpdateContext.Capacity)
+export function updateContext(op: usize, header: usize, partition: i32, partitions: i32): void {
+  const admitted = count(op, UpdateContext.AdmittedCount, header)
+  const retained = count(op, UpdateContext.RetainedCount, header)
+  const keptList = operand(op, UpdateContext.Retained, header)
+  const projected = operand(op, UpdateContext.Projected, header)
+  const heads = word(op, UpdateContext.Heads)
+  const headStride = word(op, UpdateContext.HeadStride)
+  const capacity = word(op, UpdateContext.Capacity)
   const headSize = floats(headStride * capacity)
   const part = floats(heads * headStride)
-  const end = shareStart(heads, share + 1, shares)
-  for (let head = shareStart(heads, share, shares); head < end; ++head) {
-    const keys = operand(step, UpdateContext.Keys, piece) + <usize>head * headSize
-    const values = operand(step, UpdateContext.Values, piece) + <usize>head * headSize
-    for (let i = 0; i < kept; ++i) moveRank(keys, values, load<i32>(keptList + floats(i)) + 1, i + 1, headStride, capacity)
-    for (let i = 0; i < newcomers; ++i) {
+  const end = partitionStart(heads, partition + 1, partitions)
+  for (let head = partitionStart(heads, partition, partitions); head < end; ++head) {
+    const keys = operand(op, UpdateContext.Keys, header) + <usize>head * headSize
+    const values = operand(op, UpdateContext.Values, header) + <usize>head * headSize
+    for (let i = 0; i < retained; ++i) moveRank(keys, values, load<i32>(keptList + floats(i)) + 1, i + 1, headStride, capacity)
+    for (let i = 0; i < admitted; ++i) {
       const key = projected + <usize>i * 2 * part + floats(head * headStride)
-      storeKey(key, keys, kept + i + 1, headStride)
-      storeValue(key + part, values, kept + i + 1, headStride, capacity)
+      storeKey(key, keys, retained + i + 1, headStride)
+      storeValue(key + part, values, retained + i + 1, headStride, capacity)
     }
   }
 }
@@ -90,15 +90,15 @@ function moveRank(keys: usize, values: usize, from: i32, to: i32, headStride: i3
   }
 }
 
-/** `NullContext`: one share does it. */
-export function nullContext(step: usize, piece: usize, share: i32, shares: i32): void {
-  if (share != 0) return
-  const pair = operand(step, NullContext.Null, piece)
-  const heads = word(step, NullContext.Heads)
-  const headStride = word(step, NullContext.HeadStride)
-  const capacity = word(step, NullContext.Capacity)
-  const keys = operand(step, NullContext.Keys, piece)
-  const values = operand(step, NullContext.Values, piece)
+/** `NullContext`: one partition does it. */
+export function nullContext(op: usize, header: usize, partition: i32, partitions: i32): void {
+  if (partition != 0) return
+  const pair = operand(op, NullContext.Null, header)
+  const heads = word(op, NullContext.Heads)
+  const headStride = word(op, NullContext.HeadStride)
+  const capacity = word(op, NullContext.Capacity)
+  const keys = operand(op, NullContext.Keys, header)
+  const values = operand(op, NullContext.Values, header)
   for (let head = 0; head < heads; ++head) {
     const offset = floats(head * headStride * capacity)
     const key = pair + floats(head * headStride)
@@ -108,35 +108,35 @@ export function nullContext(step: usize, piece: usize, share: i32, shares: i32):
 }
 
 /** `GatherContext`: heads are shared out. */
-export function gatherContext(step: usize, piece: usize, share: i32, shares: i32): void {
-  if (word(piece, Piece.Opens) == 0 || word(piece, Piece.Routed) == 0) return
-  const windows = max(1, word(piece, Piece.Windows))
-  const first = word(piece, Piece.Window)
-  const ends = operand(step, GatherContext.Ends, piece)
+export function gatherContext(op: usize, header: usize, partition: i32, partitions: i32): void {
+  if (word(header, DispatchHeader.WindowStart) == 0 || word(header, DispatchHeader.Routed) == 0) return
+  const windows = max(1, word(header, DispatchHeader.Windows))
+  const first = word(header, DispatchHeader.Window)
+  const ends = operand(op, GatherContext.Ends, header)
   for (let z = first == 0 ? 1 : 0; z < windows; ++z) {
-    const visible = ends ? load<i32>(ends + floats(z)) : word(piece, Piece.ContextCount)
-    gatherWindow(step, piece, first + z, floats(z * word(step, GatherContext.GroupStride)), visible, share, shares)
+    const visible = ends ? load<i32>(ends + floats(z)) : word(header, DispatchHeader.ContextCount)
+    gatherWindow(op, header, first + z, floats(z * word(op, GatherContext.GroupStride)), visible, partition, partitions)
   }
 }
 
 /** One window's context, `group` bytes behind the first one's. */
-function gatherWindow(step: usize, piece: usize, window: i32, group: usize, visible: i32, share: i32, shares: i32): void {
-  const expert = word(step, GatherContext.Expert)
-  const offset = floats(((window - 1) * word(step, GatherContext.Experts) + expert) * word(step, GatherContext.ListCapacity))
-  const list = operand(step, GatherContext.Lists, piece) + offset
-  const scores = operand(step, GatherContext.Scores, piece) + offset
-  const slots = operand(step, GatherContext.Slots, piece) + floats(expert * word(step, GatherContext.SequenceCapacity))
-  const keyValues = operand(step, GatherContext.KeyValues, piece)
-  const heads = word(step, GatherContext.Heads)
-  const headStride = word(step, GatherContext.HeadStride)
-  const capacity = word(step, GatherContext.Capacity)
+function gatherWindow(op: usize, header: usize, window: i32, group: usize, visible: i32, partition: i32, partitions: i32): void {
+  const expert = word(op, GatherContext.Expert)
+  const offset = floats(((window - 1) * word(op, GatherContext.Experts) + expert) * word(op, GatherContext.ListCapacity))
+  const list = operand(op, GatherContext.Lists, header) + offset
+  const scores = operand(op, GatherContext.Scores, header) + offset
+  const slots = operand(op, GatherContext.Slots, header) + floats(expert * word(op, GatherContext.SequenceCapacity))
+  const keyValues = operand(op, GatherContext.KeyValues, header)
+  const heads = word(op, GatherContext.Heads)
+  const headStride = word(op, GatherContext.HeadStride)
+  const capacity = word(op, GatherContext.Capacity)
   const headSize = floats(headStride * capacity)
   const part = floats(heads * headStride)
-  const end = shareStart(heads, share + 1, shares)
-  for (let head = shareStart(heads, share, shares); head < end; ++head) {
-    const keys = operand(step, GatherContext.Keys, piece) + group + <usize>head * headSize
-    const values = operand(step, GatherContext.Values, piece) + group + <usize>head * headSize
-    const pair = operand(step, GatherContext.Null, piece) + floats(head * headStride)
+  const end = partitionStart(heads, partition + 1, partitions)
+  for (let head = partitionStart(heads, partition, partitions); head < end; ++head) {
+    const keys = operand(op, GatherContext.Keys, header) + group + <usize>head * headSize
+    const values = operand(op, GatherContext.Values, header) + group + <usize>head * headSize
+    const pair = operand(op, GatherContext.Null, header) + floats(head * headStride)
     storeKey(pair, keys, 0, headStride)
     storeValue(pair + part, values, 0, headStride, capacity)
     const first = keyValues + floats(head * headStride)

@@ -1,23 +1,23 @@
 import { HALF, widenBrainHalves, widenHalves } from '../math'
 import { count, countOr, floats, operand, word } from '../operands'
-import { shareStart } from '../parallel'
-import { Combine, CopyRows, Embed, LogProbabilities, Piece, WeightFormat } from '../steps'
+import { partitionStart } from '../parallel'
+import { Combine, CopyRows, Embed, LogProbabilities, DispatchHeader, WeightFormat } from '../ops'
 import { largestOf, sumOfExponentials } from './log-sum-exp'
 
 /** `Embed`: rows of the token table, plus the position's learned row where the model has any. */
-export function embed(step: usize, piece: usize, share: i32, shares: i32): void {
-  const rows = count(step, Embed.Rows, piece)
-  const ids = operand(step, Embed.TokenIds, piece)
-  const tokens = operand(step, Embed.Tokens, piece)
-  const positions = operand(step, Embed.Positions, piece)
-  const output = operand(step, Embed.Output, piece)
-  const stride = word(step, Embed.Stride)
-  const start = <usize>load<f64>(piece + (Piece.Position << 2))
-  const end = shareStart(rows, share + 1, shares)
-  for (let row = shareStart(rows, share, shares); row < end; ++row) {
+export function embed(op: usize, header: usize, partition: i32, partitions: i32): void {
+  const rows = count(op, Embed.Rows, header)
+  const ids = operand(op, Embed.TokenIds, header)
+  const tokens = operand(op, Embed.Tokens, header)
+  const positions = operand(op, Embed.Positions, header)
+  const output = operand(op, Embed.Output, header)
+  const stride = word(op, Embed.Stride)
+  const start = <usize>load<f64>(header + (DispatchHeader.Position << 2))
+  const end = partitionStart(rows, partition + 1, partitions)
+  for (let row = partitionStart(rows, partition, partitions); row < end; ++row) {
     const out = output + floats(row) * stride
-    readRow(word(step, Embed.TokensFormat), tokens, load<i32>(ids + floats(row)), stride, out, false)
-    if (positions) readRow(word(step, Embed.PositionsFormat), positions, start + row, stride, out, true)
+    readRow(word(op, Embed.TokensFormat), tokens, load<i32>(ids + floats(row)), stride, out, false)
+    if (positions) readRow(word(op, Embed.PositionsFormat), positions, start + row, stride, out, true)
   }
 }
 
@@ -41,34 +41,34 @@ function readRow(format: WeightFormat, table: usize, index: usize, stride: i32, 
 }
 
 /** `CopyRows`. */
-export function copyRows(step: usize, piece: usize, share: i32, shares: i32): void {
-  const rows = count(step, CopyRows.Rows, piece)
-  const size = floats(word(step, CopyRows.Stride))
-  const first = shareStart(rows, share, shares)
-  const last = shareStart(rows, share + 1, shares)
-  const output = operand(step, CopyRows.Output, piece) + <usize>(countOr(step, CopyRows.First, piece, 0) + first) * size
-  memory.copy(output, operand(step, CopyRows.Input, piece) + <usize>first * size, <usize>(last - first) * size)
+export function copyRows(op: usize, header: usize, partition: i32, partitions: i32): void {
+  const rows = count(op, CopyRows.Rows, header)
+  const size = floats(word(op, CopyRows.Stride))
+  const first = partitionStart(rows, partition, partitions)
+  const last = partitionStart(rows, partition + 1, partitions)
+  const output = operand(op, CopyRows.Output, header) + <usize>(countOr(op, CopyRows.First, header, 0) + first) * size
+  memory.copy(output, operand(op, CopyRows.Input, header) + <usize>first * size, <usize>(last - first) * size)
 }
 
 /** `Combine`: one row is one thread's, its terms in expert order. */
-export function combine(step: usize, piece: usize, share: i32, shares: i32): void {
-  const rows = count(step, Combine.Rows, piece)
-  const first = countOr(step, Combine.First, piece, 0)
-  const firstRouted = word(piece, Piece.Routed) ? word(piece, Piece.Unrouted) : first + rows
-  const average = word(piece, Piece.Average)
-  const local = operand(step, Combine.Local, piece)
-  const experts = operand(step, Combine.Routed, piece)
-  const slots = operand(step, Combine.Slots, piece)
-  const scores = operand(step, Combine.ListScores, piece)
-  const nullTokens = operand(step, Combine.NullTokens, piece)
-  const residual = operand(step, Combine.Residual, piece)
-  const output = operand(step, Combine.Output, piece)
-  const stride = word(step, Combine.Stride)
+export function combine(op: usize, header: usize, partition: i32, partitions: i32): void {
+  const rows = count(op, Combine.Rows, header)
+  const first = countOr(op, Combine.First, header, 0)
+  const firstRouted = word(header, DispatchHeader.Routed) ? word(header, DispatchHeader.Unrouted) : first + rows
+  const average = word(header, DispatchHeader.Average)
+  const local = operand(op, Combine.Local, header)
+  const experts = operand(op, Combine.Routed, header)
+  const slots = operand(op, Combine.Slots, header)
+  const scores = operand(op, Combine.ListScores, header)
+  const nullTokens = operand(op, Combine.NullTokens, header)
+  const residual = operand(op, Combine.Residual, header)
+  const output = operand(op, Combine.Output, header)
+  const stride = word(op, Combine.Stride)
   const size = floats(stride)
-  const expertCount = word(step, Combine.Experts)
-  const capacity = word(step, Combine.RowCapacity)
-  const end = shareStart(rows, share + 1, shares)
-  for (let row = shareStart(rows, share, shares); row < end; ++row) {
+  const expertCount = word(op, Combine.Experts)
+  const capacity = word(op, Combine.RowCapacity)
+  const end = partitionStart(rows, partition + 1, partitions)
+  for (let row = partitionStart(rows, partition, partitions); row < end; ++row) {
     const out = output + <usize>row * size
     // the sum grows in the local output's place: the output may be the residual itself
     const sum = local + <usize>row * size
@@ -105,15 +105,15 @@ function addTo(sum: usize, x: usize, stride: i32): usize {
 }
 
 /** `LogProbabilities`: ln softmax at the target. */
-export function logProbabilities(step: usize, piece: usize, share: i32, shares: i32): void {
-  const rows = count(step, LogProbabilities.Rows, piece)
-  const logits = operand(step, LogProbabilities.Logits, piece)
-  const targets = operand(step, LogProbabilities.Targets, piece)
-  const output = operand(step, LogProbabilities.Output, piece)
-  const stride = word(step, LogProbabilities.Stride)
-  const width = word(step, LogProbabilities.Width)
-  const end = shareStart(rows, share + 1, shares)
-  for (let row = shareStart(rows, share, shares); row < end; ++row) {
+export function logProbabilities(op: usize, header: usize, partition: i32, partitions: i32): void {
+  const rows = count(op, LogProbabilities.Rows, header)
+  const logits = operand(op, LogProbabilities.Logits, header)
+  const targets = operand(op, LogProbabilities.Targets, header)
+  const output = operand(op, LogProbabilities.Output, header)
+  const stride = word(op, LogProbabilities.Stride)
+  const width = word(op, LogProbabilities.Width)
+  const end = partitionStart(rows, partition + 1, partitions)
+  for (let row = partitionStart(rows, partition, partitions); row < end; ++row) {
     const x = logits + floats(row) * stride
     const largest = largestOf(x, width)
     const target = load<f32>(x + floats(load<i32>(targets + floats(row))))

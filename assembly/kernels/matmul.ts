@@ -1,35 +1,35 @@
 import { HALF, geluLanes, maxLanes, widenBrainHalves, widenHalves } from '../math'
 import { bufferAddress, count, floats, operand, word } from '../operands'
-import { isStopped, shareStart } from '../parallel'
-import { Activation, Buffer, MOST_TILE_ROWS, Piece, Product, TileShape, WORKSPACE_BYTES, WeightFormat } from '../steps'
+import { isStopped, partitionStart } from '../parallel'
+import { Activation, BufferIndex, MOST_TILE_ROWS, DispatchHeader, Matmul, TileShape, WORKSPACE_BYTES, WeightFormat } from '../ops'
 import { Tile, isUnrolled, leftoverShape, panelsOf, rowsOf, tileOf } from './tile-shapes'
 import {
-  tile1x16,
-  tile1x16by4,
-  tile1x32,
-  tile1x32by4,
-  tile1x32by4Joined,
-  tile1x32by4JoinedBrainHalf,
-  tile1x32by4JoinedHalf,
-  tile1x32Joined,
-  tile1x32JoinedBrainHalf,
-  tile1x32JoinedHalf,
-  tile2x16,
-  tile2x16by4,
-  tile2x16by4JoinedBrainHalf,
-  tile2x16by4JoinedHalf,
-  tile2x16JoinedBrainHalf,
-  tile2x16JoinedHalf,
-  tile3x16,
-  tile3x16by4,
-  tile3x8by4JoinedBrainHalf,
-  tile3x8by4JoinedHalf,
-  tile3x8JoinedBrainHalf,
-  tile3x8JoinedHalf,
-  tile4x8by4JoinedBrainHalf,
-  tile4x8by4JoinedHalf,
-  tile4x8JoinedBrainHalf,
-  tile4x8JoinedHalf,
+  gemm_f32_1x16,
+  gemm_f32_1x16_u4,
+  gemm_f32_1x32,
+  gemm_f32_1x32_u4,
+  gemm_f32_1x32_u4_grouped,
+  gemm_bf16_1x32_u4_grouped,
+  gemm_f16_1x32_u4_grouped,
+  gemm_f32_1x32_grouped,
+  gemm_bf16_1x32_grouped,
+  gemm_f16_1x32_grouped,
+  gemm_f32_2x16,
+  gemm_f32_2x16_u4,
+  gemm_bf16_2x16_u4_grouped,
+  gemm_f16_2x16_u4_grouped,
+  gemm_bf16_2x16_grouped,
+  gemm_f16_2x16_grouped,
+  gemm_f32_3x16,
+  gemm_f32_3x16_u4,
+  gemm_bf16_3x8_u4_grouped,
+  gemm_f16_3x8_u4_grouped,
+  gemm_bf16_3x8_grouped,
+  gemm_f16_3x8_grouped,
+  gemm_bf16_4x8_u4_grouped,
+  gemm_f16_4x8_u4_grouped,
+  gemm_bf16_4x8_grouped,
+  gemm_f16_4x8_grouped,
 } from './tiles'
 
 /*
@@ -39,23 +39,23 @@ import {
 /** By whether k is unrolled, then rows 0 (never taken) to 3. */
 // prettier-ignore
 const TWO_PANELS: StaticArray<Tile> = [
-  tile1x16, tile1x16, tile2x16, tile3x16,
-  tile1x16by4, tile1x16by4, tile2x16by4, tile3x16by4,
+  gemm_f32_1x16, gemm_f32_1x16, gemm_f32_2x16, gemm_f32_3x16,
+  gemm_f32_1x16_u4, gemm_f32_1x16_u4, gemm_f32_2x16_u4, gemm_f32_3x16_u4,
 ]
 /** By whether k is unrolled, then whether panels are joined. */
-const FOUR_PANELS: StaticArray<Tile> = [tile1x32, tile1x32Joined, tile1x32by4, tile1x32by4Joined]
+const FOUR_PANELS: StaticArray<Tile> = [gemm_f32_1x32, gemm_f32_1x32_grouped, gemm_f32_1x32_u4, gemm_f32_1x32_u4_grouped]
 /**
  * Few rows by a group of weights as they lie, which each pass widens in registers: by whether k is unrolled, `WeightFormat`, then rows 0 (never taken) to
  * 4. More rows leave no register for that, and have it done once for all.
  */
 // prettier-ignore
 const AS_THEY_LIE: StaticArray<Tile> = [
-  tile1x32Joined, tile1x32Joined, tile1x32Joined, tile1x32Joined, tile1x32Joined,
-  tile1x32JoinedHalf, tile1x32JoinedHalf, tile2x16JoinedHalf, tile3x8JoinedHalf, tile4x8JoinedHalf,
-  tile1x32JoinedBrainHalf, tile1x32JoinedBrainHalf, tile2x16JoinedBrainHalf, tile3x8JoinedBrainHalf, tile4x8JoinedBrainHalf,
-  tile1x32by4Joined, tile1x32by4Joined, tile1x32by4Joined, tile1x32by4Joined, tile1x32by4Joined,
-  tile1x32by4JoinedHalf, tile1x32by4JoinedHalf, tile2x16by4JoinedHalf, tile3x8by4JoinedHalf, tile4x8by4JoinedHalf,
-  tile1x32by4JoinedBrainHalf, tile1x32by4JoinedBrainHalf, tile2x16by4JoinedBrainHalf, tile3x8by4JoinedBrainHalf, tile4x8by4JoinedBrainHalf,
+  gemm_f32_1x32_grouped, gemm_f32_1x32_grouped, gemm_f32_1x32_grouped, gemm_f32_1x32_grouped, gemm_f32_1x32_grouped,
+  gemm_f16_1x32_grouped, gemm_f16_1x32_grouped, gemm_f16_2x16_grouped, gemm_f16_3x8_grouped, gemm_f16_4x8_grouped,
+  gemm_bf16_1x32_grouped, gemm_bf16_1x32_grouped, gemm_bf16_2x16_grouped, gemm_bf16_3x8_grouped, gemm_bf16_4x8_grouped,
+  gemm_f32_1x32_u4_grouped, gemm_f32_1x32_u4_grouped, gemm_f32_1x32_u4_grouped, gemm_f32_1x32_u4_grouped, gemm_f32_1x32_u4_grouped,
+  gemm_f16_1x32_u4_grouped, gemm_f16_1x32_u4_grouped, gemm_f16_2x16_u4_grouped, gemm_f16_3x8_u4_grouped, gemm_f16_4x8_u4_grouped,
+  gemm_bf16_1x32_u4_grouped, gemm_bf16_1x32_u4_grouped, gemm_bf16_2x16_u4_grouped, gemm_bf16_3x8_u4_grouped, gemm_bf16_4x8_u4_grouped,
 ]
 const FORMATS: i32 = 3
 const FEW_ROWS: i32 = 4
@@ -78,7 +78,7 @@ const CACHE_LINE: usize = 64
 /** Has the caches fetch from `from` to `end`, and returns where it ended. A load whose value nobody uses is still done: it may trap. */
 // @ts-ignore: decorator
 @inline
-function touch(from: usize, end: usize): usize {
+function prefetch(from: usize, end: usize): usize {
   for (; from < end; from += CACHE_LINE) load<i32>(from)
   return from
 }
@@ -87,7 +87,7 @@ function touch(from: usize, end: usize): usize {
  * A strip of tiles down the rows, `repeat` of them side by side. Meanwhile `nextBytes` from `next` on are fetched, a few lines behind each tile: what is
  * multiplied next need not be waited for then (4 MB of weights by 128 rows at a time, as they lie in a third-level cache: 2 to 4 % less time).
  */
-function strip(
+function gemmStrip(
   shape: TileShape,
   rows: i32,
   k: i32,
@@ -114,7 +114,7 @@ function strip(
     a += <usize>height * lda
     c += <usize>height * ldc
     left -= height
-    next = touch(next, min(next + behindEach, nextEnd))
+    next = prefetch(next, min(next + behindEach, nextEnd))
   }
 }
 
@@ -122,7 +122,7 @@ function strip(
  * C (rows × 8·panels) = A · B, or C + A · B. A is row-major; B in panels, `panelStride` bytes from one to the next and `kStride` from a row to the next.
  * Every output is one chain in ascending k, whatever the tile. `nextBytes` from `next` on are what will be multiplied then.
  */
-export function multiply(
+export function gemm(
   shape: TileShape,
   rows: i32,
   k: i32,
@@ -158,7 +158,7 @@ export function multiply(
     for (; panel + width <= panels; panel += width) {
       const from = b + <usize>panel * panelStride
       const to = c + <usize>panel * PANEL_ROW
-      strip(shape, rows, k, a, lda, from, kStride, panelStride, 1, to, ldc, accumulate, next, <usize>width * nextOfPanel)
+      gemmStrip(shape, rows, k, a, lda, from, kStride, panelStride, 1, to, ldc, accumulate, next, <usize>width * nextOfPanel)
       next += <usize>width * nextOfPanel
     }
   }
@@ -169,7 +169,7 @@ export function multiply(
     const repeat = min(most, panels - panel)
     const from = b + <usize>panel * panelStride
     const to = c + <usize>panel * PANEL_ROW
-    strip(leftover, rows, k, a, lda, from, kStride, panelStride, repeat, to, ldc, accumulate, next, <usize>repeat * nextOfPanel)
+    gemmStrip(leftover, rows, k, a, lda, from, kStride, panelStride, repeat, to, ldc, accumulate, next, <usize>repeat * nextOfPanel)
     next += <usize>repeat * nextOfPanel
   }
 }
@@ -235,50 +235,58 @@ function staysFinite(x: usize, width: i32): bool {
 }
 
 /** `Product`: groups of panels are shared out, so each weight is read by one thread; where there are too few of them, rows. */
-export function product(step: usize, piece: usize, share: i32, shares: i32): void {
-  multiplyShare(step, piece, share, shares, share)
+export function matmul(op: usize, header: usize, partition: i32, partitions: i32): void {
+  multiplyShare(op, header, partition, partitions, partition)
 }
 
-/** One of the parts of a product that one thread computes one after the other, in the first share's workspace. */
-export function productPart(step: usize, piece: usize, part: i32, parts: i32): void {
-  multiplyShare(step, piece, part, parts, 0)
+/** One of the parts of a product that one thread computes one after the other, in the first partition's workspace. */
+export function productPart(op: usize, header: usize, part: i32, parts: i32): void {
+  multiplyShare(op, header, part, parts, 0)
 }
 
-/** A share, in the workspace of share `place`. */
-function multiplyShare(step: usize, piece: usize, share: i32, shares: i32, place: i32): void {
-  const rows = count(step, Product.Rows, piece)
+/** A partition, in the workspace of partition `place`. */
+function multiplyShare(op: usize, header: usize, partition: i32, partitions: i32, place: i32): void {
+  const rows = count(op, Matmul.Rows, header)
   if (rows == 0) return
-  const groups = (word(step, Product.Panels) + GROUP - 1) / GROUP
-  if (groups < shares) {
-    const row = shareStart(rows, share, shares)
-    productGroups(step, piece, place, row, shareStart(rows, share + 1, shares) - row, 0, groups)
+  const groups = (word(op, Matmul.Panels) + GROUP - 1) / GROUP
+  if (groups < partitions) {
+    const row = partitionStart(rows, partition, partitions)
+    productGroups(op, header, place, row, partitionStart(rows, partition + 1, partitions) - row, 0, groups)
     return
   }
-  const parts = max(word(step, Product.Parts), 1)
+  const parts = max(word(op, Matmul.Parts), 1)
   for (let part = 0; part < parts; ++part) {
-    const start = shareStart(groups, part, parts)
-    const length = shareStart(groups, part + 1, parts) - start
-    productGroups(step, piece, place, 0, rows, start + shareStart(length, share, shares), start + shareStart(length, share + 1, shares))
+    const start = partitionStart(groups, part, parts)
+    const length = partitionStart(groups, part + 1, parts) - start
+    productGroups(
+      op,
+      header,
+      place,
+      0,
+      rows,
+      start + partitionStart(length, partition, partitions),
+      start + partitionStart(length, partition + 1, partitions),
+    )
   }
 }
 
 /** Some groups of a product's outputs, for `rows` rows from `row` on. */
-function productGroups(step: usize, piece: usize, place: i32, row: i32, rows: i32, firstGroup: i32, endGroup: i32): void {
+function productGroups(op: usize, header: usize, place: i32, row: i32, rows: i32, firstGroup: i32, endGroup: i32): void {
   if (firstGroup == endGroup || rows == 0) return
-  const depth = word(step, Product.Depth)
-  const allPanels = word(step, Product.Panels)
-  const shape = word(piece, Piece.TileShape)
-  const format = word(step, Product.Format)
-  const lda = floats(word(step, Product.InputStride))
-  const ldc = floats(word(step, Product.OutputStride))
-  const input = operand(step, Product.Input, piece) + <usize>row * lda
-  const weights = operand(step, Product.Weights, piece)
-  const output = operand(step, Product.Output, piece) + <usize>row * ldc
-  const bias = operand(step, Product.Bias, piece)
-  const sums = operand(step, Product.AddTo, piece)
+  const depth = word(op, Matmul.Depth)
+  const allPanels = word(op, Matmul.Panels)
+  const shape = word(header, DispatchHeader.TileShape)
+  const format = word(op, Matmul.Format)
+  const lda = floats(word(op, Matmul.InputStride))
+  const ldc = floats(word(op, Matmul.OutputStride))
+  const input = operand(op, Matmul.Input, header) + <usize>row * lda
+  const weights = operand(op, Matmul.Weights, header)
+  const output = operand(op, Matmul.Output, header) + <usize>row * ldc
+  const bias = operand(op, Matmul.Bias, header)
+  const sums = operand(op, Matmul.AddTo, header)
   const addTo = sums ? sums + <usize>row * ldc : 0
-  const activation = word(step, Product.Activation)
-  const workspace = bufferAddress(piece, Buffer.Workspace) + <usize>(place * WORKSPACE_BYTES)
+  const activation = word(op, Matmul.Activation)
+  const workspace = bufferAddress(header, BufferIndex.Workspace) + <usize>(place * WORKSPACE_BYTES)
   assert(((input | weights | output | lda | ldc) & 3) == 0, 'product: unaligned operand')
 
   const isNarrow = format != WeightFormat.Float32
@@ -292,7 +300,7 @@ function productGroups(step: usize, piece: usize, place: i32, row: i32, rows: i3
   const isStream = inRegisters && rows == 1
   let panels = 0
   for (let panel = firstGroup * GROUP; panel < endPanel; panel += panels) {
-    if (isStopped(piece)) return
+    if (isStopped(header)) return
     const left = endPanel - panel
     panels = isStream && left > GROUP ? left & -GROUP : min(GROUP, left)
     const column = <usize>panel * PANEL_ROW
@@ -317,7 +325,7 @@ function productGroups(step: usize, piece: usize, place: i32, row: i32, rows: i3
           widen(format, from, block * panels * 8, workspace)
           from = workspace
         }
-        multiply(shape, rows, block, input + floats(k), lda, from, kStride, PANEL_ROW, panels, target, ldc, k > 0, next, nextBytes)
+        gemm(shape, rows, block, input + floats(k), lda, from, kStride, PANEL_ROW, panels, target, ldc, k > 0, next, nextBytes)
       }
     }
     finish(rows, panels, target, ldc, bias ? bias + column : 0, activation, addTo ? addTo + column : 0)

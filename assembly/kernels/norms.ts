@@ -1,7 +1,7 @@
 import { laneMask, multiplyAdd, sumLanes } from '../math'
 import { count, countOr, floats, operand, word } from '../operands'
-import { shareStart } from '../parallel'
-import { Norm, Normalise } from '../steps'
+import { partitionStart } from '../parallel'
+import { Norm, Normalise } from '../ops'
 
 /**
  * Σ (x - shift)² over `width` floats, in four vectors: one would wait four cycles for each addition. Lane l of vector v sums what lies at indices
@@ -67,19 +67,19 @@ function rmsNormRow(x: usize, out: usize, stride: i32, scale: f32, weight: usize
 }
 
 /** `Normalise`: rows are shared out. Weights and biases are zero beyond the width, so that padding stays zero. */
-export function normalise(step: usize, piece: usize, share: i32, shares: i32): void {
-  const rows = count(step, Normalise.Rows, piece)
-  const first = countOr(step, Normalise.First, piece, 0)
-  const indices = operand(step, Normalise.Indices, piece)
-  const input = operand(step, Normalise.Input, piece)
-  const output = operand(step, Normalise.Output, piece)
-  const weight = operand(step, Normalise.Weight, piece)
-  const bias = operand(step, Normalise.Bias, piece)
-  const kind = word(step, Normalise.Kind)
-  const width = word(step, Normalise.Width)
-  const stride = word(step, Normalise.Stride)
-  const end = shareStart(rows, share + 1, shares)
-  for (let row = shareStart(rows, share, shares); row < end; ++row) {
+export function normalise(op: usize, header: usize, partition: i32, partitions: i32): void {
+  const rows = count(op, Normalise.Rows, header)
+  const first = countOr(op, Normalise.First, header, 0)
+  const indices = operand(op, Normalise.Indices, header)
+  const input = operand(op, Normalise.Input, header)
+  const output = operand(op, Normalise.Output, header)
+  const weight = operand(op, Normalise.Weight, header)
+  const bias = operand(op, Normalise.Bias, header)
+  const kind = word(op, Normalise.Kind)
+  const width = word(op, Normalise.Width)
+  const stride = word(op, Normalise.Stride)
+  const end = partitionStart(rows, partition + 1, partitions)
+  for (let row = partitionStart(rows, partition, partitions); row < end; ++row) {
     const x = input + floats(first + (indices ? load<i32>(indices + floats(row)) : row)) * stride
     const out = output + floats(row) * stride
     if (kind == Norm.RootMeanSquare) {

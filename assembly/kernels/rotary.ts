@@ -1,18 +1,18 @@
 import { storeCosineSine, storeTwoCosinesSines } from '../math'
 import { count, floats, operand, word } from '../operands'
-import { shareStart } from '../parallel'
-import { Rotate, RotaryFromAngles, RotaryFromPositions } from '../steps'
+import { partitionStart } from '../parallel'
+import { Rotate, RotaryFromAngles, RotaryFromPositions } from '../ops'
 
 /** `RotaryFromPositions`: each angle from its own position, in float64, so that position 10,000,000 is as exact as 10. */
-export function rotaryFromPositions(step: usize, piece: usize, share: i32, shares: i32): void {
-  const rows = count(step, RotaryFromPositions.Rows, piece)
-  const start = operand(step, RotaryFromPositions.Position, piece)
-  const indices = operand(step, RotaryFromPositions.Indices, piece)
-  const frequencies = operand(step, RotaryFromPositions.Frequencies, piece)
-  const width = word(step, RotaryFromPositions.Width)
-  const output = operand(step, RotaryFromPositions.Output, piece)
-  const end = shareStart(rows, share + 1, shares)
-  for (let row = shareStart(rows, share, shares); row < end; ++row) {
+export function rotaryFromPositions(op: usize, header: usize, partition: i32, partitions: i32): void {
+  const rows = count(op, RotaryFromPositions.Rows, header)
+  const start = operand(op, RotaryFromPositions.Position, header)
+  const indices = operand(op, RotaryFromPositions.Indices, header)
+  const frequencies = operand(op, RotaryFromPositions.Frequencies, header)
+  const width = word(op, RotaryFromPositions.Width)
+  const output = operand(op, RotaryFromPositions.Output, header)
+  const end = partitionStart(rows, partition + 1, partitions)
+  for (let row = partitionStart(rows, partition, partitions); row < end; ++row) {
     const position = indices ? <f64>load<i32>(indices + floats(row)) : load<f64>(start) + <f64>row
     positionRow(position, frequencies, output + floats(row * 2) * width, width >> 1)
   }
@@ -36,15 +36,15 @@ function positionRow(position: f64, frequencies: usize, row: usize, half: i32): 
 }
 
 /** `RotaryFromAngles`. */
-export function rotaryFromAngles(step: usize, piece: usize, share: i32, shares: i32): void {
-  const rows = count(step, RotaryFromAngles.Rows, piece)
-  const start = operand(step, RotaryFromAngles.Position, piece)
-  const indices = operand(step, RotaryFromAngles.Indices, piece)
-  const width = word(step, RotaryFromAngles.Width)
-  const angles = operand(step, RotaryFromAngles.Angles, piece)
-  const output = operand(step, RotaryFromAngles.Output, piece)
-  const end = shareStart(rows, share + 1, shares)
-  for (let row = shareStart(rows, share, shares); row < end; ++row) {
+export function rotaryFromAngles(op: usize, header: usize, partition: i32, partitions: i32): void {
+  const rows = count(op, RotaryFromAngles.Rows, header)
+  const start = operand(op, RotaryFromAngles.Position, header)
+  const indices = operand(op, RotaryFromAngles.Indices, header)
+  const width = word(op, RotaryFromAngles.Width)
+  const angles = operand(op, RotaryFromAngles.Angles, header)
+  const output = operand(op, RotaryFromAngles.Output, header)
+  const end = partitionStart(rows, partition + 1, partitions)
+  for (let row = partitionStart(rows, partition, partitions); row < end; ++row) {
     const position = indices ? load<i32>(indices + floats(row)) : <i32>load<f64>(start) + row
     angleRow(angles + floats(position) * width, output + floats(row * 2) * width, width)
   }
@@ -84,19 +84,19 @@ export function rotateHead(x: usize, cosine: usize, sine: usize, width: i32): vo
 }
 
 /** `Rotate`: heads are shared out. */
-export function rotate(step: usize, piece: usize, share: i32, shares: i32): void {
-  const rows = count(step, Rotate.Rows, piece)
-  const values = operand(step, Rotate.Values, piece)
-  const table = operand(step, Rotate.Table, piece)
-  const indices = operand(step, Rotate.Indices, piece)
-  const stride = floats(word(step, Rotate.Stride))
-  const heads = word(step, Rotate.Heads)
-  const width = word(step, Rotate.HeadWidth)
-  const headStride = floats(word(step, Rotate.HeadStride))
-  const angleStride = floats(word(step, Rotate.AngleStride))
-  const tableWidth = floats(word(step, Rotate.TableWidth))
-  const first = shareStart(heads, share, shares)
-  const end = shareStart(heads, share + 1, shares)
+export function rotate(op: usize, header: usize, partition: i32, partitions: i32): void {
+  const rows = count(op, Rotate.Rows, header)
+  const values = operand(op, Rotate.Values, header)
+  const table = operand(op, Rotate.Table, header)
+  const indices = operand(op, Rotate.Indices, header)
+  const stride = floats(word(op, Rotate.Stride))
+  const heads = word(op, Rotate.Heads)
+  const width = word(op, Rotate.HeadWidth)
+  const headStride = floats(word(op, Rotate.HeadStride))
+  const angleStride = floats(word(op, Rotate.AngleStride))
+  const tableWidth = floats(word(op, Rotate.TableWidth))
+  const first = partitionStart(heads, partition, partitions)
+  const end = partitionStart(heads, partition + 1, partitions)
   for (let row = 0; row < rows; ++row) {
     let x = values + <usize>row * stride + <usize>first * headStride
     let cosine = table + <usize>(indices ? load<i32>(indices + floats(row)) : row) * 2 * tableWidth + <usize>first * angleStride

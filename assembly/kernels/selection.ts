@@ -1,7 +1,7 @@
 import { exp2Lanes, LOG2_E } from '../math'
 import { floats, operand, word } from '../operands'
-import { isStopped, shareStart } from '../parallel'
-import { AssignSlots, Descent, HISTOGRAM_BYTES, Piece, SelectKeyValues, SelectQueries, Selection } from '../steps'
+import { isStopped, partitionStart } from '../parallel'
+import { AssignSlots, Descent, HISTOGRAM_BYTES, DispatchHeader, SelectKeyValues, SelectQueries, Selection } from '../ops'
 import { largestOf, sumOfExponentials } from './log-sum-exp'
 
 /** A float's bits, rearranged so that unsigned order is the floats' order. Similarities hold no -0. */
@@ -54,7 +54,7 @@ function takeAbove(values: usize, n: i32, threshold: u32, equals: i32, indices: 
   return count
 }
 
-/** What a descent carries from pass to pass, two f64s at the front of a share's working memory. */
+/** What a descent carries from pass to pass, two f64s at the front of a partition's working memory. */
 enum Carried {
   A = 0,
   Eps = 8,
@@ -64,7 +64,7 @@ enum Carried {
  * Coordinate descent over one row (SPEC section 4): only the scalar a is carried from pass to pass, with eps, and a pass is one logsumexp of min(s, -a).
  * `n` similarities, all unmasked, of a row of `length`. Does one of `parts` of the passes; the parts before it are done.
  */
-function descend(piece: usize, s: usize, n: i32, length: i32, k: i32, descent: usize, carried: usize, part: i32, parts: i32): void {
+function descend(header: usize, s: usize, n: i32, length: i32, k: i32, descent: usize, carried: usize, part: i32, parts: i32): void {
   const floor = load<f64>(descent + (Descent.Eps << 2))
   const decay = load<f64>(descent + (Descent.EpsDecay << 2))
   const logK = NativeMath.log(min<f64>(<f64>k * load<f64>(descent + (Descent.FetchRatio << 2)), <f64>length))
@@ -81,8 +81,8 @@ function descend(piece: usize, s: usize, n: i32, length: i32, k: i32, descent: u
   }
   // the first needs no similarities
   const passes = word(descent, Descent.Iterations) - 1
-  for (let left = shareStart(passes, part + 1, parts) - shareStart(passes, part, parts); left > 0; --left) {
-    if (isStopped(piece)) return
+  for (let left = partitionStart(passes, part + 1, parts) - partitionStart(passes, part, parts); left > 0; --left) {
+    if (isStopped(header)) return
     const cap = <f32>-a
     const top = min<f32>(largest, cap)
     a = eps * (logK - NativeMath.log(sumOfExponentials(s, n, cap, top, eps))) - <f64>top
@@ -116,7 +116,7 @@ function fillOnes(scores: usize, count: i32): void {
  * then a row of values. In `parts`, one after the other with the same `work`, the last of which chooses; the others return -1.
  */
 function choose(
-  piece: usize,
+  header: usize,
   s: usize,
   n: i32,
   length: i32,
@@ -137,7 +137,7 @@ function choose(
     fillOnes(scores, count)
     return count
   }
-  descend(piece, s, n, length, k, descent, work, part, parts)
+  descend(header, s, n, length, k, descent, work, part, parts)
   if (!isLast) return -1
   const a = <f32>load<f64>(work + Carried.A)
   const eps = load<f64>(work + Carried.Eps)
@@ -153,39 +153,40 @@ function choose(
 }
 
 /** `SelectQueries`: (window, expert) pairs are dealt out in turn. */
-export function selectQueries(step: usize, piece: usize, share: i32, shares: i32): void {
-  const experts = word(step, SelectQueries.Experts)
-  const first = word(piece, Piece.Window)
-  const end = word(piece, Piece.Windows) * experts
-  const work = operand(step, SelectQueries.Work, piece) + <usize>share * <usize>word(step, SelectQueries.WorkBytes)
-  for (let pair = share; pair < end; pair += shares) selectWindowQueries(step, piece, first + pair / experts, pair % experts, work, 0, 1)
+export function selectQueries(op: usize, header: usize, partition: i32, partitions: i32): void {
+  const experts = word(op, SelectQueries.Experts)
+  const first = word(header, DispatchHeader.Window)
+  const end = word(header, DispatchHeader.Windows) * experts
+  const work = operand(op, SelectQueries.Work, header) + <usize>partition * <usize>word(op, SelectQueries.WorkBytes)
+  for (let pair = partition; pair < end; pair += partitions)
+    selectWindowQueries(op, header, first + pair / experts, pair % experts, work, 0, 1)
 }
 
 /**
- * One of the parts that one thread computes one after the other, in the first share's working memory: as many of each (window, expert) pair, pair by
+ * One of the parts that one thread computes one after the other, in the first partition's working memory: as many of each (window, expert) pair, pair by
  * pair.
  */
-export function selectQueriesPart(step: usize, piece: usize, part: i32, parts: i32): void {
-  const experts = word(step, SelectQueries.Experts)
-  const each = parts / (word(piece, Piece.Windows) * experts)
+export function selectQueriesPart(op: usize, header: usize, part: i32, parts: i32): void {
+  const experts = word(op, SelectQueries.Experts)
+  const each = parts / (word(header, DispatchHeader.Windows) * experts)
   const pair = part / each
-  const window = word(piece, Piece.Window) + pair / experts
-  selectWindowQueries(step, piece, window, pair % experts, operand(step, SelectQueries.Work, piece), part % each, each)
+  const window = word(header, DispatchHeader.Window) + pair / experts
+  selectWindowQueries(op, header, window, pair % experts, operand(op, SelectQueries.Work, header), part % each, each)
 }
 
-function selectWindowQueries(step: usize, piece: usize, window: i32, expert: i32, work: usize, part: i32, parts: i32): void {
-  const windowSize = word(step, SelectQueries.WindowSize)
+function selectWindowQueries(op: usize, header: usize, window: i32, expert: i32, work: usize, part: i32, parts: i32): void {
+  const windowSize = word(op, SelectQueries.WindowSize)
   const start = window * windowSize
-  const candidates = min(windowSize, word(piece, Piece.SequenceRows) - start)
-  const offset = floats(expert * word(step, SelectQueries.Capacity) + start)
+  const candidates = min(windowSize, word(header, DispatchHeader.SequenceRows) - start)
+  const offset = floats(expert * word(op, SelectQueries.Capacity) + start)
   const indices = work + <usize>HISTOGRAM_BYTES + floats(candidates + 3)
   const scores = indices + floats(candidates)
-  const s = operand(step, SelectQueries.Similarities, piece) + offset
-  const descent = step + (SelectQueries.Descent << 2)
-  const count = choose(piece, s, candidates, windowSize, word(step, SelectQueries.Count), descent, work, indices, scores, part, parts)
+  const s = operand(op, SelectQueries.Similarities, header) + offset
+  const descent = op + (SelectQueries.Descent << 2)
+  const count = choose(header, s, candidates, windowSize, word(op, SelectQueries.Count), descent, work, indices, scores, part, parts)
   if (count < 0) return
-  const taken = operand(step, SelectQueries.Taken, piece) + offset
-  const carried = operand(step, SelectQueries.Scores, piece) + offset
+  const taken = operand(op, SelectQueries.Taken, header) + offset
+  const carried = operand(op, SelectQueries.Scores, header) + offset
   memory.fill(taken, 0, floats(candidates))
   for (let i = 0; i < count; ++i) {
     const at = floats(load<i32>(indices + floats(i)))
@@ -199,15 +200,15 @@ function selectWindowQueries(step: usize, piece: usize, window: i32, expert: i32
  * time that does not grow with the sequence.
  */
 function chooseGrowing(s: usize, window: i32, windowSize: i32, k: i32, work: usize, previous: usize, list: usize): void {
-  const kept = min(k, (window - 1) * windowSize)
+  const retained = min(k, (window - 1) * windowSize)
   const values = work + <usize>HISTOGRAM_BYTES
-  for (let i = 0; i < kept; ++i) store<f32>(values + floats(i), load<f32>(s + floats(load<i32>(previous + floats(i)))))
+  for (let i = 0; i < retained; ++i) store<f32>(values + floats(i), load<f32>(s + floats(load<i32>(previous + floats(i)))))
   const start = (window - 1) * windowSize
-  memory.copy(values + floats(kept), s + floats(start), floats(windowSize))
-  const count = takeLargest(values, kept + windowSize, k, work, list)
+  memory.copy(values + floats(retained), s + floats(start), floats(windowSize))
+  const count = takeLargest(values, retained + windowSize, k, work, list)
   for (let i = 0; i < count; ++i) {
     const index = load<i32>(list + floats(i))
-    store<i32>(list + floats(i), index < kept ? load<i32>(previous + floats(index)) : start + index - kept)
+    store<i32>(list + floats(i), index < retained ? load<i32>(previous + floats(index)) : start + index - retained)
   }
 }
 
@@ -215,75 +216,76 @@ function chooseGrowing(s: usize, window: i32, windowSize: i32, k: i32, work: usi
  * `SelectKeyValues`: (window, expert) pairs are dealt out in turn; where a window's choice begins from the one before it, experts are. Two threads may
  * mark one token: they write the same word.
  */
-export function selectKeyValues(step: usize, piece: usize, share: i32, shares: i32): void {
-  const experts = word(step, SelectKeyValues.Experts)
-  const first = word(piece, Piece.Window)
-  const windows = word(piece, Piece.Windows)
-  const work = operand(step, SelectKeyValues.Work, piece) + <usize>share * <usize>word(step, SelectKeyValues.WorkBytes)
-  if (isGrowing(step)) {
-    for (let expert = share; expert < experts; expert += shares) {
-      for (let i = 0; i < windows; ++i) selectWindowKeyValues(step, piece, first + i, expert, work, 0, 1)
+export function selectKeyValues(op: usize, header: usize, partition: i32, partitions: i32): void {
+  const experts = word(op, SelectKeyValues.Experts)
+  const first = word(header, DispatchHeader.Window)
+  const windows = word(header, DispatchHeader.Windows)
+  const work = operand(op, SelectKeyValues.Work, header) + <usize>partition * <usize>word(op, SelectKeyValues.WorkBytes)
+  if (isGrowing(op)) {
+    for (let expert = partition; expert < experts; expert += partitions) {
+      for (let i = 0; i < windows; ++i) selectWindowKeyValues(op, header, first + i, expert, work, 0, 1)
     }
     return
   }
   const end = windows * experts
-  for (let pair = share; pair < end; pair += shares) selectWindowKeyValues(step, piece, first + pair / experts, pair % experts, work, 0, 1)
+  for (let pair = partition; pair < end; pair += partitions)
+    selectWindowKeyValues(op, header, first + pair / experts, pair % experts, work, 0, 1)
 }
 
 /** As `selectQueriesPart`. */
-export function selectKeyValuesPart(step: usize, piece: usize, part: i32, parts: i32): void {
-  const experts = word(step, SelectKeyValues.Experts)
-  const each = parts / (word(piece, Piece.Windows) * experts)
+export function selectKeyValuesPart(op: usize, header: usize, part: i32, parts: i32): void {
+  const experts = word(op, SelectKeyValues.Experts)
+  const each = parts / (word(header, DispatchHeader.Windows) * experts)
   const pair = part / each
-  const window = word(piece, Piece.Window) + pair / experts
-  selectWindowKeyValues(step, piece, window, pair % experts, operand(step, SelectKeyValues.Work, piece), part % each, each)
+  const window = word(header, DispatchHeader.Window) + pair / experts
+  selectWindowKeyValues(op, header, window, pair % experts, operand(op, SelectKeyValues.Work, header), part % each, each)
 }
 
 /** Whether a window's choice begins from that of the window before. */
-function isGrowing(step: usize): bool {
-  const descent = step + (SelectKeyValues.Descent << 2)
+function isGrowing(op: usize): bool {
+  const descent = op + (SelectKeyValues.Descent << 2)
   return word(descent, Descent.Selection) == Selection.TopK && word(descent, Descent.StraightThrough) != 0
 }
 
-function selectWindowKeyValues(step: usize, piece: usize, window: i32, expert: i32, work: usize, part: i32, parts: i32): void {
-  const experts = word(step, SelectKeyValues.Experts)
-  const windowSize = word(step, SelectKeyValues.WindowSize)
-  const capacity = word(step, SelectKeyValues.Capacity)
-  const listCapacity = word(step, SelectKeyValues.ListCapacity)
-  const k = word(step, SelectKeyValues.Count)
+function selectWindowKeyValues(op: usize, header: usize, window: i32, expert: i32, work: usize, part: i32, parts: i32): void {
+  const experts = word(op, SelectKeyValues.Experts)
+  const windowSize = word(op, SelectKeyValues.WindowSize)
+  const capacity = word(op, SelectKeyValues.Capacity)
+  const listCapacity = word(op, SelectKeyValues.ListCapacity)
+  const k = word(op, SelectKeyValues.Count)
   const candidates = window * windowSize
   // the row is as long as for the last window: the tokens that this one does not see are masked, and count
-  const length = ((word(piece, Piece.SequenceRows) - 1) / windowSize) * windowSize
-  const s = operand(step, SelectKeyValues.Similarities, piece) + floats(expert * capacity)
+  const length = ((word(header, DispatchHeader.SequenceRows) - 1) / windowSize) * windowSize
+  const s = operand(op, SelectKeyValues.Similarities, header) + floats(expert * capacity)
   const offset = floats(((window - 1) * experts + expert) * listCapacity)
-  const list = operand(step, SelectKeyValues.Lists, piece) + offset
-  const scores = operand(step, SelectKeyValues.Scores, piece) + offset
+  const list = operand(op, SelectKeyValues.Lists, header) + offset
+  const scores = operand(op, SelectKeyValues.Scores, header) + offset
   const count = min(k, candidates)
-  if (isGrowing(step)) {
+  if (isGrowing(op)) {
     if (part < parts - 1) return
     chooseGrowing(s, window, windowSize, k, work, list - floats(experts * listCapacity), list)
     fillOnes(scores, count)
   } else {
-    const descent = step + (SelectKeyValues.Descent << 2)
-    if (choose(piece, s, candidates, length, k, descent, work, list, scores, part, parts) < 0) return
+    const descent = op + (SelectKeyValues.Descent << 2)
+    if (choose(header, s, candidates, length, k, descent, work, list, scores, part, parts) < 0) return
   }
-  const chosen = operand(step, SelectKeyValues.Chosen, piece) + floats(expert * capacity)
+  const chosen = operand(op, SelectKeyValues.Chosen, header) + floats(expert * capacity)
   for (let i = 0; i < count; ++i) store<i32>(chosen + floats(load<i32>(list + floats(i))), 1)
 }
 
-/** `AssignSlots`: numbers run on from expert to expert, so one share does it. */
-export function assignSlots(step: usize, piece: usize, share: i32, shares: i32): void {
-  if (share != 0) return
-  const experts = word(step, AssignSlots.Experts)
-  const capacity = word(step, AssignSlots.Capacity)
-  const positions = operand(step, AssignSlots.Positions, piece)
-  const counts = operand(step, AssignSlots.Counts, piece)
-  const length = word(piece, Piece.SequenceRows)
-  const stride = word(step, AssignSlots.Stride)
+/** `AssignSlots`: numbers run on from expert to expert, so one partition does it. */
+export function assignSlots(op: usize, header: usize, partition: i32, partitions: i32): void {
+  if (partition != 0) return
+  const experts = word(op, AssignSlots.Experts)
+  const capacity = word(op, AssignSlots.Capacity)
+  const positions = operand(op, AssignSlots.Positions, header)
+  const counts = operand(op, AssignSlots.Counts, header)
+  const length = word(header, DispatchHeader.SequenceRows)
+  const stride = word(op, AssignSlots.Stride)
   let slot = 0
   for (let expert = 0; expert < experts; ++expert) {
     if (stride > 0) slot = expert * stride
-    const chosen = operand(step, AssignSlots.Chosen, piece) + floats(expert * capacity)
+    const chosen = operand(op, AssignSlots.Chosen, header) + floats(expert * capacity)
     const first = slot
     for (let position = 0; position < length; ++position) {
       const at = chosen + floats(position)

@@ -1,27 +1,27 @@
-import { MOST_TILE_ROWS, TileShape } from '../steps'
+import { MOST_TILE_ROWS, TileShape } from '../ops'
 import {
-  tile1x16by4,
-  tile1x24,
-  tile1x24by4,
-  tile1x8,
-  tile1x8by4,
-  tile2x16by4,
-  tile2x24,
-  tile2x24by4,
-  tile2x8,
-  tile2x8by4,
-  tile3x16by4,
-  tile3x8,
-  tile3x8by4,
-  tile4x16by4,
-  tile4x8,
-  tile4x8by4,
-  tile5x16by4,
-  tile5x8,
-  tile5x8by4,
-  tile6x16by4,
-  tile6x8,
-  tile6x8by4,
+  gemm_f32_1x16_u4,
+  gemm_f32_1x24,
+  gemm_f32_1x24_u4,
+  gemm_f32_1x8,
+  gemm_f32_1x8_u4,
+  gemm_f32_2x16_u4,
+  gemm_f32_2x24,
+  gemm_f32_2x24_u4,
+  gemm_f32_2x8,
+  gemm_f32_2x8_u4,
+  gemm_f32_3x16_u4,
+  gemm_f32_3x8,
+  gemm_f32_3x8_u4,
+  gemm_f32_4x16_u4,
+  gemm_f32_4x8,
+  gemm_f32_4x8_u4,
+  gemm_f32_5x16_u4,
+  gemm_f32_5x8,
+  gemm_f32_5x8_u4,
+  gemm_f32_6x16_u4,
+  gemm_f32_6x8,
+  gemm_f32_6x8_u4,
 } from './tiles'
 
 /** `count` times C (rows × columns) = A · B, or C + A · B where `accumulate`, side by side: `kernels/tiles.ts`. All strides in bytes. */
@@ -53,11 +53,11 @@ const HEIGHTS: i32 = 7
  */
 // prettier-ignore
 const TILES: StaticArray<Tile> = [
-  tile1x8, tile1x8, tile2x8, tile3x8, tile4x8, tile5x8, tile6x8,
-  tile1x8by4, tile1x8by4, tile2x8by4, tile3x8by4, tile4x8by4, tile5x8by4, tile6x8by4,
-  tile1x24, tile1x24, tile2x24, tile2x24, tile2x24, tile2x24, tile2x24,
-  tile1x24by4, tile1x24by4, tile2x24by4, tile2x24by4, tile2x24by4, tile2x24by4, tile2x24by4,
-  tile1x16by4, tile1x16by4, tile2x16by4, tile3x16by4, tile4x16by4, tile5x16by4, tile6x16by4,
+  gemm_f32_1x8, gemm_f32_1x8, gemm_f32_2x8, gemm_f32_3x8, gemm_f32_4x8, gemm_f32_5x8, gemm_f32_6x8,
+  gemm_f32_1x8_u4, gemm_f32_1x8_u4, gemm_f32_2x8_u4, gemm_f32_3x8_u4, gemm_f32_4x8_u4, gemm_f32_5x8_u4, gemm_f32_6x8_u4,
+  gemm_f32_1x24, gemm_f32_1x24, gemm_f32_2x24, gemm_f32_2x24, gemm_f32_2x24, gemm_f32_2x24, gemm_f32_2x24,
+  gemm_f32_1x24_u4, gemm_f32_1x24_u4, gemm_f32_2x24_u4, gemm_f32_2x24_u4, gemm_f32_2x24_u4, gemm_f32_2x24_u4, gemm_f32_2x24_u4,
+  gemm_f32_1x16_u4, gemm_f32_1x16_u4, gemm_f32_2x16_u4, gemm_f32_3x16_u4, gemm_f32_4x16_u4, gemm_f32_5x16_u4, gemm_f32_6x16_u4,
 ]
 const ROWS: StaticArray<i32> = [TILE_ROWS, TILE_ROWS, 2, 2, TILE_ROWS]
 const PANELS: StaticArray<i32> = [1, 1, 3, 3, 2]
@@ -65,11 +65,11 @@ const PANELS: StaticArray<i32> = [1, 1, 3, 3, 2]
 const UNROLLED: StaticArray<i32> = [0, 1, 0, 1, 1]
 /** The shape of one panel that takes what panels are left over. */
 const LEFTOVER: StaticArray<TileShape> = [
-  TileShape.Tall,
-  TileShape.TallUnrolled,
-  TileShape.Tall,
-  TileShape.TallUnrolled,
-  TileShape.TallUnrolled,
+  TileShape.Gemm6x8,
+  TileShape.Gemm6x8Unrolled,
+  TileShape.Gemm6x8,
+  TileShape.Gemm6x8Unrolled,
+  TileShape.Gemm6x8Unrolled,
 ]
 
 /** Rows of a shape's tile. */

@@ -6,7 +6,7 @@ import { HALF, joinFirst, joinLast, lowerHalves, multiplyAdd, upperHalves, widen
 const PAGE: usize = 4096
 
 /** 1 row by 1 panel of 8 columns. */
-export function tile1x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_1x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -34,7 +34,7 @@ export function tile1x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: u
 }
 
 /** 1 row by 1 panel of 8 columns, 4 of k at a time. */
-export function tile1x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_1x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -97,7 +97,7 @@ export function tile1x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels
 }
 
 /** 2 rows by 1 panel of 8 columns. */
-export function tile2x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_2x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -137,7 +137,7 @@ export function tile2x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: u
 }
 
 /** 2 rows by 1 panel of 8 columns, 4 of k at a time. */
-export function tile2x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_2x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -225,7 +225,7 @@ export function tile2x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels
 }
 
 /** 3 rows by 1 panel of 8 columns. */
-export function tile3x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_3x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -277,7 +277,7 @@ export function tile3x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: u
 }
 
 /** 3 rows by 1 panel of 8 columns, 4 of k at a time. */
-export function tile3x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_3x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -390,7 +390,7 @@ export function tile3x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels
 }
 
 /** 4 rows by 1 panel of 8 columns. */
-export function tile4x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_4x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -454,7 +454,7 @@ export function tile4x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: u
 }
 
 /** 4 rows by 1 panel of 8 columns, 4 of k at a time. */
-export function tile4x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_4x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -592,7 +592,7 @@ export function tile4x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels
 }
 
 /** 5 rows by 1 panel of 8 columns. */
-export function tile5x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_5x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -668,7 +668,7 @@ export function tile5x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: u
 }
 
 /** 5 rows by 1 panel of 8 columns, 4 of k at a time. */
-export function tile5x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_5x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -831,7 +831,7 @@ export function tile5x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels
 }
 
 /** 6 rows by 1 panel of 8 columns. */
-export function tile6x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_6x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -919,7 +919,7 @@ export function tile6x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: u
 }
 
 /** 6 rows by 1 panel of 8 columns, 4 of k at a time. */
-export function tile6x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_6x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -1107,7 +1107,7 @@ export function tile6x8by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels
 }
 
 /** 1 row by 2 panels of 8 columns. */
-export function tile1x16(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_1x16(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -1147,7 +1147,7 @@ export function tile1x16(count: i32, k: i32, aRows: usize, lda: usize, bPanels: 
 }
 
 /** 2 rows by 2 panels of 8 columns. */
-export function tile2x16(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_2x16(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -1207,7 +1207,7 @@ export function tile2x16(count: i32, k: i32, aRows: usize, lda: usize, bPanels: 
 }
 
 /** 3 rows by 2 panels of 8 columns. */
-export function tile3x16(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_3x16(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -1287,7 +1287,7 @@ export function tile3x16(count: i32, k: i32, aRows: usize, lda: usize, bPanels: 
 }
 
 /** 1 row by 2 panels of 8 columns, 4 of k at a time. */
-export function tile1x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_1x16_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -1382,7 +1382,7 @@ export function tile1x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanel
 }
 
 /** 2 rows by 2 panels of 8 columns, 4 of k at a time. */
-export function tile2x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_2x16_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -1518,7 +1518,7 @@ export function tile2x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanel
 }
 
 /** 3 rows by 2 panels of 8 columns, 4 of k at a time. */
-export function tile3x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_3x16_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -1695,7 +1695,7 @@ export function tile3x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanel
 }
 
 /** 4 rows by 2 panels of 8 columns, 4 of k at a time. */
-export function tile4x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_4x16_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -1913,7 +1913,7 @@ export function tile4x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanel
 }
 
 /** 5 rows by 2 panels of 8 columns, 4 of k at a time. */
-export function tile5x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_5x16_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -2172,7 +2172,7 @@ export function tile5x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanel
 }
 
 /** 6 rows by 2 panels of 8 columns, 4 of k at a time. */
-export function tile6x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_6x16_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -2472,7 +2472,7 @@ export function tile6x16by4(count: i32, k: i32, aRows: usize, lda: usize, bPanel
 }
 
 /** 1 row by 3 panels of 8 columns. */
-export function tile1x24(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_1x24(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -2524,7 +2524,7 @@ export function tile1x24(count: i32, k: i32, aRows: usize, lda: usize, bPanels: 
 }
 
 /** 1 row by 3 panels of 8 columns, 4 of k at a time. */
-export function tile1x24by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_1x24_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -2651,7 +2651,7 @@ export function tile1x24by4(count: i32, k: i32, aRows: usize, lda: usize, bPanel
 }
 
 /** 2 rows by 3 panels of 8 columns. */
-export function tile2x24(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_2x24(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -2731,7 +2731,7 @@ export function tile2x24(count: i32, k: i32, aRows: usize, lda: usize, bPanels: 
 }
 
 /** 2 rows by 3 panels of 8 columns, 4 of k at a time. */
-export function tile2x24by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_2x24_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -2915,7 +2915,7 @@ export function tile2x24by4(count: i32, k: i32, aRows: usize, lda: usize, bPanel
 }
 
 /** 1 row by 4 panels of 8 columns. */
-export function tile1x32(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_1x32(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -2978,8 +2978,8 @@ export function tile1x32(count: i32, k: i32, aRows: usize, lda: usize, bPanels: 
   }
 }
 
-/** 1 row by 4 panels of 8 columns, joined. */
-export function tile1x32Joined(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 1 row by 4 panels of 8 columns, grouped panels. */
+export function gemm_f32_1x32_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -3036,8 +3036,8 @@ export function tile1x32Joined(count: i32, k: i32, aRows: usize, lda: usize, bPa
   }
 }
 
-/** 1 row by 4 panels of 8 columns, joined, weights in float16 and the row below 2^15. */
-export function tile1x32JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 1 row by 4 panels of 8 columns, grouped panels, weights in float16 and the row below 2^15. */
+export function gemm_f16_1x32_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   const scale = v128.load32_splat(HALF, 4)
   const mask = v128.load32_splat(HALF, 0)
   for (; count > 0; --count) {
@@ -3096,8 +3096,8 @@ export function tile1x32JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize,
   }
 }
 
-/** 2 rows by 2 panels of 8 columns, joined, weights in float16. */
-export function tile2x16JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 2 rows by 2 panels of 8 columns, grouped panels, weights in float16. */
+export function gemm_f16_2x16_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   const scale = v128.load32_splat(HALF, 4)
   const mask = v128.load32_splat(HALF, 0)
   for (; count > 0; --count) {
@@ -3156,8 +3156,8 @@ export function tile2x16JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize,
   }
 }
 
-/** 3 rows by 1 panel of 8 columns, joined, weights in float16. */
-export function tile3x8JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 3 rows by 1 panel of 8 columns, grouped panels, weights in float16. */
+export function gemm_f16_3x8_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   const scale = v128.load32_splat(HALF, 4)
   const mask = v128.load32_splat(HALF, 0)
   for (; count > 0; --count) {
@@ -3210,8 +3210,8 @@ export function tile3x8JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, 
   }
 }
 
-/** 4 rows by 1 panel of 8 columns, joined, weights in float16. */
-export function tile4x8JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 4 rows by 1 panel of 8 columns, grouped panels, weights in float16. */
+export function gemm_f16_4x8_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   const scale = v128.load32_splat(HALF, 4)
   const mask = v128.load32_splat(HALF, 0)
   for (; count > 0; --count) {
@@ -3276,8 +3276,8 @@ export function tile4x8JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, 
   }
 }
 
-/** 1 row by 4 panels of 8 columns, joined, weights in bfloat16. */
-export function tile1x32JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 1 row by 4 panels of 8 columns, grouped panels, weights in bfloat16. */
+export function gemm_bf16_1x32_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -3334,8 +3334,8 @@ export function tile1x32JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: u
   }
 }
 
-/** 2 rows by 2 panels of 8 columns, joined, weights in bfloat16. */
-export function tile2x16JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 2 rows by 2 panels of 8 columns, grouped panels, weights in bfloat16. */
+export function gemm_bf16_2x16_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -3392,8 +3392,8 @@ export function tile2x16JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: u
   }
 }
 
-/** 3 rows by 1 panel of 8 columns, joined, weights in bfloat16. */
-export function tile3x8JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 3 rows by 1 panel of 8 columns, grouped panels, weights in bfloat16. */
+export function gemm_bf16_3x8_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -3444,8 +3444,8 @@ export function tile3x8JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: us
   }
 }
 
-/** 4 rows by 1 panel of 8 columns, joined, weights in bfloat16. */
-export function tile4x8JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 4 rows by 1 panel of 8 columns, grouped panels, weights in bfloat16. */
+export function gemm_bf16_4x8_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -3509,7 +3509,7 @@ export function tile4x8JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: us
 }
 
 /** 1 row by 4 panels of 8 columns, 4 of k at a time. */
-export function tile1x32by4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+export function gemm_f32_1x32_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -3667,8 +3667,8 @@ export function tile1x32by4(count: i32, k: i32, aRows: usize, lda: usize, bPanel
   }
 }
 
-/** 1 row by 4 panels of 8 columns, 4 of k at a time, joined. */
-export function tile1x32by4Joined(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 1 row by 4 panels of 8 columns, 4 of k at a time, grouped panels. */
+export function gemm_f32_1x32_u4_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   const last = bPanels + <usize>(count * 4) * panelStride - 4
   for (; count > 0; --count) {
     let left = k
@@ -3810,8 +3810,8 @@ export function tile1x32by4Joined(count: i32, k: i32, aRows: usize, lda: usize, 
   }
 }
 
-/** 1 row by 4 panels of 8 columns, 4 of k at a time, joined, weights in float16 and the row below 2^15. */
-export function tile1x32by4JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 1 row by 4 panels of 8 columns, 4 of k at a time, grouped panels, weights in float16 and the row below 2^15. */
+export function gemm_f16_1x32_u4_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   const scale = v128.load32_splat(HALF, 4)
   const upperMask = v128.load32_splat(HALF, 8)
   const last = bPanels + <usize>(count * 4) * panelStride - 4
@@ -4018,8 +4018,8 @@ export function tile1x32by4JoinedHalf(count: i32, k: i32, aRows: usize, lda: usi
   }
 }
 
-/** 2 rows by 2 panels of 8 columns, 4 of k at a time, joined, weights in float16. */
-export function tile2x16by4JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 2 rows by 2 panels of 8 columns, 4 of k at a time, grouped panels, weights in float16. */
+export function gemm_f16_2x16_u4_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   const scale = v128.load32_splat(HALF, 4)
   const upperMask = v128.load32_splat(HALF, 8)
   for (; count > 0; --count) {
@@ -4183,8 +4183,8 @@ export function tile2x16by4JoinedHalf(count: i32, k: i32, aRows: usize, lda: usi
   }
 }
 
-/** 3 rows by 1 panel of 8 columns, 4 of k at a time, joined, weights in float16. */
-export function tile3x8by4JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 3 rows by 1 panel of 8 columns, 4 of k at a time, grouped panels, weights in float16. */
+export function gemm_f16_3x8_u4_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   const scale = v128.load32_splat(HALF, 4)
   const upperMask = v128.load32_splat(HALF, 8)
   for (; count > 0; --count) {
@@ -4316,8 +4316,8 @@ export function tile3x8by4JoinedHalf(count: i32, k: i32, aRows: usize, lda: usiz
   }
 }
 
-/** 4 rows by 1 panel of 8 columns, 4 of k at a time, joined, weights in float16. */
-export function tile4x8by4JoinedHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 4 rows by 1 panel of 8 columns, 4 of k at a time, grouped panels, weights in float16. */
+export function gemm_f16_4x8_u4_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   const scale = v128.load32_splat(HALF, 4)
   const upperMask = v128.load32_splat(HALF, 8)
   for (; count > 0; --count) {
@@ -4474,8 +4474,8 @@ export function tile4x8by4JoinedHalf(count: i32, k: i32, aRows: usize, lda: usiz
   }
 }
 
-/** 1 row by 4 panels of 8 columns, 4 of k at a time, joined, weights in bfloat16. */
-export function tile1x32by4JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 1 row by 4 panels of 8 columns, 4 of k at a time, grouped panels, weights in bfloat16. */
+export function gemm_bf16_1x32_u4_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   const last = bPanels + <usize>(count * 4) * panelStride - 4
   for (; count > 0; --count) {
     let left = k
@@ -4660,8 +4660,8 @@ export function tile1x32by4JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda
   }
 }
 
-/** 2 rows by 2 panels of 8 columns, 4 of k at a time, joined, weights in bfloat16. */
-export function tile2x16by4JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 2 rows by 2 panels of 8 columns, 4 of k at a time, grouped panels, weights in bfloat16. */
+export function gemm_bf16_2x16_u4_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -4813,8 +4813,8 @@ export function tile2x16by4JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda
   }
 }
 
-/** 3 rows by 1 panel of 8 columns, 4 of k at a time, joined, weights in bfloat16. */
-export function tile3x8by4JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 3 rows by 1 panel of 8 columns, 4 of k at a time, grouped panels, weights in bfloat16. */
+export function gemm_bf16_3x8_u4_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -4939,8 +4939,8 @@ export function tile3x8by4JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda:
   }
 }
 
-/** 4 rows by 1 panel of 8 columns, 4 of k at a time, joined, weights in bfloat16. */
-export function tile4x8by4JoinedBrainHalf(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 4 rows by 1 panel of 8 columns, 4 of k at a time, grouped panels, weights in bfloat16. */
+export function gemm_bf16_4x8_u4_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows

@@ -1,6 +1,6 @@
 /*
  * Writes the dense transformer as ONNX, for onnxruntime. Its attention is of the standard's operators: with onnxruntime's own, GroupQueryAttention, version
- * 1.30 in WebAssembly decodes as fast, and reads 2,048 tokens in pieces of 512 at 86 a second rather than 510.
+ * 1.30 in WebAssembly decodes as fast, and reads 2,048 tokens in chunks of 512 at 86 a second rather than 510.
  */
 import { writeFileSync } from 'node:fs'
 import { FLOAT, INT64, MICROSOFT, OnnxGraph } from '../lib/onnx.mjs'

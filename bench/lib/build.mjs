@@ -18,10 +18,10 @@ export async function buildInternals() {
         export { parseModelConfig } from './src/model/config.js'
         export { modelParameters } from './src/model/state-dict.js'
         export { Tensor } from './src/tensor.js'
-        export { float32Values, Run, WeightFormat } from './src/device/device.js'
+        export { Dispatch, float32Values, WeightFormat } from './src/device/device.js'
         export { at, ProgramBuilder } from './src/plan/program-builder.js'
         export { WeightPlan } from './src/plan/weights.js'
-        export { Buffer, Opcode, Piece, Product } from './assembly/steps.js'`,
+        export { BufferIndex, DispatchHeader, Opcode, Product } from './assembly/ops.js'`,
       resolveDir: root,
       loader: 'ts',
     },

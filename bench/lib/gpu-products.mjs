@@ -5,7 +5,7 @@ const MOST_BYTES = 128 << 20
 
 /** y (m, n) = x (m, k) · b (k, n) on a GPU, cut where a binding is too small for it. */
 export class Products {
-  constructor({ WeightPlan, ProgramBuilder, Run, Opcode, Product, Buffer, Piece, at, float32Values }, device, m, k, n) {
+  constructor({ WeightPlan, ProgramBuilder, Dispatch, Opcode, Matmul, BufferIndex, DispatchHeader, at, float32Values }, device, m, k, n) {
     this.device = device
     this.size = [m, k, n]
     const halves = (rows, columns) => (rows * columns * 4 > MOST_BYTES ? 2 : 1)
@@ -25,26 +25,26 @@ export class Products {
       return input
     })
     const builder = new ProgramBuilder()
-    builder.step(Opcode.Product, Product.Length, {
-      [Product.Rows]: at(Buffer.Piece, Piece.Rows * 4),
-      [Product.Input]: at(Buffer.Input),
-      [Product.Weights]: operand,
-      [Product.Output]: at(Buffer.Output),
-      [Product.InputStride]: k,
-      [Product.OutputStride]: columns,
-      [Product.Depth]: k,
-      [Product.Panels]: columns / 8,
+    builder.op(Opcode.Matmul, Matmul.Length, {
+      [Matmul.Rows]: at(BufferIndex.DispatchHeader, DispatchHeader.Rows * 4),
+      [Matmul.Input]: at(BufferIndex.Input),
+      [Matmul.Weights]: operand,
+      [Matmul.Output]: at(BufferIndex.Output),
+      [Matmul.InputStride]: k,
+      [Matmul.OutputStride]: columns,
+      [Matmul.Depth]: k,
+      [Matmul.Panels]: columns / 8,
     })
     this.program = device.compile(builder.finish())
     this.cuts = inputs.flatMap((input, row) =>
       weights.map((weight, column) => {
         const output = device.allocate(rows * columns * 4, 'y')
-        const run = new Run()
-        run.set(Piece.Rows, rows)
-        run.bind(Buffer.Weights, weight)
-        run.bind(Buffer.Input, input)
-        run.bind(Buffer.Output, output)
-        return { run, output, row: row * rows, column: column * columns, rows, columns }
+        const dispatch = new Dispatch()
+        dispatch.set(DispatchHeader.Rows, rows)
+        dispatch.bind(BufferIndex.Weights, weight)
+        dispatch.bind(BufferIndex.Input, input)
+        dispatch.bind(BufferIndex.Output, output)
+        return { dispatch, output, row: row * rows, column: column * columns, rows, columns }
       }),
     )
     this.memory = [...weights, ...inputs, ...this.cuts.map(({ output }) => output)]
@@ -61,16 +61,16 @@ export class Products {
   async run() {
     await this.device.run(
       this.program,
-      this.cuts.map(({ run }) => run),
+      this.cuts.map(({ dispatch }) => dispatch),
     )
     this.device.queue.flush()
   }
 
   /** The largest difference of 1,000 random elements from their float64 sums. */
   async error() {
-    for (const { run, output } of this.cuts) run.results = [{ memory: output, byteOffset: 0, byteLength: output.byteLength }]
+    for (const { dispatch, output } of this.cuts) dispatch.readbacks = [{ memory: output, byteOffset: 0, byteLength: output.byteLength }]
     await this.run()
-    for (const { run } of this.cuts) run.results = []
+    for (const { dispatch } of this.cuts) dispatch.readbacks = []
     return this.errorOf((row, column) => {
       const cut = this.cuts.find((cut) => row - cut.row < cut.rows && column - cut.column < cut.columns)
       return cut.output.readFloats(((row - cut.row) * cut.columns + column - cut.column) * 4, 1)[0]

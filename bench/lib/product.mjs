@@ -1,10 +1,12 @@
 import { built } from './paths.mjs'
 import { uniform } from './recipe.mjs'
 
-const { at, Buffer, float32Values, Opcode, Product, ProgramBuilder, Run, WeightFormat, WeightPlan } = await import(built('internals.mjs'))
+const { at, BufferIndex, Dispatch, float32Values, Opcode, Matmul, ProgramBuilder, WeightFormat, WeightPlan } = await import(
+  built('internals.mjs')
+)
 
 /**
- * y (m, n) = x (m, k) · b (k, n) on a runtime of internals.mjs, as a program of one step for each piece of rows; b at random in float32, or one third all
+ * y (m, n) = x (m, k) · b (k, n) on a runtime of internals.mjs, as a program of one step for each chunk of rows; b at random in float32, or one third all
  * over in another format.
  */
 export function prepareProduct({ device }, m, k, n, format = WeightFormat.Float32) {
@@ -20,34 +22,34 @@ export function prepareProduct({ device }, m, k, n, format = WeightFormat.Float3
   const input = device.allocate(m * k * 4, 'x')
   input.write(uniform(m * k, 1), 0)
   const output = device.allocate(m * n * 4, 'y')
-  const pieces = Math.ceil(m / device.pieceRows)
-  const counts = device.allocate(pieces * 4, 'row counts')
+  const chunks = Math.ceil(m / device.chunkRows)
+  const counts = device.allocate(chunks * 4, 'row counts')
   counts.write(
-    Int32Array.from({ length: pieces }, (_, piece) => Math.min(device.pieceRows, m - piece * device.pieceRows)),
+    Int32Array.from({ length: chunks }, (_, chunk) => Math.min(device.chunkRows, m - chunk * device.chunkRows)),
     0,
   )
   const builder = new ProgramBuilder()
-  for (let piece = 0; piece < pieces; piece++) {
-    const first = piece * device.pieceRows
-    builder.step(Opcode.Product, Product.Length, {
-      [Product.Rows]: at(Buffer.Call, piece * 4),
-      [Product.Input]: at(Buffer.Input, first * k * 4),
-      [Product.Weights]: operand,
-      [Product.Output]: at(Buffer.Output, first * n * 4),
-      [Product.InputStride]: k,
-      [Product.OutputStride]: n,
-      [Product.Depth]: k,
-      [Product.Panels]: n / 8,
-      [Product.Format]: operand.format,
+  for (let chunk = 0; chunk < chunks; chunk++) {
+    const first = chunk * device.chunkRows
+    builder.op(Opcode.Matmul, Matmul.Length, {
+      [Matmul.Rows]: at(BufferIndex.Call, chunk * 4),
+      [Matmul.Input]: at(BufferIndex.Input, first * k * 4),
+      [Matmul.Weights]: operand,
+      [Matmul.Output]: at(BufferIndex.Output, first * n * 4),
+      [Matmul.InputStride]: k,
+      [Matmul.OutputStride]: n,
+      [Matmul.Depth]: k,
+      [Matmul.Panels]: n / 8,
+      [Matmul.Format]: operand.format,
     })
   }
   const program = device.compile(builder.finish())
-  const binding = new Run()
+  const dispatch = new Dispatch()
   // as layers say it: what is too small for several threads is computed by one
-  binding.work = 2 * m * k * n
-  binding.bind(Buffer.Weights, weights)
-  binding.bind(Buffer.Input, input)
-  binding.bind(Buffer.Output, output)
-  binding.bind(Buffer.Call, counts)
-  return { run: () => device.run(program, binding), address: weights.address, read: () => output.readFloats(0, m * n) }
+  dispatch.operations = 2 * m * k * n
+  dispatch.bind(BufferIndex.Weights, weights)
+  dispatch.bind(BufferIndex.Input, input)
+  dispatch.bind(BufferIndex.Output, output)
+  dispatch.bind(BufferIndex.Call, counts)
+  return { run: () => device.run(program, dispatch), address: weights.address, read: () => output.readFloats(0, m * n) }
 }

@@ -5,7 +5,7 @@ import { table } from '../lib/tables.mjs'
 
 export const title = 'How soon an abort is answered, and how long the event loop stands still'
 
-/** Tokens of a prompt: some pieces of 256. */
+/** Tokens of a prompt: some chunks of 256. */
 const PROMPT = 1024
 /** The longest that either may take, in milliseconds. */
 const LIMIT = 150

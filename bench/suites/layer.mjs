@@ -105,7 +105,7 @@ async function measureSideBySide(quick, note) {
   }
 }
 
-/** What two threads make of a model's prompts, in which a piece goes through all layers. */
+/** What two threads make of a model's prompts, in which a chunk goes through all layers. */
 async function measurePrompts(quick, note) {
   const models = [1, 2].map((threads) => ({
     name: 'ours',

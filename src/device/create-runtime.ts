@@ -6,7 +6,7 @@ import type { Signal, Url, WasmModule } from '../platform.js'
 import { isArrayBuffer, isUrl, isWasmModule } from '../realm.js'
 import { type GpuUse, Runtime } from './runtime.js'
 import { type Build, chooseBuild, openBuild } from './wasm/builds.js'
-import { chooseThreads, sharesFor } from './wasm/choose-threads.js'
+import { chooseThreads, partitionsFor } from './wasm/choose-threads.js'
 import { turnOnRevectorization } from './wasm/revectorize.js'
 import type * as WebGpuOpening from './webgpu/open.js'
 
@@ -153,7 +153,7 @@ export async function makeRuntime(options: RuntimeOptions, loadPart: () => Promi
   const choice = chooseThreads(threads)
   if (choice.unavailable) unavailable.threads = choice.unavailable
   signal?.throwIfAborted()
-  const runtime = new Runtime(build, unavailable, sharesFor(choice.threads), gpu)
+  const runtime = new Runtime(build, unavailable, partitionsFor(choice.threads), gpu)
   runtime.chooseKernels(revectorized)
   if (choice.threads > 1) await runtime.startThreads(choice.threads, worker)
   if (signal?.aborted) {

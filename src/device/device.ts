@@ -1,8 +1,8 @@
-import { Buffer, Piece, WeightFormat } from '../../assembly/steps.js'
+import { BufferIndex, DispatchHeader, WeightFormat } from '../../assembly/ops.js'
 import type { Interrupt } from '../interrupt.js'
 
-// the words that runs and weights are described in
-export { Buffer, Piece, WeightFormat }
+// the words that dispatches and weights are described in
+export { BufferIndex as Buffer, DispatchHeader as Piece, WeightFormat }
 
 /** Memory on a device. Offsets and lengths are in bytes, except where a name says otherwise. */
 export interface DeviceBuffer {
@@ -23,24 +23,24 @@ export interface DeviceBuffer {
   dispose(): void
 }
 
-/** A program as the plan writes it: the words of `assembly/steps.ts`. It names no address, so one serves every run. */
+/** A program as the plan writes it: the words of `assembly/ops.ts`. It names no address, so one serves every dispatch. */
 export interface Program {
   readonly words: Int32Array
-  /** Steps that may run side by side with the next: a device is free not to make use of it. */
-  readonly joints?: readonly Joint[]
+  /** Ops that may run side by side with the next: a device is free not to make use of it. */
+  readonly barrierSkips?: readonly BarrierSkip[]
   /** What runs that are at work side by side do in their order. */
-  readonly ordered?: readonly OrderedSteps[]
+  readonly serialized?: readonly SerializedOps[]
 }
 
-/** The steps from word `first` to word `last`. */
-export interface OrderedSteps {
+/** The ops from word `first` to word `last`. */
+export interface SerializedOps {
   readonly first: number
   readonly last: number
 }
 
-/** The step at word `step` may be joined with the next one, where `parts` is a multiple of the shares (0: always). */
-export interface Joint {
-  readonly step: number
+/** The op at word `op` may be joined with the next one, where `parts` is a multiple of the partitions (0: always). */
+export interface BarrierSkip {
+  readonly op: number
   readonly parts: number
 }
 
@@ -50,44 +50,44 @@ export interface CompiledProgram {
 }
 
 /** Part of a buffer, in bytes. */
-export interface Range {
+export interface BufferRange {
   readonly memory: DeviceBuffer
   readonly byteOffset: number
   readonly byteLength: number
 }
 
-/** What changes from run to run: the piece header, which memory each buffer of the program is, and what the caller will read. */
-export class Run {
-  readonly header = new Int32Array(Piece.Length)
-  readonly buffers: (DeviceBuffer | undefined)[] = new Array<undefined>(Buffer.Length).fill(undefined)
-  readonly offsets = new Float64Array(Buffer.Length)
+/** What changes from run to run: the dispatch header, which memory each buffer of the program is, and what the caller will read. */
+export class Dispatch {
+  readonly header = new Int32Array(DispatchHeader.Length)
+  readonly buffers: (DeviceBuffer | undefined)[] = new Array<undefined>(BufferIndex.Length).fill(undefined)
+  readonly offsets = new Float64Array(BufferIndex.Length)
   /** Where in its memory each buffer ends: nothing of the program lies beyond. */
-  readonly ends = new Float64Array(Buffer.Length)
+  readonly ends = new Float64Array(BufferIndex.Length)
   readonly #doubles = new Float64Array(this.header.buffer)
   /** About how many operations it is, multiply and add counted as two: small work is not worth handing to other threads. */
-  work = Infinity
-  /** The run of the same program that goes before this one: in its ordered steps, or in all where both work in the same lane's memory. */
-  earlier: Run | undefined
-  /** Which lane's memory it works in: see `Device.lanes`. */
-  lane = 0
-  /** What the caller reads once the run is done; of a mirrored buffer, what it changes. A device whose memory the host does not see brings it over. */
-  results: readonly Range[] = []
+  operations = Infinity
+  /** The run of the same program that goes before this one: in its ordered ops, or in all where both work in the same worker group's memory. */
+  dependsOn: Dispatch | undefined
+  /** Which worker group's memory it works in: see `Device.worker groups`. */
+  workerGroup = 0
+  /** What the caller reads once the dispatch is done; of a mirrored buffer, what it changes. A device whose memory the host does not see brings it over. */
+  readbacks: readonly BufferRange[] = []
 
-  set(word: Exclude<Piece, Piece.Position | Piece.WindowPosition>, value: number): void {
+  set(word: Exclude<DispatchHeader, DispatchHeader.Position | DispatchHeader.WindowPosition>, value: number): void {
     this.header[word] = value
   }
 
   /** Positions are float64: they have no limit. */
-  setPosition(word: Piece.Position | Piece.WindowPosition, value: number): void {
+  setPosition(word: DispatchHeader.Position | DispatchHeader.WindowPosition, value: number): void {
     this.#doubles[word / 2] = value
   }
 
-  position(word: Piece.Position | Piece.WindowPosition): number {
+  position(word: DispatchHeader.Position | DispatchHeader.WindowPosition): number {
     return this.#doubles[word / 2]!
   }
 
   /** @param byteLength default: to the end of the memory; a device may be able to use less of a large memory sooner */
-  bind(buffer: Buffer, memory: DeviceBuffer, byteOffset = 0, byteLength = memory.byteLength - byteOffset): void {
+  bind(buffer: BufferIndex, memory: DeviceBuffer, byteOffset = 0, byteLength = memory.byteLength - byteOffset): void {
     this.buffers[buffer] = memory
     this.offsets[buffer] = byteOffset
     this.ends[buffer] = byteOffset + byteLength
@@ -147,8 +147,8 @@ export function formatBytes(format: WeightFormat): number {
 export interface ByteScanner {
   /** Whether float16 values, at any alignment, hold neither infinity nor NaN. */
   isFiniteFloat16(bytes: Uint8Array): boolean
-  /** Continues a checksum's four lanes over whole blocks of 16 bytes. */
-  mixBlocks(lanes: Uint32Array, bytes: Uint8Array): void
+  /** Continues a checksum's four worker groups over whole blocks of 16 bytes. */
+  mixBlocks(workerGroups: Uint32Array, bytes: Uint8Array): void
 }
 
 /**
@@ -158,27 +158,25 @@ export interface ByteScanner {
 export interface Device {
   /** For messages. */
   readonly name: string
-  /** Shares that a step is cut into; scratch for one share of scores is planned for each. */
-  readonly shares: number
+  /** Partitions that an op is cut into; scratch for one partition of scores is planned for each. */
+  readonly partitions: number
   /** Whether the host reads and writes the memory that programs run in; otherwise runs say what it will read. */
-  readonly seesMemory: boolean
-  /** Whether weights may be packed in the format they come in; otherwise all are float32. */
-  readonly keepsFormats: boolean
-  /** Most tokens of a piece; results do not depend on it. */
-  readonly pieceRows: number
+  readonly hostVisible: boolean
+  /** Most tokens of a chunk; results do not depend on it. */
+  readonly chunkRows: number
   /** Bytes of a buffer beyond which it is slower to work with: plans keep their working memory below. */
   readonly bufferBytes: number
-  /** Likewise the contexts that windows of one piece attend to. */
+  /** Likewise the contexts that windows of one chunk attend to. */
   readonly contextBytes: number
-  /** How many runs it is worth preparing before they are handed over together. */
+  /** How many dispatches it is worth preparing before they are handed over together. */
   readonly batch: number
-  /** How many of those should be at work side by side, where each works in so many bytes of its own: run i in `lane` i modulo as many. */
-  lanes(workingBytes: number): number
+  /** How many of those should be at work side by side, where each works in so many bytes of its own: run i in `worker group` i modulo as many. */
+  workerGroups(workingBytes: number): number
   /** Looks through bytes faster than JavaScript, where the device can. */
   readonly scanner?: ByteScanner
   /**
    * @param zeroed it holds zeros; otherwise whatever was there before
-   * @param mirrored all of it can be read between runs, if every run names what it changes among its results
+   * @param mirrored all of it can be read between dispatches, if every dispatch names what it changes among its results
    * @throws RoutedAttentionError `OUT_OF_MEMORY`
    */
   allocate(byteLength: number, purpose: string, options?: { zeroed?: boolean; mirrored?: boolean }): DeviceBuffer
@@ -189,16 +187,16 @@ export interface Device {
   packInParts(layout: WeightLayout, parameters: ParameterSource): Generator<void, DeviceBuffer>
   compile(program: Program): CompiledProgram
   /**
-   * Runs a program over a piece, or over several in their order. A promise where other threads compute, or where it takes so long that the event loop must
+   * Runs a program over a chunk, or over several in their order. A promise where other threads compute, or where it takes so long that the event loop must
    * turn meanwhile; otherwise it is done on return. The runs and what they are bound to are the device's until then. Runs whose first names the last of
    * those handed over before as its `earlier` need not wait for them to be done; at most two calls may be so at once.
-   * @param interrupt ends it soon, between two steps or parts of one: rejects with what `check` throws, when nothing of it runs any more but what comes before all that is run later
+   * @param interrupt ends it soon, between two ops or parts of one: rejects with what `check` throws, when nothing of it runs any more but what comes before all that is run later
    */
-  run(program: CompiledProgram, runs: Run | readonly Run[], interrupt?: Interrupt): void | Promise<void>
-  /** Whether one run of so many operations is done on return. */
-  isAtOnce(work: number): boolean
+  run(program: CompiledProgram, dispatches: Dispatch | readonly Dispatch[], interrupt?: Interrupt): void | Promise<void>
+  /** Whether one dispatch of so many operations is done on return. */
+  isSynchronous(work: number): boolean
   /** Runs a small program on the calling thread, done on return, whatever else is running: it must touch nothing that others use. */
-  runHere(program: CompiledProgram, run: Run): void
+  runSync(program: CompiledProgram, dispatch: Dispatch): void
   /** Ends work in flight with `DISPOSED`; resolves when nothing runs any more. */
   dispose(): Promise<void>
 }

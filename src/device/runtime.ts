@@ -1,4 +1,4 @@
-import { TileShape } from '../../assembly/steps.js'
+import { TileShape } from '../../assembly/ops.js'
 import { describe, reasonOf, RoutedAttentionError } from '../errors.js'
 import type { Device } from './device.js'
 import type { Build } from './wasm/builds.js'
@@ -54,10 +54,10 @@ export class Runtime {
   #ended: Promise<void> | undefined
 
   /** @internal */
-  constructor(build: Build, unavailable: Readonly<Record<string, string>>, shares = 1, gpu?: GpuUse) {
+  constructor(build: Build, unavailable: Readonly<Record<string, string>>, partitions = 1, gpu?: GpuUse) {
     this.#build = build
     this.#unavailable = { ...unavailable }
-    this.#wasm = new WasmDevice(build.kernels, build.memory, shares)
+    this.#wasm = new WasmDevice(build.kernels, build.memory, partitions)
     this.#gpu = gpu
   }
 
@@ -72,7 +72,7 @@ export class Runtime {
   }
 
   /** @internal Notes which candidate was taken; @param refusal why not the GPU, if not */
-  decide(device: Device, refusal: string): void {
+  commitTo(device: Device, refusal: string): void {
     if (device === this.#wasm) this.#unavailable.webgpu = refusal
     else delete this.#unavailable.webgpu
   }
@@ -83,7 +83,7 @@ export class Runtime {
   }
 
   /** @internal Whether another device would take this one's place if it were lost. */
-  mayLose(device: Device): boolean {
+  isReplaceable(device: Device): boolean {
     return device !== this.#wasm && this.#gpu!.replaceable
   }
 
@@ -93,7 +93,7 @@ export class Runtime {
   }
 
   /** @internal Whether what lives on a device must move to another: it was lost, and there is one to take its place. */
-  hasLeft(device: Device): boolean {
+  isStale(device: Device): boolean {
     return device !== this.#wasm && !this.#usesGpu
   }
 
@@ -103,7 +103,7 @@ export class Runtime {
       const { shape, unavailable } = chooseTile(this.#build.module, this.#wasm, revectorized)
       this.#wasm.tileShape = shape
       if (unavailable) this.#unavailable.timing = unavailable
-      if (revectorized && shape !== TileShape.Double) {
+      if (revectorized && shape !== TileShape.Gemm6x16) {
         this.#unavailable.revectorize = 'this engine or processor makes no faster kernels of 256 bits'
       }
     })
@@ -135,7 +135,7 @@ export class Runtime {
 
   /** What is used here, and why not more; read anew each time. */
   get info(): RuntimeInfo {
-    this.#wasm.settle()
+    this.#wasm.chooseNow()
     const { simd, fused } = this.#build
     const { reserved, used } = this.#wasm.arena
     const gpu = this.#usesGpu && this.#unavailable.webgpu === undefined ? this.#gpu : undefined

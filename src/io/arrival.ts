@@ -2,7 +2,7 @@ import { Verifier } from './integrity.js'
 import type { LoadTracker } from './progress.js'
 
 /** One reading of a file from its start: what has arrived is counted, and hashed where a digest is expected. */
-export class Arrival {
+export class TrackedRead {
   private readonly verifier: Verifier | undefined
 
   constructor(

@@ -1,5 +1,5 @@
 import { type ErrorCode, RoutedAttentionError } from '../errors.js'
-import { Arrival } from './arrival.js'
+import { TrackedRead } from './arrival.js'
 import { MAX_JSON_BYTES } from './json.js'
 import { movedAway } from './moved-bytes.js'
 import type { LoadTracker } from './progress.js'
@@ -113,8 +113,8 @@ export class FileReader {
     return file
   }
 
-  private arrivalOf(name: string, file: OpenFile): Arrival {
-    return new Arrival(name, file.sizeHint, this.digests.get(name), this.tracker)
+  private arrivalOf(name: string, file: OpenFile): TrackedRead {
+    return new TrackedRead(name, file.sizeHint, this.digests.get(name), this.tracker)
   }
 }
 

@@ -11,7 +11,7 @@ const ALIGNMENT = 64
 /** Growing takes at least this share of what there is, so that many small blocks do not grow the memory one by one. */
 const GROWTH = 1 / 8
 
-/** A piece of the arena. */
+/** A chunk of the arena. */
 export interface Block {
   readonly address: number
   readonly byteLength: number

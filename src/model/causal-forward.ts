@@ -1,11 +1,11 @@
 import { Buffer } from '../device/device.js'
 import { planCausalLayer } from '../plan/layer-plan.js'
-import { contextCount } from '../plan/piece.js'
-import { createPause, createRuns, type LayerForward, runPieces, writeAngles } from './layer-forward.js'
+import { contextCount } from '../plan/chunk.js'
+import { createCheckpoint, createDispatches, type LayerForward, runChunks, writeAngles } from './layer-forward.js'
 import { type LayerTrace, TraceBuilder } from './layer-trace.js'
-import { Resources } from './resources.js'
+import { ResourceScope } from './resource-scope.js'
 
-/** A strictly causal layer: piece after piece through one program, as a session does, so memory does not grow with n. */
+/** A strictly causal layer: chunk after chunk through one program, as a session does, so memory does not grow with n. */
 export async function causalForward(forward: LayerForward): Promise<LayerTrace> {
   const { device, config, parameters, x, batch, length, trace } = forward
   const result = new TraceBuilder(forward)
@@ -13,67 +13,67 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
   const { dim, numExperts, routedWindowSize } = config
   const plan = planCausalLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, capacity: device })
   const { geometry } = plan
-  const resources = new Resources(device)
+  const scope = new ResourceScope(device)
   try {
-    const pieceBytes = geometry.pieceRows * geometry.stride * 4
-    const lanes = device.lanes(plan.scratchBytes)
-    const scratch = resources.allocate(lanes * plan.scratchBytes, "the layer's working memory")
-    const state = resources.allocate(plan.stateBytes, "the sequence's state")
-    const local = trace ? resources.allocate(pieceBytes, 'the trace') : undefined
-    const angles = writeAngles(resources, forward.angles)
-    const open = resources.compile(plan.open)
-    const program = resources.compile(plan.piece)
-    const groups = createRuns(forward, lanes, (run, lane) => {
-      run.bind(Buffer.Weights, forward.weights)
-      run.bind(Buffer.Scratch, scratch, lane * plan.scratchBytes)
-      run.bind(Buffer.State, state)
-      if (angles) run.bind(Buffer.Angles, angles)
-      if (local) run.bind(Buffer.LocalOutput, local)
+    const chunkBytes = geometry.chunkRows * geometry.stride * 4
+    const workerGroups = device.workerGroups(plan.scratchBytes)
+    const scratch = scope.allocate(workerGroups * plan.scratchBytes, "the layer's working memory")
+    const state = scope.allocate(plan.stateBytes, "the sequence's state")
+    const local = trace ? scope.allocate(chunkBytes, 'the trace') : undefined
+    const angles = writeAngles(scope, forward.angles)
+    const open = scope.compile(plan.open)
+    const program = scope.compile(plan.chunk)
+    const groups = createDispatches(forward, workerGroups, (dispatch, workerGroup) => {
+      dispatch.bind(Buffer.Weights, forward.weights)
+      dispatch.bind(Buffer.Scratch, scratch, workerGroup * plan.scratchBytes)
+      dispatch.bind(Buffer.State, state)
+      if (angles) dispatch.bind(Buffer.Angles, angles)
+      if (local) dispatch.bind(Buffer.LocalOutput, local)
     })
     const slots = groups.flat().length
-    const input = resources.allocate(slots * pieceBytes, "the pieces' inputs")
-    const output = resources.allocate(slots * pieceBytes, "the pieces' outputs")
+    const input = scope.allocate(slots * chunkBytes, "the chunks' inputs")
+    const output = scope.allocate(slots * chunkBytes, "the chunks' outputs")
     for (let sequence = 0; sequence < batch; sequence++) {
       state.clear()
-      device.runHere(open, groups[0]![0]!)
-      await runPieces({
+      device.runSync(open, groups[0]![0]!)
+      await runChunks({
         forward,
         geometry,
         program,
         groups,
-        prepare: (run, slot, position, rows) => {
+        prepare: (dispatch, slot, position, rows) => {
           const start = (sequence * length + position) * dim
-          input.writeRows(x.subarray(start, start + rows * dim), dim, geometry.stride, slot * pieceBytes)
-          run.bind(Buffer.Input, input, slot * pieceBytes)
-          run.bind(Buffer.Output, output, slot * pieceBytes)
+          input.writeRows(x.subarray(start, start + rows * dim), dim, geometry.stride, slot * chunkBytes)
+          dispatch.bind(Buffer.Input, input, slot * chunkBytes)
+          dispatch.bind(Buffer.Output, output, slot * chunkBytes)
           if (trace && position >= routedWindowSize && position % routedWindowSize === 0) traceContexts(sequence, position)
         },
         results: (slot, rows) => {
           const rowBytes = geometry.stride * 4
-          const out = { memory: output, byteOffset: slot * pieceBytes, byteLength: rows * rowBytes }
+          const out = { memory: output, byteOffset: slot * chunkBytes, byteLength: rows * rowBytes }
           if (!local) return [out]
           const { queryCounts, queryLists } = plan.scratch
           return [
             out,
             { memory: local, byteOffset: 0, byteLength: rows * rowBytes },
             { memory: scratch, byteOffset: queryCounts.byteOffset, byteLength: numExperts * 4 },
-            { memory: scratch, byteOffset: queryLists.byteOffset, byteLength: numExperts * geometry.pieceRows * 4 },
+            { memory: scratch, byteOffset: queryLists.byteOffset, byteLength: numExperts * geometry.chunkRows * 4 },
             { memory: state, byteOffset: plan.state.contextPositions.byteOffset, byteLength: numExperts * geometry.contextCapacity * 4 },
           ]
         },
         collect: (slot, position, rows) => {
           const start = (sequence * length + position) * dim
-          output.readRows(result.out, start, rows, dim, geometry.stride, slot * pieceBytes)
+          output.readRows(result.out, start, rows, dim, geometry.stride, slot * chunkBytes)
           if (!local) return
           local.readRows(result.localOut, start, rows, dim, geometry.stride, 0)
           traceQueries(sequence, position)
         },
-        pause: createPause(forward),
+        checkpoint: createCheckpoint(forward),
       })
     }
 
     function traceContexts(sequence: number, position: number): void {
-      const count = contextCount(geometry.numbers, position)
+      const count = contextCount(geometry.config, position)
       for (let expert = 0; expert < numExperts; expert++) {
         const offset = plan.state.contextPositions.byteOffset + expert * geometry.contextCapacity * 4
         result.keyValues(sequence, position / routedWindowSize, expert, state.readInts(offset, count))
@@ -82,16 +82,16 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
 
     function traceQueries(sequence: number, position: number): void {
       const counts = scratch.readInts(plan.scratch.queryCounts.byteOffset, numExperts)
-      const lists = scratch.readInts(plan.scratch.queryLists.byteOffset, numExperts * geometry.pieceRows)
+      const lists = scratch.readInts(plan.scratch.queryLists.byteOffset, numExperts * geometry.chunkRows)
       const window = Math.floor(position / routedWindowSize)
       counts.forEach((count, expert) => {
-        for (const row of lists.subarray(expert * geometry.pieceRows, expert * geometry.pieceRows + count)) {
+        for (const row of lists.subarray(expert * geometry.chunkRows, expert * geometry.chunkRows + count)) {
           result.query(sequence, window, expert, (position % routedWindowSize) + row)
         }
       })
     }
   } finally {
-    resources.dispose()
+    scope.dispose()
   }
   return result.finish()
 }

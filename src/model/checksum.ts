@@ -1,4 +1,4 @@
-import { atOnce } from '../breathe.js'
+import { atOnce } from '../event-loop.js'
 import type { ByteScanner } from '../device/device.js'
 
 /** Bytes of a checksum. */

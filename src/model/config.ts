@@ -1,5 +1,5 @@
+import type { LayerConfig, ModelConfig, SelectionMethod } from '../plan/config.js'
 import { describe, RoutedAttentionError } from '../errors.js'
-import type { LayerConfig, SelectionMethod } from '../plan/geometry.js'
 import { checkOptions } from '../options.js'
 import { badConfig, ConfigFields } from './config-fields.js'
 import { checkConfigKeys, isStated, snakeCase } from './config-keys.js'
@@ -57,21 +57,7 @@ export interface LayerOptions {
   causal?: boolean
 }
 
-/** What config.json says: SPEC section 7. */
-export interface ModelConfig {
-  /** Options of the layer in each block. */
-  readonly layer: LayerConfig
-  /** Size of the vocabulary, V. */
-  readonly numTokens: number
-  /** Blocks. */
-  readonly depth: number
-  /** Inner channels of the feed-forward, in multiples of `layer.dim`. */
-  readonly feedForwardMultiplier: number
-  /** Whether routed attention turns its queries and keys by rotary angles. */
-  readonly routedRotaryEmb: boolean
-  /** Rows of the position table; null where there is none, and inputs may be of any length. */
-  readonly maxPositions: number | null
-}
+export type { LayerConfig, ModelConfig }
 
 /** Keys of config.json that it does not state, each with the default that was taken. */
 export type AssumedDefaults = Readonly<Record<string, number | boolean | string | null>>

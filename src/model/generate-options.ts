@@ -37,7 +37,7 @@ export interface GenerateOptions extends LogitsOptions, SamplingOptions {
 }
 
 /** What a generation needs to know of its model. */
-export interface Generator {
+export interface GenerationModel {
   readonly numTokens: number
   readonly maxPositions: number | null
   readonly tokenizer: ModelTokenizer | undefined
@@ -93,7 +93,7 @@ const GENERATE_OPTIONS = Object.keys({
  */
 export function resolveGeneration(
   call: string,
-  generator: Generator,
+  generator: GenerationModel,
   prompt: string | TokenIds | null,
   options: GenerateOptions,
   position = 0,
@@ -123,7 +123,7 @@ export function resolveGeneration(
   return { numTokens, tokenizer, ids, maxTokens, maxPositions, sampling, logits, stops, stopIds, signal, onProgress }
 }
 
-function resolvePrompt(call: string, prompt: string | TokenIds | null, generator: Generator): Int32Array {
+function resolvePrompt(call: string, prompt: string | TokenIds | null, generator: GenerationModel): Int32Array {
   const { tokenizer, tokenizerFailure, numTokens } = generator
   if (prompt === null) return new Int32Array(0)
   if (typeof prompt === 'string' && !tokenizer) throw noTokenizer(`${call}: a text prompt`, tokenizerFailure)
@@ -133,7 +133,7 @@ function resolvePrompt(call: string, prompt: string | TokenIds | null, generator
   return ids
 }
 
-function resolveStop(call: string, stop: unknown, { tokenizer, tokenizerFailure }: Generator): readonly string[] {
+function resolveStop(call: string, stop: unknown, { tokenizer, tokenizerFailure }: GenerationModel): readonly string[] {
   if (stop === undefined) return []
   const stops: unknown[] = typeof stop === 'string' ? [stop] : Array.isArray(stop) ? [...(stop as unknown[])] : [undefined]
   if (!stops.every((text): text is string => typeof text === 'string' && text !== '' && !/[\ud800-\udfff]/u.test(text))) {

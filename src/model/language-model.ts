@@ -1,4 +1,4 @@
-import { breathe, gradually } from '../breathe.js'
+import { yieldToEventLoop, gradually } from '../event-loop.js'
 import { createRuntime } from '../device/create-runtime.js'
 import { checkRuntime, type Runtime } from '../device/runtime.js'
 import { describe, RoutedAttentionError } from '../errors.js'
@@ -21,9 +21,9 @@ import { generate, type GeneratedToken } from './generate.js'
 import { type GenerateOptions, type Generation, resolveGeneration } from './generate-options.js'
 import { Lifetime } from './lifetime.js'
 import { createMissingTokenizer } from './missing-tokenizer.js'
-import { ModelHome, type Workload } from './model-home.js'
+import { ModelPlacement, type Workload } from './model-placement.js'
 import { retryForMemory } from './retry.js'
-import type { LogitsAnswer, LogitsRequest } from './sequence.js'
+import type { LogitsResult, LogitsRequest } from './sequence.js'
 import { decodeSession } from './session-bytes.js'
 import { Session, type SessionOwner } from './session.js'
 import { checkStoredTensors, modelParameters } from './state-dict.js'
@@ -67,19 +67,19 @@ interface Parts {
   readonly fingerprint: Uint8Array
   readonly runtime: Runtime
   readonly ownsRuntime: boolean
-  readonly home: ModelHome
+  readonly placement: ModelPlacement
   readonly numParameters: number
 }
 
-/** What a model's memory is: its home, and the runtime if the model made it. */
+/** What a model's memory is: its placement, and the runtime if the model made it. */
 class ModelMemory {
   constructor(
-    private readonly home: ModelHome,
+    private readonly placement: ModelPlacement,
     private readonly ownRuntime: Runtime | undefined,
   ) {}
 
   dispose(): void {
-    this.home.dispose()
+    this.placement.dispose()
     void this.ownRuntime?.dispose()
   }
 }
@@ -105,7 +105,7 @@ export class LanguageModel {
   readonly runtime: Runtime
   /** Numbers in its parameters. */
   readonly numParameters: number
-  readonly #home: ModelHome
+  readonly #placement: ModelPlacement
   readonly #lifetime: Lifetime
   readonly #owner: SessionOwner
 
@@ -119,8 +119,13 @@ export class LanguageModel {
     this.unavailable = Object.fromEntries([...parts.unavailable].map(([name, { message }]) => [name, message]))
     this.runtime = parts.runtime
     this.numParameters = parts.numParameters
-    this.#home = parts.home
-    this.#lifetime = new Lifetime(parts.runtime, this, 'model', new ModelMemory(parts.home, parts.ownsRuntime ? parts.runtime : undefined))
+    this.#placement = parts.placement
+    this.#lifetime = new Lifetime(
+      parts.runtime,
+      this,
+      'model',
+      new ModelMemory(parts.placement, parts.ownsRuntime ? parts.runtime : undefined),
+    )
     this.#owner = {
       lifetime: this.#lifetime,
       numTokens: parts.config.numTokens,
@@ -129,7 +134,7 @@ export class LanguageModel {
       tokenizerFailure,
       eosTokenIds: this.eosTokenIds,
       fingerprint: parts.fingerprint,
-      home: parts.home,
+      placement: parts.placement,
       sessions: new Set(),
       model: this,
     }
@@ -215,7 +220,7 @@ export class LanguageModel {
     }
     check()
     const fingerprint = await gradually(fingerprintOf(config, tensors, runtime.device.scanner), check)
-    const home = await retryForMemory(() => ModelHome.create({ runtime, config, tensors }, workload, check))
+    const placement = await retryForMemory(() => ModelPlacement.create({ runtime, config, tensors }, workload, check))
     return new LanguageModel({
       config,
       assumed,
@@ -225,7 +230,7 @@ export class LanguageModel {
       fingerprint,
       runtime,
       ownsRuntime,
-      home,
+      placement,
       numParameters: specs.reduce((sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1), 0),
     })
   }
@@ -295,7 +300,7 @@ export class LanguageModel {
    */
   createSession(): Session {
     this.#lifetime.assertUsable()
-    return new Session(this.#owner, this.#home.engine.createSequence(), undefined, new Int32Array(0))
+    return new Session(this.#owner, this.#placement.engine.createSequence(), undefined, new Int32Array(0))
   }
 
   /**
@@ -305,25 +310,25 @@ export class LanguageModel {
   restoreSession(bytes: Uint8Array): Session {
     this.#lifetime.assertUsable()
     const { position, logits, recentIds, sequence } = decodeSession(bytes, this.#owner)
-    const restored = this.#home.engine.restoreSequence(position, sequence)
+    const restored = this.#placement.engine.restoreSequence(position, sequence)
     if (!restored)
       throw new RoutedAttentionError('BAD_FILE', `a session at position ${position} does not hold ${sequence.length} bytes; it was altered`)
     return new Session(this.#owner, restored, logits, recentIds)
   }
 
   /** One forward of its own. */
-  async #read(ids: Int32Array, request: LogitsRequest, signal?: Signal): Promise<LogitsAnswer> {
+  async #read(ids: Int32Array, request: LogitsRequest, signal?: Signal): Promise<LogitsResult> {
     const read = async () => {
-      const sequence = this.#home.engine.createSequence()
+      const sequence = this.#placement.engine.createSequence()
       try {
         const interrupt = interruptBy(signal, this.#lifetime)
         const pause = () => {
           interrupt.check()
-          return breathe()
+          return yieldToEventLoop()
         }
-        const { answer, commit } = await sequence.append(ids, request, pause, interrupt)
+        const { result, commit } = await sequence.append(ids, request, pause, interrupt)
         commit()
-        return answer
+        return result
       } finally {
         sequence.dispose()
       }

@@ -1,12 +1,12 @@
-import { type CompiledProgram, type Device, type DeviceBuffer, type Range, Run } from '../device/device.js'
+import { type CompiledProgram, type Device, type DeviceBuffer, type BufferRange, Dispatch } from '../device/device.js'
 import type { Interrupt } from '../interrupt.js'
 import { type Geometry, workPerToken } from '../plan/geometry.js'
 import type { LayerParameters } from '../plan/layer-plan.js'
-import { describePiece, nextPieceRows, type Place } from '../plan/piece.js'
+import { describeChunk, nextChunkRows, type Cursor } from '../plan/chunk.js'
 import type { Tensor } from '../tensor.js'
-import { breathe } from '../breathe.js'
+import { yieldToEventLoop } from '../event-loop.js'
 import type { TracedCall } from './layer-trace.js'
-import type { Resources } from './resources.js'
+import type { ResourceScope } from './resource-scope.js'
 
 /** One checked call of a layer. */
 export interface LayerForward extends TracedCall {
@@ -21,25 +21,25 @@ export interface LayerForward extends TracedCall {
   readonly inputsRead?: (() => void) | undefined
 }
 
-/** One sequence's pieces, as many at a time as one of the `groups` of runs has. */
-interface Pieces {
+/** One sequence's chunks, as many at a time as one of the `groups` of dispatches has. */
+interface Chunks {
   readonly forward: LayerForward
   readonly geometry: Geometry
   readonly program: CompiledProgram
-  readonly groups: RunGroups
-  /** Binds what differs from piece to piece. */
-  readonly prepare: (run: Run, slot: number, position: number, rows: number) => void
+  readonly groups: DispatchGroups
+  /** Binds what differs from chunk to chunk. */
+  readonly prepare: (dispatch: Dispatch, slot: number, position: number, rows: number) => void
   /** What `collect` reads. */
-  readonly results: (slot: number, rows: number) => readonly Range[]
+  readonly results: (slot: number, rows: number) => readonly BufferRange[]
   readonly collect: (slot: number, position: number, rows: number) => void
-  readonly pause: () => Promise<void>
+  readonly checkpoint: () => Promise<void>
 }
 
 /**
  * Runs that are handed over together; their inputs and outputs lie in slots, numbered through all groups. Where other threads compute there are two: the
  * results of one are copied out, and it is prepared anew, while the other is computed.
  */
-export type RunGroups = readonly (readonly Run[])[]
+export type DispatchGroups = readonly (readonly Dispatch[])[]
 
 /** A group that has been handed over. */
 interface Flight {
@@ -47,47 +47,47 @@ interface Flight {
   readonly collect: () => void
 }
 
-export async function runPieces({ forward, geometry, program, groups, prepare, results, collect, pause }: Pieces): Promise<void> {
+export async function runChunks({ forward, geometry, program, groups, prepare, results, collect, checkpoint }: Chunks): Promise<void> {
   const { device, config, length, interrupt } = forward
-  let place: Place = { position: 0, base: 0 }
-  let earlier: Run | undefined
+  let cursor: Cursor = { position: 0, base: 0 }
+  let dependsOn: Dispatch | undefined
 
-  function launch(turn: number): Flight {
-    const runs = groups[turn]!
-    const firstSlot = turn * runs.length
-    const pieces: { position: number; rows: number }[] = []
-    for (const run of runs) {
-      const { position } = place
+  function launch(group: number): Flight {
+    const dispatches = groups[group]!
+    const firstSlot = group * dispatches.length
+    const chunks: { position: number; rows: number }[] = []
+    for (const dispatch of dispatches) {
+      const { position } = cursor
       if (position === length) break
-      const rows = nextPieceRows(geometry, position, length - position)
-      prepare(run, firstSlot + pieces.length, position, rows)
-      run.work = rows * workPerToken(config)
-      run.results = results(firstSlot + pieces.length, rows)
-      run.earlier = earlier
-      earlier = run
-      place = describePiece(run, geometry, place, rows)
-      pieces.push({ position, rows })
+      const rows = nextChunkRows(geometry, position, length - position)
+      prepare(dispatch, firstSlot + chunks.length, position, rows)
+      dispatch.operations = rows * workPerToken(config)
+      dispatch.readbacks = results(firstSlot + chunks.length, rows)
+      dispatch.dependsOn = dependsOn
+      dependsOn = dispatch
+      cursor = describeChunk(dispatch, geometry, cursor, rows)
+      chunks.push({ position, rows })
     }
-    const running = device.run(program, pieces.length === 1 ? runs[0]! : runs.slice(0, pieces.length), interrupt)
+    const running = device.run(program, chunks.length === 1 ? dispatches[0]! : dispatches.slice(0, chunks.length), interrupt)
     // it may fail before its turn to be waited for comes
     running?.catch(() => undefined)
     return {
       running,
-      collect: () => pieces.forEach(({ position, rows }, index) => collect(firstSlot + index, position, rows)),
+      collect: () => chunks.forEach(({ position, rows }, index) => collect(firstSlot + index, position, rows)),
     }
   }
 
   const flights: Flight[] = []
   try {
-    for (let turn = 0; place.position < length || flights.length > 0; turn = (turn + 1) % groups.length) {
-      if (flights.length === groups.length || place.position === length) {
+    for (let group = 0; cursor.position < length || flights.length > 0; group = (group + 1) % groups.length) {
+      if (flights.length === groups.length || cursor.position === length) {
         const { running, collect } = flights[0]!
         if (running) await running
         flights.shift()
         collect()
-        await pause()
+        await checkpoint()
       }
-      if (place.position < length) flights.push(launch(turn))
+      if (cursor.position < length) flights.push(launch(group))
     }
   } finally {
     // what is under way still uses what the caller will give back
@@ -96,29 +96,33 @@ export async function runPieces({ forward, geometry, program, groups, prepare, r
 }
 
 /** Between runs: turns the event loop now and then, and ends work on what was disposed. */
-export function createPause(forward: LayerForward): () => Promise<void> {
+export function createCheckpoint(forward: LayerForward): () => Promise<void> {
   return async () => {
-    await breathe()
+    await yieldToEventLoop()
     forward.interrupt.check()
   }
 }
 
-/** As many runs as the device takes at once, each bound to one lane's memory; a trace is read after each piece. */
-export function createRuns({ device, trace }: LayerForward, lanes: number, bind: (run: Run, lane: number) => void): RunGroups {
+/** As many dispatches as the device takes at once, each bound to one worker group's memory; a trace is read after each chunk. */
+export function createDispatches(
+  { device, trace }: LayerForward,
+  workerGroups: number,
+  bind: (dispatch: Dispatch, workerGroup: number) => void,
+): DispatchGroups {
   const { batch } = device
-  const groups = Array.from({ length: trace || batch === 1 ? 1 : 2 }, () => Array.from({ length: trace ? 1 : batch }, () => new Run()))
+  const groups = Array.from({ length: trace || batch === 1 ? 1 : 2 }, () => Array.from({ length: trace ? 1 : batch }, () => new Dispatch()))
   for (const group of groups) {
-    group.forEach((run, index) => {
-      run.lane = index % lanes
-      bind(run, run.lane)
+    group.forEach((dispatch, index) => {
+      dispatch.workerGroup = index % workerGroups
+      bind(dispatch, dispatch.workerGroup)
     })
   }
   return groups
 }
 
-export function writeAngles(resources: Resources, angles: Tensor | undefined): DeviceBuffer | undefined {
+export function writeAngles(scope: ResourceScope, angles: Tensor | undefined): DeviceBuffer | undefined {
   if (!angles) return undefined
-  const buffer = resources.allocate(angles.data.byteLength, "the rotary angles' table")
+  const buffer = scope.allocate(angles.data.byteLength, "the rotary angles' table")
   buffer.write(angles.data, 0)
   return buffer
 }

@@ -1,5 +1,5 @@
 import { Tensor } from '../tensor.js'
-import type { LayerConfig } from '../plan/geometry.js'
+import type { LayerConfig } from '../plan/config.js'
 
 /** What a traced forward returns. */
 export interface LayerTrace {

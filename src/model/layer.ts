@@ -6,11 +6,11 @@ import type { Signal } from '../platform.js'
 import { type LayerParameters, planLayerParameters } from '../plan/layer-plan.js'
 import { Tensor } from '../tensor.js'
 import { type LayerOptions, resolveLayerOptions } from './config.js'
-import type { LayerConfig } from '../plan/geometry.js'
+import type { LayerConfig } from '../plan/config.js'
 import { causalForward } from './causal-forward.js'
 import type { LayerTrace } from './layer-trace.js'
-import { sequenceForward } from './sequence-forward.js'
-import { type Installed, LayerHome } from './layer-home.js'
+import { fullSequenceForward } from './full-sequence-forward.js'
+import { type Installed, LayerPlacement } from './layer-placement.js'
 import { Lifetime } from './lifetime.js'
 import { retryForMemory } from './retry.js'
 import { checkStateDict, initialLayerParameters, layerParameters } from './state-dict.js'
@@ -45,7 +45,7 @@ export class MixtureOfAutoregressiveAttention {
   readonly options: LayerConfig
   readonly #lifetime: Lifetime
   readonly #parameters: LayerParameters
-  readonly #home: LayerHome
+  readonly #placement: LayerPlacement
 
   /**
    * A layer with parameters drawn from the distributions that PyTorch's begins with; the same seed gives the same ones everywhere.
@@ -62,8 +62,8 @@ export class MixtureOfAutoregressiveAttention {
     }
     this.options = Object.freeze(resolveLayerOptions(options))
     this.#parameters = planLayerParameters(this.options)
-    this.#home = new LayerHome(runtime, this.#parameters, () => initialLayerParameters(this.options, init.seed))
-    this.#lifetime = new Lifetime(runtime, this, 'layer', this.#home)
+    this.#placement = new LayerPlacement(runtime, this.#parameters, () => initialLayerParameters(this.options, init.seed))
+    this.#lifetime = new Lifetime(runtime, this, 'layer', this.#placement)
   }
 
   /**
@@ -72,7 +72,7 @@ export class MixtureOfAutoregressiveAttention {
    */
   loadStateDict(tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>): void {
     this.#lifetime.assertUsable()
-    this.#home.replace(checkStateDict(layerParameters(this.options), tensors))
+    this.#placement.replace(checkStateDict(layerParameters(this.options), tensors))
   }
 
   /**
@@ -88,12 +88,12 @@ export class MixtureOfAutoregressiveAttention {
     const call = this.#checkCall(x, options)
     call.signal?.throwIfAborted()
     // What is computed is what the caller's tensors hold now: what reads them later needs a copy of its own.
-    if (this.options.causal || !this.#home.readsAtOnce) return this.#forwardLater(ownInputs(call))
+    if (this.options.causal || !this.#placement.readsAtOnce) return this.#forwardLater(ownInputs(call))
     return this.#forwardNow(call)
   }
 
   async #forwardLater(call: CheckedCall): Promise<Tensor | LayerTrace> {
-    const deciding = this.#home.decide((installed) => this.#time(call, installed))
+    const deciding = this.#placement.chooseDevice((installed) => this.#time(call, installed))
     if (deciding) {
       await this.#lifetime.use(() => deciding)
       call.signal?.throwIfAborted()
@@ -118,7 +118,7 @@ export class MixtureOfAutoregressiveAttention {
   }
 
   async #with(call: CheckedCall, work: (installed: Installed) => Promise<LayerTrace>): Promise<Tensor | LayerTrace> {
-    const installed = this.#home.take()
+    const installed = this.#placement.take()
     try {
       const result = await this.#lifetime.use(() => work(installed))
       return call.trace ? result : result.out
@@ -142,7 +142,7 @@ export class MixtureOfAutoregressiveAttention {
   /** @param inputsRead called in the same turn, by a forward that will not read `call`'s tensors again */
   #run(call: CheckedCall, { device, weights }: Installed, inputsRead?: () => void): Promise<LayerTrace> {
     const { config, batch, length, trace } = call
-    const forward = config.causal ? causalForward : sequenceForward
+    const forward = config.causal ? causalForward : fullSequenceForward
     return forward({
       device,
       interrupt: interruptBy(call.signal, this.#lifetime),

@@ -1,5 +1,5 @@
 import { RoutedAttentionError } from '../errors.js'
-import { nextTurn } from '../turns.js'
+import { nextMacrotask } from '../event-loop.js'
 
 /**
  * Does `work`, and where that runs out of memory does it once more, after the event loop has turned: what was collected gives its memory back only then.
@@ -12,7 +12,7 @@ export async function retryForMemory<T>(work: (attempt: number) => T | Promise<T
     if (!(error instanceof RoutedAttentionError && error.code === 'OUT_OF_MEMORY')) throw error
   }
   // a turn that is half over may have passed the place where engines finalise
-  await nextTurn()
-  await nextTurn()
+  await nextMacrotask()
+  await nextMacrotask()
   return work(1)
 }

@@ -2,7 +2,7 @@ import { describe, RoutedAttentionError } from '../errors.js'
 import { createRandom } from '../random.js'
 import { isFloat32Array } from '../realm.js'
 import { LogitHeap } from './logit-heap.js'
-import { Lottery } from './lottery.js'
+import { CategoricalSampler } from './categorical-sampler.js'
 import type { SamplingConfig } from './sampling-options.js'
 
 /** A token that was probable in a place. */
@@ -31,14 +31,14 @@ export interface Sampler {
 /** Chooses tokens, one after the other, from one stream of random numbers; none is drawn at temperature 0. */
 export function createSampler(config: SamplingConfig): Sampler {
   const random = createRandom(config.seed)
-  let lottery: Lottery | undefined
+  let lottery: CategoricalSampler | undefined
   let heap: LogitHeap | undefined
   return {
     sample(logits, given = logits) {
       const best = mostProbable(logits, given === logits ? AS_THEY_CAME : AS_ADJUSTED)
       let id = best
       if (config.temperature > 0) {
-        if (lottery?.size !== logits.length) lottery = new Lottery(config, logits.length)
+        if (lottery?.size !== logits.length) lottery = new CategoricalSampler(config, logits.length)
         id = lottery.draw(logits, logits[best]!, random.uniform())
       }
       const largest = given[given === logits ? best : mostProbable(given)]!

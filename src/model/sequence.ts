@@ -12,7 +12,7 @@ export interface LogitsRequest {
 }
 
 /** What it answers. */
-export interface LogitsAnswer {
+export interface LogitsResult {
   /** [rows, V], or empty. */
   readonly logits: Float32Array
   /** ln p of each target, or empty. */
@@ -21,12 +21,12 @@ export interface LogitsAnswer {
 
 /** An append that has been computed; until `commit` the sequence is as it was before. */
 export interface Appended {
-  readonly answer: LogitsAnswer
+  readonly result: LogitsResult
   readonly commit: () => void
 }
 
-/** Called between pieces: may let the event loop turn, and throws when the work should end. */
-export type Pause = (tokensDone: number) => Promise<void> | undefined
+/** Called between chunks: may let the event loop turn, and throws when the work should end. */
+export type Checkpoint = (tokensDone: number) => Promise<void> | undefined
 
 /** A sequence that a model has read so far. */
 export interface Sequence {
@@ -43,9 +43,9 @@ export interface Sequence {
   step(tokenId: number, logits: Float32Array): boolean
   /**
    * Reads on.
-   * @param interrupt ends it within a piece; `pause` sees to it between them
+   * @param interrupt ends it within a chunk; `checkpoint` sees to it between them
    */
-  append(tokenIds: Int32Array, request: LogitsRequest, pause: Pause, interrupt?: Interrupt): Promise<Appended>
+  append(tokenIds: Int32Array, request: LogitsRequest, checkpoint: Checkpoint, interrupt?: Interrupt): Promise<Appended>
   clone(): Sequence
   /** What must be saved of it, besides its position. */
   save(): Uint8Array

@@ -1,25 +1,25 @@
-import { breathe } from '../breathe.js'
+import { yieldToEventLoop } from '../event-loop.js'
 import { describe, RoutedAttentionError } from '../errors.js'
 import { type Interrupt, interruptBy } from '../interrupt.js'
 import { checkOptions } from '../options.js'
 import type { Signal } from '../platform.js'
 import { generate, type GeneratedToken, type Reading, type ReadingOptions } from './generate.js'
-import { type GenerateOptions, type Generator, resolveGeneration } from './generate-options.js'
+import { type GenerateOptions, type GenerationModel, resolveGeneration } from './generate-options.js'
 import { Lifetime } from './lifetime.js'
-import type { ModelHome } from './model-home.js'
+import type { ModelPlacement } from './model-placement.js'
 import { RecentIds } from './recent-ids.js'
 import { retryForMemory } from './retry.js'
 import { encodeSession } from './session-bytes.js'
 import type { LogitsRequest, Sequence } from './sequence.js'
 import { bitsOf } from './surprise.js'
 import { checkTokenIds, singleTokenId, type TokenIds } from './token-ids.js'
-import { Turns } from '../turns.js'
+import { Mutex } from '../mutex.js'
 
 /** What a session needs of its model. */
-export interface SessionOwner extends Generator {
+export interface SessionOwner extends GenerationModel {
   readonly lifetime: Lifetime
   readonly fingerprint: Uint8Array
-  readonly home: ModelHome
+  readonly placement: ModelPlacement
   /** The lives of the sessions that hold memory. */
   readonly sessions: Set<Lifetime>
   /** Whose sessions they are: it lives as long as one of them. */
@@ -73,7 +73,7 @@ export class Session {
   #position: number
   #byteLength: number
   /** Appends take effect in the order of the calls. */
-  readonly #turns = new Turns()
+  readonly #mutex = new Mutex()
   /** A generation goes on with it, and nobody else does. */
   #isGenerating = false
 
@@ -130,7 +130,7 @@ export class Session {
     // a step is done before anyone can be told of it, and cannot be taken back
     if (!request.onRead && this.#step(singleTokenId(tokenIds, this.#owner.numTokens))) {
       const logits = this.#logits!.slice()
-      const turning = breathe()
+      const turning = yieldToEventLoop()
       if (turning) await turning
       return logits
     }
@@ -141,7 +141,7 @@ export class Session {
   #inTurn(ids: Int32Array, request: Request): Promise<AppendResult> {
     const interrupt = this.#interruptBy(request.signal)
     const work = () => retryForMemory(() => this.#append(ids, request, interrupt))
-    return this.#turns.take(() => this.#lifetime.use(() => this.#owner.lifetime.use(work)), interrupt)
+    return this.#mutex.runExclusive(() => this.#lifetime.use(() => this.#owner.lifetime.use(work)), interrupt)
   }
 
   /**
@@ -165,7 +165,7 @@ export class Session {
     this.#isGenerating = true
     const interrupt = this.#interruptBy(signal)
     try {
-      if (this.#turns.taken) await this.#turns.take(() => Promise.resolve(), interrupt)
+      if (this.#mutex.isLocked) await this.#mutex.runExclusive(() => Promise.resolve(), interrupt)
     } catch (error) {
       this.#isGenerating = false
       throw error
@@ -200,9 +200,9 @@ export class Session {
 
   /** Reads one token within the call, if that can be: of a long continuation, nearly every one. Nothing is allocated for it. */
   #step(tokenId: number): boolean {
-    const { maxPositions, numTokens, home } = this.#owner
-    if (tokenId < 0 || this.#turns.taken || this.#position >= (maxPositions ?? MOST_POSITIONS)) return false
-    this.#memory.sequence = home.settle(this.#memory.sequence)
+    const { maxPositions, numTokens, placement } = this.#owner
+    if (tokenId < 0 || this.#mutex.isLocked || this.#position >= (maxPositions ?? MOST_POSITIONS)) return false
+    this.#memory.sequence = placement.migrate(this.#memory.sequence)
     const logits = this.#logits ?? new Float32Array(numTokens)
     if (!this.#memory.sequence.step(tokenId, logits)) return false
     this.#logits = logits
@@ -224,7 +224,7 @@ export class Session {
       throw new RoutedAttentionError('BAD_ARGUMENT', `append: ${ids.length} tokens behind ${this.#position} are more than can be counted`)
     const bits = new Float32Array(wantsBits ? ids.length : 0)
     if (ids.length > 0) {
-      this.#memory.sequence = this.#owner.home.settle(this.#memory.sequence)
+      this.#memory.sequence = this.#owner.placement.migrate(this.#memory.sequence)
       const { engine } = this.#memory.sequence
       if (wantsBits) bits[0] = this.#logits ? bitsOf(await engine.logProbability(this.#logits, ids[0]!)) : NaN
       const request: LogitsRequest = wantsBits ? { rows: 'last', targets: ids.subarray(1) } : { rows: 'last' }
@@ -232,12 +232,12 @@ export class Session {
         interrupt.check()
         onRead?.(tokensDone)
         interrupt.check()
-        return breathe()
+        return yieldToEventLoop()
       }
-      const { answer, commit } = await this.#memory.sequence.append(ids, request, pause, interrupt)
-      if (wantsBits) answer.logProbabilities.forEach((logProbability, index) => (bits[index + 1] = bitsOf(logProbability)))
+      const { result, commit } = await this.#memory.sequence.append(ids, request, pause, interrupt)
+      if (wantsBits) result.logProbabilities.forEach((logProbability, index) => (bits[index + 1] = bitsOf(logProbability)))
       commit()
-      this.#logits = answer.logits
+      this.#logits = result.logits
       this.#recentIds.addAll(this.#position, ids)
       this.#position = this.#memory.sequence.position
       this.#byteLength = this.#memory.sequence.byteLength
@@ -258,7 +258,7 @@ export class Session {
    */
   clone(): Session {
     this.#assertUsable()
-    this.#memory.sequence = this.#owner.home.settle(this.#memory.sequence)
+    this.#memory.sequence = this.#owner.placement.migrate(this.#memory.sequence)
     return new Session(this.#owner, this.#memory.sequence.clone(), this.#logits?.slice(), this.recentIds)
   }
 

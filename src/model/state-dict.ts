@@ -4,7 +4,7 @@ import { createRandom } from '../random.js'
 import { isMap } from '../realm.js'
 import { Tensor } from '../tensor.js'
 import type { ModelConfig } from './config.js'
-import type { LayerConfig } from '../plan/geometry.js'
+import type { LayerConfig } from '../plan/config.js'
 import { likelyPrefix } from './state-dict-prefix.js'
 
 /** A parameter's PyTorch name and its shape. */

@@ -8,9 +8,9 @@ const FORMATS: Readonly<Record<string, WeightFormat>> = {
   BF16: WeightFormat.Bfloat16,
 }
 
-/** A stored tensor's values as they lie in the file, or as float32 where the device knows no such format, or keeps none. */
-export function storedValues(tensor: StoredTensor, name: string, keepsFormats: boolean): ParameterValues {
-  const format = keepsFormats || tensor.dtype === 'F32' ? FORMATS[tensor.dtype] : undefined
+/** A stored tensor's values as they lie in the file, or as float32 where kernels read no such format. */
+export function storedValues(tensor: StoredTensor, name: string): ParameterValues {
+  const format = FORMATS[tensor.dtype]
   return format === undefined ? float32Values(toFloat32(tensor, name)) : { format, bytes: tensor.bytes }
 }
 

@@ -1,80 +1,34 @@
-import { MOST_TILE_ROWS } from '../../assembly/steps.js'
+import type { LayerConfig } from './config.js'
+import { MOST_TILE_ROWS } from '../../assembly/ops.js'
 import { roundUp } from './layout.js'
-
-/** How the k tokens that an expert takes are chosen: SPEC section 4. */
-export type SelectionMethod = 'coordinate-descent' | 'top-k'
-
-/** Options of a layer, checked and with defaults filled in (SPEC section 1). */
-export interface LayerConfig {
-  /** Channels of a token. */
-  readonly dim: number
-  /** Heads of attention. */
-  readonly heads: number
-  /** Channels of a head. */
-  readonly dimHead: number
-  /** Experts. */
-  readonly numExperts: number
-  /** Earlier tokens that local attention sees. */
-  readonly localAttnWindowSize: number
-  /** Tokens of a routed window. */
-  readonly routedWindowSize: number
-  /** Tokens of a window that an expert takes as queries. */
-  readonly numRoutedQueries: number
-  /** Tokens of all earlier windows that an expert takes as keys and values. */
-  readonly numRoutedKeyValues: number
-  /** Whether the inputs of both attentions are normalized. */
-  readonly prenorm: boolean
-  /** Whether the sum is divided by the number of experts plus one. */
-  readonly averageRouted: boolean
-  /** Whether routing is by cosine similarity. */
-  readonly cosineSimRouting: boolean
-  /** What a cosine similarity is multiplied by. */
-  readonly cosineSimScale: number
-  /** Passes of the coordinate descent. */
-  readonly nIters: number
-  /** What k is multiplied by in the coordinate descent. */
-  readonly fetchKRatio: number
-  /** Smallest temperature of the coordinate descent. */
-  readonly eps: number
-  /** First temperature of the coordinate descent. */
-  readonly epsInit: number
-  /** What the temperature is multiplied by after each pass. */
-  readonly epsDecay: number
-  /** Whether selected tokens carry a score of 1 rather than the router's. */
-  readonly straightThrough: boolean
-  /** How the tokens that an expert takes are chosen. */
-  readonly selection: SelectionMethod
-  /** Whether queries are chosen without looking ahead. */
-  readonly causal: boolean
-}
 
 /** What a plan is made for: a device's threads, and how much it is worth giving it at once. */
 export interface Capacity {
-  /** Shares that a step is cut into. */
-  readonly shares: number
-  /** Most tokens of a piece. */
-  readonly pieceRows: number
+  /** Partitions that an op is cut into. */
+  readonly partitions: number
+  /** Most tokens of a chunk. */
+  readonly chunkRows: number
   /** Most bytes of one buffer. */
   readonly bufferBytes: number
-  /** Most bytes of a piece's contexts, unless one window has more. */
+  /** Most bytes of a chunk's contexts, unless one window has more. */
   readonly contextBytes: number
   /** Whether the host sees what programs compute as they compute it. */
-  readonly seesMemory: boolean
+  readonly hostVisible: boolean
 }
 
-const UNLIMITED: Capacity = { shares: 1, pieceRows: Infinity, bufferBytes: Infinity, contextBytes: Infinity, seesMemory: true }
+const UNLIMITED: Capacity = { partitions: 1, chunkRows: Infinity, bufferBytes: Infinity, contextBytes: Infinity, hostVisible: true }
 
-/** What a row of a piece takes of working memory, about: rows of a layer and of a feed-forward four times as wide, and rows of heads. */
+/** What a row of a chunk takes of working memory, about: rows of a layer and of a feed-forward four times as wide, and rows of heads. */
 const WORK_ROWS = 9
 const WORK_HEADS = 6
 
 /** Sizes that follow from a layer's numbers; lengths in floats. */
 export interface Geometry {
-  readonly numbers: LayerConfig
-  /** Most tokens of a piece. */
-  readonly pieceRows: number
-  /** Most windows of a piece: of several only where a piece need not end with a window (layers that see the whole sequence). */
-  readonly pieceWindows: number
+  readonly config: LayerConfig
+  /** Most tokens of a chunk. */
+  readonly chunkRows: number
+  /** Most windows of a chunk: of several only where a chunk need not end with a window (layers that see the whole sequence). */
+  readonly chunkWindows: number
   /** Tokens of a routed window, or of the whole sequence where that is shorter. */
   readonly windowCapacity: number
   /** Row of `dim` values, padded. */
@@ -83,7 +37,7 @@ export interface Geometry {
   readonly headStride: number
   /** All heads of one row. */
   readonly inner: number
-  /** Keys that the local buffer has room for: a window, a piece, and up to 7 to keep its front on a panel. */
+  /** Keys that the local buffer has room for: a window, a chunk, and up to 7 to keep its front on a panel. */
   readonly localCapacity: number
   readonly localScoreStride: number
   /** Key/values that a context has room for, the null one included, whole panels. */
@@ -100,38 +54,38 @@ export interface Geometry {
  * @param length most tokens that a sequence will have; windows wider than that take no more memory than it
  * @param capacity default: that of a device without limits
  */
-export function createGeometry(numbers: LayerConfig, contexts: number, length = Infinity, capacity: Capacity = UNLIMITED): Geometry {
-  const windowCapacity = Math.max(1, Math.min(numbers.routedWindowSize, length))
-  const localWindow = Math.min(numbers.localAttnWindowSize, length)
-  const headStride = roundUp(numbers.dimHead)
-  const inner = numbers.heads * headStride
-  const stride = roundUp(numbers.dim)
+export function createGeometry(config: LayerConfig, contexts: number, length = Infinity, capacity: Capacity = UNLIMITED): Geometry {
+  const windowCapacity = Math.max(1, Math.min(config.routedWindowSize, length))
+  const localWindow = Math.min(config.localAttnWindowSize, length)
+  const headStride = roundUp(config.dimHead)
+  const inner = config.heads * headStride
+  const stride = roundUp(config.dim)
   const contextCapacity = roundUp(Math.min(contexts, length) + 1)
-  const { numExperts } = numbers
+  const { numExperts } = config
   const rowBytes = 4 * ((numExperts + WORK_ROWS) * stride + WORK_HEADS * inner)
-  const mostRows = Math.max(1, Math.min(capacity.pieceRows, Math.floor(capacity.bufferBytes / rowBytes)))
+  const mostRows = Math.max(1, Math.min(capacity.chunkRows, Math.floor(capacity.bufferBytes / rowBytes)))
   const contextBytes = 8 * numExperts * inner * contextCapacity
   const windows = Math.min(mostRows / windowCapacity, length / windowCapacity, capacity.contextBytes / contextBytes)
-  const pieceWindows = numbers.causal ? 1 : Math.max(1, Math.floor(windows))
-  const pieceRows = Math.min(mostRows, pieceWindows * windowCapacity)
+  const chunkWindows = config.causal ? 1 : Math.max(1, Math.floor(windows))
+  const chunkRows = Math.min(mostRows, chunkWindows * windowCapacity)
   return {
-    numbers,
-    pieceRows,
-    pieceWindows,
+    config,
+    chunkRows,
+    chunkWindows,
     windowCapacity,
     stride,
     headStride,
     inner,
-    localCapacity: roundUp(localWindow + 7 + pieceRows),
+    localCapacity: roundUp(localWindow + 7 + chunkRows),
     localScoreStride: roundUp(localWindow + MOST_TILE_ROWS + 14),
     contextCapacity,
     contextScoreStride: contextCapacity,
     contextWords: inner * contextCapacity,
-    productStride: roundUp(2 * numbers.numExperts),
+    productStride: roundUp(2 * config.numExperts),
   }
 }
 
-/** Bytes of scores for each share: a tile of rows, and their reciprocal sums. */
+/** Bytes of scores for each partition: a tile of rows, and their reciprocal sums. */
 export function scoreBytes(scoreStride: number): number {
   return (scoreStride * MOST_TILE_ROWS + 8) * 4
 }

@@ -1,21 +1,29 @@
-import { Buffer, Piece } from '../../assembly/steps.js'
+import type { LayerConfig } from './config.js'
+import { BufferIndex, DispatchHeader } from '../../assembly/ops.js'
 import type { Program, WeightLayout } from '../device/device.js'
-import { addCausalLayer, addOpening } from './causal-steps.js'
-import { type Capacity, createGeometry, type Geometry, type LayerConfig } from './geometry.js'
+import { addCausalLayer, addOpening } from './causal-ops.js'
+import { type Capacity, createGeometry, type Geometry } from './geometry.js'
 import {
   type CausalState,
   type LayerScratch,
   type LayerState,
   planCausalState,
-  planClosingScratch,
+  planContextUpdateScratch,
   planLayerScratch,
-  planSequenceState,
+  planFullSequenceState,
 } from './layer-memory.js'
-import { addSimilarities, EVERY_ROW, type LayerContext, offset, pieceWord, type RotaryTable } from './layer-steps.js'
+import { addSimilarities, EVERY_ROW, type LayerContext, offset, headerWord, type RotaryTable } from './layer-ops.js'
 import { Layout } from './layout.js'
 import { at, type Operand, ProgramBuilder } from './program-builder.js'
-import { addRotaryTable, type RotarySource, rotaryTableWords } from './rotary-steps.js'
-import { addProjection, addSelections, addSequenceLayer, addSlots, planSequence, type SequenceMemory } from './sequence-steps.js'
+import { addRotaryTable, type RotarySource, rotaryTableWords } from './rotary-ops.js'
+import {
+  addProjection,
+  addSelections,
+  addFullSequenceLayer,
+  addSlots,
+  planFullSequence,
+  type FullSequenceMemory,
+} from './full-sequence-ops.js'
 import { type LayerWeights, planLayerWeights, WeightPlan } from './weights.js'
 
 /** Packed parameters of one layer. */
@@ -25,10 +33,10 @@ export interface LayerParameters {
   readonly frequencies: Operand
 }
 
-export function planLayerParameters(numbers: LayerConfig): LayerParameters {
+export function planLayerParameters(config: LayerConfig): LayerParameters {
   const plan = new WeightPlan()
-  const frequencies = plan.frequencies(numbers.dimHead)
-  const weights = planLayerWeights(plan, createGeometry(numbers, 0), '')
+  const frequencies = plan.frequencies(config.dimHead)
+  const weights = planLayerWeights(plan, createGeometry(config, 0), '')
   return { layout: plan.finish(), weights, frequencies }
 }
 
@@ -49,10 +57,10 @@ export interface LayerCall {
 
 function rotarySource({ dimHead }: LayerConfig, angleWidth: number | undefined): RotarySource | undefined {
   if (angleWidth === undefined) return undefined
-  return { kind: 'angles', angles: at(Buffer.Angles), width: angleWidth, angleStride: angleWidth === dimHead ? 0 : dimHead }
+  return { kind: 'angles', angles: at(BufferIndex.Angles), width: angleWidth, angleStride: angleWidth === dimHead ? 0 : dimHead }
 }
 
-/** A strictly causal layer: one program for every piece. */
+/** A strictly causal layer: one program for every chunk. */
 export interface CausalLayerPlan {
   readonly geometry: Geometry
   readonly scratchBytes: number
@@ -61,28 +69,28 @@ export interface CausalLayerPlan {
   readonly state: CausalState
   /** Run once on a zeroed state. */
   readonly open: Program
-  /** Run for each piece, from `Buffer.Input` to `Buffer.Output`. */
-  readonly piece: Program
+  /** Run for each chunk, from `BufferIndex.Input` to `BufferIndex.Output`. */
+  readonly chunk: Program
 }
 
-export function planCausalLayer(numbers: LayerConfig, parameters: LayerParameters, call: LayerCall): CausalLayerPlan {
-  const { shares } = call.capacity
-  const geometry = createGeometry(numbers, contextsOf(numbers, call.length), call.length, call.capacity)
+export function planCausalLayer(config: LayerConfig, parameters: LayerParameters, call: LayerCall): CausalLayerPlan {
+  const { partitions } = call.capacity
+  const geometry = createGeometry(config, contextsOf(config, call.length), call.length, call.capacity)
   const scratchLayout = new Layout()
-  const scratch = planLayerScratch(scratchLayout, geometry, shares)
-  const closing = planClosingScratch(scratchLayout, geometry)
+  const scratch = planLayerScratch(scratchLayout, geometry, partitions)
+  const contextUpdate = planContextUpdateScratch(scratchLayout, geometry)
   const stateLayout = new Layout()
   const state = planCausalState(stateLayout, geometry)
-  const table = (rows: number, width: number) => at(Buffer.Scratch, scratchLayout.words(rotaryTableWords(rows, width)))
+  const table = (rows: number, width: number) => at(BufferIndex.Scratch, scratchLayout.words(rotaryTableWords(rows, width)))
 
   const builder = new ProgramBuilder()
-  const local: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: numbers.dimHead }
-  const rows = { count: pieceWord(Piece.Rows) }
-  const localTable = addRotaryTable(builder, local, rows, table(geometry.pieceRows, numbers.dimHead)).rows
-  const source = rotarySource(numbers, call.angleWidth)
-  if (source || numbers.prenorm) builder.join()
-  const routedTable = source && addRotaryTable(builder, source, rows, table(geometry.pieceRows, source.width))
-  const windowRows = { count: pieceWord(Piece.ClosingRows), start: Piece.WindowPosition } as const
+  const local: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: config.dimHead }
+  const rows = { count: headerWord(DispatchHeader.Rows) }
+  const localTable = addRotaryTable(builder, local, rows, table(geometry.chunkRows, config.dimHead)).rows
+  const source = rotarySource(config, call.angleWidth)
+  if (source || config.prenorm) builder.skipBarrier()
+  const routedTable = source && addRotaryTable(builder, source, rows, table(geometry.chunkRows, source.width))
+  const windowRows = { count: headerWord(DispatchHeader.ClosingRows), start: DispatchHeader.WindowPosition } as const
   const windowTable = source && addRotaryTable(builder, source, windowRows, table(geometry.windowCapacity, source.width))
   const context: LayerContext = {
     builder,
@@ -90,15 +98,15 @@ export function planCausalLayer(numbers: LayerConfig, parameters: LayerParameter
     weights: parameters.weights,
     scratch,
     state,
-    input: at(Buffer.Input),
-    output: at(Buffer.Output),
+    input: at(BufferIndex.Input),
+    output: at(BufferIndex.Output),
     outputRows: EVERY_ROW,
     residual: false,
     localTable,
     routedTable,
     trace: call.trace,
   }
-  addCausalLayer({ ...context, state, closing, windowTable })
+  addCausalLayer({ ...context, state, contextUpdate, windowTable })
 
   const opening = new ProgramBuilder()
   addOpening(opening, geometry, parameters.weights, state)
@@ -109,59 +117,59 @@ export function planCausalLayer(numbers: LayerConfig, parameters: LayerParameter
     scratch,
     state,
     open: opening.finish(),
-    piece: builder.finish(),
+    chunk: builder.finish(),
   }
 }
 
 /** The programs of one layer that sees the whole sequence before it answers for any of it. */
-export interface SequencePrograms {
-  /** The next three in one, for sequences that one run of each can take. */
+export interface FullSequencePrograms {
+  /** The next three in one, for sequences that one dispatch of each can take. */
   readonly decisions: Program
-  /** For each piece: its similarities. */
+  /** For each chunk: its similarities. */
   readonly similarities: Program
   /** For each window but the first, ascending. */
   readonly selections: Program
   readonly slots: Program
   /** For each block of an expert's chosen tokens. */
   readonly projections: readonly Program[]
-  /** For each piece: its outputs. */
-  readonly piece: Program
+  /** For each chunk: its outputs. */
+  readonly chunk: Program
 }
 
-/** Chosen tokens that are projected in one run, or as many as a piece has. */
+/** Chosen tokens that are projected in one dispatch, or as many as a chunk has. */
 const PROJECTED_ROWS = 512
 
 /** What the programs of such a layer share; of several layers, too. */
-export interface SequenceContext {
+export interface FullSequenceContext {
   readonly geometry: Geometry
   readonly scratch: LayerScratch
   readonly state: LayerState
-  readonly memory: SequenceMemory
+  readonly memory: FullSequenceMemory
   /** Chosen tokens of one projection, at most, and where their normalised rows lie. */
   readonly chosenRows: number
   readonly normedRows: Operand
   readonly local: RotarySource
   readonly routed: RotarySource | undefined
-  /** Tables of a piece's rows. */
+  /** Tables of a chunk's rows. */
   readonly localRows: Operand
   readonly routedRows: Operand
 }
 
-/** @param finish adds what follows the layer in the piece's program */
-export function writeSequencePrograms(
-  shared: SequenceContext,
+/** @param finish adds what follows the layer in the chunk's program */
+export function writeFullSequencePrograms(
+  shared: FullSequenceContext,
   weights: LayerWeights,
   options: Pick<LayerContext, 'output' | 'outputRows' | 'residual' | 'trace'>,
   finish: (builder: ProgramBuilder) => void = () => undefined,
-): SequencePrograms {
+): FullSequencePrograms {
   const { geometry, scratch, state, memory } = shared
-  const input = at(Buffer.Input)
+  const input = at(BufferIndex.Input)
   const write = (add: (builder: ProgramBuilder) => void): Program => {
     const builder = new ProgramBuilder()
     add(builder)
     return builder.finish()
   }
-  const rows = { count: pieceWord(Piece.Rows) }
+  const rows = { count: headerWord(DispatchHeader.Rows) }
   const similarities = (builder: ProgramBuilder) =>
     addSimilarities(
       { builder, geometry, weights, input },
@@ -170,7 +178,7 @@ export function writeSequencePrograms(
         queries: memory.querySimilarities,
         keyValues: memory.keyValueSimilarities,
         capacity: memory.capacity,
-        first: pieceWord(Piece.FirstRow),
+        first: headerWord(DispatchHeader.FirstRow),
       },
     )
   const selections = (builder: ProgramBuilder) => addSelections(builder, geometry, memory)
@@ -183,15 +191,15 @@ export function writeSequencePrograms(
     projections: weights.experts.map((expert, index) =>
       write((builder) => {
         const count = memory.slotStride > 0 ? offset(memory.counts, index) : rows.count
-        const table = shared.routed && addRotaryTable(builder, shared.routed, { count, indices: at(Buffer.Chosen) }, shared.routedRows)
+        const table = shared.routed && addRotaryTable(builder, shared.routed, { count, indices: at(BufferIndex.Chosen) }, shared.routedRows)
         addProjection(builder, geometry, expert, count, shared.normedRows, table)
       }),
     ),
-    piece: write((builder) => {
+    chunk: write((builder) => {
       const localTable = addRotaryTable(builder, shared.local, rows, shared.localRows).rows
-      if (shared.routed || geometry.numbers.prenorm) builder.join()
+      if (shared.routed || geometry.config.prenorm) builder.skipBarrier()
       const routedTable: RotaryTable | undefined = shared.routed && addRotaryTable(builder, shared.routed, rows, shared.routedRows)
-      addSequenceLayer(
+      addFullSequenceLayer(
         {
           builder,
           geometry,
@@ -211,41 +219,41 @@ export function writeSequencePrograms(
 }
 
 /** Memory that the programs of `writeSequencePrograms` work in. */
-export interface SequencePlan extends SequenceContext {
+export interface FullSequencePlan extends FullSequenceContext {
   readonly scratchLayout: Layout
   readonly stateBytes: number
-  /** Of `Buffer.Contexts`: a piece's own, like the scratch. */
+  /** Of `BufferIndex.Contexts`: a chunk's own, like the scratch. */
   readonly contextBytes: number
   readonly callBytes: number
 }
 
-export function planSequenceContext(
-  numbers: LayerConfig,
+export function planFullSequenceContext(
+  config: LayerConfig,
   local: RotarySource,
   routed: RotarySource | undefined,
   length: number,
   capacity: Capacity,
-): SequencePlan {
-  const { shares } = capacity
-  const geometry = createGeometry(numbers, contextsOf(numbers, length), length, capacity)
+): FullSequencePlan {
+  const { partitions } = capacity
+  const geometry = createGeometry(config, contextsOf(config, length), length, capacity)
   const scratchLayout = new Layout()
   const stateLayout = new Layout()
   const contextLayout = new Layout()
   const callLayout = new Layout()
-  const table = (rows: number, width: number) => at(Buffer.Scratch, scratchLayout.words(rotaryTableWords(rows, width)))
-  const memory = planSequence(callLayout, geometry, length, capacity)
-  const chosenRows = memory.slotStride || Math.min(Math.max(PROJECTED_ROWS, geometry.pieceRows), length)
+  const table = (rows: number, width: number) => at(BufferIndex.Scratch, scratchLayout.words(rotaryTableWords(rows, width)))
+  const memory = planFullSequence(callLayout, geometry, length, capacity)
+  const chosenRows = memory.slotStride || Math.min(Math.max(PROJECTED_ROWS, geometry.chunkRows), length)
   return {
     geometry,
-    scratch: planLayerScratch(scratchLayout, geometry, shares),
-    state: planSequenceState(stateLayout, contextLayout, geometry),
+    scratch: planLayerScratch(scratchLayout, geometry, partitions),
+    state: planFullSequenceState(stateLayout, contextLayout, geometry),
     memory,
     chosenRows,
-    normedRows: at(Buffer.Scratch, scratchLayout.words(chosenRows * geometry.stride)),
+    normedRows: at(BufferIndex.Scratch, scratchLayout.words(chosenRows * geometry.stride)),
     local,
     routed,
-    localRows: table(geometry.pieceRows, local.width),
-    routedRows: table(Math.max(geometry.pieceRows, chosenRows), routed?.width ?? 0),
+    localRows: table(geometry.chunkRows, local.width),
+    routedRows: table(Math.max(geometry.chunkRows, chosenRows), routed?.width ?? 0),
     scratchLayout,
     stateBytes: stateLayout.byteLength,
     contextBytes: contextLayout.byteLength,
@@ -254,15 +262,15 @@ export function planSequenceContext(
 }
 
 /** A layer with the published routing. */
-export interface SequenceLayerPlan extends SequencePlan {
-  readonly programs: SequencePrograms
+export interface FullSequenceLayerPlan extends FullSequencePlan {
+  readonly programs: FullSequencePrograms
 }
 
-export function planSequenceLayer(numbers: LayerConfig, parameters: LayerParameters, call: LayerCall): SequenceLayerPlan {
-  const local: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: numbers.dimHead }
-  const plan = planSequenceContext(numbers, local, rotarySource(numbers, call.angleWidth), call.length, call.capacity)
-  const programs = writeSequencePrograms(plan, parameters.weights, {
-    output: at(Buffer.Output),
+export function planFullSequenceLayer(config: LayerConfig, parameters: LayerParameters, call: LayerCall): FullSequenceLayerPlan {
+  const local: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: config.dimHead }
+  const plan = planFullSequenceContext(config, local, rotarySource(config, call.angleWidth), call.length, call.capacity)
+  const programs = writeFullSequencePrograms(plan, parameters.weights, {
+    output: at(BufferIndex.Output),
     outputRows: EVERY_ROW,
     residual: false,
     trace: call.trace,

@@ -1,17 +1,8 @@
+import type { ModelConfig } from './config.js'
 import type { WeightFormat, WeightLayout } from '../device/device.js'
-import { createGeometry, type LayerConfig, workPerToken } from './geometry.js'
+import { createGeometry, workPerToken } from './geometry.js'
 import type { Operand } from './program-builder.js'
 import { type LayerWeights, planLayerWeights, type Weights, WeightPlan } from './weights.js'
-
-/** What a plan needs to know of a language model (SPEC section 7). */
-export interface ModelNumbers {
-  readonly layer: LayerConfig
-  readonly numTokens: number
-  readonly depth: number
-  readonly feedForwardMultiplier: number
-  readonly routedRotaryEmb: boolean
-  readonly maxPositions: number | null
-}
 
 export interface FeedForwardWeights {
   readonly norm: Operand
@@ -35,7 +26,7 @@ export interface ModelParameters {
 
 /** @param formatOf how a parameter that is read for every token is kept */
 export function planModelParameters(
-  { layer, numTokens, depth, feedForwardMultiplier, maxPositions }: ModelNumbers,
+  { layer, numTokens, depth, feedForwardMultiplier, maxPositions }: ModelConfig,
   formatOf: (name: string) => WeightFormat,
 ): ModelParameters {
   const plan = new WeightPlan(formatOf)
@@ -65,6 +56,6 @@ export function planModelParameters(
 }
 
 /** Operations that a token takes in a model, about, multiply and add counted as two; its logits not counted. */
-export function modelWorkPerToken({ layer, depth, feedForwardMultiplier }: ModelNumbers): number {
+export function modelWorkPerToken({ layer, depth, feedForwardMultiplier }: ModelConfig): number {
   return depth * (workPerToken(layer) + 4 * feedForwardMultiplier * layer.dim ** 2)
 }

@@ -1,12 +1,19 @@
-import { Buffer, Piece } from '../../assembly/steps.js'
+import type { LayerConfig, ModelConfig } from './config.js'
+import { BufferIndex, DispatchHeader } from '../../assembly/ops.js'
 import type { Program } from '../device/device.js'
-import { addCausalLayer, addOpening } from './causal-steps.js'
-import { type Capacity, createGeometry, type Geometry, type LayerConfig } from './geometry.js'
-import { type CausalState, planCausalState, planClosingScratch, planLayerScratch } from './layer-memory.js'
-import { contextsOf, planSequenceContext, type SequencePlan, type SequencePrograms, writeSequencePrograms } from './layer-plan.js'
-import { pieceWord, type RotaryTable } from './layer-steps.js'
+import { addCausalLayer, addOpening } from './causal-ops.js'
+import { type Capacity, createGeometry, type Geometry } from './geometry.js'
+import { type CausalState, planCausalState, planContextUpdateScratch, planLayerScratch } from './layer-memory.js'
+import {
+  contextsOf,
+  planFullSequenceContext,
+  type FullSequencePlan,
+  type FullSequencePrograms,
+  writeFullSequencePrograms,
+} from './layer-plan.js'
+import { headerWord, type RotaryTable } from './layer-ops.js'
 import { Layout } from './layout.js'
-import type { ModelNumbers, ModelParameters } from './model-parameters.js'
+import type { ModelParameters } from './model-parameters.js'
 import {
   addEmbedding,
   addFeedForward,
@@ -18,9 +25,9 @@ import {
   stream,
   writeHead,
   writeLogProbabilities,
-} from './model-steps.js'
+} from './model-ops.js'
 import { at, ProgramBuilder } from './program-builder.js'
-import { addRotaryTable, type RotarySource, rotaryTableWords } from './rotary-steps.js'
+import { addRotaryTable, type RotarySource, rotaryTableWords } from './rotary-ops.js'
 
 /** What every model's plan tells. */
 export interface ModelPlan {
@@ -33,57 +40,57 @@ export interface ModelPlan {
   readonly logProbabilities: Program
 }
 
-/** A strictly causal model: one program for a piece, embedding to logits. */
+/** A strictly causal model: one program for a chunk, embedding to logits. */
 export interface CausalModelPlan extends ModelPlan {
   readonly states: readonly CausalState[]
   readonly open: Program
-  readonly piece: Program
-  /** The piece's rows, in the scratch: what `Buffer.Input` is bound to. */
+  readonly chunk: Program
+  /** The chunk's rows, in the scratch: what `BufferIndex.Input` is bound to. */
   readonly streamOffset: number
 }
 
 /** @param length most tokens that a sequence will have: `planTier` */
-export function planCausalModel(numbers: ModelNumbers, parameters: ModelParameters, length: number, capacity: Capacity): CausalModelPlan {
-  const { layer } = numbers
-  const { shares } = capacity
+export function planCausalModel(config: ModelConfig, parameters: ModelParameters, length: number, capacity: Capacity): CausalModelPlan {
+  const { layer } = config
+  const { partitions } = capacity
   const geometry = createGeometry(layer, contextsOf(layer, length), length, capacity)
   const scratchLayout = new Layout()
-  const layerScratch = planLayerScratch(scratchLayout, geometry, shares)
-  const closing = planClosingScratch(scratchLayout, geometry)
-  const scratch = planModelScratch(scratchLayout, numbers, geometry)
-  const streamOffset = scratchLayout.words(geometry.pieceRows * geometry.stride)
-  const table = (rows: number) => at(Buffer.Scratch, scratchLayout.words(rotaryTableWords(rows, layer.dimHead)))
+  const layerScratch = planLayerScratch(scratchLayout, geometry, partitions)
+  const contextUpdate = planContextUpdateScratch(scratchLayout, geometry)
+  const scratch = planModelScratch(scratchLayout, config, geometry)
+  const streamOffset = scratchLayout.words(geometry.chunkRows * geometry.stride)
+  const table = (rows: number) => at(BufferIndex.Scratch, scratchLayout.words(rotaryTableWords(rows, layer.dimHead)))
   const stateLayout = new Layout()
   const states = parameters.layers.map(() => planCausalState(stateLayout, geometry))
-  const context: ModelContext = { numbers, geometry, parameters, scratch, normed: layerScratch.normed, sum: layerScratch.local }
+  const context: ModelContext = { config, geometry, parameters, scratch, normed: layerScratch.normed, sum: layerScratch.local }
 
   const builder = new ProgramBuilder()
   addEmbedding(builder, context)
-  builder.join()
+  builder.skipBarrier()
   const source: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: layer.dimHead }
-  const pieceTable = addRotaryTable(builder, source, { count: pieceWord(Piece.Rows) }, table(geometry.pieceRows))
+  const headerTable = addRotaryTable(builder, source, { count: headerWord(DispatchHeader.Rows) }, table(geometry.chunkRows))
   let windowTable: RotaryTable | undefined
-  if (numbers.routedRotaryEmb) {
-    const rows = { count: pieceWord(Piece.ClosingRows), start: Piece.WindowPosition } as const
-    builder.join()
+  if (config.routedRotaryEmb) {
+    const rows = { count: headerWord(DispatchHeader.ClosingRows), start: DispatchHeader.WindowPosition } as const
+    builder.skipBarrier()
     windowTable = addRotaryTable(builder, source, rows, table(geometry.windowCapacity))
   }
-  // what is normalised first are the rows that the same share embedded
-  if (layer.prenorm) builder.join()
+  // what is normalised first are the rows that the same partition embedded
+  if (layer.prenorm) builder.skipBarrier()
   parameters.layers.forEach(({ attention, feedForward }, index) => {
-    const result = layerOutput(context, index === numbers.depth - 1)
+    const result = layerOutput(context, index === config.depth - 1)
     addCausalLayer({
       builder,
       geometry,
       weights: attention,
       scratch: layerScratch,
       state: states[index]!,
-      closing,
+      contextUpdate,
       input: stream,
       ...result,
       residual: true,
-      localTable: pieceTable.rows,
-      routedTable: numbers.routedRotaryEmb ? pieceTable : undefined,
+      localTable: headerTable.rows,
+      routedTable: config.routedRotaryEmb ? headerTable : undefined,
       windowTable,
       trace: false,
     })
@@ -101,33 +108,33 @@ export function planCausalModel(numbers: ModelNumbers, parameters: ModelParamete
     states,
     streamOffset,
     open: opening.finish(),
-    piece: builder.finish(),
+    chunk: builder.finish(),
     head: writeHead(context),
     logProbabilities: writeLogProbabilities(context),
   }
 }
 
 /** A model with the published routing: the whole sequence passes through one layer after the other. */
-export interface SequenceModelPlan extends ModelPlan {
-  readonly sequence: SequencePlan
-  /** For each piece: token ids to rows. */
+export interface FullSequenceModelPlan extends ModelPlan {
+  readonly sequence: FullSequencePlan
+  /** For each chunk: token ids to rows. */
   readonly embed: Program
-  /** The last one's pieces end with their logits. */
-  readonly layers: readonly SequencePrograms[]
+  /** The last one's chunks end with their logits. */
+  readonly layers: readonly FullSequencePrograms[]
 }
 
-export function planSequenceModel(
-  numbers: ModelNumbers,
+export function planFullSequenceModel(
+  config: ModelConfig,
   parameters: ModelParameters,
   length: number,
   capacity: Capacity,
-): SequenceModelPlan {
-  const { layer } = numbers
+): FullSequenceModelPlan {
+  const { layer } = config
   const source: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: layer.dimHead }
-  const sequence = planSequenceContext(layer, source, numbers.routedRotaryEmb ? source : undefined, length, capacity)
+  const sequence = planFullSequenceContext(layer, source, config.routedRotaryEmb ? source : undefined, length, capacity)
   const { geometry, scratchLayout } = sequence
-  const scratch = planModelScratch(scratchLayout, numbers, geometry)
-  const context: ModelContext = { numbers, geometry, parameters, scratch, normed: sequence.scratch.normed, sum: sequence.scratch.local }
+  const scratch = planModelScratch(scratchLayout, config, geometry)
+  const context: ModelContext = { config, geometry, parameters, scratch, normed: sequence.scratch.normed, sum: sequence.scratch.local }
   const embedding = new ProgramBuilder()
   addEmbedding(embedding, context)
   return {
@@ -138,9 +145,9 @@ export function planSequenceModel(
     sequence,
     embed: embedding.finish(),
     layers: parameters.layers.map(({ attention, feedForward }, index) => {
-      const isLast = index === numbers.depth - 1
+      const isLast = index === config.depth - 1
       const result = layerOutput(context, isLast)
-      return writeSequencePrograms(sequence, attention, { ...result, residual: true, trace: false }, (builder) => {
+      return writeFullSequencePrograms(sequence, attention, { ...result, residual: true, trace: false }, (builder) => {
         addFeedForward(builder, context, feedForward, result)
         if (isLast) addHead(builder, context)
       })
@@ -157,8 +164,8 @@ const SMALLEST_TIER = 1024
  * The most tokens that a plan for a sequence of `length` is made for: a power of two, or Infinity once neither window nor the contexts would need more
  * for any longer one. Sequences that outgrow their plan move to the next, so windows far wider than the text cost no memory.
  */
-export function planTier({ localAttnWindowSize, routedWindowSize, numRoutedKeyValues }: LayerConfig, length: number): number {
-  let tier = SMALLEST_TIER
-  while (tier < length) tier *= 2
-  return tier >= Math.max(localAttnWindowSize, routedWindowSize, numRoutedKeyValues) ? Infinity : tier
+export function planBucket({ localAttnWindowSize, routedWindowSize, numRoutedKeyValues }: LayerConfig, length: number): number {
+  let bucket = SMALLEST_TIER
+  while (bucket < length) bucket *= 2
+  return bucket >= Math.max(localAttnWindowSize, routedWindowSize, numRoutedKeyValues) ? Infinity : bucket
 }

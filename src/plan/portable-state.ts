@@ -1,6 +1,6 @@
+import type { ModelConfig } from './config.js'
 import type { CausalModelPlan } from './model-plan.js'
-import type { ModelNumbers } from './model-parameters.js'
-import { contextCount, type Place } from './piece.js'
+import { contextCount, type Cursor } from './chunk.js'
 
 /** Part of a state. */
 export interface ByteRange {
@@ -9,17 +9,17 @@ export interface ByteRange {
 }
 
 /** A run of values in a session's state: the index of the first float, floats from one to the next, how many. */
-export type VisitRun = (start: number, step: number, count: number) => void
+export type VisitRun = (start: number, op: number, count: number) => void
 
 /**
  * Visits all that a session's state holds, in an order that depends on the model and the position alone: not on panels, capacities or where the local
  * buffer begins. Saving reads along it, restoring writes along it, in whatever plan is at hand.
  */
-export function visitState({ geometry, states }: CausalModelPlan, place: Place, visit: VisitRun): void {
-  const { numbers, headStride, localCapacity, contextCapacity, windowCapacity, stride } = geometry
-  const { heads, dimHead, dim, numExperts, localAttnWindowSize, routedWindowSize } = numbers
-  const { position, base } = place
-  const context = contextCount(numbers, position)
+export function visitState({ geometry, states }: CausalModelPlan, cursor: Cursor, visit: VisitRun): void {
+  const { config, headStride, localCapacity, contextCapacity, windowCapacity, stride } = geometry
+  const { heads, dimHead, dim, numExperts, localAttnWindowSize, routedWindowSize } = config
+  const { position, base } = cursor
+  const context = contextCount(config, position)
   const openRows = position % routedWindowSize
 
   const keysAndValues = (keys: number, values: number, capacity: number, first: number, end: number) => {
@@ -49,10 +49,10 @@ export function visitState({ geometry, states }: CausalModelPlan, place: Place, 
   }
 }
 
-/** What a piece changes of a session's state, of that which `visitState` visits behind it: ranges in bytes. */
-export function changedState({ geometry, states }: CausalModelPlan, before: Place, after: Place): ByteRange[] {
-  const { numbers, inner, headStride, localCapacity, contextCapacity, contextWords, windowCapacity, stride } = geometry
-  const { heads, numExperts, routedWindowSize } = numbers
+/** What a chunk changes of a session's state, of that which `visitState` visits behind it: ranges in bytes. */
+export function changedState({ geometry, states }: CausalModelPlan, before: Cursor, after: Cursor): ByteRange[] {
+  const { config, inner, headStride, localCapacity, contextCapacity, contextWords, windowCapacity, stride } = geometry
+  const { heads, numExperts, routedWindowSize } = config
   const ranges: ByteRange[] = []
   const words = (start: number, count: number) => ranges.push({ byteOffset: start * 4, byteLength: count * 4 })
   const offset = before.position % routedWindowSize
@@ -91,7 +91,7 @@ export function changedState({ geometry, states }: CausalModelPlan, before: Plac
 }
 
 /** Floats that `visitState` visits: known before there is a plan, since saved bytes that claim another position must not have one made. */
-export function stateLength({ layer, depth }: ModelNumbers, position: number): number {
+export function stateLength({ layer, depth }: ModelConfig, position: number): number {
   const { heads, dimHead, dim, numExperts, localAttnWindowSize, routedWindowSize } = layer
   const keyAndValue = 2 * heads * dimHead
   const local = Math.min(position, localAttnWindowSize)
@@ -101,6 +101,6 @@ export function stateLength({ layer, depth }: ModelNumbers, position: number): n
 }
 
 /** The place of a sequence whose local buffer holds no more than it must. */
-export function freshPlace({ geometry }: CausalModelPlan, position: number): Place {
-  return { position, base: Math.floor(Math.max(0, position - geometry.numbers.localAttnWindowSize) / 8) * 8 }
+export function freshPlace({ geometry }: CausalModelPlan, position: number): Cursor {
+  return { position, base: Math.floor(Math.max(0, position - geometry.config.localAttnWindowSize) / 8) * 8 }
 }

@@ -1,14 +1,14 @@
-import type { Buffer } from '../../assembly/steps.js'
-import { Opcode } from '../../assembly/steps.js'
-import type { Joint, OrderedSteps, Program } from '../device/device.js'
+import type { BufferIndex } from '../../assembly/ops.js'
+import { Opcode } from '../../assembly/ops.js'
+import type { BarrierSkip, SerializedOps, Program } from '../device/device.js'
 
 /** Where an operand lies: a buffer and an offset in bytes. */
 export interface Operand {
-  readonly buffer: Buffer
+  readonly buffer: BufferIndex
   readonly byteOffset: number
 }
 
-export function at(buffer: Buffer, byteOffset = 0): Operand {
+export function at(buffer: BufferIndex, byteOffset = 0): Operand {
   return { buffer, byteOffset }
 }
 
@@ -24,15 +24,15 @@ export interface Double {
 
 type Value = number | boolean | Operand | Float | Double | undefined
 
-/** Writes a program step by step; words not given are 0, which for an operand means "none". */
+/** Writes a program op by op; words not given are 0, which for an operand means "none". */
 export class ProgramBuilder {
   readonly #words: number[] = []
-  readonly #joints: Joint[] = []
-  readonly #ordered: OrderedSteps[] = []
+  readonly #barrierSkips: BarrierSkip[] = []
+  readonly #serialized: SerializedOps[] = []
   #last = 0
 
-  /** @param values by the names of the step's words in `assembly/steps.ts`; `length` is the step's length there */
-  step(opcode: Opcode, length: number, values: Readonly<Record<number, Value>>): void {
+  /** @param values by the names of the op's words in `assembly/ops.ts`; `length` is the op's length there */
+  op(opcode: Opcode, length: number, values: Readonly<Record<number, Value>>): void {
     const words = new Int32Array(length)
     words[0] = opcode
     words[1] = length
@@ -42,22 +42,22 @@ export class ProgramBuilder {
   }
 
   /**
-   * Says that the next step may begin on one share while others are at the last one: always, or where `parts` (of the heads) divide evenly among the
-   * shares, each of which uses its own parts only. The same holds for what follows, up to the first step that is not so joined.
+   * Says that the next op may begin on one partition while others are at the last one: always, or where `parts` (of the heads) divide evenly among the
+   * partitions, each of which uses its own parts only. The same holds for what follows, up to the first op that is not without a barrier.
    */
-  join(parts = 0): void {
-    this.#joints.push({ step: this.#last, parts })
+  skipBarrier(parts = 0): void {
+    this.#barrierSkips.push({ op: this.#last, parts })
   }
 
-  /** Says that the steps that `add` adds read or write what a run leaves to the next: all else is a run's own, or only read. */
-  ordered(add: () => void): void {
+  /** Says that the ops that `add` adds read or write what a dispatch leaves to the next: all else is a dispatch's own, or only read. */
+  serialized(add: () => void): void {
     const first = this.#words.length
     add()
-    if (this.#words.length > first) this.#ordered.push({ first, last: this.#last })
+    if (this.#words.length > first) this.#serialized.push({ first, last: this.#last })
   }
 
   finish(): Program {
-    return { words: Int32Array.from([...this.#words, Opcode.End]), joints: this.#joints, ordered: this.#ordered }
+    return { words: Int32Array.from([...this.#words, Opcode.End]), barrierSkips: this.#barrierSkips, serialized: this.#serialized }
   }
 }
 

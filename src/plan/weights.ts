@@ -1,4 +1,4 @@
-import { Buffer, WeightFormat } from '../../assembly/steps.js'
+import { BufferIndex, WeightFormat } from '../../assembly/ops.js'
 import { type Axis, formatBytes, type PackedWeight, type WeightLayout } from '../device/device.js'
 import type { Geometry } from './geometry.js'
 import { Layout, roundUp } from './layout.js'
@@ -69,7 +69,7 @@ export class WeightPlan {
     const values = Float64Array.from({ length: dimHead / 2 }, (_, j) => 10000 ** ((-2 * j) / dimHead))
     const byteOffset = this.#layout.bytes(values.byteLength)
     this.#constants.push({ byteOffset, values })
-    return at(Buffer.Weights, byteOffset)
+    return at(BufferIndex.Weights, byteOffset)
   }
 
   #add(
@@ -81,7 +81,7 @@ export class WeightPlan {
   ): Weights {
     const byteOffset = this.#layout.bytes(outputs * inputs.groups * inputs.stride * formatBytes(format))
     this.#weights.push({ byteOffset, layout, format, sources, inputs, normalised })
-    return { ...at(Buffer.Weights, byteOffset), format }
+    return { ...at(BufferIndex.Weights, byteOffset), format }
   }
 }
 
@@ -107,8 +107,8 @@ export interface LayerWeights {
 }
 
 /** Plans the weights of one layer whose parameters' names begin with `prefix`. */
-export function planLayerWeights(plan: WeightPlan, { numbers, headStride }: Geometry, prefix: string): LayerWeights {
-  const { dim, heads, dimHead, numExperts, prenorm, cosineSimRouting } = numbers
+export function planLayerWeights(plan: WeightPlan, { config, headStride }: Geometry, prefix: string): LayerWeights {
+  const { dim, heads, dimHead, numExperts, prenorm, cosineSimRouting } = config
   const name = (suffix: string) => prefix + suffix
   /** Heads from row `first` on, each padded. */
   const headRows = (groups: number, first = 0): Axis => ({ first, groups, size: dimHead, stride: headStride })

@@ -1,4 +1,4 @@
-/** Keys and values as the attention steps lay them out, and attention in plain float64. */
+/** Keys and values as the attention ops lay them out, and attention in plain float64. */
 import { attend } from '../reference/arithmetic.js'
 
 /** The layout of [head][key / 8][headStride][8]: where channel 0 … of a key lie. */

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { AssignSlots, GatherContext, NullContext, Opcode, Piece, UpdateContext } from '../../assembly/steps.js'
+import { AssignSlots, GatherContext, NullContext, Opcode, DispatchHeader, UpdateContext } from '../../assembly/ops.js'
 import { createRandom } from '../../src/random.js'
 import { allBuilds } from '../support/runtimes.js'
 import { headRows, keyIndex, packHeads, unpackHeads, valueIndex } from './attention-twin.js'
 import { expectSameBits, integers, normals, range, roundUpTo8 } from './float32.js'
-import { runtimeOf, shareCounts, StepMemory } from './step-runner.js'
+import { runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
-const everyShare = [1, ...shareCounts]
+const everyPartition = [1, ...partitionCounts]
 
 /** Rows of keys and of values. */
 interface Pairs {
@@ -32,7 +32,7 @@ function interleave({ keys, values }: Pairs): Float32Array {
 }
 
 /** A context's packed keys and values, its free places NaN. */
-function placeContext(memory: StepMemory, { keys, values }: Pairs, { heads, headStride }: Shape, capacity: number) {
+function placeContext(memory: OpMemory, { keys, values }: Pairs, { heads, headStride }: Shape, capacity: number) {
   const packed = {
     keys: memory.inputOutput(packHeads(keyIndex, keys, heads, headStride, capacity)),
     values: memory.inputOutput(packHeads(valueIndex, values, heads, headStride, capacity)),
@@ -67,11 +67,11 @@ const noPairs: Pairs = { keys: [], values: [] }
 describe.each(allBuilds)('contexts on the %s build', (build) => {
   test('begin with the null key/value at rank 0', () => {
     for (const shape of shapes) {
-      for (const shares of everyShare) {
-        const memory = new StepMemory(4)
+      for (const partitions of everyPartition) {
+        const memory = new OpMemory(4)
         const pair = somePairs(1, shape, 1)
         const { packed, expectRanks } = placeContext(memory, noPairs, shape, 16)
-        memory.run(runtimeOf(build, shares), Opcode.NullContext, NullContext.Length, {
+        memory.run(runtimeOf(build, partitions), Opcode.NullContext, NullContext.Length, {
           [NullContext.Null]: memory.input(interleave(pair)),
           [NullContext.Keys]: packed.keys,
           [NullContext.Values]: packed.values,
@@ -86,7 +86,7 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
 
   test('close ranks over what falls out and append newcomers, the null key/value staying first', () => {
     for (const shape of shapes) {
-      for (const [before, kept, newcomers] of [
+      for (const [before, retained, admitted] of [
         [0, [], 5],
         [9, [0, 1, 2, 3, 4, 5, 6, 7, 8], 0],
         [9, [0, 1, 5, 6, 8], 4],
@@ -95,15 +95,15 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
         [20, [1, 3, 9, 17, 19], 15],
         [20, [], 0],
       ] as const) {
-        for (const shares of everyShare) {
-          const memory = new StepMemory(4 * (shares % 4))
+        for (const partitions of everyPartition) {
+          const memory = new OpMemory(4 * (partitions % 4))
           const old = somePairs(before + 1, shape, 2)
-          const added = somePairs(newcomers, shape, 3)
+          const added = somePairs(admitted, shape, 3)
           const { packed, expectRanks } = placeContext(memory, old, shape, 24)
-          memory.run(runtimeOf(build, shares), Opcode.UpdateContext, UpdateContext.Length, {
-            [UpdateContext.Kept]: memory.input(Int32Array.from(kept)),
-            [UpdateContext.KeptCount]: memory.count(kept.length),
-            [UpdateContext.NewcomerCount]: memory.count(newcomers),
+          memory.run(runtimeOf(build, partitions), Opcode.UpdateContext, UpdateContext.Length, {
+            [UpdateContext.Retained]: memory.input(Int32Array.from(retained)),
+            [UpdateContext.RetainedCount]: memory.count(retained.length),
+            [UpdateContext.AdmittedCount]: memory.count(admitted),
             [UpdateContext.Projected]: memory.input(interleave(added)),
             [UpdateContext.Keys]: packed.keys,
             [UpdateContext.Values]: packed.values,
@@ -113,10 +113,13 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
           })
           const ranks = (rows: readonly Float32Array[], fresh: readonly Float32Array[]) => [
             rows[0]!,
-            ...kept.map((rank) => rows[rank + 1]!),
+            ...retained.map((rank) => rows[rank + 1]!),
             ...fresh,
           ]
-          expectRanks({ keys: ranks(old.keys, added.keys), values: ranks(old.values, added.values) }, `keeping ${kept.length} of ${before}`)
+          expectRanks(
+            { keys: ranks(old.keys, added.keys), values: ranks(old.values, added.values) },
+            `keeping ${retained.length} of ${before}`,
+          )
         }
       }
     }
@@ -142,8 +145,8 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
           [0, 1],
           [1, 0],
         ] as const) {
-          for (const shares of everyShare) {
-            const memory = new StepMemory(4 * (shares % 4))
+          for (const partitions of everyPartition) {
+            const memory = new OpMemory(4 * (partitions % 4))
             const { packed, expectRanks } = placeContext(memory, noPairs, shape, capacity)
             const words = {
               [GatherContext.Lists]: memory.input(lists),
@@ -161,8 +164,13 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
               [GatherContext.HeadStride]: shape.headStride,
               [GatherContext.Capacity]: capacity,
             }
-            const piece = { [Piece.Opens]: opens, [Piece.Routed]: routed, [Piece.Window]: window, [Piece.ContextCount]: visible }
-            memory.run(runtimeOf(build, shares), Opcode.GatherContext, GatherContext.Length, words, piece)
+            const chunk = {
+              [DispatchHeader.WindowStart]: opens,
+              [DispatchHeader.Routed]: routed,
+              [DispatchHeader.Window]: window,
+              [DispatchHeader.ContextCount]: visible,
+            }
+            memory.run(runtimeOf(build, partitions), Opcode.GatherContext, GatherContext.Length, words, chunk)
             const list = range(visible).map((i) => ((window - 1) * experts + expert) * listCapacity + i)
             const slotOf = (i: number) => slots[expert * sequenceCapacity + lists[i]!]!
             const expected = {
@@ -181,11 +189,11 @@ describe.each(allBuilds)('slots on the %s build', (build) => {
   test('number the chosen tokens, expert by expert, in ascending position', () => {
     const [experts, capacity] = [3, 24]
     for (const length of [0, 1, 17, 24]) {
-      for (const shares of everyShare) {
+      for (const partitions of everyPartition) {
         const marks = integers(experts * capacity, 2, length)
         const taken = range(experts).map((r) => range(length).filter((position) => marks[r * capacity + position]))
         const total = taken.flat().length
-        const memory = new StepMemory(4 * (shares % 4))
+        const memory = new OpMemory(4 * (partitions % 4))
         const chosen = memory.inputOutput(marks, [{ rows: experts, width: length, stride: capacity }])
         const positions = memory.output(total)
         const counts = memory.output(experts)
@@ -196,7 +204,7 @@ describe.each(allBuilds)('slots on the %s build', (build) => {
           [AssignSlots.Experts]: experts,
           [AssignSlots.Capacity]: capacity,
         }
-        memory.run(runtimeOf(build, shares), Opcode.AssignSlots, AssignSlots.Length, words, { [Piece.SequenceRows]: length })
+        memory.run(runtimeOf(build, partitions), Opcode.AssignSlots, AssignSlots.Length, words, { [DispatchHeader.SequenceRows]: length })
         expect([...memory.ints(positions)]).toEqual(taken.flat())
         expect([...memory.ints(counts)]).toEqual(taken.map((list) => list.length))
         let slot = 0

@@ -1,18 +1,18 @@
 import { describe, expect, test } from 'vitest'
-import { Combine, CopyRows, Embed, LogProbabilities, Opcode, Piece } from '../../assembly/steps.js'
+import { Combine, CopyRows, Embed, LogProbabilities, Opcode, DispatchHeader } from '../../assembly/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { allBuilds } from '../support/runtimes.js'
 import { expectClose, expectSameBits, gather, integers, normals, range, roundUpTo8, spread } from './float32.js'
-import { misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
+import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 const { fround } = Math
-const everyShare = [1, ...shareCounts]
+const everyPartition = [1, ...partitionCounts]
 
 describe.each(allBuilds)('embedding on the %s build', (build) => {
   const [vocabulary, places] = [11, 20]
 
   function embed(runtime: Runtime, ids: Int32Array, stride: number, position?: number, misalignment = 0): Float32Array {
-    const memory = new StepMemory(misalignment)
+    const memory = new OpMemory(misalignment)
     const output = memory.output(ids.length * stride)
     const words = {
       [Embed.Rows]: memory.count(ids.length),
@@ -22,7 +22,7 @@ describe.each(allBuilds)('embedding on the %s build', (build) => {
       [Embed.Output]: output,
       [Embed.Stride]: stride,
     }
-    memory.run(runtime, Opcode.Embed, Embed.Length, words, { [Piece.Position]: position ?? 2 ** 40 })
+    memory.run(runtime, Opcode.Embed, Embed.Length, words, { [DispatchHeader.Position]: position ?? 2 ** 40 })
     return memory.floats(output)
   }
 
@@ -44,7 +44,7 @@ describe.each(allBuilds)('embedding on the %s build', (build) => {
           const value = tokens[ids[row]! * stride + column]!
           return position === undefined ? value : fround(value + learned[(position + row) * stride + column]!)
         })
-        for (const shares of everyShare) expectSameBits(embed(runtimeOf(build, shares), ids, stride, position), expected)
+        for (const partitions of everyPartition) expectSameBits(embed(runtimeOf(build, partitions), ids, stride, position), expected)
         for (const misalignment of misalignments) expectSameBits(embed(runtimeOf(build), ids, stride, position, misalignment), expected)
       }
     }
@@ -60,11 +60,11 @@ describe.each(allBuilds)('copying rows on the %s build', (build) => {
       [7, undefined],
       [13, 4],
     ] as const) {
-      for (const shares of everyShare) {
-        const memory = new StepMemory(4 * (shares % 4))
+      for (const partitions of everyPartition) {
+        const memory = new OpMemory(4 * (partitions % 4))
         const input = normals(rows * stride, rows)
         const output = memory.output((rows + 6) * stride, [{ first: (first ?? 0) * stride, width: rows * stride }])
-        memory.run(runtimeOf(build, shares), Opcode.CopyRows, CopyRows.Length, {
+        memory.run(runtimeOf(build, partitions), Opcode.CopyRows, CopyRows.Length, {
           [CopyRows.Rows]: memory.count(rows),
           [CopyRows.First]: first === undefined ? undefined : memory.count(first),
           [CopyRows.Input]: memory.input(input),
@@ -110,7 +110,7 @@ function combineOperands({ rows, experts }: CombineCase) {
 function combine(runtime: Runtime, options: CombineCase): Float32Array {
   const { rows, experts, routed, average, scored, residual } = options
   const operands = combineOperands(options)
-  const memory = new StepMemory(options.misalignment)
+  const memory = new OpMemory(options.misalignment)
   const { answered = { first: 0, rows } } = options
   const behind = (answered.first + answered.rows) * COMBINE_STRIDE
   const output = residual === 'output' ? memory.inputOutput(operands.residual) : memory.output(answered.rows * COMBINE_STRIDE)
@@ -129,9 +129,9 @@ function combine(runtime: Runtime, options: CombineCase): Float32Array {
     [Combine.RowCapacity]: operands.rowCapacity,
   }
   memory.run(runtime, Opcode.Combine, Combine.Length, words, {
-    [Piece.Rows]: rows,
-    [Piece.Routed]: Number(routed),
-    [Piece.Average]: Number(average),
+    [DispatchHeader.Rows]: rows,
+    [DispatchHeader.Routed]: Number(routed),
+    [DispatchHeader.Average]: Number(average),
   })
   return memory.floats(output)
 }
@@ -180,17 +180,17 @@ describe.each(allBuilds)('combination on the %s build', (build) => {
     }
   })
 
-  test('has the same bits at any alignment and in any number of shares', () => {
+  test('has the same bits at any alignment and in any number of partitions', () => {
     const options = { rows: 13, experts: 3, residual: 'output', routed: true, average: true, scored: true } as const
     for (const misalignment of misalignments) expectSameBits(combine(runtimeOf(build), { ...options, misalignment }), combined(options))
-    for (const shares of shareCounts) expectSameBits(combine(runtimeOf(build, shares), options), combined(options))
+    for (const partitions of partitionCounts) expectSameBits(combine(runtimeOf(build, partitions), options), combined(options))
   })
 })
 
 describe.each(allBuilds)('probabilities of targets on the %s build', (build) => {
   function logProbabilities(runtime: Runtime, logits: Float32Array, width: number, targets: Int32Array, misalignment = 0): Float64Array {
     const stride = roundUpTo8(width) + 8
-    const memory = new StepMemory(misalignment)
+    const memory = new OpMemory(misalignment)
     const output = memory.output(targets.length * 2)
     memory.run(runtime, Opcode.LogProbabilities, LogProbabilities.Length, {
       [LogProbabilities.Rows]: memory.count(targets.length),
@@ -230,14 +230,14 @@ describe.each(allBuilds)('probabilities of targets on the %s build', (build) => 
     expectClose(logProbabilities(runtimeOf(build), logits, 2, targets), twin(logits, 2, targets), { absolute: 1.5e-7 })
   })
 
-  test('have the same bits at any row, alignment and number of shares', () => {
+  test('have the same bits at any row, alignment and number of partitions', () => {
     const width = 21
     const logits = normals(13 * width, 1)
     const targets = integers(13, width, 2)
     const result = logProbabilities(runtimeOf(build), logits, width, targets)
     for (const misalignment of misalignments)
       expectSameBits(logProbabilities(runtimeOf(build), logits, width, targets, misalignment), result)
-    for (const shares of shareCounts) expectSameBits(logProbabilities(runtimeOf(build, shares), logits, width, targets), result)
+    for (const partitions of partitionCounts) expectSameBits(logProbabilities(runtimeOf(build, partitions), logits, width, targets), result)
     for (const row of range(13)) {
       const alone = logProbabilities(
         runtimeOf(build),

@@ -1,14 +1,14 @@
 import { describe, expect, test } from 'vitest'
-import { Attention, LocalStore, Opcode, Piece } from '../../assembly/steps.js'
+import { Attention, LocalStore, Opcode, DispatchHeader } from '../../assembly/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { createRandom } from '../../src/random.js'
 import { allBuilds, type BuildName } from '../support/runtimes.js'
 import { attention, headRows, keyIndex, unpackHeads, valueIndex } from './attention-twin.js'
 import { expectClose, expectSameBits, range, roundUpTo8 } from './float32.js'
-import { expectOwnMemory, inEveryShape, misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
+import { expectOwnMemory, inEveryShape, misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 const { fround } = Math
-/** Rows of the largest tile; scores of that many rows, and as many reciprocals, lie in the working memory of each share. */
+/** Rows of the largest tile; scores of that many rows, and as many reciprocals, lie in the working memory of each partition. */
 const TILE_ROWS = 6
 
 /** A sequence of local attention: rows of queries, keys and values before rotation. */
@@ -58,28 +58,28 @@ function turned(row: Float32Array, position: number, { heads, width, headStride 
   return out
 }
 
-interface Pieces {
+interface Chunks {
   /** Lengths, in order. */
   readonly lengths: readonly number[]
-  /** When the front of the buffers is dropped: 'seldom' only when a piece does not fit, else as soon as there is anything that no key needs. */
+  /** When the front of the buffers is dropped: 'seldom' only when a chunk does not fit, else as soon as there is anything that no key needs. */
   readonly drops: 'seldom' | 'always'
   readonly capacity?: number
   readonly misalignment?: number
   /** Floats between rows beyond what they need. */
   readonly gap?: number
-  /** Rows at the front of each piece whose outputs nobody asks for. */
+  /** Rows at the front of each chunk whose outputs nobody asks for. */
   readonly skipped?: number
 }
 
 /** What attention gave, row by row that was asked for, and the rows of keys and values that the buffers hold in the end. */
-function attendInPieces(runtime: Runtime, sequence: Sequence, pieces: Pieces) {
+function attendInChunks(runtime: Runtime, sequence: Sequence, pieces: Chunks) {
   const { heads, width, headStride, window } = sequence
   const { lengths, drops, misalignment, gap = 0, skipped } = pieces
   const inner = heads * headStride
   const stride = 3 * inner + gap
   const outputStride = inner + gap
   const most = Math.max(...lengths)
-  const { shares } = runtime.device
+  const { partitions } = runtime.device
   const capacity = pieces.capacity ?? roundUpTo8(window + 7 + most)
   const scoreStride = roundUpTo8(window + TILE_ROWS + 14)
 
@@ -91,13 +91,12 @@ function attendInPieces(runtime: Runtime, sequence: Sequence, pieces: Pieces) {
   for (const rows of lengths) {
     const crowded = position - base + rows > capacity
     const next = crowded || drops === 'always' ? Math.max(base, Math.floor(Math.max(0, position - window) / 8) * 8) : base
-    const piece = {
-      [Piece.Rows]: rows,
-      [Piece.LocalIndex]: position - next,
-      [Piece.LocalDrop]: next - base,
-      [Piece.LocalKept]: position - next,
+    const chunk = {
+      [DispatchHeader.Rows]: rows,
+      [DispatchHeader.LocalIndex]: position - next,
+      [DispatchHeader.LocalDrop]: next - base,
     }
-    const memory = new StepMemory(misalignment)
+    const memory = new OpMemory(misalignment)
     const projected = new Float32Array(rows * stride).fill(NaN)
     for (const row of range(rows)) {
       const parts = [sequence.queries, sequence.keys, sequence.values]
@@ -122,12 +121,12 @@ function attendInPieces(runtime: Runtime, sequence: Sequence, pieces: Pieces) {
         [LocalStore.HeadStride]: headStride,
         [LocalStore.Capacity]: capacity,
       },
-      piece,
+      chunk,
     )
     buffers = { keys: memory.floats(keys), values: memory.floats(values) }
 
-    const attending = new StepMemory(misalignment)
-    const scores = attending.output(shares * (scoreStride * TILE_ROWS + 8))
+    const attending = new OpMemory(misalignment)
+    const scores = attending.output(partitions * (scoreStride * TILE_ROWS + 8))
     const first = Math.min(skipped ?? 0, rows)
     const asked = rows - first
     const output = attending.output(asked * outputStride, [{ rows: asked, width: inner, stride: outputStride }])
@@ -138,7 +137,7 @@ function attendInPieces(runtime: Runtime, sequence: Sequence, pieces: Pieces) {
       {
         [Attention.Rows]: attending.count(asked),
         [Attention.First]: skipped === undefined ? undefined : attending.count(first),
-        [Attention.End]: attending.count(piece[Piece.LocalIndex]),
+        [Attention.End]: attending.count(chunk[DispatchHeader.LocalIndex]),
         [Attention.Queries]: attending.input(memory.floats(queries)),
         [Attention.Keys]: attending.input(buffers.keys),
         [Attention.Values]: attending.input(buffers.values),
@@ -155,9 +154,9 @@ function attendInPieces(runtime: Runtime, sequence: Sequence, pieces: Pieces) {
         [Attention.ScoreStride]: scoreStride,
         [Attention.Scale]: { float: 1 / Math.sqrt(width) },
       },
-      piece,
+      chunk,
     )
-    if (heads * Math.ceil(asked / TILE_ROWS) >= shares) expectOwnMemory(attending.ints(scores), shares)
+    if (heads * Math.ceil(asked / TILE_ROWS) >= partitions) expectOwnMemory(attending.ints(scores), partitions)
     for (const row of range(asked)) out.push(attending.floats(output).slice(row * outputStride, row * outputStride + inner))
     position += rows
     base = next
@@ -177,13 +176,13 @@ function twin(sequence: Sequence): Float64Array[] {
   })
 }
 
-/** Ways to cut 45 rows into pieces. */
-function cuts(length: number): Record<string, Pieces> {
+/** Ways to cut 45 rows into chunks. */
+function cuts(length: number): Record<string, Chunks> {
   const { uniform } = createRandom(length)
   const random: number[] = []
   for (let left = length; left > 0; left -= random.at(-1)) random.push(Math.min(left, 1 + Math.floor(uniform() * 11)))
   return {
-    'in one piece': { lengths: [length], drops: 'seldom' },
+    'in one chunk': { lengths: [length], drops: 'seldom' },
     'in one piece of a far larger buffer': { lengths: [length], drops: 'seldom', capacity: 200 },
     'row by row': { lengths: Array<number>(length).fill(1), drops: 'seldom' },
     'row by row, dropping what it can': { lengths: Array<number>(length).fill(1), drops: 'always' },
@@ -196,7 +195,7 @@ function cuts(length: number): Record<string, Pieces> {
 const LENGTH = 45
 const windows = [0, 1, 5, 16, 100]
 const widths = [2, 6, 10, 16, 64]
-const wholePiece: Pieces = { lengths: [LENGTH], drops: 'seldom' }
+const wholeChunk: Chunks = { lengths: [LENGTH], drops: 'seldom' }
 
 function expectSameRows(actual: readonly Float32Array[], expected: readonly Float32Array[], about: string): void {
   expect(actual.length, about).toBe(expected.length)
@@ -210,23 +209,23 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
     for (const width of widths) {
       for (const length of [1, 2, 7, LENGTH]) {
         const sequence = sequenceOf(length, width, window)
-        const { out } = attendInPieces(runtime, sequence, { lengths: [length], drops: 'seldom' })
+        const { out } = attendInChunks(runtime, sequence, { lengths: [length], drops: 'seldom' })
         const expected = twin(sequence)
         out.forEach((row, i) => expectClose(row, expected[i]!, { absolute: 3e-6 }, `row ${i} of ${length}, heads of ${width}`))
       }
     }
   })
 
-  test('has the same bits, and keeps the same turned keys and values, however the rows are cut into pieces', () => {
+  test('has the same bits, and keeps the same turned keys and values, however the rows are cut into chunks', () => {
     for (const [window, width] of [...windows.map((size) => [size, 10] as const), ...widths.map((size) => [5, size] as const)]) {
       const sequence = sequenceOf(LENGTH, width, window)
-      const { out, keys, values } = attendInPieces(runtime, sequence, wholePiece)
+      const { out, keys, values } = attendInChunks(runtime, sequence, wholeChunk)
       const expectedKeys = sequence.keys.map((row, position) => turned(row, position, sequence))
       expectSameRows(keys, expectedKeys, 'of keys')
       expectSameRows(values, sequence.values, 'of values')
       for (const [name, pieces] of Object.entries(cuts(LENGTH))) {
         const about = `${name}, window ${window}, heads of ${width}`
-        const cut = attendInPieces(runtime, sequence, pieces)
+        const cut = attendInChunks(runtime, sequence, pieces)
         expectSameRows(cut.out, out, about)
         expectSameRows(cut.keys, keys.slice(cut.base), about)
         expectSameRows(cut.values, values.slice(cut.base), about)
@@ -236,28 +235,28 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
 
   test('has the same bits in tiles of every shape', () => {
     const sequence = sequenceOf(LENGTH, 10, 37)
-    const { out } = attendInPieces(runtime, sequence, wholePiece)
+    const { out } = attendInChunks(runtime, sequence, wholeChunk)
     inEveryShape(runtime, (shape) => {
       for (const [name, pieces] of Object.entries(cuts(LENGTH))) {
-        expectSameRows(attendInPieces(runtime, sequence, pieces).out, out, `${name}, ${shape}`)
+        expectSameRows(attendInChunks(runtime, sequence, pieces).out, out, `${name}, ${shape}`)
       }
     })
   })
 
-  test('has the same bits where only the last rows of a piece are asked for', () => {
+  test('has the same bits where only the last rows of a chunk are asked for', () => {
     for (const window of windows) {
       const sequence = sequenceOf(LENGTH, 10, window)
-      const { out } = attendInPieces(runtime, sequence, wholePiece)
+      const { out } = attendInChunks(runtime, sequence, wholeChunk)
       for (const skipped of [0, 1, 7, 44, 45]) {
-        expectSameRows(attendInPieces(runtime, sequence, { ...wholePiece, skipped }).out, out.slice(skipped), `from row ${skipped} on`)
+        expectSameRows(attendInChunks(runtime, sequence, { ...wholeChunk, skipped }).out, out.slice(skipped), `from row ${skipped} on`)
       }
       const lengths = [13, 13, 13, 6]
-      const last = attendInPieces(runtime, sequence, { lengths, drops: 'always', skipped: 12 }).out
+      const last = attendInChunks(runtime, sequence, { lengths, drops: 'always', skipped: 12 }).out
       expectSameRows(last, [out[12]!, out[25]!, out[38]!], 'of the last rows')
     }
   })
 
-  test('has the same bits in any number of shares, for any number of heads', () => {
+  test('has the same bits in any number of partitions, for any number of heads', () => {
     for (const heads of [1, 3]) {
       for (const [width, window] of [
         [10, 5],
@@ -265,10 +264,10 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
         [6, 16],
       ] as const) {
         const sequence = sequenceOf(LENGTH, width, window, heads)
-        const { out } = attendInPieces(runtime, sequence, wholePiece)
-        for (const shares of shareCounts) {
-          for (const pieces of [wholePiece, cuts(LENGTH)['in pieces of any length']!]) {
-            expectSameRows(attendInPieces(runtimeOf(build, shares), sequence, pieces).out, out, `in ${shares} shares`)
+        const { out } = attendInChunks(runtime, sequence, wholeChunk)
+        for (const partitions of partitionCounts) {
+          for (const pieces of [wholeChunk, cuts(LENGTH)['in pieces of any length']!]) {
+            expectSameRows(attendInChunks(runtimeOf(build, partitions), sequence, pieces).out, out, `in ${partitions} partitions`)
           }
         }
       }
@@ -277,9 +276,9 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
 
   test('reads and writes only its rows where strides are wider, at any 4-byte alignment', () => {
     const sequence = sequenceOf(LENGTH, 10, 5)
-    const { out } = attendInPieces(runtime, sequence, wholePiece)
+    const { out } = attendInChunks(runtime, sequence, wholeChunk)
     for (const misalignment of misalignments) {
-      expectSameRows(attendInPieces(runtime, sequence, { ...wholePiece, misalignment, gap: 5 }).out, out, `${misalignment} bytes off`)
+      expectSameRows(attendInChunks(runtime, sequence, { ...wholeChunk, misalignment, gap: 5 }).out, out, `${misalignment} bytes off`)
     }
   })
 
@@ -287,23 +286,23 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
     const sequence = sequenceOf(LENGTH, 16, 16)
     const large = { ...sequence, queries: sequence.queries.map((row) => row.map((x) => x * 1e4)) }
     const expected = twin(large)
-    attendInPieces(runtime, large, wholePiece).out.forEach((row, i) => expectClose(row, expected[i]!, { absolute: 2e-3 }, `row ${i}`))
+    attendInChunks(runtime, large, wholeChunk).out.forEach((row, i) => expectClose(row, expected[i]!, { absolute: 2e-3 }, `row ${i}`))
   })
 
   test('answers NaN and infinities, and the rows and heads that cannot see them as ever', () => {
     const sequence = sequenceOf(LENGTH, 10, 5)
-    const { out } = attendInPieces(runtime, sequence, wholePiece)
+    const { out } = attendInChunks(runtime, sequence, wholeChunk)
     for (const value of [NaN, Infinity, -Infinity]) {
       for (const part of ['queries', 'keys', 'values'] as const) {
         const rows = sequence[part].map((row) => row.slice())
         rows[20]![3] = value
         const { headStride } = sequence
-        for (const pieces of [cuts(LENGTH)['row by row']!, wholePiece]) {
-          const answer = attendInPieces(runtime, { ...sequence, [part]: rows }, pieces).out
+        for (const pieces of [cuts(LENGTH)['row by row']!, wholeChunk]) {
+          const answer = attendInChunks(runtime, { ...sequence, [part]: rows }, pieces).out
           answer.forEach((row, i) => {
             expectSameBits(row.subarray(headStride), out[i]!.subarray(headStride), `${value} in ${part}: head 1 of row ${i}`)
             // rows of one tile meet the keys that only some of them see, with weight 0, which is NaN of a value that is not finite
-            const tile = pieces === wholePiece ? TILE_ROWS : 0
+            const tile = pieces === wholeChunk ? TILE_ROWS : 0
             const sees = part === 'queries' ? i === 20 : i >= 20 - tile && i <= 25 + tile
             if (!sees) expectSameBits(row, out[i]!, `${value} in ${part}: row ${i}`)
           })
@@ -314,7 +313,7 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
 })
 
 test.each(['checked-baseline', 'checked-relaxed'] as const)('the %s build refuses rows that its buffers have no room for', (build) => {
-  expect(() => attendInPieces(runtimeOf(build), sequenceOf(17, 8, 4), { ...wholePiece, lengths: [17], capacity: 16 })).toThrow(
+  expect(() => attendInChunks(runtimeOf(build), sequenceOf(17, 8, 4), { ...wholeChunk, lengths: [17], capacity: 16 })).toThrow(
     'beyond their buffer',
   )
 })

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { Norm, Normalise, Opcode } from '../../assembly/steps.js'
+import { Norm, Normalise, Opcode } from '../../assembly/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { layerNorm, rmsNorm } from '../reference/arithmetic.js'
 import { allBuilds } from '../support/runtimes.js'
 import { expectClose, expectSameBits, gather, integers, normals, range, roundUpTo8, spread } from './float32.js'
-import { misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
+import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 interface NormCase {
   readonly kind: Norm
@@ -20,11 +20,11 @@ interface NormCase {
   readonly misalignment?: number
 }
 
-/** The rows that the step writes, and what it writes beside them. */
+/** The rows that the op writes, and what it writes beside them. */
 function normalise(runtime: Runtime, options: NormCase): { values: Float32Array; padding: Float32Array } {
   const { kind, width, rows, weight, bias, first, indices } = options
   const stride = options.stride ?? roundUpTo8(width)
-  const memory = new StepMemory(options.misalignment)
+  const memory = new OpMemory(options.misalignment)
   const output = memory.output(rows * stride)
   memory.run(runtime, Opcode.Normalise, Normalise.Length, {
     [Normalise.Rows]: memory.count(rows),
@@ -104,12 +104,12 @@ describe.each(allBuilds)('on the %s build', (build) => {
       }
     })
 
-    test('has the same bits at any row, alignment and number of shares', () => {
+    test('has the same bits at any row, alignment and number of partitions', () => {
       for (const width of [3, 16, 45]) {
         const options = caseOf(kind, width)
         const { values } = normalise(runtime, options)
         for (const misalignment of misalignments) expectSameBits(normalise(runtime, { ...options, misalignment }).values, values)
-        for (const shares of shareCounts) expectSameBits(normalise(runtimeOf(build, shares), options).values, values)
+        for (const partitions of partitionCounts) expectSameBits(normalise(runtimeOf(build, partitions), options).values, values)
         for (const row of range(9)) {
           const alone = normalise(runtime, { ...options, rows: 1, first: row })
           expectSameBits(alone.values, values.subarray(row * width, (row + 1) * width))
@@ -118,7 +118,8 @@ describe.each(allBuilds)('on the %s build', (build) => {
     })
 
     test('writes nothing for no rows', () => {
-      for (const shares of [1, 3]) expect(normalise(runtimeOf(build, shares), { ...caseOf(kind, 5), rows: 0 }).values).toHaveLength(0)
+      for (const partitions of [1, 3])
+        expect(normalise(runtimeOf(build, partitions), { ...caseOf(kind, 5), rows: 0 }).values).toHaveLength(0)
     })
 
     test('answers a row of NaN or infinities, and the other rows as ever', () => {

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { Activation, Opcode, Product, WeightFormat } from '../../assembly/steps.js'
+import { Activation, Opcode, Matmul, WeightFormat } from '../../assembly/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { createRandom } from '../../src/random.js'
 import { gelu } from '../reference/arithmetic.js'
 import { bitsOf, floatOf, fromHalf, toHalf } from '../support/halves.js'
 import { allBuilds, type BuildName, openRuntime } from '../support/runtimes.js'
 import { expectClose, expectSameBits, gather, type MultiplyAdd, multiplyAddOf, normals, range, spread } from './float32.js'
-import { inEveryShape, misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
+import { inEveryShape, misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 const { fround } = Math
 
@@ -48,30 +48,30 @@ function narrow(values: Float32Array, format: WeightFormat): Int32Array {
   return new Int32Array(halves.buffer)
 }
 
-/** The step's result, rows × 8 · panels: its output, or what it was added to. */
+/** The op's result, rows × 8 · panels: its output, or what it was added to. */
 function product(runtime: Runtime, options: ProductCase): Float32Array {
   const { rows, depth, panels, columns, bias, addTo } = options
   const { inputStride = depth, outputStride = 8 * panels, format = WeightFormat.Float32 } = options
   const packed = packPanels(options.weights, depth, columns, panels)
   const weights = format === WeightFormat.Float32 ? packed : narrow(packed, format)
   const width = 8 * panels
-  const memory = new StepMemory(options.misalignment)
+  const memory = new OpMemory(options.misalignment)
   const writable = [{ rows, width, stride: outputStride }]
   const output = memory.output(rows * outputStride, writable)
   const target = addTo ? memory.inputOutput(spread(addTo, width, outputStride), writable) : output
-  memory.run(runtime, Opcode.Product, Product.Length, {
-    [Product.Rows]: memory.count(rows),
-    [Product.Input]: memory.input(spread(options.input, depth, inputStride)),
-    [Product.Weights]: options.isAtEnd ? memory.inputAtEnd(weights) : memory.input(weights),
-    [Product.Output]: output,
-    [Product.Bias]: bias && memory.input(bias.subarray(0, width)),
-    [Product.AddTo]: addTo && target,
-    [Product.InputStride]: inputStride,
-    [Product.OutputStride]: outputStride,
-    [Product.Depth]: depth,
-    [Product.Panels]: panels,
-    [Product.Activation]: options.activation ?? Activation.None,
-    [Product.Format]: format,
+  memory.run(runtime, Opcode.Matmul, Matmul.Length, {
+    [Matmul.Rows]: memory.count(rows),
+    [Matmul.Input]: memory.input(spread(options.input, depth, inputStride)),
+    [Matmul.Weights]: options.isAtEnd ? memory.inputAtEnd(weights) : memory.input(weights),
+    [Matmul.Output]: output,
+    [Matmul.Bias]: bias && memory.input(bias.subarray(0, width)),
+    [Matmul.AddTo]: addTo && target,
+    [Matmul.InputStride]: inputStride,
+    [Matmul.OutputStride]: outputStride,
+    [Matmul.Depth]: depth,
+    [Matmul.Panels]: panels,
+    [Matmul.Activation]: options.activation ?? Activation.None,
+    [Matmul.Format]: format,
   })
   return gather(memory.floats(target), rows, width, outputStride)
 }
@@ -122,7 +122,7 @@ function caseOf(rows: number, depth: number, panels: number): ProductCase {
   return { rows, depth, panels, columns: COLUMNS, weights, input: input.subarray(0, rows * depth) }
 }
 
-/** What follows the last k, each operation rounded: bias, activation, addition. GELU is not the twin's: it is taken from what the step gave alone. */
+/** What follows the last k, each operation rounded: bias, activation, addition. GELU is not the twin's: it is taken from what the op gave alone. */
 function finish(sums: Float32Array, width: number, bias: Float32Array | undefined, addTo: Float32Array | undefined): Float32Array {
   const biased = bias ? sums.map((value, i) => fround(value + bias[i % width]!)) : sums
   return addTo ? biased.map((value, i) => fround(addTo[i]! + value)) : biased
@@ -157,16 +157,16 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
     })
   })
 
-  test('has the same bits in any number of shares', () => {
-    for (const shares of shareCounts) {
+  test('has the same bits in any number of partitions', () => {
+    for (const partitions of partitionCounts) {
       for (const depth of [7, 257]) {
         for (const rows of [0, 1, 2, 3, 7, MOST_ROWS]) {
           for (const panels of panelCounts) {
-            const result = product(runtimeOf(build, shares), caseOf(rows, depth, panels))
+            const result = product(runtimeOf(build, partitions), caseOf(rows, depth, panels))
             expectSameBits(
               result,
               gather(twinOf(runtime, depth), rows, 8 * panels, COLUMNS),
-              `${shares} shares: ${rows} rows, depth ${depth}, ${panels} panels`,
+              `${partitions} partitions: ${rows} rows, depth ${depth}, ${panels} panels`,
             )
           }
         }
@@ -176,13 +176,13 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
 
   test('reads and writes only its rows where strides are wider, at any 4-byte alignment', () => {
     for (const misalignment of misalignments) {
-      for (const [rows, depth, panels, shares] of [
+      for (const [rows, depth, panels, partitions] of [
         [1, 7, 5, 1],
         [2, 257, 3, 2],
         [13, 7, 9, 3],
       ] as const) {
         const options = { ...caseOf(rows, depth, panels), inputStride: depth + 5, outputStride: 8 * panels + 16, misalignment }
-        expectSameBits(product(runtimeOf(build, shares), options), gather(twinOf(runtime, depth), rows, 8 * panels, COLUMNS))
+        expectSameBits(product(runtimeOf(build, partitions), options), gather(twinOf(runtime, depth), rows, 8 * panels, COLUMNS))
       }
     }
   })
@@ -218,8 +218,8 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
           const options = { ...caseOf(rows, depth, panels), outputStride: width + 8 }
           expectSameBits(product(runtime, { ...options, bias }), finish(sums, width, bias.subarray(0, width), undefined))
           expectSameBits(product(runtime, { ...options, addTo }), finish(sums, width, undefined, addTo))
-          for (const shares of [1, ...shareCounts]) {
-            const result = product(runtimeOf(build, shares), { ...options, bias, addTo, misalignment: 4 })
+          for (const partitions of [1, ...partitionCounts]) {
+            const result = product(runtimeOf(build, partitions), { ...options, bias, addTo, misalignment: 4 })
             expectSameBits(result, finish(sums, width, bias.subarray(0, width), addTo))
           }
         }
@@ -237,8 +237,8 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
     const sums = product(runtime, options)
     const activated = product(runtime, { ...options, activation: Activation.Gelu })
     expectClose(activated, Array.from(sums, gelu), GELU_ERROR)
-    for (const shares of [1, ...shareCounts]) {
-      const result = product(runtimeOf(build, shares), { ...options, addTo, activation: Activation.Gelu })
+    for (const partitions of [1, ...partitionCounts]) {
+      const result = product(runtimeOf(build, partitions), { ...options, addTo, activation: Activation.Gelu })
       expectSameBits(result, finish(activated, width, undefined, addTo))
     }
   })
@@ -300,9 +300,9 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
           for (const panels of panelCounts) {
             const options = { ...caseOf(rows, depth, panels), weights }
             const expected = product(runtime, options)
-            for (const shares of [1, 3]) {
-              const result = product(runtimeOf(build, shares), { ...options, format })
-              expectSameBits(result, expected, `${rows} rows, depth ${depth}, ${panels} panels, ${shares} shares`)
+            for (const partitions of [1, 3]) {
+              const result = product(runtimeOf(build, partitions), { ...options, format })
+              expectSameBits(result, expected, `${rows} rows, depth ${depth}, ${panels} panels, ${partitions} partitions`)
             }
           }
         }

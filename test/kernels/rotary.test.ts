@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { Buffer, Opcode, Piece, Rotate, RotaryFromAngles, RotaryFromPositions } from '../../assembly/steps.js'
+import { BufferIndex, Opcode, DispatchHeader, Rotate, RotaryFromAngles, RotaryFromPositions } from '../../assembly/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { at } from '../../src/plan/program-builder.js'
 import { allBuilds } from '../support/runtimes.js'
 import { expectSameBits, integers, normals, range } from './float32.js'
-import { misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
+import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 const { fround } = Math
 
@@ -21,17 +21,18 @@ function frequenciesOf(width: number): Float64Array {
   return Float64Array.from({ length: width / 2 }, (_, j) => 10000 ** ((-2 * j) / width))
 }
 
-/** The table of positions: `start` says whether the position is read from the piece header or from memory of its own. */
+/** The table of positions: `start` says whether the position is read from the dispatch header or from memory of its own. */
 function positionTable(
   runtime: Runtime,
   { rows, width, position = 0, indices, misalignment }: TableCase,
   start: 'header' | 'memory' = 'header',
 ) {
-  const memory = new StepMemory(misalignment)
+  const memory = new OpMemory(misalignment)
   const output = memory.output(rows * 2 * width)
   const words = {
     [RotaryFromPositions.Rows]: memory.count(rows),
-    [RotaryFromPositions.Position]: start === 'header' ? at(Buffer.Piece, Piece.Position * 4) : memory.input(Float64Array.of(position)),
+    [RotaryFromPositions.Position]:
+      start === 'header' ? at(BufferIndex.DispatchHeader, DispatchHeader.Position * 4) : memory.input(Float64Array.of(position)),
     [RotaryFromPositions.Indices]: indices && memory.input(indices),
     [RotaryFromPositions.Frequencies]: memory.input(frequenciesOf(width)),
     [RotaryFromPositions.Output]: output,
@@ -42,24 +43,24 @@ function positionTable(
     Opcode.RotaryFromPositions,
     RotaryFromPositions.Length,
     words,
-    start === 'header' ? { [Piece.Position]: position } : {},
+    start === 'header' ? { [DispatchHeader.Position]: position } : {},
   )
   return memory.floats(output)
 }
 
 /** @param angles rows of `width`, by position */
 function angleTable(runtime: Runtime, { rows, width, position = 0, indices, misalignment }: TableCase, angles: Float32Array) {
-  const memory = new StepMemory(misalignment)
+  const memory = new OpMemory(misalignment)
   const output = memory.output(rows * 2 * width)
   const words = {
     [RotaryFromAngles.Rows]: memory.count(rows),
-    [RotaryFromAngles.Position]: at(Buffer.Piece, Piece.Position * 4),
+    [RotaryFromAngles.Position]: at(BufferIndex.DispatchHeader, DispatchHeader.Position * 4),
     [RotaryFromAngles.Indices]: indices && memory.input(indices),
     [RotaryFromAngles.Angles]: memory.input(angles),
     [RotaryFromAngles.Output]: output,
     [RotaryFromAngles.Width]: width,
   }
-  memory.run(runtime, Opcode.RotaryFromAngles, RotaryFromAngles.Length, words, { [Piece.Position]: position })
+  memory.run(runtime, Opcode.RotaryFromAngles, RotaryFromAngles.Length, words, { [DispatchHeader.Position]: position })
   return memory.floats(output)
 }
 
@@ -111,7 +112,8 @@ describe.each(allBuilds)('rotary tables on the %s build', (build) => {
       expectSameBits(listed, Float32Array.from([8, 0, 3, 3].flatMap((row) => [...whole.subarray(row * 2 * width, (row + 1) * 2 * width)])))
     }
     for (const misalignment of misalignments) expectSameBits(positionTable(runtime, { rows: 9, width, position, misalignment }), whole)
-    for (const shares of shareCounts) expectSameBits(positionTable(runtimeOf(build, shares), { rows: 9, width, position }), whole)
+    for (const partitions of partitionCounts)
+      expectSameBits(positionTable(runtimeOf(build, partitions), { rows: 9, width, position }), whole)
   })
 
   test('hold the cosines and sines of given angles, whatever their size', () => {
@@ -126,7 +128,8 @@ describe.each(allBuilds)('rotary tables on the %s build', (build) => {
       const indices = integers(rows, rows, 1)
       const listed = tableOf(rows, width, (i, column) => row(indices[i]!)(i, column))
       expectRounded(angleTable(runtime, { rows, width, indices, misalignment: 12 }, angles), listed, `width ${width}`)
-      for (const shares of shareCounts) expectSameBits(angleTable(runtimeOf(build, shares), { rows, width, position: 3 }, angles), table)
+      for (const partitions of partitionCounts)
+        expectSameBits(angleTable(runtimeOf(build, partitions), { rows, width, position: 3 }, angles), table)
     }
   })
 
@@ -166,7 +169,7 @@ interface RotateCase {
 
 function rotate(runtime: Runtime, options: RotateCase): Float32Array {
   const { rows, heads, width, headStride, stride, indices } = options
-  const memory = new StepMemory(options.misalignment)
+  const memory = new OpMemory(options.misalignment)
   const spans = range(heads).map((head) => ({ first: head * headStride, rows, width, stride }))
   const values = memory.inputOutput(options.values, spans)
   memory.run(runtime, Opcode.Rotate, Rotate.Length, {
@@ -239,9 +242,9 @@ describe.each(allBuilds)('rotation on the %s build', (build) => {
     }
   })
 
-  test('has the same bits in any number of shares', () => {
-    for (const shares of shareCounts) {
-      for (const options of cases) expectSameBits(rotate(runtimeOf(build, shares), options), rotated(options))
+  test('has the same bits in any number of partitions', () => {
+    for (const partitions of partitionCounts) {
+      for (const options of cases) expectSameBits(rotate(runtimeOf(build, partitions), options), rotated(options))
     }
   })
 })

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import { Attention, Opcode } from '../../assembly/steps.js'
+import { Attention, Opcode } from '../../assembly/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { createRandom } from '../../src/random.js'
 import { allBuilds } from '../support/runtimes.js'
 import { attention, headRows, keyIndex, packHeads, valueIndex } from './attention-twin.js'
 import { expectClose, expectSameBits, range, roundUpTo8 } from './float32.js'
-import { expectOwnMemory, misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
+import { expectOwnMemory, misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 const TILE_ROWS = 6
 
@@ -36,11 +36,11 @@ function attend(runtime: Runtime, options: RoutedCase): Float32Array[] {
   const inner = heads * headStride
   const stride = inner + gap
   const capacity = options.capacity ?? roundUpTo8(keys.length)
-  const memory = new StepMemory(options.misalignment)
+  const memory = new OpMemory(options.misalignment)
   const projected = new Float32Array(rows * stride).fill(NaN)
   queries.forEach((row, i) => projected.set(row, i * stride))
-  const { shares } = runtime.device
-  const scores = memory.output(shares * (capacity * TILE_ROWS + 8))
+  const { partitions } = runtime.device
+  const scores = memory.output(partitions * (capacity * TILE_ROWS + 8))
   const output = memory.output(rows * stride, [{ rows, width: inner, stride }])
   const words = {
     [Attention.Rows]: memory.count(rows),
@@ -61,7 +61,7 @@ function attend(runtime: Runtime, options: RoutedCase): Float32Array[] {
     [Attention.Scale]: { float: 1 / Math.sqrt(width) },
   }
   memory.run(runtime, Opcode.Attention, Attention.Length, words)
-  if (heads * Math.ceil(rows / TILE_ROWS) >= shares) expectOwnMemory(memory.ints(scores), shares)
+  if (heads * Math.ceil(rows / TILE_ROWS) >= partitions) expectOwnMemory(memory.ints(scores), partitions)
   const attended = memory.floats(output)
   return range(rows).map((row) => attended.slice(row * stride, row * stride + inner))
 }
@@ -110,13 +110,14 @@ describe.each(allBuilds)('routed attention on the %s build', (build) => {
     }
   })
 
-  test('has the same bits in any number of shares, for any number of heads and any capacity', () => {
+  test('has the same bits in any number of partitions, for any number of heads and any capacity', () => {
     for (const heads of [1, 3]) {
       for (const rows of [1, 5, 13]) {
         const options = caseOf(rows, 20, 6, heads)
         const result = attend(runtime, options)
         expectSameRows(attend(runtime, { ...options, capacity: 64 }), result, 'in a larger context')
-        for (const shares of shareCounts) expectSameRows(attend(runtimeOf(build, shares), options), result, `in ${shares} shares`)
+        for (const partitions of partitionCounts)
+          expectSameRows(attend(runtimeOf(build, partitions), options), result, `in ${partitions} partitions`)
       }
     }
   })

@@ -1,26 +1,26 @@
 import { describe, expect, test } from 'vitest'
-import { ListQueries, Opcode, Piece, RouteCausal } from '../../assembly/steps.js'
+import { ListQueries, Opcode, DispatchHeader, RouteCausal } from '../../assembly/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
-import { ANSWERED_ROWS, rangeWords } from '../../src/plan/layer-steps.js'
+import { ANSWERED_ROWS, rangeWords } from '../../src/plan/layer-ops.js'
 import { selectCausally } from '../reference/index.js'
 import { allBuilds } from '../support/runtimes.js'
 import { integers, normals, range } from './float32.js'
-import { misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
+import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
-/** Lists of a piece's queries as both steps write them. */
+/** Lists of a chunk's queries as both ops write them. */
 interface Lists {
   readonly counts: number[]
   readonly lists: number[][]
   readonly slots: number[][]
 }
 
-/** Some rows of a piece. */
+/** Some rows of a chunk. */
 interface Answered {
   readonly first: number
   readonly rows: number
 }
 
-/** Where a step reads which they are. */
+/** Where an op reads which they are. */
 const { rows: answeredRows, first: answeredFirst } = rangeWords(ANSWERED_ROWS)
 
 function readLists(counts: Int32Array, lists: Int32Array, slots: Int32Array, { first, rows }: Answered, rowCapacity: number): Lists {
@@ -55,7 +55,7 @@ function routeCausal(runtime: Runtime, options: CausalCase): Lists {
   const experts = similarities.length
   const capacity = similarities[0]!.length + 3
   const rowCapacity = rows + 2
-  const memory = new StepMemory(misalignment)
+  const memory = new OpMemory(misalignment)
   const writable = { rows: experts, width: routed ? answered.rows : 0, stride: rowCapacity }
   const lists = memory.output(experts * rowCapacity, [writable])
   const slots = memory.output(experts * rowCapacity, [{ ...writable, first: answered.first }])
@@ -79,11 +79,11 @@ function routeCausal(runtime: Runtime, options: CausalCase): Lists {
       [RouteCausal.RowCapacity]: rowCapacity,
     },
     {
-      [Piece.Rows]: rows,
-      [Piece.AnswerFirst]: answered.first,
-      [Piece.AnswerRows]: answered.rows,
-      [Piece.WindowOffset]: offset,
-      [Piece.Routed]: Number(routed),
+      [DispatchHeader.Rows]: rows,
+      [DispatchHeader.AnswerFirst]: answered.first,
+      [DispatchHeader.AnswerRows]: answered.rows,
+      [DispatchHeader.WindowOffset]: offset,
+      [DispatchHeader.Routed]: Number(routed),
     },
   )
   return readLists(memory.ints(counts), memory.ints(lists), memory.ints(slots), routed ? answered : { first: 0, rows: 0 }, rowCapacity)
@@ -94,7 +94,7 @@ describe.each(allBuilds)('causal routing on the %s build', (build) => {
   /** Few different values, so that ties abound. */
   const window = (length: number, seed: number) => Float32Array.from(integers(length, 9, seed))
 
-  test('takes a token with fewer than the count of earlier ones at or above it, in pieces of any length', () => {
+  test('takes a token with fewer than the count of earlier ones at or above it, in chunks of any length', () => {
     for (const count of [1, 3, 8, 200]) {
       const similarities = [
         window(37, 1),
@@ -113,11 +113,11 @@ describe.each(allBuilds)('causal routing on the %s build', (build) => {
         [36, 1],
         [37, 0],
       ] as const) {
-        const ofPiece = expected.map((list) => list.filter((t) => t >= offset && t < offset + rows).map((t) => t - offset))
+        const ofChunk = expected.map((list) => list.filter((t) => t >= offset && t < offset + rows).map((t) => t - offset))
         const options = { similarities, count, offset, rows }
-        expect(routeCausal(runtime, options)).toEqual(listsOf(ofPiece, rows))
-        for (const shares of shareCounts) expect(routeCausal(runtimeOf(build, shares), options)).toEqual(listsOf(ofPiece, rows))
-        for (const misalignment of misalignments) expect(routeCausal(runtime, { ...options, misalignment })).toEqual(listsOf(ofPiece, rows))
+        expect(routeCausal(runtime, options)).toEqual(listsOf(ofChunk, rows))
+        for (const partitions of partitionCounts) expect(routeCausal(runtimeOf(build, partitions), options)).toEqual(listsOf(ofChunk, rows))
+        for (const misalignment of misalignments) expect(routeCausal(runtime, { ...options, misalignment })).toEqual(listsOf(ofChunk, rows))
       }
     }
   })
@@ -157,7 +157,7 @@ describe.each(allBuilds)('listing queries on the %s build', (build) => {
   const scores = normals(experts * capacity, 8)
 
   function listQueries(runtime: Runtime, position: number, rows: number, routed: boolean, misalignment = 0, answered = { first: 0, rows }) {
-    const memory = new StepMemory(misalignment)
+    const memory = new OpMemory(misalignment)
     const writable = [{ rows: experts, width: routed ? rows : 0, stride: rowCapacity }]
     const lists = memory.output(experts * rowCapacity, writable)
     const slots = memory.output(experts * rowCapacity, writable)
@@ -177,19 +177,19 @@ describe.each(allBuilds)('listing queries on the %s build', (build) => {
       [ListQueries.RowCapacity]: rowCapacity,
     }
     memory.run(runtime, Opcode.ListQueries, ListQueries.Length, words, {
-      [Piece.Rows]: rows,
-      [Piece.AnswerFirst]: answered.first,
-      [Piece.AnswerRows]: answered.rows,
-      [Piece.Routed]: Number(routed),
-      [Piece.Position]: position,
+      [DispatchHeader.Rows]: rows,
+      [DispatchHeader.AnswerFirst]: answered.first,
+      [DispatchHeader.AnswerRows]: answered.rows,
+      [DispatchHeader.Routed]: Number(routed),
+      [DispatchHeader.Position]: position,
     })
-    const ofPiece = { first: 0, rows: routed ? rows : 0 }
-    const listed = readLists(memory.ints(counts), memory.ints(lists), memory.ints(slots), ofPiece, rowCapacity)
+    const ofChunk = { first: 0, rows: routed ? rows : 0 }
+    const listed = readLists(memory.ints(counts), memory.ints(lists), memory.ints(slots), ofChunk, rowCapacity)
     const carried = listed.lists.map((list, r) => [...memory.floats(listScores).subarray(r * rowCapacity, r * rowCapacity + list.length)])
     return { ...listed, carried }
   }
 
-  test('gives the rows of the piece that were taken, in order, with the scores they carry', () => {
+  test('gives the rows of the chunk that were taken, in order, with the scores they carry', () => {
     for (const [position, rows] of [
       [0, 12],
       [9, 1],
@@ -198,8 +198,8 @@ describe.each(allBuilds)('listing queries on the %s build', (build) => {
     ] as const) {
       const expected = range(experts).map((r) => range(rows).filter((row) => taken[r * capacity + position + row]))
       const carried = expected.map((list, r) => list.map((row) => scores[r * capacity + position + row]))
-      for (const shares of [1, ...shareCounts]) {
-        expect(listQueries(runtimeOf(build, shares), position, rows, true, 4)).toEqual({ ...listsOf(expected, rows), carried })
+      for (const partitions of [1, ...partitionCounts]) {
+        expect(listQueries(runtimeOf(build, partitions), position, rows, true, 4)).toEqual({ ...listsOf(expected, rows), carried })
       }
     }
   })

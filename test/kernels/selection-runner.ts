@@ -1,10 +1,10 @@
-/** Runs the steps that select queries and key/values over a whole sequence. */
+/** Runs the ops that select queries and key/values over a whole sequence. */
 import { expect } from 'vitest'
-import { Descent, Opcode, Piece, Selection, SelectKeyValues, SelectQueries } from '../../assembly/steps.js'
+import { Descent, Opcode, DispatchHeader, Selection, SelectKeyValues, SelectQueries } from '../../assembly/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { coordinateDescent, select, type Selected, type SelectionRule } from '../reference/index.js'
 import { integers, normals, range } from './float32.js'
-import { StepMemory } from './step-runner.js'
+import { OpMemory } from './op-runner.js'
 
 const HISTOGRAM_WORDS = 256
 
@@ -30,7 +30,7 @@ function descentWords(base: number, rule: SelectionRule) {
 }
 
 /** Rows of similarities, each followed by what a kernel may not take for one. */
-function placeSimilarities(memory: StepMemory, similarities: readonly Float32Array[], capacity: number) {
+function placeSimilarities(memory: OpMemory, similarities: readonly Float32Array[], capacity: number) {
   const all = new Float32Array(similarities.length * capacity).fill(NaN)
   similarities.forEach((s, expert) => all.set(s, expert * capacity))
   return memory.input(all)
@@ -84,7 +84,7 @@ export function expectedKeyValues({ similarities, windowSize, count, rule }: Sel
 export interface SelectedWindows {
   /** Of windows 1, 2, …, by expert. */
   readonly windows: readonly (readonly Selected[])[][]
-  /** What the shares worked in, one after the other. */
+  /** What the partitions worked in, one after the other. */
   readonly work: Int32Array
 }
 
@@ -98,26 +98,26 @@ export function windowsOf({ similarities, windowSize }: SelectionCase): number {
 }
 
 /** Runs a selection for windows 1, 2, …, so many of them at once. */
-function runBatches(batches: readonly number[], sequenceRows: number, run: (piece: Partial<Record<Piece, number>>) => void): void {
+function runBatches(batches: readonly number[], sequenceRows: number, run: (chunk: Partial<Record<DispatchHeader, number>>) => void): void {
   let window = 1
   for (const windows of batches) {
-    run({ [Piece.Window]: window, [Piece.Windows]: windows, [Piece.SequenceRows]: sequenceRows })
+    run({ [DispatchHeader.Window]: window, [DispatchHeader.Windows]: windows, [DispatchHeader.SequenceRows]: sequenceRows })
     window += windows
   }
 }
 
 /** The memory and the words of `SelectQueries`. */
-export function placeQueries(options: SelectionCase, shares = 1) {
+export function placeQueries(options: SelectionCase, partitions = 1) {
   const { similarities, windowSize, count, rule } = options
   const experts = similarities.length
   const length = similarities[0]!.length
   const capacity = length + 5
   const workWords = HISTOGRAM_WORDS + 3 * windowSize + 8
-  const memory = new StepMemory(options.misalignment)
+  const memory = new OpMemory(options.misalignment)
   const writable = [{ first: windowSize, rows: experts, width: Math.max(0, length - windowSize), stride: capacity }]
   const taken = memory.output(experts * capacity, writable)
   const scores = memory.output(experts * capacity, writable)
-  const work = memory.output(shares * workWords)
+  const work = memory.output(partitions * workWords)
   const words = {
     [SelectQueries.Similarities]: placeSimilarities(memory, similarities, capacity),
     [SelectQueries.Taken]: taken,
@@ -138,11 +138,11 @@ export function placeQueries(options: SelectionCase, shares = 1) {
  * @param batches how many windows each run handles; default all
  */
 export function selectQueries(runtime: Runtime, options: SelectionCase, batches = [windowsOf(options)]): SelectedWindows {
-  const { memory, words, taken, scores, work, capacity } = placeQueries(options, runtime.device.shares)
+  const { memory, words, taken, scores, work, capacity } = placeQueries(options, runtime.device.partitions)
   const { similarities, windowSize } = options
   const experts = similarities.length
   const length = similarities[0]!.length
-  runBatches(batches, length, (piece) => memory.run(runtime, Opcode.SelectQueries, SelectQueries.Length, words, piece))
+  runBatches(batches, length, (chunk) => memory.run(runtime, Opcode.SelectQueries, SelectQueries.Length, words, chunk))
   const [flags, carried] = [memory.ints(taken), memory.floats(scores)]
   const windows = range(windowsOf(options)).map((i) => {
     const start = (i + 1) * windowSize
@@ -158,7 +158,7 @@ export function selectQueries(runtime: Runtime, options: SelectionCase, batches 
 }
 
 /** The memory and the words of `SelectKeyValues`. */
-export function placeKeyValues(options: SelectionCase, shares = 1) {
+export function placeKeyValues(options: SelectionCase, partitions = 1) {
   const { similarities, windowSize, count, rule } = options
   const experts = similarities.length
   const length = similarities[0]!.length
@@ -166,7 +166,7 @@ export function placeKeyValues(options: SelectionCase, shares = 1) {
   const past = windowsOf(options) * windowSize
   const listCapacity = Math.min(count, past)
   const workWords = HISTOGRAM_WORDS + Math.max(past, listCapacity + windowSize) + 8
-  const memory = new StepMemory(options.misalignment)
+  const memory = new OpMemory(options.misalignment)
   const blocks = range(windowsOf(options)).map((i) => {
     const width = Math.min(count, (i + 1) * windowSize)
     return { first: i * experts * listCapacity, rows: experts, width, stride: listCapacity }
@@ -174,7 +174,7 @@ export function placeKeyValues(options: SelectionCase, shares = 1) {
   const lists = memory.output(blocks.length * experts * listCapacity, blocks)
   const scores = memory.output(blocks.length * experts * listCapacity, blocks)
   const chosen = memory.inputOutput(new Int32Array(experts * capacity), [{ rows: experts, width: past, stride: capacity }])
-  const work = memory.output(shares * workWords)
+  const work = memory.output(partitions * workWords)
   const words = {
     [SelectKeyValues.Similarities]: placeSimilarities(memory, similarities, capacity),
     [SelectKeyValues.Lists]: lists,
@@ -201,11 +201,11 @@ export function selectKeyValues(
   options: SelectionCase,
   batches = [windowsOf(options)],
 ): SelectedWindows & { marks: number[][] } {
-  const placed = placeKeyValues(options, runtime.device.shares)
+  const placed = placeKeyValues(options, runtime.device.partitions)
   const { memory, words, blocks, listCapacity, lists, scores, chosen, work, capacity } = placed
   const experts = options.similarities.length
   const length = options.similarities[0]!.length
-  runBatches(batches, length, (piece) => memory.run(runtime, Opcode.SelectKeyValues, SelectKeyValues.Length, words, piece))
+  runBatches(batches, length, (chunk) => memory.run(runtime, Opcode.SelectKeyValues, SelectKeyValues.Length, words, chunk))
   const [indices, carried, flags] = [memory.ints(lists), memory.floats(scores), memory.ints(chosen)]
   const windows = blocks.map(({ first, width }) =>
     range(experts).map((expert) => {

@@ -12,7 +12,7 @@ import {
   selectKeyValues,
   selectQueries,
 } from './selection-runner.js'
-import { expectOwnMemory, runtimeOf, shareCounts } from './step-runner.js'
+import { expectOwnMemory, runtimeOf, partitionCounts } from './op-runner.js'
 
 function expectSelected(
   actual: readonly Selected[],
@@ -124,14 +124,14 @@ describe.each(allBuilds)('on the %s build', (build) => {
       }
     })
 
-    test('takes the same at any alignment, in any number of shares, and however many windows are handled at once', () => {
+    test('takes the same at any alignment, in any number of partitions, and however many windows are handled at once', () => {
       const options = caseOf('narrow', rule, 45, 5, 3)
       const queries = selectQueries(runtime, options).windows
       const { windows, marks } = selectKeyValues(runtime, options)
-      const check = (shares: number, misalignment: number, batches: number[]) => {
-        const ofShares = runtimeOf(build, shares)
-        const selectedQueries = selectQueries(ofShares, { ...options, misalignment }, batches)
-        const selectedKeyValues = selectKeyValues(ofShares, { ...options, misalignment }, batches)
+      const check = (partitions: number, misalignment: number, batches: number[]) => {
+        const ofPartitions = runtimeOf(build, partitions)
+        const selectedQueries = selectQueries(ofPartitions, { ...options, misalignment }, batches)
+        const selectedKeyValues = selectKeyValues(ofPartitions, { ...options, misalignment }, batches)
         expect(selectedQueries.windows).toEqual(queries)
         expect(selectedKeyValues.windows).toEqual(windows)
         expect(selectedKeyValues.marks).toEqual(marks)
@@ -140,12 +140,12 @@ describe.each(allBuilds)('on the %s build', (build) => {
       check(1, 4, [8])
       check(1, 0, [1, 1, 1, 1, 1, 1, 1, 1])
       check(3, 0, [1, 0, 5, 2])
-      for (const shares of shareCounts) {
-        const [queryWork, keyValueWork] = check(shares, 0, [8])
-        expectOwnMemory(queryWork, shares)
-        // a growing choice goes from window to window: an expert is one share's
-        const busy = rule.selection === 'top-k' && rule.straightThrough ? Math.min(shares, 3) : shares
-        expectOwnMemory(keyValueWork.subarray(0, (busy * keyValueWork.length) / shares), busy)
+      for (const partitions of partitionCounts) {
+        const [queryWork, keyValueWork] = check(partitions, 0, [8])
+        expectOwnMemory(queryWork, partitions)
+        // a growing choice goes from window to window: an expert is one partition's
+        const busy = rule.selection === 'top-k' && rule.straightThrough ? Math.min(partitions, 3) : partitions
+        expectOwnMemory(keyValueWork.subarray(0, (busy * keyValueWork.length) / partitions), busy)
       }
     })
 

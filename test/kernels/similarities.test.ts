@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { Opcode, Product, Similarities } from '../../assembly/steps.js'
+import { Opcode, Matmul, Similarities } from '../../assembly/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { norm } from '../reference/arithmetic.js'
 import { allBuilds } from '../support/runtimes.js'
 import { expectClose, expectSameBits, gather, normals, range, roundUpTo8, spread } from './float32.js'
-import { misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
+import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 interface SimilarityCase {
   readonly rows: number
@@ -25,7 +25,7 @@ function similarities(runtime: Runtime, options: SimilarityCase): { queries: Flo
   const { rows, width, experts, capacity, first = 0, cosineScale } = options
   const stride = roundUpTo8(width)
   const productStride = roundUpTo8(2 * experts)
-  const memory = new StepMemory(options.misalignment)
+  const memory = new OpMemory(options.misalignment)
   const writable = [{ first, rows: experts, width: rows, stride: capacity }]
   const queries = memory.output(experts * capacity, writable)
   const keyValues = memory.output(experts * capacity, writable)
@@ -107,11 +107,11 @@ describe.each(allBuilds)('similarities on the %s build', (build) => {
     }
   })
 
-  test('have the same bits at any alignment and in any number of shares', () => {
+  test('have the same bits at any alignment and in any number of partitions', () => {
     const options = { ...similarityCase(13, 21, 3), cosineScale: 8 }
     const { queries } = similarities(runtime, options)
     for (const misalignment of misalignments) expectSameBits(similarities(runtime, { ...options, misalignment }).queries, queries)
-    for (const shares of shareCounts) expectSameBits(similarities(runtimeOf(build, shares), options).queries, queries)
+    for (const partitions of partitionCounts) expectSameBits(similarities(runtimeOf(build, partitions), options).queries, queries)
   })
 
   test('of equal tokens are equal bits, at any row of any number of rows', () => {
@@ -119,26 +119,26 @@ describe.each(allBuilds)('similarities on the %s build', (build) => {
     const token = normals(width, 1)
     const weights = normals(width * 8, 2)
     const seen = new Set<string>()
-    for (const shares of [1, 2, 3]) {
+    for (const partitions of [1, 2, 3]) {
       for (const rows of range(15).slice(1)) {
-        const memory = new StepMemory()
+        const memory = new OpMemory()
         // every second row is the token; the others are of any kind
         const input = normals(rows * roundUpTo8(width), rows)
         for (let row = 1; row < rows; row += 2) input.set(token, row * roundUpTo8(width))
         input.set(token, 0)
         const products = memory.output(rows * 8)
-        memory.run(runtimeOf(build, shares), Opcode.Product, Product.Length, {
-          [Product.Rows]: memory.count(rows),
-          [Product.Input]: memory.input(input),
-          [Product.Weights]: memory.input(weights),
-          [Product.Output]: products,
-          [Product.InputStride]: roundUpTo8(width),
-          [Product.OutputStride]: 8,
-          [Product.Depth]: width,
-          [Product.Panels]: 1,
+        memory.run(runtimeOf(build, partitions), Opcode.Matmul, Matmul.Length, {
+          [Matmul.Rows]: memory.count(rows),
+          [Matmul.Input]: memory.input(input),
+          [Matmul.Weights]: memory.input(weights),
+          [Matmul.Output]: products,
+          [Matmul.InputStride]: roundUpTo8(width),
+          [Matmul.OutputStride]: 8,
+          [Matmul.Depth]: width,
+          [Matmul.Panels]: 1,
         })
         for (const cosineScale of [8, undefined]) {
-          const { queries, keyValues } = similarities(runtimeOf(build, shares), {
+          const { queries, keyValues } = similarities(runtimeOf(build, partitions), {
             ...{ rows, width, experts, capacity: rows, input: gather(input, rows, width, roundUpTo8(width)) },
             products: gather(memory.floats(products), rows, 2 * experts, 8),
             ...(cosineScale && { cosineScale }),

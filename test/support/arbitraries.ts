@@ -92,7 +92,7 @@ export function cases(options: fc.Arbitrary<DrawnOptions> = anyOptions): fc.Arbi
   return fc.record({ options, call: calls })
 }
 
-/** Small layers with windows longer than a piece (128 tokens), and sequences to fill a few. */
+/** Small layers with windows longer than a chunk (128 tokens), and sequences to fill a few. */
 export const longCases: fc.Arbitrary<DrawnCase> = fc
   .record({
     drawn: cases(),

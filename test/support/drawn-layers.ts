@@ -6,21 +6,21 @@ import type { Tensor } from '../../src/tensor.js'
 import { type DrawnCase, type DrawnOptions, makeParameters } from './arbitraries.js'
 import { allBuilds, type BuildName, openRuntime } from './runtimes.js'
 
-/** A build, and how many shares it cuts steps into. */
+/** A build, and how many partitions it cuts steps into. */
 export interface Place {
   readonly build: BuildName
-  readonly shares: number
+  readonly partitions: number
 }
 
-/** Builds as they ship and checked ones, on one share and on several. */
-export const places: fc.Arbitrary<Place> = fc.record({ build: fc.constantFrom(...allBuilds), shares: fc.constantFrom(1, 3) })
+/** Builds as they ship and checked ones, on one partition and on several. */
+export const places: fc.Arbitrary<Place> = fc.record({ build: fc.constantFrom(...allBuilds), partitions: fc.constantFrom(1, 3) })
 
 const opened = new Map<string, Runtime>()
 
 /** The runtime of a place, one for the whole file: what one case leaves in memory, the next one meets. */
-export function runtimeOf({ build, shares }: Place): Runtime {
-  const key = `${build} ${shares}`
-  const runtime = opened.get(key) ?? openRuntime(build, shares)
+export function runtimeOf({ build, partitions }: Place): Runtime {
+  const key = `${build} ${partitions}`
+  const runtime = opened.get(key) ?? openRuntime(build, partitions)
   opened.set(key, runtime)
   return runtime
 }

@@ -1,13 +1,13 @@
 /** A pool of threads that are none: what they do comes in an order that the test chooses, on the calling thread and a checked build. */
 import { readFileSync } from 'node:fs'
-import { BEGINS_ORDERED, ENDS_ORDERED, JOINS_NEXT, Piece } from '../../assembly/steps.js'
+import { BEGINS_SERIALIZED, ENDS_SERIALIZED, SKIPS_BARRIER, DispatchHeader } from '../../assembly/ops.js'
 import { Runtime } from '../../src/device/runtime.js'
 import { type Build, openBuild } from '../../src/device/wasm/builds.js'
 import type { ThreadPool, Work } from '../../src/device/wasm/thread-pool.js'
 import type { WasmDevice } from '../../src/device/wasm/wasm-device.js'
 
-/** Which lane goes on where several can. */
-export type Favourite = 'the first lane' | 'the last lane'
+/** Which worker group goes on where several can. */
+export type Favourite = 'the first group' | 'the last group'
 
 /** Joined steps of one run, with the ordered parts that go before: it may go as far as `needs` of them are passed by the run before. */
 interface Group {
@@ -17,14 +17,14 @@ interface Group {
   readonly passes: number
 }
 
-/** How often a lane had to wait for another's ordered part, and how many works were under way together. */
+/** How often a worker group had to wait for another's ordered part, and how many works were under way together. */
 export const seen = { waits: 0, together: 0 }
 
-/** Stands in for threads that drift apart as far as their order lets them: one lane goes on until it must wait, then another. */
+/** Stands in for threads that drift apart as far as their order lets them: one worker group goes on until it must wait, then another. */
 export class DriftingPool {
   readonly smallWork = 0
-  /** Called before a share of joined steps is run. */
-  beforeShare: () => void = () => undefined
+  /** Called before a partition of joined steps is run. */
+  beforePartition: () => void = () => undefined
   readonly #queue: { work: Work; resolve: () => void }[] = []
 
   constructor(
@@ -50,43 +50,44 @@ export class DriftingPool {
   async dispose(): Promise<void> {}
 
   #runAll(works: readonly Work[]): void {
-    const pieces = works.flatMap(({ program, headers, headerCount, headerBytes, shares, lanes }) =>
+    const dispatches = works.flatMap(({ program, headers, headerCount, headerBytes, partitions, workerGroups }) =>
       Array.from({ length: headerCount }, (_, i) => ({
-        lane: i % lanes,
+        workerGroup: i % workerGroups,
         header: headers + i * headerBytes,
-        shares,
+        partitions,
         groups: this.#groups(program),
         done: 0,
         passed: 0,
       })),
     )
     const words = new Int32Array(this.build.memory.buffer)
-    const addresses = pieces.map(({ header }) => header)
-    const earlier = pieces.map(({ header }) => addresses.indexOf(words[header / 4 + Piece.Earlier]!))
+    const addresses = dispatches.map(({ header }) => header)
+    const earlier = dispatches.map(({ header }) => addresses.indexOf(words[header / 4 + DispatchHeader.DependsOn]!))
     // who waits for whom is decided here
-    for (const { header } of pieces) words[header / 4 + Piece.Earlier] = 0
+    for (const { header } of dispatches) words[header / 4 + DispatchHeader.DependsOn] = 0
     for (;;) {
-      const fronts = pieces.filter(
-        (piece, i) =>
-          piece.done < piece.groups.length && !pieces.slice(0, i).some((o) => o.lane === piece.lane && o.done < o.groups.length),
+      const fronts = dispatches.filter(
+        (dispatch, i) =>
+          dispatch.done < dispatch.groups.length &&
+          !dispatches.slice(0, i).some((o) => o.workerGroup === dispatch.workerGroup && o.done < o.groups.length),
       )
       if (fronts.length === 0) return
-      const ready = fronts.filter((piece) => {
-        const before = pieces[earlier[pieces.indexOf(piece)]!]
-        return !before || before.passed >= piece.groups[piece.done]!.needs
+      const ready = fronts.filter((dispatch) => {
+        const before = dispatches[earlier[dispatches.indexOf(dispatch)]!]
+        return !before || before.passed >= dispatch.groups[dispatch.done]!.needs
       })
       seen.waits += fronts.length - ready.length
-      ready.sort((a, b) => (this.favourite === 'the first lane' ? a.lane - b.lane : b.lane - a.lane))
-      const piece = ready[0]!
-      const { start, end, passes } = piece.groups[piece.done++]!
+      ready.sort((a, b) => (this.favourite === 'the first group' ? a.workerGroup - b.workerGroup : b.workerGroup - a.workerGroup))
+      const dispatch = ready[0]!
+      const { start, end, passes } = dispatch.groups[dispatch.done++]!
       const next = words[end]!
       words[end] = 0
-      for (let share = 0; share < piece.shares; share++) {
-        this.beforeShare()
-        this.build.kernels.run(start * 4, piece.header, piece.shares, share, 1, 0, 1)
+      for (let partition = 0; partition < dispatch.partitions; partition++) {
+        this.beforePartition()
+        this.build.kernels.run(start * 4, dispatch.header, dispatch.partitions, partition, 1, 0, 1)
       }
       words[end] = next
-      piece.passed += passes
+      dispatch.passed += passes
     }
   }
 
@@ -99,9 +100,9 @@ export class DriftingPool {
       let needs = 0
       let passes = 0
       for (let joins = true; joins; at += words[at + 1]!) {
-        joins = (words[at]! & JOINS_NEXT) > 0
-        if (words[at]! & BEGINS_ORDERED) needs = passed + 1
-        if (words[at]! & ENDS_ORDERED) passes++
+        joins = (words[at]! & SKIPS_BARRIER) > 0
+        if (words[at]! & BEGINS_SERIALIZED) needs = passed + 1
+        if (words[at]! & ENDS_SERIALIZED) passes++
       }
       groups.push({ start, end: at, needs, passes })
       passed += passes

@@ -1,14 +1,14 @@
 /** A calling thread that leaves its programs far more often than it would. */
 import type { Runtime } from '../../src/device/runtime.js'
 import type { WasmDevice } from '../../src/device/wasm/wasm-device.js'
-import { nextTurn } from '../../src/turns.js'
+import { nextMacrotask } from '../../src/event-loop.js'
 
 /** Operations behind which it leaves, and beyond which a step is cut: fewer than nearly any step has, and each step twice or so. */
 const OFTEN = { leaveWork: 1, partWork: 5000 }
 
 /** Leaves behind every part of every step, and turns the event loop each time. */
 export function leaveOften(runtime: Runtime, work = OFTEN): void {
-  Object.assign(runtime.device, work, { breathe: nextTurn })
+  Object.assign(runtime.device, work, { breathe: nextMacrotask })
 }
 
 /**
@@ -17,14 +17,14 @@ export function leaveOften(runtime: Runtime, work = OFTEN): void {
  */
 export function atLeave(runtime: Runtime, nth?: number, act?: () => void): () => number {
   const device = runtime.device as WasmDevice
-  const { breathe } = device
+  const { yieldToEventLoop } = device
   let leaves = 0
-  device.breathe = () => {
+  device.yieldToEventLoop = () => {
     if (++leaves === nth) act!()
-    return breathe()
+    return yieldToEventLoop()
   }
   return () => {
-    device.breathe = breathe
+    device.yieldToEventLoop = yieldToEventLoop
     return leaves
   }
 }

@@ -21,7 +21,7 @@ export interface Behaviour {
   /** In place of the right Content-Length; the connection is closed behind the body. */
   contentLength?: number
   gzip?: boolean
-  /** In pieces of this many bytes, with turns of the event loop between them. */
+  /** In chunks of this many bytes, with turns of the event loop between them. */
   pieces?: number
   /** Breaks the connection after this many bytes of the body; 'at once' before any answer. */
   drop?: number | 'at once'

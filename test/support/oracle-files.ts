@@ -111,7 +111,7 @@ const wordLevel = (more: readonly string[] = []): Json => ({
   ]),
 })
 
-/** Pieces of one to three characters, which tell most ways to cut a text apart. */
+/** Chunks of one to three characters, which tell most ways to cut a text apart. */
 function cutTeller(more: readonly string[] = []): Json {
   const { tokens, merges } = grow(['aa', 'ab', 'the', '  ', '..', '12', '漢字', '▁a', 'a▁', '\n\n', "'s", 'éa', ' a'])
   return bpe(['[UNK]', ...more, ...CHARACTERS, ...tokens], merges, { unk_token: '[UNK]' })

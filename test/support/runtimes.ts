@@ -8,8 +8,8 @@ export type BuildName = 'baseline' | 'relaxed' | 'checked-baseline' | 'checked-r
 export const releaseBuilds: readonly BuildName[] = ['baseline', 'relaxed']
 export const allBuilds: readonly BuildName[] = ['baseline', 'relaxed', 'checked-baseline', 'checked-relaxed']
 
-/** @param shares how many shares each step is cut into */
-export function openRuntime(name: BuildName, shares = 1, gpu?: GpuUse): Runtime {
+/** @param partitions how many partitions each step is cut into */
+export function openRuntime(name: BuildName, partitions = 1, gpu?: GpuUse): Runtime {
   const module = new WebAssembly.Module(readFileSync(new URL(`../../build/${name}.wasm`, import.meta.url)))
-  return new Runtime(openBuild(name.endsWith('relaxed') ? 'relaxed' : 'baseline', module), {}, shares, gpu)
+  return new Runtime(openBuild(name.endsWith('relaxed') ? 'relaxed' : 'baseline', module), {}, partitions, gpu)
 }

@@ -1,22 +1,22 @@
 import { beforeAll, describe, expect, test, vi } from 'vitest'
-import { Attention, MOST_TILE_ROWS, Opcode, Piece } from '../../assembly/steps.js'
-import type { Kernel, StepView } from '../../src/device/webgpu/kernel.js'
+import { Attention, MOST_TILE_ROWS, Opcode, DispatchHeader } from '../../assembly/ops.js'
+import type { Kernel, OpView } from '../../src/device/webgpu/kernel.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
 import { headRows, keyIndex, packHeads, valueIndex } from '../kernels/attention-twin.js'
 import { expectSameBits, roundUpTo8 } from '../kernels/float32.js'
-import { StepMemory } from '../kernels/step-runner.js'
+import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
-import { expectSameStep, type StepCase } from './step-comparison.js'
+import { expectSameOp, type OpCase } from './op-comparison.js'
 
-/** Which of the forms that fit a step runs it, 0 for the one that is chosen, and how many there were for the last. */
+/** Which of the forms that fit an op runs it, 0 for the one that is chosen, and how many there were for the last. */
 const forms = vi.hoisted(() => ({ forced: 0, fitting: 0 }))
 vi.mock(import('../../src/device/webgpu/kernels/attention.js'), async (original) => {
   const actual = await original()
-  const chooseAttention = (step: StepView): Kernel => {
-    const fitting = actual.fittingForms(step)
+  const chooseAttention = (op: OpView): Kernel => {
+    const fitting = actual.fittingForms(op)
     forms.fitting = fitting.length
-    return forms.forced === 0 ? actual.chooseAttention(step) : fitting[forms.forced]!
+    return forms.forced === 0 ? actual.chooseAttention(op) : fitting[forms.forced]!
   }
   return { ...actual, chooseAttention }
 })
@@ -60,14 +60,14 @@ function attendingOf(shape: Shape, rows: number, last: number, window: number, a
   }
 }
 
-function attentionCase(attending: Attending): StepCase {
+function attentionCase(attending: Attending): OpCase {
   const { heads, width, queries, keys, values, last, window, advance, skipped } = attending
   const asked = queries.length - (skipped ?? 0)
   const headStride = roundUpTo8(width)
   const inner = heads * headStride
   const capacity = attending.capacity ?? roundUpTo8(keys.length)
   const scoreStride = roundUpTo8(Math.min(window, capacity) + MOST_TILE_ROWS + 14)
-  const memory = new StepMemory()
+  const memory = new OpMemory()
   const stride = inner + GAP
   const strided = new Float32Array(queries.length * stride).fill(NaN)
   queries.forEach((row, i) => strided.set(row, i * stride))
@@ -92,7 +92,14 @@ function attentionCase(attending: Attending): StepCase {
     [Attention.ScoreStride]: scoreStride,
     [Attention.Scale]: { float: 1 / Math.sqrt(width) },
   }
-  return { memory, opcode: Opcode.Attention, length: Attention.Length, words, piece: { [Piece.Rows]: queries.length }, floats: [output] }
+  return {
+    memory,
+    opcode: Opcode.Attention,
+    length: Attention.Length,
+    words,
+    chunk: { [DispatchHeader.Rows]: queries.length },
+    floats: [output],
+  }
 }
 
 describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
@@ -101,10 +108,10 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
 
   /** What the GPU gives, row by row. */
   async function attend(attending: Attending, form = 0): Promise<Float32Array[]> {
-    const { memory, opcode, length, words, piece, floats } = attentionCase(attending)
+    const { memory, opcode, length, words, chunk, floats } = attentionCase(attending)
     forms.forced = form
     try {
-      await memory.runOn(device, opcode, length, words, piece)
+      await memory.runOn(device, opcode, length, words, chunk)
     } finally {
       forms.forced = 0
     }
@@ -123,7 +130,7 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
         [37, before + 5],
       ] as const) {
         const make = () => attentionCase(attendingOf({ heads: width < 20 ? 3 : 1, width }, rows, last, before + 1, 1))
-        await expectSameStep(device, make, `width ${width}, ${rows} rows from key ${last}`)
+        await expectSameOp(device, make, `width ${width}, ${rows} rows from key ${last}`)
       }
     }
   })
@@ -131,7 +138,7 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
   test('attends from the rows that are asked for alone', async () => {
     for (const skipped of [0, 1, 36]) {
       const make = () => attentionCase({ ...attendingOf({ heads: 2, width: 10 }, 37, 20, 32, 1), skipped })
-      await expectSameStep(device, make, `without ${skipped} of 37 rows`)
+      await expectSameOp(device, make, `without ${skipped} of 37 rows`)
     }
   })
 
@@ -147,7 +154,7 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
     ] as const) {
       for (const rows of [1, 17]) {
         const attending = attendingOf({ heads: 2, width }, rows, context, roundUpTo8(context + 1), 0)
-        await expectSameStep(device, () => attentionCase(attending), `context ${context}, width ${width}, ${rows} rows`)
+        await expectSameOp(device, () => attentionCase(attending), `context ${context}, width ${width}, ${rows} rows`)
       }
     }
   })
@@ -156,11 +163,11 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
     const [heads, width, headStride, capacity, groupRows] = [2, 10, 16, 24, 20]
     const inner = heads * headStride
     for (const counts of [[3], [0, 5, 20], [17, 0, 1, 4]]) {
-      const make = (): StepCase => {
+      const make = (): OpCase => {
         const rows = counts.reduce((sum, count) => sum + count, 0)
         const starts = [0, ...counts].map((_, z) => counts.slice(0, z).reduce((sum, count) => sum + count, 0))
         const ends = counts.map((_, z) => (z * 11) % capacity)
-        const memory = new StepMemory()
+        const memory = new OpMemory()
         const packed = (index: typeof keyIndex) => {
           return ends.flatMap((end, z) => [...packHeads(index, rowsOf(end + 1, { heads, width }, 7 * z), heads, headStride, capacity)])
         }
@@ -186,10 +193,10 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
           [Attention.GroupStride]: inner * capacity,
           [Attention.GroupRows]: groupRows,
         }
-        const piece = { [Piece.Rows]: rows, [Piece.Windows]: counts.length }
-        return { memory, opcode: Opcode.Attention, length: Attention.Length, words, piece, floats: [output] }
+        const chunk = { [DispatchHeader.Rows]: rows, [DispatchHeader.Windows]: counts.length }
+        return { memory, opcode: Opcode.Attention, length: Attention.Length, words, chunk, floats: [output] }
       }
-      await expectSameStep(device, make, `windows of ${counts.join(', ')} rows`)
+      await expectSameOp(device, make, `windows of ${counts.join(', ')} rows`)
     }
   })
 

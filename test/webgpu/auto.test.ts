@@ -35,9 +35,9 @@ describe.skipIf(noAdapter)('a runtime with a choice of devices', () => {
   /** Lets each run on a device take so many milliseconds, and so many more for each of its tokens. */
   function price(device: Device, perRun: number, perToken: number): MockInstance<Device['run']> {
     const run = unpriced.get(device)!
-    return vi.spyOn(device, 'run').mockImplementation((program, runs) => {
-      for (const { header } of [runs].flat()) clock += perRun + perToken * header[Piece.Rows]!
-      return run(program, runs)
+    return vi.spyOn(device, 'run').mockImplementation((program, dispatches) => {
+      for (const { header } of [dispatches].flat()) clock += perRun + perToken * header[Piece.Rows]!
+      return run(program, dispatches)
     })
   }
 
@@ -110,8 +110,8 @@ describe.skipIf(noAdapter)('a runtime with a choice of devices', () => {
     const saved = session.save()
     expect(runtime.info.device).toBe('webgpu')
 
-    onGpu.mockImplementationOnce((program, runs) => {
-      const running = unpriced.get(gpu)!(program, runs)
+    onGpu.mockImplementationOnce((program, dispatches) => {
+      const running = unpriced.get(gpu)!(program, dispatches)
       gpu.gpu.destroy()
       return running
     })

@@ -14,13 +14,13 @@ describe.skipIf(noAdapter)('on one GPU', () => {
   beforeAll(async () => void (gpu = await openGpu()))
 
   test.each(Object.entries(kinds))(
-    'a %s layer answers sequences of few words, alone and together, in pieces of any length',
+    'a %s layer answers sequences of few words, alone and together, in chunks of any length',
     async (_kind, options) => {
       const words = range(5).map((word) => normals(options.dim, word + 1))
       const x = Tensor.zeros([2, 43, options.dim])
       randomTokens(2 * 43, words.length).forEach((id, row) => x.data.set(words[id]!, row * options.dim))
-      const layerIn = async (pieceRows: number): Promise<MixtureOfAutoregressiveAttention> =>
-        makeLayer((await openGpuRuntime({ pieceRows, on: gpu })).runtime, { ...options, cosineSimRouting: true })
+      const layerIn = async (chunkRows: number): Promise<MixtureOfAutoregressiveAttention> =>
+        makeLayer((await openGpuRuntime({ chunkRows, on: gpu })).runtime, { ...options, cosineSimRouting: true })
       const [layer, inSmallPieces] = [await layerIn(128), await layerIn(8)]
       const all = await layer.forward(x, { trace: true })
       expectSameTrace(await inSmallPieces.forward(x, { trace: true }), all)

@@ -1,12 +1,12 @@
 import { beforeAll, describe, test } from 'vitest'
-import { GatherContext, NullContext, Opcode, Piece, UpdateContext } from '../../assembly/steps.js'
+import { GatherContext, NullContext, Opcode, DispatchHeader, UpdateContext } from '../../assembly/ops.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
 import { headRows, keyIndex, packHeads, valueIndex } from '../kernels/attention-twin.js'
 import { integers, normals, range, roundUpTo8 } from '../kernels/float32.js'
-import { StepMemory } from '../kernels/step-runner.js'
+import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
-import { expectSameStep, type StepCase } from './step-comparison.js'
+import { expectSameOp, type OpCase } from './op-comparison.js'
 
 const shapes = [
   { heads: 1, width: 2 },
@@ -21,7 +21,7 @@ function pairs(count: number, { heads, width, headStride }: Shape, seed: number)
 }
 
 /** A context of `count` ranks, its free places NaN. */
-function placeContext(memory: StepMemory, count: number, { heads, width, headStride }: Shape, capacity: number, contexts = 1) {
+function placeContext(memory: OpMemory, count: number, { heads, width, headStride }: Shape, capacity: number, contexts = 1) {
   const placed = (index: typeof keyIndex, seed: number) => {
     const rows = headRows(count, heads, width, headStride, createRandom(seed).normal)
     const packed = [...packHeads(index, rows, heads, headStride, capacity)]
@@ -30,7 +30,7 @@ function placeContext(memory: StepMemory, count: number, { heads, width, headStr
   return { keys: placed(keyIndex, 11), values: placed(valueIndex, 12) }
 }
 
-/** Pieces that windows open in, or do not. */
+/** Chunks that windows open in, or do not. */
 const gatherings: readonly { window: number; windows: number; ends?: readonly number[]; opens?: number; routed?: number }[] = [
   { window: 1, windows: 1, ends: [19] },
   { window: 0, windows: 1, ends: [7] },
@@ -47,8 +47,8 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
 
   test('begin with the null key/value at rank 0', async () => {
     for (const shape of shapes) {
-      const make = (): StepCase => {
-        const memory = new StepMemory()
+      const make = (): OpCase => {
+        const memory = new OpMemory()
         const { keys, values } = placeContext(memory, 3, shape, 16)
         const words = {
           [NullContext.Null]: memory.input(pairs(1, shape, 1)),
@@ -60,14 +60,14 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
         }
         return { memory, opcode: Opcode.NullContext, length: NullContext.Length, words, exact: [keys, values] }
       }
-      await expectSameStep(device, make, `heads of ${shape.width}`)
+      await expectSameOp(device, make, `heads of ${shape.width}`)
     }
   })
 
   test('close ranks over what falls out and append newcomers', async () => {
     const capacity = 136
     for (const shape of shapes) {
-      for (const [before, kept, newcomers] of [
+      for (const [before, retained, admitted] of [
         [0, [], 5],
         [9, [0, 1, 5, 6, 8], 4],
         [9, [], 9],
@@ -76,24 +76,24 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
         [128, range(128).slice(40), 40],
         [128, range(128), 0],
       ] as const) {
-        const make = (): StepCase => {
-          const memory = new StepMemory()
+        const make = (): OpCase => {
+          const memory = new OpMemory()
           const { keys, values } = placeContext(memory, before + 1, shape, capacity)
           const words = {
-            [UpdateContext.Kept]: memory.input(Int32Array.from(kept)),
-            [UpdateContext.KeptCount]: memory.count(kept.length),
-            [UpdateContext.NewcomerCount]: memory.count(newcomers),
-            [UpdateContext.Projected]: memory.input(pairs(newcomers, shape, 3)),
+            [UpdateContext.Retained]: memory.input(Int32Array.from(retained)),
+            [UpdateContext.RetainedCount]: memory.count(retained.length),
+            [UpdateContext.AdmittedCount]: memory.count(admitted),
+            [UpdateContext.Projected]: memory.input(pairs(admitted, shape, 3)),
             [UpdateContext.Keys]: keys,
             [UpdateContext.Values]: values,
             [UpdateContext.Heads]: shape.heads,
             [UpdateContext.HeadStride]: shape.headStride,
             [UpdateContext.Capacity]: capacity,
           }
-          const piece = { [Piece.Closes]: 1 }
-          return { memory, opcode: Opcode.UpdateContext, length: UpdateContext.Length, words, piece, exact: [keys, values] }
+          const chunk = { [DispatchHeader.ClosingRows]: 1 }
+          return { memory, opcode: Opcode.UpdateContext, length: UpdateContext.Length, words, chunk, exact: [keys, values] }
         }
-        await expectSameStep(device, make, `${kept.length} of ${before} kept, ${newcomers} added, heads of ${shape.width}`)
+        await expectSameOp(device, make, `${retained.length} of ${before} kept, ${admitted} added, heads of ${shape.width}`)
       }
     }
   })
@@ -102,8 +102,8 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
     const [experts, listCapacity, sequenceCapacity, capacity, chosen] = [2, 19, 80, 24, 30]
     for (const shape of shapes) {
       for (const { window, windows, ends, routed = 1, opens = 1 } of gatherings) {
-        const make = (): StepCase => {
-          const memory = new StepMemory()
+        const make = (): OpCase => {
+          const memory = new OpMemory()
           const { keys, values } = placeContext(memory, 2, shape, capacity, windows)
           const words = {
             [GatherContext.Lists]: memory.input(integers(4 * experts * listCapacity, sequenceCapacity, 7)),
@@ -124,15 +124,15 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
             [GatherContext.GroupStride]: shape.heads * shape.headStride * capacity,
           }
           const header = {
-            [Piece.Opens]: opens,
-            [Piece.Routed]: routed,
-            [Piece.Window]: window,
-            [Piece.Windows]: windows,
-            [Piece.ContextCount]: 17,
+            [DispatchHeader.WindowStart]: opens,
+            [DispatchHeader.Routed]: routed,
+            [DispatchHeader.Window]: window,
+            [DispatchHeader.Windows]: windows,
+            [DispatchHeader.ContextCount]: 17,
           }
-          return { memory, opcode: Opcode.GatherContext, length: GatherContext.Length, words, piece: header, exact: [keys, values] }
+          return { memory, opcode: Opcode.GatherContext, length: GatherContext.Length, words, chunk: header, exact: [keys, values] }
         }
-        await expectSameStep(device, make, `${windows} windows from ${window}, heads of ${shape.width}`)
+        await expectSameOp(device, make, `${windows} windows from ${window}, heads of ${shape.width}`)
       }
     }
   })

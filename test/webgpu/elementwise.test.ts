@@ -1,10 +1,10 @@
 import { beforeAll, describe, test } from 'vitest'
-import { Combine, CopyRows, Embed, LogProbabilities, Norm, Normalise, Opcode, Piece } from '../../assembly/steps.js'
+import { Combine, CopyRows, Embed, LogProbabilities, Norm, Normalise, Opcode, DispatchHeader } from '../../assembly/ops.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
-import { StepMemory } from '../kernels/step-runner.js'
+import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
-import { expectSameStep } from './step-comparison.js'
+import { expectSameOp } from './op-comparison.js'
 
 const roundUp = (value: number) => Math.ceil(value / 8) * 8
 const widths = [1, 7, 8, 61, 256, 600]
@@ -25,7 +25,7 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
       for (const width of widths) {
         const make = () => {
           const stride = roundUp(width)
-          const memory = new StepMemory()
+          const memory = new OpMemory()
           const output = memory.output(5 * stride)
           const words = {
             [Normalise.Rows]: memory.count(5),
@@ -39,9 +39,16 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
             [Normalise.Width]: width,
             [Normalise.Stride]: stride,
           }
-          return { memory, opcode: Opcode.Normalise, length: Normalise.Length, words, piece: { [Piece.Rows]: 8 }, floats: [output] }
+          return {
+            memory,
+            opcode: Opcode.Normalise,
+            length: Normalise.Length,
+            words,
+            chunk: { [DispatchHeader.Rows]: 8 },
+            floats: [output],
+          }
         }
-        await expectSameStep(device, make, `norm ${kind}, width ${width}`)
+        await expectSameOp(device, make, `norm ${kind}, width ${width}`)
       }
     }
   })
@@ -51,7 +58,7 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
       for (const learned of [false, true]) {
         const make = () => {
           const stride = roundUp(width)
-          const memory = new StepMemory()
+          const memory = new OpMemory()
           const output = memory.output(3 * stride)
           const words = {
             [Embed.Rows]: memory.count(3),
@@ -66,11 +73,11 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
             opcode: Opcode.Embed,
             length: Embed.Length,
             words,
-            piece: { [Piece.Rows]: 3, [Piece.Position]: 5 },
+            chunk: { [DispatchHeader.Rows]: 3, [DispatchHeader.Position]: 5 },
             exact: [output],
           }
         }
-        await expectSameStep(device, make, `width ${width}, learned positions ${learned}`)
+        await expectSameOp(device, make, `width ${width}, learned positions ${learned}`)
       }
     }
   })
@@ -79,7 +86,7 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
     for (const width of widths) {
       const make = () => {
         const stride = roundUp(width)
-        const memory = new StepMemory()
+        const memory = new OpMemory()
         const output = memory.output(7 * stride, [{ first: 2 * stride, width: 4 * stride }])
         const input = randomRows(4, width)
         new Int32Array(input.buffer)[0] = 0x7fa12345
@@ -90,9 +97,9 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
           [CopyRows.Output]: output,
           [CopyRows.Stride]: stride,
         }
-        return { memory, opcode: Opcode.CopyRows, length: CopyRows.Length, words, piece: { [Piece.Rows]: 4 }, exact: [output] }
+        return { memory, opcode: Opcode.CopyRows, length: CopyRows.Length, words, chunk: { [DispatchHeader.Rows]: 4 }, exact: [output] }
       }
-      await expectSameStep(device, make, `width ${width}`)
+      await expectSameOp(device, make, `width ${width}`)
     }
   })
 
@@ -110,7 +117,7 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
       ] as const) {
         const make = () => {
           const stride = roundUp(width)
-          const memory = new StepMemory()
+          const memory = new OpMemory()
           const answered = rows - first
           const output = memory.output(answered * stride)
           const slots = Int32Array.from({ length: experts * capacity }, (_, i) => ((i * 7) % 5) - 1)
@@ -128,10 +135,15 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
             [Combine.Experts]: experts,
             [Combine.RowCapacity]: capacity,
           }
-          const piece = { [Piece.Rows]: rows, [Piece.Routed]: 1, [Piece.Unrouted]: unrouted, [Piece.Average]: average }
-          return { memory, opcode: Opcode.Combine, length: Combine.Length, words, piece, floats: [output] }
+          const chunk = {
+            [DispatchHeader.Rows]: rows,
+            [DispatchHeader.Routed]: 1,
+            [DispatchHeader.Unrouted]: unrouted,
+            [DispatchHeader.Average]: average,
+          }
+          return { memory, opcode: Opcode.Combine, length: Combine.Length, words, chunk, floats: [output] }
         }
-        await expectSameStep(
+        await expectSameOp(
           device,
           make,
           `width ${width}, scores ${scored}, residual ${residual}, ${unrouted} rows of window 0, from row ${first} on`,
@@ -145,7 +157,7 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
       const make = () => {
         const rows = 3
         const stride = roundUp(width)
-        const memory = new StepMemory()
+        const memory = new OpMemory()
         const output = memory.output(2 * rows)
         const logits = randomRows(rows, width).map((value) => 6 * value)
         const words = {
@@ -161,11 +173,11 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
           opcode: Opcode.LogProbabilities,
           length: LogProbabilities.Length,
           words,
-          piece: { [Piece.Rows]: rows },
+          chunk: { [DispatchHeader.Rows]: rows },
           doubles: [output],
         }
       }
-      await expectSameStep(device, make, `${width} logits`, 4e-6)
+      await expectSameOp(device, make, `${width} logits`, 4e-6)
     }
   })
 })

@@ -34,7 +34,7 @@ export const noSubgroups: string | undefined = noAdapter ?? (adapter!.features.h
 const opened: GPUDevice[] = []
 
 interface DeviceOptions {
-  readonly pieceRows?: number
+  readonly chunkRows?: number
   /** Most bytes that are bound as one; default: as many as the adapter allows. */
   readonly partBytes?: number | undefined
   /** False: not even where the adapter has them. */
@@ -43,8 +43,8 @@ interface DeviceOptions {
   readonly on?: GPUDevice
 }
 
-export async function openDevice({ pieceRows = 128, partBytes, subgroups, on }: DeviceOptions = {}): Promise<WebGpuDevice> {
-  return new WebGpuDevice(on ?? (await openGpu(subgroups)), pieceRows, partBytes)
+export async function openDevice({ chunkRows = 128, partBytes, subgroups, on }: DeviceOptions = {}): Promise<WebGpuDevice> {
+  return new WebGpuDevice(on ?? (await openGpu(subgroups)), chunkRows, partBytes)
 }
 
 /**

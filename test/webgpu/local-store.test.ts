@@ -1,10 +1,10 @@
 import { beforeAll, describe, test } from 'vitest'
-import { LocalStore, Opcode, Piece } from '../../assembly/steps.js'
+import { LocalStore, Opcode, DispatchHeader } from '../../assembly/ops.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { normals, range, roundUpTo8 } from '../kernels/float32.js'
-import { Region, StepMemory } from '../kernels/step-runner.js'
+import { Region, OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
-import { expectSameStep, type StepCase } from './step-comparison.js'
+import { expectSameOp, type OpCase } from './op-comparison.js'
 
 describe.skipIf(noAdapter)('local keys and values on a GPU, as on the processor', () => {
   let device: WebGpuDevice
@@ -31,8 +31,8 @@ describe.skipIf(noAdapter)('local keys and values on a GPU, as on the processor'
       { rows: 30, index: 7, dropped: 56 },
       { rows: 3, index: 0, dropped: 16 },
     ]) {
-      const make = (): StepCase => {
-        const memory = new StepMemory()
+      const make = (): OpCase => {
+        const memory = new OpMemory()
         const projected = memory.inputOutput(normals(rows * stride, 1), [{ rows, width: 2 * inner, stride }])
         const keys = memory.inputOutput(normals(inner * capacity, 2))
         const values = memory.inputOutput(normals(inner * capacity, 3))
@@ -47,17 +47,16 @@ describe.skipIf(noAdapter)('local keys and values on a GPU, as on the processor'
           [LocalStore.HeadStride]: headStride,
           [LocalStore.Capacity]: capacity,
         }
-        const piece = {
-          [Piece.Rows]: rows,
-          [Piece.LocalIndex]: index,
-          [Piece.LocalDrop]: dropped,
-          [Piece.LocalKept]: dropped > 0 ? index : 0,
+        const chunk = {
+          [DispatchHeader.Rows]: rows,
+          [DispatchHeader.LocalIndex]: index,
+          [DispatchHeader.LocalDrop]: dropped,
         }
         // keys turn on their way, or where they are: nobody reads them there
         const queries = range(rows).map((row) => new Region(projected.byteOffset + 4 * row * stride, inner))
-        return { memory, opcode: Opcode.LocalStore, length: LocalStore.Length, words, piece, floats: [keys, ...queries], exact: [values] }
+        return { memory, opcode: Opcode.LocalStore, length: LocalStore.Length, words, chunk, floats: [keys, ...queries], exact: [values] }
       }
-      await expectSameStep(device, make, `${rows} rows at ${index}, ${dropped} dropped`)
+      await expectSameOp(device, make, `${rows} rows at ${index}, ${dropped} dropped`)
     }
   })
 })

@@ -7,7 +7,7 @@ import { noAdapter, openGpuRuntime } from './gpu.js'
 
 describe.skipIf(noAdapter)('on a GPU', () => {
   let runtime: Runtime
-  beforeAll(async () => void ({ runtime } = await openGpuRuntime({ pieceRows: 512 })))
+  beforeAll(async () => void ({ runtime } = await openGpuRuntime({ chunkRows: 512 })))
   afterAll(() => runtime.dispose())
 
   test.each(modelCases().map((golden) => [golden.name, golden] as const))(

@@ -41,7 +41,7 @@ describe.skipIf(noAdapter)('buffers in parts', () => {
     expect(a.save()).toEqual(b.save())
   }, 400_000)
 
-  test('are refused where one step would need more of them than can be bound, and the runtime goes on', async () => {
+  test('are refused where one op would need more of them than can be bound, and the runtime goes on', async () => {
     const runtime = await open(64 * KIB)
     const options = { dim: 64, heads: 2, dimHead: 32, numRoutedQueries: 2, numRoutedKeyValues: 2, localAttnWindowSize: 16 }
     const layer = makeLayer(runtime, options)

@@ -6,7 +6,7 @@ import { noAdapter } from './gpu.js'
 
 const entry = new URL('../../dist/index.js', import.meta.url)
 
-/** Between its steps garbage is collected: what a device needs must not be garbage. */
+/** Between its ops garbage is collected: what a device needs must not be garbage. */
 const script = (end: string) => `
   import { createRuntime, MixtureOfAutoregressiveAttention, Tensor } from '${entry.href}'
   const collect = async () => {

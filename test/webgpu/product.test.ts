@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { Activation, Buffer, Opcode, Piece, Product } from '../../assembly/steps.js'
-import { float32Values, Run } from '../../src/device/device.js'
+import { Activation, BufferIndex, Opcode, DispatchHeader, Matmul } from '../../assembly/ops.js'
+import { float32Values, Dispatch } from '../../src/device/device.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { at, ProgramBuilder } from '../../src/plan/program-builder.js'
 import { WeightPlan } from '../../src/plan/weights.js'
@@ -47,28 +47,28 @@ async function multiply(device: WebGpuDevice, { rows, depth, columns, bias = fal
   output.write(base, 0)
   count.write(Int32Array.of(rows), 0)
   const builder = new ProgramBuilder()
-  builder.step(Opcode.Product, Product.Length, {
-    [Product.Rows]: at(Buffer.Call),
-    [Product.Input]: at(Buffer.Input),
-    [Product.Weights]: weights,
-    [Product.Output]: at(Buffer.Output),
-    [Product.Bias]: bias ? vector : undefined,
-    [Product.AddTo]: adds ? at(Buffer.Output) : undefined,
-    [Product.InputStride]: inputStride,
-    [Product.OutputStride]: outputStride,
-    [Product.Depth]: depth,
-    [Product.Panels]: outputStride / 8,
-    [Product.Activation]: gelu ? Activation.Gelu : Activation.None,
+  builder.op(Opcode.Matmul, Matmul.Length, {
+    [Matmul.Rows]: at(BufferIndex.Call),
+    [Matmul.Input]: at(BufferIndex.Input),
+    [Matmul.Weights]: weights,
+    [Matmul.Output]: at(BufferIndex.Output),
+    [Matmul.Bias]: bias ? vector : undefined,
+    [Matmul.AddTo]: adds ? at(BufferIndex.Output) : undefined,
+    [Matmul.InputStride]: inputStride,
+    [Matmul.OutputStride]: outputStride,
+    [Matmul.Depth]: depth,
+    [Matmul.Panels]: outputStride / 8,
+    [Matmul.Activation]: gelu ? Activation.Gelu : Activation.None,
   })
   const program = device.compile(builder.finish())
-  const run = new Run()
-  run.set(Piece.Rows, most)
-  run.bind(Buffer.Weights, packed)
-  run.bind(Buffer.Input, input)
-  run.bind(Buffer.Output, output)
-  run.bind(Buffer.Call, count)
-  run.results = [{ memory: output, byteOffset: 0, byteLength: output.byteLength }]
-  await device.run(program, run)
+  const dispatch = new Dispatch()
+  dispatch.set(DispatchHeader.Rows, most)
+  dispatch.bind(BufferIndex.Weights, packed)
+  dispatch.bind(BufferIndex.Input, input)
+  dispatch.bind(BufferIndex.Output, output)
+  dispatch.bind(BufferIndex.Call, count)
+  dispatch.readbacks = [{ memory: output, byteOffset: 0, byteLength: output.byteLength }]
+  await device.run(program, dispatch)
   const result = output.readFloats(0, rows * outputStride)
   const expected = Float64Array.from(result, (_, i) => {
     const [row, column] = [Math.floor(i / outputStride), i % outputStride]

@@ -1,13 +1,13 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { Buffer, Opcode, Piece, Rotate, RotaryFromAngles, RotaryFromPositions } from '../../assembly/steps.js'
-import { Run } from '../../src/device/device.js'
+import { BufferIndex, Opcode, DispatchHeader, Rotate, RotaryFromAngles, RotaryFromPositions } from '../../assembly/ops.js'
+import { Dispatch } from '../../src/device/device.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { at, ProgramBuilder } from '../../src/plan/program-builder.js'
 import { WeightPlan } from '../../src/plan/weights.js'
 import { createRandom } from '../../src/random.js'
-import { StepMemory } from '../kernels/step-runner.js'
+import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
-import { expectSameStep } from './step-comparison.js'
+import { expectSameOp } from './op-comparison.js'
 
 describe.skipIf(noAdapter)('rotation on a GPU', () => {
   let device: WebGpuDevice
@@ -23,22 +23,22 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
       })
       for (const position of [0, 1, 1000, 10_000_000, 2 ** 31 - 2, 2 ** 32 - 2, 2 ** 40 + 12345]) {
         const builder = new ProgramBuilder()
-        builder.step(Opcode.RotaryFromPositions, RotaryFromPositions.Length, {
-          [RotaryFromPositions.Rows]: at(Buffer.Piece, Piece.Rows * 4),
-          [RotaryFromPositions.Position]: at(Buffer.Piece, Piece.Position * 4),
+        builder.op(Opcode.RotaryFromPositions, RotaryFromPositions.Length, {
+          [RotaryFromPositions.Rows]: at(BufferIndex.DispatchHeader, DispatchHeader.Rows * 4),
+          [RotaryFromPositions.Position]: at(BufferIndex.DispatchHeader, DispatchHeader.Position * 4),
           [RotaryFromPositions.Frequencies]: frequencies,
-          [RotaryFromPositions.Output]: at(Buffer.Scratch),
+          [RotaryFromPositions.Output]: at(BufferIndex.Scratch),
           [RotaryFromPositions.Width]: width,
         })
         const program = device.compile(builder.finish())
         const memory = device.allocate(rows * 2 * width * 4, 'the table')
-        const run = new Run()
-        run.set(Piece.Rows, rows)
-        run.setPosition(Piece.Position, position)
-        run.bind(Buffer.Weights, weights)
-        run.bind(Buffer.Scratch, memory)
-        run.results = [{ memory, byteOffset: 0, byteLength: memory.byteLength }]
-        await device.run(program, run)
+        const dispatch = new Dispatch()
+        dispatch.set(DispatchHeader.Rows, rows)
+        dispatch.setPosition(DispatchHeader.Position, position)
+        dispatch.bind(BufferIndex.Weights, weights)
+        dispatch.bind(BufferIndex.Scratch, memory)
+        dispatch.readbacks = [{ memory, byteOffset: 0, byteLength: memory.byteLength }]
+        await device.run(program, dispatch)
         const table = memory.readFloats(0, rows * 2 * width)
         for (let row = 0; row < rows; row++) {
           for (let j = 0; j < width; j++) {
@@ -80,20 +80,20 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
     const values = Float32Array.from({ length: 4 * width }, (_, i) => angles[i % angles.length]!)
     for (const listed of [false, true]) {
       const make = () => {
-        const memory = new StepMemory()
+        const memory = new OpMemory()
         const output = memory.output(3 * 2 * width)
         const words = {
           [RotaryFromAngles.Rows]: memory.count(3),
-          [RotaryFromAngles.Position]: at(Buffer.Piece, Piece.Position * 4),
+          [RotaryFromAngles.Position]: at(BufferIndex.DispatchHeader, DispatchHeader.Position * 4),
           [RotaryFromAngles.Indices]: listed ? memory.input(Int32Array.of(3, 0, 2)) : undefined,
           [RotaryFromAngles.Angles]: memory.input(values),
           [RotaryFromAngles.Output]: output,
           [RotaryFromAngles.Width]: width,
         }
-        const piece = { [Piece.Rows]: 3, [Piece.Position]: 1 }
-        return { memory, opcode: Opcode.RotaryFromAngles, length: RotaryFromAngles.Length, words, piece, floats: [output] }
+        const chunk = { [DispatchHeader.Rows]: 3, [DispatchHeader.Position]: 1 }
+        return { memory, opcode: Opcode.RotaryFromAngles, length: RotaryFromAngles.Length, words, chunk, floats: [output] }
       }
-      await expectSameStep(device, make, listed ? 'listed' : 'in order', 2e-7)
+      await expectSameOp(device, make, listed ? 'listed' : 'in order', 2e-7)
     }
   })
 
@@ -106,7 +106,7 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
           const headStride = Math.ceil(width / 8) * 8
           const stride = heads * headStride + 8
           const tableWidth = own ? heads * width : width
-          const memory = new StepMemory()
+          const memory = new OpMemory()
           const values = memory.inputOutput(Float32Array.from({ length: 4 * stride }, normal))
           const words = {
             [Rotate.Rows]: memory.count(4),
@@ -120,9 +120,9 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
             [Rotate.AngleStride]: own ? width : 0,
             [Rotate.TableWidth]: tableWidth,
           }
-          return { memory, opcode: Opcode.Rotate, length: Rotate.Length, words, piece: { [Piece.Rows]: 4 }, floats: [values] }
+          return { memory, opcode: Opcode.Rotate, length: Rotate.Length, words, chunk: { [DispatchHeader.Rows]: 4 }, floats: [values] }
         }
-        await expectSameStep(device, make, `width ${width}, angles ${own ? 'of each head' : 'shared'}`)
+        await expectSameOp(device, make, `width ${width}, angles ${own ? 'of each head' : 'shared'}`)
       }
     }
   })

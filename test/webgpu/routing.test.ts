@@ -1,11 +1,11 @@
 import { beforeAll, describe, test } from 'vitest'
-import { Opcode, Piece, Similarities } from '../../assembly/steps.js'
+import { Opcode, DispatchHeader, Similarities } from '../../assembly/ops.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
-import { StepMemory } from '../kernels/step-runner.js'
+import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
-import { listStep } from './selection-steps.js'
-import { expectSameStep } from './step-comparison.js'
+import { listOp } from './selection-ops.js'
+import { expectSameOp } from './op-comparison.js'
 
 describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
   let device: WebGpuDevice
@@ -17,7 +17,7 @@ describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
         const make = () => {
           const { normal } = createRandom(width)
           const [rows, experts, capacity, stride] = [5, 3, 9, Math.ceil(width / 8) * 8]
-          const memory = new StepMemory()
+          const memory = new OpMemory()
           const written = Array.from({ length: experts }, (_, expert) => ({ first: expert * capacity + 2, width: rows }))
           const queries = memory.output(experts * capacity, written)
           const keyValues = memory.output(experts * capacity, written)
@@ -36,10 +36,10 @@ describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
             [Similarities.Cosine]: cosine,
             [Similarities.Scale]: { float: 8 },
           }
-          const piece = { [Piece.Rows]: rows }
-          return { memory, opcode: Opcode.Similarities, length: Similarities.Length, words, piece, floats: [queries, keyValues] }
+          const chunk = { [DispatchHeader.Rows]: rows }
+          return { memory, opcode: Opcode.Similarities, length: Similarities.Length, words, chunk, floats: [queries, keyValues] }
         }
-        await expectSameStep(device, make, `width ${width}, cosine ${cosine}`)
+        await expectSameOp(device, make, `width ${width}, cosine ${cosine}`)
       }
     }
   })
@@ -52,8 +52,8 @@ describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
       [2, 7, 40, 280],
       [1, 1, 300, 300],
     ] as const) {
-      const make = () => listStep(window, size, windows, rows)
-      await expectSameStep(device, make, `${windows} windows of ${size} from ${window} on`)
+      const make = () => listOp(window, size, windows, rows)
+      await expectSameOp(device, make, `${windows} windows of ${size} from ${window} on`)
     }
   })
 
@@ -63,7 +63,7 @@ describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
       { first: 130, rows: 300 },
       { first: 0, rows: 0 },
     ]) {
-      await expectSameStep(device, () => listStep(0, 100, 6, 590, answered), `${answered.rows} rows from ${answered.first} on`)
+      await expectSameOp(device, () => listOp(0, 100, 6, 590, answered), `${answered.rows} rows from ${answered.first} on`)
     }
   })
 })

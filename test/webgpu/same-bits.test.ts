@@ -1,11 +1,11 @@
-/* On one GPU results do not depend on what else is computed with them: not on row, piece or append, to the bit. The texts have few words, often repeated. */
+/* On one GPU results do not depend on what else is computed with them: not on row, chunk or append, to the bit. The texts have few words, often repeated. */
 import { beforeAll, describe, expect, test } from 'vitest'
-import { Opcode, Piece, Product, Similarities } from '../../assembly/steps.js'
+import { Opcode, DispatchHeader, Matmul, Similarities } from '../../assembly/ops.js'
 import { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import type { Tensor } from '../../src/tensor.js'
 import { normals, range, roundUpTo8 } from '../kernels/float32.js'
-import { StepMemory } from '../kernels/step-runner.js'
+import { OpMemory } from '../kernels/op-runner.js'
 import { causalConfig, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
 import { noAdapter, openGpu, openGpuRuntime } from './gpu.js'
 
@@ -15,30 +15,30 @@ interface Router {
   readonly cosine: boolean
 }
 
-/** Similarities of a piece of rows, each row's of all experts. */
+/** Similarities of a chunk of rows, each row's of all experts. */
 async function similaritiesOf(device: WebGpuDevice, { width, experts, cosine }: Router, rows: readonly Float32Array[]): Promise<string[]> {
   const [stride, productStride] = [roundUpTo8(width), roundUpTo8(2 * experts)]
   const input = new Float32Array(rows.length * stride)
   rows.forEach((row, i) => input.set(row, i * stride))
-  const products = new StepMemory()
+  const products = new OpMemory()
   const output = products.output(rows.length * productStride)
   await products.runOn(
     device,
-    Opcode.Product,
-    Product.Length,
+    Opcode.Matmul,
+    Matmul.Length,
     {
-      [Product.Rows]: products.count(rows.length),
-      [Product.Input]: products.input(input),
-      [Product.Weights]: products.input(normals(width * productStride, 5)),
-      [Product.Output]: output,
-      [Product.InputStride]: stride,
-      [Product.OutputStride]: productStride,
-      [Product.Depth]: width,
-      [Product.Panels]: productStride / 8,
+      [Matmul.Rows]: products.count(rows.length),
+      [Matmul.Input]: products.input(input),
+      [Matmul.Weights]: products.input(normals(width * productStride, 5)),
+      [Matmul.Output]: output,
+      [Matmul.InputStride]: stride,
+      [Matmul.OutputStride]: productStride,
+      [Matmul.Depth]: width,
+      [Matmul.Panels]: productStride / 8,
     },
-    { [Piece.Rows]: rows.length },
+    { [DispatchHeader.Rows]: rows.length },
   )
-  const memory = new StepMemory()
+  const memory = new OpMemory()
   const queries = memory.output(experts * rows.length)
   const keyValues = memory.output(experts * rows.length)
   await memory.runOn(
@@ -60,7 +60,7 @@ async function similaritiesOf(device: WebGpuDevice, { width, experts, cosine }: 
       [Similarities.Cosine]: cosine,
       [Similarities.Scale]: { float: 8 },
     },
-    { [Piece.Rows]: rows.length },
+    { [DispatchHeader.Rows]: rows.length },
   )
   const bits = [queries, keyValues].map((region) => memory.ints(region))
   return rows.map((_, row) => bits.flatMap((all) => range(experts).map((expert) => all[expert * rows.length + row]!)).join(' '))
@@ -70,7 +70,7 @@ describe.skipIf(noAdapter)('on one GPU', () => {
   let gpu: GPUDevice
   beforeAll(async () => void (gpu = await openGpu()))
 
-  test('a word has one similarity to each expert, at any row of a piece of any length', async () => {
+  test('a word has one similarity to each expert, at any row of a chunk of any length', async () => {
     const device = new WebGpuDevice(gpu, 128)
     for (const router of [
       { width: 45, experts: 3, cosine: true },
@@ -98,17 +98,17 @@ describe.skipIf(noAdapter)('on one GPU', () => {
     const ids = randomTokens(67, numTokens)
     let logits: Tensor | undefined
     let saved: Uint8Array | undefined
-    for (const [pieceRows, appends] of [
+    for (const [chunkRows, appends] of [
       [8192, [[67]]],
       [128, [[1]]],
       [32, [[2, 3, 7]]],
       [8, [[11], [67]]],
     ] as const) {
-      const { runtime } = await openGpuRuntime({ pieceRows, on: gpu })
+      const { runtime } = await openGpuRuntime({ chunkRows, on: gpu })
       const model = await LanguageModel.load(files, { runtime })
       logits ??= await model.forward(ids)
       for (const sizes of appends) {
-        const about = `${sizes.join(' and ')} at a time, in pieces of up to ${pieceRows}`
+        const about = `${sizes.join(' and ')} at a time, in pieces of up to ${chunkRows}`
         const session = model.createSession()
         for (let append = 0; session.position < ids.length; append++) {
           const next = sizes[append % sizes.length]!

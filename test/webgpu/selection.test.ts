@@ -4,8 +4,8 @@ import { range } from '../kernels/float32.js'
 import { expectedKeyValues, expectedQueries, selectionRules, type SelectionCase } from '../kernels/selection-runner.js'
 import type { SelectionRule } from '../reference/index.js'
 import { noAdapter, openDevice } from './gpu.js'
-import { causalKinds, contextStep, keyValuesStep, kinds, pieceOf, queriesStep, routeStep, slotsStep } from './selection-steps.js'
-import { expectSameStep, wordsFrom, written } from './step-comparison.js'
+import { causalKinds, contextOp, keyValuesOp, kinds, chunkOf, queriesOp, routeOp, slotsOp } from './selection-ops.js'
+import { expectSameOp, wordsFrom, written } from './op-comparison.js'
 
 type Size = readonly [tokens: number, windowSize: number, count: number]
 
@@ -53,31 +53,31 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
     test('takes the same queries of each window', async () => {
       for (const [kind, size] of cases) {
         const options = decidedCase(kind, rule, size, expectedQueries)
-        const make = () => queriesStep(options)
-        await expectSameStep(device, make, `${kind}, ${size.join(' ')}`, tolerance(options))
+        const make = () => queriesOp(options)
+        await expectSameOp(device, make, `${kind}, ${size.join(' ')}`, tolerance(options))
       }
     })
 
     test('takes the same key/values for each window', async () => {
       for (const [kind, size] of cases) {
         const options = decidedCase(kind, rule, size, expectedKeyValues)
-        const make = () => keyValuesStep(options)
-        await expectSameStep(device, make, `${kind}, ${size.join(' ')}`, tolerance(options))
+        const make = () => keyValuesOp(options)
+        await expectSameOp(device, make, `${kind}, ${size.join(' ')}`, tolerance(options))
       }
     })
 
     test('takes the same bits however many windows are handled at once', async () => {
       const options = { ...decidedCase('narrow', rule, [45, 5, 9], expectedQueries), misalignment: 4 }
-      for (const step of [queriesStep, keyValuesStep]) {
-        const parts = step(options)
+      for (const op of [queriesOp, keyValuesOp]) {
+        const parts = op(options)
         for (const [first, windows] of [
           [5, 4],
           [1, 3],
           [4, 1],
         ] as const) {
-          await wordsFrom(device, { ...parts, piece: pieceOf(options, first, windows) })
+          await wordsFrom(device, { ...parts, chunk: chunkOf(options, first, windows) })
         }
-        expect(written(parts)).toEqual(await wordsFrom(device, step(options)))
+        expect(written(parts)).toEqual(await wordsFrom(device, op(options)))
       }
     })
   })
@@ -88,8 +88,8 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
       const similarities = range(2).map((expert) => kinds.narrow!(45, expert))
       similarities[1]!.set(values, values.length < 45 ? 20 : 0)
       const options = { similarities, windowSize: 9, count: 4, rule }
-      await expectSameStep(device, () => queriesStep(options), `queries among ${values.join(' ')}`)
-      await expectSameStep(device, () => keyValuesStep(options), `key/values among ${values.join(' ')}`)
+      await expectSameOp(device, () => queriesOp(options), `queries among ${values.join(' ')}`)
+      await expectSameOp(device, () => keyValuesOp(options), `key/values among ${values.join(' ')}`)
     }
   })
 
@@ -98,15 +98,15 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
       const similarities = range(2).map((expert) => kinds[kind]!(9000, expert))
       for (const count of [1, 700, 8300]) {
         const options = { similarities, windowSize: 8400, count, rule: selectionRules['top-k']! }
-        await expectSameStep(device, () => queriesStep(options), `${count} queries, ${kind}`)
-        await expectSameStep(device, () => keyValuesStep(options), `${count} key/values, ${kind}`)
+        await expectSameOp(device, () => queriesOp(options), `${count} queries, ${kind}`)
+        await expectSameOp(device, () => keyValuesOp(options), `${count} key/values, ${kind}`)
       }
     }
   })
 
   test('numbers chosen tokens across chunks and experts', async () => {
     for (const length of [0, 1, 17, 8192, 8600]) {
-      for (const density of [2, 40]) await expectSameStep(device, () => slotsStep(length, density), `${length} tokens, one of ${density}`)
+      for (const density of [2, 40]) await expectSameOp(device, () => slotsOp(length, density), `${length} tokens, one of ${density}`)
     }
   })
 
@@ -119,12 +119,12 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
       [8600, 4999],
     ] as const) {
       for (const density of [2, 40]) {
-        await expectSameStep(device, () => slotsStep(length, density, stride), `${length} tokens, one of ${density}, ${stride} apart`)
+        await expectSameOp(device, () => slotsOp(length, density, stride), `${length} tokens, one of ${density}, ${stride} apart`)
       }
     }
   })
 
-  test('routes causally, in pieces of any length', async () => {
+  test('routes causally, in chunks of any length', async () => {
     for (const [kind, similarity] of Object.entries(causalKinds)) {
       for (const [window, count, offset, rows, routed] of [
         [37, 3, 0, 37, 1],
@@ -137,8 +137,8 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
         [700, 8, 255, 300, 1],
         [256, 32, 0, 256, 1],
       ] as const) {
-        const make = () => routeStep(similarity, window, count, offset, rows, routed)
-        await expectSameStep(device, make, `${kind}: ${rows} rows of ${window} from ${offset} on, ${count} taken`)
+        const make = () => routeOp(similarity, window, count, offset, rows, routed)
+        await expectSameOp(device, make, `${kind}: ${rows} rows of ${window} from ${offset} on, ${count} taken`)
       }
     }
   })
@@ -149,8 +149,8 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
       { first: 40, rows: 260 },
       { first: 7, rows: 0 },
     ]) {
-      const make = () => routeStep(causalKinds.ascending!, 700, 8, 255, 300, 1, answered)
-      await expectSameStep(device, make, `${answered.rows} rows from ${answered.first} on`)
+      const make = () => routeOp(causalKinds.ascending!, 700, 8, 255, 300, 1, answered)
+      await expectSameOp(device, make, `${answered.rows} rows from ${answered.first} on`)
     }
   })
 
@@ -167,8 +167,8 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
         [1000, 333, 1100, 1],
         [8190, 300, 8200, 1],
       ] as const) {
-        const make = () => contextStep(similarity, before, window, count, closes)
-        await expectSameStep(device, make, `${kind}: ${window} tokens join ${before} of ${count}`)
+        const make = () => contextOp(similarity, before, window, count, closes)
+        await expectSameOp(device, make, `${kind}: ${window} tokens join ${before} of ${count}`)
       }
     }
   })

@@ -32,11 +32,11 @@ describe.skipIf(noAdapter)('sessions on a GPU', () => {
     const some = ids.slice(0, 24)
     const whole = await model.createSession().append(some)
     const session = model.createSession()
-    for (let at = 0, step = 1; at < some.length; at += step, step = (step % 7) + 1) {
+    for (let at = 0, op = 1; at < some.length; at += op, op = (op % 7) + 1) {
       const copy = at % 3 === 0 ? model.restoreSession(session.save()) : session.clone()
-      const next = some.slice(at, at + step)
+      const next = some.slice(at, at + op)
       const logits = await session.append(next)
-      expect(await copy.append(next), `tokens ${at} to ${at + step}`).toEqual(logits)
+      expect(await copy.append(next), `tokens ${at} to ${at + op}`).toEqual(logits)
       copy.dispose()
     }
     expect(await session.append([])).toEqual(whole)
@@ -112,11 +112,11 @@ describe.skipIf(noAdapter)('sessions on a GPU', () => {
       await session.append(ids)
       session.clone().dispose()
     }
-    const kept = device.used
+    const retained = device.used
     using session = model.createSession()
     await session.append(ids)
     session.dispose()
-    expect(device.used).toBe(kept)
+    expect(device.used).toBe(retained)
     model.dispose()
     expect(device.used).toBe(before)
     expect(runtime.info.device).toBe('webgpu')

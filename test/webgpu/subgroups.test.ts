@@ -3,8 +3,8 @@ import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { range } from '../kernels/float32.js'
 import { selectionRules } from '../kernels/selection-runner.js'
 import { noSubgroups, openDevice } from './gpu.js'
-import { causalKinds, contextStep, keyValuesStep, kinds, listStep, queriesStep, routeStep, slotsStep } from './selection-steps.js'
-import { type StepCase, wordsFrom } from './step-comparison.js'
+import { causalKinds, contextOp, keyValuesOp, kinds, listOp, queriesOp, routeOp, slotsOp } from './selection-ops.js'
+import { type OpCase, wordsFrom } from './op-comparison.js'
 
 describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
   let device: WebGpuDevice
@@ -14,7 +14,7 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
     plain = await openDevice({ subgroups: false })
   })
 
-  async function expectSameBits(make: () => StepCase, about: string) {
+  async function expectSameBits(make: () => OpCase, about: string) {
     const expected = await wordsFrom(plain, make())
     expect(await wordsFrom(device, make()), about).toEqual(expected)
   }
@@ -35,8 +35,8 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
           [2700, 1290, 100],
         ] as const) {
           const options = { similarities: range(2).map((expert) => similarity(length, length + expert)), windowSize, count, rule }
-          await expectSameBits(() => queriesStep(options), `queries, ${kind}, of ${length}`)
-          await expectSameBits(() => keyValuesStep(options), `key/values, ${kind}, of ${length}`)
+          await expectSameBits(() => queriesOp(options), `queries, ${kind}, of ${length}`)
+          await expectSameBits(() => keyValuesOp(options), `key/values, ${kind}, of ${length}`)
         }
       }
     },
@@ -45,13 +45,13 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
   test('rows of several chunks are selected from', async () => {
     const similarities = range(2).map((expert) => kinds['often tied']!(9000, expert))
     const options = { similarities, windowSize: 8400, count: 700, rule: selectionRules['top-k']! }
-    await expectSameBits(() => queriesStep(options), 'queries')
-    await expectSameBits(() => keyValuesStep(options), 'key/values')
+    await expectSameBits(() => queriesOp(options), 'queries')
+    await expectSameBits(() => keyValuesOp(options), 'key/values')
   })
 
   test('chosen tokens are numbered', async () => {
     for (const length of [0, 1, 17, 8191, 8600]) {
-      for (const stride of [0, 8600]) await expectSameBits(() => slotsStep(length, 3, stride), `${length} tokens, ${stride} apart`)
+      for (const stride of [0, 8600]) await expectSameBits(() => slotsOp(length, 3, stride), `${length} tokens, ${stride} apart`)
     }
   })
 
@@ -61,7 +61,7 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
       [3, 100, 6, 590],
       [1, 1, 300, 300],
     ] as const) {
-      await expectSameBits(() => listStep(window, size, windows, rows), `${windows} windows of ${size} from ${window} on`)
+      await expectSameBits(() => listOp(window, size, windows, rows), `${windows} windows of ${size} from ${window} on`)
     }
   })
 
@@ -72,14 +72,14 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
         [37, 3, 36, 1],
         [700, 8, 255, 300],
       ] as const) {
-        await expectSameBits(() => routeStep(similarity, window, count, offset, rows), `${kind}: ${rows} rows of ${window}`)
+        await expectSameBits(() => routeOp(similarity, window, count, offset, rows), `${kind}: ${rows} rows of ${window}`)
       }
       for (const [before, window, count] of [
         [0, 1, 1],
         [9, 40, 9],
         [1000, 333, 1100],
       ] as const) {
-        await expectSameBits(() => contextStep(similarity, before, window, count), `${kind}: ${window} join ${before} of ${count}`)
+        await expectSameBits(() => contextOp(similarity, before, window, count), `${kind}: ${window} join ${before} of ${count}`)
       }
     }
   })

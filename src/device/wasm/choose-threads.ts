@@ -1,6 +1,6 @@
 import { builtinModule } from '../../builtin-module.js'
 
-/** More threads than this gain nothing on the pieces that a forward is cut into, unless they are asked for. */
+/** More threads than this gain nothing on the chunks that a forward is cut into, unless they are asked for. */
 const MOST = 8
 
 /** How many threads to compute on, and why not on more. */
@@ -44,19 +44,19 @@ function availableCores(): number {
 }
 
 /**
- * Shares that steps are cut into: of two threads each has two, so that one that the calling thread holds up leaves half of its work to the other. With more
- * threads, more shares would no longer be whole heads.
+ * Partitions that ops are cut into: of two threads each has two, so that one that the calling thread holds up leaves half of its work to the other. With more
+ * threads, more partitions would no longer be whole heads.
  */
-export function sharesFor(threads: number): number {
+export function partitionsFor(threads: number): number {
   return threads === 2 ? 4 : threads
 }
 
-/** More runs than this are seldom worth having at work side by side: what each does in its turn is up to a quarter of a layer. */
-const MOST_LANES = 4
+/** More dispatches than this are seldom worth having at work side by side: what each does in its turn is up to a quarter of a layer. */
+const MOST_WORKER_GROUPS = 4
 
 /** Runs that are at work side by side, of `runs` in a row: each by as many of the threads as the others. */
-export function lanesFor(threads: number, runs: number): number {
-  let lanes = Math.min(MOST_LANES, threads, runs)
-  while (threads % lanes > 0) lanes--
-  return lanes
+export function workerGroupsFor(threads: number, runs: number): number {
+  let workerGroups = Math.min(MOST_WORKER_GROUPS, threads, runs)
+  while (threads % workerGroups > 0) workerGroups--
+  return workerGroups
 }

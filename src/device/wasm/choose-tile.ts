@@ -1,5 +1,5 @@
-import { Buffer, Opcode, Product, TileShape } from '../../../assembly/steps.js'
-import { Run } from '../device.js'
+import { BufferIndex, Opcode, Matmul, TileShape } from '../../../assembly/ops.js'
+import { Dispatch } from '../device.js'
 import type { WasmDevice } from './wasm-device.js'
 
 /** Which shape of tile products are cut into, and if it was not timed, why. */
@@ -9,7 +9,7 @@ export interface TileChoice {
 }
 
 /** Never the slowest by far on any engine measured (docs/measurements/zen5.md#tile-shapes). */
-const DEFAULT = TileShape.Tall
+const DEFAULT = TileShape.Gemm6x8
 /**
  * Milliseconds that timing takes, once a process: at least the first, then until no shape has become faster for the second, at most the third. Engines
  * come to their full speed within 6 (V8 13 and later) to 25 (Deno, Bun) of them, 17 on a slow processor and more on a busy one; a choice before that is
@@ -61,8 +61,8 @@ function timeShapes(device: WasmDevice, widens: boolean, now: () => number): Til
     const why = tick === Infinity ? 'stands still while this engine computes' : `ticks only every ${tick.toFixed(2)} ms`
     return { shape: DEFAULT, unavailable: `the clock ${why}, so the tile's shape is the default and was not timed` }
   }
-  const shapes = [TileShape.Tall, TileShape.TallUnrolled, TileShape.Wide, TileShape.WideUnrolled]
-  if (widens) shapes.push(TileShape.Double)
+  const shapes = [TileShape.Gemm6x8, TileShape.Gemm6x8Unrolled, TileShape.Gemm2x24, TileShape.Gemm2x24Unrolled]
+  if (widens) shapes.push(TileShape.Gemm6x16)
   const trial = new Trial(device)
   try {
     const best = new Map(shapes.map((shape) => [shape, Infinity]))
@@ -89,7 +89,7 @@ function timeShapes(device: WasmDevice, widens: boolean, now: () => number): Til
   }
 }
 
-/** The clock's smallest step in milliseconds, Infinity where it stands still. */
+/** The clock's smallest op in milliseconds, Infinity where it stands still. */
 function tickOf(now: () => number): number {
   const start = now()
   for (let reading = 0; reading < READINGS; reading++) {
@@ -104,7 +104,7 @@ class Trial {
   readonly #device: WasmDevice
   readonly #memory
   readonly #program
-  readonly #run = new Run()
+  readonly #dispatch = new Dispatch()
 
   constructor(device: WasmDevice) {
     this.#device = device
@@ -114,31 +114,31 @@ class Trial {
     this.#memory = device.allocate(output + ROWS * PANELS * 32, 'the product that kernels are timed on')
     this.#memory.clear()
     this.#memory.write(Int32Array.of(ROWS), 0)
-    const words = new Int32Array(Product.Length + 1)
-    words[0] = Opcode.Product
-    words[1] = Product.Length
+    const words = new Int32Array(Matmul.Length + 1)
+    words[0] = Opcode.Matmul
+    words[1] = Matmul.Length
     const operands = [
-      [Product.Rows, 0],
-      [Product.Input, input],
-      [Product.Weights, weights],
-      [Product.Output, output],
+      [Matmul.Rows, 0],
+      [Matmul.Input, input],
+      [Matmul.Weights, weights],
+      [Matmul.Output, output],
     ] as const
     for (const [word, byteOffset] of operands) {
-      words[word] = Buffer.Scratch
+      words[word] = BufferIndex.Scratch
       words[word + 1] = byteOffset
     }
-    words[Product.InputStride] = DEPTH
-    words[Product.OutputStride] = PANELS * 8
-    words[Product.Depth] = DEPTH
-    words[Product.Panels] = PANELS
-    words[Product.Length] = Opcode.End
+    words[Matmul.InputStride] = DEPTH
+    words[Matmul.OutputStride] = PANELS * 8
+    words[Matmul.Depth] = DEPTH
+    words[Matmul.Panels] = PANELS
+    words[Matmul.Length] = Opcode.End
     this.#program = device.compile({ words })
-    this.#run.bind(Buffer.Scratch, this.#memory)
+    this.#dispatch.bind(BufferIndex.Scratch, this.#memory)
   }
 
   run(shape: TileShape): void {
     this.#device.tileShape = shape
-    this.#device.runHere(this.#program, this.#run)
+    this.#device.runSync(this.#program, this.#dispatch)
   }
 
   dispose(): void {
@@ -151,16 +151,16 @@ class Trial {
 export function tileName(shape: TileShape, fused: boolean): string {
   const rows = fused ? 6 : 5
   return {
-    [TileShape.Tall]: `${rows}x8`,
-    [TileShape.TallUnrolled]: `${rows}x8 unrolled`,
-    [TileShape.Wide]: '2x24',
-    [TileShape.WideUnrolled]: '2x24 unrolled',
-    [TileShape.Double]: `${rows}x16 in 256 bits`,
+    [TileShape.Gemm6x8]: `${rows}x8`,
+    [TileShape.Gemm6x8Unrolled]: `${rows}x8 unrolled`,
+    [TileShape.Gemm2x24]: '2x24',
+    [TileShape.Gemm2x24Unrolled]: '2x24 unrolled',
+    [TileShape.Gemm6x16]: `${rows}x16 in 256 bits`,
     [TileShape.Length]: '',
   }[shape]
 }
 
 /** How it names what takes a single row, which goes through k as the shape does. */
 export function rowName(shape: TileShape): string {
-  return shape === TileShape.Tall || shape === TileShape.Wide ? '1x32' : '1x32 unrolled'
+  return shape === TileShape.Gemm6x8 || shape === TileShape.Gemm2x24 ? '1x32' : '1x32 unrolled'
 }

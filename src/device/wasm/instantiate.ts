@@ -1,11 +1,11 @@
-import type { WeightFormat } from '../../../assembly/steps.js'
+import type { WeightFormat } from '../../../assembly/ops.js'
 import { RoutedAttentionError } from '../../errors.js'
 
 /** What a build of `assembly/` exports. */
 export interface KernelExports {
-  run(program: number, piece: number, shares: number, first: number, count: number, barrier: number, threads: number): void
+  run(program: number, header: number, partitions: number, first: number, count: number, barrier: number, threads: number): void
   /** Part of a program, on the calling thread: 1 once it has ended. `cursor` has the words of `Cursor`. */
-  proceed(cursor: number, piece: number, budget: number, most: number): number
+  proceed(cursor: number, header: number, budget: number, most: number): number
   /** `assembly/pack.ts`. */
   pack(
     source: number,

@@ -9,15 +9,15 @@ export interface Work {
   readonly headers: number
   readonly headerCount: number
   readonly headerBytes: number
-  /** Shares that each step is cut into. */
-  readonly shares: number
-  /** The threads form as many equal teams; header i is run by team i modulo `lanes`. */
-  readonly lanes: number
+  /** Partitions that each op is cut into. */
+  readonly partitions: number
+  /** The threads form as many equal teams; header i is run by team i modulo `workerGroups`. */
+  readonly workerGroups: number
 }
 
 /**
  * Work below this stays on the calling thread: about a millisecond of one core, at most. Waking threads costs some 0.1 ms, and where cores are shared a
- * step that waits for a neighbour costs far more (one token of a ten-million-parameter model, two threads on two busy cores: half the speed of one).
+ * op that waits for a neighbour costs far more (one token of a ten-million-parameter model, two threads on two busy cores: half the speed of one).
  */
 const SMALL_WORK = 5e7
 
@@ -25,7 +25,7 @@ const SMALL_WORK = 5e7
 const START_LIMIT = 10_000
 
 /**
- * Threads that run programs side by side on one memory. The calling thread only waits for their message, its event loop free. It may hand over a work while
+ * Threads that dispatch programs side by side on one memory. The calling thread only waits for their message, its event loop free. It may hand over a work while
  * they are at the one before, which none of them then waits for.
  */
 export class ThreadPool {
@@ -118,8 +118,8 @@ export class ThreadPool {
     ints[at + WorkWord.Headers] = work.headers
     ints[at + WorkWord.HeaderCount] = work.headerCount
     ints[at + WorkWord.HeaderBytes] = work.headerBytes
-    ints[at + WorkWord.Shares] = work.shares
-    ints[at + WorkWord.Lanes] = work.lanes
+    ints[at + WorkWord.Partitions] = work.partitions
+    ints[at + WorkWord.WorkerGroups] = work.workerGroups
     this.#workers[0]!.keepAlive(true)
     return new Promise((resolve, reject) => {
       this.#pending.set(number, { resolve, reject })

@@ -1,20 +1,20 @@
 import {
-  BEGINS_ORDERED,
-  Buffer,
-  Cursor,
-  ENDS_ORDERED,
-  JOINS_NEXT,
+  BEGINS_SERIALIZED,
+  BufferIndex,
+  ResumePoint,
+  ENDS_SERIALIZED,
+  SKIPS_BARRIER,
   Opcode,
-  Piece,
+  DispatchHeader,
   TileShape,
   WORKSPACE_BYTES,
-} from '../../../assembly/steps.js'
-import { atOnce, breathe } from '../../breathe.js'
+} from '../../../assembly/ops.js'
+import { atOnce, yieldToEventLoop, nextMacrotask } from '../../event-loop.js'
 import { RoutedAttentionError } from '../../errors.js'
 import type { Interrupt } from '../../interrupt.js'
 import { Arena, type Block } from '../../memory/arena.js'
 import { typedArrayKind } from '../../realm.js'
-import { nextTurn, Turns } from '../../turns.js'
+import { Mutex } from '../../mutex.js'
 import {
   type ByteScanner,
   type CompiledProgram,
@@ -22,10 +22,10 @@ import {
   type DeviceBuffer,
   type ParameterSource,
   type Program,
-  Run,
+  Dispatch,
   type WeightLayout,
 } from '../device.js'
-import { lanesFor } from './choose-threads.js'
+import { workerGroupsFor } from './choose-threads.js'
 import type { KernelExports } from './instantiate.js'
 import { packWeights } from './pack.js'
 import { WasmScanner } from './scan.js'
@@ -129,14 +129,14 @@ class WasmProgram implements CompiledProgram {
  * time than 128 where the second-level cache holds less than a layer, and more than that leave two threads idle at the
  * end of a short input (docs/measurements/zen1.md#chunk-size).
  */
-const PIECE_ROWS = 256
+const CHUNK_ROWS = 256
 
 /**
  * Operations after which the calling thread leaves a program, to see whether the event loop should turn: some 3 to 7 ms, and as much longer as it waits for
  * the weights.
  */
 const LEAVE_WORK = 1e8
-/** A step of more than this is left between its parts. */
+/** An op of more than this is left between its parts. */
 const PART_WORK = 1.5e8
 
 /** Runs handed to the pool at once, at most: enough that its threads seldom wait for the caller. */
@@ -147,19 +147,18 @@ const BATCH = 8
  */
 const BATCHES = 3
 /** Bytes from one header to the next. */
-const HEADER_BYTES = Piece.Length * 4
-/** Of more working memory than this there is only one lane's: it is time that others would save, not memory that they may take. */
-const MOST_LANE_BYTES = 1 << 26
-/** Windows of few tokens have many contexts, which must not leave the threads one lane. */
-const CONTEXT_BYTES = MOST_LANE_BYTES / 2
+const HEADER_BYTES = DispatchHeader.Length * 4
+/** Of more working memory than this there is only one worker group's: it is time that others would save, not memory that they may take. */
+const MOST_GROUP_BYTES = 1 << 26
+/** Windows of few tokens have many contexts, which must not leave the threads one worker group. */
+const CONTEXT_BYTES = MOST_GROUP_BYTES / 2
 
 /** Runs programs in WebAssembly: on the calling thread, or on a pool of others. */
 export class WasmDevice implements Device {
   readonly name = 'the processor'
-  readonly shares: number
-  readonly seesMemory = true
-  readonly keepsFormats = true
-  readonly pieceRows = PIECE_ROWS
+  readonly partitions: number
+  readonly hostVisible = true
+  readonly chunkRows = CHUNK_ROWS
   readonly bufferBytes = Infinity
   readonly contextBytes = CONTEXT_BYTES
   readonly arena: Arena
@@ -170,35 +169,35 @@ export class WasmDevice implements Device {
   /** How far the calling thread has come with what it leaves; then a word that is 1 while nobody wants what the pool computes. */
   readonly #marks: Block
   #batches = 0
-  /** What the calling thread's shares work in. */
+  /** What the calling thread's partitions work in. */
   readonly #workspace: Block
-  /** What those of each of the pool's lanes do. */
-  #laneWorkspaces: Block | undefined
+  /** What those of each of the pool's worker groups do. */
+  #groupWorkspaces: Block | undefined
   /** When the calling thread leaves a program, and what it does then; results do not depend on it. */
   leaveWork = LEAVE_WORK
   partWork = PART_WORK
-  breathe = breathe
+  yieldToEventLoop = yieldToEventLoop
   /** How products are cut into tiles; results do not depend on it. */
-  tileShape = TileShape.Tall
+  tileShape = TileShape.Gemm6x8
   #choose: (() => void) | undefined
-  readonly #turns = new Turns()
+  readonly #mutex = new Mutex()
   #pool: ThreadPool | undefined
   /** Runs that the pool is to do, with their headers' addresses once they are handed over; until then 0. */
-  readonly #underWay = new Map<Run, number>()
+  readonly #underWay = new Map<Dispatch, number>()
   readonly #handedOver = new Set<Promise<void>>()
-  /** Lanes of the runs that are under way. */
-  #lanesInUse = 1
+  /** Worker groups of the dispatches that are under way. */
+  #groupsInUse = 1
   #disposed = false
 
-  /** @param shares how many shares each step is cut into, one for each thread or more; results do not depend on it */
-  constructor(kernels: KernelExports, memory: WebAssembly.Memory, shares = 1) {
-    this.shares = shares
+  /** @param partitions how many partitions each op is cut into, one for each thread or more; results do not depend on it */
+  constructor(kernels: KernelExports, memory: WebAssembly.Memory, partitions = 1) {
+    this.partitions = partitions
     this.#kernels = kernels
     this.arena = new Arena(memory, kernels.heapBase())
     this.scanner = new WasmScanner(this.arena, kernels)
-    this.#headers = this.arena.allocate((BATCHES * BATCH + 2) * HEADER_BYTES, 'the piece headers')
-    this.#marks = this.arena.allocateZeros((Cursor.Length + 1) * 4, 'how far programs have come')
-    this.#workspace = this.arena.allocate(shares * WORKSPACE_BYTES, 'the workspace')
+    this.#headers = this.arena.allocate((BATCHES * BATCH + 2) * HEADER_BYTES, 'the dispatch headers')
+    this.#marks = this.arena.allocateZeros((ResumePoint.Length + 1) * 4, 'how far programs have come')
+    this.#workspace = this.arena.allocate(partitions * WORKSPACE_BYTES, 'the workspace')
   }
 
   /** Has `choose` set `tileShape` once it matters, or is asked for. */
@@ -207,7 +206,7 @@ export class WasmDevice implements Device {
   }
 
   /** Makes the choice that is still to be made. */
-  settle(): void {
+  chooseNow(): void {
     const choose = this.#choose
     this.#choose = undefined
     choose?.()
@@ -216,20 +215,21 @@ export class WasmDevice implements Device {
   async prepare(byteLength: number): Promise<void> {
     const touching = this.arena.touch(byteLength)
     do {
-      await nextTurn()
+      await nextMacrotask()
       if (this.#disposed) return
     } while (!touching.next().done)
-    this.settle()
+    this.chooseNow()
   }
 
   /** Hands large work to these threads from now on; undefined takes it back. */
   usePool(pool: ThreadPool | undefined): void {
     this.#pool = pool
-    if (pool) this.#laneWorkspaces ??= this.arena.allocate(this.lanes(0) * this.shares * WORKSPACE_BYTES, "the threads' workspace")
+    if (pool)
+      this.#groupWorkspaces ??= this.arena.allocate(this.workerGroups(0) * this.partitions * WORKSPACE_BYTES, "the threads' workspace")
   }
 
-  lanes(workingBytes: number): number {
-    return this.#pool && workingBytes <= MOST_LANE_BYTES ? lanesFor(this.#pool.threads, BATCH) : 1
+  workerGroups(workingBytes: number): number {
+    return this.#pool && workingBytes <= MOST_GROUP_BYTES ? workerGroupsFor(this.#pool.threads, BATCH) : 1
   }
 
   get batch(): number {
@@ -260,57 +260,57 @@ export class WasmDevice implements Device {
 
   compile(program: Program): CompiledProgram {
     const words = program.words.slice()
-    for (const { step, parts } of program.joints ?? []) {
-      const isLast = (words[step + words[step + 1]!] as Opcode) === Opcode.End
-      if (parts % this.shares === 0 && !isLast) words[step]! |= JOINS_NEXT
+    for (const { op, parts } of program.barrierSkips ?? []) {
+      const isLast = (words[op + words[op + 1]!] as Opcode) === Opcode.End
+      if (parts % this.partitions === 0 && !isLast) words[op]! |= SKIPS_BARRIER
     }
-    for (const { first, last } of program.ordered ?? []) {
-      words[first]! |= BEGINS_ORDERED
-      words[last]! |= ENDS_ORDERED
+    for (const { first, last } of program.serialized ?? []) {
+      words[first]! |= BEGINS_SERIALIZED
+      words[last]! |= ENDS_SERIALIZED
     }
     const buffer = this.allocate(words.byteLength, 'a program')
     buffer.write(words, 0)
     return new WasmProgram(buffer)
   }
 
-  run(program: CompiledProgram, runs: Run | readonly Run[], interrupt?: Interrupt): void | Promise<void> {
+  run(program: CompiledProgram, dispatches: Dispatch | readonly Dispatch[], interrupt?: Interrupt): void | Promise<void> {
     this.#assertUsable()
     const pool = this.#pool
-    if (runs instanceof Run) {
-      if (this.isAtOnce(runs.work) && !this.#mustWait(runs)) return this.runHere(program, runs)
-      return pool ? this.#runOnPool(pool, program, [runs], interrupt) : this.#runInParts(program, [runs], interrupt)
+    if (dispatches instanceof Dispatch) {
+      if (this.isSynchronous(dispatches.operations) && !this.#mustWait(dispatches)) return this.runSync(program, dispatches)
+      return pool ? this.#runOnPool(pool, program, [dispatches], interrupt) : this.#runInParts(program, [dispatches], interrupt)
     }
-    const work = runs.reduce((sum, run) => sum + run.work, 0)
-    if (!this.isAtOnce(work) || this.#mustWait(runs[0]!)) {
-      return pool ? this.#runOnPool(pool, program, runs, interrupt) : this.#runInParts(program, runs, interrupt)
+    const work = dispatches.reduce((sum, dispatch) => sum + dispatch.operations, 0)
+    if (!this.isSynchronous(work) || this.#mustWait(dispatches[0]!)) {
+      return pool ? this.#runOnPool(pool, program, dispatches, interrupt) : this.#runInParts(program, dispatches, interrupt)
     }
-    for (const run of runs) this.runHere(program, run)
+    for (const dispatch of dispatches) this.runSync(program, dispatch)
   }
 
-  isAtOnce(work: number): boolean {
+  isSynchronous(work: number): boolean {
     return work < (this.#pool ? this.#pool.smallWork : this.leaveWork)
   }
 
-  runHere(program: CompiledProgram, run: Run): void {
+  runSync(program: CompiledProgram, dispatch: Dispatch): void {
     this.#assertUsable()
     const header = this.#headers.address
-    this.#writeHeader(header, run, this.#workspace.address)
-    this.#kernels.run((program as WasmProgram).buffer.address, header, this.shares, 0, this.shares, 0, 1)
+    this.#writeHeader(header, dispatch, this.#workspace.address)
+    this.#kernels.run((program as WasmProgram).buffer.address, header, this.partitions, 0, this.partitions, 0, 1)
   }
 
   /** On the calling thread, which leaves the program for others' work now and then: what runs at once may come between, but nothing that is left itself. */
-  #runInParts(program: CompiledProgram, runs: readonly Run[], interrupt: Interrupt | undefined): Promise<void> {
+  #runInParts(program: CompiledProgram, dispatches: readonly Dispatch[], interrupt: Interrupt | undefined): Promise<void> {
     const cursor = this.#marks.address
-    return this.#turns.take(async () => {
-      for (const run of runs) {
+    return this.#mutex.runExclusive(async () => {
+      for (const dispatch of dispatches) {
         this.#assertUsable()
         const header = this.#headers.address + HEADER_BYTES
-        this.#writeHeader(header, run, this.#workspace.address)
+        this.#writeHeader(header, dispatch, this.#workspace.address)
         const { ints } = this.arena
-        ints.fill(0, cursor / 4, cursor / 4 + Cursor.Length)
-        ints[cursor / 4 + Cursor.Step] = (program as WasmProgram).buffer.address
+        ints.fill(0, cursor / 4, cursor / 4 + ResumePoint.Length)
+        ints[cursor / 4 + ResumePoint.Op] = (program as WasmProgram).buffer.address
         while (!this.#kernels.proceed(cursor, header, this.leaveWork, this.partWork)) {
-          const turning = this.breathe()
+          const turning = this.yieldToEventLoop()
           if (turning) await turning
           this.#assertUsable()
           interrupt?.check()
@@ -319,98 +319,112 @@ export class WasmDevice implements Device {
     }, interrupt)
   }
 
-  /** Whether a run's earlier one is not done. */
-  #mustWait({ earlier }: Run): boolean {
-    return earlier !== undefined && this.#underWay.has(earlier)
+  /** Whether a dispatch's earlier one is not done. */
+  #mustWait({ dependsOn }: Dispatch): boolean {
+    return dependsOn !== undefined && this.#underWay.has(dependsOn)
   }
 
-  /** The header of a run's earlier one, if that is at work. */
-  #earlierHeader({ earlier }: Run): number {
-    return (earlier && this.#underWay.get(earlier)) ?? 0
+  /** The header of a dispatch's earlier one, if that is at work. */
+  #earlierHeader({ dependsOn }: Dispatch): number {
+    return (dependsOn && this.#underWay.get(dependsOn)) ?? 0
   }
 
-  /** What goes on from work that is under way joins it and shares its turn, unless others wait for theirs. */
-  #runOnPool(pool: ThreadPool, program: CompiledProgram, runs: readonly Run[], interrupt: Interrupt | undefined): Promise<void> {
-    const joins = this.#earlierHeader(runs[0]!) > 0 && !this.#turns.wanted
-    for (const run of runs) this.#underWay.set(run, 0)
-    if (joins) return this.#handOver(pool, program, runs, interrupt)
+  /** What goes on from work that is under way joins it and runs under the same lock, unless others wait for theirs. */
+  #runOnPool(pool: ThreadPool, program: CompiledProgram, dispatches: readonly Dispatch[], interrupt: Interrupt | undefined): Promise<void> {
+    const joins = this.#earlierHeader(dispatches[0]!) > 0 && !this.#mutex.hasWaiters
+    for (const dispatch of dispatches) this.#underWay.set(dispatch, 0)
+    if (joins) return this.#handOver(pool, program, dispatches, interrupt)
     return new Promise((resolve, reject) => {
-      const turn = this.#turns.take(async () => {
-        this.#handOver(pool, program, runs, interrupt).then(resolve, reject)
+      const running = this.#mutex.runExclusive(async () => {
+        this.#handOver(pool, program, dispatches, interrupt).then(resolve, reject)
         while (this.#handedOver.size > 0) await Promise.allSettled(this.#handedOver)
         this.#setStop(0)
       }, interrupt)
-      turn.catch((reason: unknown) => {
-        for (const run of runs) this.#underWay.delete(run)
+      running.catch((reason: unknown) => {
+        for (const dispatch of dispatches) this.#underWay.delete(dispatch)
         reject(reason)
       })
     })
   }
 
-  #handOver(pool: ThreadPool, program: CompiledProgram, runs: readonly Run[], interrupt: Interrupt | undefined): Promise<void> {
-    const done = this.#runBatches(pool, program as WasmProgram, runs, interrupt)
+  #handOver(pool: ThreadPool, program: CompiledProgram, dispatches: readonly Dispatch[], interrupt: Interrupt | undefined): Promise<void> {
+    const done = this.#runBatches(pool, program as WasmProgram, dispatches, interrupt)
     this.#handedOver.add(done)
     const forget = () => this.#handedOver.delete(done)
     done.then(forget, forget)
     return done
   }
 
-  async #runBatches(pool: ThreadPool, { buffer }: WasmProgram, runs: readonly Run[], interrupt: Interrupt | undefined): Promise<void> {
+  async #runBatches(
+    pool: ThreadPool,
+    { buffer }: WasmProgram,
+    dispatches: readonly Dispatch[],
+    interrupt: Interrupt | undefined,
+  ): Promise<void> {
     // all that is handed over in one turn is one call's
     const forget = interrupt?.listen(() => this.#setStop(1))
     try {
-      for (let start = 0; start < runs.length; start += BATCH) {
+      for (let start = 0; start < dispatches.length; start += BATCH) {
         this.#assertUsable()
         interrupt?.check()
-        const batch = runs.slice(start, start + BATCH)
-        // a thread may come to these runs while others are at the ones before: it must not meet them in another lane's memory
+        const batch = dispatches.slice(start, start + BATCH)
+        // a thread may come to these runs while others are at the ones before: it must not meet them in another worker group's memory
         if (this.#earlierHeader(batch[0]!) === 0) {
-          const isOrdered = batch.every((run, i) => i === 0 || run.earlier === batch[i - 1])
-          this.#lanesInUse = isOrdered ? lanesFor(pool.threads, 1 + Math.max(...batch.map(({ lane }) => lane))) : 1
+          const isOrdered = batch.every((dispatch, i) => i === 0 || dispatch.dependsOn === batch[i - 1])
+          this.#groupsInUse = isOrdered
+            ? workerGroupsFor(pool.threads, 1 + Math.max(...batch.map(({ workerGroup: workerGroup }) => workerGroup)))
+            : 1
         }
-        const lanes = this.#lanesInUse
+        const workerGroups = this.#groupsInUse
         const headers = this.#headers.address + (2 + BATCH * (this.#batches++ % BATCHES)) * HEADER_BYTES
-        batch.forEach((run, i) => {
-          const workspace = this.#laneWorkspaces!.address + (i % lanes) * this.shares * WORKSPACE_BYTES
-          this.#writeHeader(headers + i * HEADER_BYTES, run, workspace, this.#earlierHeader(run), this.#stop)
-          this.#underWay.set(run, headers + i * HEADER_BYTES)
+        batch.forEach((dispatch, i) => {
+          const workspace = this.#groupWorkspaces!.address + (i % workerGroups) * this.partitions * WORKSPACE_BYTES
+          this.#writeHeader(headers + i * HEADER_BYTES, dispatch, workspace, this.#earlierHeader(dispatch), this.#stop)
+          this.#underWay.set(dispatch, headers + i * HEADER_BYTES)
         })
-        // a thread alone needs no shares
-        const shares = lanes === pool.threads ? 1 : this.shares
-        await pool.run({ program: buffer.address, headers, headerCount: batch.length, headerBytes: HEADER_BYTES, shares, lanes })
+        // a thread alone needs no partitions
+        const partitions = workerGroups === pool.threads ? 1 : this.partitions
+        await pool.run({
+          program: buffer.address,
+          headers,
+          headerCount: batch.length,
+          headerBytes: HEADER_BYTES,
+          partitions,
+          workerGroups,
+        })
       }
       interrupt?.check()
     } finally {
       forget?.()
-      for (const run of runs) this.#underWay.delete(run)
+      for (const dispatch of dispatches) this.#underWay.delete(dispatch)
     }
   }
 
   /** Address of the word that stops the pool's runs. */
   get #stop(): number {
-    return this.#marks.address + Cursor.Length * 4
+    return this.#marks.address + ResumePoint.Length * 4
   }
 
   #setStop(value: 0 | 1): void {
     if (!this.#disposed) Atomics.store(this.arena.ints, this.#stop / 4, value)
   }
 
-  #writeHeader(address: number, run: Run, workspace: number, earlier = 0, stop = 0): void {
-    this.settle()
+  #writeHeader(address: number, dispatch: Dispatch, workspace: number, earlier = 0, stop = 0): void {
+    this.chooseNow()
     const { ints } = this.arena
     const header = address / 4
-    ints.set(run.header, header)
-    ints[header + Piece.TileShape] = this.tileShape
-    ints[header + Piece.Earlier] = earlier
-    ints[header + Piece.Passed] = 0
-    ints[header + Piece.Stop] = stop
-    const table = header + Piece.Buffers
-    for (let id = 0; id < Buffer.Length; id++) {
-      const memory = run.buffers[id] as WasmBuffer | undefined
-      ints[table + id] = memory ? memory.address + run.offsets[id]! : 0
+    ints.set(dispatch.header, header)
+    ints[header + DispatchHeader.TileShape] = this.tileShape
+    ints[header + DispatchHeader.DependsOn] = earlier
+    ints[header + DispatchHeader.Passed] = 0
+    ints[header + DispatchHeader.Stop] = stop
+    const table = header + DispatchHeader.Buffers
+    for (let id = 0; id < BufferIndex.Length; id++) {
+      const memory = dispatch.buffers[id] as WasmBuffer | undefined
+      ints[table + id] = memory ? memory.address + dispatch.offsets[id]! : 0
     }
-    ints[table + Buffer.Piece] = address
-    ints[table + Buffer.Workspace] = workspace
+    ints[table + BufferIndex.DispatchHeader] = address
+    ints[table + BufferIndex.Workspace] = workspace
   }
 
   /** Work in flight may still hold memory, but runs nothing any more. */
@@ -424,7 +438,7 @@ export class WasmDevice implements Device {
     this.arena.free(this.#headers)
     this.arena.free(this.#marks)
     this.arena.free(this.#workspace)
-    if (this.#laneWorkspaces) this.arena.free(this.#laneWorkspaces)
+    if (this.#groupWorkspaces) this.arena.free(this.#groupWorkspaces)
     const pool = this.#pool
     this.#pool = undefined
     if (pool) await pool.dispose()

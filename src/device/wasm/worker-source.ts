@@ -10,7 +10,7 @@ export enum ControlWord {
   Quit,
   /** Two works, by the parity of their number. */
   Works = 16,
-  /** A barrier for each lane. */
+  /** A barrier for each worker group. */
   Barriers = 48,
 }
 
@@ -20,8 +20,8 @@ export enum WorkWord {
   Headers,
   HeaderCount,
   HeaderBytes,
-  Shares,
-  Lanes,
+  Partitions,
+  WorkerGroups,
   /** Threads that have left it. */
   Left,
   Length = 16,
@@ -58,15 +58,15 @@ const serve = ({ module, memory, control, thread, threads }) => {
     const headers = word(${WorkWord.Headers})
     const count = word(${WorkWord.HeaderCount})
     const stride = word(${WorkWord.HeaderBytes})
-    const shares = word(${WorkWord.Shares})
-    const lanes = word(${WorkWord.Lanes})
-    const team = threads / lanes
-    const lane = Math.floor(thread / team)
+    const partitions = word(${WorkWord.Partitions})
+    const groups = word(${WorkWord.WorkerGroups})
+    const team = threads / groups
+    const group = Math.floor(thread / team)
     const member = thread % team
-    const first = Math.floor((shares * member) / team)
-    const end = Math.floor((shares * (member + 1)) / team)
-    const barrier = control + (${ControlWord.Barriers} + lane * ${BARRIER_WORDS}) * 4
-    for (let i = lane; i < count; i += lanes) run(program, headers + i * stride, shares, first, end - first, barrier, team)
+    const first = Math.floor((partitions * member) / team)
+    const end = Math.floor((partitions * (member + 1)) / team)
+    const barrier = control + (${ControlWord.Barriers} + group * ${BARRIER_WORDS}) * 4
+    for (let i = group; i < count; i += groups) run(program, headers + i * stride, partitions, first, end - first, barrier, team)
     if (Atomics.add(ints, work + ${WorkWord.Left}, 1) === threads - 1) {
       Atomics.store(ints, work + ${WorkWord.Left}, 0)
       port.postMessage(seen)

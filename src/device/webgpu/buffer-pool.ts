@@ -1,4 +1,4 @@
-/** Buffers differ in length by whole steps of this, so that calls of about one size share them. */
+/** Buffers differ in length by whole ops of this, so that calls of about one size share them. */
 const STEP = 1 << 16
 /** Bytes kept for reuse, at most. */
 const MOST = 512 << 20

@@ -1,38 +1,38 @@
-import { Piece } from '../../../assembly/steps.js'
+import { DispatchHeader } from '../../../assembly/ops.js'
 
-/** How many workgroups run a step, along each dimension. */
+/** How many workgroups run an op, along each dimension. */
 export type Workgroups = readonly [x: number, y?: number, z?: number]
 
-/** One step of a program and the header of one run, as the host sees them. */
-export interface StepView {
+/** One op of a program and the header of one dispatch, as the host sees them. */
+export interface OpView {
   readonly words: Int32Array
   readonly header: Int32Array
   /** Most rows that the count at an operand can be: the header's word where it lies there, otherwise what bounds it. */
-  rows(operand: number, limit?: Piece): number
+  rows(operand: number, limit?: DispatchHeader): number
 }
 
 /**
- * A compute shader that runs one kind of step: every value of it depends on operands and words alone, so one pipeline serves all steps whose operands
+ * A compute shader that dispatches one kind of op: every value of it depends on operands and words alone, so one pipeline serves all ops whose operands
  * lie in the same buffers.
  *
  * Its WGSL sees storage buffers of 32-bit words through functions that are written for each operand `x`, indices in words from the operand's start:
  * `x_f(i)`, `x_i(i)` read a float or an integer, `x_set_f(i, value)`, `x_set_i(i, value)` write one, `x_given()` tells whether there is such an operand.
  * In the vector view, where buffers are vectors of four words, there are `x_v(i)` and `x_set_v(i, value)` besides, for i and operands on whole vectors,
- * and nothing else writes; `x_pair(i)` reads two words, i even. `word(n)`, `float_word(n)` are words of the step, `piece_word(n)` of the piece header;
+ * and nothing else writes; `x_pair(i)` reads two words, i even. `word(n)`, `float_word(n)` are words of the op, `header_word(n)` of the dispatch header;
  * positions there are two words, low and high. A kernel defines `main`, annotated `@compute`.
  */
 export interface Kernel {
   readonly name: string
-  /** The step's word of each operand. */
+  /** The op's word of each operand. */
   readonly operands: Readonly<Record<string, number>>
   readonly view: 'words' | 'vectors'
   readonly code: string
   /** For devices with the feature `subgroups`, where it differs: it gives the same bits. */
   readonly subgroupCode?: string
-  workgroups(step: StepView): Workgroups
+  workgroups(op: OpView): Workgroups
 }
 
-/** Where an operand is in one pipeline: nowhere, in the piece header, or in a buffer. */
+/** Where an operand is in one pipeline: nowhere, in the dispatch header, or in a buffer. */
 export type Place = 'none' | 'header' | number
 
 /** A buffer of one pipeline, or as many neighbouring parts of it as its operands may lie in. */
@@ -51,13 +51,13 @@ export interface Binding {
 }
 
 /** The header's words in WGSL, in vectors of four. */
-const HEADER_VECTORS = Math.ceil(Piece.Length / 4)
+const HEADER_VECTORS = Math.ceil(DispatchHeader.Length / 4)
 /** Bytes of the header as a uniform. */
 export const HEADER_BYTES = HEADER_VECTORS * 16
-/** Words of a step that a shader sees. */
+/** Words of an op that a shader sees. */
 export const STEP_VECTORS = 16
 
-/** First binding of the storage buffers: before it are the piece header and the step. */
+/** First binding of the storage buffers: before it are the dispatch header and the op. */
 export const FIRST_BUFFER = 2
 
 /** What a device's shaders may rely on. */
@@ -84,7 +84,7 @@ ${buffers.map((declaration, i) => `@group(0) @binding(${FIRST_BUFFER + i}) ${dec
 
 fn word(i: u32) -> i32 { return step_words[i / 4u][i % 4u]; }
 fn float_word(i: u32) -> f32 { return bitcast<f32>(word(i)); }
-fn piece_word(i: u32) -> i32 { return piece_words[i / 4u][i % 4u]; }
+fn header_word(i: u32) -> i32 { return piece_words[i / 4u][i % 4u]; }
 ${memories.map((memory, index) => access(index, memory, operandsIn(index, places), element, partBytes)).join('\n')}
 ${operands.join('\n')}
 ${subgroupCode ?? kernel.code}`
@@ -157,12 +157,12 @@ fn ${name}_set_v(i: u32, value: vec4f) {}`
   if (place === 'header') {
     return `
 fn ${name}_given() -> bool { return true; }
-fn ${name}_i(i: u32) -> i32 { return piece_word(${offset} + i); }`
+fn ${name}_i(i: u32) -> i32 { return header_word(${offset} + i); }`
   }
   const { writable } = memories[place]!
   const given = `
 fn ${name}_given() -> bool { return true; }
-fn ${name}_at() -> u32 { return u32(piece_word(${Piece.Buffers}u + u32(word(${at})))) + ${offset}; }`
+fn ${name}_at() -> u32 { return u32(header_word(${DispatchHeader.Buffers}u + u32(word(${at})))) + ${offset}; }`
   if (view === 'vectors') {
     return `${given}
 fn ${name}_f(i: u32) -> f32 { let at = ${name}_at() + i; return bitcast<f32>(load${place}(at)[at % 4u]); }

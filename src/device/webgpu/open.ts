@@ -7,8 +7,8 @@ export type OpenedWebGpu =
   | { readonly device: WebGpuDevice; readonly adapter: string; readonly fallback: boolean; readonly unavailable?: undefined }
   | { readonly device?: undefined; readonly unavailable: string }
 
-/** Rows of a piece: the more, the fewer launches. Where a processor stands in for a GPU, launches are the smaller cost, and a piece should end soon. */
-const PIECE_ROWS = { gpu: 8192, processor: 128 }
+/** Rows of a chunk: the more, the fewer launches. Where a processor stands in for a GPU, launches are the smaller cost, and a chunk should end soon. */
+const CHUNK_ROWS = { gpu: 8192, processor: 128 }
 
 /** Dawn, made once and kept: its devices do not keep it from being collected, and the process dies when they outlive it. */
 let dawn: GPU | undefined
@@ -72,7 +72,7 @@ export async function openWebGpu(): Promise<OpenedWebGpu> {
       device.destroy()
       return { unavailable: `the limits of ${nameOf(adapter.info)} are too small: ${short}` }
     }
-    return { device: new WebGpuDevice(device, fallback ? PIECE_ROWS.processor : PIECE_ROWS.gpu), adapter: nameOf(adapter.info), fallback }
+    return { device: new WebGpuDevice(device, fallback ? CHUNK_ROWS.processor : CHUNK_ROWS.gpu), adapter: nameOf(adapter.info), fallback }
   } catch (cause) {
     return { unavailable: `the GPU could not be opened: ${reasonOf(cause)}` }
   }

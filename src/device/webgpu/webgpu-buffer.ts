@@ -14,7 +14,7 @@ export interface BufferOwner {
   release(buffer: WebGpuBuffer): void
 }
 
-/** Bytes that came over with a run. */
+/** Bytes that came over with a dispatch. */
 interface Fetched {
   readonly byteOffset: number
   readonly bytes: Uint8Array<ArrayBuffer>
@@ -120,7 +120,7 @@ export class WebGpuBuffer implements DeviceBuffer {
     }
   }
 
-  /** Takes in what a run brought over. */
+  /** Takes in what a dispatch brought over. */
   receive(byteOffset: number, bytes: Uint8Array<ArrayBuffer>): void {
     if (this.#mirror) this.#mirror.set(bytes, byteOffset)
     else this.#fetched = [...this.#fetched.filter((known) => known.byteOffset !== byteOffset), { byteOffset, bytes: bytes.slice() }]

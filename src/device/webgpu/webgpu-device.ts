@@ -1,5 +1,5 @@
-import { Buffer, Piece } from '../../../assembly/steps.js'
-import { atOnce } from '../../breathe.js'
+import { BufferIndex, DispatchHeader } from '../../../assembly/ops.js'
+import { atOnce } from '../../event-loop.js'
 import { type ErrorCode, RoutedAttentionError } from '../../errors.js'
 import { type Interrupt, unlessInterrupted } from '../../interrupt.js'
 import {
@@ -8,8 +8,8 @@ import {
   type DeviceBuffer,
   type ParameterSource,
   type Program,
-  type Range,
-  Run,
+  type BufferRange,
+  Dispatch,
   type WeightLayout,
 } from '../device.js'
 import { BufferPool } from './buffer-pool.js'
@@ -29,18 +29,17 @@ const BATCH = 4
 /** Results on their way to the host, one behind the other. */
 interface Shipment {
   readonly staging: GPUBuffer
-  readonly ranges: readonly Range[]
+  readonly ranges: readonly BufferRange[]
 }
 
 /** Runs programs as compute passes on a GPU. */
 export class WebGpuDevice implements Device {
   readonly name = 'the GPU'
   /** A workgroup has memory of its own; no scratch is planned for it. */
-  readonly shares = 1
-  readonly seesMemory = false
-  readonly keepsFormats = true
+  readonly partitions = 1
+  readonly hostVisible = false
   readonly batch = BATCH
-  readonly pieceRows: number
+  readonly chunkRows: number
   readonly partBytes: number
   readonly gpu: GPUDevice
   readonly pool: BufferPool
@@ -57,12 +56,12 @@ export class WebGpuDevice implements Device {
   #disposed = false
 
   /**
-   * @param pieceRows most tokens that it is worth giving it at once
+   * @param chunkRows most tokens that it is worth giving it at once
    * @param partBytes most bytes that are bound as one, a power of two; default: as many as the limits allow
    */
-  constructor(gpu: GPUDevice, pieceRows: number, partBytes = largestPart(gpu.limits)) {
+  constructor(gpu: GPUDevice, chunkRows: number, partBytes = largestPart(gpu.limits)) {
     this.gpu = gpu
-    this.pieceRows = pieceRows
+    this.chunkRows = chunkRows
     this.partBytes = partBytes
     this.queue = new WorkQueue(gpu, (scope) => this.#watch(scope, 'UNSUPPORTED', refusal))
     gpu.addEventListener('uncapturederror', (event) => this.#fail('UNSUPPORTED', refusal(event.error.message)))
@@ -168,25 +167,28 @@ export class WebGpuDevice implements Device {
    * What was handed to the GPU is computed all the same when it is interrupted; what is given to the GPU behind it comes after it, and meets the memory as
    * the GPU leaves it.
    */
-  run(program: CompiledProgram, runs: Run | readonly Run[], interrupt?: Interrupt): Promise<void> {
-    const done = this.#run(program, runs)
+  run(program: CompiledProgram, dispatches: Dispatch | readonly Dispatch[], interrupt?: Interrupt): Promise<void> {
+    const done = this.#run(program, dispatches)
     return interrupt ? unlessInterrupted(done, interrupt) : done
   }
 
-  async #run(program: CompiledProgram, runs: Run | readonly Run[]): Promise<void> {
+  async #run(program: CompiledProgram, dispatches: Dispatch | readonly Dispatch[]): Promise<void> {
     this.#assertUsable()
-    const all = (runs instanceof Run ? [runs] : runs).map((run) => ({ run, dispatches: (program as WebGpuProgram).dispatches(run) }))
-    const preparing = all.flatMap(({ dispatches }) => dispatches.flatMap(({ pipeline }) => pipeline.prepare() ?? []))
+    const all = (dispatches instanceof Dispatch ? [dispatches] : dispatches).map((dispatch) => ({
+      dispatch,
+      workgroups: (program as WebGpuProgram).workgroupDispatches(dispatch),
+    }))
+    const preparing = all.flatMap(({ workgroups }) => workgroups.flatMap(({ pipeline }) => pipeline.prepare() ?? []))
     if (preparing.length > 0) await this.#compiled(preparing)
     const start = performance.now()
-    for (const { run, dispatches } of all) this.queue.run(dispatches, headerOf(run), run.work)
-    const ranges = all.flatMap(({ run }) => run.results)
+    for (const { dispatch, workgroups } of all) this.queue.run(workgroups, headerOf(dispatch), dispatch.operations)
+    const ranges = all.flatMap(({ dispatch }) => dispatch.readbacks)
     if (ranges.length === 0) {
       await this.queue.keepPace()
       return this.#assertUsable()
     }
     await this.#bringOver(ranges)
-    const work = all.reduce((sum, { run }) => sum + run.work, 0)
+    const work = all.reduce((sum, { dispatch }) => sum + dispatch.operations, 0)
     this.queue.caughtUp(work, (performance.now() - start) / 1000)
   }
 
@@ -201,7 +203,7 @@ export class WebGpuDevice implements Device {
   }
 
   /** Hands over all that waits, and the results to the buffers that they are of. */
-  async #bringOver(ranges: readonly Range[]): Promise<void> {
+  async #bringOver(ranges: readonly BufferRange[]): Promise<void> {
     const shipments = this.#ship(ranges)
     this.queue.flush(true)
     try {
@@ -229,8 +231,8 @@ export class WebGpuDevice implements Device {
   }
 
   /** Has ranges copied to buffers that the host can read, as many to one as it has room for. */
-  #ship(ranges: readonly Range[]): Shipment[] {
-    const loads: { byteLength: number; ranges: Range[] }[] = []
+  #ship(ranges: readonly BufferRange[]): Shipment[] {
+    const loads: { byteLength: number; ranges: BufferRange[] }[] = []
     for (const range of ranges) {
       const last = loads.at(-1)
       if (last && last.byteLength + range.byteLength <= this.gpu.limits.maxBufferSize) {
@@ -255,17 +257,17 @@ export class WebGpuDevice implements Device {
     this.#assertUsable()
   }
 
-  lanes(): number {
+  workerGroups(): number {
     return 1
   }
 
-  isAtOnce(): boolean {
+  isSynchronous(): boolean {
     return false
   }
 
-  runHere(program: CompiledProgram, run: Run): void {
+  runSync(program: CompiledProgram, dispatch: Dispatch): void {
     this.#assertUsable()
-    this.queue.run((program as WebGpuProgram).dispatches(run), headerOf(run), run.work)
+    this.queue.run((program as WebGpuProgram).workgroupDispatches(dispatch), headerOf(dispatch), dispatch.operations)
   }
 
   #assertUsable(): void {
@@ -295,14 +297,14 @@ function largestPart({ maxStorageBufferBindingSize, maxBufferSize }: GPUSupporte
 }
 
 /** A run's header as shaders see it: buffers' offsets in words, positions as integers of two words. */
-function headerOf(run: Run): Int32Array {
+function headerOf(dispatch: Dispatch): Int32Array {
   const header = new Int32Array(HEADER_BYTES / 4)
-  header.set(run.header)
-  for (const word of [Piece.Position, Piece.WindowPosition] as const) {
-    const position = run.position(word)
+  header.set(dispatch.header)
+  for (const word of [DispatchHeader.Position, DispatchHeader.WindowPosition] as const) {
+    const position = dispatch.position(word)
     header[word] = position | 0
     header[word + 1] = Math.floor(position / 2 ** 32)
   }
-  for (let id = 0; id < Buffer.Length; id++) header[Piece.Buffers + id] = run.offsets[id]! / 4
+  for (let id = 0; id < BufferIndex.Length; id++) header[DispatchHeader.Buffers + id] = dispatch.offsets[id]! / 4
   return header
 }

@@ -1,11 +1,11 @@
-import { Buffer, Opcode, Piece } from '../../../assembly/steps.js'
-import type { CompiledProgram, Program, Run } from '../device.js'
+import { BufferIndex, Opcode, DispatchHeader } from '../../../assembly/ops.js'
+import type { CompiledProgram, Dispatch, Program } from '../device.js'
 import { RoutedAttentionError } from '../../errors.js'
-import { FIRST_BUFFER, HEADER_BYTES, type Kernel, type Place, STEP_VECTORS, type StepView } from './kernel.js'
+import { FIRST_BUFFER, HEADER_BYTES, type Kernel, type Place, STEP_VECTORS, type OpView } from './kernel.js'
 import { doublesOf, kernelsOf } from './kernels/table.js'
 import type { Pipeline, Pipelines } from './pipelines.js'
 import type { WebGpuBuffer } from './webgpu-buffer.js'
-import type { Dispatch } from './work-queue.js'
+import type { WorkgroupDispatch } from './work-queue.js'
 import { BufferUsage } from './constants.js'
 
 /** Where a uniform may begin: WebGPU's default `minUniformBufferOffsetAlignment`. */
@@ -21,54 +21,54 @@ interface Bound {
   readonly group: GPUBindGroup
 }
 
-class Step implements StepView {
+class Op implements OpView {
   header: Int32Array = new Int32Array(0)
 
   constructor(readonly words: Int32Array) {}
 
-  rows(operand: number, limit: Piece = Piece.Rows): number {
-    const inHeader = (this.words[operand] as Buffer) === Buffer.Piece
+  rows(operand: number, limit: DispatchHeader = DispatchHeader.Rows): number {
+    const inHeader = (this.words[operand] as BufferIndex) === BufferIndex.DispatchHeader
     return this.header[inHeader ? this.words[operand + 1]! / 4 : limit]!
   }
 }
 
-/** A program with its steps' words on the GPU, and what binds them to runs' buffers. */
+/** A program with its ops' words on the GPU, and what binds them to runs' buffers. */
 export class WebGpuProgram implements CompiledProgram {
   readonly #gpu: GPUDevice
   readonly #pipelines: Pipelines
   readonly #headers: GPUBuffer
-  readonly #steps: readonly Step[]
+  readonly #ops: readonly Op[]
   readonly #words: GPUBuffer
   #holders = 0
   readonly #bindings = new Map<string, Map<string, Bound>>()
 
-  /** @param headers where runs' piece headers will be, each behind an offset of its own */
+  /** @param headers where runs' chunk headers will be, each behind an offset of its own */
   constructor(gpu: GPUDevice, pipelines: Pipelines, headers: GPUBuffer, program: Program) {
     this.#gpu = gpu
     this.#pipelines = pipelines
     this.#headers = headers
-    this.#steps = [...stepsOf(program.words)]
+    this.#ops = [...opsOf(program.words)]
     this.#words = gpu.createBuffer({
-      size: Math.max(1, this.#steps.length) * STEP_BYTES,
+      size: Math.max(1, this.#ops.length) * STEP_BYTES,
       usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
     })
-    const words = new Int32Array((this.#steps.length * STEP_BYTES) / 4)
-    this.#steps.forEach((step, i) => words.set(shaderWords(step), (i * STEP_BYTES) / 4))
+    const words = new Int32Array((this.#ops.length * STEP_BYTES) / 4)
+    this.#ops.forEach((op, i) => words.set(shaderWords(op), (i * STEP_BYTES) / 4))
     gpu.queue.writeBuffer(this.#words, 0, words)
   }
 
-  /** What a run consists of, in order. */
-  dispatches(run: Run): Dispatch[] {
-    const bindings = this.#bindingsOf(run)
-    return this.#steps.flatMap((step, index) => {
-      step.header = run.header
-      return kernelsOf(step).flatMap((kernel) => {
-        const [x, y = 1, z = 1] = kernel.workgroups(step)
+  /** What a dispatch consists of, in order. */
+  workgroupDispatches(dispatch: Dispatch): WorkgroupDispatch[] {
+    const bindings = this.#bindingsOf(dispatch)
+    return this.#ops.flatMap((op, index) => {
+      op.header = dispatch.header
+      return kernelsOf(op).flatMap((kernel) => {
+        const [x, y = 1, z = 1] = kernel.workgroups(op)
         if (x * y * z === 0) return []
         const key = `${index} ${kernel.name}`
         let bound = bindings.get(key)
         if (!bound) {
-          bound = this.#bind(kernel, step, index, run)
+          bound = this.#bind(kernel, op, index, dispatch)
           bindings.set(key, bound)
         }
         return [{ ...bound, workgroups: [x, y, z] as const }]
@@ -77,12 +77,12 @@ export class WebGpuProgram implements CompiledProgram {
   }
 
   /** The bind groups of runs with these buffers; those of the sets used longest ago are forgotten. */
-  #bindingsOf(run: Run): Map<string, Bound> {
-    const key = run.buffers
+  #bindingsOf(dispatch: Dispatch): Map<string, Bound> {
+    const key = dispatch.buffers
       .map((buffer, id) => {
         const memory = buffer as WebGpuBuffer | undefined
         // which parts are bound depends on where operands begin and end
-        return memory && (memory.parts.length === 1 ? memory.id : `${memory.id}@${run.offsets[id]}-${run.ends[id]}`)
+        return memory && (memory.parts.length === 1 ? memory.id : `${memory.id}@${dispatch.offsets[id]}-${dispatch.ends[id]}`)
       })
       .join(' ')
     const bindings = this.#bindings.get(key) ?? new Map<string, Bound>()
@@ -93,8 +93,8 @@ export class WebGpuProgram implements CompiledProgram {
   }
 
   /** @throws RoutedAttentionError `OUT_OF_MEMORY` when operands lie in more parts of buffers than can be bound */
-  #bind(kernel: Kernel, step: Step, index: number, run: Run): Bound {
-    const { places, extents } = placeOperands(kernel, step, run)
+  #bind(kernel: Kernel, op: Op, index: number, dispatch: Dispatch): Bound {
+    const { places, extents } = placeOperands(kernel, op, dispatch)
     const buffers = extents.flatMap(({ memory, first, end }) => memory.parts.slice(first, end))
     if (buffers.length > MOST_BINDINGS) {
       throw new RoutedAttentionError(
@@ -147,18 +147,18 @@ interface Extent {
 }
 
 /** Operands in the same parts of one buffer share their bindings: WebGPU lets no two of a dispatch overlap where one is written. */
-function placeOperands(kernel: Kernel, step: Step, run: Run): { places: Record<string, Place>; extents: readonly Extent[] } {
+function placeOperands(kernel: Kernel, op: Op, dispatch: Dispatch): { places: Record<string, Place>; extents: readonly Extent[] } {
   const places: Record<string, Place> = {}
   let extents: Extent[] = []
   for (const [name, operand] of Object.entries(kernel.operands)) {
-    const id = step.words[operand]! as Buffer
-    if (id === Buffer.None || id === Buffer.Piece) {
-      places[name] = id === Buffer.None ? 'none' : 'header'
+    const id = op.words[operand]! as BufferIndex
+    if (id === BufferIndex.None || id === BufferIndex.DispatchHeader) {
+      places[name] = id === BufferIndex.None ? 'none' : 'header'
       continue
     }
-    const memory = run.buffers[id] as WebGpuBuffer | undefined
+    const memory = dispatch.buffers[id] as WebGpuBuffer | undefined
     if (!memory) throw new Error(`${kernel.name}: ${name} lies in buffer ${id}, which the run does not bind`)
-    const [first, end] = memory.partsOf(run.offsets[id]! + step.words[operand + 1]!, run.ends[id]!)
+    const [first, end] = memory.partsOf(dispatch.offsets[id]! + op.words[operand + 1]!, dispatch.ends[id]!)
     let joined: Extent = { memory, first, end, written: kernel.code.includes(`${name}_set_`), operands: [name] }
     const apart: Extent[] = []
     for (const extent of extents) {
@@ -182,20 +182,20 @@ function placeOperands(kernel: Kernel, step: Step, run: Run): { places: Record<s
   return { places, extents }
 }
 
-function* stepsOf(words: Int32Array): Generator<Step> {
+function* opsOf(words: Int32Array): Generator<Op> {
   for (let at = 0; (words[at] as Opcode) !== Opcode.End;) {
     const length = words[at + 1]!
-    yield new Step(words.slice(at, at + length))
+    yield new Op(words.slice(at, at + length))
     at += length
   }
 }
 
-/** A step's words as shaders see them: f64s become f32s. */
-function shaderWords(step: Step): Int32Array<ArrayBuffer> {
+/** An op's words as shaders see them: f64s become f32s. */
+function shaderWords(op: Op): Int32Array<ArrayBuffer> {
   const words = new Int32Array(STEP_VECTORS * 4)
-  words.set(step.words)
-  for (const at of doublesOf(step.words[0]!)) {
-    const [value] = new Float64Array(step.words.slice(at, at + 2).buffer)
+  words.set(op.words)
+  for (const at of doublesOf(op.words[0]!)) {
+    const [value] = new Float64Array(op.words.slice(at, at + 2).buffer)
     words.set(new Int32Array(Float32Array.of(value!).buffer), at)
   }
   return words

@@ -8,24 +8,24 @@ const SLOTS = 64
 const SLOT_BYTES = Math.ceil(HEADER_BYTES / 256) * 256
 /** Seconds that a submission should hold the GPU, at most, about: a page draws, and others compute, between them. */
 const LONGEST_SUBMISSION = 0.25
-/** What a run whose work nobody knows is taken to need of that. */
+/** What a dispatch whose work nobody knows is taken to need of that. */
 const UNKNOWN_SHARE = 1 / 8
 /** Operations a second that a GPU is taken to do before it was seen: few, so that the first runs are cut rather than long. */
 const FIRST_RATE = 1e10
 /** Submissions that may wait on the GPU without anyone waiting for them. */
 const SUBMISSIONS_AHEAD = 32
 
-/** One dispatch of one run. */
-export interface Dispatch {
+/** One kernel of one dispatch. */
+export interface WorkgroupDispatch {
   readonly pipeline: Pipeline
   readonly group: GPUBindGroup
   readonly workgroups: readonly [number, number, number]
 }
 
-interface WaitingRun {
-  readonly dispatches: readonly Dispatch[]
+interface WaitingDispatch {
+  readonly dispatches: readonly WorkgroupDispatch[]
   readonly slot: number
-  /** Seconds that a dispatch of it should take. */
+  /** Seconds that each of its kernels should take. */
   readonly secondsEach: number
 }
 
@@ -36,13 +36,13 @@ type Encode = (encoder: GPUCommandEncoder) => void
  * submission costs about 35 µs between its last pass and the next one's first (an H100 through Dawn), as much as several passes of a layer.
  */
 export class WorkQueue {
-  /** Where runs' headers are. */
+  /** Where the dispatches' headers are. */
   readonly headers: GPUBuffer
   readonly #gpu: GPUDevice
   readonly #watch: (scope: Promise<GPUError | null>) => void
   readonly #slots = new Int32Array((SLOTS * SLOT_BYTES) / 4)
   #usedSlots = 0
-  #waiting: (WaitingRun | Encode)[] = []
+  #waiting: (WaitingDispatch | Encode)[] = []
   /** Seconds that what waits should take. */
   #seconds = 0
   #rate = FIRST_RATE
@@ -57,7 +57,7 @@ export class WorkQueue {
   }
 
   /** @param header copied; @param work operations, Infinity where nobody knows */
-  run(dispatches: readonly Dispatch[], header: Int32Array, work: number): void {
+  run(dispatches: readonly WorkgroupDispatch[], header: Int32Array, work: number): void {
     if (dispatches.length === 0) return
     if (this.#usedSlots === SLOTS) this.flush()
     const slot = this.#usedSlots++

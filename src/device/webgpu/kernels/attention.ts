@@ -1,5 +1,5 @@
-import { Attention, Buffer, Piece } from '../../../../assembly/steps.js'
-import type { Kernel, StepView } from '../kernel.js'
+import { Attention, BufferIndex, DispatchHeader } from '../../../../assembly/ops.js'
+import type { Kernel, OpView } from '../kernel.js'
 import { EXP } from './math.js'
 
 /*
@@ -14,7 +14,7 @@ const TILE_ROWS = 16
 const LANES = 64
 /** Channels of keys, or keys of values, that are staged at a time. */
 const STAGED = 16
-/** Channels of the output that a workgroup makes at a time: four for each of the 16 invocations that share rows. */
+/** Channels of the output that a workgroup makes at a time: four for each of the 16 invocations that partition rows. */
 const SLAB = 64
 /** Vectors from one staged key's values to the next: a slab's, and two that spread them over the banks. */
 const VALUE_STRIDE = SLAB / 4 + 2
@@ -215,11 +215,11 @@ fn weights_of(score: vec4f, largest: vec4f, seen: vec4<bool>) -> vec4f {
       ${lines(4, (r) => `if (written${r}) { output_set_v(output + ${r}u * output_stride, out${r} * factors[${r}]); }`)}
     }`)}
 }`,
-    workgroups: (step) => {
-      const { words, header } = step
-      const grouped = (words[Attention.Starts] as Buffer) !== Buffer.None
-      const rows = grouped ? words[Attention.GroupRows]! : step.rows(Attention.Rows)
-      return [Math.ceil(rows / TILE_ROWS), words[Attention.Heads]!, grouped ? Math.max(1, header[Piece.Windows]!) : 1]
+    workgroups: (op) => {
+      const { words, header } = op
+      const grouped = (words[Attention.Starts] as BufferIndex) !== BufferIndex.None
+      const rows = grouped ? words[Attention.GroupRows]! : op.rows(Attention.Rows)
+      return [Math.ceil(rows / TILE_ROWS), words[Attention.Heads]!, grouped ? Math.max(1, header[DispatchHeader.Windows]!) : 1]
     },
   }
 }
@@ -230,12 +230,12 @@ export const attentionForms: readonly { readonly keys: number; readonly kernel: 
   { keys: Infinity, kernel: attentionKernel(BLOCKS.length, true) },
 ]
 
-/** The forms that can run a step: those with room for the keys between the first panel that a tile's rows see and their last key. */
-export function fittingForms({ words }: StepView): readonly Kernel[] {
+/** The forms that can run an op: those with room for the keys between the first panel that a tile's rows see and their last key. */
+export function fittingForms({ words }: OpView): readonly Kernel[] {
   const most = Math.min(words[Attention.Capacity]!, words[Attention.Window]! + (TILE_ROWS - 1) * words[Attention.Advance]! + 7)
   return attentionForms.filter(({ keys }) => most <= keys).map(({ kernel }) => kernel)
 }
 
-export function chooseAttention(step: StepView): Kernel {
-  return fittingForms(step)[0]!
+export function chooseAttention(op: OpView): Kernel {
+  return fittingForms(op)[0]!
 }

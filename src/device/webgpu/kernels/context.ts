@@ -1,4 +1,4 @@
-import { Buffer, GatherContext, NullContext, Piece, UpdateContext } from '../../../../assembly/steps.js'
+import { BufferIndex, GatherContext, NullContext, DispatchHeader, UpdateContext } from '../../../../assembly/ops.js'
 import type { Kernel } from '../kernel.js'
 import { ROW_WIDTH } from './rows.js'
 
@@ -52,9 +52,9 @@ fn row_of(rank: u32, list: u32, part: u32) -> u32 {
   return u32(slot) * 2u * part;
 }
 @compute @workgroup_size(${ROW_WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let window = u32(piece_word(${Piece.Window})) + group.z;
+  let window = u32(header_word(${DispatchHeader.Window})) + group.z;
   if (window == 0u) { return; }
-  var most = piece_word(${Piece.ContextCount});
+  var most = header_word(${DispatchHeader.ContextCount});
   if (ends_given()) { most = ends_i(group.z); }
   let head_stride = u32(word(${GatherContext.HeadStride}));
   let capacity = u32(word(${GatherContext.Capacity}));
@@ -91,10 +91,10 @@ fn row_of(rank: u32, list: u32, part: u32) -> u32 {
   }
 }`,
   workgroups: ({ header, words }) => {
-    if (header[Piece.Opens] === 0 || header[Piece.Routed] === 0) return [0]
-    const listed = (words[GatherContext.Ends] as Buffer) !== Buffer.None
-    const ranks = listed ? words[GatherContext.Capacity]! : header[Piece.ContextCount]! + 1
-    return [Math.ceil(ranks / 8), words[GatherContext.Heads]!, Math.max(1, header[Piece.Windows]!)]
+    if (header[DispatchHeader.WindowStart] === 0 || header[DispatchHeader.Routed] === 0) return [0]
+    const listed = (words[GatherContext.Ends] as BufferIndex) !== BufferIndex.None
+    const ranks = listed ? words[GatherContext.Capacity]! : header[DispatchHeader.ContextCount]! + 1
+    return [Math.ceil(ranks / 8), words[GatherContext.Heads]!, Math.max(1, header[DispatchHeader.Windows]!)]
   },
 }
 
@@ -108,9 +108,9 @@ const MOVED = 32
 export const updateContext: Kernel = {
   name: 'update-context',
   operands: {
-    kept: UpdateContext.Kept,
-    kept_count: UpdateContext.KeptCount,
-    newcomer_count: UpdateContext.NewcomerCount,
+    kept: UpdateContext.Retained,
+    kept_count: UpdateContext.RetainedCount,
+    newcomer_count: UpdateContext.AdmittedCount,
     projected: UpdateContext.Projected,
     keys: UpdateContext.Keys,
     values: UpdateContext.Values,
@@ -154,6 +154,6 @@ var<workgroup> shared_counts: vec2i;
   }
 }`,
   workgroups: ({ header, words }) => {
-    return [header[Piece.Closes] ? words[UpdateContext.HeadStride]! / 8 : 0, words[UpdateContext.Heads]!]
+    return [header[DispatchHeader.ClosingRows] ? words[UpdateContext.HeadStride]! / 8 : 0, words[UpdateContext.Heads]!]
   },
 }

@@ -1,4 +1,4 @@
-import { Descent } from '../../../../assembly/steps.js'
+import { Descent } from '../../../../assembly/ops.js'
 import { EXP, LOG } from './math.js'
 import { BLOCK, OFFSETS, SUM_OF_ALL } from './workgroup.js'
 
@@ -10,7 +10,7 @@ import { BLOCK, OFFSETS, SUM_OF_ALL } from './workgroup.js'
  * ln(k / sum), rather than the difference of two logarithms, is as exact as it is small, which it is once the passes have converged. WGSL's own exp2 may
  * err by 3 + 2·|x| units in the last place, about what rounding x does to it, and makes passes 1.7 times as fast as a polynomial does (measured, H100).
  *
- * @param words the step's words of the descent
+ * @param words the op's words of the descent
  */
 export const descent = (words: number) => `
 ${EXP}

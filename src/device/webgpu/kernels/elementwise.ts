@@ -1,12 +1,12 @@
-import { Combine, CopyRows, Embed, LogProbabilities, Piece, WeightFormat } from '../../../../assembly/steps.js'
-import type { Kernel, StepView } from '../kernel.js'
+import { Combine, CopyRows, Embed, LogProbabilities, DispatchHeader, WeightFormat } from '../../../../assembly/ops.js'
+import type { Kernel, OpView } from '../kernel.js'
 import { fourWeights, HALVES } from './halves.js'
 import { EXP, LOG } from './math.js'
 import { perVector, ROW_SUM, ROW_WIDTH, UNIFORM } from './rows.js'
 
 /** `Embed`. Learned positions are few: the low word of the position is all of it. */
 function makeEmbed(tokens: WeightFormat, positions: WeightFormat): Kernel {
-  const position = `(u32(piece_word(${Piece.Position})) + row) * stride + column`
+  const position = `(u32(header_word(${DispatchHeader.Position})) + row) * stride + column`
   return {
     name: `embed-${WeightFormat[tokens]}-${WeightFormat[positions]}`.toLowerCase(),
     operands: { count: Embed.Rows, ids: Embed.TokenIds, tokens: Embed.Tokens, positions: Embed.Positions, output: Embed.Output },
@@ -22,7 +22,7 @@ ${HALVES}
   if (positions_given()) { value += ${fourWeights('positions', positions, position)}; }
   output_set_v(row * stride + column, value);
 }`,
-    workgroups: (step) => perVector(step, Embed.Rows, step.words[Embed.Stride]!),
+    workgroups: (op) => perVector(op, Embed.Rows, op.words[Embed.Stride]!),
   }
 }
 
@@ -30,7 +30,7 @@ const FORMATS = [WeightFormat.Float32, WeightFormat.Float16, WeightFormat.Bfloat
 /** By the tokens' format, then the positions'. */
 const embeds = FORMATS.map((tokens) => FORMATS.map((positions) => makeEmbed(tokens, positions)))
 
-export function chooseEmbed({ words }: StepView): Kernel {
+export function chooseEmbed({ words }: OpView): Kernel {
   return embeds[words[Embed.TokensFormat]!]![words[Embed.PositionsFormat]!]!
 }
 
@@ -47,7 +47,7 @@ export const copyRows: Kernel = {
   let first = u32(select(0, first_i(0), first_given()));
   output_set_v((first + id.y) * stride + column, input_v(id.y * stride + column));
 }`,
-  workgroups: (step) => perVector(step, CopyRows.Rows, step.words[CopyRows.Stride]!),
+  workgroups: (op) => perVector(op, CopyRows.Rows, op.words[CopyRows.Stride]!),
 }
 
 /** `Combine`: terms in expert order. */
@@ -75,7 +75,7 @@ export const combine: Kernel = {
   if (column >= stride || row >= u32(count_i(0))) { return; }
   let place = row + u32(select(0, first_i(0), first_given()));
   var sum = local_v(row * stride + column);
-  if (piece_word(${Piece.Routed}) != 0 && place >= u32(piece_word(${Piece.Unrouted}))) {
+  if (header_word(${DispatchHeader.Routed}) != 0 && place >= u32(header_word(${DispatchHeader.Unrouted}))) {
     for (var expert = 0u; expert < experts; expert++) {
       let slot = slots_i(expert * capacity + place);
       if (slot < 0) {
@@ -86,11 +86,11 @@ export const combine: Kernel = {
       }
     }
   }
-  if (piece_word(${Piece.Average}) != 0) { sum /= f32(experts + 1u); }
+  if (header_word(${DispatchHeader.Average}) != 0) { sum /= f32(experts + 1u); }
   if (residual_given()) { sum += residual_v(place * stride + column); }
   output_set_v(row * stride + column, sum);
 }`,
-  workgroups: (step) => perVector(step, Combine.Rows, step.words[Combine.Stride]!),
+  workgroups: (op) => perVector(op, Combine.Rows, op.words[Combine.Stride]!),
 }
 
 /** `LogProbabilities`: a workgroup a row. The result is a float32, written as the f64 that it also is. */
@@ -137,5 +137,5 @@ fn set_double(at: u32, value: f32) {
   sum = sum_over_row(lane, sum);
   if (lane == 0u) { set_double(2u * row, logits_f(start + u32(targets_i(row))) - largest - log_of(sum)); }
 }`,
-  workgroups: (step) => [step.rows(LogProbabilities.Rows)],
+  workgroups: (op) => [op.rows(LogProbabilities.Rows)],
 }

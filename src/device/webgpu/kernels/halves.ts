@@ -1,4 +1,4 @@
-import { WeightFormat } from '../../../../assembly/steps.js'
+import { WeightFormat } from '../../../../assembly/ops.js'
 
 /**
  * Widens four 16-bit floats, two in each word, exactly, by integer arithmetic: it needs no feature of the adapter, and unlike `unpack2x16float` and the

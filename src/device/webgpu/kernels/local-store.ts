@@ -1,4 +1,4 @@
-import { LocalStore, Piece } from '../../../../assembly/steps.js'
+import { LocalStore, DispatchHeader } from '../../../../assembly/ops.js'
 import type { Kernel } from '../kernel.js'
 import { ROW_WIDTH } from './rows.js'
 
@@ -18,8 +18,8 @@ export const dropFront: Kernel = {
 @compute @workgroup_size(${ROW_WIDTH}) fn main(@builtin(global_invocation_id) id: vec3u) {
   let head_stride = u32(word(${LocalStore.HeadStride}));
   let capacity = u32(word(${LocalStore.Capacity}));
-  let dropped = u32(piece_word(${Piece.LocalDrop}));
-  let kept = u32(piece_word(${Piece.LocalKept}));
+  let dropped = u32(header_word(${DispatchHeader.LocalDrop}));
+  let kept = u32(header_word(${DispatchHeader.LocalIndex}));
   let head = id.y * head_stride * capacity;
   let i = id.x * 4u;
   if (id.z == 0u) {
@@ -35,8 +35,8 @@ export const dropFront: Kernel = {
   }
 }`,
   workgroups: ({ header, words }) => {
-    const vectors = (header[Piece.LocalDrop]! * words[LocalStore.HeadStride]!) / 4
-    return [Math.ceil(vectors / ROW_WIDTH), words[LocalStore.Heads]!, header[Piece.LocalKept]! > 0 ? 2 : 0]
+    const vectors = (header[DispatchHeader.LocalDrop]! * words[LocalStore.HeadStride]!) / 4
+    return [Math.ceil(vectors / ROW_WIDTH), words[LocalStore.Heads]!, header[DispatchHeader.LocalIndex]! > 0 ? 2 : 0]
   },
 }
 
@@ -47,8 +47,8 @@ export const storeLocal: Kernel = {
   view: 'words',
   code: `
 @compute @workgroup_size(${ROW_WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let rows = piece_word(${Piece.Rows});
-  let index = piece_word(${Piece.LocalIndex});
+  let rows = header_word(${DispatchHeader.Rows});
+  let index = header_word(${DispatchHeader.LocalIndex});
   let stride = u32(word(${LocalStore.Stride}));
   let width = u32(word(${LocalStore.HeadWidth}));
   let half = width / 2u;
@@ -87,8 +87,8 @@ export const storeLocal: Kernel = {
   }
 }`,
   workgroups: ({ header, words }) => {
-    const index = header[Piece.LocalIndex]!
-    const rows = header[Piece.Rows]!
+    const index = header[DispatchHeader.LocalIndex]!
+    const rows = header[DispatchHeader.Rows]!
     return [rows === 0 ? 0 : Math.floor((index + rows - 1) / 8) - Math.floor(index / 8) + 1, words[LocalStore.Heads]!]
   },
 }

@@ -1,4 +1,4 @@
-import { Norm, Normalise } from '../../../../assembly/steps.js'
+import { Norm, Normalise } from '../../../../assembly/ops.js'
 import type { Kernel } from '../kernel.js'
 import { ROW_SUM, ROW_WIDTH, UNIFORM } from './rows.js'
 
@@ -55,5 +55,5 @@ fn real(values: vec4f, column: u32, width: u32) -> vec4f {
     output_set_v(row * stride + i, x);
   }
 }`,
-  workgroups: (step) => [step.rows(Normalise.Rows, step.words[Normalise.Limit])],
+  workgroups: (op) => [op.rows(Normalise.Rows, op.words[Normalise.Limit])],
 }

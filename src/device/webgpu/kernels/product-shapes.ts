@@ -50,7 +50,7 @@ export function productOf(name: ProductShapeName): ProductTile {
   return 'threads' in shape ? productRows(shape) : productTile(shape)
 }
 
-/** Columns from which a workgroup of few rows takes 64 of them: then the device is full all the same, and each row of B comes in one piece. */
+/** Columns from which a workgroup of few rows takes 64 of them: then the device is full all the same, and each row of B comes in one chunk. */
 const wide = 4096
 
 /**

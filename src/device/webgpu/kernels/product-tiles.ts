@@ -109,7 +109,7 @@ let b_from${i} = min(tile_column + b_column${i} * 4u, columns() - 4u);`,
     lines(vectorsEach, (i) => `tile_b[b_k${i}][b_column${i} / ${across}u][b_column${i} % ${across}u] = ${nameOfB(i)};`),
   )
 
-  const step = (k: number | string, y: string) => `{
+  const op = (k: number | string, y: string) => `{
 ${lines(rowVectors, (i) => `let a${i} = tile_a[${k}][${i}][${y}];`)}
 ${lines(columnVectors, (j) => `let b${j} = tile_b[${k}][${j}][x];`)}
 ${lines(threadRows, (row) =>
@@ -141,7 +141,7 @@ let more = next < depth();
 if (more) {
 ${fetch}
 }
-${lines(depth, (k) => step(k, `y${turned(k >> 2)}`))}
+${lines(depth, (k) => op(k, `y${turned(k >> 2)}`))}
 workgroupBarrier();
 if (more) {
 ${keep}
@@ -151,7 +151,7 @@ workgroupBarrier();
 let rest = depth() - whole;
 for (var k = 0u; k < rest; k++) {
 let y = (row_place ^ (k / 4u * ${turn}u % ${span}u)) % ${down}u;
-${step('k', 'y')}
+${op('k', 'y')}
 }
 ${lines(threadRows, (r) => {
   const row = `tile_row + ${(r >> 2) * down * 4}u + row_place * 4u + ${r & 3}u`

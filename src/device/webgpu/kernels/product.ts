@@ -1,5 +1,5 @@
-import { Activation, Product, WeightFormat } from '../../../../assembly/steps.js'
-import type { Kernel, StepView } from '../kernel.js'
+import { Activation, Matmul, WeightFormat } from '../../../../assembly/ops.js'
+import type { Kernel, OpView } from '../kernel.js'
 import { fourWeights, HALVES } from './halves.js'
 import { EXP, GELU } from './math.js'
 import { chooseProductShape, productOf, type ProductShapeName } from './product-shapes.js'
@@ -18,27 +18,27 @@ function makeProduct(shape: ProductShapeName, format: WeightFormat): Kernel {
   return {
     name: format === WeightFormat.Float32 ? `product-${shape}` : `product-${shape}-${WeightFormat[format].toLowerCase()}`,
     operands: {
-      count: Product.Rows,
-      input: Product.Input,
-      weights: Product.Weights,
-      output: Product.Output,
-      bias: Product.Bias,
-      add_to: Product.AddTo,
+      count: Matmul.Rows,
+      input: Matmul.Input,
+      weights: Matmul.Weights,
+      output: Matmul.Output,
+      bias: Matmul.Bias,
+      add_to: Matmul.AddTo,
     },
     view: 'vectors',
     code: `
 ${EXP}
 ${GELU}
 ${HALVES}
-fn depth() -> u32 { return u32(word(${Product.Depth})); }
-fn columns() -> u32 { return 8u * u32(word(${Product.Panels})); }
-fn load_a(row: u32, k: u32) -> vec4f { return input_v(row * u32(word(${Product.InputStride})) + k); }
+fn depth() -> u32 { return u32(word(${Matmul.Depth})); }
+fn columns() -> u32 { return 8u * u32(word(${Matmul.Panels})); }
+fn load_a(row: u32, k: u32) -> vec4f { return input_v(row * u32(word(${Matmul.InputStride})) + k); }
 fn load_b(k: u32, column: u32) -> vec4f { return ${fourWeights('weights', format, 'k * columns() + column')}; }
 fn store_c(row: u32, column: u32, value: vec4f) {
   var x = value;
   if (bias_given()) { x += bias_v(column); }
-  if (word(${Product.Activation}) == ${Activation.Gelu}) { x = vec4f(gelu_of(x.x), gelu_of(x.y), gelu_of(x.z), gelu_of(x.w)); }
-  let at = row * u32(word(${Product.OutputStride})) + column;
+  if (word(${Matmul.Activation}) == ${Activation.Gelu}) { x = vec4f(gelu_of(x.x), gelu_of(x.y), gelu_of(x.z), gelu_of(x.w)); }
+  let at = row * u32(word(${Matmul.OutputStride})) + column;
   if (add_to_given()) { add_to_set_v(at, add_to_v(at) + x); } else { output_set_v(at, x); }
 }
 ${tile.declarations}
@@ -47,19 +47,19 @@ ${tile.declarations}
   let row_count = u32(workgroupUniformLoad(&${tile.freeVector}).x);
 ${tile.body.replaceAll('rows()', 'row_count')}
 }`,
-    workgroups: (step) => [
-      Math.ceil((8 * step.words[Product.Panels]!) / tile.columns),
-      Math.ceil(step.rows(Product.Rows, step.words[Product.Limit]) / tile.rows),
+    workgroups: (op) => [
+      Math.ceil((8 * op.words[Matmul.Panels]!) / tile.columns),
+      Math.ceil(op.rows(Matmul.Rows, op.words[Matmul.Limit]) / tile.rows),
     ],
   }
 }
 
 const kernels = new Map<string, Kernel>()
 
-export function chooseProduct(step: StepView): Kernel {
-  const columns = 8 * step.words[Product.Panels]!
-  const shape = columns <= NARROW ? 'rows16' : chooseProductShape(step.rows(Product.Rows, step.words[Product.Limit]), columns)
-  return productKernel(shape, step.words[Product.Format])
+export function chooseProduct(op: OpView): Kernel {
+  const columns = 8 * op.words[Matmul.Panels]!
+  const shape = columns <= NARROW ? 'rows16' : chooseProductShape(op.rows(Matmul.Rows, op.words[Matmul.Limit]), columns)
+  return productKernel(shape, op.words[Matmul.Format])
 }
 
 /** Each is written once, when it is first wanted. */

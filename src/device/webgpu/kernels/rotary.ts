@@ -1,4 +1,4 @@
-import { Rotate, RotaryFromAngles, RotaryFromPositions } from '../../../../assembly/steps.js'
+import { Rotate, RotaryFromAngles, RotaryFromPositions } from '../../../../assembly/ops.js'
 import type { Kernel } from '../kernel.js'
 import { COSINE_SINE } from './math.js'
 import { ROW_WIDTH } from './rows.js'
@@ -42,7 +42,7 @@ ${COSINE_SINE}
   output_set_f(at + width, value.y);
   output_set_f(at + width + half, value.y);
 }`,
-  workgroups: (step) => [Math.ceil(step.words[RotaryFromPositions.Width]! / 2 / ROW_WIDTH), step.rows(RotaryFromPositions.Rows)],
+  workgroups: (op) => [Math.ceil(op.words[RotaryFromPositions.Width]! / 2 / ROW_WIDTH), op.rows(RotaryFromPositions.Rows)],
 }
 
 /** `RotaryFromAngles`: an angle's bits times those of 1 / 2π that decide, so that large angles are as exact as small ones. */
@@ -86,7 +86,7 @@ fn turn_of(angle: u32) -> u32 {
   output_set_f(row * 2u * width + id.x, value.x);
   output_set_f(row * 2u * width + width + id.x, value.y);
 }`,
-  workgroups: (step) => [Math.ceil(step.words[RotaryFromAngles.Width]! / ROW_WIDTH), step.rows(RotaryFromAngles.Rows)],
+  workgroups: (op) => [Math.ceil(op.words[RotaryFromAngles.Width]! / ROW_WIDTH), op.rows(RotaryFromAngles.Rows)],
 }
 
 /** `Rotate`: an invocation for each pair of each head. */
@@ -111,8 +111,8 @@ export const rotate: Kernel = {
   values_set_f(at, fma(a, table_f(cosine), -(b * table_f(cosine + width))));
   values_set_f(at + half, fma(b, table_f(cosine + half), a * table_f(cosine + width + half)));
 }`,
-  workgroups: (step) => {
-    const { words } = step
-    return [Math.ceil((words[Rotate.Heads]! * words[Rotate.HeadWidth]!) / 2 / ROW_WIDTH), step.rows(Rotate.Rows, words[Rotate.Limit])]
+  workgroups: (op) => {
+    const { words } = op
+    return [Math.ceil((words[Rotate.Heads]! * words[Rotate.HeadWidth]!) / 2 / ROW_WIDTH), op.rows(Rotate.Rows, words[Rotate.Limit])]
   },
 }

@@ -1,4 +1,4 @@
-import { Piece, RouteCausal } from '../../../../assembly/steps.js'
+import { DispatchHeader, RouteCausal } from '../../../../assembly/ops.js'
 import type { Kernel } from '../kernel.js'
 import { withCollectives } from './collectives.js'
 import { WIDTH } from './workgroup.js'
@@ -24,8 +24,8 @@ var<workgroup> earlier: array<f32, ${WIDTH}>;
   let lane = lane_of(index);
   let expert = group.x;
   let first_row = u32(select(0, first_i(0), first_given()));
-  let row_end = select(0u, first_row + u32(count_i(0)), piece_word(${Piece.Routed}) != 0);
-  let offset = u32(piece_word(${Piece.WindowOffset}));
+  let row_end = select(0u, first_row + u32(count_i(0)), header_word(${DispatchHeader.Routed}) != 0);
+  let offset = u32(header_word(${DispatchHeader.WindowOffset}));
   let limit = u32(word(${RouteCausal.Count}));
   let start = expert * u32(word(${RouteCausal.Capacity}));
   let list = expert * u32(word(${RouteCausal.RowCapacity}));

@@ -1,4 +1,4 @@
-import { ListQueries, Piece, Similarities } from '../../../../assembly/steps.js'
+import { ListQueries, DispatchHeader, Similarities } from '../../../../assembly/ops.js'
 import type { Kernel } from '../kernel.js'
 import { withCollectives } from './collectives.js'
 import { ROW_SUM, ROW_WIDTH, UNIFORM } from './rows.js'
@@ -39,7 +39,7 @@ ${ROW_SUM}
     key_values_set_f(at, products_f(product + experts + expert) * factor + 0.0);
   }
 }`,
-  workgroups: (step) => [step.rows(Similarities.Rows)],
+  workgroups: (op) => [op.rows(Similarities.Rows)],
 }
 
 /** `ListQueries`: a workgroup an expert goes through the rows, a chunk at a time, each finding its place among the marked. */
@@ -63,18 +63,18 @@ ${MARKS}
 @compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
   let lane = lane_of(index);
   let expert = group.x;
-  let rows = u32(select(0, piece_word(${Piece.Rows}), piece_word(${Piece.Routed}) != 0));
+  let rows = u32(select(0, header_word(${DispatchHeader.Rows}), header_word(${DispatchHeader.Routed}) != 0));
   let first_row = u32(select(0, first_i(0), first_given()));
   let row_end = first_row + u32(count_i(0));
-  let first_listed = max(first_row, u32(piece_word(${Piece.Unrouted})));
-  let windows = max(1u, u32(piece_word(${Piece.Windows})));
+  let first_listed = max(first_row, u32(header_word(${DispatchHeader.Unrouted})));
+  let windows = max(1u, u32(header_word(${DispatchHeader.Windows})));
   let size = max(1u, u32(word(${ListQueries.WindowSize})));
-  let source = expert * u32(word(${ListQueries.Capacity})) + u32(piece_word(${Piece.Position}));
+  let source = expert * u32(word(${ListQueries.Capacity})) + u32(header_word(${DispatchHeader.Position}));
   let list = expert * u32(word(${ListQueries.RowCapacity}));
   let first_start = expert * u32(word(${ListQueries.StartCapacity}));
   if (starts_given()) {
     for (var z = lane; z < windows; z += ${WIDTH}u) {
-      if (expert == 0u) { ends_set_i(z, min(word(${ListQueries.KeyValues}), (piece_word(${Piece.Window}) + i32(z)) * word(${ListQueries.WindowSize}))); }
+      if (expert == 0u) { ends_set_i(z, min(word(${ListQueries.KeyValues}), (header_word(${DispatchHeader.Window}) + i32(z)) * word(${ListQueries.WindowSize}))); }
       if (rows == 0u) { starts_set_i(first_start + z, 0); }
     }
   }

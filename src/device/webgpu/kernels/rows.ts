@@ -1,12 +1,12 @@
-import { type Piece } from '../../../../assembly/steps.js'
-import type { StepView, Workgroups } from '../kernel.js'
+import { type DispatchHeader } from '../../../../assembly/ops.js'
+import type { OpView, Workgroups } from '../kernel.js'
 
 /** Invocations of a workgroup that works along a row. */
 export const ROW_WIDTH = 64
 
 /** A workgroup of `ROW_WIDTH` vectors for each part of each row: columns in x, rows in y. */
-export function perVector(step: StepView, rows: number, stride: number, limit?: Piece): Workgroups {
-  return [Math.ceil(stride / (4 * ROW_WIDTH)), step.rows(rows, limit)]
+export function perVector(op: OpView, rows: number, stride: number, limit?: DispatchHeader): Workgroups {
+  return [Math.ceil(stride / (4 * ROW_WIDTH)), op.rows(rows, limit)]
 }
 
 /**

@@ -1,4 +1,4 @@
-import { Piece, SelectContext } from '../../../../assembly/steps.js'
+import { DispatchHeader, SelectContext } from '../../../../assembly/ops.js'
 import type { Kernel } from '../kernel.js'
 import { withCollectives } from './collectives.js'
 import { TOP_K } from './top-k.js'
@@ -14,10 +14,10 @@ export const selectContext: Kernel = {
     window: SelectContext.Similarities,
     context: SelectContext.ContextSimilarities,
     positions: SelectContext.ContextPositions,
-    kept: SelectContext.Kept,
-    kept_counts: SelectContext.KeptCounts,
-    newcomers: SelectContext.Newcomers,
-    newcomer_counts: SelectContext.NewcomerCounts,
+    kept: SelectContext.Retained,
+    kept_counts: SelectContext.RetainedCounts,
+    newcomers: SelectContext.Admitted,
+    newcomer_counts: SelectContext.AdmittedCounts,
   },
   view: 'words',
   ...withCollectives(`
@@ -33,7 +33,7 @@ ${TOP_K}
 @compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
   let lane = lane_of(index);
   let expert = group.x;
-  if (piece_word(${Piece.Closes}) == 0) {
+  if (header_word(${DispatchHeader.ClosingRows}) == 0) {
     if (lane == 0u) {
       kept_counts_set_i(expert, 0);
       newcomer_counts_set_i(expert, 0);
@@ -41,10 +41,10 @@ ${TOP_K}
     return;
   }
   let size = u32(word(${SelectContext.Window}));
-  let old = u32(piece_word(${Piece.ContextCount}));
+  let old = u32(header_word(${DispatchHeader.ContextCount}));
   let n = old + size;
   let k = min(u32(word(${SelectContext.Count})), n);
-  let start = piece_word(${Piece.WindowPosition});
+  let start = header_word(${DispatchHeader.WindowPosition});
   places_start = expert * u32(word(${SelectContext.ContextCapacity}));
   window_start = expert * size;
   held = old;

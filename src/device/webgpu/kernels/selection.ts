@@ -1,5 +1,5 @@
-import { AssignSlots, Descent, Piece, Selection, SelectKeyValues, SelectQueries } from '../../../../assembly/steps.js'
-import type { Kernel, StepView, Workgroups } from '../kernel.js'
+import { AssignSlots, Descent, DispatchHeader, Selection, SelectKeyValues, SelectQueries } from '../../../../assembly/ops.js'
+import type { Kernel, OpView, Workgroups } from '../kernel.js'
 import { withCollectives } from './collectives.js'
 import { descent } from './descent.js'
 import { TOP_K } from './top-k.js'
@@ -8,22 +8,22 @@ import { BLOCK, CHUNK, MARKS, OFFSETS, WIDTH } from './workgroup.js'
 /** Most workgroups along a dimension. */
 const MOST_WORKGROUPS = 65535
 
-/** Experts in x, the piece's windows in y and, so many at a time, in z. */
-function perWindow({ header }: StepView, experts: number): Workgroups {
-  const windows = header[Piece.Windows]!
+/** Experts in x, the chunk's windows in y and, so many at a time, in z. */
+function perWindow({ header }: OpView, experts: number): Workgroups {
+  const windows = header[DispatchHeader.Windows]!
   return [experts, Math.min(windows, MOST_WORKGROUPS), Math.ceil(windows / MOST_WORKGROUPS)]
 }
 
 /** `window_of(group)`: the window that a workgroup of `perWindow` works on. */
 const WINDOW_OF = `
-fn window_of(group: vec3u) -> u32 { return u32(piece_word(${Piece.Window})) + group.z * ${MOST_WORKGROUPS}u + group.y; }`
+fn window_of(group: vec3u) -> u32 { return u32(header_word(${DispatchHeader.Window})) + group.z * ${MOST_WORKGROUPS}u + group.y; }`
 
 /**
  * Chooses k of a row's candidates by `Similarities` from `row_start` on. `choose(lane, n, length, k)`: n candidates, all unmasked, of a row of `length`;
  * returns the cut. `score_at(i)`: what candidate i carries if it is taken. c is computed where it is needed, from an a that all invocations share,
  * so that it is the same at every place.
  *
- * @param words the step's words of the descent
+ * @param words the op's words of the descent
  */
 const choice = (words: number) => `
 var<private> row_start: u32;
@@ -65,7 +65,7 @@ ${choice(SelectQueries.Descent)}
 @compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
   let lane = lane_of(index);
   let size = u32(word(${SelectQueries.WindowSize}));
-  let length = u32(piece_word(${Piece.SequenceRows}));
+  let length = u32(header_word(${DispatchHeader.SequenceRows}));
   let start = window_of(group) * size;
   if (start >= length) { return; }
   let n = min(size, length - start);
@@ -82,17 +82,17 @@ ${choice(SelectQueries.Descent)}
     before += counts;
   }
 }`),
-  workgroups: (step) => perWindow(step, step.words[SelectQueries.Experts]!),
+  workgroups: (op) => perWindow(op, op.words[SelectQueries.Experts]!),
 }
 
 /**
- * `folded(window)`: the piece's windows in another order, the last half first and backwards, then the first half. Workgroups half the windows apart have
+ * `folded(window)`: the chunk's windows in another order, the last half first and backwards, then the first half. Workgroups half the windows apart have
  * rows of a constant length together, which evens out what each of a GPU's processors gets to do: a sixth of the time (16,384 tokens, measured, H100).
  */
 const FOLDED = `
 fn folded(window: u32) -> u32 {
-  let first = u32(piece_word(${Piece.Window}));
-  let windows = u32(piece_word(${Piece.Windows}));
+  let first = u32(header_word(${DispatchHeader.Window}));
+  let windows = u32(header_word(${DispatchHeader.Windows}));
   let place = window - first;
   let half = (windows + 1u) / 2u;
   return first + select(place - half, windows - 1u - place, place < half);
@@ -121,7 +121,7 @@ ${choice(SelectKeyValues.Descent)}
   let k = u32(word(${SelectKeyValues.Count}));
   let window = folded(window_of(group));
   // the row is as long as for the last window: the tokens that this one does not see are masked, and count
-  let length = (u32(piece_word(${Piece.SequenceRows})) - 1u) / size * size;
+  let length = (u32(header_word(${DispatchHeader.SequenceRows})) - 1u) / size * size;
   let n = window * size;
   if (n == 0u || n > length) { return; }
   row_start = group.x * u32(word(${SelectKeyValues.Capacity}));
@@ -141,7 +141,7 @@ ${choice(SelectKeyValues.Descent)}
     before += counts;
   }
 }`),
-  workgroups: (step) => perWindow(step, step.words[SelectKeyValues.Experts]!),
+  workgroups: (op) => perWindow(op, op.words[SelectKeyValues.Experts]!),
 }
 
 /** `AssignSlots`: where numbers run on from expert to expert, one workgroup goes through them all; otherwise each has one. */
@@ -153,7 +153,7 @@ export const assignSlots: Kernel = {
 ${MARKS}
 @compute @workgroup_size(${WIDTH}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
   let lane = lane_of(index);
-  let length = u32(piece_word(${Piece.SequenceRows}));
+  let length = u32(header_word(${DispatchHeader.SequenceRows}));
   let stride = u32(word(${AssignSlots.Stride}));
   let end_expert = select(u32(word(${AssignSlots.Experts})), group.x + 1u, stride > 0u);
   var slot = group.x * stride;

@@ -1,5 +1,5 @@
-import { Descent, Opcode, SelectKeyValues, SelectQueries } from '../../../../assembly/steps.js'
-import type { Kernel, StepView } from '../kernel.js'
+import { Descent, Opcode, SelectKeyValues, SelectQueries } from '../../../../assembly/ops.js'
+import type { Kernel, OpView } from '../kernel.js'
 import { chooseAttention } from './attention.js'
 import { gatherContext, nullContext, updateContext } from './context.js'
 import { chooseEmbed, combine, copyRows, logProbabilities } from './elementwise.js'
@@ -12,16 +12,16 @@ import { listQueries, similarities } from './routing.js'
 import { selectContext } from './select-context.js'
 import { assignSlots, selectKeyValues, selectQueries } from './selection.js'
 
-/** What runs each kind of step: kernels, one after the other. */
-const KERNELS: Readonly<Partial<Record<Opcode, (step: StepView) => readonly Kernel[]>>> = {
-  [Opcode.Embed]: (step) => [chooseEmbed(step)],
+/** What runs each kind of op: kernels, one after the other. */
+const KERNELS: Readonly<Partial<Record<Opcode, (op: OpView) => readonly Kernel[]>>> = {
+  [Opcode.Embed]: (op) => [chooseEmbed(op)],
   [Opcode.RotaryFromPositions]: () => [rotaryFromPositions],
   [Opcode.RotaryFromAngles]: () => [rotaryFromAngles],
   [Opcode.Normalise]: () => [normalise],
-  [Opcode.Product]: (step) => [chooseProduct(step)],
+  [Opcode.Matmul]: (op) => [chooseProduct(op)],
   [Opcode.Rotate]: () => [rotate],
   [Opcode.LocalStore]: () => [dropFront, storeLocal],
-  [Opcode.Attention]: (step) => [chooseAttention(step)],
+  [Opcode.Attention]: (op) => [chooseAttention(op)],
   [Opcode.Similarities]: () => [similarities],
   [Opcode.CopyRows]: () => [copyRows],
   [Opcode.RouteCausal]: () => [routeCausal],
@@ -37,14 +37,14 @@ const KERNELS: Readonly<Partial<Record<Opcode, (step: StepView) => readonly Kern
   [Opcode.LogProbabilities]: () => [logProbabilities],
 }
 
-export function kernelsOf(step: StepView): readonly Kernel[] {
-  const opcode = step.words[0] as Opcode
+export function kernelsOf(op: OpView): readonly Kernel[] {
+  const opcode = op.words[0] as Opcode
   const kernels = KERNELS[opcode]
   if (!kernels) throw new Error(`no kernel runs steps of opcode ${opcode}`)
-  return kernels(step)
+  return kernels(op)
 }
 
-/** The words of a step that are f64: a shader sees the first of their two as f32. */
+/** The words of an op that are f64: a shader sees the first of their two as f32. */
 export function doublesOf(opcode: Opcode): readonly number[] {
   const base = { [Opcode.SelectQueries]: SelectQueries.Descent, [Opcode.SelectKeyValues]: SelectKeyValues.Descent }[opcode as number]
   if (base === undefined) return []

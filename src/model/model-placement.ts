@@ -1,12 +1,12 @@
-import { atOnce, gradually } from '../breathe.js'
-import { type Device, type DeviceBuffer, WeightFormat } from '../device/device.js'
+import { atOnce, gradually } from '../event-loop.js'
+import { type Device, type DeviceBuffer } from '../device/device.js'
 import type { Runtime } from '../device/runtime.js'
 import { checkStillThere } from '../io/moved-bytes.js'
 import type { StoredTensor } from '../io/safetensors.js'
 import { planModelParameters } from '../plan/model-parameters.js'
 import { CausalEngine } from './causal-engine.js'
 import type { ModelConfig } from './config.js'
-import { PublishedEngine } from './published-engine.js'
+import { FullSequenceEngine } from './full-sequence-engine.js'
 import type { Engine, Sequence } from './sequence.js'
 import { packedFormats, storedValues } from './stored-parameters.js'
 
@@ -33,7 +33,7 @@ interface ModelParts {
 }
 
 /** Where a model lives: on the device that it was put on, until that is lost and the runtime has another. */
-export class ModelHome {
+export class ModelPlacement {
   readonly #runtime: Runtime
   readonly #config: ModelConfig
   /** Kept only where the weights may have to be packed again. */
@@ -43,7 +43,7 @@ export class ModelHome {
   private constructor({ runtime, config, tensors }: ModelParts, current: Installation) {
     this.#runtime = runtime
     this.#config = config
-    this.#tensors = runtime.mayLose(current.device) ? tensors : undefined
+    this.#tensors = runtime.isReplaceable(current.device) ? tensors : undefined
     this.#current = current
   }
 
@@ -52,10 +52,10 @@ export class ModelHome {
    * @param check called when the event loop has turned: throws when the load should end
    * @throws RoutedAttentionError `OUT_OF_MEMORY`, or whatever the only device threw
    */
-  static async create(parts: ModelParts, workload: Workload, check: () => void): Promise<ModelHome> {
+  static async create(parts: ModelParts, workload: Workload, check: () => void): Promise<ModelPlacement> {
     const { runtime } = parts
     const [first, ...others] = runtime.candidates
-    if (others.length === 0) return new ModelHome(parts, await gradually(install(parts, first!), check))
+    if (others.length === 0) return new ModelPlacement(parts, await gradually(install(parts, first!), check))
     let best: { installation: Installation; time: number } | undefined
     const times: string[] = []
     for (const device of runtime.candidates) {
@@ -78,7 +78,7 @@ export class ModelHome {
           if (best) uninstall(best.installation)
           throw reason
         }
-        if (!runtime.mayLose(device)) {
+        if (!runtime.isReplaceable(device)) {
           if (best) break
           throw error
         }
@@ -86,12 +86,12 @@ export class ModelHome {
       }
     }
     const tokens = MEASURED_TOKENS[workload]
-    runtime.decide(best!.installation.device, `slower here: ${tokens === 1 ? 'a token' : `${tokens} tokens`} took ${times.join(', ')}`)
-    return new ModelHome(parts, best!.installation)
+    runtime.commitTo(best!.installation.device, `slower here: ${tokens === 1 ? 'a token' : `${tokens} tokens`} took ${times.join(', ')}`)
+    return new ModelPlacement(parts, best!.installation)
   }
 
   get engine(): Engine {
-    if (this.#runtime.hasLeft(this.#current.device)) {
+    if (this.#runtime.isStale(this.#current.device)) {
       const lost = this.#current
       const parts = { runtime: this.#runtime, config: this.#config, tensors: this.#tensors! }
       this.#current = atOnce(install(parts, this.#runtime.device))
@@ -101,7 +101,7 @@ export class ModelHome {
   }
 
   /** The sequence, or what continues it where the model lives now. */
-  settle(sequence: Sequence): Sequence {
+  migrate(sequence: Sequence): Sequence {
     const { engine } = this
     if (sequence.engine === engine) return sequence
     const moved = engine.restoreSequence(sequence.position, sequence.save())!
@@ -117,11 +117,9 @@ export class ModelHome {
 /** @throws RoutedAttentionError `OUT_OF_MEMORY`; `BAD_FILE` where a caller has transferred the tensors' bytes away; or whatever the device throws */
 function* install({ config, tensors }: ModelParts, device: Device): Generator<void, Installation> {
   checkStillThere(tensors)
-  const { keepsFormats } = device
-  const formatOf = keepsFormats ? yield* packedFormats(tensors, device.scanner) : () => WeightFormat.Float32
-  const parameters = planModelParameters(config, formatOf)
-  const weights = yield* device.packInParts(parameters.layout, (name) => storedValues(tensors.get(name)!, name, keepsFormats))
-  const engine = new (config.layer.causal ? CausalEngine : PublishedEngine)(device, config, parameters, weights)
+  const parameters = planModelParameters(config, yield* packedFormats(tensors, device.scanner))
+  const weights = yield* device.packInParts(parameters.layout, (name) => storedValues(tensors.get(name)!, name))
+  const engine = new (config.layer.causal ? CausalEngine : FullSequenceEngine)(device, config, parameters, weights)
   return { device, weights, engine }
 }
 

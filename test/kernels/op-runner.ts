@@ -1,13 +1,13 @@
-/** Runs one step at a time, its operands anywhere in memory, and proves that it wrote nothing but what it may write. */
+/** Runs one op at a time, its operands anywhere in memory, and proves that it wrote nothing but what it may write. */
 import { expect, vi } from 'vitest'
-import { Buffer, type Opcode, Piece, TileShape } from '../../assembly/steps.js'
-import { type CompiledProgram, type Device, type DeviceBuffer, Run } from '../../src/device/device.js'
+import { BufferIndex, type Opcode, DispatchHeader, TileShape } from '../../assembly/ops.js'
+import { type CompiledProgram, type Device, type DeviceBuffer, Dispatch } from '../../src/device/device.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import type { WasmDevice } from '../../src/device/wasm/wasm-device.js'
 import { at, type Operand, ProgramBuilder } from '../../src/plan/program-builder.js'
 import { type BuildName, openRuntime } from '../support/runtimes.js'
 
-// Tests of thousands of steps take a second, and many where others use the machine.
+// Tests of thousands of ops take a second, and many where others use the machine.
 vi.setConfig({ testTimeout: 120_000 })
 
 /** What memory holds where nothing was put: as a float a NaN that spreads into whatever reads it, as an index far beyond the memory. */
@@ -17,7 +17,7 @@ const GUARD = 32
 
 type Contents = Float32Array | Int32Array | Float64Array
 
-/** Words of an operand that a step may write: `rows` of `width`, `stride` words from each other, from word `first` on. */
+/** Words of an operand that an op may write: `rows` of `width`, `stride` words from each other, from word `first` on. */
 export interface Writable {
   readonly first?: number
   readonly rows?: number
@@ -27,7 +27,7 @@ export interface Writable {
 
 /** An operand's place. */
 export class Region implements Operand {
-  readonly buffer = Buffer.Scratch
+  readonly buffer = BufferIndex.Scratch
 
   constructor(
     readonly byteOffset: number,
@@ -40,10 +40,10 @@ export class Region implements Operand {
   }
 }
 
-/** The operands of a step, each between guards. They keep their contents from one run to the next. */
-export class StepMemory {
+/** The operands of an op, each between guards. They keep their contents from one run to the next. */
+export class OpMemory {
   #image: Int32Array = new Int32Array(0)
-  /** 1 for each word that a step may write. */
+  /** 1 for each word that an op may write. */
   #writable = new Uint8Array(0)
   /** Words that operands and their guards take. */
   #used = GUARD
@@ -53,15 +53,15 @@ export class StepMemory {
   /** @param misalignment bytes, a multiple of 4, that every operand lies behind a cache line's start */
   constructor(readonly misalignment = 0) {}
 
-  /** What a step may only read. */
+  /** What an op may only read. */
   input(values: Contents): Region {
     return this.inputOutput(values, [])
   }
 
-  /** What a step may only read, at the very end of a runtime's memory: a read behind it traps. One operand; of a runtime that holds little else. */
+  /** What an op may only read, at the very end of a runtime's memory: a read behind it traps. One operand; of a runtime that holds little else. */
   inputAtEnd(values: Contents): Operand {
     this.#last = new Uint8Array(values.slice().buffer)
-    return at(Buffer.Weights, 0)
+    return at(BufferIndex.Weights, 0)
   }
 
   /** An operand of one integer. */
@@ -69,12 +69,12 @@ export class StepMemory {
     return this.input(Int32Array.of(value))
   }
 
-  /** What a step writes; it holds sentinels. */
+  /** What an op writes; it holds sentinels. */
   output(words: number, writable: readonly Writable[] = [{ width: words }]): Region {
     return this.#place(words, writable)
   }
 
-  /** What a step reads and writes. */
+  /** What an op reads and writes. */
   inputOutput(values: Contents, writable: readonly Writable[] = [{ width: values.byteLength / 4 }]): Region {
     const region = this.#place(values.byteLength / 4, writable)
     this.set(region, values)
@@ -98,22 +98,22 @@ export class StepMemory {
   }
 
   /**
-   * Runs one step, every share of it.
-   * @param words the step's, by their names; regions are operands
-   * @param piece words of the piece header
-   * @throws when the step wrote anything that it may not
+   * Runs one op, every partition of it.
+   * @param words the op's, by their names; regions are operands
+   * @param chunk words of the dispatch header
+   * @throws when the op wrote anything that it may not
    */
   run(
     runtime: Runtime,
     opcode: Opcode,
     length: number,
-    words: Parameters<ProgramBuilder['step']>[2],
-    piece: Readonly<Partial<Record<Piece, number>>> = {},
+    words: Parameters<ProgramBuilder['op']>[2],
+    chunk: Readonly<Partial<Record<DispatchHeader, number>>> = {},
   ): void {
     const { device } = runtime
-    const { program, memory, run } = this.#prepare(device, opcode, length, words, piece)
+    const { program, memory, dispatch } = this.#prepare(device, opcode, length, words, chunk)
     try {
-      device.runHere(program, run)
+      device.runSync(program, dispatch)
       this.#accept(memory.readInts(0, this.#used))
     } finally {
       memory.dispose()
@@ -126,13 +126,13 @@ export class StepMemory {
     device: Device,
     opcode: Opcode,
     length: number,
-    words: Parameters<ProgramBuilder['step']>[2],
-    piece: Readonly<Partial<Record<Piece, number>>> = {},
+    words: Parameters<ProgramBuilder['op']>[2],
+    chunk: Readonly<Partial<Record<DispatchHeader, number>>> = {},
   ): Promise<void> {
-    const { program, memory, run } = this.#prepare(device, opcode, length, words, piece)
+    const { program, memory, dispatch } = this.#prepare(device, opcode, length, words, chunk)
     try {
-      run.results = [{ memory, byteOffset: 0, byteLength: this.#used * 4 }]
-      await device.run(program, run)
+      dispatch.readbacks = [{ memory, byteOffset: 0, byteLength: this.#used * 4 }]
+      await device.run(program, dispatch)
       this.#accept(memory.readInts(0, this.#used))
     } finally {
       memory.dispose()
@@ -144,23 +144,23 @@ export class StepMemory {
     device: Device,
     opcode: Opcode,
     length: number,
-    words: Parameters<ProgramBuilder['step']>[2],
-    piece: Readonly<Partial<Record<Piece, number>>>,
-  ): { program: CompiledProgram; memory: DeviceBuffer; run: Run } {
+    words: Parameters<ProgramBuilder['op']>[2],
+    chunk: Readonly<Partial<Record<DispatchHeader, number>>>,
+  ): { program: CompiledProgram; memory: DeviceBuffer; dispatch: Dispatch } {
     const builder = new ProgramBuilder()
-    builder.step(opcode, length, words)
+    builder.op(opcode, length, words)
     const program = device.compile(builder.finish())
     const memory = device.allocate(this.#used * 4, 'the operands of a step')
     memory.write(this.#image.subarray(0, this.#used), 0)
-    const run = new Run()
-    run.bind(Buffer.Scratch, memory)
-    if (this.#last) run.bind(Buffer.Weights, putAtEnd(device as WasmDevice, this.#last))
-    for (const [key, value] of Object.entries(piece)) {
-      const word: Piece = Number(key)
-      if (word === Piece.Position || word === Piece.WindowPosition) run.setPosition(word, value)
-      else run.set(word, value)
+    const dispatch = new Dispatch()
+    dispatch.bind(BufferIndex.Scratch, memory)
+    if (this.#last) dispatch.bind(BufferIndex.Weights, putAtEnd(device as WasmDevice, this.#last))
+    for (const [key, value] of Object.entries(chunk)) {
+      const word: DispatchHeader = Number(key)
+      if (word === DispatchHeader.Position || word === DispatchHeader.WindowPosition) dispatch.setPosition(word, value)
+      else dispatch.set(word, value)
     }
-    return { program, memory, run }
+    return { program, memory, dispatch }
   }
 
   #place(words: number, writable: readonly Writable[]): Region {
@@ -207,29 +207,29 @@ function hex(word: number): string {
 
 const opened = new Map<string, Runtime>()
 
-/** A build's runtime that cuts each step into so many shares; the same one for every test of a file. */
-export function runtimeOf(build: BuildName, shares = 1): Runtime {
-  const key = `${build}/${shares}`
+/** A build's runtime that cuts each op into so many partitions; the same one for every test of a file. */
+export function runtimeOf(build: BuildName, partitions = 1): Runtime {
+  const key = `${build}/${partitions}`
   let runtime = opened.get(key)
   if (!runtime) {
-    runtime = openRuntime(build, shares)
+    runtime = openRuntime(build, partitions)
     opened.set(key, runtime)
   }
   return runtime
 }
 
-/** Shares that results must not depend on. */
-export const shareCounts: readonly number[] = [2, 3, 4, 5]
+/** Partitions that results must not depend on. */
+export const partitionCounts: readonly number[] = [2, 3, 4, 5]
 
 export const misalignments: readonly number[] = [0, 4, 8, 12]
 
-/** Fails unless each share wrote to its part of `memory`: threads run shares at once, so none may work in another's. */
-export function expectOwnMemory(memory: Int32Array, shares: number): void {
-  for (let share = 0; share < shares; share++) {
-    const part = memory.subarray((share * memory.length) / shares, ((share + 1) * memory.length) / shares)
+/** Fails unless each partition wrote to its part of `memory`: threads run partitions at once, so none may work in another's. */
+export function expectOwnMemory(memory: Int32Array, partitions: number): void {
+  for (let partition = 0; partition < partitions; partition++) {
+    const part = memory.subarray((partition * memory.length) / partitions, ((partition + 1) * memory.length) / partitions)
     expect(
       part.some((word) => word !== SENTINEL),
-      `share ${share} of ${shares} has memory of its own`,
+      `partition ${partition} of ${partitions} has memory of its own`,
     ).toBe(true)
   }
 }

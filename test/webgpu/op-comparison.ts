@@ -1,21 +1,21 @@
-/** Runs one step on the WebAssembly device and on the WebGPU one, from the same memory, and compares all that it may write. */
+/** Runs one op on the WebAssembly device and on the WebGPU one, from the same memory, and compares all that it may write. */
 import { expect } from 'vitest'
-import type { Opcode } from '../../assembly/steps.js'
+import type { Opcode } from '../../assembly/ops.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import type { ProgramBuilder } from '../../src/plan/program-builder.js'
-import type { StepMemory } from '../kernels/step-runner.js'
-import { type Region, runtimeOf } from '../kernels/step-runner.js'
-import type { Piece } from '../../assembly/steps.js'
+import type { OpMemory } from '../kernels/op-runner.js'
+import { type Region, runtimeOf } from '../kernels/op-runner.js'
+import type { DispatchHeader } from '../../assembly/ops.js'
 
-type Words = Parameters<ProgramBuilder['step']>[2]
+type Words = Parameters<ProgramBuilder['op']>[2]
 
-/** One step: the memory it works on, its words, and which of its operands hold what. */
-export interface StepCase {
-  readonly memory: StepMemory
+/** One op: the memory it works on, its words, and which of its operands hold what. */
+export interface OpCase {
+  readonly memory: OpMemory
   readonly opcode: Opcode
   readonly length: number
   readonly words: Words
-  readonly piece?: Readonly<Partial<Record<Piece, number>>>
+  readonly chunk?: Readonly<Partial<Record<DispatchHeader, number>>>
   /** Compared within a tolerance: relative to the largest value expected, or 1. */
   readonly floats?: readonly Region[]
   readonly doubles?: readonly Region[]
@@ -23,26 +23,26 @@ export interface StepCase {
   readonly exact?: readonly Region[]
 }
 
-/** The words of all that a step may write. */
-export function written({ memory, floats = [], doubles = [], exact = [] }: StepCase): Int32Array[] {
+/** The words of all that an op may write. */
+export function written({ memory, floats = [], doubles = [], exact = [] }: OpCase): Int32Array[] {
   return [...exact, ...floats, ...doubles].map((region) => memory.ints(region))
 }
 
-/** What a step writes on a device. */
-export async function wordsFrom(device: WebGpuDevice, step: StepCase): Promise<Int32Array[]> {
-  await step.memory.runOn(device, step.opcode, step.length, step.words, step.piece)
-  return written(step)
+/** What an op writes on a device. */
+export async function wordsFrom(device: WebGpuDevice, op: OpCase): Promise<Int32Array[]> {
+  await op.memory.runOn(device, op.opcode, op.length, op.words, op.chunk)
+  return written(op)
 }
 
 /**
  * @param make the same case twice: each device writes to its own
  * @param tolerance see `floats`; default 2e-6
  */
-export async function expectSameStep(device: WebGpuDevice, make: () => StepCase, about: string, tolerance = 2e-6): Promise<void> {
+export async function expectSameOp(device: WebGpuDevice, make: () => OpCase, about: string, tolerance = 2e-6): Promise<void> {
   const expected = make()
   const actual = make()
-  expected.memory.run(runtimeOf('checked-relaxed'), expected.opcode, expected.length, expected.words, expected.piece)
-  await actual.memory.runOn(device, actual.opcode, actual.length, actual.words, actual.piece)
+  expected.memory.run(runtimeOf('checked-relaxed'), expected.opcode, expected.length, expected.words, expected.chunk)
+  await actual.memory.runOn(device, actual.opcode, actual.length, actual.words, actual.chunk)
   expected.exact?.forEach((region, i) => {
     expect(actual.memory.ints(actual.exact![i]!), `${about}: exact operand ${i}`).toEqual(expected.memory.ints(region))
   })

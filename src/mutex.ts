@@ -1,17 +1,17 @@
 import type { Interrupt } from './interrupt.js'
 
 /** Lets one piece of work at a time use what several share, in the order of asking; one that fails does not stop the next. */
-export class Turns {
-  #taken = false
+export class Mutex {
+  #isLocked = false
   readonly #waiting: (() => void)[] = []
 
   /** Whether somebody is at it. */
-  get taken(): boolean {
-    return this.#taken
+  get isLocked(): boolean {
+    return this.#isLocked
   }
 
   /** Whether somebody waits. */
-  get wanted(): boolean {
+  get hasWaiters(): boolean {
     return this.#waiting.length > 0
   }
 
@@ -19,15 +19,15 @@ export class Turns {
    * Begins `work` before it returns if nobody else is at it, and is free again before the promise resolves.
    * @param interrupt may end the wait; the work itself looks out for it on its own
    */
-  async take<T>(work: () => Promise<T>, interrupt?: Interrupt): Promise<T> {
-    if (this.#taken) await this.#wait(interrupt)
-    this.#taken = true
+  async runExclusive<T>(work: () => Promise<T>, interrupt?: Interrupt): Promise<T> {
+    if (this.#isLocked) await this.#wait(interrupt)
+    this.#isLocked = true
     try {
       return await work()
     } finally {
       const next = this.#waiting.shift()
       if (next) next()
-      else this.#taken = false
+      else this.#isLocked = false
     }
   }
 
@@ -49,17 +49,4 @@ export class Turns {
       })
     })
   }
-}
-
-/** A turn of the event loop, without the milliseconds that a timer waits. */
-export function nextTurn(): Promise<void> {
-  if (typeof setImmediate === 'function') return new Promise((resolve) => setImmediate(resolve))
-  return new Promise((resolve) => {
-    const { port1, port2 } = new MessageChannel()
-    port1.onmessage = () => {
-      port1.close()
-      resolve()
-    }
-    port2.postMessage(undefined)
-  })
 }

@@ -1,7 +1,7 @@
 import type { CompiledProgram, Device, DeviceBuffer, Program } from '../device/device.js'
 
 /** What a call takes from a device, given back together, also when taking the next one fails. */
-export class Resources {
+export class ResourceScope {
   readonly #device: Device
   readonly #taken: { dispose(): void }[] = []
 
@@ -23,7 +23,7 @@ export class Resources {
   }
 
   /** Takes over what another has taken. */
-  adopt(other: Resources): void {
+  adopt(other: ResourceScope): void {
     this.#taken.push(...other.#taken.splice(0))
   }
 

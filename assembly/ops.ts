@@ -1,83 +1,79 @@
 /*
- * The step vocabulary: what a program is made of. Plain TypeScript without imports, read by both compilers:
+ * The op vocabulary: what a program is made of. Plain TypeScript without imports, read by both compilers:
  * `src/plan` writes these words, `assembly/` reads them, so neither can drift from the other.
  *
- * A program is a sequence of 32-bit words: step after step, each beginning with its opcode and its length in words; the opcode `End` closes it.
- * `Limit` names the word of the piece header that the step's rows do not exceed, for a
- * device that must plan for them before it can see their count. An operand is two words, a buffer (an index into the piece's table of base addresses) and an offset in bytes; the word named here is the first
+ * A program is a sequence of 32-bit words: op after op, each beginning with its opcode and its length in words; the opcode `End` closes it.
+ * `Limit` names the word of the dispatch header that the op's rows do not exceed, for a
+ * device that must plan for them before it can see their count. An operand is two words, a buffer (an index into the dispatch header's table of base addresses) and an offset in bytes; the word named here is the first
  * of the two. Operand (0, 0) is "none": base address 0 of that table is 0. Everything else is one word, an i32 or the bits of an f32.
  *
  * Layouts. A row-major matrix has rows of `stride` floats, a multiple of 8; columns beyond the real ones hold zeros. "Panels" pack a matrix of
- * K rows and N columns so that eight neighbouring outputs lie across the lanes of two vectors, at every k: [N / 8][K][8] for what a step writes. Packed
+ * K rows and N columns so that eight neighbouring outputs lie across the lanes of two vectors, at every k: [N / 8][K][8] for what an op writes. Packed
  * weights join up to four panels to a group, [K][8 · panels], one group after the other.
  */
 
-/** Words of the piece header: what changes from one run of a program to the next. The base addresses of the buffers follow at `Buffers`. */
-export enum Piece {
-  /** Tokens in this piece. */
+/** Words of the dispatch header: what changes from one dispatch of a program to the next. The base addresses of the buffers follow at `Buffers`. */
+export enum DispatchHeader {
+  /** Tokens in this chunk. */
   Rows,
   /** Place of the first token in its routed window. */
   WindowOffset,
-  /** 1 when the piece reaches the end of its window (strictly causal layers only). */
-  Closes,
   /** 1 in windows 1, 2, …, whose tokens are routed; 0 in window 0. */
   Routed,
   /** 1 when the sequence has more than one window and `averageRouted` is on. */
   Average,
   /** Number of key/values that serve this window, the null key/value not counted. */
   ContextCount,
-  /** Index of the piece's window; where several are handled at once, of the first. */
+  /** Index of the chunk's window; where several are handled at once, of the first. */
   Window,
-  /** Index of the first token's key in the local key buffer. */
+  /** Index of the first token's key in the local key buffer: as many are kept when it drops some. */
   LocalIndex,
-  /** Keys of the local buffer that are dropped from its front before the piece, a multiple of 8. */
+  /** Keys of the local buffer that are dropped from its front before the chunk, a multiple of 8. */
   LocalDrop,
-  /** Keys of the local buffer that are kept when it drops some. */
-  LocalKept,
   /** First of the answered rows that the model's head turns into logits, and how many. */
   HeadFirst,
   HeadRows,
   /** Absolute position of the first token, an f64 (two words, 8-byte aligned). */
-  Position = 12,
+  Position = 10,
   /** Absolute position of the first token of the routed window, an f64. */
-  WindowPosition = 14,
-  /** Rows of the window when the piece closes it, otherwise 0. */
-  ClosingRows = 16,
+  WindowPosition = 12,
+  /** Rows of the window when the chunk reaches its end, otherwise 0 (strictly causal layers only). */
+  ClosingRows = 14,
   /** Tokens in the whole sequence (layers that see all of it). */
-  SequenceRows = 17,
-  /** 1 when this is the first piece of its window. */
-  Opens = 18,
+  SequenceRows = 15,
+  /** 1 when this is the first chunk of its window. */
+  WindowStart = 16,
   /** Rows of logits whose targets' probabilities are wanted. */
-  TargetRows = 19,
+  TargetRows = 17,
   /** Index of the first token in the whole sequence (layers that see all of it). */
-  FirstRow = 20,
-  /** Windows that are handled at once; 0 counts as 1. A piece of several begins and ends with whole ones, the sequence's last excepted. */
-  Windows = 21,
+  FirstRow = 18,
+  /** Windows that are handled at once; 0 counts as 1. A chunk of several begins and ends with whole ones, the sequence's last excepted. */
+  Windows = 19,
   /** The `TileShape` that products of many rows are cut into. */
-  TileShape = 22,
-  /** Rows at the piece's front that belong to window 0, when `Routed` is 1 for those behind them. */
-  Unrouted = 23,
-  /** Address of the header of the run before this one, where that may still be at work; otherwise 0. */
-  Earlier = 24,
-  /** Ordered parts of the program that this run is through with: the run behind it waits for them. */
-  Passed = 25,
-  /** First row of the piece whose output anyone asks for, and how many: all that the last layer of a model computes. */
-  AnswerFirst = 26,
-  AnswerRows = 27,
-  /** Address of a word that is no longer 0 once nobody wants what the run computes; 0 where there is none. */
-  Stop = 28,
+  TileShape = 20,
+  /** Rows at the chunk's front that belong to window 0, when `Routed` is 1 for those behind them. */
+  Unrouted = 21,
+  /** Address of the header of the dispatch before this one, where that may still be at work; otherwise 0. */
+  DependsOn = 22,
+  /** Ordered parts of the program that this dispatch is through with: the dispatch behind it waits for them. */
+  Passed = 23,
+  /** First row of the chunk whose output anyone asks for, and how many: all that the last layer of a model computes. */
+  AnswerFirst = 24,
+  AnswerRows = 25,
+  /** Address of a word that is no longer 0 once nobody wants what the dispatch computes; 0 where there is none. */
+  Stop = 26,
   /** Base addresses, one word for each `Buffer`. */
-  Buffers = 29,
-  Length = 44,
+  Buffers = 27,
+  Length = 42,
 }
 
-/** What a device's own copy of a program says beside a step's opcode, and the bits that leave the opcode. */
+/** What a device's own copy of a program says beside an op's opcode, and the bits that leave the opcode. */
 export const OPCODE_MASK = 0xffff
-/** Threads need not meet behind the step: what follows touches nothing that other shares of it wrote or still read. */
-export const JOINS_NEXT = 0x10000
-/** From this step to the next that `ENDS_ORDERED`, runs that are at work side by side keep their order: one waits here until the one before has left it. */
-export const BEGINS_ORDERED = 0x20000
-export const ENDS_ORDERED = 0x40000
+/** Threads need not meet behind the op: what follows touches nothing that other partitions of it wrote or still read. */
+export const SKIPS_BARRIER = 0x10000
+/** From this op to the next that `ENDS_ORDERED`, runs that are at work side by side keep their order: one waits here until the one before has left it. */
+export const BEGINS_SERIALIZED = 0x20000
+export const ENDS_SERIALIZED = 0x40000
 
 /**
  * How products of four rows or more are cut into tiles (`assembly/kernels/tile-shapes.ts`): all give the same bits, and each is the fastest somewhere.
@@ -86,13 +82,13 @@ export const ENDS_ORDERED = 0x40000
  */
 export enum TileShape {
   /** 6 rows (5 unfused) × 8 columns. */
-  Tall,
-  TallUnrolled,
+  Gemm6x8,
+  Gemm6x8Unrolled,
   /** 2 × 24. */
-  Wide,
-  WideUnrolled,
+  Gemm2x24,
+  Gemm2x24Unrolled,
   /** 6 (5) × 16, unrolled. */
-  Double,
+  Gemm6x16,
   Length,
 }
 
@@ -104,9 +100,9 @@ export enum WeightFormat {
 }
 
 /** Words that tell how far a program has come that is run part by part. */
-export enum Cursor {
-  /** Address of the step that comes next. */
-  Step,
+export enum ResumePoint {
+  /** Address of the op that comes next. */
+  Op,
   /** Which of its parts comes next, of how many; 0 of 0 before its first. */
   Part,
   Parts,
@@ -114,9 +110,9 @@ export enum Cursor {
 }
 
 /** Which memory an operand lies in. Only the device knows where each begins. */
-export enum Buffer {
+export enum BufferIndex {
   None,
-  Piece,
+  DispatchHeader,
   Weights,
   Scratch,
   State,
@@ -131,11 +127,11 @@ export enum Buffer {
   Chosen,
   /** Where a layer's local output is copied when it is asked for. */
   LocalOutput,
-  /** Contexts that a piece gathers for its windows alone. */
+  /** Contexts that a chunk gathers for its windows alone. */
   Contexts,
-  /** The tokens of a model's piece. */
+  /** The tokens of a model's chunk. */
   TokenIds,
-  /** `WORKSPACE_BYTES` for each share, the device's own: no plan names it. */
+  /** `WORKSPACE_BYTES` for each partition, the device's own: no plan names it. */
   Workspace,
   Length,
 }
@@ -146,7 +142,7 @@ export const MOST_TILE_ROWS = 6
 /** Bytes of the histogram that selection counts in, before its candidates. */
 export const HISTOGRAM_BYTES = 1024
 
-/** What a share may need beside its operands: a block of a group of weights (256 rows of 32 columns) widened to float32. */
+/** What a partition may need beside its operands: a block of a group of weights (256 rows of 32 columns) widened to float32. */
 export const WORKSPACE_BYTES = 32768
 
 export enum Opcode {
@@ -155,7 +151,7 @@ export enum Opcode {
   RotaryFromPositions,
   RotaryFromAngles,
   Normalise,
-  Product,
+  Matmul,
   Rotate,
   LocalStore,
   Attention,
@@ -249,7 +245,7 @@ export enum Activation {
  * instead, and the output is only working memory. Weights of 16 bits are widened, exactly: in registers, or block by block in the
  * device's workspace.
  */
-export enum Product {
+export enum Matmul {
   Rows = 2,
   Input = 4,
   Weights = 6,
@@ -262,7 +258,7 @@ export enum Product {
   Panels = 17,
   Activation = 18,
   Format = 19,
-  /** Parts of the outputs, each shared out on its own: what one share makes of queries, keys and values then belongs to the same heads. */
+  /** Parts of the outputs, each shared out on its own: what one partition makes of queries, keys and values then belongs to the same heads. */
   Parts = 20,
   Limit = 21,
   Length = 22,
@@ -287,8 +283,8 @@ export enum Rotate {
 }
 
 /**
- * Local keys and values of a piece: rotates the queries of `Projected` (rows of [q | k | v], each Heads · HeadStride) in place, and the keys on
- * their way to `Keys` [head][key / 8][HeadStride][8]; values go to `Values` [head][HeadStride / 8][Capacity][8]. First drops what the piece
+ * Local keys and values of a chunk: rotates the queries of `Projected` (rows of [q | k | v], each Heads · HeadStride) in place, and the keys on
+ * their way to `Keys` [head][key / 8][HeadStride][8]; values go to `Values` [head][HeadStride / 8][Capacity][8]. First drops what the chunk
  * header says from the front of both.
  */
 export enum LocalStore {
@@ -308,7 +304,7 @@ export enum LocalStore {
  * Row i of each head attends to keys `End`[0] + 1 + i · `Advance` - `Window` up to `End`[0] + i · `Advance`, from key 0 on. Local attention: `End` is the
  * first row's own key, `Advance` 1. Routed attention, over the null key/value and the context in rank order: `End` is the context's last, `Advance` 0.
  * With `First` output row i is that of row `First`[0] + i.
- * With `Starts` the rows come in groups, one for each window of the piece: rows `Starts`[z] … `Starts`[z + 1] - 1 attend to keys and values `GroupStride`
+ * With `Starts` the rows come in groups, one for each window of the chunk: rows `Starts`[z] … `Starts`[z + 1] - 1 attend to keys and values `GroupStride`
  * floats further for each z, up to `End`[z].
  */
 export enum Attention {
@@ -372,7 +368,7 @@ export enum CopyRows {
 }
 
 /**
- * Which of the piece's `Rows`[0] rows from `First`[0] on are queries, decided without looking ahead: those with fewer than `Count` earlier tokens of the
+ * Which of the chunk's `Rows`[0] rows from `First`[0] on are queries, decided without looking ahead: those with fewer than `Count` earlier tokens of the
  * window at or above them. Lists are [expert][RowCapacity]; `Slots`[expert][row] is the row's place in its list, or -1; `Counts`[expert].
  */
 export enum RouteCausal {
@@ -391,8 +387,8 @@ export enum RouteCausal {
 
 /**
  * The same lists from decisions already made for the whole sequence: `Taken` and `Scores` are [expert][Capacity] by position. Where `Starts` is given,
- * `Starts`[expert][StartCapacity] tells for each window of the piece the first place in the list of its rows, and behind the last where the list ends;
- * `Ends`[z] the key/values of the piece's window z, at most `KeyValues`.
+ * `Starts`[expert][StartCapacity] tells for each window of the chunk the first place in the list of its rows, and behind the last where the list ends;
+ * `Ends`[z] the key/values of the chunk's window z, at most `KeyValues`.
  */
 export enum ListQueries {
   Rows = 2,
@@ -415,8 +411,8 @@ export enum ListQueries {
 }
 
 /**
- * Local output plus the experts' outputs or null tokens, in expert order; averaged if the piece says so; plus `Residual`. Rows of `Local` and `Output` are
- * those of the piece from `First`[0] on; of `Slots` and `Residual`, the piece's own.
+ * Local output plus the experts' outputs or null tokens, in expert order; averaged if the chunk says so; plus `Residual`. Rows of `Local` and `Output` are
+ * those of the chunk from `First`[0] on; of `Slots` and `Residual`, the chunk's own.
  */
 export enum Combine {
   Rows = 2,
@@ -443,27 +439,27 @@ export enum SelectContext {
   Similarities = 2,
   ContextSimilarities = 4,
   ContextPositions = 6,
-  Kept = 8,
-  KeptCounts = 10,
-  Newcomers = 12,
-  NewcomerCounts = 14,
+  Retained = 8,
+  RetainedCounts = 10,
+  Admitted = 12,
+  AdmittedCounts = 14,
   Candidates = 16,
   Experts = 18,
   /** Places of the context. */
   Count = 19,
   ContextCapacity = 20,
-  /** Tokens in a window: row length of similarities and newcomers. */
+  /** Tokens in a window: row length of similarities and admitted tokens. */
   Window = 21,
   /** Bytes of working memory at `Candidates` for each expert. */
   WorkBytes = 22,
   Length = 23,
 }
 
-/** Moves kept key/values to their new ranks and appends the newcomers' (`Projected`: rows of [k | v]). */
+/** Moves kept key/values to their new ranks and appends the admitted tokens' (`Projected`: rows of [k | v]). */
 export enum UpdateContext {
-  Kept = 2,
-  KeptCount = 4,
-  NewcomerCount = 6,
+  Retained = 2,
+  RetainedCount = 4,
+  AdmittedCount = 6,
   Projected = 8,
   Keys = 10,
   Values = 12,
@@ -503,7 +499,7 @@ export enum Descent {
   Length = 11,
 }
 
-/** Which tokens of each window are queries: `Taken` 0 / 1, and their scores. `Work` has `WorkBytes` for each share. */
+/** Which tokens of each window are queries: `Taken` 0 / 1, and their scores. `Work` has `WorkBytes` for each partition. */
 export enum SelectQueries {
   Similarities = 2,
   Taken = 4,
@@ -521,7 +517,7 @@ export enum SelectQueries {
 /**
  * Which earlier tokens are key/values of each window, min(Count, window · WindowSize) of them: ascending positions in `Lists`
  * [window - 1][expert][ListCapacity], their scores in `Scores` likewise, and a mark in `Chosen` [expert][Capacity]. Windows come in ascending order.
- * `Work` has `WorkBytes` for each share.
+ * `Work` has `WorkBytes` for each partition.
  */
 export enum SelectKeyValues {
   Similarities = 2,
@@ -554,8 +550,8 @@ export enum AssignSlots {
 }
 
 /**
- * When a window opens: packs its context for one expert behind the null key/value; values times their scores. Where a piece has several windows, z's
- * context of `Ends`[z] key/values lies z · `GroupStride` floats behind the first; without `Ends` the piece header tells how many there are.
+ * When a window opens: packs its context for one expert behind the null key/value; values times their scores. Where a chunk has several windows, z's
+ * context of `Ends`[z] key/values lies z · `GroupStride` floats behind the first; without `Ends` the dispatch header tells how many there are.
  */
 export enum GatherContext {
   Lists = 2,

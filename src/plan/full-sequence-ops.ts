@@ -1,6 +1,6 @@
 import {
   AssignSlots,
-  Buffer,
+  BufferIndex,
   Descent,
   GatherContext,
   HISTOGRAM_BYTES,
@@ -9,7 +9,7 @@ import {
   SelectKeyValues,
   SelectQueries,
   Selection,
-} from '../../assembly/steps.js'
+} from '../../assembly/ops.js'
 import type { Capacity, Geometry } from './geometry.js'
 import { type Layout, roundUp } from './layout.js'
 import {
@@ -22,19 +22,19 @@ import {
   type LayerContext,
   offset,
   rangeWords,
-} from './layer-steps.js'
+} from './layer-ops.js'
 import { at, type Operand, type ProgramBuilder } from './program-builder.js'
-import type { RotaryTable } from './layer-steps.js'
+import type { RotaryTable } from './layer-ops.js'
 import type { ExpertWeights } from './weights.js'
 
 /**
  * What a layer that is not strictly causal decides over the whole sequence before any of it is computed. Arrays by position are
  * [expert][capacity].
  */
-export interface SequenceMemory {
+export interface FullSequenceMemory {
   readonly capacity: number
   readonly windows: number
-  /** Most rows of one run of similarities. */
+  /** Most rows of one dispatch of similarities. */
   readonly similarityRows: number
   readonly similarityProducts: Operand
   readonly querySimilarities: Operand
@@ -58,27 +58,27 @@ export interface SequenceMemory {
   readonly workBytes: number
 }
 
-/** Rows whose similarities are computed in one run, or as many as a piece has: little memory, and few enough runs. */
+/** Rows whose similarities are computed in one dispatch, or as many as a chunk has: little memory, and few enough runs. */
 const SIMILARITY_ROWS = 4096
 
 /** @param length tokens in the sequence */
-export function planSequence(
+export function planFullSequence(
   layout: Layout,
-  { numbers, windowCapacity, pieceRows, productStride, inner, stride }: Geometry,
+  { config, windowCapacity, chunkRows, productStride, inner, stride }: Geometry,
   length: number,
-  { shares, seesMemory, bufferBytes }: Capacity,
-): SequenceMemory {
-  const { numExperts, routedWindowSize, numRoutedKeyValues } = numbers
+  { partitions, hostVisible, bufferBytes }: Capacity,
+): FullSequenceMemory {
+  const { numExperts, routedWindowSize, numRoutedKeyValues } = config
   const capacity = roundUp(length)
   const windows = Math.max(0, Math.ceil(length / routedWindowSize) - 1)
   const past = windows * routedWindowSize
   const listCapacity = Math.min(numRoutedKeyValues, past)
-  const words = (count: number) => at(Buffer.Call, layout.words(count))
+  const words = (count: number) => at(BufferIndex.Call, layout.words(count))
   // a histogram; then values, indices and scores of a window, or the values of a whole row of candidates
   const workBytes = HISTOGRAM_BYTES + 4 * roundUp(Math.max(3 * windowCapacity, past, listCapacity + windowCapacity) + 8, 16)
   const mostSlots = roundUp(Math.min(length, windows * listCapacity))
   const fits = numExperts * mostSlots * 2 * inner * 4 <= bufferBytes && mostSlots * stride * 4 <= bufferBytes / 4
-  const similarityRows = Math.min(length, Math.max(SIMILARITY_ROWS, pieceRows))
+  const similarityRows = Math.min(length, Math.max(SIMILARITY_ROWS, chunkRows))
   return {
     capacity,
     windows,
@@ -94,28 +94,28 @@ export function planSequence(
     chosen: words(numExperts * capacity),
     positions: words(numExperts * capacity),
     counts: words(numExperts),
-    slotStride: seesMemory || !fits ? 0 : mostSlots,
-    work: at(Buffer.Call, layout.bytes(shares * workBytes)),
+    slotStride: hostVisible || !fits ? 0 : mostSlots,
+    work: at(BufferIndex.Call, layout.bytes(partitions * workBytes)),
     workBytes,
   }
 }
 
-function descentWords(base: number, { numbers }: Geometry): Record<number, number | boolean | { double: number }> {
+function descentWords(base: number, { config }: Geometry): Record<number, number | boolean | { double: number }> {
   return {
-    [base + Descent.FetchRatio]: { double: numbers.fetchKRatio },
-    [base + Descent.Eps]: { double: numbers.eps },
-    [base + Descent.EpsInit]: { double: numbers.epsInit },
-    [base + Descent.EpsDecay]: { double: numbers.epsDecay },
-    [base + Descent.Iterations]: numbers.nIters,
-    [base + Descent.StraightThrough]: numbers.straightThrough,
-    [base + Descent.Selection]: numbers.selection === 'top-k' ? Selection.TopK : Selection.CoordinateDescent,
+    [base + Descent.FetchRatio]: { double: config.fetchKRatio },
+    [base + Descent.Eps]: { double: config.eps },
+    [base + Descent.EpsInit]: { double: config.epsInit },
+    [base + Descent.EpsDecay]: { double: config.epsDecay },
+    [base + Descent.Iterations]: config.nIters,
+    [base + Descent.StraightThrough]: config.straightThrough,
+    [base + Descent.Selection]: config.selection === 'top-k' ? Selection.TopK : Selection.CoordinateDescent,
   }
 }
 
 /** Which tokens of some windows are queries, and which earlier tokens their key/values. Windows come in ascending order. */
-export function addSelections(builder: ProgramBuilder, geometry: Geometry, memory: SequenceMemory): void {
-  const { numExperts, routedWindowSize, numRoutedQueries, numRoutedKeyValues } = geometry.numbers
-  builder.step(Opcode.SelectQueries, SelectQueries.Length, {
+export function addSelections(builder: ProgramBuilder, geometry: Geometry, memory: FullSequenceMemory): void {
+  const { numExperts, routedWindowSize, numRoutedQueries, numRoutedKeyValues } = geometry.config
+  builder.op(Opcode.SelectQueries, SelectQueries.Length, {
     [SelectQueries.Similarities]: memory.querySimilarities,
     [SelectQueries.Taken]: memory.taken,
     [SelectQueries.Scores]: memory.takenScores,
@@ -127,7 +127,7 @@ export function addSelections(builder: ProgramBuilder, geometry: Geometry, memor
     [SelectQueries.WorkBytes]: memory.workBytes,
     ...descentWords(SelectQueries.Descent, geometry),
   })
-  builder.step(Opcode.SelectKeyValues, SelectKeyValues.Length, {
+  builder.op(Opcode.SelectKeyValues, SelectKeyValues.Length, {
     [SelectKeyValues.Similarities]: memory.keyValueSimilarities,
     [SelectKeyValues.Lists]: memory.lists,
     [SelectKeyValues.Scores]: memory.listScores,
@@ -144,18 +144,18 @@ export function addSelections(builder: ProgramBuilder, geometry: Geometry, memor
 }
 
 /** Numbers the chosen (token, expert) pairs: each will be projected once, whichever windows it serves. */
-export function addSlots(builder: ProgramBuilder, { numbers }: Geometry, memory: SequenceMemory): void {
-  builder.step(Opcode.AssignSlots, AssignSlots.Length, {
+export function addSlots(builder: ProgramBuilder, { config }: Geometry, memory: FullSequenceMemory): void {
+  builder.op(Opcode.AssignSlots, AssignSlots.Length, {
     [AssignSlots.Chosen]: memory.chosen,
     [AssignSlots.Positions]: memory.positions,
     [AssignSlots.Counts]: memory.counts,
-    [AssignSlots.Experts]: numbers.numExperts,
+    [AssignSlots.Experts]: config.numExperts,
     [AssignSlots.Capacity]: memory.capacity,
     [AssignSlots.Stride]: memory.slotStride,
   })
 }
 
-/** Projects `count` of one expert's chosen tokens: positions at `Buffer.Chosen`, from the sequence at `Buffer.Input` to `Buffer.KeyValues`. */
+/** Projects `count` of one expert's chosen tokens: positions at `BufferIndex.Chosen`, from the sequence at `BufferIndex.Input` to `BufferIndex.KeyValues`. */
 export function addProjection(
   builder: ProgramBuilder,
   geometry: Geometry,
@@ -164,30 +164,35 @@ export function addProjection(
   normed: Operand,
   table: RotaryTable | undefined,
 ): void {
-  const values = at(Buffer.KeyValues)
-  addExpertNorm(builder, geometry, weights.contextNorm, { count, indices: at(Buffer.Chosen), input: at(Buffer.Input), output: normed })
+  const values = at(BufferIndex.KeyValues)
+  addExpertNorm(builder, geometry, weights.contextNorm, {
+    count,
+    indices: at(BufferIndex.Chosen),
+    input: at(BufferIndex.Input),
+    output: normed,
+  })
   addProduct(builder, {
     rows: count,
     input: normed,
     weights: weights.toKeyValues,
     output: values,
     inputStride: geometry.stride,
-    depth: geometry.numbers.dim,
+    depth: geometry.config.dim,
     outputStride: 2 * geometry.inner,
   })
   if (table) addRotation(builder, geometry, table, { count, values, stride: 2 * geometry.inner })
 }
 
-/** One piece of such a layer, everything about its routing decided. */
-export function addSequenceLayer(context: LayerContext, memory: SequenceMemory): void {
+/** One chunk of such a layer, everything about its routing decided. */
+export function addFullSequenceLayer(context: LayerContext, memory: FullSequenceMemory): void {
   const { builder, geometry, scratch, state, weights } = context
-  const { numbers, pieceRows, pieceWindows, headStride, contextCapacity } = geometry
+  const { config, chunkRows, chunkWindows, headStride, contextCapacity } = geometry
   addLocalAttention(context)
   if (memory.windows > 0) {
     // lists and contexts are made beside the local outputs
-    if (!context.trace) builder.join()
+    if (!context.trace) builder.skipBarrier()
     const { rows, first } = rangeWords(context.outputRows)
-    builder.step(Opcode.ListQueries, ListQueries.Length, {
+    builder.op(Opcode.ListQueries, ListQueries.Length, {
       [ListQueries.Rows]: rows,
       [ListQueries.First]: first,
       [ListQueries.Taken]: memory.taken,
@@ -196,31 +201,31 @@ export function addSequenceLayer(context: LayerContext, memory: SequenceMemory):
       [ListQueries.Slots]: scratch.querySlots,
       [ListQueries.Counts]: scratch.queryCounts,
       [ListQueries.ListScores]: scratch.queryScores,
-      [ListQueries.Experts]: numbers.numExperts,
+      [ListQueries.Experts]: config.numExperts,
       [ListQueries.Capacity]: memory.capacity,
-      [ListQueries.RowCapacity]: pieceRows,
+      [ListQueries.RowCapacity]: chunkRows,
       [ListQueries.Starts]: scratch.queryStarts,
       [ListQueries.Ends]: scratch.contextEnds,
-      [ListQueries.StartCapacity]: pieceWindows + 1,
-      [ListQueries.WindowSize]: numbers.routedWindowSize,
-      [ListQueries.KeyValues]: numbers.numRoutedKeyValues,
+      [ListQueries.StartCapacity]: chunkWindows + 1,
+      [ListQueries.WindowSize]: config.routedWindowSize,
+      [ListQueries.KeyValues]: config.numRoutedKeyValues,
     })
     weights.experts.forEach((expert, index) => {
       // the first reads how many key/values the lists say
-      if (index > 0) builder.join()
-      builder.step(Opcode.GatherContext, GatherContext.Length, {
+      if (index > 0) builder.skipBarrier()
+      builder.op(Opcode.GatherContext, GatherContext.Length, {
         [GatherContext.Lists]: memory.lists,
         [GatherContext.Scores]: memory.listScores,
         [GatherContext.Slots]: memory.chosen,
-        [GatherContext.KeyValues]: at(Buffer.KeyValues),
+        [GatherContext.KeyValues]: at(BufferIndex.KeyValues),
         [GatherContext.Null]: expert.nullPair,
         [GatherContext.Keys]: state.contexts[index]!.keys,
         [GatherContext.Values]: state.contexts[index]!.values,
         [GatherContext.Expert]: index,
-        [GatherContext.Experts]: numbers.numExperts,
+        [GatherContext.Experts]: config.numExperts,
         [GatherContext.ListCapacity]: memory.listCapacity,
         [GatherContext.SequenceCapacity]: memory.capacity,
-        [GatherContext.Heads]: numbers.heads,
+        [GatherContext.Heads]: config.heads,
         [GatherContext.HeadStride]: headStride,
         [GatherContext.Capacity]: contextCapacity,
         [GatherContext.Ends]: scratch.contextEnds,
@@ -229,8 +234,8 @@ export function addSequenceLayer(context: LayerContext, memory: SequenceMemory):
     })
     addExperts(context, {
       ends: scratch.contextEnds,
-      starts: (expert) => offset(scratch.queryStarts, expert * (pieceWindows + 1)),
-      rows: Math.min(numbers.numRoutedQueries, geometry.windowCapacity),
+      starts: (expert) => offset(scratch.queryStarts, expert * (chunkWindows + 1)),
+      rows: Math.min(config.numRoutedQueries, geometry.windowCapacity),
     })
   }
   addCombination(context, true)

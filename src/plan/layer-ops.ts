@@ -1,41 +1,41 @@
 import {
   Activation,
   Attention,
-  Buffer,
+  BufferIndex,
   Combine,
   CopyRows,
   LocalStore,
   Norm,
   Normalise,
   Opcode,
-  Piece,
-  Product,
+  DispatchHeader,
+  Matmul,
   Rotate,
   Similarities,
-} from '../../assembly/steps.js'
+} from '../../assembly/ops.js'
 import type { Geometry } from './geometry.js'
 import type { LayerScratch, LayerState } from './layer-memory.js'
 import { at, type Operand, type ProgramBuilder } from './program-builder.js'
 import type { LayerWeights, Weights } from './weights.js'
 
-/** A word of the piece header as an operand. */
-export function pieceWord(word: Piece): Operand {
-  return at(Buffer.Piece, word * 4)
+/** A word of the dispatch header as an operand. */
+export function headerWord(word: DispatchHeader): Operand {
+  return at(BufferIndex.DispatchHeader, word * 4)
 }
 
-/** Some rows of a piece: how many, and from which on; default: from its first. */
+/** Some rows of a chunk: how many, and from which on; default: from its first. */
 export interface RowRange {
-  readonly count: Piece
-  readonly first?: Piece
+  readonly count: DispatchHeader
+  readonly first?: DispatchHeader
 }
 
-export const EVERY_ROW: RowRange = { count: Piece.Rows }
+export const EVERY_ROW: RowRange = { count: DispatchHeader.Rows }
 /** Those whose output anyone asks for. */
-export const ANSWERED_ROWS: RowRange = { count: Piece.AnswerRows, first: Piece.AnswerFirst }
+export const ANSWERED_ROWS: RowRange = { count: DispatchHeader.AnswerRows, first: DispatchHeader.AnswerFirst }
 
 /** The operand that tells how many rows, and the one that tells the first. */
 export function rangeWords({ count, first }: RowRange): { rows: Operand; first: Operand | undefined } {
-  return { rows: pieceWord(count), first: first === undefined ? undefined : pieceWord(first) }
+  return { rows: headerWord(count), first: first === undefined ? undefined : headerWord(first) }
 }
 
 /** The operand `words` 32-bit words further. */
@@ -43,7 +43,7 @@ export function offset({ buffer, byteOffset }: Operand, words: number): Operand 
   return at(buffer, byteOffset + words * 4)
 }
 
-/** cos and sin of the angles of some rows, as the rotary steps write them. */
+/** cos and sin of the angles of some rows, as the rotary ops write them. */
 export interface RotaryTable {
   readonly rows: Operand
   /** Floats in one row of cos. */
@@ -52,7 +52,7 @@ export interface RotaryTable {
   readonly angleStride: number
 }
 
-/** One layer, where its data lies, and the program that its steps go to. */
+/** One layer, where its data lies, and the program that its ops go to. */
 export interface LayerContext {
   readonly builder: ProgramBuilder
   readonly geometry: Geometry
@@ -66,11 +66,11 @@ export interface LayerContext {
   readonly outputRows: RowRange
   /** Whether the layer's result is added to its input (in a model). */
   readonly residual: boolean
-  /** Angles of local attention for the piece's rows. */
+  /** Angles of local attention for the chunk's rows. */
   readonly localTable: Operand
-  /** Angles of routed queries for the piece's rows. */
+  /** Angles of routed queries for the chunk's rows. */
   readonly routedTable: RotaryTable | undefined
-  /** Whether a copy of the local output is wanted, in `Buffer.LocalOutput`. */
+  /** Whether a copy of the local output is wanted, in `BufferIndex.LocalOutput`. */
   readonly trace: boolean
 }
 
@@ -87,74 +87,74 @@ export interface ProductOptions {
   readonly activation?: Activation
   /** Parts of the output that are shared out each on its own; default 1. */
   readonly parts?: number
-  /** What `rows` does not exceed; default: the piece's rows. */
-  readonly limit?: Piece
+  /** What `rows` does not exceed; default: the chunk's rows. */
+  readonly limit?: DispatchHeader
 }
 
 export function addProduct(builder: ProgramBuilder, options: ProductOptions): void {
-  builder.step(Opcode.Product, Product.Length, {
-    [Product.Rows]: options.rows,
-    [Product.Input]: options.input,
-    [Product.Weights]: options.weights,
-    [Product.Output]: options.output,
-    [Product.Bias]: options.bias,
-    [Product.AddTo]: options.addTo,
-    [Product.InputStride]: options.inputStride,
-    [Product.OutputStride]: options.outputStride,
-    [Product.Depth]: options.depth ?? options.inputStride,
-    [Product.Panels]: options.outputStride / 8,
-    [Product.Activation]: options.activation ?? Activation.None,
-    [Product.Format]: options.weights.format,
-    [Product.Parts]: options.parts ?? 1,
-    [Product.Limit]: options.limit ?? Piece.Rows,
+  builder.op(Opcode.Matmul, Matmul.Length, {
+    [Matmul.Rows]: options.rows,
+    [Matmul.Input]: options.input,
+    [Matmul.Weights]: options.weights,
+    [Matmul.Output]: options.output,
+    [Matmul.Bias]: options.bias,
+    [Matmul.AddTo]: options.addTo,
+    [Matmul.InputStride]: options.inputStride,
+    [Matmul.OutputStride]: options.outputStride,
+    [Matmul.Depth]: options.depth ?? options.inputStride,
+    [Matmul.Panels]: options.outputStride / 8,
+    [Matmul.Activation]: options.activation ?? Activation.None,
+    [Matmul.Format]: options.weights.format,
+    [Matmul.Parts]: options.parts ?? 1,
+    [Matmul.Limit]: options.limit ?? DispatchHeader.Rows,
   })
 }
 
 /** Rows for an expert's projection: gathered, and normalised where the layer has norms. */
 export function addExpertNorm(
   builder: ProgramBuilder,
-  { numbers, stride }: Geometry,
+  { config, stride }: Geometry,
   gamma: Operand | undefined,
-  rows: { count: Operand; indices: Operand; input: Operand; output: Operand; limit?: Piece },
+  rows: { count: Operand; indices: Operand; input: Operand; output: Operand; limit?: DispatchHeader },
 ): void {
-  builder.step(Opcode.Normalise, Normalise.Length, {
+  builder.op(Opcode.Normalise, Normalise.Length, {
     [Normalise.Rows]: rows.count,
     [Normalise.Indices]: rows.indices,
     [Normalise.Input]: rows.input,
     [Normalise.Output]: rows.output,
     [Normalise.Weight]: gamma,
     [Normalise.Kind]: gamma ? Norm.RootMeanSquare : Norm.None,
-    [Normalise.Width]: numbers.dim,
+    [Normalise.Width]: config.dim,
     [Normalise.Stride]: stride,
-    [Normalise.Limit]: rows.limit ?? Piece.Rows,
+    [Normalise.Limit]: rows.limit ?? DispatchHeader.Rows,
   })
 }
 
 export function addRotation(
   builder: ProgramBuilder,
-  { numbers, headStride }: Geometry,
+  { config, headStride }: Geometry,
   table: RotaryTable,
-  rows: { count: Operand; values: Operand; stride: number; indices?: Operand; limit?: Piece },
+  rows: { count: Operand; values: Operand; stride: number; indices?: Operand; limit?: DispatchHeader },
 ): void {
-  builder.step(Opcode.Rotate, Rotate.Length, {
+  builder.op(Opcode.Rotate, Rotate.Length, {
     [Rotate.Rows]: rows.count,
     [Rotate.Values]: rows.values,
     [Rotate.Table]: table.rows,
     [Rotate.Indices]: rows.indices,
     [Rotate.Stride]: rows.stride,
-    [Rotate.Heads]: numbers.heads,
-    [Rotate.HeadWidth]: numbers.dimHead,
+    [Rotate.Heads]: config.heads,
+    [Rotate.HeadWidth]: config.dimHead,
     [Rotate.HeadStride]: headStride,
     [Rotate.AngleStride]: table.angleStride,
     [Rotate.TableWidth]: table.width,
-    [Rotate.Limit]: rows.limit ?? Piece.Rows,
+    [Rotate.Limit]: rows.limit ?? DispatchHeader.Rows,
   })
 }
 
 /** Parts of a row of heads that threads may take alone from its product to its attention: heads whole, and whole groups of a product's panels. */
-export function headParts({ numbers, headStride, inner }: Geometry): number {
-  if (headStride % 32 === 0) return numbers.heads
-  let [a, b] = [numbers.heads, inner / 32]
+export function headParts({ config, headStride, inner }: Geometry): number {
+  if (headStride % 32 === 0) return config.heads
+  let [a, b] = [config.heads, inner / 32]
   if (!Number.isInteger(b)) return 1
   while (b > 0) [a, b] = [b, a % b]
   return a
@@ -163,18 +163,18 @@ export function headParts({ numbers, headStride, inner }: Geometry): number {
 /** Local attention (SPEC section 2), from the layer's input to `scratch.local`, whose rows are those of `outputRows`. */
 export function addLocalAttention(context: LayerContext): void {
   const { builder, geometry, weights, scratch, state, input, outputRows, localTable, trace } = context
-  const { numbers, stride, inner, headStride, localCapacity } = geometry
-  const rows = pieceWord(Piece.Rows)
+  const { config, stride, inner, headStride, localCapacity } = geometry
+  const rows = headerWord(DispatchHeader.Rows)
   const outputs = rangeWords(outputRows)
   if (weights.localNorm) {
-    builder.step(Opcode.Normalise, Normalise.Length, {
+    builder.op(Opcode.Normalise, Normalise.Length, {
       [Normalise.Rows]: rows,
       [Normalise.Input]: input,
       [Normalise.Output]: scratch.normed,
       [Normalise.Weight]: weights.localNorm.weight,
       [Normalise.Bias]: weights.localNorm.bias,
       [Normalise.Kind]: Norm.Layer,
-      [Normalise.Width]: numbers.dim,
+      [Normalise.Width]: config.dim,
       [Normalise.Stride]: stride,
     })
   }
@@ -184,29 +184,29 @@ export function addLocalAttention(context: LayerContext): void {
     weights: weights.toQueriesKeysValues,
     output: scratch.projected,
     inputStride: stride,
-    depth: numbers.dim,
+    depth: config.dim,
     outputStride: 3 * inner,
     parts: 3,
   })
-  builder.join(headParts(geometry))
-  // keys that the piece before attends to are dropped, and those that it stores attended to
-  builder.ordered(() => {
-    builder.step(Opcode.LocalStore, LocalStore.Length, {
+  builder.skipBarrier(headParts(geometry))
+  // keys that the chunk before attends to are dropped, and those that it stores attended to
+  builder.serialized(() => {
+    builder.op(Opcode.LocalStore, LocalStore.Length, {
       [LocalStore.Projected]: scratch.projected,
       [LocalStore.Table]: localTable,
       [LocalStore.Keys]: state.localKeys,
       [LocalStore.Values]: state.localValues,
       [LocalStore.Stride]: 3 * inner,
-      [LocalStore.Heads]: numbers.heads,
-      [LocalStore.HeadWidth]: numbers.dimHead,
+      [LocalStore.Heads]: config.heads,
+      [LocalStore.HeadWidth]: config.dimHead,
       [LocalStore.HeadStride]: headStride,
       [LocalStore.Capacity]: localCapacity,
     })
-    builder.join(headParts(geometry))
-    builder.step(Opcode.Attention, Attention.Length, {
+    builder.skipBarrier(headParts(geometry))
+    builder.op(Opcode.Attention, Attention.Length, {
       [Attention.Rows]: outputs.rows,
       [Attention.First]: outputs.first,
-      [Attention.End]: pieceWord(Piece.LocalIndex),
+      [Attention.End]: headerWord(DispatchHeader.LocalIndex),
       [Attention.Queries]: scratch.projected,
       [Attention.Keys]: state.localKeys,
       [Attention.Values]: state.localValues,
@@ -214,14 +214,14 @@ export function addLocalAttention(context: LayerContext): void {
       [Attention.Scores]: scratch.localScores,
       [Attention.QueryStride]: 3 * inner,
       [Attention.OutputStride]: inner,
-      [Attention.Heads]: numbers.heads,
-      [Attention.HeadWidth]: numbers.dimHead,
+      [Attention.Heads]: config.heads,
+      [Attention.HeadWidth]: config.dimHead,
       [Attention.HeadStride]: headStride,
       [Attention.Capacity]: localCapacity,
-      [Attention.Window]: numbers.localAttnWindowSize + 1,
+      [Attention.Window]: config.localAttnWindowSize + 1,
       [Attention.Advance]: 1,
       [Attention.ScoreStride]: geometry.localScoreStride,
-      [Attention.Scale]: { float: 1 / Math.sqrt(numbers.dimHead) },
+      [Attention.Scale]: { float: 1 / Math.sqrt(config.dimHead) },
     })
   })
   addProduct(builder, {
@@ -234,33 +234,33 @@ export function addLocalAttention(context: LayerContext): void {
     outputStride: stride,
   })
   if (trace) {
-    builder.step(Opcode.CopyRows, CopyRows.Length, {
+    builder.op(Opcode.CopyRows, CopyRows.Length, {
       [CopyRows.Rows]: outputs.rows,
       [CopyRows.Input]: scratch.local,
-      [CopyRows.Output]: at(Buffer.LocalOutput),
+      [CopyRows.Output]: at(BufferIndex.LocalOutput),
       [CopyRows.Stride]: stride,
     })
   }
 }
 
-/** Similarities of the piece's rows to every expert's routing tokens (SPEC section 4), written from index `first` on; the raw ones pass through `products`. */
+/** Similarities of the chunk's rows to every expert's routing tokens (SPEC section 4), written from index `first` on; the raw ones pass through `products`. */
 export function addSimilarities(
   context: Pick<LayerContext, 'builder' | 'geometry' | 'weights' | 'input'>,
   target: { products: Operand; queries: Operand; keyValues: Operand; capacity: number; first: Operand },
 ): void {
   const { builder, geometry, weights, input } = context
-  const { numbers, stride, productStride } = geometry
-  const rows = pieceWord(Piece.Rows)
+  const { config, stride, productStride } = geometry
+  const rows = headerWord(DispatchHeader.Rows)
   addProduct(builder, {
     rows,
     input,
     weights: weights.routingTokens,
     output: target.products,
     inputStride: stride,
-    depth: numbers.dim,
+    depth: config.dim,
     outputStride: productStride,
   })
-  builder.step(Opcode.Similarities, Similarities.Length, {
+  builder.op(Opcode.Similarities, Similarities.Length, {
     [Similarities.Rows]: rows,
     [Similarities.First]: target.first,
     [Similarities.Input]: input,
@@ -268,16 +268,16 @@ export function addSimilarities(
     [Similarities.Queries]: target.queries,
     [Similarities.KeyValues]: target.keyValues,
     [Similarities.Stride]: stride,
-    [Similarities.Width]: numbers.dim,
+    [Similarities.Width]: config.dim,
     [Similarities.ProductStride]: productStride,
-    [Similarities.Experts]: numbers.numExperts,
+    [Similarities.Experts]: config.numExperts,
     [Similarities.Capacity]: target.capacity,
-    [Similarities.Cosine]: numbers.cosineSimRouting,
-    [Similarities.Scale]: { float: numbers.cosineSimScale },
+    [Similarities.Cosine]: config.cosineSimRouting,
+    [Similarities.Scale]: { float: config.cosineSimScale },
   })
 }
 
-/** A piece of several windows: the key/values of each, and where each one's rows begin in an expert's list. */
+/** A chunk of several windows: the key/values of each, and where each one's rows begin in an expert's list. */
 export interface QueryGroups {
   readonly ends: Operand
   readonly starts: (expert: number) => Operand
@@ -288,13 +288,13 @@ export interface QueryGroups {
 /** Routed attention of the queries that `scratch` lists, expert by expert (SPEC section 5), to `scratch.expertOutputs`. */
 export function addExperts(context: LayerContext, groups?: QueryGroups): void {
   const { builder, geometry, weights, scratch, state, input, outputRows, routedTable } = context
-  const { numbers, pieceRows, stride, inner, headStride, contextCapacity } = geometry
+  const { config, chunkRows, stride, inner, headStride, contextCapacity } = geometry
   const limit = outputRows.count
   weights.experts.forEach((expert, index) => {
     // rows are gathered beside the outputs of the expert before
-    if (index > 0) builder.join()
+    if (index > 0) builder.skipBarrier()
     const count = offset(scratch.queryCounts, index)
-    const indices = offset(scratch.queryLists, index * pieceRows)
+    const indices = offset(scratch.queryLists, index * chunkRows)
     addExpertNorm(builder, geometry, expert.queryNorm, { count, indices, input, output: scratch.normed, limit })
     addProduct(builder, {
       rows: count,
@@ -303,16 +303,16 @@ export function addExperts(context: LayerContext, groups?: QueryGroups): void {
       weights: expert.toQueries,
       output: scratch.queries,
       inputStride: stride,
-      depth: numbers.dim,
+      depth: config.dim,
       outputStride: inner,
     })
-    builder.join(headParts(geometry))
+    builder.skipBarrier(headParts(geometry))
     if (routedTable) {
       addRotation(builder, geometry, routedTable, { count, values: scratch.queries, stride: inner, indices, limit })
-      builder.join(headParts(geometry))
+      builder.skipBarrier(headParts(geometry))
     }
-    builder.step(Opcode.Attention, Attention.Length, {
-      [Attention.End]: groups ? groups.ends : pieceWord(Piece.ContextCount),
+    builder.op(Opcode.Attention, Attention.Length, {
+      [Attention.End]: groups ? groups.ends : headerWord(DispatchHeader.ContextCount),
       [Attention.Starts]: groups?.starts(index),
       [Attention.GroupStride]: geometry.contextWords,
       [Attention.GroupRows]: groups?.rows,
@@ -325,19 +325,19 @@ export function addExperts(context: LayerContext, groups?: QueryGroups): void {
       [Attention.QueryStride]: inner,
       [Attention.OutputStride]: inner,
       [Attention.Window]: contextCapacity,
-      [Attention.Heads]: numbers.heads,
-      [Attention.HeadWidth]: numbers.dimHead,
+      [Attention.Heads]: config.heads,
+      [Attention.HeadWidth]: config.dimHead,
       [Attention.HeadStride]: headStride,
       [Attention.Capacity]: contextCapacity,
       [Attention.ScoreStride]: geometry.contextScoreStride,
-      [Attention.Scale]: { float: 1 / Math.sqrt(numbers.dimHead) },
+      [Attention.Scale]: { float: 1 / Math.sqrt(config.dimHead) },
     })
     addProduct(builder, {
       rows: count,
       limit,
       input: scratch.attended,
       weights: expert.toOutputs,
-      output: offset(scratch.expertOutputs, index * pieceRows * stride),
+      output: offset(scratch.expertOutputs, index * chunkRows * stride),
       inputStride: inner,
       outputStride: stride,
     })
@@ -348,7 +348,7 @@ export function addExperts(context: LayerContext, groups?: QueryGroups): void {
 export function addCombination(context: LayerContext, scored: boolean): void {
   const { builder, geometry, weights, scratch, input, output, outputRows, residual } = context
   const { rows, first } = rangeWords(outputRows)
-  builder.step(Opcode.Combine, Combine.Length, {
+  builder.op(Opcode.Combine, Combine.Length, {
     [Combine.Rows]: rows,
     [Combine.First]: first,
     [Combine.Local]: scratch.local,
@@ -359,7 +359,7 @@ export function addCombination(context: LayerContext, scored: boolean): void {
     [Combine.Residual]: residual ? input : undefined,
     [Combine.Output]: output,
     [Combine.Stride]: geometry.stride,
-    [Combine.Experts]: geometry.numbers.numExperts,
-    [Combine.RowCapacity]: geometry.pieceRows,
+    [Combine.Experts]: geometry.config.numExperts,
+    [Combine.RowCapacity]: geometry.chunkRows,
   })
 }

@@ -13,7 +13,7 @@ export interface Installed {
 }
 
 /** Where a layer lives: on the device that it was put on, until that is lost and the runtime has another. */
-export class LayerHome {
+export class LayerPlacement {
   readonly #runtime: Runtime
   readonly #parameters: LayerParameters
   #installed: Installed
@@ -21,13 +21,13 @@ export class LayerHome {
   #values: LayerValues | undefined
   /** Until it is known which of the runtime's devices is quickest. */
   #deciding: Promise<void> | undefined
-  #decided: boolean
+  #chosen: boolean
 
   /** @param make called once the device has room for the values: too large a layer fails before its parameters are drawn */
   constructor(runtime: Runtime, parameters: LayerParameters, make: () => LayerValues) {
     this.#runtime = runtime
     this.#parameters = parameters
-    this.#decided = runtime.candidates.length === 1
+    this.#chosen = runtime.candidates.length === 1
     this.#installed = this.#install(runtime.device, make)
   }
 
@@ -35,7 +35,7 @@ export class LayerHome {
     let values: LayerValues | undefined
     const buffer = device.packWeights(this.#parameters.layout, (name) => float32Values((values ??= make()).get(name)!.data))
     // the caller's tensors may change
-    if (this.#runtime.mayLose(device) && values)
+    if (this.#runtime.isReplaceable(device) && values)
       this.#values = new Map([...values].map(([name, { data, shape }]) => [name, new Tensor(data.slice(), shape)]))
     return { device, weights: new SharedWeights(buffer) }
   }
@@ -52,12 +52,12 @@ export class LayerHome {
 
   /** Whether a forward's device is known and takes its inputs at once: one whose memory fails later has to be given them again. */
   get readsAtOnce(): boolean {
-    return this.#decided && this.#runtime.isHere(this.#device)
+    return this.#chosen && this.#runtime.isHere(this.#device)
   }
 
   get #device(): Device {
     const { device } = this.#installed
-    return this.#runtime.hasLeft(device) ? this.#runtime.device : device
+    return this.#runtime.isStale(device) ? this.#runtime.device : device
   }
 
   /** What a forward runs with: retained, to be released by the caller. */
@@ -76,16 +76,16 @@ export class LayerHome {
    * Where there is a choice of devices, takes the quickest, once.
    * @param time milliseconds that a forward takes
    */
-  decide(time: (installed: Installed) => Promise<number>): Promise<void> | undefined {
-    if (this.#decided) return undefined
-    this.#deciding ??= this.#decide(time).finally(() => {
-      this.#decided = true
+  chooseDevice(time: (installed: Installed) => Promise<number>): Promise<void> | undefined {
+    if (this.#chosen) return undefined
+    this.#deciding ??= this.#chooseDevice(time).finally(() => {
+      this.#chosen = true
       this.#deciding = undefined
     })
     return this.#deciding
   }
 
-  async #decide(time: (installed: Installed) => Promise<number>): Promise<void> {
+  async #chooseDevice(time: (installed: Installed) => Promise<number>): Promise<void> {
     let best: { installed: Installed; values: LayerValues | undefined; time: number } | undefined
     const times: string[] = []
     try {
@@ -101,7 +101,7 @@ export class LayerHome {
             best = { installed: { device, weights }, values, time: taken }
           }
         } catch (error) {
-          if (!this.#runtime.mayLose(device)) throw error
+          if (!this.#runtime.isReplaceable(device)) throw error
           times.push(`${device.name}: ${(error as Error).message}`)
         } finally {
           beaten?.release()
@@ -113,7 +113,7 @@ export class LayerHome {
         if (values === this.#values) this.#adopt({ ...installed, weights: installed.weights.retain() })
         else this.#move(installed.device)
       }
-      this.#runtime.decide(installed.device, `slower here: a forward took ${times.join(', ')}`)
+      this.#runtime.commitTo(installed.device, `slower here: a forward took ${times.join(', ')}`)
     } finally {
       best?.installed.weights.release()
     }

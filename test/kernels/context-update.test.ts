@@ -1,15 +1,15 @@
 import { describe, expect, test } from 'vitest'
-import { Opcode, Piece, SelectContext } from '../../assembly/steps.js'
+import { Opcode, DispatchHeader, SelectContext } from '../../assembly/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { largest } from '../reference/index.js'
 import { allBuilds } from '../support/runtimes.js'
 import { integers, normals, range, roundUpTo8 } from './float32.js'
-import { misalignments, runtimeOf, shareCounts, StepMemory } from './step-runner.js'
+import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 const HISTOGRAM_BYTES = 1024
 
 /** A window that closes over a context. */
-interface ClosingCase {
+interface ContextUpdateCase {
   /** [expert][window] */
   readonly window: readonly Float32Array[]
   /** [expert][before] */
@@ -24,11 +24,11 @@ interface ClosingCase {
 interface Closed {
   readonly similarities: number[]
   readonly positions: number[]
-  readonly kept: number[]
-  readonly newcomers: number[]
+  readonly retained: number[]
+  readonly admitted: number[]
 }
 
-function selectContext(runtime: Runtime, options: ClosingCase, closes = true): Closed[] {
+function selectContext(runtime: Runtime, options: ContextUpdateCase, closes = true): Closed[] {
   const { window, context, positions, count, start, misalignment } = options
   const experts = window.length
   const before = context[0]!.length
@@ -36,7 +36,7 @@ function selectContext(runtime: Runtime, options: ClosingCase, closes = true): C
   const after = closes ? Math.min(count, before + rows) : 0
   const capacity = roundUpTo8(count + 1)
   const workWords = HISTOGRAM_BYTES / 4 + 2 * (capacity + rows)
-  const memory = new StepMemory(misalignment)
+  const memory = new OpMemory(misalignment)
   const places = [{ rows: experts, width: after, stride: capacity }]
   const byExpert = <T extends Float32Array | Int32Array>(out: T, values: readonly T[]): T => {
     values.forEach((ofExpert, r) => out.set(ofExpert, r * capacity))
@@ -44,18 +44,18 @@ function selectContext(runtime: Runtime, options: ClosingCase, closes = true): C
   }
   const contextSimilarities = memory.inputOutput(byExpert(new Float32Array(experts * capacity).fill(NaN), context), places)
   const contextPositions = memory.inputOutput(byExpert(new Int32Array(experts * capacity).fill(-7), positions), places)
-  const kept = memory.output(experts * capacity, [{ rows: experts, width: closes ? before : 0, stride: capacity }])
-  const newcomers = memory.output(experts * rows, [{ width: closes ? experts * rows : 0 }])
-  const keptCounts = memory.output(experts)
-  const newcomerCounts = memory.output(experts)
+  const retained = memory.output(experts * capacity, [{ rows: experts, width: closes ? before : 0, stride: capacity }])
+  const admitted = memory.output(experts * rows, [{ width: closes ? experts * rows : 0 }])
+  const retainedCounts = memory.output(experts)
+  const admittedCounts = memory.output(experts)
   const words = {
     [SelectContext.Similarities]: memory.input(Float32Array.from(window.flatMap((s) => [...s]))),
     [SelectContext.ContextSimilarities]: contextSimilarities,
     [SelectContext.ContextPositions]: contextPositions,
-    [SelectContext.Kept]: kept,
-    [SelectContext.KeptCounts]: keptCounts,
-    [SelectContext.Newcomers]: newcomers,
-    [SelectContext.NewcomerCounts]: newcomerCounts,
+    [SelectContext.Retained]: retained,
+    [SelectContext.RetainedCounts]: retainedCounts,
+    [SelectContext.Admitted]: admitted,
+    [SelectContext.AdmittedCounts]: admittedCounts,
     [SelectContext.Candidates]: memory.output(experts * workWords),
     [SelectContext.Experts]: experts,
     [SelectContext.Count]: count,
@@ -63,18 +63,22 @@ function selectContext(runtime: Runtime, options: ClosingCase, closes = true): C
     [SelectContext.Window]: rows,
     [SelectContext.WorkBytes]: workWords * 4,
   }
-  const piece = { [Piece.Closes]: Number(closes), [Piece.ContextCount]: before, [Piece.WindowPosition]: start }
-  memory.run(runtime, Opcode.SelectContext, SelectContext.Length, words, piece)
+  const chunk = {
+    [DispatchHeader.ClosingRows]: closes ? rows : 0,
+    [DispatchHeader.ContextCount]: before,
+    [DispatchHeader.WindowPosition]: start,
+  }
+  memory.run(runtime, Opcode.SelectContext, SelectContext.Length, words, chunk)
   return range(experts).map((r) => ({
     similarities: [...memory.floats(contextSimilarities).subarray(r * capacity, r * capacity + after)],
     positions: [...memory.ints(contextPositions).subarray(r * capacity, r * capacity + after)],
-    kept: [...memory.ints(kept).subarray(r * capacity, r * capacity + memory.ints(keptCounts)[r]!)],
-    newcomers: [...memory.ints(newcomers).subarray(r * rows, r * rows + memory.ints(newcomerCounts)[r]!)],
+    retained: [...memory.ints(retained).subarray(r * capacity, r * capacity + memory.ints(retainedCounts)[r]!)],
+    admitted: [...memory.ints(admitted).subarray(r * rows, r * rows + memory.ints(admittedCounts)[r]!)],
   }))
 }
 
 /** The plain twin: the largest of context and window, ties to the earlier. */
-function closed({ window, context, positions, count, start }: ClosingCase): Closed[] {
+function closed({ window, context, positions, count, start }: ContextUpdateCase): Closed[] {
   return window.map((ofWindow, r) => {
     const before = context[r]!.length
     const candidates = [...context[r]!, ...ofWindow]
@@ -86,13 +90,18 @@ function closed({ window, context, positions, count, start }: ClosingCase): Clos
     return {
       similarities: chosen.map((i) => candidates[i]!),
       positions: chosen.map((i) => (i < before ? positions[r]![i]! : start + i - before)),
-      kept: chosen.filter((i) => i < before),
-      newcomers: chosen.filter((i) => i >= before).map((i) => i - before),
+      retained: chosen.filter((i) => i < before),
+      admitted: chosen.filter((i) => i >= before).map((i) => i - before),
     }
   })
 }
 
-function closingCase(before: number, rows: number, count: number, similarity: (length: number, seed: number) => Float32Array): ClosingCase {
+function contextUpdateCase(
+  before: number,
+  rows: number,
+  count: number,
+  similarity: (length: number, seed: number) => Float32Array,
+): ContextUpdateCase {
   const experts = range(3)
   return {
     window: experts.map((r) => similarity(rows, 10 * rows + r)),
@@ -124,32 +133,32 @@ describe.each(allBuilds)('a closing window on the %s build', (build) => {
         [9, 40, 9],
         [130, 128, 130],
       ] as const) {
-        const options = closingCase(before, rows, count, similarity)
+        const options = contextUpdateCase(before, rows, count, similarity)
         expect(selectContext(runtime, options)).toEqual(closed(options))
-        for (const shares of shareCounts) expect(selectContext(runtimeOf(build, shares), options)).toEqual(closed(options))
+        for (const partitions of partitionCounts) expect(selectContext(runtimeOf(build, partitions), options)).toEqual(closed(options))
         for (const misalignment of misalignments) expect(selectContext(runtime, { ...options, misalignment })).toEqual(closed(options))
       }
     }
   })
 
   test('chooses the same at positions that no 32-bit integer holds', () => {
-    const options = closingCase(4, 7, 4, normals)
-    const chosen = ({ similarities, kept, newcomers }: Closed) => ({ similarities, kept, newcomers })
+    const options = contextUpdateCase(4, 7, 4, normals)
+    const chosen = ({ similarities, retained, admitted }: Closed) => ({ similarities, retained, admitted })
     expect(selectContext(runtime, { ...options, start: 2 ** 40 }).map(chosen)).toEqual(closed(options).map(chosen))
   })
 
-  test('changes nothing before the piece that closes it', () => {
-    const none = { similarities: [], positions: [], kept: [], newcomers: [] }
-    expect(selectContext(runtime, closingCase(4, 7, 4, normals), false)).toEqual([none, none, none])
+  test('changes nothing before the chunk that closes it', () => {
+    const none = { similarities: [], positions: [], retained: [], admitted: [] }
+    expect(selectContext(runtime, contextUpdateCase(4, 7, 4, normals), false)).toEqual([none, none, none])
   })
 
   test('fills the context where similarities are NaN or infinite, and leaves other experts as ever', () => {
-    const options = closingCase(4, 7, 4, normals)
+    const options = contextUpdateCase(4, 7, 4, normals)
     const expected = closed(options)
     options.window[1]!.set([NaN, Infinity, -Infinity, NaN, Infinity, NaN])
     const [first, second, third] = selectContext(runtime, options)
     expect([first, third]).toEqual([expected[0], expected[2]])
-    expect(second!.kept.length + second!.newcomers.length).toBe(4)
+    expect(second!.retained.length + second!.admitted.length).toBe(4)
     expect([...second!.positions].sort((a, b) => a - b)).toEqual(second!.positions)
   })
 })

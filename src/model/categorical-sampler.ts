@@ -2,7 +2,7 @@ import { LogitHeap } from './logit-heap.js'
 import type { SamplingConfig } from './sampling-options.js'
 
 /** Draws one of so many tokens by their weights, in memory that serves one draw after the other. */
-export class Lottery {
+export class CategoricalSampler {
   readonly size: number
   readonly #temperature: number
   readonly #topK: number

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
-import { JOINS_NEXT } from '../assembly/steps.js'
+import { SKIPS_BARRIER } from '../assembly/ops.js'
 import { Runtime } from '../src/device/runtime.js'
 import { type Build, openBuild } from '../src/device/wasm/builds.js'
 import { cases, makeForwardOptions, makeInput, runs } from './support/arbitraries.js'
@@ -12,23 +12,23 @@ import { causalConfigs, loadSmallModel, publishedConfigs, randomTokens } from '.
 
 vi.setConfig({ testTimeout: 120_000 })
 
-type Order = 'first share first' | 'last share first'
+type Order = 'first partition first' | 'last partition first'
 
-/** How many steps were joined with the next. */
+/** How many ops were joined with the next. */
 const joined = { steps: 0 }
 
 /**
- * A runtime whose shares run joined steps as far apart as threads ever could: one share all of them before the other its first. What joined steps
+ * A runtime whose partitions run joined ops as far apart as threads ever could: one partition all of them before the other its first. What joined ops
  * share would show in the results.
  */
-function openDriftingRuntime(shares: number, order: Order): Runtime {
+function openDriftingRuntime(partitions: number, order: Order): Runtime {
   const module = new WebAssembly.Module(readFileSync(new URL('../build/checked-relaxed.wasm', import.meta.url)))
   const build = openBuild('relaxed', module)
-  const run: Build['kernels']['run'] = (program, piece) => {
+  const run: Build['kernels']['run'] = (program, header) => {
     const words = new Int32Array(build.memory.buffer)
     let start = program / 4
     for (let at = start; words[at] !== 0;) {
-      const joins = (words[at]! & JOINS_NEXT) > 0
+      const joins = (words[at]! & SKIPS_BARRIER) > 0
       at += words[at + 1]!
       if (joins) {
         joined.steps++
@@ -36,25 +36,25 @@ function openDriftingRuntime(shares: number, order: Order): Runtime {
       }
       const next = words[at]!
       words[at] = 0
-      for (let i = 0; i < shares; i++) {
-        build.kernels.run(start * 4, piece, shares, order === 'first share first' ? i : shares - 1 - i, 1, 0, 1)
+      for (let i = 0; i < partitions; i++) {
+        build.kernels.run(start * 4, header, partitions, order === 'first partition first' ? i : partitions - 1 - i, 1, 0, 1)
       }
       words[at] = next
       start = at
     }
   }
-  return new Runtime({ ...build, kernels: { ...build.kernels, run } }, {}, shares)
+  return new Runtime({ ...build, kernels: { ...build.kernels, run } }, {}, partitions)
 }
 
 const plain = openRuntime('checked-relaxed')
-const drifting = ([2, 3] as const).flatMap((shares) =>
-  (['first share first', 'last share first'] as const).map((order) => openDriftingRuntime(shares, order)),
+const drifting = ([2, 3] as const).flatMap((partitions) =>
+  (['first partition first', 'last partition first'] as const).map((order) => openDriftingRuntime(partitions, order)),
 )
 
-/** Heads that divide among two or three shares, and some that do not. */
+/** Heads that divide among two or three partitions, and some that do not. */
 const heads = fc.constantFrom({ heads: 2, dimHead: 32 }, { heads: 4, dimHead: 16 }, { heads: 3, dimHead: 32 }, { heads: 2, dimHead: 6 })
 
-test('a layer answers with the same bits however far its shares drift apart', async () => {
+test('a layer answers with the same bits however far its partitions drift apart', async () => {
   await fc.assert(
     fc.asyncProperty(cases(), heads, fc.constantFrom(...drifting), async (drawn, sizes, runtime) => {
       const options = { ...drawn.options, ...sizes }
@@ -71,7 +71,7 @@ test('a layer answers with the same bits however far its shares drift apart', as
 test.each([
   ['strictly causal', causalConfigs],
   ['published', publishedConfigs],
-] as const)('a %s model answers with the same bits however far its shares drift apart', async (_name, configs) => {
+] as const)('a %s model answers with the same bits however far its partitions drift apart', async (_name, configs) => {
   await fc.assert(
     fc.asyncProperty(
       configs as fc.Arbitrary<Record<string, unknown> & { num_tokens: number }>,

@@ -1,20 +1,20 @@
-/** Steps that count, select and list, with the operands that they work on: all that they write is compared. */
+/** Ops that count, select and list, with the operands that they work on: all that they write is compared. */
 import {
   AssignSlots,
   ListQueries,
   Opcode,
-  Piece,
+  DispatchHeader,
   RouteCausal,
   SelectContext,
   SelectKeyValues,
   SelectQueries,
-} from '../../assembly/steps.js'
-import { ANSWERED_ROWS, rangeWords } from '../../src/plan/layer-steps.js'
+} from '../../assembly/ops.js'
+import { ANSWERED_ROWS, rangeWords } from '../../src/plan/layer-ops.js'
 import { createRandom } from '../../src/random.js'
 import { integers, normals, range, roundUpTo8, spread } from '../kernels/float32.js'
 import { placeKeyValues, placeQueries, similarityKinds, type SelectionCase, windowsOf } from '../kernels/selection-runner.js'
-import { StepMemory } from '../kernels/step-runner.js'
-import type { StepCase } from './step-comparison.js'
+import { OpMemory } from '../kernels/op-runner.js'
+import type { OpCase } from './op-comparison.js'
 
 type Rows = (length: number, seed: number) => Float32Array
 
@@ -32,19 +32,23 @@ export const causalKinds: Readonly<Record<string, Rows>> = {
   'of every magnitude': (length, seed) => normals(length, seed).map((x, i) => x * 10 ** (((i * 11) % 70) - 38)),
 }
 
-export function pieceOf(options: SelectionCase, first = 1, windows = windowsOf(options)) {
-  return { [Piece.Window]: first, [Piece.Windows]: windows, [Piece.SequenceRows]: options.similarities[0]!.length }
+export function chunkOf(options: SelectionCase, first = 1, windows = windowsOf(options)) {
+  return {
+    [DispatchHeader.Window]: first,
+    [DispatchHeader.Windows]: windows,
+    [DispatchHeader.SequenceRows]: options.similarities[0]!.length,
+  }
 }
 
-export function queriesStep(options: SelectionCase, piece = pieceOf(options)): StepCase {
+export function queriesOp(options: SelectionCase, chunk = chunkOf(options)): OpCase {
   const { memory, words, taken, scores } = placeQueries(options)
-  return { memory, opcode: Opcode.SelectQueries, length: SelectQueries.Length, words, piece, exact: [taken], floats: [scores] }
+  return { memory, opcode: Opcode.SelectQueries, length: SelectQueries.Length, words, chunk, exact: [taken], floats: [scores] }
 }
 
-export function keyValuesStep(options: SelectionCase, piece = pieceOf(options)): StepCase {
+export function keyValuesOp(options: SelectionCase, chunk = chunkOf(options)): OpCase {
   const { memory, words, lists, scores, chosen } = placeKeyValues(options)
   const written = { exact: [lists, chosen], floats: [scores] }
-  return { memory, opcode: Opcode.SelectKeyValues, length: SelectKeyValues.Length, words, piece, ...written }
+  return { memory, opcode: Opcode.SelectKeyValues, length: SelectKeyValues.Length, words, chunk, ...written }
 }
 
 /**
@@ -52,13 +56,13 @@ export function keyValuesStep(options: SelectionCase, piece = pieceOf(options)):
  * @param density one of so many is chosen, about
  * @param stride where each expert's numbers begin; 0: they run on
  */
-export function slotsStep(length: number, density: number, stride = 0): StepCase {
+export function slotsOp(length: number, density: number, stride = 0): OpCase {
   const [experts, capacity] = [3, 8600]
   const marks = integers(experts * capacity, density, length).map((mark) => Number(mark === 1))
   const chosenOf = (expert: number) => marks.subarray(expert * capacity, expert * capacity + length).filter(Boolean).length
   const listed = range(experts).map((expert) => ({ first: expert * stride, width: chosenOf(expert) }))
   const all = listed.reduce((sum, { width }) => sum + width, 0)
-  const memory = new StepMemory(4)
+  const memory = new OpMemory(4)
   const chosen = memory.inputOutput(marks, [{ rows: experts, width: length, stride: capacity }])
   const positions = stride > 0 ? memory.output(experts * stride, listed) : memory.output(all)
   const counts = memory.output(experts)
@@ -71,21 +75,21 @@ export function slotsStep(length: number, density: number, stride = 0): StepCase
     [AssignSlots.Stride]: stride,
   }
   const exact = [chosen, positions, counts]
-  return { memory, opcode: Opcode.AssignSlots, length: AssignSlots.Length, words, piece: { [Piece.SequenceRows]: length }, exact }
+  return { memory, opcode: Opcode.AssignSlots, length: AssignSlots.Length, words, chunk: { [DispatchHeader.SequenceRows]: length }, exact }
 }
 
-/** Some rows of a piece. */
+/** Some rows of a chunk. */
 interface Answered {
   readonly first: number
   readonly rows: number
 }
 
-/** Where a step reads which they are, and what the header says of them. */
+/** Where an op reads which they are, and what the header says of them. */
 const { rows: answeredRows, first: answeredFirst } = rangeWords(ANSWERED_ROWS)
-const headerOf = ({ first, rows }: Answered) => ({ [Piece.AnswerFirst]: first, [Piece.AnswerRows]: rows })
+const headerOf = ({ first, rows }: Answered) => ({ [DispatchHeader.AnswerFirst]: first, [DispatchHeader.AnswerRows]: rows })
 
 /** `RouteCausal` for `rows` rows of a window from its row `offset` on; @param routed 0 in window 0 */
-export function routeStep(
+export function routeOp(
   similarity: Rows,
   window: number,
   count: number,
@@ -93,10 +97,10 @@ export function routeStep(
   rows: number,
   routed = 1,
   answered: Answered = { first: 0, rows },
-): StepCase {
+): OpCase {
   const [capacity, rowCapacity] = [window + 3, rows + 2]
   const all = range(3).flatMap((r) => [...similarity(window, r + 1)])
-  const memory = new StepMemory()
+  const memory = new OpMemory()
   const writable = { rows: 3, width: routed * answered.rows, stride: rowCapacity }
   const lists = memory.output(3 * rowCapacity, [writable])
   const slots = memory.output(3 * rowCapacity, [{ ...writable, first: answered.first }])
@@ -113,15 +117,20 @@ export function routeStep(
     [RouteCausal.Capacity]: capacity,
     [RouteCausal.RowCapacity]: rowCapacity,
   }
-  const piece = { [Piece.Rows]: rows, ...headerOf(answered), [Piece.WindowOffset]: offset, [Piece.Routed]: routed }
-  return { memory, opcode: Opcode.RouteCausal, length: RouteCausal.Length, words, piece, exact: [lists, slots, counts] }
+  const chunk = {
+    [DispatchHeader.Rows]: rows,
+    ...headerOf(answered),
+    [DispatchHeader.WindowOffset]: offset,
+    [DispatchHeader.Routed]: routed,
+  }
+  return { memory, opcode: Opcode.RouteCausal, length: RouteCausal.Length, words, chunk, exact: [lists, slots, counts] }
 }
 
 /** `SelectContext` of `count` places, of which `before` are held, when a window closes; @param closes 0: it does not */
-export function contextStep(similarity: Rows, before: number, window: number, count: number, closes = 1): StepCase {
+export function contextOp(similarity: Rows, before: number, window: number, count: number, closes = 1): OpCase {
   const capacity = roundUpTo8(count + 1)
   const rows = (width: number, seed: number) => range(3).flatMap((r) => [...similarity(width, seed + r)])
-  const memory = new StepMemory(8)
+  const memory = new OpMemory(8)
   const places = [{ rows: 3, width: closes * Math.min(count, before + window), stride: capacity }]
   const held = new Float32Array(3 * capacity).fill(NaN)
   const positions = new Int32Array(3 * capacity).fill(-7)
@@ -134,18 +143,18 @@ export function contextStep(similarity: Rows, before: number, window: number, co
   }
   const contextSimilarities = memory.inputOutput(held, places)
   const contextPositions = memory.inputOutput(positions, places)
-  const kept = memory.output(3 * capacity, [{ rows: 3, width: closes * before, stride: capacity }])
-  const newcomers = memory.output(3 * window, [{ width: closes * 3 * window }])
+  const retained = memory.output(3 * capacity, [{ rows: 3, width: closes * before, stride: capacity }])
+  const admitted = memory.output(3 * window, [{ width: closes * 3 * window }])
   const counts = [memory.output(3), memory.output(3)] as const
   const workBytes = 1024 + 8 * (capacity + window)
   const words = {
     [SelectContext.Similarities]: memory.input(Float32Array.from(rows(window, 11))),
     [SelectContext.ContextSimilarities]: contextSimilarities,
     [SelectContext.ContextPositions]: contextPositions,
-    [SelectContext.Kept]: kept,
-    [SelectContext.KeptCounts]: counts[0],
-    [SelectContext.Newcomers]: newcomers,
-    [SelectContext.NewcomerCounts]: counts[1],
+    [SelectContext.Retained]: retained,
+    [SelectContext.RetainedCounts]: counts[0],
+    [SelectContext.Admitted]: admitted,
+    [SelectContext.AdmittedCounts]: counts[1],
     [SelectContext.Candidates]: memory.output((3 * workBytes) / 4),
     [SelectContext.Experts]: 3,
     [SelectContext.Count]: count,
@@ -153,18 +162,18 @@ export function contextStep(similarity: Rows, before: number, window: number, co
     [SelectContext.Window]: window,
     [SelectContext.WorkBytes]: workBytes,
   }
-  const piece = { [Piece.Closes]: closes, [Piece.ContextCount]: before, [Piece.WindowPosition]: 1000 }
-  const exact = [contextSimilarities, contextPositions, kept, newcomers, ...counts]
-  return { memory, opcode: Opcode.SelectContext, length: SelectContext.Length, words, piece, exact }
+  const chunk = { [DispatchHeader.ClosingRows]: closes, [DispatchHeader.ContextCount]: before, [DispatchHeader.WindowPosition]: 1000 }
+  const exact = [contextSimilarities, contextPositions, retained, admitted, ...counts]
+  return { memory, opcode: Opcode.SelectContext, length: SelectContext.Length, words, chunk, exact }
 }
 
-/** `ListQueries` for a piece of `rows` rows, `windows` windows of `size` from `window` on. */
-export function listStep(window: number, size: number, windows: number, rows: number, answered: Answered = { first: 0, rows }): StepCase {
+/** `ListQueries` for a chunk of `rows` rows, `windows` windows of `size` from `window` on. */
+export function listOp(window: number, size: number, windows: number, rows: number, answered: Answered = { first: 0, rows }): OpCase {
   const experts = 2
   const { uniform } = createRandom(rows)
   const position = window * size
   const capacity = position + rows + 5
-  const memory = new StepMemory()
+  const memory = new OpMemory()
   const taken = Int32Array.from({ length: experts * capacity }, () => Number(uniform() < 0.4))
   const places = (expert: number) => ({ first: expert * rows, width: rows })
   const lists = [0, 1].map(() => memory.inputOutput(new Int32Array(experts * rows), [places(0), places(1)]))
@@ -190,16 +199,16 @@ export function listStep(window: number, size: number, windows: number, rows: nu
     [ListQueries.WindowSize]: size,
     [ListQueries.KeyValues]: 150,
   }
-  const piece = {
-    [Piece.Rows]: rows,
+  const chunk = {
+    [DispatchHeader.Rows]: rows,
     ...headerOf(answered),
-    [Piece.Routed]: Number(position + rows > size),
-    [Piece.Unrouted]: Math.max(0, Math.min(rows, size - position)),
-    [Piece.Window]: window,
-    [Piece.Windows]: windows,
-    [Piece.Position]: position,
+    [DispatchHeader.Routed]: Number(position + rows > size),
+    [DispatchHeader.Unrouted]: Math.max(0, Math.min(rows, size - position)),
+    [DispatchHeader.Window]: window,
+    [DispatchHeader.Windows]: windows,
+    [DispatchHeader.Position]: position,
   }
   // of window 0 nothing is listed, and what lies there stays
-  const exact = piece[Piece.Routed] ? [...lists, listScores, counts, starts, ends] : [counts, starts, ends]
-  return { memory, opcode: Opcode.ListQueries, length: ListQueries.Length, words, piece, exact }
+  const exact = chunk[DispatchHeader.Routed] ? [...lists, listScores, counts, starts, ends] : [counts, starts, ends]
+  return { memory, opcode: Opcode.ListQueries, length: ListQueries.Length, words, chunk, exact }
 }

@@ -1,5 +1,5 @@
-import { Opcode, Piece, RotaryFromAngles, RotaryFromPositions } from '../../assembly/steps.js'
-import { pieceWord, type RotaryTable } from './layer-steps.js'
+import { Opcode, DispatchHeader, RotaryFromAngles, RotaryFromPositions } from '../../assembly/ops.js'
+import { headerWord, type RotaryTable } from './layer-ops.js'
 import type { Operand, ProgramBuilder } from './program-builder.js'
 
 /** Where the angles of routed attention come from: the model's own positions, or the caller's table. */
@@ -10,7 +10,7 @@ export type RotarySource =
 /** Which rows a table is for: consecutive ones from a position of the header on, or those of a list. */
 export interface RotaryRows {
   readonly count: Operand
-  readonly start?: Piece.Position | Piece.WindowPosition
+  readonly start?: DispatchHeader.Position | DispatchHeader.WindowPosition
   readonly indices?: Operand
 }
 
@@ -19,11 +19,11 @@ export function rotaryTableWords(rows: number, width: number): number {
   return rows * 2 * width
 }
 
-/** Adds the step that writes a table to `output`. */
+/** Adds the op that writes a table to `output`. */
 export function addRotaryTable(builder: ProgramBuilder, source: RotarySource, rows: RotaryRows, output: Operand): RotaryTable {
-  const start = pieceWord(rows.start ?? Piece.Position)
+  const start = headerWord(rows.start ?? DispatchHeader.Position)
   if (source.kind === 'positions') {
-    builder.step(Opcode.RotaryFromPositions, RotaryFromPositions.Length, {
+    builder.op(Opcode.RotaryFromPositions, RotaryFromPositions.Length, {
       [RotaryFromPositions.Rows]: rows.count,
       [RotaryFromPositions.Position]: start,
       [RotaryFromPositions.Indices]: rows.indices,
@@ -33,7 +33,7 @@ export function addRotaryTable(builder: ProgramBuilder, source: RotarySource, ro
     })
     return { rows: output, width: source.width, angleStride: 0 }
   }
-  builder.step(Opcode.RotaryFromAngles, RotaryFromAngles.Length, {
+  builder.op(Opcode.RotaryFromAngles, RotaryFromAngles.Length, {
     [RotaryFromAngles.Rows]: rows.count,
     [RotaryFromAngles.Position]: start,
     [RotaryFromAngles.Indices]: rows.indices,

@@ -1,12 +1,13 @@
-import { Activation, Buffer, Embed, LogProbabilities, Norm, Normalise, Opcode, Piece } from '../../assembly/steps.js'
+import type { ModelConfig } from './config.js'
+import { Activation, BufferIndex, Embed, LogProbabilities, Norm, Normalise, Opcode, DispatchHeader } from '../../assembly/ops.js'
 import type { Program } from '../device/device.js'
 import type { Geometry } from './geometry.js'
-import { addProduct, ANSWERED_ROWS, EVERY_ROW, type LayerContext, pieceWord } from './layer-steps.js'
+import { addProduct, ANSWERED_ROWS, EVERY_ROW, type LayerContext, headerWord } from './layer-ops.js'
 import { type Layout, roundUp } from './layout.js'
-import type { FeedForwardWeights, ModelNumbers, ModelParameters } from './model-parameters.js'
+import type { FeedForwardWeights, ModelParameters } from './model-parameters.js'
 import { at, type Operand, ProgramBuilder } from './program-builder.js'
 
-/** Working memory around the layers, in `Buffer.Scratch`. A piece's tokens are at `Buffer.TokenIds`, its rows at `Buffer.Input`. */
+/** Working memory around the layers, in `BufferIndex.Scratch`. A chunk's tokens are at `BufferIndex.TokenIds`, its rows at `BufferIndex.Input`. */
 export interface ModelScratch {
   readonly hidden: Operand
   /** Rows of the last layer: `ANSWERED_ROWS`. */
@@ -19,16 +20,16 @@ export interface ModelScratch {
   readonly logProbabilities: Operand
 }
 
-/** Logits of one run take at most about this much, unless one row is more. */
+/** Logits of one dispatch take at most about this much, unless one row is more. */
 const LOGITS_BYTES = 4 << 20
 
-export function planModelScratch(layout: Layout, numbers: ModelNumbers, { pieceRows, stride }: Geometry): ModelScratch {
-  const rowWords = roundUp(numbers.numTokens)
-  const headRows = Math.max(1, Math.min(pieceRows, Math.floor(LOGITS_BYTES / (rowWords * 4))))
-  const words = (count: number) => at(Buffer.Scratch, layout.words(count))
+export function planModelScratch(layout: Layout, config: ModelConfig, { chunkRows, stride }: Geometry): ModelScratch {
+  const rowWords = roundUp(config.numTokens)
+  const headRows = Math.max(1, Math.min(chunkRows, Math.floor(LOGITS_BYTES / (rowWords * 4))))
+  const words = (count: number) => at(BufferIndex.Scratch, layout.words(count))
   return {
-    hidden: words(pieceRows * roundUp(numbers.layer.dim * numbers.feedForwardMultiplier)),
-    answers: words(pieceRows * stride),
+    hidden: words(chunkRows * roundUp(config.layer.dim * config.feedForwardMultiplier)),
+    answers: words(chunkRows * stride),
     headInput: words(headRows * stride),
     logits: words(headRows * rowWords),
     headRows,
@@ -37,9 +38,9 @@ export function planModelScratch(layout: Layout, numbers: ModelNumbers, { pieceR
   }
 }
 
-/** What a step of a model needs to know. */
+/** What an op of a model needs to know. */
 export interface ModelContext {
-  readonly numbers: ModelNumbers
+  readonly config: ModelConfig
   readonly geometry: Geometry
   readonly parameters: ModelParameters
   readonly scratch: ModelScratch
@@ -48,8 +49,8 @@ export interface ModelContext {
   readonly sum: Operand
 }
 
-/** A piece's rows, which every layer but the last adds to. */
-export const stream = at(Buffer.Input)
+/** A chunk's rows, which every layer but the last adds to. */
+export const stream = at(BufferIndex.Input)
 
 /** Where a layer's outputs go, and of which rows. */
 export type LayerOutput = Pick<LayerContext, 'output' | 'outputRows'>
@@ -60,9 +61,9 @@ export function layerOutput({ scratch }: ModelContext, isLast: boolean): LayerOu
 }
 
 export function addEmbedding(builder: ProgramBuilder, { parameters, geometry }: ModelContext): void {
-  builder.step(Opcode.Embed, Embed.Length, {
-    [Embed.Rows]: pieceWord(Piece.Rows),
-    [Embed.TokenIds]: at(Buffer.TokenIds),
+  builder.op(Opcode.Embed, Embed.Length, {
+    [Embed.Rows]: headerWord(DispatchHeader.Rows),
+    [Embed.TokenIds]: at(BufferIndex.TokenIds),
     [Embed.Tokens]: parameters.tokens,
     [Embed.Positions]: parameters.positions,
     [Embed.Output]: stream,
@@ -75,17 +76,17 @@ export function addEmbedding(builder: ProgramBuilder, { parameters, geometry }: 
 /** What follows a layer, added to its outputs. */
 export function addFeedForward(
   builder: ProgramBuilder,
-  { numbers, geometry, scratch, normed, sum }: ModelContext,
+  { config, geometry, scratch, normed, sum }: ModelContext,
   weights: FeedForwardWeights,
   { output, outputRows }: LayerOutput,
 ): void {
-  const { dim } = numbers.layer
+  const { dim } = config.layer
   const limit = outputRows.count
-  const rows = pieceWord(limit)
-  const hiddenStride = roundUp(dim * numbers.feedForwardMultiplier)
-  // a layer ends with the sums of its rows, of which each share takes its own, or with contexts
-  builder.join()
-  builder.step(Opcode.Normalise, Normalise.Length, {
+  const rows = headerWord(limit)
+  const hiddenStride = roundUp(dim * config.feedForwardMultiplier)
+  // a layer ends with the sums of its rows, of which each partition takes its own, or with contexts
+  builder.skipBarrier()
+  builder.op(Opcode.Normalise, Normalise.Length, {
     [Normalise.Rows]: rows,
     [Normalise.Input]: output,
     [Normalise.Output]: normed,
@@ -114,54 +115,54 @@ export function addFeedForward(
     weights: weights.down,
     output: sum,
     inputStride: hiddenStride,
-    depth: dim * numbers.feedForwardMultiplier,
+    depth: dim * config.feedForwardMultiplier,
     outputStride: geometry.stride,
     bias: weights.downBias,
     addTo: output,
   })
 }
 
-/** Logits of the rows that the piece header asks for, and the probabilities of their targets. */
-export function addHead(builder: ProgramBuilder, { numbers, geometry, parameters, scratch }: ModelContext): void {
-  const rows = pieceWord(Piece.HeadRows)
-  const logitStride = roundUp(numbers.numTokens)
-  builder.step(Opcode.Normalise, Normalise.Length, {
+/** Logits of the rows that the dispatch header asks for, and the probabilities of their targets. */
+export function addHead(builder: ProgramBuilder, { config, geometry, parameters, scratch }: ModelContext): void {
+  const rows = headerWord(DispatchHeader.HeadRows)
+  const logitStride = roundUp(config.numTokens)
+  builder.op(Opcode.Normalise, Normalise.Length, {
     [Normalise.Rows]: rows,
-    [Normalise.First]: pieceWord(Piece.HeadFirst),
+    [Normalise.First]: headerWord(DispatchHeader.HeadFirst),
     [Normalise.Input]: scratch.answers,
     [Normalise.Output]: scratch.headInput,
     [Normalise.Weight]: parameters.norm,
     [Normalise.Kind]: Norm.RootMeanSquare,
-    [Normalise.Width]: numbers.layer.dim,
+    [Normalise.Width]: config.layer.dim,
     [Normalise.Stride]: geometry.stride,
-    [Normalise.Limit]: Piece.HeadRows,
+    [Normalise.Limit]: DispatchHeader.HeadRows,
   })
   addProduct(builder, {
     rows,
-    limit: Piece.HeadRows,
+    limit: DispatchHeader.HeadRows,
     input: scratch.headInput,
     weights: parameters.head,
     output: scratch.logits,
     inputStride: geometry.stride,
-    depth: numbers.layer.dim,
+    depth: config.layer.dim,
     outputStride: logitStride,
     bias: parameters.headBias,
   })
-  addLogProbabilities(builder, numbers, scratch)
+  addLogProbabilities(builder, config, scratch)
 }
 
-function addLogProbabilities(builder: ProgramBuilder, numbers: ModelNumbers, scratch: ModelScratch): void {
-  builder.step(Opcode.LogProbabilities, LogProbabilities.Length, {
-    [LogProbabilities.Rows]: pieceWord(Piece.TargetRows),
+function addLogProbabilities(builder: ProgramBuilder, config: ModelConfig, scratch: ModelScratch): void {
+  builder.op(Opcode.LogProbabilities, LogProbabilities.Length, {
+    [LogProbabilities.Rows]: headerWord(DispatchHeader.TargetRows),
     [LogProbabilities.Logits]: scratch.logits,
     [LogProbabilities.Targets]: scratch.targets,
     [LogProbabilities.Output]: scratch.logProbabilities,
-    [LogProbabilities.Stride]: roundUp(numbers.numTokens),
-    [LogProbabilities.Width]: numbers.numTokens,
+    [LogProbabilities.Stride]: roundUp(config.numTokens),
+    [LogProbabilities.Width]: config.numTokens,
   })
 }
 
-/** The head alone, for rows that did not fit into the piece's run. */
+/** The head alone, for rows that did not fit into the chunk's run. */
 export function writeHead(context: ModelContext): Program {
   const builder = new ProgramBuilder()
   addHead(builder, context)
@@ -169,8 +170,8 @@ export function writeHead(context: ModelContext): Program {
 }
 
 /** Probabilities of targets under logits that are there already. */
-export function writeLogProbabilities({ numbers, scratch }: ModelContext): Program {
+export function writeLogProbabilities({ config, scratch }: ModelContext): Program {
   const builder = new ProgramBuilder()
-  addLogProbabilities(builder, numbers, scratch)
+  addLogProbabilities(builder, config, scratch)
   return builder.finish()
 }

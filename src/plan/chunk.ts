@@ -1,0 +1,63 @@
+import type { LayerConfig } from './config.js'
+import { DispatchHeader } from '../../assembly/ops.js'
+import type { Dispatch } from '../device/device.js'
+import type { Geometry } from './geometry.js'
+
+/** How far a sequence has come. */
+export interface Cursor {
+  /** Absolute position of the next token. */
+  readonly position: number
+  /** Absolute position of the first key in the local buffers, a multiple of 8: lanes of scores then are positions modulo 4. */
+  readonly base: number
+}
+
+/** Length of the next chunk: it stays within one routed window, or is several whole ones. */
+export function nextChunkRows({ chunkRows, chunkWindows, config }: Geometry, position: number, remaining: number): number {
+  const window = config.routedWindowSize
+  if (chunkWindows > 1) return Math.min(remaining, chunkRows)
+  return Math.min(remaining, chunkRows, window - (position % window))
+}
+
+/** Where the local buffer will begin once it has room for the chunk. */
+function nextBase({ localCapacity, config }: Geometry, { position, base }: Cursor, rows: number): number {
+  if (position - base + rows <= localCapacity) return base
+  return Math.floor(Math.max(0, position - config.localAttnWindowSize) / 8) * 8
+}
+
+/** Whether a chunk overwrites what the state held before it, instead of only writing behind it. */
+export function needsCopyOnWrite(geometry: Geometry, cursor: Cursor, rows: number): boolean {
+  return (cursor.position + rows) % geometry.config.routedWindowSize === 0 || nextBase(geometry, cursor, rows) !== cursor.base
+}
+
+/** Key/values that serve the window of a position: all earlier windows' tokens, or as many as are chosen. */
+export function contextCount({ routedWindowSize, numRoutedKeyValues }: LayerConfig, position: number): number {
+  return Math.min(numRoutedKeyValues, Math.floor(position / routedWindowSize) * routedWindowSize)
+}
+
+/** Fills the header for a chunk of `rows` tokens, and returns the place behind it. */
+export function describeChunk(dispatch: Dispatch, geometry: Geometry, cursor: Cursor, rows: number): Cursor {
+  const base = fillHeader(dispatch, geometry, cursor, rows)
+  return { position: cursor.position + rows, base }
+}
+
+/** The same without an object: returns the `base` behind the chunk. */
+export function fillHeader(dispatch: Dispatch, geometry: Geometry, cursor: Cursor, rows: number): number {
+  const { position } = cursor
+  const window = geometry.config.routedWindowSize
+  const offset = position % window
+  const base = nextBase(geometry, cursor, rows)
+  dispatch.set(DispatchHeader.Rows, rows)
+  dispatch.set(DispatchHeader.WindowOffset, offset)
+  dispatch.set(DispatchHeader.WindowStart, Number(offset === 0))
+  dispatch.set(DispatchHeader.Routed, Number(position + rows > window || position >= window))
+  dispatch.set(DispatchHeader.Unrouted, Math.max(0, Math.min(rows, window - position)))
+  dispatch.set(DispatchHeader.Windows, Math.ceil((offset + rows) / window))
+  dispatch.set(DispatchHeader.Window, Math.floor(position / window))
+  dispatch.set(DispatchHeader.ClosingRows, offset + rows === window ? window : 0)
+  dispatch.set(DispatchHeader.ContextCount, contextCount(geometry.config, position))
+  dispatch.set(DispatchHeader.LocalIndex, position - base)
+  dispatch.set(DispatchHeader.LocalDrop, base - cursor.base)
+  dispatch.setPosition(DispatchHeader.Position, position)
+  dispatch.setPosition(DispatchHeader.WindowPosition, position - offset)
+  return base
+}
