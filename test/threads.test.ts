@@ -110,7 +110,7 @@ test('a batch that fails while the one before is under way fails the call once t
     prepare: () => undefined,
     results: () => [],
     collect: () => undefined,
-    checkpoint: () => Promise.resolve(),
+    yieldPoint: () => Promise.resolve(),
   })
   await expect(pieces).rejects.toThrow('no more')
   expect(done.slice(0, 3)).toEqual(['begun', 'begun', 'done'])

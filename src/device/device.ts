@@ -2,7 +2,7 @@ import { BufferIndex, DispatchHeader, WeightFormat } from '../../assembly/ops.js
 import type { Interrupt } from '../interrupt.js'
 
 // the words that dispatches and weights are described in
-export { BufferIndex as Buffer, DispatchHeader as Piece, WeightFormat }
+export { BufferIndex, DispatchHeader, WeightFormat }
 
 /** Memory on a device. Offsets and lengths are in bytes, except where a name says otherwise. */
 export interface DeviceBuffer {

@@ -1,4 +1,4 @@
-import { Buffer, type CompiledProgram, type Device, type DeviceBuffer, Dispatch } from '../device/device.js'
+import { BufferIndex, type CompiledProgram, type Device, type DeviceBuffer, Dispatch } from '../device/device.js'
 import { RoutedAttentionError } from '../errors.js'
 import { modelWorkPerToken, type ModelParameters } from '../plan/model-parameters.js'
 import { type CausalModelPlan, planCausalModel, planBucket } from '../plan/model-plan.js'
@@ -8,7 +8,7 @@ import { changedState, freshPlace, stateLength, visitState } from '../plan/porta
 import type { ModelConfig } from './config.js'
 import { LogitsReader, prepareResult } from './logits-reader.js'
 import { ResourceScope } from './resource-scope.js'
-import type { Appended, Engine, LogitsResult, LogitsRequest, Checkpoint, Sequence } from './sequence.js'
+import type { Appended, Engine, LogitsResult, LogitsRequest, YieldPoint, Sequence } from './sequence.js'
 import type { Interrupt } from '../interrupt.js'
 import { Mutex } from '../mutex.js'
 
@@ -78,10 +78,10 @@ export class CausalEngine implements Engine {
         const dispatch = new Dispatch()
         dispatch.workerGroup = index % workerGroups
         const byteOffset = dispatch.workerGroup * plan.scratchBytes
-        dispatch.bind(Buffer.Weights, this.#weights)
-        dispatch.bind(Buffer.Scratch, scratch, byteOffset)
-        dispatch.bind(Buffer.Input, scratch, byteOffset + plan.streamOffset)
-        dispatch.bind(Buffer.TokenIds, tokens, index * tokenBytes)
+        dispatch.bind(BufferIndex.Weights, this.#weights)
+        dispatch.bind(BufferIndex.Scratch, scratch, byteOffset)
+        dispatch.bind(BufferIndex.Input, scratch, byteOffset + plan.streamOffset)
+        dispatch.bind(BufferIndex.TokenIds, tokens, index * tokenBytes)
         const head = new LogitsReader({ numTokens, scratch: plan.scratch, memory: scratch, byteOffset }, dispatch)
         return { dispatch, head, tokenOffset: index * tokenBytes }
       })
@@ -119,8 +119,8 @@ export class CausalEngine implements Engine {
 
   #open(bucket: CapacityBucket, state: DeviceBuffer): void {
     const dispatch = new Dispatch()
-    dispatch.bind(Buffer.Weights, this.#weights)
-    dispatch.bind(Buffer.State, state)
+    dispatch.bind(BufferIndex.Weights, this.#weights)
+    dispatch.bind(BufferIndex.State, state)
     this.#device.runSync(bucket.open, dispatch)
   }
 
@@ -173,7 +173,7 @@ export class CausalEngine implements Engine {
     start: Cursor,
     tokenIds: Int32Array,
     request: LogitsRequest,
-    checkpoint: Checkpoint,
+    yieldPoint: YieldPoint,
     interrupt: Interrupt | undefined,
   ): Promise<{ cursor: Cursor; result: LogitsResult }> {
     const { plan, tokens, slots, workerGroups, mutex } = bucket
@@ -189,7 +189,7 @@ export class CausalEngine implements Engine {
           const { dispatch, head, tokenOffset } = slots[dispatches.length]!
           const rows = nextChunkRows(plan.geometry, cursor.position, tokenIds.length - done)
           tokens.write(tokenIds.subarray(done, done + rows), tokenOffset)
-          dispatch.bind(Buffer.State, state)
+          dispatch.bind(BufferIndex.State, state)
           dispatch.operations = rows * modelWorkPerToken(this.#config)
           dispatch.dependsOn = dispatches.at(-1)
           const before = cursor
@@ -206,7 +206,7 @@ export class CausalEngine implements Engine {
         for (const { dispatch, head } of slots.slice(0, dispatches.length))
           await head.read(() => device.run(bucket.head, dispatch, interrupt))
       }, interrupt)
-      const pausing = checkpoint(done)
+      const pausing = yieldPoint(done)
       if (pausing) await pausing
     }
     return { cursor, result }
@@ -226,7 +226,7 @@ export class CausalEngine implements Engine {
     const { dispatch, head, tokenOffset } = slots[0]!
     this.#token[0] = tokenId
     tokens.write(this.#token, tokenOffset)
-    dispatch.bind(Buffer.State, state)
+    dispatch.bind(BufferIndex.State, state)
     dispatch.operations = work
     dispatch.dependsOn = undefined
     head.describeToken()
@@ -300,7 +300,7 @@ class CausalSequence implements Sequence {
    * What the state held before stays readable until the end: a chunk that overwrites part of it (a window closes, the local buffer moves on; once in
    * many tokens) makes the whole append work on a copy.
    */
-  async append(tokenIds: Int32Array, request: LogitsRequest, checkpoint: Checkpoint, interrupt?: Interrupt): Promise<Appended> {
+  async append(tokenIds: Int32Array, request: LogitsRequest, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<Appended> {
     const bucket = this.engine.bucket(this.position + tokenIds.length)
     const before = this.#state
     let cursor: Cursor = { ...this.#place }
@@ -313,7 +313,7 @@ class CausalSequence implements Sequence {
       state.copyFrom(before)
     }
     try {
-      const result = await this.engine.read(bucket, state, cursor, tokenIds, request, checkpoint, interrupt)
+      const result = await this.engine.read(bucket, state, cursor, tokenIds, request, yieldPoint, interrupt)
       const commit = () => {
         this.#bucketFor = bucket
         this.#state = state

@@ -1,7 +1,7 @@
-import { Buffer } from '../device/device.js'
+import { BufferIndex } from '../device/device.js'
 import { planCausalLayer } from '../plan/layer-plan.js'
 import { contextCount } from '../plan/chunk.js'
-import { createCheckpoint, createDispatches, type LayerForward, runChunks, writeAngles } from './layer-forward.js'
+import { createYieldPoint, createDispatches, type LayerForward, runChunks, writeAngles } from './layer-forward.js'
 import { type LayerTrace, TraceBuilder } from './layer-trace.js'
 import { ResourceScope } from './resource-scope.js'
 
@@ -24,11 +24,11 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
     const open = scope.compile(plan.open)
     const program = scope.compile(plan.chunk)
     const groups = createDispatches(forward, workerGroups, (dispatch, workerGroup) => {
-      dispatch.bind(Buffer.Weights, forward.weights)
-      dispatch.bind(Buffer.Scratch, scratch, workerGroup * plan.scratchBytes)
-      dispatch.bind(Buffer.State, state)
-      if (angles) dispatch.bind(Buffer.Angles, angles)
-      if (local) dispatch.bind(Buffer.LocalOutput, local)
+      dispatch.bind(BufferIndex.Weights, forward.weights)
+      dispatch.bind(BufferIndex.Scratch, scratch, workerGroup * plan.scratchBytes)
+      dispatch.bind(BufferIndex.State, state)
+      if (angles) dispatch.bind(BufferIndex.Angles, angles)
+      if (local) dispatch.bind(BufferIndex.LocalOutput, local)
     })
     const slots = groups.flat().length
     const input = scope.allocate(slots * chunkBytes, "the chunks' inputs")
@@ -44,8 +44,8 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
         prepare: (dispatch, slot, position, rows) => {
           const start = (sequence * length + position) * dim
           input.writeRows(x.subarray(start, start + rows * dim), dim, geometry.stride, slot * chunkBytes)
-          dispatch.bind(Buffer.Input, input, slot * chunkBytes)
-          dispatch.bind(Buffer.Output, output, slot * chunkBytes)
+          dispatch.bind(BufferIndex.Input, input, slot * chunkBytes)
+          dispatch.bind(BufferIndex.Output, output, slot * chunkBytes)
           if (trace && position >= routedWindowSize && position % routedWindowSize === 0) traceContexts(sequence, position)
         },
         results: (slot, rows) => {
@@ -68,7 +68,7 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
           local.readRows(result.localOut, start, rows, dim, geometry.stride, 0)
           traceQueries(sequence, position)
         },
-        checkpoint: createCheckpoint(forward),
+        yieldPoint: createYieldPoint(forward),
       })
     }
 

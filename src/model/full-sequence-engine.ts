@@ -1,4 +1,4 @@
-import { Buffer, Piece, type Device, type DeviceBuffer, Dispatch } from '../device/device.js'
+import { BufferIndex, DispatchHeader, type Device, type DeviceBuffer, Dispatch } from '../device/device.js'
 import type { Interrupt } from '../interrupt.js'
 import { roundUp } from '../plan/layout.js'
 import type { ModelParameters } from '../plan/model-parameters.js'
@@ -8,7 +8,7 @@ import type { ModelConfig } from './config.js'
 import { LogitsReader, prepareResult } from './logits-reader.js'
 import { ResourceScope } from './resource-scope.js'
 import { selectRouted } from './full-sequence-routing.js'
-import type { Appended, Engine, LogitsResult, LogitsRequest, Checkpoint, Sequence } from './sequence.js'
+import type { Appended, Engine, LogitsResult, LogitsRequest, YieldPoint, Sequence } from './sequence.js'
 
 /**
  * Reads sequences with a model of the published routing, where later tokens change earlier outputs (SPEC section 7): a sequence keeps its tokens and
@@ -41,7 +41,7 @@ export class FullSequenceEngine implements Engine {
   async read(
     tokenIds: Int32Array,
     request: LogitsRequest,
-    checkpoint: Checkpoint,
+    yieldPoint: YieldPoint,
     interrupt: Interrupt | undefined,
   ): Promise<LogitsResult> {
     const { layer } = this.#config
@@ -60,19 +60,19 @@ export class FullSequenceEngine implements Engine {
       const state = scope.allocate(plan.stateBytes, "a layer's keys and values")
       const tokens = scope.allocate(roundUp(geometry.chunkRows) * 4, "a chunk's tokens")
       const dispatch = new Dispatch()
-      dispatch.bind(Buffer.Weights, this.#weights)
-      dispatch.bind(Buffer.Scratch, scratch)
-      dispatch.bind(Buffer.TokenIds, tokens)
-      dispatch.bind(Buffer.Contexts, scope.allocate(sequence.contextBytes, "the windows' contexts"))
-      dispatch.bind(Buffer.State, state)
-      dispatch.bind(Buffer.Call, scope.allocate(sequence.callBytes, "the sequence's routing"))
-      dispatch.set(Piece.SequenceRows, length)
-      dispatch.set(Piece.Average, Number(layer.averageRouted && memory.windows > 0))
+      dispatch.bind(BufferIndex.Weights, this.#weights)
+      dispatch.bind(BufferIndex.Scratch, scratch)
+      dispatch.bind(BufferIndex.TokenIds, tokens)
+      dispatch.bind(BufferIndex.Contexts, scope.allocate(sequence.contextBytes, "the windows' contexts"))
+      dispatch.bind(BufferIndex.State, state)
+      dispatch.bind(BufferIndex.Call, scope.allocate(sequence.callBytes, "the sequence's routing"))
+      dispatch.set(DispatchHeader.SequenceRows, length)
+      dispatch.set(DispatchHeader.Average, Number(layer.averageRouted && memory.windows > 0))
       const head = new LogitsReader({ numTokens, scratch: plan.scratch, memory: scratch, byteOffset: 0 }, dispatch)
       // what is done is told in tokens: each layer does a share of every one
       const passes = plan.layers.length
       let pass = 0
-      const pauseAt = async (position: number) => checkpoint(Math.floor((pass * length + position) / passes))
+      const pauseAt = async (position: number) => yieldPoint(Math.floor((pass * length + position) / passes))
 
       const embed = scope.compile(plan.embed)
       const headProgram = scope.compile(plan.head)
@@ -102,7 +102,7 @@ export class FullSequenceEngine implements Engine {
             },
             length,
             trace: false,
-            checkpoint: () => pauseAt(0),
+            yieldPoint: () => pauseAt(0),
             interrupt,
           })
           try {
@@ -138,7 +138,7 @@ export class FullSequenceEngine implements Engine {
     try {
       const scratch = scope.allocate(plan.scratchBytes, "the model's working memory")
       const dispatch = new Dispatch()
-      dispatch.bind(Buffer.Scratch, scratch)
+      dispatch.bind(BufferIndex.Scratch, scratch)
       const head = new LogitsReader({ numTokens: this.#config.numTokens, scratch: plan.scratch, memory: scratch, byteOffset: 0 }, dispatch)
       head.describeTarget(logits, target)
       await this.#device.run(scope.compile(plan.logProbabilities), dispatch)
@@ -159,7 +159,7 @@ export class FullSequenceEngine implements Engine {
     for (let cursor: Cursor = { position: 0, base: 0 }; cursor.position < length;) {
       const { position } = cursor
       const rows = nextChunkRows(geometry, position, length - position)
-      dispatch.bind(Buffer.Input, stream, position * geometry.stride * 4)
+      dispatch.bind(BufferIndex.Input, stream, position * geometry.stride * 4)
       cursor = describeChunk(dispatch, geometry, cursor, rows)
       await visit(position, rows)
     }
@@ -192,24 +192,24 @@ class FullSequenceText implements Sequence {
     return false
   }
 
-  async append(tokenIds: Int32Array, request: LogitsRequest, checkpoint: Checkpoint, interrupt?: Interrupt): Promise<Appended> {
+  async append(tokenIds: Int32Array, request: LogitsRequest, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<Appended> {
     const all = new Int32Array(this.position + tokenIds.length)
     all.set(this.#tokenIds)
     all.set(tokenIds, this.position)
     const commit = () => (this.#tokenIds = all)
     const { rows, targets } = request
-    if (rows === 'last' && targets) return { result: await this.#readEach(all, targets, checkpoint, interrupt), commit }
+    if (rows === 'last' && targets) return { result: await this.#readEach(all, targets, yieldPoint, interrupt), commit }
     // the forward over all of them does a share of each new token
-    const pauseAt = (done: number) => checkpoint(Math.floor((done * tokenIds.length) / all.length))
+    const pauseAt = (done: number) => yieldPoint(Math.floor((done * tokenIds.length) / all.length))
     return { result: await this.engine.read(all, request, pauseAt, interrupt), commit }
   }
 
   /** What comes later decides on the answers before: so each token takes a forward over those before it. */
-  async #readEach(all: Int32Array, targets: Int32Array, checkpoint: Checkpoint, interrupt?: Interrupt): Promise<LogitsResult> {
+  async #readEach(all: Int32Array, targets: Int32Array, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<LogitsResult> {
     const logProbabilities = new Float64Array(targets.length)
     for (let done = 0; ; done++) {
       const before = all.subarray(0, this.position + done + 1)
-      const { logits } = await this.engine.read(before, { rows: 'last' }, () => checkpoint(done), interrupt)
+      const { logits } = await this.engine.read(before, { rows: 'last' }, () => yieldPoint(done), interrupt)
       if (done === targets.length) return { logits, logProbabilities }
       logProbabilities[done] = await this.engine.logProbability(logits, targets[done]!)
     }

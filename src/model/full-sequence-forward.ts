@@ -1,7 +1,7 @@
-import { Buffer, Piece, Dispatch } from '../device/device.js'
+import { BufferIndex, DispatchHeader, Dispatch } from '../device/device.js'
 import { planFullSequenceLayer } from '../plan/layer-plan.js'
 import { contextCount } from '../plan/chunk.js'
-import { createCheckpoint, createDispatches, type LayerForward, runChunks, writeAngles } from './layer-forward.js'
+import { createYieldPoint, createDispatches, type LayerForward, runChunks, writeAngles } from './layer-forward.js'
 import { type LayerTrace, TraceBuilder } from './layer-trace.js'
 import { ResourceScope } from './resource-scope.js'
 import { selectRouted, type FullSequenceRouting } from './full-sequence-routing.js'
@@ -36,21 +36,21 @@ export async function fullSequenceForward(forward: LayerForward): Promise<LayerT
       chunk: scope.compile(plan.programs.chunk),
     }
     const bind = (dispatch: Dispatch, workerGroup: number) => {
-      dispatch.bind(Buffer.Weights, forward.weights)
-      dispatch.bind(Buffer.Scratch, scratch, workerGroup * scratchBytes)
-      dispatch.bind(Buffer.Contexts, contexts, workerGroup * plan.contextBytes)
-      dispatch.bind(Buffer.State, state)
-      dispatch.bind(Buffer.Call, call)
-      if (angles) dispatch.bind(Buffer.Angles, angles)
-      if (local) dispatch.bind(Buffer.LocalOutput, local)
-      dispatch.set(Piece.Average, Number(config.averageRouted && memory.windows > 0))
-      dispatch.set(Piece.SequenceRows, length)
+      dispatch.bind(BufferIndex.Weights, forward.weights)
+      dispatch.bind(BufferIndex.Scratch, scratch, workerGroup * scratchBytes)
+      dispatch.bind(BufferIndex.Contexts, contexts, workerGroup * plan.contextBytes)
+      dispatch.bind(BufferIndex.State, state)
+      dispatch.bind(BufferIndex.Call, call)
+      if (angles) dispatch.bind(BufferIndex.Angles, angles)
+      if (local) dispatch.bind(BufferIndex.LocalOutput, local)
+      dispatch.set(DispatchHeader.Average, Number(config.averageRouted && memory.windows > 0))
+      dispatch.set(DispatchHeader.SequenceRows, length)
     }
     const groups = createDispatches(forward, workerGroups, bind)
     const output = scope.allocate(groups.flat().length * chunkBytes, "the chunks' outputs")
     const routing = new Dispatch()
     bind(routing, 0)
-    const checkpoint = createCheckpoint(forward)
+    const yieldPoint = createYieldPoint(forward)
     // last of all: only now nothing more of this turn can fail
     input.writeRows(forward.x, dim, geometry.stride, 0)
     forward.inputsRead?.()
@@ -69,7 +69,7 @@ export async function fullSequenceForward(forward: LayerForward): Promise<LayerT
         programs,
         length,
         trace,
-        checkpoint,
+        yieldPoint,
         interrupt: forward.interrupt,
       }
       const keyValues = await selectRouted(routed)
@@ -81,9 +81,9 @@ export async function fullSequenceForward(forward: LayerForward): Promise<LayerT
           program: programs.chunk,
           groups,
           prepare: (dispatch, slot, position) => {
-            dispatch.bind(Buffer.Input, input, inputOffset + position * rowBytes, (length - position) * rowBytes)
-            dispatch.bind(Buffer.Output, output, slot * chunkBytes)
-            if (keyValues) dispatch.bind(Buffer.KeyValues, keyValues)
+            dispatch.bind(BufferIndex.Input, input, inputOffset + position * rowBytes, (length - position) * rowBytes)
+            dispatch.bind(BufferIndex.Output, output, slot * chunkBytes)
+            if (keyValues) dispatch.bind(BufferIndex.KeyValues, keyValues)
           },
           results: (slot, rows) => {
             const out = { memory: output, byteOffset: slot * chunkBytes, byteLength: rows * rowBytes }
@@ -94,7 +94,7 @@ export async function fullSequenceForward(forward: LayerForward): Promise<LayerT
             output.readRows(result.out, start, rows, dim, geometry.stride, slot * chunkBytes)
             local?.readRows(result.localOut, start, rows, dim, geometry.stride, 0)
           },
-          checkpoint,
+          yieldPoint,
         })
       } finally {
         keyValues?.dispose()

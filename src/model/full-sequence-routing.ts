@@ -1,4 +1,12 @@
-import { Buffer, Piece, type CompiledProgram, type Device, type DeviceBuffer, type BufferRange, type Dispatch } from '../device/device.js'
+import {
+  BufferIndex,
+  DispatchHeader,
+  type CompiledProgram,
+  type Device,
+  type DeviceBuffer,
+  type BufferRange,
+  type Dispatch,
+} from '../device/device.js'
 import type { Interrupt } from '../interrupt.js'
 import type { Geometry } from '../plan/geometry.js'
 import type { FullSequenceMemory } from '../plan/full-sequence-ops.js'
@@ -30,7 +38,7 @@ export interface FullSequenceRouting {
   /** Whether the caller reads what was decided. */
   readonly trace: boolean
   /** Between chunks: lets the event loop turn, and throws when the work should end. */
-  readonly checkpoint: () => Promise<void>
+  readonly yieldPoint: () => Promise<void>
   /** Ends it within a dispatch. */
   readonly interrupt: Interrupt | undefined
 }
@@ -63,11 +71,11 @@ function decisions({ geometry, memory }: FullSequenceRouting, call: DeviceBuffer
  * this is the one place where a forward may come back for sizes. Returns their keys and values, bound to `run`; the caller disposes of them.
  */
 export async function selectRouted(sequence: FullSequenceRouting): Promise<DeviceBuffer | undefined> {
-  const { device, dispatch, geometry, memory, chosenRows, input, inputOffset, programs, length, trace, checkpoint, interrupt } = sequence
+  const { device, dispatch, geometry, memory, chosenRows, input, inputOffset, programs, length, trace, yieldPoint, interrupt } = sequence
   if (memory.windows === 0) return undefined
   const { numExperts } = geometry.config
   const rowBytes = geometry.stride * 4
-  const call = dispatch.buffers[Buffer.Call]!
+  const call = dispatch.buffers[BufferIndex.Call]!
   call.clear(memory.chosen.byteOffset, numExperts * memory.capacity * 4)
 
   // where slots are kept for all that there can be, the host need not wait to know how many are used
@@ -75,13 +83,13 @@ export async function selectRouted(sequence: FullSequenceRouting): Promise<Devic
   const results = bounded ? [] : [{ memory: call, byteOffset: memory.counts.byteOffset, byteLength: numExperts * 4 }]
   if (trace) results.push(...decisions(sequence, call))
   const takeRows = (start: number) => {
-    dispatch.bind(Buffer.Input, input, inputOffset + start * rowBytes, (length - start) * rowBytes)
-    dispatch.set(Piece.Rows, Math.min(memory.similarityRows, length - start))
-    dispatch.set(Piece.FirstRow, start)
+    dispatch.bind(BufferIndex.Input, input, inputOffset + start * rowBytes, (length - start) * rowBytes)
+    dispatch.set(DispatchHeader.Rows, Math.min(memory.similarityRows, length - start))
+    dispatch.set(DispatchHeader.FirstRow, start)
   }
   const takeWindows = (window: number, windows: number) => {
-    dispatch.set(Piece.Window, window)
-    dispatch.set(Piece.Windows, windows)
+    dispatch.set(DispatchHeader.Window, window)
+    dispatch.set(DispatchHeader.Windows, windows)
   }
   if (length <= memory.similarityRows && windowsAtOnce(geometry, 1) >= memory.windows) {
     takeRows(0)
@@ -92,13 +100,13 @@ export async function selectRouted(sequence: FullSequenceRouting): Promise<Devic
     for (let start = 0; start < length; start += memory.similarityRows) {
       takeRows(start)
       await device.run(programs.similarities, dispatch, interrupt)
-      await checkpoint()
+      await yieldPoint()
     }
     for (let window = 1; window <= memory.windows;) {
       const windows = Math.min(windowsAtOnce(geometry, window), memory.windows + 1 - window)
       takeWindows(window, windows)
       await device.run(programs.selections, dispatch, interrupt)
-      await checkpoint()
+      await yieldPoint()
       window += windows
     }
     dispatch.readbacks = results
@@ -111,20 +119,20 @@ export async function selectRouted(sequence: FullSequenceRouting): Promise<Devic
   const bytes = counts.reduce((sum, count) => sum + count, 0) * pairBytes
   const keyValues = await retryForMemory(() => device.allocate(bytes, 'the keys and values of routed tokens'))
   try {
-    dispatch.bind(Buffer.Input, input, inputOffset, length * rowBytes)
+    dispatch.bind(BufferIndex.Input, input, inputOffset, length * rowBytes)
     let slot = 0
     for (const [expert, count] of counts.entries()) {
       for (const end = slot + count; slot < end;) {
         const rows = Math.min(chosenRows, end - slot)
-        dispatch.set(Piece.Rows, rows)
-        dispatch.bind(Buffer.Chosen, call, memory.positions.byteOffset + slot * 4)
-        dispatch.bind(Buffer.KeyValues, keyValues, slot * pairBytes)
+        dispatch.set(DispatchHeader.Rows, rows)
+        dispatch.bind(BufferIndex.Chosen, call, memory.positions.byteOffset + slot * 4)
+        dispatch.bind(BufferIndex.KeyValues, keyValues, slot * pairBytes)
         await device.run(programs.projections[expert]!, dispatch, interrupt)
-        await checkpoint()
+        await yieldPoint()
         slot += rows
       }
     }
-    dispatch.bind(Buffer.KeyValues, keyValues)
+    dispatch.bind(BufferIndex.KeyValues, keyValues)
     return keyValues
   } catch (error) {
     keyValues.dispose()

@@ -32,7 +32,7 @@ interface Chunks {
   /** What `collect` reads. */
   readonly results: (slot: number, rows: number) => readonly BufferRange[]
   readonly collect: (slot: number, position: number, rows: number) => void
-  readonly checkpoint: () => Promise<void>
+  readonly yieldPoint: () => Promise<void>
 }
 
 /**
@@ -47,7 +47,7 @@ interface Flight {
   readonly collect: () => void
 }
 
-export async function runChunks({ forward, geometry, program, groups, prepare, results, collect, checkpoint }: Chunks): Promise<void> {
+export async function runChunks({ forward, geometry, program, groups, prepare, results, collect, yieldPoint }: Chunks): Promise<void> {
   const { device, config, length, interrupt } = forward
   let cursor: Cursor = { position: 0, base: 0 }
   let dependsOn: Dispatch | undefined
@@ -85,7 +85,7 @@ export async function runChunks({ forward, geometry, program, groups, prepare, r
         if (running) await running
         flights.shift()
         collect()
-        await checkpoint()
+        await yieldPoint()
       }
       if (cursor.position < length) flights.push(launch(group))
     }
@@ -96,7 +96,7 @@ export async function runChunks({ forward, geometry, program, groups, prepare, r
 }
 
 /** Between runs: turns the event loop now and then, and ends work on what was disposed. */
-export function createCheckpoint(forward: LayerForward): () => Promise<void> {
+export function createYieldPoint(forward: LayerForward): () => Promise<void> {
   return async () => {
     await yieldToEventLoop()
     forward.interrupt.check()

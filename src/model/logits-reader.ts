@@ -1,4 +1,4 @@
-import { Piece, type DeviceBuffer, type BufferRange, type Dispatch } from '../device/device.js'
+import { DispatchHeader, type DeviceBuffer, type BufferRange, type Dispatch } from '../device/device.js'
 import { roundUp } from '../plan/layout.js'
 import type { ModelScratch } from '../plan/model-ops.js'
 import { Tensor } from '../tensor.js'
@@ -57,18 +57,18 @@ export class LogitsReader {
     this.#start = start + first
     this.#next = 0
     this.#end = targets ? Math.max(targetRows, isLast && wanted === 'last' ? rows : 0) : counts[wanted]
-    this.#dispatch.set(Piece.AnswerFirst, first)
-    this.#dispatch.set(Piece.AnswerRows, this.#end)
+    this.#dispatch.set(DispatchHeader.AnswerFirst, first)
+    this.#dispatch.set(DispatchHeader.AnswerRows, this.#end)
     this.#ask()
   }
 
   /** Fills the dispatch's header for a chunk of one token whose logits are wanted: `readToken` reads them. */
   describeToken(): void {
-    this.#dispatch.set(Piece.AnswerFirst, 0)
-    this.#dispatch.set(Piece.AnswerRows, 1)
-    this.#dispatch.set(Piece.HeadFirst, 0)
-    this.#dispatch.set(Piece.HeadRows, 1)
-    this.#dispatch.set(Piece.TargetRows, 0)
+    this.#dispatch.set(DispatchHeader.AnswerFirst, 0)
+    this.#dispatch.set(DispatchHeader.AnswerRows, 1)
+    this.#dispatch.set(DispatchHeader.HeadFirst, 0)
+    this.#dispatch.set(DispatchHeader.HeadRows, 1)
+    this.#dispatch.set(DispatchHeader.TargetRows, 0)
   }
 
   /** Writes a row of logits and a target where a dispatch of the plan's `logProbabilities` takes them, and fills its header. */
@@ -76,7 +76,7 @@ export class LogitsReader {
     const { numTokens, scratch, memory, byteOffset } = this.#place
     memory.writeRows(logits, numTokens, roundUp(numTokens), byteOffset + scratch.logits.byteOffset)
     memory.write(Int32Array.of(target), byteOffset + scratch.targets.byteOffset)
-    this.#dispatch.set(Piece.TargetRows, 1)
+    this.#dispatch.set(DispatchHeader.TargetRows, 1)
     this.#dispatch.readbacks = [{ memory, byteOffset: byteOffset + scratch.logProbabilities.byteOffset, byteLength: 8 }]
   }
 
@@ -113,9 +113,9 @@ export class LogitsReader {
     const { targets } = this.#result!.request
     const token = this.#start + this.#next
     const targetRows = this.#targetRows
-    this.#dispatch.set(Piece.HeadFirst, this.#next)
-    this.#dispatch.set(Piece.HeadRows, this.#rows)
-    this.#dispatch.set(Piece.TargetRows, targetRows)
+    this.#dispatch.set(DispatchHeader.HeadFirst, this.#next)
+    this.#dispatch.set(DispatchHeader.HeadRows, this.#rows)
+    this.#dispatch.set(DispatchHeader.TargetRows, targetRows)
     if (targetRows > 0) memory.write(targets!.subarray(token, token + targetRows), byteOffset + scratch.targets.byteOffset)
   }
 

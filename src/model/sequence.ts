@@ -26,7 +26,7 @@ export interface Appended {
 }
 
 /** Called between chunks: may let the event loop turn, and throws when the work should end. */
-export type Checkpoint = (tokensDone: number) => Promise<void> | undefined
+export type YieldPoint = (tokensDone: number) => Promise<void> | undefined
 
 /** A sequence that a model has read so far. */
 export interface Sequence {
@@ -43,9 +43,9 @@ export interface Sequence {
   step(tokenId: number, logits: Float32Array): boolean
   /**
    * Reads on.
-   * @param interrupt ends it within a chunk; `checkpoint` sees to it between them
+   * @param interrupt ends it within a chunk; `yieldPoint` sees to it between them
    */
-  append(tokenIds: Int32Array, request: LogitsRequest, checkpoint: Checkpoint, interrupt?: Interrupt): Promise<Appended>
+  append(tokenIds: Int32Array, request: LogitsRequest, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<Appended>
   clone(): Sequence
   /** What must be saved of it, besides its position. */
   save(): Uint8Array

@@ -1,6 +1,6 @@
 /* A runtime that has a GPU and the processor, and measures which to use: here by a clock that the tests turn on. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, type MockInstance, test, vi } from 'vitest'
-import { type Device, Piece } from '../../src/device/device.js'
+import { type Device, DispatchHeader } from '../../src/device/device.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { LanguageModel } from '../../src/model/language-model.js'
@@ -36,7 +36,7 @@ describe.skipIf(noAdapter)('a runtime with a choice of devices', () => {
   function price(device: Device, perRun: number, perToken: number): MockInstance<Device['run']> {
     const run = unpriced.get(device)!
     return vi.spyOn(device, 'run').mockImplementation((program, dispatches) => {
-      for (const { header } of [dispatches].flat()) clock += perRun + perToken * header[Piece.Rows]!
+      for (const { header } of [dispatches].flat()) clock += perRun + perToken * header[DispatchHeader.Rows]!
       return run(program, dispatches)
     })
   }
