@@ -16,7 +16,7 @@ const below = {
 const rootFiles = '^src/(?!(index|webgpu)[.]ts$)[^/]+[.]ts$'
 /** The public surfaces: the package, and the package with the GPU's part inside. */
 const index = '^src/(index|webgpu)[.]ts$'
-/** The step vocabulary: plain TypeScript that both compilers read. */
+/** The op vocabulary: plain TypeScript that both compilers read. */
 const ops = '^assembly/ops[.]ts$'
 /** Files of the project; packages have a rule of their own. */
 const local = { dependencyTypes: ['local', 'localmodule'] }

@@ -55,14 +55,14 @@ export enum DispatchHeader {
   Unrouted = 21,
   /** Address of the header of the dispatch before this one, where that may still be at work; otherwise 0. */
   DependsOn = 22,
-  /** Ordered parts of the program that this dispatch is through with: the dispatch behind it waits for them. */
-  Passed = 23,
+  /** Serialized sections that this dispatch has left: its successor waits for them. */
+  SectionsLeft = 23,
   /** First row of the chunk whose output anyone asks for, and how many: all that the last layer of a model computes. */
   AnswerFirst = 24,
   AnswerRows = 25,
   /** Address of a word that is no longer 0 once nobody wants what the dispatch computes; 0 where there is none. */
   Stop = 26,
-  /** Base addresses, one word for each `Buffer`. */
+  /** Base addresses, one word for each `BufferIndex`. */
   Buffers = 27,
   Length = 42,
 }
@@ -71,14 +71,17 @@ export enum DispatchHeader {
 export const OPCODE_MASK = 0xffff
 /** Threads need not meet behind the op: what follows touches nothing that other partitions of it wrote or still read. */
 export const SKIPS_BARRIER = 0x10000
-/** From this op to the next that `ENDS_ORDERED`, runs that are at work side by side keep their order: one waits here until the one before has left it. */
+/**
+ * Start of a serialized section, which lasts to the next op with `ENDS_SERIALIZED`: a dispatch waits here until its
+ * predecessor has left the section.
+ */
 export const BEGINS_SERIALIZED = 0x20000
 export const ENDS_SERIALIZED = 0x40000
 
 /**
  * How products of four rows or more are cut into tiles (`assembly/kernels/tile-shapes.ts`): all give the same bits, and each is the fastest somewhere.
  * Engines before V8 13 want k one at a time, later ones and Deno four at a time; engines that check every bound (Deno) or have more registers to spare
- * (Bun) do best with few rows of many columns; `Double` needs an engine that joins pairs of vector operations to 256-bit ones.
+ * (Bun) do best with few rows of many columns; `Gemm6x16` needs an engine that joins pairs of vector operations to 256-bit ones.
  */
 export enum TileShape {
   /** 6 rows (5 unfused) × 8 columns. */
@@ -432,8 +435,8 @@ export enum Combine {
 
 /**
  * A window closes: its tokens compete with the context for its places, by similarity, ties to the earlier. The context's `ContextSimilarities`
- * and `ContextPositions` ([expert][ContextCapacity]) become the new ones; `Kept` lists the old ranks that stay, `Newcomers` the window's tokens
- * that enter, both ascending, `KeptCounts` and `NewcomerCounts` how many.
+ * and `ContextPositions` ([expert][ContextCapacity]) become the new ones; `Retained` lists the old ranks that stay, `Admitted` the window's tokens
+ * that enter, both ascending, `RetainedCounts` and `AdmittedCounts` how many.
  */
 export enum SelectContext {
   Similarities = 2,

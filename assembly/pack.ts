@@ -20,20 +20,20 @@ function readFloat(source: usize, format: WeightFormat): f32 {
   return format == WeightFormat.Float16 ? widenHalf(bits) : reinterpret<f32>(bits << 16)
 }
 
-function copyWords(source: usize, count: i32, target: usize, op: usize): void {
-  for (; count > 0; --count, source += 4, target += op) store<f32>(target, load<f32>(source))
+function copyWords(source: usize, count: i32, target: usize, step: usize): void {
+  for (; count > 0; --count, source += 4, target += step) store<f32>(target, load<f32>(source))
 }
 
-function copyHalves(source: usize, count: i32, target: usize, op: usize): void {
-  for (; count > 0; --count, source += 2, target += op) store<u16>(target, load<u16>(source))
+function copyHalves(source: usize, count: i32, target: usize, step: usize): void {
+  for (; count > 0; --count, source += 2, target += step) store<u16>(target, load<u16>(source))
 }
 
-function widenHalves(source: usize, count: i32, target: usize, op: usize): void {
-  for (; count > 0; --count, source += 2, target += op) store<f32>(target, widenHalf(load<u16>(source)))
+function widenHalves(source: usize, count: i32, target: usize, step: usize): void {
+  for (; count > 0; --count, source += 2, target += step) store<f32>(target, widenHalf(load<u16>(source)))
 }
 
-function widenBrainHalves(source: usize, count: i32, target: usize, op: usize): void {
-  for (; count > 0; --count, source += 2, target += op) store<u32>(target, (<u32>load<u16>(source)) << 16)
+function widenBrainHalves(source: usize, count: i32, target: usize, step: usize): void {
+  for (; count > 0; --count, source += 2, target += step) store<u32>(target, (<u32>load<u16>(source)) << 16)
 }
 
 /** 1 / ‖x‖₂, the norm at least 1e-12, in float64. */
@@ -46,13 +46,13 @@ function reciprocalNorm(source: usize, format: WeightFormat, count: i32, size: u
   return 1 / max<f64>(sqrt<f64>(sum), 1e-12)
 }
 
-function scale(target: usize, count: i32, op: usize, factor: f64): void {
-  for (; count > 0; --count, target += op) store<f32>(target, <f32>(<f64>load<f32>(target) * factor))
+function scale(target: usize, count: i32, step: usize, factor: f64): void {
+  for (; count > 0; --count, target += step) store<f32>(target, <f32>(<f64>load<f32>(target) * factor))
 }
 
 /**
  * Packs `rows` rows of `groups` × `size` values, row-major at `source`, into the layout of a device's weights: value (row, group, i) becomes element
- * row · rowStep + (group · stride + i) · op behind `target`. The packed format is the source's, or float32; `normalised` rows, in float32, are
+ * row · rowStep + (group · stride + i) · step behind `target`. The packed format is the source's, or float32; `normalised` rows, in float32, are
  * divided by their norm.
  */
 export function pack(
@@ -65,14 +65,14 @@ export function pack(
   target: usize,
   packed: WeightFormat,
   rowStep: i32,
-  op: i32,
+  step: i32,
   normalised: bool,
 ): void {
   const sourceSize: usize = format == WeightFormat.Float32 ? 4 : 2
   const targetSize: usize = packed == WeightFormat.Float32 ? 4 : 2
   assert(packed == format || packed == WeightFormat.Float32, 'pack: a format that is not the source’s')
   assert(!normalised || packed == WeightFormat.Float32, 'pack: only float32 is normalised')
-  const stepBytes = <usize>op * targetSize
+  const stepBytes = <usize>step * targetSize
   for (let row = 0; row < rows; ++row) {
     const factor: f64 = normalised ? reciprocalNorm(source, format, groups * size, sourceSize) : 1
     for (let group = 0; group < groups; ++group) {

@@ -54,7 +54,7 @@ export function takePartition(barrier: usize, first: i32, partitions: i32): i32 
 export function waitForPredecessor(header: usize, parts: i32): void {
   const earlier = <usize>load<i32>(header + (DispatchHeader.DependsOn << 2))
   if (earlier == 0) return
-  const passed = earlier + (DispatchHeader.Passed << 2)
+  const passed = earlier + (DispatchHeader.SectionsLeft << 2)
   for (let spins = SPINS; spins > 0; --spins) {
     if (atomic.load<i32>(passed) >= parts) return
   }
@@ -63,7 +63,7 @@ export function waitForPredecessor(header: usize, parts: i32): void {
 
 /** Tells the dispatch behind this chunk's how many ordered parts this one is through with. */
 export function signalStage(header: usize, parts: i32): void {
-  const passed = header + (DispatchHeader.Passed << 2)
+  const passed = header + (DispatchHeader.SectionsLeft << 2)
   atomic.store<i32>(passed, parts)
   atomic.notify(passed, -1)
 }

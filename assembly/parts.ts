@@ -78,5 +78,5 @@ export function runPart(op: usize, header: usize, part: i32, parts: i32): void {
   else if (opcode == Opcode.Attention) attentionPart(op, header, part, parts)
   else if (opcode == Opcode.SelectQueries) selectQueriesPart(op, header, part, parts)
   else if (opcode == Opcode.SelectKeyValues) selectKeyValuesPart(op, header, part, parts)
-  else assert(false, 'a step that is not cut')
+  else assert(false, 'an op that is not cut')
 }

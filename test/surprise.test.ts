@@ -110,3 +110,26 @@ test('evaluate gives the surprise of each token, chunk by chunk', async () => {
     await expectRejects(model.evaluate(tokens, { onBits: 5 } as never), 'BAD_ARGUMENT', /onBits/)
   }
 })
+
+test('an append that waits to measure its first token is ended by its signal', async () => {
+  using runtime = openRuntime('baseline')
+  const model = await loadSmallModel(runtime, causalConfig)
+  const [busy, waiting] = [model.createSession(), model.createSession()]
+  await waiting.append([1, 2, 3])
+  const { device } = runtime
+  const run = device.run.bind(device)
+  let release = () => {}
+  // the first run holds what both need until it is released
+  device.run = (...call) => {
+    device.run = run
+    return new Promise<void>((resolve) => (release = resolve)).then(() => run(...call))
+  }
+  const long = busy.append(randomTokens(100, V))
+  const controller = new AbortController()
+  const pending = outcomeOf(waiting.append([4], { bits: true, signal: controller.signal }))
+  controller.abort('enough')
+  expect(await pending).toEqual({ reason: 'enough' })
+  release()
+  await long
+  expect(await waiting.append([4])).toHaveLength(V)
+})

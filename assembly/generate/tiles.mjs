@@ -74,7 +74,7 @@ function describe({ rows, panels, unroll, grouped, weights }) {
 /** Whether eight weights are widened at once. */
 const joinsHalves = ({ unroll, weights }) => unroll > 1 && weights !== undefined
 
-/** One k: `op` is which of an unrolled loop. Up to two panels of B are held while the rows of A pass; of more, B passes and A is held. */
+/** One k: `step` is which of an unrolled loop. Up to two panels of B are held while the rows of A pass; of more, B passes and A is held. */
 function multiplyAdds(shape, step) {
   const { rows, panels, grouped, weights = 'Float' } = shape
   const bytes = weights === 'Float' ? 16 : 8

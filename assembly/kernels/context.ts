@@ -5,8 +5,8 @@ import { storeFourKeys, storeKey, storeValue } from './attention'
 import { takeLargest } from './selection'
 
 /*
- * An expert's context: the keys and values its queries see, by rank: the null pair first, then chosen tokens in ascending position. Newcomers are
- * later than everything kept, so a context that changes keeps its order by closing ranks and appending.
+ * An expert's context: the keys and values its queries see, by rank: the null pair first, then chosen tokens in ascending position. Admitted tokens are
+ * later than all that are retained, so a context that changes keeps its order by closing ranks and appending.
  */
 
 /** `SelectContext`: experts are shared out. */
@@ -19,10 +19,10 @@ export function selectContext(op: usize, header: usize, partition: i32, partitio
   const start = <i32>load<f64>(header + (DispatchHeader.WindowPosition << 2))
   const end = partitionStart(experts, partition + 1, partitions)
   for (let expert = partitionStart(experts, partition, partitions); expert < end; ++expert) {
-    const keptCount = operand(op, SelectContext.RetainedCounts, header) + floats(expert)
-    const newcomerCount = operand(op, SelectContext.AdmittedCounts, header) + floats(expert)
-    store<i32>(keptCount, 0)
-    store<i32>(newcomerCount, 0)
+    const retainedCount = operand(op, SelectContext.RetainedCounts, header) + floats(expert)
+    const admittedCount = operand(op, SelectContext.AdmittedCounts, header) + floats(expert)
+    store<i32>(retainedCount, 0)
+    store<i32>(admittedCount, 0)
     if (!closes) continue
 
     const similarities = operand(op, SelectContext.ContextSimilarities, header) + floats(expert * capacity)
@@ -48,8 +48,8 @@ export function selectContext(op: usize, header: usize, partition: i32, partitio
         store<i32>(positions + floats(i), start + candidate - before)
       }
     }
-    store<i32>(keptCount, retained)
-    store<i32>(newcomerCount, total - retained)
+    store<i32>(retainedCount, retained)
+    store<i32>(admittedCount, total - retained)
   }
 }
 

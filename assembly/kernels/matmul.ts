@@ -234,7 +234,7 @@ function staysFinite(x: usize, width: i32): bool {
   return all < 32768
 }
 
-/** `Product`: groups of panels are shared out, so each weight is read by one thread; where there are too few of them, rows. */
+/** `Matmul`: groups of panels are shared out, so each weight is read by one thread; where there are too few of them, rows. */
 export function matmul(op: usize, header: usize, partition: i32, partitions: i32): void {
   multiplyShare(op, header, partition, partitions, partition)
 }

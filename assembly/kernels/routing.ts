@@ -24,11 +24,11 @@ export function similarities(op: usize, header: usize, partition: i32, partition
   const end = partitionStart(rows, partition + 1, partitions)
   for (let row = partitionStart(rows, partition, partitions); row < end; ++row) {
     const factor = cosine ? scale / max<f32>(sqrt<f32>(sumOfSquares(input + <usize>row * stride, width)), 1e-12) : 1
-    const matmul = products + <usize>row * productStride
+    const productRow = products + <usize>row * productStride
     for (let expert = 0; expert < experts; ++expert) {
       const at = floats(expert * capacity + first + row)
-      store<f32>(queries + at, load<f32>(matmul + floats(expert)) * factor + 0)
-      store<f32>(keyValues + at, load<f32>(matmul + floats(experts + expert)) * factor + 0)
+      store<f32>(queries + at, load<f32>(productRow + floats(expert)) * factor + 0)
+      store<f32>(keyValues + at, load<f32>(productRow + floats(experts + expert)) * factor + 0)
     }
   }
 }

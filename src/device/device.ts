@@ -66,9 +66,9 @@ export class Dispatch {
   readonly #doubles = new Float64Array(this.header.buffer)
   /** About how many operations it is, multiply and add counted as two: small work is not worth handing to other threads. */
   operations = Infinity
-  /** The run of the same program that goes before this one: in its ordered ops, or in all where both work in the same worker group's memory. */
+  /** Its predecessor, a dispatch of the same program: this one follows it in serialized sections, or in all ops where both use one worker group's memory. */
   dependsOn: Dispatch | undefined
-  /** Which worker group's memory it works in: see `Device.worker groups`. */
+  /** Which worker group's memory it works in: see `Device.workerGroups`. */
   workerGroup = 0
   /** What the caller reads once the dispatch is done; of a mirrored buffer, what it changes. A device whose memory the host does not see brings it over. */
   readbacks: readonly BufferRange[] = []
@@ -147,13 +147,13 @@ export function formatBytes(format: WeightFormat): number {
 export interface ByteScanner {
   /** Whether float16 values, at any alignment, hold neither infinity nor NaN. */
   isFiniteFloat16(bytes: Uint8Array): boolean
-  /** Continues a checksum's four worker groups over whole blocks of 16 bytes. */
-  mixBlocks(workerGroups: Uint32Array, bytes: Uint8Array): void
+  /** Continues a checksum's four lanes over whole blocks of 16 bytes. */
+  mixBlocks(lanes: Uint32Array, bytes: Uint8Array): void
 }
 
 /**
- * Who runs programs. A device knows nothing of layers or models: it allocates, packs weights, takes programs in and runs them, one at a time, in
- * the order of the calls. It never keeps what it is given.
+ * Who runs programs. A device knows nothing of layers or models: it allocates, packs weights, takes programs in and runs them, as if one at a
+ * time in the order of the calls. It never keeps what it is given.
  */
 export interface Device {
   /** For messages. */
@@ -170,7 +170,7 @@ export interface Device {
   readonly contextBytes: number
   /** How many dispatches it is worth preparing before they are handed over together. */
   readonly batch: number
-  /** How many of those should be at work side by side, where each works in so many bytes of its own: run i in `worker group` i modulo as many. */
+  /** How many worker groups to use if each needs so many bytes of scratch: dispatch i runs in group i modulo that number. */
   workerGroups(workingBytes: number): number
   /** Looks through bytes faster than JavaScript, where the device can. */
   readonly scanner?: ByteScanner
@@ -187,10 +187,12 @@ export interface Device {
   packInParts(layout: WeightLayout, parameters: ParameterSource): Generator<void, DeviceBuffer>
   compile(program: Program): CompiledProgram
   /**
-   * Runs a program over a chunk, or over several in their order. A promise where other threads compute, or where it takes so long that the event loop must
-   * turn meanwhile; otherwise it is done on return. The runs and what they are bound to are the device's until then. Runs whose first names the last of
-   * those handed over before as its `earlier` need not wait for them to be done; at most two calls may be so at once.
-   * @param interrupt ends it soon, between two ops or parts of one: rejects with what `check` throws, when nothing of it runs any more but what comes before all that is run later
+   * Runs a program over a chunk, or over several in their order. Returns a promise if other threads compute, or if it takes
+   * so long that the event loop must turn meanwhile; otherwise it is done on return. Until then the dispatches, and what
+   * they are bound to, are the device's. If the first dispatch's `dependsOn` is the last one of the call before, it may
+   * start before that one ends; at most two calls overlap.
+   * @param interrupt ends it soon, between two ops or parts of one: rejects with what `check` throws, once no op of this
+   * call can overlap a later one
    */
   run(program: CompiledProgram, dispatches: Dispatch | readonly Dispatch[], interrupt?: Interrupt): void | Promise<void>
   /** Whether one dispatch of so many operations is done on return. */

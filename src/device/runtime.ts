@@ -17,7 +17,7 @@ export interface RuntimeInfo {
   readonly simd: 'baseline' | 'relaxed'
   /** Whether multiply-add rounds once (fused): results of one arithmetic have equal bits on one engine. */
   readonly fused: boolean
-  /** Threads that compute, this one included. */
+  /** Threads that compute: 1 is the calling thread; of several, all are workers, and the calling thread only waits for them. */
   readonly threads: number
   /** The shapes of the kernels in use, rows × columns: the fastest of several in a few milliseconds of timing, unless `unavailable.timing` says otherwise. */
   readonly kernels: { readonly tile: string; readonly row: string }

@@ -132,7 +132,7 @@ export class FullSequenceEngine implements Engine {
     }
   }
 
-  async logProbability(logits: Float32Array, target: number): Promise<number> {
+  async logProbability(logits: Float32Array, target: number, interrupt?: Interrupt): Promise<number> {
     const plan = planFullSequenceModel(this.#config, this.#parameters, 1, this.#device)
     const scope = new ResourceScope(this.#device)
     try {
@@ -141,7 +141,7 @@ export class FullSequenceEngine implements Engine {
       dispatch.bind(BufferIndex.Scratch, scratch)
       const head = new LogitsReader({ numTokens: this.#config.numTokens, scratch: plan.scratch, memory: scratch, byteOffset: 0 }, dispatch)
       head.describeTarget(logits, target)
-      await this.#device.run(scope.compile(plan.logProbabilities), dispatch)
+      await this.#device.run(scope.compile(plan.logProbabilities), dispatch, interrupt)
       return head.readTarget()
     } finally {
       scope.dispose()
@@ -211,7 +211,7 @@ class FullSequenceText implements Sequence {
       const before = all.subarray(0, this.position + done + 1)
       const { logits } = await this.engine.read(before, { rows: 'last' }, () => yieldPoint(done), interrupt)
       if (done === targets.length) return { logits, logProbabilities }
-      logProbabilities[done] = await this.engine.logProbability(logits, targets[done]!)
+      logProbabilities[done] = await this.engine.logProbability(logits, targets[done]!, interrupt)
     }
   }
 

@@ -12,7 +12,7 @@ import type { Geometry } from '../plan/geometry.js'
 import type { FullSequenceMemory } from '../plan/full-sequence-ops.js'
 import { retryForMemory } from './retry.js'
 
-/** `SequencePrograms` of one layer, taken in by a device. */
+/** `FullSequencePrograms` of one layer, taken in by a device. */
 export interface CompiledFullSequencePrograms {
   readonly decisions: CompiledProgram
   readonly similarities: CompiledProgram
@@ -68,7 +68,7 @@ function decisions({ geometry, memory }: FullSequenceRouting, call: DeviceBuffer
 
 /**
  * Decides what every window of the sequence routes, and projects each chosen (token, expert) pair once. How many there are is known only then:
- * this is the one place where a forward may come back for sizes. Returns their keys and values, bound to `run`; the caller disposes of them.
+ * this is the one place where a forward may come back for sizes. Returns their keys and values, bound to `dispatch`; the caller disposes of them.
  */
 export async function selectRouted(sequence: FullSequenceRouting): Promise<DeviceBuffer | undefined> {
   const { device, dispatch, geometry, memory, chosenRows, input, inputOffset, programs, length, trace, yieldPoint, interrupt } = sequence

@@ -58,6 +58,6 @@ export interface Engine {
   /** @returns undefined when `saved` does not fit the position */
   restoreSequence(position: number, saved: Uint8Array): Sequence | undefined
   /** ln p of a token under logits, [V]: with the bits of an append's `targets`. */
-  logProbability(logits: Float32Array, target: number): Promise<number>
+  logProbability(logits: Float32Array, target: number, interrupt?: Interrupt): Promise<number>
   dispose(): void
 }

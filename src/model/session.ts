@@ -226,7 +226,7 @@ export class Session {
     if (ids.length > 0) {
       this.#memory.sequence = this.#owner.placement.migrate(this.#memory.sequence)
       const { engine } = this.#memory.sequence
-      if (wantsBits) bits[0] = this.#logits ? bitsOf(await engine.logProbability(this.#logits, ids[0]!)) : NaN
+      if (wantsBits) bits[0] = this.#logits ? bitsOf(await engine.logProbability(this.#logits, ids[0]!, interrupt)) : NaN
       const request: LogitsRequest = wantsBits ? { rows: 'last', targets: ids.subarray(1) } : { rows: 'last' }
       const pause = (tokensDone: number) => {
         interrupt.check()

@@ -218,7 +218,7 @@ export function writeFullSequencePrograms(
   }
 }
 
-/** Memory that the programs of `writeSequencePrograms` work in. */
+/** Memory that the programs of `writeFullSequencePrograms` work in. */
 export interface FullSequencePlan extends FullSequenceContext {
   readonly scratchLayout: Layout
   readonly stateBytes: number

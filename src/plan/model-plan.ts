@@ -49,7 +49,7 @@ export interface CausalModelPlan extends ModelPlan {
   readonly streamOffset: number
 }
 
-/** @param length most tokens that a sequence will have: `planTier` */
+/** @param length most tokens that a sequence will have: `planBucket` */
 export function planCausalModel(config: ModelConfig, parameters: ModelParameters, length: number, capacity: Capacity): CausalModelPlan {
   const { layer } = config
   const { partitions } = capacity
@@ -68,7 +68,7 @@ export function planCausalModel(config: ModelConfig, parameters: ModelParameters
   addEmbedding(builder, context)
   builder.skipBarrier()
   const source: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: layer.dimHead }
-  const headerTable = addRotaryTable(builder, source, { count: headerWord(DispatchHeader.Rows) }, table(geometry.chunkRows))
+  const chunkTable = addRotaryTable(builder, source, { count: headerWord(DispatchHeader.Rows) }, table(geometry.chunkRows))
   let windowTable: RotaryTable | undefined
   if (config.routedRotaryEmb) {
     const rows = { count: headerWord(DispatchHeader.ClosingRows), start: DispatchHeader.WindowPosition } as const
@@ -89,8 +89,8 @@ export function planCausalModel(config: ModelConfig, parameters: ModelParameters
       input: stream,
       ...result,
       residual: true,
-      localTable: headerTable.rows,
-      routedTable: config.routedRotaryEmb ? headerTable : undefined,
+      localTable: chunkTable.rows,
+      routedTable: config.routedRotaryEmb ? chunkTable : undefined,
       windowTable,
       trace: false,
     })
@@ -158,14 +158,14 @@ export function planFullSequenceModel(
 }
 
 /** Tokens that the smallest plan is made for. */
-const SMALLEST_TIER = 1024
+const SMALLEST_BUCKET = 1024
 
 /**
  * The most tokens that a plan for a sequence of `length` is made for: a power of two, or Infinity once neither window nor the contexts would need more
  * for any longer one. Sequences that outgrow their plan move to the next, so windows far wider than the text cost no memory.
  */
 export function planBucket({ localAttnWindowSize, routedWindowSize, numRoutedKeyValues }: LayerConfig, length: number): number {
-  let bucket = SMALLEST_TIER
+  let bucket = SMALLEST_BUCKET
   while (bucket < length) bucket *= 2
   return bucket >= Math.max(localAttnWindowSize, routedWindowSize, numRoutedKeyValues) ? Infinity : bucket
 }

@@ -9,7 +9,7 @@ export interface ByteRange {
 }
 
 /** A run of values in a session's state: the index of the first float, floats from one to the next, how many. */
-export type VisitRun = (start: number, op: number, count: number) => void
+export type VisitRun = (start: number, stride: number, count: number) => void
 
 /**
  * Visits all that a session's state holds, in an order that depends on the model and the position alone: not on panels, capacities or where the local

@@ -42,8 +42,8 @@ export class ProgramBuilder {
   }
 
   /**
-   * Says that the next op may begin on one partition while others are at the last one: always, or where `parts` (of the heads) divide evenly among the
-   * partitions, each of which uses its own parts only. The same holds for what follows, up to the first op that is not without a barrier.
+   * Omits the barrier after the last op: always, or only where `parts` (of the heads) divide evenly among the partitions,
+   * each of which then uses its own parts only. The same holds for what follows, up to the first op that keeps its barrier.
    */
   skipBarrier(parts = 0): void {
     this.#barrierSkips.push({ op: this.#last, parts })

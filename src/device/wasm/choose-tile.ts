@@ -89,7 +89,7 @@ function timeShapes(device: WasmDevice, widens: boolean, now: () => number): Til
   }
 }
 
-/** The clock's smallest op in milliseconds, Infinity where it stands still. */
+/** The clock's smallest step in milliseconds, Infinity where it stands still. */
 function tickOf(now: () => number): number {
   const start = now()
   for (let reading = 0; reading < READINGS; reading++) {

@@ -12,7 +12,7 @@ const STAGE_BYTES = 1 << 18
 /** Bytes of parameters that one part packs: a few milliseconds, also where memory is touched for the first time. */
 const PART_BYTES = 1 << 20
 
-/** Where a parameter's row goes: element `at` of the packed weight, its inputs `op` elements from each other. */
+/** Where a parameter's row goes: element `at` of the packed weight, its inputs `step` elements from each other. */
 interface Place {
   readonly at: number
   readonly step: number

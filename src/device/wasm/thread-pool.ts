@@ -11,12 +11,12 @@ export interface Work {
   readonly headerBytes: number
   /** Partitions that each op is cut into. */
   readonly partitions: number
-  /** The threads form as many equal teams; header i is run by team i modulo `workerGroups`. */
+  /** The threads form this many worker groups of equal size; group i modulo `workerGroups` runs header i. */
   readonly workerGroups: number
 }
 
 /**
- * Work below this stays on the calling thread: about a millisecond of one core, at most. Waking threads costs some 0.1 ms, and where cores are shared a
+ * Work below this stays on the calling thread: about a millisecond of one core, at most. Waking threads costs some 0.1 ms, and where cores are shared an
  * op that waits for a neighbour costs far more (one token of a ten-million-parameter model, two threads on two busy cores: half the speed of one).
  */
 const SMALL_WORK = 5e7
@@ -25,7 +25,7 @@ const SMALL_WORK = 5e7
 const START_LIMIT = 10_000
 
 /**
- * Threads that dispatch programs side by side on one memory. The calling thread only waits for their message, its event loop free. It may hand over a work while
+ * Threads that run programs side by side on one memory. The calling thread only waits for their message, its event loop free. It may hand over a work while
  * they are at the one before, which none of them then waits for.
  */
 export class ThreadPool {

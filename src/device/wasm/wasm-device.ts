@@ -148,7 +148,7 @@ const BATCH = 8
 const BATCHES = 3
 /** Bytes from one header to the next. */
 const HEADER_BYTES = DispatchHeader.Length * 4
-/** Of more working memory than this there is only one worker group's: it is time that others would save, not memory that they may take. */
+/** With more scratch than this, one worker group: more of them would save time, but each takes as much memory again. */
 const MOST_GROUP_BYTES = 1 << 26
 /** Windows of few tokens have many contexts, which must not leave the threads one worker group. */
 const CONTEXT_BYTES = MOST_GROUP_BYTES / 2
@@ -171,7 +171,7 @@ export class WasmDevice implements Device {
   #batches = 0
   /** What the calling thread's partitions work in. */
   readonly #workspace: Block
-  /** What those of each of the pool's worker groups do. */
+  /** Workspaces of the pool: one for each worker group and partition. */
   #groupWorkspaces: Block | undefined
   /** When the calling thread leaves a program, and what it does then; results do not depend on it. */
   leaveWork = LEAVE_WORK
@@ -298,7 +298,7 @@ export class WasmDevice implements Device {
     this.#kernels.run((program as WasmProgram).buffer.address, header, this.partitions, 0, this.partitions, 0, 1)
   }
 
-  /** On the calling thread, which leaves the program for others' work now and then: what runs at once may come between, but nothing that is left itself. */
+  /** Runs on the calling thread and yields now and then. Synchronous dispatches may run in between; another one of this kind may not. */
   #runInParts(program: CompiledProgram, dispatches: readonly Dispatch[], interrupt: Interrupt | undefined): Promise<void> {
     const cursor = this.#marks.address
     return this.#mutex.runExclusive(async () => {
@@ -416,7 +416,7 @@ export class WasmDevice implements Device {
     ints.set(dispatch.header, header)
     ints[header + DispatchHeader.TileShape] = this.tileShape
     ints[header + DispatchHeader.DependsOn] = earlier
-    ints[header + DispatchHeader.Passed] = 0
+    ints[header + DispatchHeader.SectionsLeft] = 0
     ints[header + DispatchHeader.Stop] = stop
     const table = header + DispatchHeader.Buffers
     for (let id = 0; id < BufferIndex.Length; id++) {

@@ -12,7 +12,7 @@ export interface OpView {
 }
 
 /**
- * A compute shader that dispatches one kind of op: every value of it depends on operands and words alone, so one pipeline serves all ops whose operands
+ * A compute shader that runs one kind of op: every value of it depends on operands and words alone, so one pipeline serves all ops whose operands
  * lie in the same buffers.
  *
  * Its WGSL sees storage buffers of 32-bit words through functions that are written for each operand `x`, indices in words from the operand's start:
@@ -55,7 +55,7 @@ const HEADER_VECTORS = Math.ceil(DispatchHeader.Length / 4)
 /** Bytes of the header as a uniform. */
 export const HEADER_BYTES = HEADER_VECTORS * 16
 /** Words of an op that a shader sees. */
-export const STEP_VECTORS = 16
+export const OP_VECTORS = 16
 
 /** First binding of the storage buffers: before it are the dispatch header and the op. */
 export const FIRST_BUFFER = 2
@@ -78,13 +78,13 @@ export function writeShader(kernel: Kernel, { places, memories }: Binding, { par
   )
   const operands = Object.entries(kernel.operands).map(([name, at]) => accessors(name, at, places[name]!, memories, kernel.view))
   return `${subgroupCode ? 'enable subgroups;' : ''}
-@group(0) @binding(0) var<uniform> piece_words: array<vec4i, ${HEADER_VECTORS}>;
-@group(0) @binding(1) var<uniform> step_words: array<vec4i, ${STEP_VECTORS}>;
+@group(0) @binding(0) var<uniform> header_words: array<vec4i, ${HEADER_VECTORS}>;
+@group(0) @binding(1) var<uniform> op_words: array<vec4i, ${OP_VECTORS}>;
 ${buffers.map((declaration, i) => `@group(0) @binding(${FIRST_BUFFER + i}) ${declaration}`).join('\n')}
 
-fn word(i: u32) -> i32 { return step_words[i / 4u][i % 4u]; }
+fn word(i: u32) -> i32 { return op_words[i / 4u][i % 4u]; }
 fn float_word(i: u32) -> f32 { return bitcast<f32>(word(i)); }
-fn header_word(i: u32) -> i32 { return piece_words[i / 4u][i % 4u]; }
+fn header_word(i: u32) -> i32 { return header_words[i / 4u][i % 4u]; }
 ${memories.map((memory, index) => access(index, memory, operandsIn(index, places), element, partBytes)).join('\n')}
 ${operands.join('\n')}
 ${subgroupCode ?? kernel.code}`

@@ -1,4 +1,4 @@
-import { type Binding, FIRST_BUFFER, HEADER_BYTES, type Kernel, STEP_VECTORS, writeShader } from './kernel.js'
+import { type Binding, FIRST_BUFFER, HEADER_BYTES, type Kernel, OP_VECTORS, writeShader } from './kernel.js'
 import { ShaderStage } from './constants.js'
 
 /** A kernel made for operands that lie in certain buffers. */
@@ -18,7 +18,7 @@ export class Pipeline {
     this.layout = gpu.createBindGroupLayout({
       entries: [
         entry(0, { type: 'uniform', hasDynamicOffset: true, minBindingSize: HEADER_BYTES }),
-        entry(1, { type: 'uniform', minBindingSize: STEP_VECTORS * 16 }),
+        entry(1, { type: 'uniform', minBindingSize: OP_VECTORS * 16 }),
         ...storage.map((buffer, i) => entry(FIRST_BUFFER + i, buffer)),
       ],
     })

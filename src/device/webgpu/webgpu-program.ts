@@ -1,7 +1,7 @@
 import { BufferIndex, Opcode, DispatchHeader } from '../../../assembly/ops.js'
 import type { CompiledProgram, Dispatch, Program } from '../device.js'
 import { RoutedAttentionError } from '../../errors.js'
-import { FIRST_BUFFER, HEADER_BYTES, type Kernel, type Place, STEP_VECTORS, type OpView } from './kernel.js'
+import { FIRST_BUFFER, HEADER_BYTES, type Kernel, type Place, OP_VECTORS, type OpView } from './kernel.js'
 import { doublesOf, kernelsOf } from './kernels/table.js'
 import type { Pipeline, Pipelines } from './pipelines.js'
 import type { WebGpuBuffer } from './webgpu-buffer.js'
@@ -9,7 +9,7 @@ import type { WorkgroupDispatch } from './work-queue.js'
 import { BufferUsage } from './constants.js'
 
 /** Where a uniform may begin: WebGPU's default `minUniformBufferOffsetAlignment`. */
-const STEP_BYTES = Math.max(256, STEP_VECTORS * 16)
+const OP_BYTES = Math.max(256, OP_VECTORS * 16)
 /** Storage buffers of one pipeline: WebGPU's default `maxStorageBuffersPerShaderStage`. */
 const MOST_BINDINGS = 8
 /** Sets of buffers whose bind groups are kept: sessions take turns. */
@@ -49,11 +49,11 @@ export class WebGpuProgram implements CompiledProgram {
     this.#headers = headers
     this.#ops = [...opsOf(program.words)]
     this.#words = gpu.createBuffer({
-      size: Math.max(1, this.#ops.length) * STEP_BYTES,
+      size: Math.max(1, this.#ops.length) * OP_BYTES,
       usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
     })
-    const words = new Int32Array((this.#ops.length * STEP_BYTES) / 4)
-    this.#ops.forEach((op, i) => words.set(shaderWords(op), (i * STEP_BYTES) / 4))
+    const words = new Int32Array((this.#ops.length * OP_BYTES) / 4)
+    this.#ops.forEach((op, i) => words.set(shaderWords(op), (i * OP_BYTES) / 4))
     gpu.queue.writeBuffer(this.#words, 0, words)
   }
 
@@ -112,7 +112,7 @@ export class WebGpuProgram implements CompiledProgram {
       layout: pipeline.layout,
       entries: [
         { binding: 0, resource: { buffer: this.#headers, size: HEADER_BYTES } },
-        { binding: 1, resource: { buffer: this.#words, offset: index * STEP_BYTES, size: STEP_VECTORS * 16 } },
+        { binding: 1, resource: { buffer: this.#words, offset: index * OP_BYTES, size: OP_VECTORS * 16 } },
         ...buffers.map((buffer, i) => ({ binding: FIRST_BUFFER + i, resource: { buffer } })),
       ],
     })
@@ -192,7 +192,7 @@ function* opsOf(words: Int32Array): Generator<Op> {
 
 /** An op's words as shaders see them: f64s become f32s. */
 function shaderWords(op: Op): Int32Array<ArrayBuffer> {
-  const words = new Int32Array(STEP_VECTORS * 4)
+  const words = new Int32Array(OP_VECTORS * 4)
   words.set(op.words)
   for (const at of doublesOf(op.words[0]!)) {
     const [value] = new Float64Array(op.words.slice(at, at + 2).buffer)

@@ -108,9 +108,9 @@ const MOVED = 32
 export const updateContext: Kernel = {
   name: 'update-context',
   operands: {
-    kept: UpdateContext.Retained,
-    kept_count: UpdateContext.RetainedCount,
-    newcomer_count: UpdateContext.AdmittedCount,
+    retained: UpdateContext.Retained,
+    retained_count: UpdateContext.RetainedCount,
+    admitted_count: UpdateContext.AdmittedCount,
     projected: UpdateContext.Projected,
     keys: UpdateContext.Keys,
     values: UpdateContext.Values,
@@ -125,7 +125,7 @@ var<workgroup> shared_counts: vec2i;
   let part = u32(word(${UpdateContext.Heads})) * head_stride;
   let head = group.y * head_stride;
   let context = head * capacity;
-  if (lane == 0u) { shared_counts = clamp(vec2i(kept_count_i(0), newcomer_count_i(0)), vec2i(), vec2i(i32(capacity) - 1)); }
+  if (lane == 0u) { shared_counts = clamp(vec2i(retained_count_i(0), admitted_count_i(0)), vec2i(), vec2i(i32(capacity) - 1)); }
   let counts = vec2u(workgroupUniformLoad(&shared_counts));
 
   /* of a key, neighbours are eight ranks; of a value, eight channels */
@@ -136,8 +136,8 @@ var<workgroup> shared_counts: vec2i;
   for (var first = 0u; first < counts.x; first += ${MOVED}u) {
     var key = 0.0;
     var value = 0.0;
-    if (first + key_rank < counts.x) { key = keys_f(context + key_place(u32(kept_i(first + key_rank)) + 1u, key_channel, head_stride)); }
-    if (first + value_rank < counts.x) { value = values_f(context + value_place(u32(kept_i(first + value_rank)) + 1u, value_channel, capacity)); }
+    if (first + key_rank < counts.x) { key = keys_f(context + key_place(u32(retained_i(first + key_rank)) + 1u, key_channel, head_stride)); }
+    if (first + value_rank < counts.x) { value = values_f(context + value_place(u32(retained_i(first + value_rank)) + 1u, value_channel, capacity)); }
     storageBarrier();
     if (first + key_rank < counts.x) { keys_set_f(context + key_place(first + key_rank + 1u, key_channel, head_stride), key); }
     if (first + value_rank < counts.x) { values_set_f(context + value_place(first + value_rank + 1u, value_channel, capacity), value); }

@@ -11,7 +11,7 @@ import { chooseProductShape, productOf, type ProductShapeName } from './product-
 const NARROW = 64
 
 /**
- * `Product` in tiles of a shape. Its count of rows is shared as `uniform_of` does it, in memory of the tile. Bias, activation and what is added come after the last k.
+ * `Matmul` in tiles of a shape. Its count of rows is shared as `uniform_of` does it, in memory of the tile. Bias, activation and what is added come after the last k.
  */
 function makeProduct(shape: ProductShapeName, format: WeightFormat): Kernel {
   const tile = productOf(shape)

@@ -14,10 +14,10 @@ export const selectContext: Kernel = {
     window: SelectContext.Similarities,
     context: SelectContext.ContextSimilarities,
     positions: SelectContext.ContextPositions,
-    kept: SelectContext.Retained,
-    kept_counts: SelectContext.RetainedCounts,
-    newcomers: SelectContext.Admitted,
-    newcomer_counts: SelectContext.AdmittedCounts,
+    retained: SelectContext.Retained,
+    retained_counts: SelectContext.RetainedCounts,
+    admitted: SelectContext.Admitted,
+    admitted_counts: SelectContext.AdmittedCounts,
   },
   view: 'words',
   ...withCollectives(`
@@ -35,8 +35,8 @@ ${TOP_K}
   let expert = group.x;
   if (header_word(${DispatchHeader.ClosingRows}) == 0) {
     if (lane == 0u) {
-      kept_counts_set_i(expert, 0);
-      newcomer_counts_set_i(expert, 0);
+      retained_counts_set_i(expert, 0);
+      admitted_counts_set_i(expert, 0);
     }
     return;
   }
@@ -64,14 +64,14 @@ ${TOP_K}
         context_set_i(places_start + place, i32(bits));
         positions_set_i(places_start + place, position);
         if (i < old) { kept_set_i(places_start + place, i32(i)); }
-        else { newcomers_set_i(window_start + place - stay, i32(i - old)); }
+        else { admitted_set_i(window_start + place - stay, i32(i - old)); }
       }
     }
     before += counts;
   }
   if (lane == 0u) {
-    kept_counts_set_i(expert, i32(stay));
-    newcomer_counts_set_i(expert, i32(k - stay));
+    retained_counts_set_i(expert, i32(stay));
+    admitted_counts_set_i(expert, i32(k - stay));
   }
 }`),
   workgroups: ({ words }) => [words[SelectContext.Experts]!],

@@ -40,7 +40,7 @@ const KERNELS: Readonly<Partial<Record<Opcode, (op: OpView) => readonly Kernel[]
 export function kernelsOf(op: OpView): readonly Kernel[] {
   const opcode = op.words[0] as Opcode
   const kernels = KERNELS[opcode]
-  if (!kernels) throw new Error(`no kernel runs steps of opcode ${opcode}`)
+  if (!kernels) throw new Error(`no kernel runs ops of opcode ${opcode}`)
   return kernels(op)
 }
 

@@ -1,11 +1,11 @@
 /** Invocations of a workgroup that goes through a row together: the most that WebGPU grants everywhere. */
 export const WIDTH = 256
 /**
- * Elements that a workgroup looks at in one op: each invocation at four, a workgroup's width apart, so that neighbours read neighbours and four reads are
+ * Elements that a workgroup looks at in one step: each invocation at four, a workgroup's width apart, so that neighbours read neighbours and four reads are
  * under way at once.
  */
 export const BLOCK = 4 * WIDTH
-/** A sum takes two ops: so many groups of invocations, then the groups. */
+/** A sum takes two steps: so many groups of invocations, then the groups. */
 const GROUP = 16
 
 /** How far an invocation's elements lie behind its first. */
