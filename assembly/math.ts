@@ -1,6 +1,7 @@
 /*
- * Arithmetic that every kernel shares. Whether `multiplyAdd` rounds once or twice is the one difference between the builds, and it exists only in
- * vector form (wasm has no scalar fused multiply-add), so every value that a kernel makes with it is made by vectors, tails too.
+ * Arithmetic that every kernel shares. Whether `multiplyAdd` rounds once or twice is the one difference between the
+ * builds, and it exists only in vector form (wasm has no scalar fused multiply-add), so every value that a kernel makes
+ * with it is made by vectors, tails too.
  */
 
 // @ts-ignore: decorator
@@ -40,13 +41,14 @@ export function laneMask(count: i32): v128 {
 }
 
 /*
- * Constants live in memory and are loaded into locals before a loop: `f32x4.splat` of a constant inside it is rebuilt at every use by V8 from 13.6
- * on, at a fifth of the speed (docs/kernel-pitfalls.md#splat-constants).
+ * Constants live in memory and are loaded into locals before a loop: `f32x4.splat` of a constant inside it is rebuilt
+ * at every use by V8 from 13.6 on, at a fifth of the speed (docs/kernel-pitfalls.md#splat-constants).
  *
- * 2^y = 2^n · p(y - n), n = round(y): the difference is exact, and p, of degree 5 with p(0) = 1, fitted to the least relative error on ±1/2, 9e-8. n is
- * found by adding 1.5 · 2^23, whose low bits are then its own. Powers of e are powers of 2 of an exponent times log2 e, a factor that callers have on the
- * numbers that they scale by anyway: two operations of sixteen less than reduction by ln 2 in two parts, and as exact where the scaled exponent is
- * rounded as well (its rounding, 6e-8 · |y|, is more than the rest together from |y| = 3 on).
+ * 2^y = 2^n · p(y - n), n = round(y): the difference is exact, and p, of degree 5 with p(0) = 1, fitted to the least
+ * relative error on ±1/2, 9e-8. n is found by adding 1.5 · 2^23, whose low bits are then its own. Powers of e are
+ * powers of 2 of an exponent times log2 e, a factor that callers have on the numbers that they scale by anyway: two
+ * operations of sixteen less than reduction by ln 2 in two parts, and as exact where the scaled exponent is rounded as
+ * well (its rounding, 6e-8 · |y|, is more than the rest together from |y| = 3 on).
  */
 // @ts-ignore: decorator
 @lazy
@@ -57,7 +59,10 @@ export const EXP2: usize = memory.data<f32>(
 
 export const LOG2_E: f64 = 1.4426950408889634
 
-/** 2^y of four values from -126 to 0; of others anything. The constants are `EXP2`'s, each splatted into a local by the caller. */
+/**
+ * 2^y of four values from -126 to 0; of others anything. The constants are `EXP2`'s, each splatted into a local by the
+ * caller.
+ */
 // @ts-ignore: decorator
 @inline
 export function exp2InRange(y: v128, magic: v128, p5: v128, p4: v128, p3: v128, p2: v128, p1: v128, one: v128): v128 {
@@ -71,7 +76,10 @@ export function exp2InRange(y: v128, magic: v128, p5: v128, p4: v128, p3: v128, 
   return i32x4.add(p, i32x4.shl(shifted, 23))
 }
 
-/** 2^y of four values up to 0; +0 below -126 (and for NaN), where the result would be subnormal. Constants as for `exp2InRange`. */
+/**
+ * 2^y of four values up to 0; +0 below -126 (and for NaN), where the result would be subnormal. Constants as for
+ * `exp2InRange`.
+ */
 // @ts-ignore: decorator
 @inline
 export function exp2Vector(y: v128, low: v128, magic: v128, p5: v128, p4: v128, p3: v128, p2: v128, p1: v128, one: v128): v128 {
@@ -95,14 +103,18 @@ export function exp2Lanes(y: v128): v128 {
 }
 
 /**
- * A float16 shifted to float32's places, sign extended, keeps this mask's bits; what they say then is the value times 2^-112, subnormal or not
- * (infinity and NaN excepted), and 2^112 undoes it exactly. Behind the two: the mask of eight float16's upper halves.
+ * A float16 shifted to float32's places, sign extended, keeps this mask's bits; what they say then is the value times
+ * 2^-112, subnormal or not (infinity and NaN excepted), and 2^112 undoes it exactly. Behind the two: the mask of eight
+ * float16's upper halves.
  */
 // @ts-ignore: decorator
 @lazy
 export const HALF: usize = memory.data<u32>([0x8fffe000, 0x77800000, 0x8fff8fff], 16)
 
-/** Four float16, sign extended, to float32, exactly; `mask` and `scale` are `HALF`'s, splatted into locals by the caller. */
+/**
+ * Four float16, sign extended, to float32, exactly; `mask` and `scale` are `HALF`'s, splatted into locals by the
+ * caller.
+ */
 // @ts-ignore: decorator
 @inline
 export function widenHalves(halves: v128, mask: v128, scale: v128): v128 {
@@ -145,8 +157,9 @@ export function widenBrainHalves(halves: v128): v128 {
 }
 
 /**
- * log2 erfc(u / √2) = u · q(u) on [0, 6.5], q of degree 8, fitted by weighted least squares to the error that it leaves in GELU: 1.6e-9, below float32's
- * own rounding. Beyond 6.5 the tail Φ(-u) is below 4.1e-11 and left out. Last, `EXP2`'s 1.5 · 2^23 less one, which halves the power.
+ * log2 erfc(u / √2) = u · q(u) on [0, 6.5], q of degree 8, fitted by weighted least squares to the error that it leaves
+ * in GELU: 1.6e-9, below float32's own rounding. Beyond 6.5 the tail Φ(-u) is below 4.1e-11 and left out. Last,
+ * `EXP2`'s 1.5 · 2^23 less one, which halves the power.
  */
 // @ts-ignore: decorator
 @lazy
@@ -159,8 +172,8 @@ const GELU: usize = memory.data<f32>(
 )
 
 /**
- * Exact GELU of four values, x · Φ(x) = max(x, 0) - u · Φ(-u), u = |x|, and Φ(-u) = erfc(u / √2) / 2: no cancellation on the negative side. A NaN stays
- * one. Inlined, so that two of them run side by side.
+ * Exact GELU of four values, x · Φ(x) = max(x, 0) - u · Φ(-u), u = |x|, and Φ(-u) = erfc(u / √2) / 2: no cancellation
+ * on the negative side. A NaN stays one. Inlined, so that two of them run side by side.
  */
 // @ts-ignore: decorator
 @inline
@@ -192,8 +205,8 @@ export function geluLanes(x: v128): v128 {
 }
 
 /**
- * cos and sin of an angle in float64, rounded to float32. Up to `REDUCTION_LIMIT` the angle is reduced by π/2 in three parts of 26, 26 and 53 bits,
- * so that k · part is exact; beyond it by the standard library, at any size.
+ * cos and sin of an angle in float64, rounded to float32. Up to `REDUCTION_LIMIT` the angle is reduced by π/2 in three
+ * parts of 26, 26 and 53 bits, so that k · part is exact; beyond it by the standard library, at any size.
  */
 const REDUCTION_LIMIT: f64 = 1e8
 const TWO_OVER_PI: f64 = 0.6366197723675814
@@ -201,7 +214,10 @@ const PI_2_HIGH: f64 = 1.5707963109016418
 const PI_2_MIDDLE: f64 = 1.5893254712295857e-8
 const PI_2_LOW: f64 = 6.123233995736766e-17
 
-/** The Taylor series of sine and cosine on [-π/4, π/4], less their first terms: the next terms are below 2e-13, far below float32's rounding. */
+/**
+ * The Taylor series of sine and cosine on [-π/4, π/4], less their first terms: the next terms are below 2e-13, far
+ * below float32's rounding.
+ */
 const SINE_3: f64 = -1.6666666666666666e-1
 const SINE_5: f64 = 8.333333333333333e-3
 const SINE_7: f64 = -1.984126984126984e-4
@@ -267,7 +283,10 @@ function plusProduct(a: v128, b: v128, c: v128): v128 {
   return f64x2.add(a, f64x2.mul(b, c))
 }
 
-/** `storeCosineSine` of two angles (f64x2), stored side by side: the same operations, so the same bits, without its branches. */
+/**
+ * `storeCosineSine` of two angles (f64x2), stored side by side: the same operations, so the same bits, without its
+ * branches.
+ */
 export function storeTwoCosinesSines(angles: v128, cosine: usize, sine: usize): void {
   if (!v128.all_true<i64>(f64x2.le(f64x2.abs(angles), v128.load64_splat(COSINE_SINE)))) {
     storeCosineSine(f64x2.extract_lane(angles, 0), cosine, sine)

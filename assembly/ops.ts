@@ -2,17 +2,22 @@
  * The op vocabulary: what a program is made of. Plain TypeScript without imports, read by both compilers:
  * `src/plan` writes these words, `assembly/` reads them, so neither can drift from the other.
  *
- * A program is a sequence of 32-bit words: op after op, each beginning with its opcode and its length in words; the opcode `End` closes it.
- * `Limit` names the word of the dispatch header that the op's rows do not exceed, for a
- * device that must plan for them before it can see their count. An operand is two words, a buffer (an index into the dispatch header's table of base addresses) and an offset in bytes; the word named here is the first
- * of the two. Operand (0, 0) is "none": base address 0 of that table is 0. Everything else is one word, an i32 or the bits of an f32.
+ * A program is a sequence of 32-bit words: op after op, each beginning with its opcode and its length in words; the
+ * opcode `End` closes it. `Limit` names the word of the dispatch header that the op's rows do not exceed, for a device
+ * that must plan for them before it can see their count. An operand is two words, a buffer (an index into the dispatch
+ * header's table of base addresses) and an offset in bytes; the word named here is the first of the two. Operand (0, 0)
+ * is "none": base address 0 of that table is 0. Everything else is one word, an i32 or the bits of an f32.
  *
- * Layouts. A row-major matrix has rows of `stride` floats, a multiple of 8; columns beyond the real ones hold zeros. "Panels" pack a matrix of
- * K rows and N columns so that eight neighbouring outputs lie across the lanes of two vectors, at every k: [N / 8][K][8] for what an op writes. Packed
- * weights join up to four panels to a group, [K][8 · panels], one group after the other.
+ * Layouts. A row-major matrix has rows of `stride` floats, a multiple of 8; columns beyond the real ones hold zeros.
+ * "Panels" pack a matrix of K rows and N columns so that eight neighbouring outputs lie across the lanes of two
+ * vectors, at every k: [N / 8][K][8] for what an op writes. Packed weights join up to four panels to a group, [K][8 ·
+ * panels], one group after the other.
  */
 
-/** Words of the dispatch header: what changes from one dispatch of a program to the next. The base addresses of the buffers follow at `Buffers`. */
+/**
+ * Words of the dispatch header: what changes from one dispatch of a program to the next. The base addresses of the
+ * buffers follow at `Buffers`.
+ */
 export enum DispatchHeader {
   /** Tokens in this chunk. */
   Rows,
@@ -47,7 +52,10 @@ export enum DispatchHeader {
   TargetRows = 17,
   /** Index of the first token in the whole sequence (layers that see all of it). */
   FirstRow = 18,
-  /** Windows that are handled at once; 0 counts as 1. A chunk of several begins and ends with whole ones, the sequence's last excepted. */
+  /**
+   * Windows that are handled at once; 0 counts as 1. A chunk of several begins and ends with whole ones, the sequence's
+   * last excepted.
+   */
   Windows = 19,
   /** The `TileShape` that products of many rows are cut into. */
   TileShape = 20,
@@ -69,7 +77,9 @@ export enum DispatchHeader {
 
 /** What a device's own copy of a program says beside an op's opcode, and the bits that leave the opcode. */
 export const OPCODE_MASK = 0xffff
-/** Threads need not meet behind the op: what follows touches nothing that other partitions of it wrote or still read. */
+/**
+ * Threads need not meet behind the op: what follows touches nothing that other partitions of it wrote or still read.
+ */
 export const SKIPS_BARRIER = 0x10000
 /**
  * Start of a serialized section, which lasts to the next op with `ENDS_SERIALIZED`: a dispatch waits here until its
@@ -79,9 +89,10 @@ export const BEGINS_SERIALIZED = 0x20000
 export const ENDS_SERIALIZED = 0x40000
 
 /**
- * How products of four rows or more are cut into tiles (`assembly/kernels/tile-shapes.ts`): all give the same bits, and each is the fastest somewhere.
- * Engines before V8 13 want k one at a time, later ones and Deno four at a time; engines that check every bound (Deno) or have more registers to spare
- * (Bun) do best with few rows of many columns; `Gemm6x16` needs an engine that joins pairs of vector operations to 256-bit ones.
+ * How products of four rows or more are cut into tiles (`assembly/kernels/tile-shapes.ts`): all give the same bits, and
+ * each is the fastest somewhere. Engines before V8 13 want k one at a time, later ones and Deno four at a time; engines
+ * that check every bound (Deno) or have more registers to spare (Bun) do best with few rows of many columns; `Gemm6x16`
+ * needs an engine that joins pairs of vector operations to 256-bit ones.
  */
 export enum TileShape {
   /** 6 rows (5 unfused) × 8 columns. */
@@ -145,7 +156,10 @@ export const MOST_TILE_ROWS = 6
 /** Bytes of the histogram that selection counts in, before its candidates. */
 export const HISTOGRAM_BYTES = 1024
 
-/** What a partition may need beside its operands: a block of a group of weights (256 rows of 32 columns) widened to float32. */
+/**
+ * What a partition may need beside its operands: a block of a group of weights (256 rows of 32 columns) widened to
+ * float32.
+ */
 export const WORKSPACE_BYTES = 32768
 
 export enum Opcode {
@@ -188,8 +202,8 @@ export enum Embed {
 }
 
 /**
- * cos and sin of every pair's angle: row i of the table is [cos: width][sin: width], for position `Position`[0] (an f64) + i, or `Indices`[i].
- * The angle of columns j and j + width / 2 is position · `Frequencies`[j] (f64).
+ * cos and sin of every pair's angle: row i of the table is [cos: width][sin: width], for position `Position`[0] (an
+ * f64) + i, or `Indices`[i]. The angle of columns j and j + width / 2 is position · `Frequencies`[j] (f64).
  */
 export enum RotaryFromPositions {
   Rows = 2,
@@ -244,9 +258,9 @@ export enum Activation {
 }
 
 /**
- * Output (rows, 8 · Panels) = activation(Input (rows, Depth) · Weights + Bias). With `AddTo` (of the output's stride) the result is added to its rows
- * instead, and the output is only working memory. Weights of 16 bits are widened, exactly: in registers, or block by block in the
- * device's workspace.
+ * Output (rows, 8 · Panels) = activation(Input (rows, Depth) · Weights + Bias). With `AddTo` (of the output's stride)
+ * the result is added to its rows instead, and the output is only working memory. Weights of 16 bits are widened,
+ * exactly: in registers, or block by block in the device's workspace.
  */
 export enum Matmul {
   Rows = 2,
@@ -261,13 +275,19 @@ export enum Matmul {
   Panels = 17,
   Activation = 18,
   Format = 19,
-  /** Parts of the outputs, each shared out on its own: what one partition makes of queries, keys and values then belongs to the same heads. */
+  /**
+   * Parts of the outputs, each shared out on its own: what one partition makes of queries, keys and values then belongs
+   * to the same heads.
+   */
   Parts = 20,
   Limit = 21,
   Length = 22,
 }
 
-/** Rotates the heads of each row in place: by table row i, or `Indices`[i]. Heads are shared out, as in the product before and the attention behind. */
+/**
+ * Rotates the heads of each row in place: by table row i, or `Indices`[i]. Heads are shared out, as in the product
+ * before and the attention behind.
+ */
 export enum Rotate {
   Rows = 2,
   Values = 4,
@@ -286,9 +306,9 @@ export enum Rotate {
 }
 
 /**
- * Local keys and values of a chunk: rotates the queries of `Projected` (rows of [q | k | v], each Heads · HeadStride) in place, and the keys on
- * their way to `Keys` [head][key / 8][HeadStride][8]; values go to `Values` [head][HeadStride / 8][Capacity][8]. First drops what the chunk
- * header says from the front of both.
+ * Local keys and values of a chunk: rotates the queries of `Projected` (rows of [q | k | v], each Heads · HeadStride)
+ * in place, and the keys on their way to `Keys` [head][key / 8][HeadStride][8]; values go to `Values` [head][HeadStride
+ * / 8][Capacity][8]. First drops what the chunk header says from the front of both.
  */
 export enum LocalStore {
   Projected = 2,
@@ -304,11 +324,11 @@ export enum LocalStore {
 }
 
 /**
- * Row i of each head attends to keys `End`[0] + 1 + i · `Advance` - `Window` up to `End`[0] + i · `Advance`, from key 0 on. Local attention: `End` is the
- * first row's own key, `Advance` 1. Routed attention, over the null key/value and the context in rank order: `End` is the context's last, `Advance` 0.
- * With `First` output row i is that of row `First`[0] + i.
- * With `Starts` the rows come in groups, one for each window of the chunk: rows `Starts`[z] … `Starts`[z + 1] - 1 attend to keys and values `GroupStride`
- * floats further for each z, up to `End`[z].
+ * Row i of each head attends to keys `End`[0] + 1 + i · `Advance` - `Window` up to `End`[0] + i · `Advance`, from key 0
+ * on. Local attention: `End` is the first row's own key, `Advance` 1. Routed attention, over the null key/value and the
+ * context in rank order: `End` is the context's last, `Advance` 0. With `First` output row i is that of row `First`[0]
+ * + i. With `Starts` the rows come in groups, one for each window of the chunk: rows `Starts`[z] … `Starts`[z + 1] - 1
+ * attend to keys and values `GroupStride` floats further for each z, up to `End`[z].
  */
 export enum Attention {
   Rows = 2,
@@ -340,8 +360,9 @@ export enum Attention {
 }
 
 /**
- * From raw products (rows of `ProductStride`: query similarities of all experts, then key/value similarities) to similarities by expert:
- * [expert][Capacity], written at `First`[0] + i. With `Cosine`, times `Scale` / max(‖x‖, 1e-12); the routing tokens were normalised when packed.
+ * From raw products (rows of `ProductStride`: query similarities of all experts, then key/value similarities) to
+ * similarities by expert: [expert][Capacity], written at `First`[0] + i. With `Cosine`, times `Scale` / max(‖x‖,
+ * 1e-12); the routing tokens were normalised when packed.
  */
 export enum Similarities {
   Rows = 2,
@@ -371,8 +392,9 @@ export enum CopyRows {
 }
 
 /**
- * Which of the chunk's `Rows`[0] rows from `First`[0] on are queries, decided without looking ahead: those with fewer than `Count` earlier tokens of the
- * window at or above them. Lists are [expert][RowCapacity]; `Slots`[expert][row] is the row's place in its list, or -1; `Counts`[expert].
+ * Which of the chunk's `Rows`[0] rows from `First`[0] on are queries, decided without looking ahead: those with fewer
+ * than `Count` earlier tokens of the window at or above them. Lists are [expert][RowCapacity]; `Slots`[expert][row] is
+ * the row's place in its list, or -1; `Counts`[expert].
  */
 export enum RouteCausal {
   Rows = 2,
@@ -389,9 +411,10 @@ export enum RouteCausal {
 }
 
 /**
- * The same lists from decisions already made for the whole sequence: `Taken` and `Scores` are [expert][Capacity] by position. Where `Starts` is given,
- * `Starts`[expert][StartCapacity] tells for each window of the chunk the first place in the list of its rows, and behind the last where the list ends;
- * `Ends`[z] the key/values of the chunk's window z, at most `KeyValues`.
+ * The same lists from decisions already made for the whole sequence: `Taken` and `Scores` are [expert][Capacity] by
+ * position. Where `Starts` is given, `Starts`[expert][StartCapacity] tells for each window of the chunk the first place
+ * in the list of its rows, and behind the last where the list ends; `Ends`[z] the key/values of the chunk's window z,
+ * at most `KeyValues`.
  */
 export enum ListQueries {
   Rows = 2,
@@ -414,8 +437,9 @@ export enum ListQueries {
 }
 
 /**
- * Local output plus the experts' outputs or null tokens, in expert order; averaged if the chunk says so; plus `Residual`. Rows of `Local` and `Output` are
- * those of the chunk from `First`[0] on; of `Slots` and `Residual`, the chunk's own.
+ * Local output plus the experts' outputs or null tokens, in expert order; averaged if the chunk says so; plus
+ * `Residual`. Rows of `Local` and `Output` are those of the chunk from `First`[0] on; of `Slots` and `Residual`, the
+ * chunk's own.
  */
 export enum Combine {
   Rows = 2,
@@ -434,9 +458,10 @@ export enum Combine {
 }
 
 /**
- * A window closes: its tokens compete with the context for its places, by similarity, ties to the earlier. The context's `ContextSimilarities`
- * and `ContextPositions` ([expert][ContextCapacity]) become the new ones; `Retained` lists the old ranks that stay, `Admitted` the window's tokens
- * that enter, both ascending, `RetainedCounts` and `AdmittedCounts` how many.
+ * A window closes: its tokens compete with the context for its places, by similarity, ties to the earlier. The
+ * context's `ContextSimilarities` and `ContextPositions` ([expert][ContextCapacity]) become the new ones; `Retained`
+ * lists the old ranks that stay, `Admitted` the window's tokens that enter, both ascending, `RetainedCounts` and
+ * `AdmittedCounts` how many.
  */
 export enum SelectContext {
   Similarities = 2,
@@ -472,7 +497,10 @@ export enum UpdateContext {
   Length = 17,
 }
 
-/** The null key and value of one expert become rank 0 of its context. `Null` is [key: Heads · HeadStride][value: likewise]. */
+/**
+ * The null key and value of one expert become rank 0 of its context. `Null` is [key: Heads · HeadStride][value:
+ * likewise].
+ */
 export enum NullContext {
   Null = 2,
   Keys = 4,
@@ -502,7 +530,9 @@ export enum Descent {
   Length = 11,
 }
 
-/** Which tokens of each window are queries: `Taken` 0 / 1, and their scores. `Work` has `WorkBytes` for each partition. */
+/**
+ * Which tokens of each window are queries: `Taken` 0 / 1, and their scores. `Work` has `WorkBytes` for each partition.
+ */
 export enum SelectQueries {
   Similarities = 2,
   Taken = 4,
@@ -518,9 +548,9 @@ export enum SelectQueries {
 }
 
 /**
- * Which earlier tokens are key/values of each window, min(Count, window · WindowSize) of them: ascending positions in `Lists`
- * [window - 1][expert][ListCapacity], their scores in `Scores` likewise, and a mark in `Chosen` [expert][Capacity]. Windows come in ascending order.
- * `Work` has `WorkBytes` for each partition.
+ * Which earlier tokens are key/values of each window, min(Count, window · WindowSize) of them: ascending positions in
+ * `Lists` [window - 1][expert][ListCapacity], their scores in `Scores` likewise, and a mark in `Chosen`
+ * [expert][Capacity]. Windows come in ascending order. `Work` has `WorkBytes` for each partition.
  */
 export enum SelectKeyValues {
   Similarities = 2,
@@ -539,8 +569,8 @@ export enum SelectKeyValues {
 }
 
 /**
- * Numbers the chosen tokens, expert by expert: `Chosen` becomes slots (-1: not chosen), `Positions` lists them, `Counts` says how many each has. Numbers
- * run on from one expert to the next, or with `Stride` begin at its multiples.
+ * Numbers the chosen tokens, expert by expert: `Chosen` becomes slots (-1: not chosen), `Positions` lists them,
+ * `Counts` says how many each has. Numbers run on from one expert to the next, or with `Stride` begin at its multiples.
  */
 export enum AssignSlots {
   Chosen = 2,
@@ -553,8 +583,9 @@ export enum AssignSlots {
 }
 
 /**
- * When a window opens: packs its context for one expert behind the null key/value; values times their scores. Where a chunk has several windows, z's
- * context of `Ends`[z] key/values lies z · `GroupStride` floats behind the first; without `Ends` the dispatch header tells how many there are.
+ * When a window opens: packs its context for one expert behind the null key/value; values times their scores. Where a
+ * chunk has several windows, z's context of `Ends`[z] key/values lies z · `GroupStride` floats behind the first;
+ * without `Ends` the dispatch header tells how many there are.
  */
 export enum GatherContext {
   Lists = 2,

@@ -1,8 +1,8 @@
 import { WeightFormat } from './ops'
 
 /**
- * float16 to float32, exactly, infinity and NaN too: shifted to float32's places the exponent is 112 short, and what has the largest exponent of
- * float16 gets float32's.
+ * float16 to float32, exactly, infinity and NaN too: shifted to float32's places the exponent is 112 short, and what
+ * has the largest exponent of float16 gets float32's.
  */
 // @ts-ignore: decorator
 @inline
@@ -51,9 +51,9 @@ function scale(target: usize, count: i32, step: usize, factor: f64): void {
 }
 
 /**
- * Packs `rows` rows of `groups` × `size` values, row-major at `source`, into the layout of a device's weights: value (row, group, i) becomes element
- * row · rowStep + (group · stride + i) · step behind `target`. The packed format is the source's, or float32; `normalised` rows, in float32, are
- * divided by their norm.
+ * Packs `rows` rows of `groups` × `size` values, row-major at `source`, into the layout of a device's weights: value
+ * (row, group, i) becomes element row · rowStep + (group · stride + i) · step behind `target`. The packed format is the
+ * source's, or float32; `normalised` rows, in float32, are divided by their norm.
  */
 export function pack(
   source: usize,

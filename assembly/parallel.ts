@@ -1,8 +1,9 @@
 import { DispatchHeader } from './ops'
 
 /*
- * Partitions, the barrier, the order of dispatches, and their end before the end. An op is cut into `partitions`, between outputs and never inside a sum, so neither how many there are nor who runs which leaves a
- * trace in the result.
+ * Partitions, the barrier, the order of dispatches, and their end before the end. An op is cut into `partitions`,
+ * between outputs and never inside a sum, so neither how many there are nor who runs which leaves a trace in the
+ * result.
  */
 
 /** First of `total` items that belong to a partition; the next partition's first ends it. */
@@ -13,14 +14,15 @@ export function partitionStart(total: i32, partition: i32, partitions: i32): i32
 }
 
 /**
- * How often a waiting thread looks before it sleeps: about 100 µs. A virtual machine takes some 50 µs to wake it, so that it slept and woke at nearly
- * every barrier when it looked for 20 µs; longer spins starve the others where cores are shared.
+ * How often a waiting thread looks before it sleeps: about 100 µs. A virtual machine takes some 50 µs to wake it, so
+ * that it slept and woke at nearly every barrier when it looked for 20 µs; longer spins starve the others where cores
+ * are shared.
  */
 const SPINS: i32 = 20000
 
 /**
- * Waits until all `threads` have come. `barrier` is three zeroed words, [arrived, generation, taken]; the last to arrive resets the first and the third
- * and opens the second, so the words serve again at once.
+ * Waits until all `threads` have come. `barrier` is three zeroed words, [arrived, generation, taken]; the last to
+ * arrive resets the first and the third and opens the second, so the words serve again at once.
  */
 export function meet(barrier: usize, threads: i32): void {
   const generation = atomic.load<i32>(barrier, 4)
@@ -38,9 +40,10 @@ export function meet(barrier: usize, threads: i32): void {
 }
 
 /**
- * A partition that nobody has taken since the last barrier, or -1: from the front for the thread whose partitions were the first, from the back for the others, so
- * that of two threads each mostly meets the heads that its core has in the cache. How many are gone from the front lies in the lower half of the third
- * word, how many from the back in the upper.
+ * A partition that nobody has taken since the last barrier, or -1: from the front for the thread whose partitions were
+ * the first, from the back for the others, so that of two threads each mostly meets the heads that its core has in the
+ * cache. How many are gone from the front lies in the lower half of the third word, how many from the back in the
+ * upper.
  */
 export function takePartition(barrier: usize, first: i32, partitions: i32): i32 {
   const taken = atomic.add<i32>(barrier, first == 0 ? 1 : 0x10000, 8)
@@ -50,7 +53,10 @@ export function takePartition(barrier: usize, first: i32, partitions: i32): i32 
   return first == 0 ? front : partitions - 1 - back
 }
 
-/** Waits until the dispatch before this chunk's, if that may be at work, is through with so many ordered parts of the program. */
+/**
+ * Waits until the dispatch before this chunk's, if that may be at work, is through with so many ordered parts of the
+ * program.
+ */
 export function waitForPredecessor(header: usize, parts: i32): void {
   const earlier = <usize>load<i32>(header + (DispatchHeader.DependsOn << 2))
   if (earlier == 0) return
@@ -69,8 +75,9 @@ export function signalStage(header: usize, parts: i32): void {
 }
 
 /**
- * Whether nobody wants any more what this dispatch computes. It is walked through to its end all the same, so that barriers and ordered parts are left as they
- * always are, but computes nothing: whoever meets a thread that has seen this sees it too, and reads nothing that was not computed.
+ * Whether nobody wants any more what this dispatch computes. It is walked through to its end all the same, so that
+ * barriers and ordered parts are left as they always are, but computes nothing: whoever meets a thread that has seen
+ * this sees it too, and reads nothing that was not computed.
  */
 export function isStopped(header: usize): bool {
   const stop = <usize>load<i32>(header + (DispatchHeader.Stop << 2))

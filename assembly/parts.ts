@@ -5,8 +5,9 @@ import { count, operand, word } from './operands'
 import { Attention, Descent, OPCODE_MASK, Opcode, DispatchHeader, Matmul, SelectKeyValues, SelectQueries, Selection } from './ops'
 
 /*
- * What an op costs, and how the long ones are cut where one thread computes them part by part. Parts are cut as partitions are, between outputs (or between the
- * passes of a descent, which carry two numbers), so how many there are leaves no trace in the result.
+ * What an op costs, and how the long ones are cut where one thread computes them part by part. Parts are cut as
+ * partitions are, between outputs (or between the passes of a descent, which carry two numbers), so how many there are
+ * leaves no trace in the result.
  */
 
 /** Fewer rows than this take no less time: they wait for the weights. */
@@ -56,7 +57,10 @@ function workOfPair(op: usize, header: usize, areQueries: bool): f64 {
   return PASS * <f64>passes * <f64>min(windowSize, word(header, DispatchHeader.SequenceRows)) * <f64>windows
 }
 
-/** Parts that an op of so much work is cut into, so that none but the smallest that there can be is more than `most` operations. */
+/**
+ * Parts that an op of so much work is cut into, so that none but the smallest that there can be is more than `most`
+ * operations.
+ */
 export function partsOf(op: usize, header: usize, work: f64, most: f64): i32 {
   if (work <= most) return 1
   const opcode = word(op, 0) & OPCODE_MASK

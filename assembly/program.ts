@@ -78,9 +78,10 @@ function runUnbarriered(op: usize, end: usize, header: usize, partition: i32, pa
 }
 
 /**
- * Runs the ops from `program` on: on one thread the partitions `first` … `first` + `count` - 1 of `partitions`. Several threads, all called with the same
- * program and chunk, take partitions as they come to them, so that one that is held up leaves its to the others; behind joined ops they meet at `barrier`
- * (three zeroed words). Runs of one program may be at work side by side, each with memory of its own for all but what its ordered parts use.
+ * Runs the ops from `program` on: on one thread the partitions `first` … `first` + `count` - 1 of `partitions`. Several
+ * threads, all called with the same program and chunk, take partitions as they come to them, so that one that is held
+ * up leaves its to the others; behind joined ops they meet at `barrier` (three zeroed words). Runs of one program may
+ * be at work side by side, each with memory of its own for all but what its ordered parts use.
  */
 export function run(program: usize, header: usize, partitions: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
   let op = program
@@ -88,7 +89,8 @@ export function run(program: usize, header: usize, partitions: i32, first: i32, 
   let ends = load<i32>(op) == Opcode.End
   while (!ends) {
     const end = nextBarrier(op)
-    // what follows is read now: once all have come to the last barrier the host may take the program's memory back, while this thread still leaves it
+    // what follows is read now: once all have come to the last barrier the host may take the program's memory back,
+    // while this thread still leaves it
     ends = load<i32>(end) == Opcode.End
     const leaves = serializedEnds(op, end)
     if (threads > 1) {
@@ -112,9 +114,9 @@ export function run(program: usize, header: usize, partitions: i32, first: i32, 
 }
 
 /**
- * Runs a program on one thread from where `cursor` says on, until some `budget` operations are done; ops of more than `most` are left and entered again
- * between their parts. Returns 1 at the program's end; until then the host may do other work, and go on by the same call or never: nothing is left to be
- * undone but what ops have written.
+ * Runs a program on one thread from where `cursor` says on, until some `budget` operations are done; ops of more than
+ * `most` are left and entered again between their parts. Returns 1 at the program's end; until then the host may do
+ * other work, and go on by the same call or never: nothing is left to be undone but what ops have written.
  */
 export function proceed(cursor: usize, header: usize, budget: f64, most: f64): i32 {
   let op = load<usize>(cursor + (ResumePoint.Op << 2))

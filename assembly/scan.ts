@@ -1,5 +1,6 @@
 /*
- * Passes over a model's bytes as they came, before they are packed: what JavaScript would do at an engine's first, slow tier.
+ * Passes over a model's bytes as they came, before they are packed: what JavaScript would do at an engine's first, slow
+ * tier.
  */
 
 const PRIME_0: i32 = <i32>0x9e3779b1

@@ -1,6 +1,6 @@
 /*
- * Installs the rivals when they are not, or when the lock file has changed since.
- * Without install scripts: onnxruntime-node's fails on Node 24, and its package and node-llama-cpp's have their binaries already.
+ * Installs the rivals when they are not, or when the lock file has changed since. Without install scripts:
+ * onnxruntime-node's fails on Node 24, and its package and node-llama-cpp's have their binaries already.
  */
 import { execSync } from 'node:child_process'
 import { copyFileSync, existsSync, readFileSync } from 'node:fs'

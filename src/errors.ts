@@ -12,7 +12,10 @@ export type ErrorCode =
   | 'BAD_SHAPE'
   /** Any other argument of a call. */
   | 'BAD_ARGUMENT'
-  /** A host that cannot be reached or is not ready (status 408, 429, 5xx), or a transfer that broke off for good: trying again may help. */
+  /**
+   * A host that cannot be reached or is not ready (status 408, 429, 5xx), or a transfer that broke off for good: trying
+   * again may help.
+   */
   | 'NETWORK'
   /** Logits without a finite value to choose a token by: the weights or the input overflow. */
   | 'NUMERIC'
@@ -45,7 +48,10 @@ export class RoutedAttentionError extends Error {
   readonly code: ErrorCode
   /** The host's answer, of `NETWORK` where there was one, and of a file that a host refuses. */
   declare readonly status?: number
-  /** All names that are meant, where the message may list only the first of them: parameters missing or unexpected, unknown keys. */
+  /**
+   * All names that are meant, where the message may list only the first of them: parameters missing or unexpected,
+   * unknown keys.
+   */
   declare readonly names?: readonly string[]
 
   /** For the package's own use, and for tests of what catches it. */
@@ -80,7 +86,10 @@ export function describe(value: unknown): string {
   return typeof name === 'string' && name !== 'Object' ? `a ${name}` : 'an object'
 }
 
-/** What was thrown, in words: the message of an error, with that of its cause, which is where `fetch` says what happened. */
+/**
+ * What was thrown, in words: the message of an error, with that of its cause, which is where `fetch` says what
+ * happened.
+ */
 export function reasonOf(thrown: unknown): string {
   if (!isError(thrown)) return typeof thrown === 'string' ? thrown : describe(thrown)
   return isError(thrown.cause) ? `${thrown.message} (${thrown.cause.message})` : thrown.message

@@ -16,11 +16,17 @@ const LONGEST = 12
 /** Where the clock stands still during computation (edge workers), a turn is due after this many chunks. */
 const MOST_CHUNKS = 64
 
-/** When the event loop was last known to turn, and chunks since: of the whole process, since short calls in a row hold it as one long call does. */
+/**
+ * When the event loop was last known to turn, and chunks since: of the whole process, since short calls in a row hold
+ * it as one long call does.
+ */
 let lastTurn = -Infinity
 let chunks = 0
 
-/** Lets the event loop turn, now and then: call it between chunks. Resolves at once, or after a turn when the last one is `LONGEST` ago. */
+/**
+ * Lets the event loop turn, now and then: call it between chunks. Resolves at once, or after a turn when the last one
+ * is `LONGEST` ago.
+ */
 export function yieldToEventLoop(): Promise<void> | undefined {
   chunks++
   if (performance.now() - lastTurn < LONGEST && chunks < MOST_CHUNKS) return undefined

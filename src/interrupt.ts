@@ -29,7 +29,10 @@ export function interruptBy(signal: Signal | undefined, ...others: readonly Inte
   }
 }
 
-/** What `work` comes to, or the reason of the interrupt as soon as there is one: then the work goes on by itself, and nobody hears of it. */
+/**
+ * What `work` comes to, or the reason of the interrupt as soon as there is one: then the work goes on by itself, and
+ * nobody hears of it.
+ */
 export function unlessInterrupted<T>(work: Promise<T>, interrupt: Interrupt): Promise<T> {
   return new Promise((resolve, reject) => {
     const end = () => {

@@ -1,6 +1,9 @@
 import type { Interrupt } from './interrupt.js'
 
-/** Lets one piece of work at a time use what several share, in the order of asking; one that fails does not stop the next. */
+/**
+ * Lets one piece of work at a time use what several share, in the order of asking; one that fails does not stop the
+ * next.
+ */
 export class Mutex {
   #isLocked = false
   readonly #waiting: (() => void)[] = []

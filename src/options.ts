@@ -2,12 +2,13 @@ import { describe, type ErrorCode, RoutedAttentionError } from './errors.js'
 import { isSignal } from './realm.js'
 
 /**
- * Checks what every call with options asks of them: that they are an object which holds known options only, that `signal` is a signal, and that
- * callbacks are functions.
+ * Checks what every call with options asks of them: that they are an object which holds known options only, that
+ * `signal` is a signal, and that callbacks are functions.
  * @param call the call's name, for messages
  * @param known the names of all options of this call
  * @param code of the error for what an option is or is not: `BAD_CONFIG` of a runtime and a layer
- * @throws RoutedAttentionError `code`, an unknown option with the nearest known one; `BAD_ARGUMENT` for what is no object
+ * @throws RoutedAttentionError `code`, an unknown option with the nearest known one; `BAD_ARGUMENT` for what is no
+ * object
  */
 export function checkOptions(call: string, options: unknown, known: readonly string[], code: ErrorCode = 'BAD_ARGUMENT'): void {
   if (typeof options !== 'object' || options === null)
@@ -48,7 +49,8 @@ function suggestion(name: string, known: readonly string[]): string {
 }
 
 /**
- * The known name nearest to another, and how many letters must change for it, whatever the case and the underscores of both.
+ * The known name nearest to another, and how many letters must change for it, whatever the case and the underscores of
+ * both.
  * @returns `length`, the letters of the unknown name; undefined where nothing is known
  */
 export function nearestName(name: string, known: readonly string[]): { name: string; distance: number; length: number } | undefined {

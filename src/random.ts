@@ -9,8 +9,8 @@ export interface Random {
 }
 
 /**
- * xoshiro128** (Blackman and Vigna, 2018), its state filled from the seed by splitmix32-style mixing.
- * Normals by Marsaglia's polar method with a logarithm of our own: `Math.log` may differ between engines in the last bit.
+ * xoshiro128** (Blackman and Vigna, 2018), its state filled from the seed by splitmix32-style mixing. Normals by
+ * Marsaglia's polar method with a logarithm of our own: `Math.log` may differ between engines in the last bit.
  * @param seed any finite number; left out, one from `Math.random`
  * @throws RoutedAttentionError `BAD_ARGUMENT` when the seed is not a finite number
  */
@@ -64,7 +64,9 @@ export function createRandom(seed?: number): Random {
   return { uniform, normal }
 }
 
-/** ln x for positive normal x, by operations that IEEE 754 rounds exactly: x = m·2^k, ln m = 2 artanh((m − 1)/(m + 1)). */
+/**
+ * ln x for positive normal x, by operations that IEEE 754 rounds exactly: x = m·2^k, ln m = 2 artanh((m − 1)/(m + 1)).
+ */
 function naturalLogarithm(x: number): number {
   let exponent = 0
   while (x < Math.SQRT1_2) {

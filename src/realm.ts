@@ -1,10 +1,13 @@
 /*
- * What a value is, whichever realm made it. Jest's environments, vitest's vmThreads, node:vm and same-origin iframes each have their own
- * `Uint8Array`, `Map`, `URL` and `Error`, of which `instanceof` knows nothing: so these ask for the brand that the language keeps inside,
- * or, where there is none, for the members that are used.
+ * What a value is, whichever realm made it. Jest's environments, vitest's vmThreads, node:vm and same-origin iframes
+ * each have their own `Uint8Array`, `Map`, `URL` and `Error`, of which `instanceof` knows nothing: so these ask for the
+ * brand that the language keeps inside, or, where there is none, for the members that are used.
  */
 
-/** The getter of `%TypedArray%.prototype[Symbol.toStringTag]`: the name of the kind, whatever the realm; undefined for anything else. */
+/**
+ * The getter of `%TypedArray%.prototype[Symbol.toStringTag]`: the name of the kind, whatever the realm; undefined for
+ * anything else.
+ */
 const kindOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)!.get!
 
 const mapSize = Object.getOwnPropertyDescriptor(Map.prototype, 'size')!.get!

@@ -1,6 +1,6 @@
 /**
- * @packageDocumentation routed-attention with the GPU's part inside, for places that forbid `import()`, as service workers do. Elsewhere the main entry
- * does the same and loads that part only where a GPU is asked for.
+ * @packageDocumentation routed-attention with the GPU's part inside, for places that forbid `import()`, as service
+ * workers do. Elsewhere the main entry does the same and loads that part only where a GPU is asked for.
  */
 import { makeRuntime, type RuntimeOptions } from './device/create-runtime.js'
 import type { Runtime } from './device/runtime.js'

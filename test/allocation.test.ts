@@ -5,7 +5,10 @@ import { novelsFolder } from './support/models.js'
 
 const LOGITS_BYTES = 4 * 4096
 
-/** Bytes a token that a process takes which appends tokens one by one, within a window, with room for all of it before garbage is collected. */
+/**
+ * Bytes a token that a process takes which appends tokens one by one, within a window, with room for all of it before
+ * garbage is collected.
+ */
 const script = `
 import { createRuntime, LanguageModel } from ${JSON.stringify(new URL('../dist/index.js', import.meta.url).href)}
 const runtime = await createRuntime({ threads: 1 })

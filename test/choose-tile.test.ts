@@ -13,7 +13,9 @@ function freshDevice(): { module: WebAssembly.Module; device: WasmDevice } {
   return { module, device: new WasmDevice(instantiateKernels(module, memory), memory) }
 }
 
-/** A clock on which a product takes as long as `milliseconds` says of its shape, and that counts how often it is read. */
+/**
+ * A clock on which a product takes as long as `milliseconds` says of its shape, and that counts how often it is read.
+ */
 function clockOf(device: WasmDevice, milliseconds: (shape: TileShape) => number) {
   const clock = { readings: 0, time: 1000, now: () => 0 }
   clock.now = () => {

@@ -1,11 +1,17 @@
-/* What is let go of without being disposed of gives its memory back when it is collected: the built package, in processes that collect when told to. */
+/*
+ * What is let go of without being disposed of gives its memory back when it is collected: the built package, in
+ * processes that collect when told to.
+ */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 
 const entry = new URL('../dist/index.js', import.meta.url)
 
-/** Runs a module that has a model of 2 threads on a runtime, `used()`, `collect()` and `same(logits, logits)`, and prints what it returns as JSON. */
+/**
+ * Runs a module that has a model of 2 threads on a runtime, `used()`, `collect()` and `same(logits, logits)`, and
+ * prints what it returns as JSON.
+ */
 function run(body: string): unknown {
   const module = `
     import { createRuntime, LanguageModel, MixtureOfAutoregressiveAttention, Tensor } from '${entry.href}'

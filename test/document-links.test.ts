@@ -55,7 +55,10 @@ function anchorsOf(text: string): string[] {
   })
 }
 
-/** Links of a document that lead nowhere. @param read a document by its path from the root; undefined for what is not there */
+/**
+ * Links of a document that lead nowhere.
+ * @param read a document by its path from the root; undefined for what is not there
+ */
 function brokenLinks(path: string, text: string, read = readDocument): string[] {
   const inline = [...proseOf(text).replaceAll(/`[^`\n]*`/g, '').matchAll(/\]\(<?([^)>\s]+)>?(?: "[^"]*")?\)/g)] // prettier-ignore
   const definitions = [...proseOf(text).matchAll(/^\[[^\]]+\]: +<?([^>\s]+)>?/gm)]

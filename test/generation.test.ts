@@ -51,11 +51,13 @@ class PlainSampler {
     const { repetitionPenalty = 1, frequencyPenalty = 0, presencePenalty = 0, logitBias = {}, logitsProcessor } = this.options
     const { temperature = 1, topK = Infinity, topP = 1, minP = 0 } = this.options
     let logits = [...given]
-    // transformers v4.57, generation/logits_process.py: torch.where(score < 0, score * self.penalty, score / self.penalty)
+    // transformers v4.57, generation/logits_process.py: torch.where(score < 0, score * self.penalty, score /
+    // self.penalty)
     for (const id of new Set([...this.prompt, ...written])) {
       logits[id] = logits[id]! < 0 ? logits[id]! * repetitionPenalty : logits[id]! / repetitionPenalty
     }
-    // vLLM v0.11, model_executor/layers/utils.py: logits -= frequency_penalties * output_bin_counts; logits -= presence_penalties * output_mask
+    // vLLM v0.11, model_executor/layers/utils.py: logits -= frequency_penalties * output_bin_counts; logits -=
+    // presence_penalties * output_mask
     for (const id of new Set(written)) {
       logits[id]! -= frequencyPenalty * written.filter((other) => other === id).length + presencePenalty
     }

@@ -1,6 +1,6 @@
 /**
- * The few lines that instantiate a build, against AssemblyScript's own loader. The package cannot use that: it makes a TextDecoder when it is imported,
- * which Jest's jsdom environment does not have.
+ * The few lines that instantiate a build, against AssemblyScript's own loader. The package cannot use that: it makes a
+ * TextDecoder when it is imported, which Jest's jsdom environment does not have.
  */
 import { readFileSync } from 'node:fs'
 import { instantiateSync } from '@assemblyscript/loader'

@@ -1,4 +1,6 @@
-/** On one thread a program is left between its steps, and between the parts of a long one, for the event loop to turn. */
+/**
+ * On one thread a program is left between its steps, and between the parts of a long one, for the event loop to turn.
+ */
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
 import type { Runtime } from '../src/device/runtime.js'

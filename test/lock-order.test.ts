@@ -1,4 +1,7 @@
-/** Mutexes are taken in one order, whatever calls overlap: nothing can wait for what waits for it (ARCHITECTURE.md, the order of locks). */
+/**
+ * Mutexes are taken in one order, whatever calls overlap: nothing can wait for what waits for it (ARCHITECTURE.md, the
+ * order of locks).
+ */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { MixtureOfAutoregressiveAttention } from '../src/model/layer.js'

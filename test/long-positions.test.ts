@@ -8,7 +8,10 @@ import { afterRun, countRuns, outcomeOf } from './support/interruptions.js'
 import { openRuntime, releaseBuilds } from './support/runtimes.js'
 import { causalConfig, loadSmallModel, poisonMemory, randomTokens, smallModel, smallModelFiles } from './support/small-models.js'
 
-/** Turns vectors of one head, one behind the other, on by a number of positions: what a rotary embedding does, in float64 (SPEC sections 2 and 7). */
+/**
+ * Turns vectors of one head, one behind the other, on by a number of positions: what a rotary embedding does, in
+ * float64 (SPEC sections 2 and 7).
+ */
 function turn(vectors: Float32Array, dimHead: number, positions: number): void {
   const half = dimHead / 2
   for (let start = 0; start < vectors.length; start += dimHead) {
@@ -22,9 +25,10 @@ function turn(vectors: Float32Array, dimHead: number, positions: number): void {
 }
 
 /**
- * The same session as if `positions` more tokens had come before all that it remembers. Attention depends on differences of position only (but for null keys), so it
- * must go on with the same logits. A saved session holds, layer by layer: local keys and values, by head; similarities and inputs of the open window;
- * and by expert the similarities, keys and values of its context.
+ * The same session as if `positions` more tokens had come before all that it remembers. Attention depends on
+ * differences of position only (but for null keys), so it must go on with the same logits. A saved session holds, layer
+ * by layer: local keys and values, by head; similarities and inputs of the open window; and by expert the similarities,
+ * keys and values of its context.
  */
 function moveOn(saved: Uint8Array, positions: number): Uint8Array {
   const {
@@ -61,7 +65,10 @@ function moveOn(saved: Uint8Array, positions: number): Uint8Array {
   return encodeSession(fingerprint, { ...rest, position: position + positions, sequence: new Uint8Array(state.buffer) })
 }
 
-/** A model whose null keys are 0: any other is not turned as positions grow, and its product with a query depends on where that stands. */
+/**
+ * A model whose null keys are 0: any other is not turned as positions grow, and its product with a query depends on
+ * where that stands.
+ */
 function loadRelativeModel(runtime: Runtime): Promise<LanguageModel> {
   const made = smallModel(causalConfig)
   for (const [name, { data }] of made.parameters) if (name.endsWith('null_kv')) data.fill(0, 0, data.length / 2)

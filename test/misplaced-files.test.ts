@@ -1,4 +1,6 @@
-/** Files that are not what their name says, and places where no model is: each is named for what it is, with what to do. */
+/**
+ * Files that are not what their name says, and places where no model is: each is named for what it is, with what to do.
+ */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -41,8 +41,9 @@ function load({ runtime, made }: { runtime: Runtime; made: SmallModel }): Promis
 }
 
 /**
- * One call that ends with each code. WORKER_FAILED needs a thread that dies, DEVICE_LOST a GPU, NETWORK a host and NUMERIC weights that overflow:
- * test/threads.test.ts, test/webgpu, test/io/download.test.ts and test/sampling.test.ts have them.
+ * One call that ends with each code. WORKER_FAILED needs a thread that dies, DEVICE_LOST a GPU, NETWORK a host and
+ * NUMERIC weights that overflow: test/threads.test.ts, test/webgpu, test/io/download.test.ts and test/sampling.test.ts
+ * have them.
  */
 const oneOfEach: Record<
   Exclude<ErrorCode, 'WORKER_FAILED' | 'DEVICE_LOST' | 'NETWORK' | 'NUMERIC'>,

@@ -1,4 +1,7 @@
-/** The first lines of the README, as a reader runs them: both packages from their tarballs, in an empty folder, without a network. */
+/**
+ * The first lines of the README, as a reader runs them: both packages from their tarballs, in an empty folder, without
+ * a network.
+ */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -5,7 +5,9 @@ import { erf } from './reference/arithmetic.js'
 import { layerCases, modelCases } from './support/golden.js'
 import { readSafetensors } from './support/safetensors.js'
 
-/** Golden values were rounded to float32; two float64 implementations differ by less than 1e-6 (test/golden/README.md). */
+/**
+ * Golden values were rounded to float32; two float64 implementations differ by less than 1e-6 (test/golden/README.md).
+ */
 function expectClose(actual: ArrayLike<number>, expected: ArrayLike<number>) {
   expect(actual.length).toBe(expected.length)
   const isClose = (value: number, i: number) => Math.abs(actual[i]! - value) < 1e-6 + 2 ** -24 * Math.abs(value)

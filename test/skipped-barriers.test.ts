@@ -18,8 +18,8 @@ type Order = 'first partition first' | 'last partition first'
 const joined = { steps: 0 }
 
 /**
- * A runtime whose partitions run joined ops as far apart as threads ever could: one partition all of them before the other its first. What joined ops
- * share would show in the results.
+ * A runtime whose partitions run joined ops as far apart as threads ever could: one partition all of them before the
+ * other its first. What joined ops share would show in the results.
  */
 function openDriftingRuntime(partitions: number, order: Order): Runtime {
   const module = new WebAssembly.Module(readFileSync(new URL('../build/checked-relaxed.wasm', import.meta.url)))

@@ -63,7 +63,8 @@ describe.each([
     const used = runtime.info.memory.used
     const pool = runtime.pool!
     const run = pool.run.bind(pool)
-    // lost as the work is handed over, so that it can never be done: without work the calling thread would take over, and nothing would fail
+    // lost as the work is handed over, so that it can never be done: without work the calling thread would take over,
+    // and nothing would fail
     const handOver = vi.spyOn(pool, 'run').mockImplementationOnce((work) => {
       pool.loseThread()
       return run(work)
@@ -138,7 +139,10 @@ test('a session on threads gives the very bits of one on the calling thread', as
   expect(await session.append(ids.slice(131))).toEqual(expected)
 })
 
-/** A pool of two threads that run `source`, an AssemblyScript module with a function `run`, and the address of its control words. */
+/**
+ * A pool of two threads that run `source`, an AssemblyScript module with a function `run`, and the address of its
+ * control words.
+ */
 async function startPool(source: string): Promise<{ pool: ThreadPool; arena: Arena; control: number }> {
   const { binary, error, stderr } = await asc.compileString(source, {
     runtime: 'stub',
@@ -173,7 +177,8 @@ test('work on threads ends when the last of them has left it: until then it read
 })
 
 test('a thread that is woken without work sleeps on, and each work is done once', async () => {
-  // The host adds to a word and then wakes who waits for it. Between the two a thread that was awake can be through with the work and asleep again.
+  // The host adds to a word and then wakes who waits for it. Between the two a thread that was awake can be through
+  // with the work and asleep again.
   const { pool, arena, control } = await startPool(`
     export function run(program: usize, header: usize, partitions: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
       atomic.add<i32>(program, 1)

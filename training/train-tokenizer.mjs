@@ -1,10 +1,12 @@
 /*
- * Trains a byte-level BPE tokenizer on texts, and writes it as tokenizer.json in Hugging Face's format. It needs the npm package `tokenizers`.
+ * Trains a byte-level BPE tokenizer on texts, and writes it as tokenizer.json in Hugging Face's format. It needs the
+ * npm package `tokenizers`.
  *
  *   node training/train-tokenizer.mjs TEXT... --out FOLDER [--size 4096]
  *
- * `<|endoftext|>` is token 0, then come the 256 bytes, then what was merged. At most 30,000 tokens: the library's Node binding trains at that size
- * only. Merges are learnt one after the other, the most frequent pair first, so a smaller vocabulary is the beginning of a larger one.
+ * `<|endoftext|>` is token 0, then come the 256 bytes, then what was merged. At most 30,000 tokens: the library's Node
+ * binding trains at that size only. Merges are learnt one after the other, the most frequent pair first, so a smaller
+ * vocabulary is the beginning of a larger one.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,7 +1,7 @@
 /**
- * Tiles as rows × panels, in the unrollings that engines differ in (docs/measurements/zen3.md#micro-kernels): V8
- * before 13 halves its speed when k is unrolled, V8 with explicit bounds checks (Deno) gains a quarter, later ones a
- * few percent. The panels of a grouped tile lie side by side at every k, as a group of packed weights does; those of the
+ * Tiles as rows × panels, in the unrollings that engines differ in (docs/measurements/zen3.md#micro-kernels): V8 before
+ * 13 halves its speed when k is unrolled, V8 with explicit bounds checks (Deno) gains a quarter, later ones a few
+ * percent. The panels of a grouped tile lie side by side at every k, as a group of packed weights does; those of the
  * others begin `panelStride` bytes apart. Fused and unfused arithmetic share the source: `multiplyAdd` is one or the
  * other when compiled.
  */
@@ -30,7 +30,10 @@ const shapes = [
   ]),
 ]
 
-/** How four weights become a vector of float32. A single row takes `Half`'s factor 2^112 on itself: once for 32 weights, not once for four. */
+/**
+ * How four weights become a vector of float32. A single row takes `Half`'s factor 2^112 on itself: once for 32 weights,
+ * not once for four.
+ */
 const widenings = {
   Float: (at) => `v128.load(${at})`,
   Half: (at, rows) => {
@@ -41,9 +44,10 @@ const widenings = {
 }
 
 /**
- * Eight weights as the two halves of float32's bits. With the joining that is 5 operations and one load for two vectors, where the above takes 6 and two;
- * for tiles that unroll k, since the engines that take those have instructions for the shuffles (one row 11 to 17 % faster on Node 24, 20 % on Deno) and
- * JavaScriptCore on x64, which takes the others, has none (20 % slower).
+ * Eight weights as the two halves of float32's bits. With the joining that is 5 operations and one load for two
+ * vectors, where the above takes 6 and two; for tiles that unroll k, since the engines that take those have
+ * instructions for the shuffles (one row 11 to 17 % faster on Node 24, 20 % on Deno) and JavaScriptCore on x64, which
+ * takes the others, has none (20 % slower).
  */
 const halvesOf = {
   Half: ['lower = lowerHalves(weights)', 'upper = upperHalves(weights, upperMask)'],
@@ -54,7 +58,9 @@ const range = (count) => [...Array(count).keys()]
 const plural = (count, word) => `${count} ${word}${count > 1 ? 's' : ''}`
 const indexed = (name, index) => (index === 0 ? name : `${name}${index}`)
 
-/** As XNNPACK names kernels: what, type of the weights, tile, variant (unrolled k, panels of one group side by side). */
+/**
+ * As XNNPACK names kernels: what, type of the weights, tile, variant (unrolled k, panels of one group side by side).
+ */
 const TYPES = { Float: 'f32', Half: 'f16', BrainHalf: 'bf16' }
 
 function nameOf({ rows, panels, unroll, grouped, weights = 'Float' }) {
@@ -74,7 +80,10 @@ function describe({ rows, panels, unroll, grouped, weights }) {
 /** Whether eight weights are widened at once. */
 const joinsHalves = ({ unroll, weights }) => unroll > 1 && weights !== undefined
 
-/** One k: `step` is which of an unrolled loop. Up to two panels of B are held while the rows of A pass; of more, B passes and A is held. */
+/**
+ * One k: `step` is which of an unrolled loop. Up to two panels of B are held while the rows of A pass; of more, B
+ * passes and A is held.
+ */
 function multiplyAdds(shape, step) {
   const { rows, panels, grouped, weights = 'Float' } = shape
   const bytes = weights === 'Float' ? 16 : 8
@@ -104,10 +113,11 @@ function constantsOf(shape) {
 }
 
 /**
- * `count` tiles side by side, each C (rows × 8·panels) = A · B, or C + A · B. Each output is one chain in ascending k, from +0 or from what C holds. They
- * are one function, because a call costs as much as a dozen of k. Where one row reads B as one long stream, each page is prefetched when the one before is
- * begun: processors fetch ahead inside a page only, and look up the next one's address when it is first read (decoding: 3 % faster; prefetched more often, which
- * the processor must wait for each time, it is up to 20 % slower with weights in float16).
+ * `count` tiles side by side, each C (rows × 8·panels) = A · B, or C + A · B. Each output is one chain in ascending k,
+ * from +0 or from what C holds. They are one function, because a call costs as much as a dozen of k. Where one row
+ * reads B as one long stream, each page is prefetched when the one before is begun: processors fetch ahead inside a
+ * page only, and look up the next one's address when it is first read (decoding: 3 % faster; prefetched more often,
+ * which the processor must wait for each time, it is up to 20 % slower with weights in float16).
  */
 function tile(shape) {
   const { rows, panels, unroll, grouped } = shape
@@ -136,7 +146,8 @@ function tile(shape) {
         ...pointers.slice(1).map((name, panel) => `let ${name} = ${pointers[panel]} + panelStride`),
         ...range(rows - 1).map((row) => `const d${row + 1} = ${target(row)} + ldc`),
         ...accumulators.map(({ name }) => `let ${name} = f32x4.splat(0)`),
-        // outside the loops: what is set again behind a multiply-add keeps the compiler from moving that to the end of the loop, where it spills
+        // outside the loops: what is set again behind a multiply-add keeps the compiler from moving that to the end of
+        // the loop, where it spills
         ...(joinsHalves(shape) ? ['weights', 'lower', 'upper'].map((name) => `let ${name} = f32x4.splat(0)`) : []),
         'if (accumulate) {',
         ...accumulators.map(({ row, column, name }) => `  ${name} = v128.load(${target(row)}, ${column * 16})`),

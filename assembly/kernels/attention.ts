@@ -7,13 +7,15 @@ import { rotateHead } from './rotary'
 import { TILE_ROWS } from './tile-shapes'
 
 /*
- * Keys lie across lanes: [key / 8][channel][8 keys], so that a score is one chain over channels. Values lie [channel / 8][key][8 channels], so that
- * an output is one chain over keys, ascending. A hidden key inside a tile's range has weight +0 and leaves both sums' bits as they were.
+ * Keys lie across lanes: [key / 8][channel][8 keys], so that a score is one chain over channels. Values lie [channel /
+ * 8][key][8 channels], so that an output is one chain over keys, ascending. A hidden key inside a tile's range has
+ * weight +0 and leaves both sums' bits as they were.
  */
 
 /**
- * Softmax of scores `first` … `end` - 1 in place; the others up to `columns` (a multiple of 4, like the row's address) become +0. Returns 1 / sum:
- * the maximum first, then one pass of exponentials, summed in four lanes by column modulo 4, ascending.
+ * Softmax of scores `first` … `end` - 1 in place; the others up to `columns` (a multiple of 4, like the row's address)
+ * become +0. Returns 1 / sum: the maximum first, then one pass of exponentials, summed in four lanes by column modulo
+ * 4, ascending.
  */
 export function softmax(row: usize, first: i32, end: i32, columns: i32, scale: f32): f32 {
   let x = row + floats(first & ~3)
@@ -48,7 +50,9 @@ export function softmax(row: usize, first: i32, end: i32, columns: i32, scale: f
   return 1 / sumLanes(sum)
 }
 
-/** The largest of some vectors, at least one, lane by lane: in four chains, because one would wait four cycles for each. */
+/**
+ * The largest of some vectors, at least one, lane by lane: in four chains, because one would wait four cycles for each.
+ */
 // @ts-ignore: decorator
 @inline
 function largestLanes(x: usize, end: usize): v128 {
@@ -83,8 +87,8 @@ function scaleHead(x: usize, width: i32, scale: f32): void {
 }
 
 /**
- * A tile of rows of one head: row i attends to keys `end` + i·`advance` - `window` … `end` + i·`advance` - 1 (from 0). Scores live in `scores`,
- * `scoreStride` floats a row, from product to weighted sum.
+ * A tile of rows of one head: row i attends to keys `end` + i·`advance` - `window` … `end` + i·`advance` - 1 (from 0).
+ * Scores live in `scores`, `scoreStride` floats a row, from product to weighted sum.
  */
 function attend(
   shape: TileShape,
@@ -170,8 +174,9 @@ function attend(
 }
 
 /**
- * Reads keys or values in one stream, at the memory's rate, before a single row's chains go through four panels of them at once, which is too many
- * streams for a processor to read ahead. What is read ends at `sink`, so that no compiler leaves it out.
+ * Reads keys or values in one stream, at the memory's rate, before a single row's chains go through four panels of them
+ * at once, which is too many streams for a processor to read ahead. What is read ends at `sink`, so that no compiler
+ * leaves it out.
  */
 function readAhead(from: usize, size: usize, sink: usize): void {
   const end = from + size
@@ -282,8 +287,8 @@ export function storeValue(value: usize, values: usize, index: i32, headStride: 
 }
 
 /**
- * `Attention`: in each group (head, tile of rows) pairs are shared out, head by head, so that a head's keys stay in the cache, and whole heads where the
- * partitions divide them: joined ops rest on that.
+ * `Attention`: in each group (head, tile of rows) pairs are shared out, head by head, so that a head's keys stay in the
+ * cache, and whole heads where the partitions divide them: joined ops rest on that.
  */
 export function attention(op: usize, header: usize, partition: i32, partitions: i32): void {
   attendShare(op, header, partition, partitions, partition)

@@ -5,8 +5,9 @@ import { storeFourKeys, storeKey, storeValue } from './attention'
 import { takeLargest } from './selection'
 
 /*
- * An expert's context: the keys and values its queries see, by rank: the null pair first, then chosen tokens in ascending position. Admitted tokens are
- * later than all that are retained, so a context that changes keeps its order by closing ranks and appending.
+ * An expert's context: the keys and values its queries see, by rank: the null pair first, then chosen tokens in
+ * ascending position. Admitted tokens are later than all that are retained, so a context that changes keeps its order
+ * by closing ranks and appending.
  */
 
 /** `SelectContext`: experts are shared out. */

@@ -10,7 +10,10 @@ export function largestOf(x: usize, width: i32): f32 {
   return maxLanes(largest)
 }
 
-/** Σ exp((min(s, cap) - largest) / eps) of at least one value, in four lanes over blocks of 512, the blocks added in float64. */
+/**
+ * Σ exp((min(s, cap) - largest) / eps) of at least one value, in four lanes over blocks of 512, the blocks added in
+ * float64.
+ */
 export function sumOfExponentials(s: usize, n: i32, cap: f32, largest: f32, eps: f64): f64 {
   let sum: f64 = 0
   for (let i = 0; i < n; i += 512) sum += blockOfExponentials(s + floats(i), min(512, n - i), cap, largest, <f32>(LOG2_E / eps))

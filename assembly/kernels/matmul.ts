@@ -33,8 +33,9 @@ import {
 } from './tiles'
 
 /*
- * Few rows take several panels at once, whatever the shape, so that there are enough chains to hide the latency of an addition. Where the shape's k goes
- * four at a time, theirs does: the same engines gain by it (one row 7 % on Node 24, 15 % on Deno) and lose by it (15 % on Node 22).
+ * Few rows take several panels at once, whatever the shape, so that there are enough chains to hide the latency of an
+ * addition. Where the shape's k goes four at a time, theirs does: the same engines gain by it (one row 7 % on Node 24,
+ * 15 % on Deno) and lose by it (15 % on Node 22).
  */
 /** By whether k is unrolled, then rows 0 (never taken) to 3. */
 // prettier-ignore
@@ -45,7 +46,8 @@ const TWO_PANELS: StaticArray<Tile> = [
 /** By whether k is unrolled, then whether panels are joined. */
 const FOUR_PANELS: StaticArray<Tile> = [gemm_f32_1x32, gemm_f32_1x32_grouped, gemm_f32_1x32_u4, gemm_f32_1x32_u4_grouped]
 /**
- * Few rows by a group of weights as they lie, which each pass widens in registers: by whether k is unrolled, `WeightFormat`, then rows 0 (never taken) to
+ * Few rows by a group of weights as they lie, which each pass widens in registers: by whether k is unrolled,
+ * `WeightFormat`, then rows 0 (never taken) to
  * 4. More rows leave no register for that, and have it done once for all.
  */
 // prettier-ignore
@@ -69,13 +71,19 @@ const GROUP: i32 = 4
 
 /** Depth of a block: 256 rows of two panels stay in the first-level cache while the rows of A pass. */
 const BLOCK_DEPTH: i32 = 256
-/** Panels that pass over a tile's rows of A while these are in the first-level cache: the two that share cache lines in a group. */
+/**
+ * Panels that pass over a tile's rows of A while these are in the first-level cache: the two that share cache lines in
+ * a group.
+ */
 const STRIP: i32 = 2
 
 /** Bytes that a cache fetches at once. */
 const CACHE_LINE: usize = 64
 
-/** Has the caches fetch from `from` to `end`, and returns where it ended. A load whose value nobody uses is still done: it may trap. */
+/**
+ * Has the caches fetch from `from` to `end`, and returns where it ended. A load whose value nobody uses is still done:
+ * it may trap.
+ */
 // @ts-ignore: decorator
 @inline
 function prefetch(from: usize, end: usize): usize {
@@ -84,8 +92,9 @@ function prefetch(from: usize, end: usize): usize {
 }
 
 /**
- * A strip of tiles down the rows, `repeat` of them side by side. Meanwhile `nextBytes` from `next` on are fetched, a few lines behind each tile: what is
- * multiplied next need not be waited for then (4 MB of weights by 128 rows at a time, as they lie in a third-level cache: 2 to 4 % less time).
+ * A strip of tiles down the rows, `repeat` of them side by side. Meanwhile `nextBytes` from `next` on are fetched, a
+ * few lines behind each tile: what is multiplied next need not be waited for then (4 MB of weights by 128 rows at a
+ * time, as they lie in a third-level cache: 2 to 4 % less time).
  */
 function gemmStrip(
   shape: TileShape,
@@ -119,8 +128,9 @@ function gemmStrip(
 }
 
 /**
- * C (rows × 8·panels) = A · B, or C + A · B. A is row-major; B in panels, `panelStride` bytes from one to the next and `kStride` from a row to the next.
- * Every output is one chain in ascending k, whatever the tile. `nextBytes` from `next` on are what will be multiplied then.
+ * C (rows × 8·panels) = A · B, or C + A · B. A is row-major; B in panels, `panelStride` bytes from one to the next and
+ * `kStride` from a row to the next. Every output is one chain in ascending k, whatever the tile. `nextBytes` from
+ * `next` on are what will be multiplied then.
  */
 export function gemm(
   shape: TileShape,
@@ -175,8 +185,8 @@ export function gemm(
 }
 
 /**
- * What follows the last k, in this order: bias, activation, addition to `addTo`. Row by row: rows may lie a multiple of 4 KiB apart, where a first-level
- * cache holds a dozen of them.
+ * What follows the last k, in this order: bias, activation, addition to `addTo`. Row by row: rows may lie a multiple of
+ * 4 KiB apart, where a first-level cache holds a dozen of them.
  */
 function finish(rows: i32, panels: i32, c: usize, ldc: usize, bias: usize, activation: i32, addTo: usize): void {
   if (bias == 0 && addTo == 0 && activation == Activation.None) return
@@ -234,7 +244,10 @@ function staysFinite(x: usize, width: i32): bool {
   return all < 32768
 }
 
-/** `Matmul`: groups of panels are shared out, so each weight is read by one thread; where there are too few of them, rows. */
+/**
+ * `Matmul`: groups of panels are shared out, so each weight is read by one thread; where there are too few of them,
+ * rows.
+ */
 export function matmul(op: usize, header: usize, partition: i32, partitions: i32): void {
   multiplyShare(op, header, partition, partitions, partition)
 }

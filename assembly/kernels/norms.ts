@@ -4,8 +4,8 @@ import { partitionStart } from '../parallel'
 import { Norm, Normalise } from '../ops'
 
 /**
- * Σ (x - shift)² over `width` floats, in four vectors: one would wait four cycles for each addition. Lane l of vector v sums what lies at indices
- * ≡ 4v + l (mod 16), ascending, the first what is left at the end; then one tree.
+ * Σ (x - shift)² over `width` floats, in four vectors: one would wait four cycles for each addition. Lane l of vector v
+ * sums what lies at indices ≡ 4v + l (mod 16), ascending, the first what is left at the end; then one tree.
  */
 export function sumOfSquares(x: usize, width: i32, shift: f32 = 0): f32 {
   const shifts = f32x4.splat(shift)

@@ -3,7 +3,9 @@ import { count, floats, operand, word } from '../operands'
 import { partitionStart } from '../parallel'
 import { Rotate, RotaryFromAngles, RotaryFromPositions } from '../ops'
 
-/** `RotaryFromPositions`: each angle from its own position, in float64, so that position 10,000,000 is as exact as 10. */
+/**
+ * `RotaryFromPositions`: each angle from its own position, in float64, so that position 10,000,000 is as exact as 10.
+ */
 export function rotaryFromPositions(op: usize, header: usize, partition: i32, partitions: i32): void {
   const rows = count(op, RotaryFromPositions.Rows, header)
   const start = operand(op, RotaryFromPositions.Position, header)
@@ -63,8 +65,8 @@ function angleRow(angles: usize, row: usize, width: i32): void {
 }
 
 /**
- * Rotates one head in place: (a, b) → (a·cos - b·sin, b·cos + a·sin), a and b its halves. Products and sums are rounded one by one in either
- * build, so the scalar tail of a half that is no multiple of 4 has the vectors' bits.
+ * Rotates one head in place: (a, b) → (a·cos - b·sin, b·cos + a·sin), a and b its halves. Products and sums are rounded
+ * one by one in either build, so the scalar tail of a half that is no multiple of 4 has the vectors' bits.
  */
 export function rotateHead(x: usize, cosine: usize, sine: usize, width: i32): void {
   const half = floats(width >> 1)

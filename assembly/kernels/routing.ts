@@ -4,8 +4,8 @@ import { ListQueries, DispatchHeader, RouteCausal, Similarities } from '../ops'
 import { sumOfSquares } from './norms'
 
 /**
- * `Similarities`: rows are shared out. Equal tokens have equal products (one chain each, whatever the tile) and equal norms, so they have bit-equal
- * similarities wherever they stand. Adding +0 turns -0 into +0, so that zeros tie.
+ * `Similarities`: rows are shared out. Equal tokens have equal products (one chain each, whatever the tile) and equal
+ * norms, so they have bit-equal similarities wherever they stand. Adding +0 turns -0 into +0, so that zeros tie.
  */
 export function similarities(op: usize, header: usize, partition: i32, partitions: i32): void {
   const rows = count(op, Similarities.Rows, header)

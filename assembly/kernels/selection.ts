@@ -13,8 +13,9 @@ function orderedKey(address: usize): u32 {
 }
 
 /**
- * Ascending indices of the `k` largest of `n` values (all, when there are no more), ties to the lower index. Returns how many. Nothing is sorted:
- * four passes of a histogram find the k-th largest value, byte by byte from the top, and a last one takes what is above it and the first of its equals.
+ * Ascending indices of the `k` largest of `n` values (all, when there are no more), ties to the lower index. Returns
+ * how many. Nothing is sorted: four passes of a histogram find the k-th largest value, byte by byte from the top, and a
+ * last one takes what is above it and the first of its equals.
  */
 export function takeLargest(values: usize, n: i32, k: i32, histogram: usize, indices: usize): i32 {
   let threshold: u32 = 0
@@ -61,8 +62,9 @@ enum Carried {
 }
 
 /**
- * Coordinate descent over one row (SPEC section 4): only the scalar a is carried from pass to pass, with eps, and a pass is one logsumexp of min(s, -a).
- * `n` similarities, all unmasked, of a row of `length`. Does one of `parts` of the passes; the parts before it are done.
+ * Coordinate descent over one row (SPEC section 4): only the scalar a is carried from pass to pass, with eps, and a
+ * pass is one logsumexp of min(s, -a). `n` similarities, all unmasked, of a row of `length`. Does one of `parts` of the
+ * passes; the parts before it are done.
  */
 function descend(header: usize, s: usize, n: i32, length: i32, k: i32, descent: usize, carried: usize, part: i32, parts: i32): void {
   const floor = load<f64>(descent + (Descent.Eps << 2))
@@ -112,8 +114,9 @@ function fillOnes(scores: usize, count: i32): void {
 }
 
 /**
- * Chooses k of the `n` unmasked candidates of a row of `length`; ascending indices and carried scores. Returns how many. `work` holds a histogram,
- * then a row of values. In `parts`, one after the other with the same `work`, the last of which chooses; the others return -1.
+ * Chooses k of the `n` unmasked candidates of a row of `length`; ascending indices and carried scores. Returns how
+ * many. `work` holds a histogram, then a row of values. In `parts`, one after the other with the same `work`, the last
+ * of which chooses; the others return -1.
  */
 function choose(
   header: usize,
@@ -163,8 +166,8 @@ export function selectQueries(op: usize, header: usize, partition: i32, partitio
 }
 
 /**
- * One of the parts that one thread computes one after the other, in the first partition's working memory: as many of each (window, expert) pair, pair by
- * pair.
+ * One of the parts that one thread computes one after the other, in the first partition's working memory: as many of
+ * each (window, expert) pair, pair by pair.
  */
 export function selectQueriesPart(op: usize, header: usize, part: i32, parts: i32): void {
   const experts = word(op, SelectQueries.Experts)
@@ -196,8 +199,8 @@ function selectWindowQueries(op: usize, header: usize, window: i32, expert: i32,
 }
 
 /**
- * The k largest of a growing set: what falls out never returns, so window j's choice is among window j - 1's and that window's own tokens, in
- * time that does not grow with the sequence.
+ * The k largest of a growing set: what falls out never returns, so window j's choice is among window j - 1's and that
+ * window's own tokens, in time that does not grow with the sequence.
  */
 function chooseGrowing(s: usize, window: i32, windowSize: i32, k: i32, work: usize, previous: usize, list: usize): void {
   const retained = min(k, (window - 1) * windowSize)
@@ -213,8 +216,8 @@ function chooseGrowing(s: usize, window: i32, windowSize: i32, k: i32, work: usi
 }
 
 /**
- * `SelectKeyValues`: (window, expert) pairs are dealt out in turn; where a window's choice begins from the one before it, experts are. Two threads may
- * mark one token: they write the same word.
+ * `SelectKeyValues`: (window, expert) pairs are dealt out in turn; where a window's choice begins from the one before
+ * it, experts are. Two threads may mark one token: they write the same word.
  */
 export function selectKeyValues(op: usize, header: usize, partition: i32, partitions: i32): void {
   const experts = word(op, SelectKeyValues.Experts)

@@ -24,7 +24,10 @@ import {
   gemm_f32_6x8_u4,
 } from './tiles'
 
-/** `count` times C (rows × columns) = A · B, or C + A · B where `accumulate`, side by side: `kernels/tiles.ts`. All strides in bytes. */
+/**
+ * `count` times C (rows × columns) = A · B, or C + A · B where `accumulate`, side by side: `kernels/tiles.ts`. All
+ * strides in bytes.
+ */
 export type Tile = (
   count: i32,
   k: i32,
@@ -39,8 +42,8 @@ export type Tile = (
 ) => void
 
 /**
- * Rows of the tallest tile: it has two vectors of B and twelve of C in fifteen registers, which leaves one for A; unfused arithmetic needs another, for
- * the product that it rounds on its own.
+ * Rows of the tallest tile: it has two vectors of B and twelve of C in fifteen registers, which leaves one for A;
+ * unfused arithmetic needs another, for the product that it rounds on its own.
  */
 export const TILE_ROWS: i32 = ASC_FEATURE_RELAXED_SIMD ? MOST_TILE_ROWS : MOST_TILE_ROWS - 1
 
@@ -48,8 +51,9 @@ export const TILE_ROWS: i32 = ASC_FEATURE_RELAXED_SIMD ? MOST_TILE_ROWS : MOST_T
 const HEIGHTS: i32 = 7
 
 /*
- * The shapes, in the order of `TileShape`. Tiles are reached through tables, never by name: a function with one caller would be inlined into it, and one
- * large function stays in V8's baseline tier for its whole first run (docs/kernel-pitfalls.md#tiering).
+ * The shapes, in the order of `TileShape`. Tiles are reached through tables, never by name: a function with one caller
+ * would be inlined into it, and one large function stays in V8's baseline tier for its whole first run
+ * (docs/kernel-pitfalls.md#tiering).
  */
 // prettier-ignore
 const TILES: StaticArray<Tile> = [

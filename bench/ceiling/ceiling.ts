@@ -7,8 +7,8 @@ function multiplyAdd(a: v128, b: v128, c: v128): v128 {
 }
 
 /**
- * Twelve chains x <- x * factor + term, in registers: enough to hide the latency of a multiply-add on two pipes. With 0 < factor < 1 they settle at
- * term / (1 - factor), a normal number; neither is known when this is compiled.
+ * Twelve chains x <- x * factor + term, in registers: enough to hide the latency of a multiply-add on two pipes. With 0
+ * < factor < 1 they settle at term / (1 - factor), a normal number; neither is known when this is compiled.
  */
 export function multiplyAdds(iterations: i32, factor: f32, term: f32): f32 {
   const f = f32x4.splat(factor)

@@ -1,6 +1,7 @@
 /*
- * Writes the dense transformer as ONNX, for onnxruntime. Its attention is of the standard's operators: with onnxruntime's own, GroupQueryAttention, version
- * 1.30 in WebAssembly decodes as fast, and reads 2,048 tokens in chunks of 512 at 86 a second rather than 510.
+ * Writes the dense transformer as ONNX, for onnxruntime. Its attention is of the standard's operators: with
+ * onnxruntime's own, GroupQueryAttention, version 1.30 in WebAssembly decodes as fast, and reads 2,048 tokens in chunks
+ * of 512 at 86 a second rather than 510.
  */
 import { writeFileSync } from 'node:fs'
 import { FLOAT, INT64, MICROSOFT, OnnxGraph } from '../lib/onnx.mjs'
@@ -26,8 +27,8 @@ function rotaryTable(positions, of) {
 }
 
 /**
- * A model with the inputs `ids` and `positions`, both (1, n), and the cache's; its outputs are `logits` (1, 1, vocabulary) of the last id, and the cache's,
- * with n positions more.
+ * A model with the inputs `ids` and `positions`, both (1, n), and the cache's; its outputs are `logits` (1, 1,
+ * vocabulary) of the last id, and the cache's, with n positions more.
  * @param positions the most that there may be
  */
 export function writeOnnx(file, positions) {

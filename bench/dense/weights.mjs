@@ -1,6 +1,7 @@
 /*
- * A dense transformer of random weights, of the llama architecture and of the size of models/novels-10m: what rivals run that cannot run ours.
- * Its vocabulary is a placeholder; only token ids are used. Each file format of this folder writes the same numbers.
+ * A dense transformer of random weights, of the llama architecture and of the size of models/novels-10m: what rivals
+ * run that cannot run ours. Its vocabulary is a placeholder; only token ids are used. Each file format of this folder
+ * writes the same numbers.
  */
 import { uniform } from '../lib/recipe.mjs'
 

@@ -22,8 +22,8 @@ export function openCeiling(simd, memory) {
   }
   return {
     /**
-     * Seconds of one call, and floating-point operations a second in registers only, on one thread, in the same while: turn about, so that what slows the
-     * machine slows both.
+     * Seconds of one call, and floating-point operations a second in registers only, on one thread, in the same while:
+     * turn about, so that what slows the machine slows both.
      */
     async beside(run, seconds) {
       const slices = Math.max(1, Math.round(seconds / SLICE))

@@ -93,7 +93,8 @@ export function quotedTable(text) {
 }
 
 /**
- * Where and when the quoted figures were measured: processor and Node at the beginning of a section's caption, the day at its end.
+ * Where and when the quoted figures were measured: processor and Node at the beginning of a section's caption, the day
+ * at its end.
  * @param {ReadonlyMap<string, string>} sections
  */
 function machinesOf(sections) {

@@ -2,8 +2,8 @@
 const MOST_PASSES = 2048
 
 /**
- * Reads a GPU's clock around what a device encodes: wraps its command encoders, so that what is measured is the code that users run. A device must have
- * the feature timestamp-query.
+ * Reads a GPU's clock around what a device encodes: wraps its command encoders, so that what is measured is the code
+ * that users run. A device must have the feature timestamp-query.
  */
 export class GpuClock {
   #device
@@ -54,7 +54,10 @@ export class GpuClock {
     }
   }
 
-  /** @returns milliseconds from the beginning of the first pass that `work` submits to the end of the last, and of each pass by name */
+  /**
+   * @returns milliseconds from the beginning of the first pass that `work` submits to the end of the last, and of each
+   * pass by name
+   */
   async measure(work, apart = false) {
     this.#names = []
     this.#apart = apart

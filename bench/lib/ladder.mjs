@@ -8,7 +8,10 @@ import { table } from './tables.mjs'
 /** Longer prompts are read once: reading them takes a dense transformer minutes. */
 export const ONCE_FROM = 8192
 
-/** Rounds of the first position that go before all: engines compile hot code anew, and in its first second Chromium gives ours a third of its speed. */
+/**
+ * Rounds of the first position that go before all: engines compile hot code anew, and in its first second Chromium
+ * gives ours a third of its speed.
+ */
 const WARM_UP = 2
 
 /**

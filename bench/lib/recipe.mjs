@@ -1,5 +1,6 @@
 /*
- * The numbers of bench/peers: the same hash fills the layer's parameters and input there and here (test/golden/README.md).
+ * The numbers of bench/peers: the same hash fills the layer's parameters and input there and here
+ * (test/golden/README.md).
  */
 
 /** `length` numbers, uniform in ±scale around `offset`. */
@@ -60,5 +61,8 @@ export function layerParameters() {
 /** (1, n, 256), row-major. */
 export const layerInput = (n) => uniform(n * layerOptions.dim, 9000)
 
-/** The least arithmetic of one forward: keys and values projected only of tokens that are ever chosen; a multiply and an add are two. */
+/**
+ * The least arithmetic of one forward: keys and values projected only of tokens that are ever chosen; a multiply and an
+ * add are two.
+ */
 export const layerFlop = { 1024: 1016e6, 4096: 3742e6, 16384: 14351e6 }

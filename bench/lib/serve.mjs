@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 
-/** The other end of `Rival`: answers calls from the parent, one at a time; `clock` and `peakMemory` are there always. */
+/**
+ * The other end of `Rival`: answers calls from the parent, one at a time; `clock` and `peakMemory` are there always.
+ */
 export function serve(ownFunctions) {
   const functions = { ...ownFunctions, clock, peakMemory }
   let queue = Promise.resolve()
@@ -36,7 +38,10 @@ export async function secondsEach(run, seconds) {
 /** Seconds since this process began. */
 const clock = () => performance.now() / 1000
 
-/** Peak resident memory of this process so far, in bytes. What getrusage says begins, on Linux, at the peak of the process that started this one. */
+/**
+ * Peak resident memory of this process so far, in bytes. What getrusage says begins, on Linux, at the peak of the
+ * process that started this one.
+ */
 function peakMemory() {
   if (process.platform !== 'linux') return process.resourceUsage().maxRSS * 1024
   return Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) * 1024

@@ -70,7 +70,10 @@ serve({
     return (performance.now() - start) / 1000 / count
   },
 
-  /** Seconds a token, reading `count` tokens on in the session of `position`, `size` of them at once, each time up to the logits. */
+  /**
+   * Seconds a token, reading `count` tokens on in the session of `position`, `size` of them at once, each time up to
+   * the logits.
+   */
   async readOn(position, size, count) {
     const { session } = sessions.get(position)
     const pieces = Array.from({ length: count / size }, (_, i) => text(session.position + i * size, size))

@@ -2,7 +2,9 @@ import { Wllama } from '/wllama/index.js'
 
 let wllama
 
-/** It takes prompts as text only: capitals, which are tokens of one byte each in the vocabulary of dense/weights.mjs. */
+/**
+ * It takes prompts as text only: capitals, which are tokens of one byte each in the vocabulary of dense/weights.mjs.
+ */
 const text = (length) => Array.from({ length }, (_, i) => String.fromCharCode(65 + ((i * 7919) % 26))).join('')
 
 /** The server inside wllama reports what it spent on the prompt and on new tokens. */

@@ -85,7 +85,10 @@ async function measure(n, used, rivals, quick) {
   return { difference, rows }
 }
 
-/** What two cores give work that never waits for the other's: two processes of one thread each, which share the machine's caches and memory, but no weights. */
+/**
+ * What two cores give work that never waits for the other's: two processes of one thread each, which share the
+ * machine's caches and memory, but no weights.
+ */
 async function measureSideBySide(quick, note) {
   const one = { name: 'ours', script: 'ours-layer', args: { threads: 1 }, ours: true }
   const entries = await openRivals([one, one], note)

@@ -27,8 +27,8 @@ const WINDOW = 128
 const TOGETHER = [1, 2, 4, 8, 16]
 
 /**
- * Weights of models/novels-10m that a token reads on average. Token i of a window is an expert's query where fewer than 32 before it are nearer: with
- * probability 32 / (i + 1); keys and values are projected once a window.
+ * Weights of models/novels-10m that a token reads on average. Token i of a window is an expert's query where fewer than
+ * 32 before it are nearer: with probability 32 / (i + 1); keys and values are projected once a window.
  */
 function weightsRead() {
   let queries = 0

@@ -13,8 +13,9 @@ import { table } from '../lib/tables.mjs'
 export const title = 'WebGPU'
 
 /**
- * How much is done: fully, quickly, or where a processor plays GPU, which takes minutes for a product of 4096³. Products of `busy` go before whatever is
- * timed: a GPU that just idled runs at a fraction of its clock, and the host needs a start.
+ * How much is done: fully, quickly, or where a processor plays GPU, which takes minutes for a product of 4096³.
+ * Products of `busy` go before whatever is timed: a GPU that just idled runs at a fraction of its clock, and the host
+ * needs a start.
  */
 function effort(quick, software) {
   if (software) return { rounds: 1, warmUps: 1, busy: 256, sizes: [256], lengths: [1024] }
@@ -83,12 +84,17 @@ async function measureProduct({ internals, clock, device, warmUp, rounds, onnxRu
   ]
 }
 
-/** Milliseconds of ours and of onnxruntime-web, and its time over ours; the latter two undefined where it did not run. */
+/**
+ * Milliseconds of ours and of onnxruntime-web, and its time over ours; the latter two undefined where it did not run.
+ */
 const besideTheirs = (ours, theirs) => [
   significant(median(ours)),
   ...(theirs.length > 0 ? [significant(median(theirs)), times(medianRatio(theirs, ours))] : [undefined, undefined]),
 ]
-/** Rounds of the layer: on the GPU by its clock and by the wall's, on onnxruntime-web where it has that layer, and once in WebAssembly. */
+/**
+ * Rounds of the layer: on the GPU by its clock and by the wall's, on onnxruntime-web where it has that layer, and once
+ * in WebAssembly.
+ */
 async function measureLayer({ internals, clock, warmUp, rounds, onnxRuntime, onGpu, onProcessor, selection }, n) {
   const data = layerInput(n)
   const x = new internals.Tensor(data, [1, n, layerOptions.dim])

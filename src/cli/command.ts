@@ -4,9 +4,15 @@ import type { StatusLine } from './status-line.js'
 
 /** What a command may use of the process. */
 export interface Terminal {
-  /** Writes lines to the standard output; on a terminal, with what is unprintable in them escaped. @throws BrokenPipe when nobody reads it any more */
+  /**
+   * Writes lines to the standard output; on a terminal, with what is unprintable in them escaped.
+   * @throws BrokenPipe when nobody reads it any more
+   */
   print(lines: string): Promise<void>
-  /** Writes a piece of a model's text to the standard output; on a terminal, without control characters. @throws BrokenPipe */
+  /**
+   * Writes a piece of a model's text to the standard output; on a terminal, without control characters.
+   * @throws BrokenPipe
+   */
   printText(piece: string): Promise<void>
   /** Writes bytes to the standard output as they are. @throws BrokenPipe */
   write(bytes: Uint8Array): Promise<void>

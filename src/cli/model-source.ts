@@ -52,7 +52,10 @@ export async function withRuntime<T>(values: RunValues, terminal: Terminal, use:
   }
 }
 
-/** Runs `use` on a loaded model, which ends with it; @param workload what it will mostly do, where devices are compared for it */
+/**
+ * Runs `use` on a loaded model, which ends with it;
+ * @param workload what it will mostly do, where devices are compared for it
+ */
 export async function withModel<T>(
   place: string,
   values: RunValues & OptionValues<typeof loadOptions>,
@@ -86,7 +89,8 @@ function sourceOf(place: string): string | URL {
 }
 
 /**
- * The model that a command was given, and what came behind it: `-` for the standard input, or a file where the command `takesFile`.
+ * The model that a command was given, and what came behind it: `-` for the standard input, or a file where the command
+ * `takesFile`.
  * @throws UsageError for no model, or for anything else
  */
 export function modelOperand(positionals: readonly string[], takesFile = false): { place: string; input: string | undefined } {

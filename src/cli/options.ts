@@ -119,7 +119,10 @@ function unknownOption(given: string, names: readonly string[]): UsageError {
   return new UsageError(`unknown option ${given}${isNear ? ` (did you mean --${nearest.name}?)` : ''}`)
 }
 
-/** A value that begins with a dash is more likely the next option, its own having been forgotten; unless it is a number, or the dash alone. */
+/**
+ * A value that begins with a dash is more likely the next option, its own having been forgotten; unless it is a number,
+ * or the dash alone.
+ */
 function checkValue(option: string, value: string | undefined, isInline: boolean, placeholder: string | undefined): void {
   if (placeholder === undefined) {
     if (value !== undefined) throw new UsageError(`${option} takes no value; got ${JSON.stringify(value)}`)

@@ -6,8 +6,8 @@ import type { Terminal } from './command.js'
 const CHUNK = 65_536
 
 /**
- * Token ids of a prompt, the same as `encode` gives. A long one comes in chunks, which tell how far it is and let Ctrl-C in, where the tokenizer can
- * cut a text.
+ * Token ids of a prompt, the same as `encode` gives. A long one comes in chunks, which tell how far it is and let
+ * Ctrl-C in, where the tokenizer can cut a text.
  * @throws the signal's reason
  */
 export async function encodePrompt(

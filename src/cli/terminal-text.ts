@@ -1,12 +1,19 @@
 /*
- * Text from elsewhere on a terminal: names in error messages, and what a model writes. Characters that a terminal takes for commands (ECMA-48) must not
- * get there: they clear the screen, rename the window, or write lines that look like ours.
+ * Text from elsewhere on a terminal: names in error messages, and what a model writes. Characters that a terminal takes
+ * for commands (ECMA-48) must not get there: they clear the screen, rename the window, or write lines that look like
+ * ours.
  */
 
-/** Control characters, line and paragraph separators, what turns the direction of the text around it, and halves of surrogate pairs. */
+/**
+ * Control characters, line and paragraph separators, what turns the direction of the text around it, and halves of
+ * surrogate pairs.
+ */
 const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\p{Cs}]/gu
 
-/** Unprintable characters as JSON writes them (`\n`, `\u001b`), so that a text is one line; @param keep characters that stay as they are */
+/**
+ * Unprintable characters as JSON writes them (`\n`, `\u001b`), so that a text is one line;
+ * @param keep characters that stay as they are
+ */
 export function escapeUnprintable(text: string, keep = ''): string {
   return text.replace(UNPRINTABLE, (character) => {
     if (keep.includes(character)) return character
@@ -35,9 +42,9 @@ const TERMINATORS = '\u0007\u0018\u001a\u009c'
 const CONTROL = /\p{Cc}/u
 
 /**
- * Drops from a text all control characters but line feeds and tabs, and the escape sequences that they begin, however the text is cut into pieces:
- * a model may write a sequence in several tokens. A line feed or a tab ends a sequence that is never finished.
- * What turns the direction of text around stays: it is text, and a line feed ends it.
+ * Drops from a text all control characters but line feeds and tabs, and the escape sequences that they begin, however
+ * the text is cut into pieces: a model may write a sequence in several tokens. A line feed or a tab ends a sequence
+ * that is never finished. What turns the direction of text around stays: it is text, and a line feed ends it.
  */
 export class TerminalFilter {
   #state: State = 'text'

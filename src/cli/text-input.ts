@@ -4,7 +4,10 @@ import { buffer } from 'node:stream/consumers'
 import { setImmediate } from 'node:timers/promises'
 import { type LanguageModel, RoutedAttentionError } from '../index.js'
 
-/** Characters (Unicode code points) that are encoded at a time. Published figures of novels-10m count tokens in this way. */
+/**
+ * Characters (Unicode code points) that are encoded at a time. Published figures of novels-10m count tokens in this
+ * way.
+ */
 const PIECE_CHARACTERS = 50_000
 
 /** A text, and the bytes it was. */
@@ -46,7 +49,8 @@ function unreadable(what: string, error: unknown): RoutedAttentionError {
 }
 
 /**
- * Token ids of a text of any length, encoded in pieces of 50,000 characters: what they are does not depend on how the text arrived.
+ * Token ids of a text of any length, encoded in pieces of 50,000 characters: what they are does not depend on how the
+ * text arrived.
  * @param onPiece called with the share that is done, from 0 to 1
  */
 export async function encodeInPieces(

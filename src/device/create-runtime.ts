@@ -14,18 +14,24 @@ import type * as WebGpuOpening from './webgpu/open.js'
 export interface RuntimeOptions {
   /** Default 'wasm'. 'webgpu' computes on a GPU; 'auto' does where that measures faster. */
   device?: 'wasm' | 'webgpu' | 'auto'
-  /** Threads to compute on; default 'auto'. What cannot be had is not an error: `runtime.info` says what is used, and why. */
+  /**
+   * Threads to compute on; default 'auto'. What cannot be had is not an error: `runtime.info` says what is used, and
+   * why.
+   */
   threads?: number | 'auto'
   /** Default 'auto': relaxed SIMD where the engine has it. Decides the arithmetic, and with it the last bits. */
   simd?: 'auto' | 'baseline' | 'relaxed'
   /**
-   * 256-bit kernels where the host can be told to make them (Node 24 or newer); default false. It turns on an experimental optimisation of V8 for the
-   * whole process. Results have the same bits.
+   * 256-bit kernels where the host can be told to make them (Node 24 or newer); default false. It turns on an
+   * experimental optimisation of V8 for the whole process. Results have the same bits.
    */
   revectorize?: boolean
   /** A build of your own to run in place of those inside the package: compiled, as bytes, or where to fetch it. */
   wasm?: WasmModule | ArrayBuffer | ArrayBufferView | Url
-  /** Where a copy of `routed-attention/worker.js` is hosted, for threads in a page whose Content-Security-Policy forbids `blob:` workers. */
+  /**
+   * Where a copy of `routed-attention/worker.js` is hosted, for threads in a page whose Content-Security-Policy forbids
+   * `blob:` workers.
+   */
   worker?: Url
   /** Its reason rejects the call; what was begun is ended. */
   signal?: Signal
@@ -120,9 +126,10 @@ async function chooseGpu(
 }
 
 /**
- * Makes a runtime: compiles the kernels for this engine and takes a first memory. Nothing happens before this call, not at import either.
- * @throws RoutedAttentionError `BAD_CONFIG` (an option), `UNSUPPORTED` (no WebAssembly SIMD here, or `device: 'webgpu'` without WebGPU),
- *   `BAD_FILE` (`wasm`), or the signal's reason
+ * Makes a runtime: compiles the kernels for this engine and takes a first memory. Nothing happens before this call, not
+ * at import either.
+ * @throws RoutedAttentionError `BAD_CONFIG` (an option), `UNSUPPORTED` (no WebAssembly SIMD here, or `device: 'webgpu'`
+ * without WebGPU), `BAD_FILE` (`wasm`), or the signal's reason
  */
 export function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
   return makeRuntime(options, importWebGpu)

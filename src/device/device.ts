@@ -23,7 +23,9 @@ export interface DeviceBuffer {
   dispose(): void
 }
 
-/** A program as the plan writes it: the words of `assembly/ops.ts`. It names no address, so one serves every dispatch. */
+/**
+ * A program as the plan writes it: the words of `assembly/ops.ts`. It names no address, so one serves every dispatch.
+ */
 export interface Program {
   readonly words: Int32Array
   /** Ops that may run side by side with the next: a device is free not to make use of it. */
@@ -56,7 +58,10 @@ export interface BufferRange {
   readonly byteLength: number
 }
 
-/** What changes from run to run: the dispatch header, which memory each buffer of the program is, and what the caller will read. */
+/**
+ * What changes from run to run: the dispatch header, which memory each buffer of the program is, and what the caller
+ * will read.
+ */
 export class Dispatch {
   readonly header = new Int32Array(DispatchHeader.Length)
   readonly buffers: (DeviceBuffer | undefined)[] = new Array<undefined>(BufferIndex.Length).fill(undefined)
@@ -64,13 +69,21 @@ export class Dispatch {
   /** Where in its memory each buffer ends: nothing of the program lies beyond. */
   readonly ends = new Float64Array(BufferIndex.Length)
   readonly #doubles = new Float64Array(this.header.buffer)
-  /** About how many operations it is, multiply and add counted as two: small work is not worth handing to other threads. */
+  /**
+   * About how many operations it is, multiply and add counted as two: small work is not worth handing to other threads.
+   */
   operations = Infinity
-  /** Its predecessor, a dispatch of the same program: this one follows it in serialized sections, or in all ops where both use one worker group's memory. */
+  /**
+   * Its predecessor, a dispatch of the same program: this one follows it in serialized sections, or in all ops where
+   * both use one worker group's memory.
+   */
   dependsOn: Dispatch | undefined
   /** Which worker group's memory it works in: see `Device.workerGroups`. */
   workerGroup = 0
-  /** What the caller reads once the dispatch is done; of a mirrored buffer, what it changes. A device whose memory the host does not see brings it over. */
+  /**
+   * What the caller reads once the dispatch is done; of a mirrored buffer, what it changes. A device whose memory the
+   * host does not see brings it over.
+   */
   readbacks: readonly BufferRange[] = []
 
   set(word: Exclude<DispatchHeader, DispatchHeader.Position | DispatchHeader.WindowPosition>, value: number): void {
@@ -94,7 +107,10 @@ export class Dispatch {
   }
 }
 
-/** How an axis of a parameter lies in packed weights: `groups` of `size` rows, from `first` on, each padded with zeros to `stride`. */
+/**
+ * How an axis of a parameter lies in packed weights: `groups` of `size` rows, from `first` on, each padded with zeros
+ * to `stride`.
+ */
 export interface Axis {
   readonly first: number
   readonly groups: number
@@ -107,7 +123,10 @@ export function elementsOf({ groups, stride }: Axis): number {
   return groups * stride
 }
 
-/** One packed weight. The parameters named in `sources` are matrices (outputs, inputs) flattened; their outputs are put one after the other. */
+/**
+ * One packed weight. The parameters named in `sources` are matrices (outputs, inputs) flattened; their outputs are put
+ * one after the other.
+ */
 export interface PackedWeight {
   readonly byteOffset: number
   readonly layout: 'panels' | 'rows'
@@ -152,8 +171,8 @@ export interface ByteScanner {
 }
 
 /**
- * Who runs programs. A device knows nothing of layers or models: it allocates, packs weights, takes programs in and runs them, as if one at a
- * time in the order of the calls. It never keeps what it is given.
+ * Who runs programs. A device knows nothing of layers or models: it allocates, packs weights, takes programs in and
+ * runs them, as if one at a time in the order of the calls. It never keeps what it is given.
  */
 export interface Device {
   /** For messages. */
@@ -170,7 +189,10 @@ export interface Device {
   readonly contextBytes: number
   /** How many dispatches it is worth preparing before they are handed over together. */
   readonly batch: number
-  /** How many worker groups to use if each needs so many bytes of scratch: dispatch i runs in group i modulo that number. */
+  /**
+   * How many worker groups to use if each needs so many bytes of scratch: dispatch i runs in group i modulo that
+   * number.
+   */
   workerGroups(workingBytes: number): number
   /** Looks through bytes faster than JavaScript, where the device can. */
   readonly scanner?: ByteScanner
@@ -187,17 +209,20 @@ export interface Device {
   packInParts(layout: WeightLayout, parameters: ParameterSource): Generator<void, DeviceBuffer>
   compile(program: Program): CompiledProgram
   /**
-   * Runs a program over a chunk, or over several in their order. Returns a promise if other threads compute, or if it takes
-   * so long that the event loop must turn meanwhile; otherwise it is done on return. Until then the dispatches, and what
-   * they are bound to, are the device's. If the first dispatch's `dependsOn` is the last one of the call before, it may
-   * start before that one ends; at most two calls overlap.
-   * @param interrupt ends it soon, between two ops or parts of one: rejects with what `check` throws, once no op of this
-   * call can overlap a later one
+   * Runs a program over a chunk, or over several in their order. Returns a promise if other threads compute, or if it
+   * takes so long that the event loop must turn meanwhile; otherwise it is done on return. Until then the dispatches,
+   * and what they are bound to, are the device's. If the first dispatch's `dependsOn` is the last one of the call
+   * before, it may start before that one ends; at most two calls overlap.
+   * @param interrupt ends it soon, between two ops or parts of one: rejects with what `check` throws, once no op of
+   * this call can overlap a later one
    */
   run(program: CompiledProgram, dispatches: Dispatch | readonly Dispatch[], interrupt?: Interrupt): void | Promise<void>
   /** Whether one dispatch of so many operations is done on return. */
   isSynchronous(work: number): boolean
-  /** Runs a small program on the calling thread, done on return, whatever else is running: it must touch nothing that others use. */
+  /**
+   * Runs a small program on the calling thread, done on return, whatever else is running: it must touch nothing that
+   * others use.
+   */
   runSync(program: CompiledProgram, dispatch: Dispatch): void
   /** Ends work in flight with `DISPOSED`; resolves when nothing runs any more. */
   dispose(): Promise<void>

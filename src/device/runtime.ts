@@ -17,11 +17,20 @@ export interface RuntimeInfo {
   readonly simd: 'baseline' | 'relaxed'
   /** Whether multiply-add rounds once (fused): results of one arithmetic have equal bits on one engine. */
   readonly fused: boolean
-  /** Threads that compute: 1 is the calling thread; of several, all are workers, and the calling thread only waits for them. */
+  /**
+   * Threads that compute: 1 is the calling thread; of several, all are workers, and the calling thread only waits for
+   * them.
+   */
   readonly threads: number
-  /** The shapes of the kernels in use, rows × columns: the fastest of several in a few milliseconds of timing, unless `unavailable.timing` says otherwise. */
+  /**
+   * The shapes of the kernels in use, rows × columns: the fastest of several in a few milliseconds of timing, unless
+   * `unavailable.timing` says otherwise.
+   */
   readonly kernels: { readonly tile: string; readonly row: string }
-  /** Bytes of the runtime's memory: what the engine holds for it, and what is in use; a GPU's buffers, and the host's copies of them, included. */
+  /**
+   * Bytes of the runtime's memory: what the engine holds for it, and what is in use; a GPU's buffers, and the host's
+   * copies of them, included.
+   */
   readonly memory: { readonly reserved: number; readonly used: number }
   /** For each thing not used, why. */
   readonly unavailable: Readonly<Record<string, string>>
@@ -87,7 +96,10 @@ export class Runtime {
     return device !== this.#wasm && this.#gpu!.replaceable
   }
 
-  /** @internal Whether a device's memory is this runtime's own WebAssembly memory, which takes and refuses bytes at once. */
+  /**
+   * @internal Whether a device's memory is this runtime's own WebAssembly memory, which takes and refuses bytes at
+   * once.
+   */
   isHere(device: Device): boolean {
     return device === this.#wasm
   }
@@ -173,7 +185,10 @@ export class Runtime {
     this.#tenants.delete(tenant)
   }
 
-  /** Ends everything on the runtime and gives its memory back. Work in flight ends with `DISPOSED`. May be awaited, and called again. */
+  /**
+   * Ends everything on the runtime and gives its memory back. Work in flight ends with `DISPOSED`. May be awaited, and
+   * called again.
+   */
   dispose(): Promise<void> {
     if (!this.#ended) {
       for (const tenant of [...this.#tenants]) tenant.dispose()

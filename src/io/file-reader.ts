@@ -90,7 +90,10 @@ export class FileReader {
     return this.read(name, {}, async (file) => (await takeHeaderOf(name, file, () => {})).header)
   }
 
-  /** Opens a file, reads it and closes it: from its start again where it was restarted, or where a copy from a cache is broken. */
+  /**
+   * Opens a file, reads it and closes it: from its start again where it was restarted, or where a copy from a cache is
+   * broken.
+   */
   private async read<T>(name: string, options: ReadingOptions, read: (file: OpenFile) => Promise<T>): Promise<Read<T> | MissingFile> {
     let file = await this.source.open(name, options)
     while (!isMissing(file)) {

@@ -14,7 +14,8 @@ export interface ShardIndex {
 }
 
 /**
- * @throws RoutedAttentionError `BAD_FILE` when it is not JSON, has no `weight_map`, or names a shard that is not a plain file name
+ * @throws RoutedAttentionError `BAD_FILE` when it is not JSON, has no `weight_map`, or names a shard that is not a
+ * plain file name
  */
 export function parseShardIndex(bytes: Uint8Array, what = 'model.safetensors.index.json'): ShardIndex {
   const json = parseJson(bytes, what)

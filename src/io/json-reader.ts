@@ -1,9 +1,9 @@
 import { RoutedAttentionError } from '../errors.js'
 
 /**
- * Reads JSON piece by piece, as strictly as the safetensors library's parser, which `JSON.parse` is not: it shows repeated keys,
- * tells integers of 64 bits from other numbers, and refuses unpaired surrogates, numbers beyond float64 and deep nesting.
- * Every method throws RoutedAttentionError `BAD_FILE` for anything but what its name says.
+ * Reads JSON piece by piece, as strictly as the safetensors library's parser, which `JSON.parse` is not: it shows
+ * repeated keys, tells integers of 64 bits from other numbers, and refuses unpaired surrogates, numbers beyond float64
+ * and deep nesting. Every method throws RoutedAttentionError `BAD_FILE` for anything but what its name says.
  */
 export class JsonReader {
   private position = 0

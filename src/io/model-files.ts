@@ -21,8 +21,8 @@ const WEIGHTS = 'model.safetensors'
 const INDEX = 'model.safetensors.index.json'
 
 /**
- * What the caller knows about the files; each throws to refuse them. They are called in this order, before anything larger is read,
- * and again where a file has to be read again.
+ * What the caller knows about the files; each throws to refuse them. They are called in this order, before anything
+ * larger is read, and again where a file has to be read again.
  */
 export interface ModelChecks {
   config?(json: unknown): void
@@ -44,9 +44,11 @@ export interface ModelFiles {
 }
 
 /**
- * Reads config.json, tokenizer.json and generation_config.json if there are any, and model.safetensors or else the shards of its index. Other files are ignored.
- * @throws RoutedAttentionError `BAD_FILE` for a file that is missing, broken or forbidden; `NETWORK` for a host that cannot be reached or is not
- *   ready, or a transfer that broke off for good; `BAD_ARGUMENT`; `UNSUPPORTED` for a path where there is no file system; `OUT_OF_MEMORY`. Also what a check or `onProgress` throws, and the signal's reason
+ * Reads config.json, tokenizer.json and generation_config.json if there are any, and model.safetensors or else the
+ * shards of its index. Other files are ignored.
+ * @throws RoutedAttentionError `BAD_FILE` for a file that is missing, broken or forbidden; `NETWORK` for a host that
+ * cannot be reached or is not ready, or a transfer that broke off for good; `BAD_ARGUMENT`; `UNSUPPORTED` for a path
+ * where there is no file system; `OUT_OF_MEMORY`. Also what a check or `onProgress` throws, and the signal's reason
  */
 export async function readModelFiles(source: ModelSource, options: ReadOptions = {}, checks: ModelChecks = {}): Promise<ModelFiles> {
   checkReadOptions(options)
@@ -92,7 +94,8 @@ class ModelReader {
   }
 
   /**
-   * A file that the model can do without, unless a digest says that it is there. Why it could not be had is kept in `unavailable`.
+   * A file that the model can do without, unless a digest says that it is there. Why it could not be had is kept in
+   * `unavailable`.
    * @param take as of `FileReader.readWhole`
    * @param options.isPageRefused whether a web page in its place rejects the load; otherwise the file counts as absent
    */
@@ -114,7 +117,10 @@ class ModelReader {
     return undefined
   }
 
-  /** Either file of the weights may be absent: where neither is there, and asking for one failed, both are asked for again. */
+  /**
+   * Either file of the weights may be absent: where neither is there, and asking for one failed, both are asked for
+   * again.
+   */
   private async readTensors(): Promise<ReadonlyMap<string, StoredTensor>> {
     const attempt = async () => {
       const single = await this.readSingle()

@@ -7,8 +7,8 @@ interface FileProgress {
 }
 
 /**
- * Counts the bytes of a model's files, reports them, and looks at the signal each time. A total that was told is not taken back: what was announced
- * and never came counts as done in the end.
+ * Counts the bytes of a model's files, reports them, and looks at the signal each time. A total that was told is not
+ * taken back: what was announced and never came counts as done in the end.
  */
 export class LoadTracker {
   private done = 0

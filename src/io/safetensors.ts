@@ -51,9 +51,11 @@ const DTYPES = {
 const BITS = new Map(Object.entries(DTYPES).flatMap(([bits, names]) => names.split(' ').map((name) => [name, Number(bits)] as const)))
 
 /**
- * Reads a safetensors file. Accepts what the safetensors library (0.8) accepts, but for an array in place of a tensor's object.
+ * Reads a safetensors file. Accepts what the safetensors library (0.8) accepts, but for an array in place of a tensor's
+ * object.
  * @returns tensors by name, in file order, then those that are tied to one of them; their bytes are views of `bytes`
- * @throws RoutedAttentionError `BAD_FILE` for anything that breaks the format, `BAD_ARGUMENT` when `bytes` is no Uint8Array
+ * @throws RoutedAttentionError `BAD_FILE` for anything that breaks the format, `BAD_ARGUMENT` when `bytes` is no
+ * Uint8Array
  */
 export function parseSafetensors(bytes: Uint8Array, what = 'the safetensors file'): ReadonlyMap<string, StoredTensor> {
   if (!isUint8Array(bytes)) throw new RoutedAttentionError('BAD_ARGUMENT', `${what} must be a Uint8Array, got ${describe(bytes)}`)
@@ -225,7 +227,8 @@ function broken(what: string, why: string, bytes?: Uint8Array): RoutedAttentionE
 
 /**
  * The float tensors of a safetensors file, widened to float32: what `loadStateDict` takes.
- * @throws RoutedAttentionError `BAD_FILE` for bytes that are no such file, `BAD_WEIGHTS` for a tensor of another dtype than F16, BF16, F32 and F64
+ * @throws RoutedAttentionError `BAD_FILE` for bytes that are no such file, `BAD_WEIGHTS` for a tensor of another dtype
+ * than F16, BF16, F32 and F64
  */
 export function readSafetensors(bytes: Uint8Array): Map<string, Tensor> {
   return new Map([...parseSafetensors(bytes)].map(([name, stored]) => [name, new Tensor(toFloat32(stored, name), stored.shape)]))

@@ -1,6 +1,9 @@
 import { fileSystem } from './sources/file-system.js'
 
-/** A digest over bytes that come in parts. The Web Crypto API wants them all at once, copies them, and is there in secure contexts only. */
+/**
+ * A digest over bytes that come in parts. The Web Crypto API wants them all at once, copies them, and is there in
+ * secure contexts only.
+ */
 export interface Sha256 {
   update(bytes: Uint8Array): unknown
   /** 32 bytes. Ends it. */

@@ -10,8 +10,8 @@ import { FileCodec } from './tokenizer/file-codec.js'
 /** Options of `encode` and `encodeStream`. */
 export interface EncodeOptions {
   /**
-   * Whether special tokens that are written out in the text become theirs. False makes them plain text: no id of a special token comes out, save the
-   * one for unknown text. Default true.
+   * Whether special tokens that are written out in the text become theirs. False makes them plain text: no id of a
+   * special token comes out, save the one for unknown text. Default true.
    */
   allowSpecial?: boolean | undefined
 }
@@ -19,17 +19,18 @@ export interface EncodeOptions {
 /** Text to token ids and back, as tokenizer.json says, or by bytes. */
 export interface Tokenizer {
   /**
-   * Token ids of a text. Special tokens written out in it become theirs, unless `allowSpecial` is false; none is added around it. Half a surrogate pair
-   * counts as U+FFFD.
-   * @throws RoutedAttentionError `BAD_ARGUMENT` for anything but a string, or for text that the vocabulary cannot express; `UNSUPPORTED` where the
-   *   file's patterns and replacements take more than 1,000 steps a character
+   * Token ids of a text. Special tokens written out in it become theirs, unless `allowSpecial` is false; none is added
+   * around it. Half a surrogate pair counts as U+FFFD.
+   * @throws RoutedAttentionError `BAD_ARGUMENT` for anything but a string, or for text that the vocabulary cannot
+   * express; `UNSUPPORTED` where the file's patterns and replacements take more than 1,000 steps a character
    */
   encode(text: string, options?: EncodeOptions): number[]
   /**
-   * Token ids of a text that comes in chunks, cut anywhere: together those of `encode` of the whole, in the memory of a chunk and the longest
-   * pre-token.
-   * @throws RoutedAttentionError at the call `BAD_ARGUMENT`, and `UNSUPPORTED` for a tokenizer that never splits a text; while it is read also as
-   *   `encode`, `BAD_ARGUMENT` for a chunk that is no string and for a pre-token beyond 1 MiB, and what the chunks throw
+   * Token ids of a text that comes in chunks, cut anywhere: together those of `encode` of the whole, in the memory of a
+   * chunk and the longest pre-token.
+   * @throws RoutedAttentionError at the call `BAD_ARGUMENT`, and `UNSUPPORTED` for a tokenizer that never splits a
+   * text; while it is read also as `encode`, `BAD_ARGUMENT` for a chunk that is no string and for a pre-token beyond 1
+   * MiB, and what the chunks throw
    */
   encodeStream(chunks: AsyncIterable<string> | Iterable<string>, options?: EncodeOptions): AsyncGenerator<Int32Array, void, undefined>
   /**
@@ -45,7 +46,8 @@ export interface ModelTokenizer extends Tokenizer {
   /** Ids are below this. */
   readonly size: number
   /**
-   * The bytes that a token adds to the text, where text is tokens' bytes in a row (byte-level vocabularies); otherwise undefined.
+   * The bytes that a token adds to the text, where text is tokens' bytes in a row (byte-level vocabularies); otherwise
+   * undefined.
    * @throws RoutedAttentionError `BAD_ARGUMENT` as `decode`
    */
   tokenBytes(id: number): Uint8Array | undefined
@@ -54,7 +56,10 @@ export interface ModelTokenizer extends Tokenizer {
    * @throws RoutedAttentionError `BAD_ARGUMENT` as `decode`
    */
   isNamed(id: number): boolean
-  /** Whether a token is one byte of a run that is decoded as a whole (`ByteFallback`): its text is certain when the run has ended. */
+  /**
+   * Whether a token is one byte of a run that is decoded as a whole (`ByteFallback`): its text is certain when the run
+   * has ended.
+   */
   isByteToken(id: number): boolean
 }
 
@@ -64,8 +69,9 @@ const FILE = 'tokenizer.json'
  * Makes a tokenizer from a tokenizer.json in Hugging Face's format.
  * @param json the file's bytes or text
  * @param numTokens size of the model's vocabulary: ids below it are valid even where the file names fewer
- * @throws RoutedAttentionError `BAD_FILE` when it is broken or of a kind unknown to Hugging Face's library, `UNSUPPORTED` when it has a component, which
- *   the message names, that could not give that library's ids here; `BAD_ARGUMENT` when it is neither bytes nor text
+ * @throws RoutedAttentionError `BAD_FILE` when it is broken or of a kind unknown to Hugging Face's library,
+ * `UNSUPPORTED` when it has a component, which the message names, that could not give that library's ids here;
+ * `BAD_ARGUMENT` when it is neither bytes nor text
  */
 export async function createTokenizer(json: Uint8Array | string, numTokens = 0): Promise<ModelTokenizer> {
   if (typeof json !== 'string' && !isUint8Array(json)) {
@@ -74,7 +80,10 @@ export async function createTokenizer(json: Uint8Array | string, numTokens = 0):
   return new CodecTokenizer(FileCodec.read(parseJson(typeof json === 'string' ? new TextEncoder().encode(json) : json, FILE), numTokens))
 }
 
-/** A tokenizer whose ids are the bytes of UTF-8. @param numTokens size of the model's vocabulary, at least 256; ids from 256 on have no text */
+/**
+ * A tokenizer whose ids are the bytes of UTF-8.
+ * @param numTokens size of the model's vocabulary, at least 256; ids from 256 on have no text
+ */
 export function createByteTokenizer(numTokens: number): ModelTokenizer {
   return new CodecTokenizer(new ByteCodec(numTokens))
 }

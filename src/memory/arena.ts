@@ -23,8 +23,8 @@ interface Span {
 }
 
 /**
- * The allocator over one `WebAssembly.Memory`: the host decides where everything lies, kernels only follow addresses. First fit over a list of free
- * spans in address order; neighbours merge when a block comes back.
+ * The allocator over one `WebAssembly.Memory`: the host decides where everything lies, kernels only follow addresses.
+ * First fit over a list of free spans in address order; neighbours merge when a block comes back.
  */
 export class Arena {
   readonly memory: WebAssembly.Memory
@@ -77,7 +77,8 @@ export class Arena {
   }
 
   /**
-   * A block of zeros. What no block ever held is left as it is: writing zeros over it would bring pages into memory that may never be used.
+   * A block of zeros. What no block ever held is left as it is: writing zeros over it would bring pages into memory
+   * that may never be used.
    * @throws RoutedAttentionError as `allocate`
    */
   allocateZeros(byteLength: number, purpose: string): Block {
@@ -89,8 +90,9 @@ export class Arena {
   }
 
   /**
-   * Brings `byteLength` bytes that no block ever held into the process's memory, a slice at each step: pages are backed on first use, which takes a
-   * virtual machine up to 14 µs for each. Ends early where a block takes some of them, or the memory would not grow.
+   * Brings `byteLength` bytes that no block ever held into the process's memory, a slice at each step: pages are backed
+   * on first use, which takes a virtual machine up to 14 µs for each. Ends early where a block takes some of them, or
+   * the memory would not grow.
    */
   *touch(byteLength: number): Generator<void, void> {
     const start = this.#untouched

@@ -13,8 +13,8 @@ import type { Interrupt } from '../interrupt.js'
 import { Mutex } from '../mutex.js'
 
 /**
- * Chunks per worker group that are handed over together. With this many, filling and draining the pipeline costs about 1 %
- * of the time (six layers), and an abort or another caller waits only briefly.
+ * Chunks per worker group that are handed over together. With this many, filling and draining the pipeline costs about
+ * 1 % of the time (six layers), and an abort or another caller waits only briefly.
  */
 const CHUNKS_PER_WORKER_GROUP = 2
 
@@ -166,7 +166,10 @@ export class CausalEngine implements Engine {
     return state
   }
 
-  /** Runs `tokenIds` through the model from `start` on, some chunks at a time. The state is written behind `start` only where `needsCopyOnWrite` says so. */
+  /**
+   * Runs `tokenIds` through the model from `start` on, some chunks at a time. The state is written behind `start` only
+   * where `needsCopyOnWrite` says so.
+   */
   async read(
     bucket: CapacityBucket,
     state: DeviceBuffer,
@@ -297,8 +300,8 @@ class CausalSequence implements Sequence {
   }
 
   /**
-   * What the state held before stays readable until the end: a chunk that overwrites part of it (a window closes, the local buffer moves on; once in
-   * many tokens) makes the whole append work on a copy.
+   * What the state held before stays readable until the end: a chunk that overwrites part of it (a window closes, the
+   * local buffer moves on; once in many tokens) makes the whole append work on a copy.
    */
   async append(tokenIds: Int32Array, request: LogitsRequest, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<Appended> {
     const bucket = this.engine.bucket(this.position + tokenIds.length)

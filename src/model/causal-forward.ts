@@ -5,7 +5,9 @@ import { createYieldPoint, createDispatches, type LayerForward, runChunks, write
 import { type LayerTrace, TraceBuilder } from './layer-trace.js'
 import { ResourceScope } from './resource-scope.js'
 
-/** A strictly causal layer: chunk after chunk through one program, as a session does, so memory does not grow with n. */
+/**
+ * A strictly causal layer: chunk after chunk through one program, as a session does, so memory does not grow with n.
+ */
 export async function causalForward(forward: LayerForward): Promise<LayerTrace> {
   const { device, config, parameters, x, batch, length, trace } = forward
   const result = new TraceBuilder(forward)

@@ -10,8 +10,9 @@ const PART_BYTES = 1 << 22
 const PRIMES = [0x9e3779b1, 0x85ebca77, 0xc2b2ae3d, 0x27d4eb2f] as const
 
 /**
- * A 128-bit checksum for finding damage and telling models apart (it is no defence against someone who forges one). Four lanes of 32-bit
- * multiply-rotate-multiply rounds, as xxHash32's, over four words at a time; the lanes then mix with each other and with the length.
+ * A 128-bit checksum for finding damage and telling models apart (it is no defence against someone who forges one).
+ * Four lanes of 32-bit multiply-rotate-multiply rounds, as xxHash32's, over four words at a time; the lanes then mix
+ * with each other and with the length.
  */
 export class Checksum {
   readonly #scanner: ByteScanner | undefined
@@ -23,7 +24,10 @@ export class Checksum {
     this.#scanner = scanner
   }
 
-  /** Bytes are taken in blocks of 16; the last block of each call is filled up with zeros, and the call's length counts too. */
+  /**
+   * Bytes are taken in blocks of 16; the last block of each call is filled up with zeros, and the call's length counts
+   * too.
+   */
   update(bytes: Uint8Array): this {
     atOnce(this.updateInParts(bytes))
     return this

@@ -17,7 +17,8 @@ export function checkTokenizerKind(kind: unknown): asserts kind is TokenizerKind
  * @param config config.json, parsed: `"tokenizer": "bytes"`
  * @param numTokens size of the model's vocabulary
  * @returns undefined where neither asks for one
- * @throws RoutedAttentionError `BAD_CONFIG` for anything else in config.json; that or `BAD_ARGUMENT`, as who asked, for fewer than 256 tokens
+ * @throws RoutedAttentionError `BAD_CONFIG` for anything else in config.json; that or `BAD_ARGUMENT`, as who asked, for
+ * fewer than 256 tokens
  */
 export function chooseTokenizer(kind: TokenizerKind | undefined, config: unknown, numTokens: number): ModelTokenizer | undefined {
   const stated = (config as { tokenizer?: unknown }).tokenizer ?? undefined

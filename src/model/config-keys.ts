@@ -7,7 +7,10 @@ const MODEL_KEYS = ['model_type', 'num_tokens', 'depth', 'ff_mult', 'routed_rota
 /** Keys that have no default. */
 const REQUIRED_KEYS = ['num_tokens', 'depth', 'dim', 'num_routed_queries', 'num_routed_key_values', 'local_attn_window_size']
 
-/** Letters, underscores apart, that a key must have for a name near it to be taken for a slip: short names are near too many others. */
+/**
+ * Letters, underscores apart, that a key must have for a name near it to be taken for a slip: short names are near too
+ * many others.
+ */
 const FEWEST_LETTERS = 8
 /** Letters that may differ in a slip. */
 const MOST_DIFFERENT = 2
@@ -17,8 +20,9 @@ const MOST_EXAMINED = 1000
 const MAX_LISTED = 20
 
 /**
- * Keys of other libraries that are within that distance of one of ours and mean something else. Found among the 2,739 keys of transformers 5.18's
- * configurations and the 6,159 names of arguments and fields in timm 1.0.29, peft 0.21 and accelerate 1.15.
+ * Keys of other libraries that are within that distance of one of ours and mean something else. Found among the 2,739
+ * keys of transformers 5.18's configurations and the 6,159 names of arguments and fields in timm 1.0.29, peft 0.21 and
+ * accelerate 1.15.
  */
 const FOREIGN_KEYS = ['pre_norm', 'ema_decay', 'exp_decay', 'chs_decay', 'select_top', 'tokenize', 'token_mixer']
 
@@ -30,7 +34,8 @@ const KEYS_OF_OTHERS = [
 ]
 
 /**
- * Refuses keys of a config.json that are nearly ours, and a config.json of another kind of model. All other unknown keys are ignored.
+ * Refuses keys of a config.json that are nearly ours, and a config.json of another kind of model. All other unknown
+ * keys are ignored.
  * @param optionKeys the layer's options, as config.json spells them
  * @throws RoutedAttentionError `BAD_CONFIG` with the keys' `names`
  */

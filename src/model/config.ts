@@ -5,15 +5,18 @@ import { badConfig, ConfigFields } from './config-fields.js'
 import { checkConfigKeys, isStated, snakeCase } from './config-keys.js'
 
 /**
- * Options of a layer: those of PyTorch's `MixtureOfAutoregressiveAttention` in camelCase, and `selection` and `causal` beside them.
- * Sizes are integers up to 2^24; a layer may have up to 2^30 parameters, what 4 GiB of WebAssembly memory hold.
+ * Options of a layer: those of PyTorch's `MixtureOfAutoregressiveAttention` in camelCase, and `selection` and `causal`
+ * beside them. Sizes are integers up to 2^24; a layer may have up to 2^30 parameters, what 4 GiB of WebAssembly memory
+ * hold.
  */
 export interface LayerOptions {
   /** Channels of a token, d. */
   dim: number
   /** Tokens of a window that an expert takes as queries; at least 1, the window's length or more means all. */
   numRoutedQueries: number
-  /** Tokens of all earlier windows that an expert takes as keys and values; at least 1, more than there are means all. */
+  /**
+   * Tokens of all earlier windows that an expert takes as keys and values; at least 1, more than there are means all.
+   */
   numRoutedKeyValues: number
   /** W: local attention sees a token and the W before it; from 0. */
   localAttnWindowSize: number
@@ -53,7 +56,10 @@ export interface LayerOptions {
   flashAttn?: boolean | null
   /** Default 'coordinate-descent'. */
   selection?: SelectionMethod
-  /** Choose queries without looking ahead; default false. Requires selection 'top-k', `straightThrough` and no `averageRouted`. */
+  /**
+   * Choose queries without looking ahead; default false. Requires selection 'top-k', `straightThrough` and no
+   * `averageRouted`.
+   */
   causal?: boolean
 }
 
@@ -99,7 +105,8 @@ const OPTION_NAMES = Object.keys({
 
 /**
  * Checks a layer's options and fills in the defaults.
- * @throws RoutedAttentionError `BAD_CONFIG` for an unknown, missing or unfit option; `BAD_ARGUMENT` when there is no options object
+ * @throws RoutedAttentionError `BAD_CONFIG` for an unknown, missing or unfit option; `BAD_ARGUMENT` when there is no
+ * options object
  */
 export function resolveLayerOptions(options: LayerOptions): LayerConfig {
   if (!isRecord(options))
@@ -111,9 +118,11 @@ export function resolveLayerOptions(options: LayerOptions): LayerConfig {
 }
 
 /**
- * Reads a config.json. Its names are PyTorch's, `seq_len` is `max_positions`; `model_type` and names unknown here are ignored, unless they are nearly known.
+ * Reads a config.json. Its names are PyTorch's, `seq_len` is `max_positions`; `model_type` and names unknown here are
+ * ignored, unless they are nearly known.
  * @param json the parsed file
- * @throws RoutedAttentionError `BAD_CONFIG` for a missing or unfit value, or a name that is nearly another, whatever the file holds
+ * @throws RoutedAttentionError `BAD_CONFIG` for a missing or unfit value, or a name that is nearly another, whatever
+ * the file holds
  */
 export function parseModelConfig(json: unknown): ModelConfig {
   if (!isRecord(json)) throw badConfig(`config.json must hold an object, got ${describe(json)}`)
@@ -136,7 +145,8 @@ export function parseModelConfig(json: unknown): ModelConfig {
 }
 
 /**
- * What a config.json leaves unsaid: its keys, with the defaults that were taken. (Of options without effect here there is nothing to say.)
+ * What a config.json leaves unsaid: its keys, with the defaults that were taken. (Of options without effect here there
+ * is nothing to say.)
  * @param config what `parseModelConfig` made of `json`
  */
 export function assumedDefaults(config: ModelConfig, json: unknown): AssumedDefaults {
@@ -151,7 +161,8 @@ export function assumedDefaults(config: ModelConfig, json: unknown): AssumedDefa
 }
 
 /**
- * A checkpoint with the buffer of rotary embeddings was most likely trained with them; without them it computes something else, and nobody would know.
+ * A checkpoint with the buffer of rotary embeddings was most likely trained with them; without them it computes
+ * something else, and nobody would know.
  * @param names of its tensors
  * @throws RoutedAttentionError `BAD_CONFIG` where there is that buffer and config.json does not say what it is for
  */

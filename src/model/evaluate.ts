@@ -20,8 +20,8 @@ export interface EvaluateOptions {
   /** Called after each chunk; what it throws rejects the call. */
   onProgress?: ((progress: EvaluateProgress) => void) | undefined
   /**
-   * Called after each chunk with the surprise of its tokens, -log2 p, before `onProgress`: `bits[i]` is that of token `start` + i. The first token has none,
-   * so the first `start` is 1. What it throws rejects the call.
+   * Called after each chunk with the surprise of its tokens, -log2 p, before `onProgress`: `bits[i]` is that of token
+   * `start` + i. The first token has none, so the first `start` is 1. What it throws rejects the call.
    */
   onBits?: ((bits: Float32Array, start: number) => void) | undefined
   /** Its reason rejects the call. */

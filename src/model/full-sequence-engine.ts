@@ -11,8 +11,8 @@ import { selectRouted } from './full-sequence-routing.js'
 import type { Appended, Engine, LogitsResult, LogitsRequest, YieldPoint, Sequence } from './sequence.js'
 
 /**
- * Reads sequences with a model of the published routing, where later tokens change earlier outputs (SPEC section 7): a sequence keeps its tokens and
- * every answer is one forward over all of them.
+ * Reads sequences with a model of the published routing, where later tokens change earlier outputs (SPEC section 7): a
+ * sequence keeps its tokens and every answer is one forward over all of them.
  */
 export class FullSequenceEngine implements Engine {
   readonly #device: Device

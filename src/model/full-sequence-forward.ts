@@ -6,7 +6,10 @@ import { type LayerTrace, TraceBuilder } from './layer-trace.js'
 import { ResourceScope } from './resource-scope.js'
 import { selectRouted, type FullSequenceRouting } from './full-sequence-routing.js'
 
-/** A layer with the published routing: what is routed is decided over the whole sequence first, then it is computed chunk by chunk. */
+/**
+ * A layer with the published routing: what is routed is decided over the whole sequence first, then it is computed
+ * chunk by chunk.
+ */
 export async function fullSequenceForward(forward: LayerForward): Promise<LayerTrace> {
   const { device, config, parameters, batch, length, trace } = forward
   const result = new TraceBuilder(forward)

@@ -44,7 +44,8 @@ export interface FullSequenceRouting {
 }
 
 /**
- * Similarities that passes of one dispatch of selections go over for each row of a chunk, about: some ten milliseconds of coordinate descent for 128 of them.
+ * Similarities that passes of one dispatch of selections go over for each row of a chunk, about: some ten milliseconds
+ * of coordinate descent for 128 of them.
  */
 const SELECTION_WORK = 32_000
 /** Passes that choosing the largest, without a descent, is worth. */
@@ -67,8 +68,9 @@ function decisions({ geometry, memory }: FullSequenceRouting, call: DeviceBuffer
 }
 
 /**
- * Decides what every window of the sequence routes, and projects each chosen (token, expert) pair once. How many there are is known only then:
- * this is the one place where a forward may come back for sizes. Returns their keys and values, bound to `dispatch`; the caller disposes of them.
+ * Decides what every window of the sequence routes, and projects each chosen (token, expert) pair once. How many there
+ * are is known only then: this is the one place where a forward may come back for sizes. Returns their keys and values,
+ * bound to `dispatch`; the caller disposes of them.
  */
 export async function selectRouted(sequence: FullSequenceRouting): Promise<DeviceBuffer | undefined> {
   const { device, dispatch, geometry, memory, chosenRows, input, inputOffset, programs, length, trace, yieldPoint, interrupt } = sequence

@@ -18,8 +18,8 @@ export interface PromptProgress {
 }
 
 /**
- * Options of `model.generate`, `session.generate` and `model.complete`. What they do to logits comes in this order: penalties, `logitBias`, `logitsProcessor`,
- * `temperature`, `topK`, `topP`, `minP`.
+ * Options of `model.generate`, `session.generate` and `model.complete`. What they do to logits comes in this order:
+ * penalties, `logitBias`, `logitsProcessor`, `temperature`, `topK`, `topP`, `minP`.
  */
 export interface GenerateOptions extends LogitsOptions, SamplingOptions {
   /** Most tokens to make; default 256. With `max_positions`, the sequence is never longer than that. */
@@ -89,7 +89,8 @@ const GENERATE_OPTIONS = Object.keys({
  * @param call its name, for messages
  * @param prompt null: the sequence goes on as it stands
  * @param position tokens before the prompt
- * @throws RoutedAttentionError `BAD_ARGUMENT`, `UNSUPPORTED` (text without a tokenizer), or what kept tokenizer.json from being had
+ * @throws RoutedAttentionError `BAD_ARGUMENT`, `UNSUPPORTED` (text without a tokenizer), or what kept tokenizer.json
+ * from being had
  */
 export function resolveGeneration(
   call: string,

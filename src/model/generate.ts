@@ -14,11 +14,14 @@ export interface GeneratedToken {
   /** Its id, below `config.numTokens`. */
   readonly id: number
   /**
-   * Text that is certain with this token: whole characters, and nothing that may yet become a stop text. Empty for a stop token, and without a tokenizer.
-   * The prompt's text and all of these are the text of all tokens but the stop token, up to a stop text.
+   * Text that is certain with this token: whole characters, and nothing that may yet become a stop text. Empty for a
+   * stop token, and without a tokenizer. The prompt's text and all of these are the text of all tokens but the stop
+   * token, up to a stop text.
    */
   readonly text: string
-  /** ln p of the token, as the model has it: before penalties, `logitBias`, `logitsProcessor`, temperature and the rest. */
+  /**
+   * ln p of the token, as the model has it: before penalties, `logitBias`, `logitsProcessor`, temperature and the rest.
+   */
   readonly logprob: number
   /** With `topLogprobs`: the most probable tokens in its place, as the model has them, in descending order. */
   readonly topLogprobs?: readonly TokenLogprob[]

@@ -36,13 +36,13 @@ export interface LoadOptions extends ReadOptions {
   /** Where the model shall live; without one it makes its own, and disposes of it with itself. */
   runtime?: Runtime | undefined
   /**
-   * What it will mostly do, where its runtime has a choice of devices (`device: 'auto'`): each does some of it, and the quickest is taken. Default
-   * 'decode', one token after the other.
+   * What it will mostly do, where its runtime has a choice of devices (`device: 'auto'`): each does some of it, and the
+   * quickest is taken. Default 'decode', one token after the other.
    */
   workload?: Workload | undefined
   /**
-   * 'bytes': token ids are the bytes of UTF-8, and those from 256 on have no text. It wins over tokenizer.json; `"tokenizer": "bytes"` in config.json does
-   * the same. Default: what tokenizer.json says.
+   * 'bytes': token ids are the bytes of UTF-8, and those from 256 on have no text. It wins over tokenizer.json;
+   * `"tokenizer": "bytes"` in config.json does the same. Default: what tokenizer.json says.
    */
   tokenizer?: TokenizerKind | undefined
 }
@@ -90,16 +90,22 @@ export class LanguageModel {
   readonly config: ModelConfig
   /** What config.json leaves unsaid: its keys, with the defaults that were taken for them. */
   readonly assumed: AssumedDefaults
-  /** Text to token ids and back. Of a model without a tokenizer all throw `UNSUPPORTED`, or what `unavailable` says of tokenizer.json. */
+  /**
+   * Text to token ids and back. Of a model without a tokenizer all throw `UNSUPPORTED`, or what `unavailable` says of
+   * tokenizer.json.
+   */
   readonly tokenizer: Tokenizer
   /** Whether the model came with a tokenizer.json, or reads bytes. */
   readonly hasTokenizer: boolean
   /**
-   * Files that the model can do without, and that may be there but could not be had, each with the reason: where the host of tokenizer.json failed, say,
-   * or a browser did not let the page see its 404. Empty where all is well.
+   * Files that the model can do without, and that may be there but could not be had, each with the reason: where the
+   * host of tokenizer.json failed, say, or a browser did not let the page see its 404. Empty where all is well.
    */
   readonly unavailable: Readonly<Record<string, string>>
-  /** Tokens that end a text: `eos_token_id` of generation_config.json, or else of config.json; none where neither has it. */
+  /**
+   * Tokens that end a text: `eos_token_id` of generation_config.json, or else of config.json; none where neither has
+   * it.
+   */
   readonly eosTokenIds: readonly number[]
   /** Where it lives: the one that `load` was given, or its own. */
   readonly runtime: Runtime
@@ -141,12 +147,13 @@ export class LanguageModel {
   }
 
   /**
-   * Loads config.json, the weights (model.safetensors, or an index and its shards) and, if they are there, tokenizer.json and generation_config.json.
-   * What config.json leaves unsaid takes its default, and is listed in `assumed`. A tokenizer.json that may be there but could not be had does not decide
-   * the load: `unavailable` says why, and text is then refused with that error's code (`NETWORK`, say).
+   * Loads config.json, the weights (model.safetensors, or an index and its shards) and, if they are there,
+   * tokenizer.json and generation_config.json. What config.json leaves unsaid takes its default, and is listed in
+   * `assumed`. A tokenizer.json that may be there but could not be had does not decide the load: `unavailable` says
+   * why, and text is then refused with that error's code (`NETWORK`, say).
    * @param source a folder's path, a URL (http, https or file), the files a user picked, or a Map of bytes by name
-   * @throws RoutedAttentionError `BAD_FILE`, `NETWORK`, `BAD_CONFIG` (config.json), `BAD_WEIGHTS`, `BAD_ARGUMENT`, `OUT_OF_MEMORY`; or the signal's
-   *   reason, or what `onProgress` threw. All memory has been given back then
+   * @throws RoutedAttentionError `BAD_FILE`, `NETWORK`, `BAD_CONFIG` (config.json), `BAD_WEIGHTS`, `BAD_ARGUMENT`,
+   * `OUT_OF_MEMORY`; or the signal's reason, or what `onProgress` threw. All memory has been given back then
    */
   static async load(source: ModelSource, options: LoadOptions = {}): Promise<LanguageModel> {
     checkOptions('load', options, LOAD_OPTIONS)
@@ -237,7 +244,8 @@ export class LanguageModel {
 
   /**
    * Logits after each token, [n, V].
-   * @throws RoutedAttentionError `BAD_ARGUMENT` (a token id; more than `max_positions`), `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason
+   * @throws RoutedAttentionError `BAD_ARGUMENT` (a token id; more than `max_positions`), `OUT_OF_MEMORY`, `DISPOSED`;
+   * or the signal's reason
    */
   async forward(tokenIds: TokenIds, options: ModelForwardOptions = {}): Promise<Tensor> {
     this.#lifetime.assertUsable()
@@ -250,8 +258,10 @@ export class LanguageModel {
   }
 
   /**
-   * How well the model predicts a text: the mean of -log2 p over all tokens but the first, the text cut into chunks that know nothing of each other.
-   * @throws RoutedAttentionError `BAD_ARGUMENT`, `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason, or what `onProgress` threw
+   * How well the model predicts a text: the mean of -log2 p over all tokens but the first, the text cut into chunks
+   * that know nothing of each other.
+   * @throws RoutedAttentionError `BAD_ARGUMENT`, `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason, or what
+   * `onProgress` threw
    */
   async evaluate(tokenIds: TokenIds, options: EvaluateOptions = {}): Promise<Evaluation> {
     this.#lifetime.assertUsable()
@@ -263,10 +273,12 @@ export class LanguageModel {
   }
 
   /**
-   * Continues a text, token by token. One that is broken off gives its memory back; one never asked for a token takes none.
+   * Continues a text, token by token. One that is broken off gives its memory back; one never asked for a token takes
+   * none.
    * @param prompt text, or token ids; at least one token
-   * @throws RoutedAttentionError `BAD_ARGUMENT`, `UNSUPPORTED` (text without a tokenizer). From `next()`: `OUT_OF_MEMORY`, `DISPOSED`, `NUMERIC` (no
-   *   token to choose), what `logitsProcessor` or `onProgress` threw; or the signal's reason
+   * @throws RoutedAttentionError `BAD_ARGUMENT`, `UNSUPPORTED` (text without a tokenizer). From `next()`:
+   * `OUT_OF_MEMORY`, `DISPOSED`, `NUMERIC` (no token to choose), what `logitsProcessor` or `onProgress` threw; or the
+   * signal's reason
    */
   generate(prompt: string | TokenIds, options: GenerateOptions = {}): AsyncGenerator<GeneratedToken, void, undefined> {
     return this.#generate(this.#resolve('generate', prompt, options))
@@ -305,7 +317,8 @@ export class LanguageModel {
 
   /**
    * A session as it was saved, by this model anywhere.
-   * @throws RoutedAttentionError `BAD_FILE` for bytes that are damaged or of another model, `BAD_ARGUMENT`, `OUT_OF_MEMORY`, `DISPOSED`
+   * @throws RoutedAttentionError `BAD_FILE` for bytes that are damaged or of another model, `BAD_ARGUMENT`,
+   * `OUT_OF_MEMORY`, `DISPOSED`
    */
   restoreSession(bytes: Uint8Array): Session {
     this.#lifetime.assertUsable()
@@ -346,7 +359,10 @@ export class LanguageModel {
     }
   }
 
-  /** Gives the model's memory back, its sessions' too, and the runtime if the model made it. Work in flight ends with `DISPOSED`. Idempotent. */
+  /**
+   * Gives the model's memory back, its sessions' too, and the runtime if the model made it. Work in flight ends with
+   * `DISPOSED`. Idempotent.
+   */
   dispose(): void {
     for (const session of [...this.#owner.sessions]) session.dispose()
     this.#lifetime.dispose()

@@ -17,7 +17,10 @@ export interface LayerForward extends TracedCall {
   readonly weights: DeviceBuffer
   readonly x: Float32Array
   readonly angles: Tensor | undefined
-  /** Called in the turn of the call, where `x` and `angles` will not be read again; without it they are nobody else's and stay as they are. */
+  /**
+   * Called in the turn of the call, where `x` and `angles` will not be read again; without it they are nobody else's
+   * and stay as they are.
+   */
   readonly inputsRead?: (() => void) | undefined
 }
 
@@ -36,8 +39,9 @@ interface Chunks {
 }
 
 /**
- * Runs that are handed over together; their inputs and outputs lie in slots, numbered through all groups. Where other threads compute there are two: the
- * results of one are copied out, and it is prepared anew, while the other is computed.
+ * Runs that are handed over together; their inputs and outputs lie in slots, numbered through all groups. Where other
+ * threads compute there are two: the results of one are copied out, and it is prepared anew, while the other is
+ * computed.
  */
 export type DispatchGroups = readonly (readonly Dispatch[])[]
 
@@ -103,7 +107,10 @@ export function createYieldPoint(forward: LayerForward): () => Promise<void> {
   }
 }
 
-/** As many dispatches as the device takes at once, each bound to one worker group's memory; a trace is read after each chunk. */
+/**
+ * As many dispatches as the device takes at once, each bound to one worker group's memory; a trace is read after each
+ * chunk.
+ */
 export function createDispatches(
   { device, trace }: LayerForward,
   workerGroups: number,

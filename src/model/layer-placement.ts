@@ -23,7 +23,9 @@ export class LayerPlacement {
   #deciding: Promise<void> | undefined
   #chosen: boolean
 
-  /** @param make called once the device has room for the values: too large a layer fails before its parameters are drawn */
+  /**
+   * @param make called once the device has room for the values: too large a layer fails before its parameters are drawn
+   */
   constructor(runtime: Runtime, parameters: LayerParameters, make: () => LayerValues) {
     this.#runtime = runtime
     this.#parameters = parameters
@@ -50,7 +52,10 @@ export class LayerPlacement {
     this.#installed = installed
   }
 
-  /** Whether a forward's device is known and takes its inputs at once: one whose memory fails later has to be given them again. */
+  /**
+   * Whether a forward's device is known and takes its inputs at once: one whose memory fails later has to be given them
+   * again.
+   */
   get readsAtOnce(): boolean {
     return this.#chosen && this.#runtime.isHere(this.#device)
   }

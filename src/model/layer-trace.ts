@@ -9,7 +9,10 @@ export interface LayerTrace {
   readonly localOut: Tensor
   /** (batch, windows, experts, window): 1 where a token of window 1, 2, … is the expert's query, else 0. */
   readonly routedQueries: Tensor
-  /** (batch, windows, experts, k): positions of the key/values of window 1, 2, …, ascending; empty places, -1, come first. */
+  /**
+   * (batch, windows, experts, k): positions of the key/values of window 1, 2, …, ascending; empty places, -1, come
+   * first.
+   */
   readonly keyValueIndices: Tensor
 }
 

@@ -37,8 +37,8 @@ const MEASURED_LENGTH = 2048
 const FORWARD_OPTIONS = ['rotaryEmb', 'numRoutedQueries', 'numRoutedKeyValues', 'trace', 'signal']
 
 /**
- * Causal local attention over a window, plus experts that route a few tokens of each window as queries to the best tokens of all earlier windows.
- * The maths, and PyTorch's layer of the same name, in SPEC.md.
+ * Causal local attention over a window, plus experts that route a few tokens of each window as queries to the best
+ * tokens of all earlier windows. The maths, and PyTorch's layer of the same name, in SPEC.md.
  */
 export class MixtureOfAutoregressiveAttention {
   /** Its options, with defaults filled in. */
@@ -48,7 +48,8 @@ export class MixtureOfAutoregressiveAttention {
   readonly #placement: LayerPlacement
 
   /**
-   * A layer with parameters drawn from the distributions that PyTorch's begins with; the same seed gives the same ones everywhere.
+   * A layer with parameters drawn from the distributions that PyTorch's begins with; the same seed gives the same ones
+   * everywhere.
    * @throws RoutedAttentionError `BAD_CONFIG` (an option), `DISPOSED` (the runtime), `OUT_OF_MEMORY`
    */
   constructor(runtime: Runtime, options: LayerOptions, init: { seed?: number } = {}) {
@@ -67,8 +68,10 @@ export class MixtureOfAutoregressiveAttention {
   }
 
   /**
-   * Takes all parameters from a PyTorch state dict (names and shapes of SPEC section 1); forwards already begun end with the old ones.
-   * @throws RoutedAttentionError `BAD_WEIGHTS` that lists every missing, extra and misshapen one; the layer is unchanged then
+   * Takes all parameters from a PyTorch state dict (names and shapes of SPEC section 1); forwards already begun end
+   * with the old ones.
+   * @throws RoutedAttentionError `BAD_WEIGHTS` that lists every missing, extra and misshapen one; the layer is
+   * unchanged then
    */
   loadStateDict(tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>): void {
     this.#lifetime.assertUsable()
@@ -78,7 +81,8 @@ export class MixtureOfAutoregressiveAttention {
   /**
    * @param x (batch, n, dim)
    * @returns (batch, n, dim)
-   * @throws RoutedAttentionError `BAD_SHAPE` (a tensor), `BAD_ARGUMENT` (an override), `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason
+   * @throws RoutedAttentionError `BAD_SHAPE` (a tensor), `BAD_ARGUMENT` (an override), `OUT_OF_MEMORY`, `DISPOSED`; or
+   * the signal's reason
    */
   forward(x: Tensor, options?: ForwardOptions & { trace?: false }): Promise<Tensor>
   forward(x: Tensor, options: ForwardOptions & { trace: true }): Promise<LayerTrace>
@@ -102,8 +106,8 @@ export class MixtureOfAutoregressiveAttention {
   }
 
   /**
-   * A forward of the published routing on this machine has read its inputs when `#run` returns, so it needs no copy: of 4 MB, a copy took 17 of 125 ms,
-   * nearly all of it for new pages (n = 4,096, dim 256; Linux in a virtual machine).
+   * A forward of the published routing on this machine has read its inputs when `#run` returns, so it needs no copy: of
+   * 4 MB, a copy took 17 of 125 ms, nearly all of it for new pages (n = 4,096, dim 256; Linux in a virtual machine).
    */
   async #forwardNow(call: CheckedCall): Promise<Tensor | LayerTrace> {
     return this.#with(call, (installed) => {
@@ -197,7 +201,9 @@ export class MixtureOfAutoregressiveAttention {
     }
   }
 
-  /** Gives the layer's memory back. Idempotent. A layer that nobody disposes of does so when it is collected, some time. */
+  /**
+   * Gives the layer's memory back. Idempotent. A layer that nobody disposes of does so when it is collected, some time.
+   */
   dispose(): void {
     this.#lifetime.dispose()
   }

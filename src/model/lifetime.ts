@@ -2,17 +2,24 @@ import type { Runtime } from '../device/runtime.js'
 import { RoutedAttentionError } from '../errors.js'
 import type { Interrupt } from '../interrupt.js'
 
-/** What is given back at a life's end. It must not refer to who holds the life: whatever a runtime can reach is never collected. */
+/**
+ * What is given back at a life's end. It must not refer to who holds the life: whatever a runtime can reach is never
+ * collected.
+ */
 export interface Memory {
   dispose(): void
 }
 
-/** Ends the lives of what was collected without having been disposed of. Made with the first life: nothing happens at import. */
+/**
+ * Ends the lives of what was collected without having been disposed of. Made with the first life: nothing happens at
+ * import.
+ */
 let collected: FinalizationRegistry<Lifetime> | undefined
 
 /**
- * The life of something that owns memory: marked disposed at once, its memory given back when the work begun before has ended, which it interrupts.
- * What nobody disposes of ends when it is collected, where the engine tells; not before the work that was begun on it has ended.
+ * The life of something that owns memory: marked disposed at once, its memory given back when the work begun before has
+ * ended, which it interrupts. What nobody disposes of ends when it is collected, where the engine tells; not before the
+ * work that was begun on it has ended.
  */
 export class Lifetime implements Interrupt {
   readonly runtime: Runtime

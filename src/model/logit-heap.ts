@@ -1,4 +1,7 @@
-/** Token ids in a binary heap, the largest logit first and of equals the lowest id: a few are taken without sorting them all. */
+/**
+ * Token ids in a binary heap, the largest logit first and of equals the lowest id: a few are taken without sorting them
+ * all.
+ */
 export class LogitHeap {
   /** The heap, and behind it those taken, the first last. */
   readonly #ids: Uint32Array

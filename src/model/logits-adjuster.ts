@@ -6,19 +6,23 @@ import { checkOption } from './sampling-options.js'
 /** What is done to logits before a token is chosen by them, in this order; absent options have no effect. */
 export interface LogitsOptions {
   /**
-   * Divides the positive logits of tokens in the prompt or the continuation, and multiplies the negative ones: above 0, finite; above 1 against repetition.
-   * Default 1. Keskar et al. 2019 (CTRL), as Hugging Face's transformers compute it.
+   * Divides the positive logits of tokens in the prompt or the continuation, and multiplies the negative ones: above 0,
+   * finite; above 1 against repetition. Default 1. Keskar et al. 2019 (CTRL), as Hugging Face's transformers compute
+   * it.
    */
   repetitionPenalty?: number | undefined
-  /** Subtracted from a token's logit for each time that it is in the continuation; finite. Default 0. As OpenAI and vLLM compute it. */
+  /**
+   * Subtracted from a token's logit for each time that it is in the continuation; finite. Default 0. As OpenAI and vLLM
+   * compute it.
+   */
   frequencyPenalty?: number | undefined
   /** Subtracted once from the logits of tokens in the continuation; finite. Default 0. */
   presencePenalty?: number | undefined
   /** Added to the logits of these tokens, by id; -Infinity forbids one. */
   logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number> | undefined
   /**
-   * May write into the logits, [V]: this token's own copy; -Infinity forbids a token. It is awaited, but no longer than until the
-   * signal aborts or the model is disposed of; what it throws rejects `next()`.
+   * May write into the logits, [V]: this token's own copy; -Infinity forbids a token. It is awaited, but no longer than
+   * until the signal aborts or the model is disposed of; what it throws rejects `next()`.
    * @param ids the prompt of this call and what it has written: the same array each time, longer by one
    */
   logitsProcessor?: ((logits: Float32Array, ids: readonly number[]) => void | Promise<void>) | undefined
@@ -73,7 +77,9 @@ function checkBias(call: string, bias: unknown, numTokens: number): LogitsConfig
 export class LogitsAdjuster {
   readonly #config: LogitsConfig
   readonly #ids: number[]
-  /** How often each token is in the continuation, 0 for those in the prompt only. Empty where no penalty asks for it. */
+  /**
+   * How often each token is in the continuation, 0 for those in the prompt only. Empty where no penalty asks for it.
+   */
   readonly #counts = new Map<number, number>()
   readonly #counting: boolean
 

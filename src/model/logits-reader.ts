@@ -30,7 +30,10 @@ export interface HeadPlace {
   readonly byteOffset: number
 }
 
-/** Asks the head of a model, in the dispatch of one chunk after the other, for what answers a request, as many rows at a time as fit. */
+/**
+ * Asks the head of a model, in the dispatch of one chunk after the other, for what answers a request, as many rows at a
+ * time as fit.
+ */
 export class LogitsReader {
   readonly #place: HeadPlace
   readonly #dispatch: Dispatch
@@ -71,7 +74,10 @@ export class LogitsReader {
     this.#dispatch.set(DispatchHeader.TargetRows, 0)
   }
 
-  /** Writes a row of logits and a target where a dispatch of the plan's `logProbabilities` takes them, and fills its header. */
+  /**
+   * Writes a row of logits and a target where a dispatch of the plan's `logProbabilities` takes them, and fills its
+   * header.
+   */
   describeTarget(logits: Float32Array, target: number): void {
     const { numTokens, scratch, memory, byteOffset } = this.#place
     memory.writeRows(logits, numTokens, roundUp(numTokens), byteOffset + scratch.logits.byteOffset)
@@ -134,7 +140,9 @@ export class LogitsReader {
     return readbacks
   }
 
-  /** Collects what was asked for; where more rows are wanted than fit, `runHead` makes them from what the chunk left. */
+  /**
+   * Collects what was asked for; where more rows are wanted than fit, `runHead` makes them from what the chunk left.
+   */
   async read(runHead: () => void | Promise<void>): Promise<void> {
     while (this.#next < this.#end) {
       this.#collect()

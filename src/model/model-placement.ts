@@ -114,7 +114,10 @@ export class ModelPlacement {
   }
 }
 
-/** @throws RoutedAttentionError `OUT_OF_MEMORY`; `BAD_FILE` where a caller has transferred the tensors' bytes away; or whatever the device throws */
+/**
+ * @throws RoutedAttentionError `OUT_OF_MEMORY`; `BAD_FILE` where a caller has transferred the tensors' bytes away; or
+ * whatever the device throws
+ */
 function* install({ config, tensors }: ModelParts, device: Device): Generator<void, Installation> {
   checkStillThere(tensors)
   const parameters = planModelParameters(config, yield* packedFormats(tensors, device.scanner))

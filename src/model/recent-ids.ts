@@ -1,4 +1,6 @@
-/** How many ids of a sequence's end are kept: a text stream begins with them, since decoders look at what came before. */
+/**
+ * How many ids of a sequence's end are kept: a text stream begins with them, since decoders look at what came before.
+ */
 export const RECENT_IDS = 16
 
 /** Ids kept of a sequence of `position` tokens. */

@@ -2,8 +2,8 @@ import { RoutedAttentionError } from '../errors.js'
 import { nextMacrotask } from '../event-loop.js'
 
 /**
- * Does `work`, and where that runs out of memory does it once more, after the event loop has turned: what was collected gives its memory back only then.
- * It must leave nothing behind when it fails.
+ * Does `work`, and where that runs out of memory does it once more, after the event loop has turned: what was collected
+ * gives its memory back only then. It must leave nothing behind when it fails.
  */
 export async function retryForMemory<T>(work: (attempt: number) => T | Promise<T>): Promise<T> {
   try {

@@ -2,13 +2,22 @@ import { describe, RoutedAttentionError } from '../errors.js'
 
 /** How a next token is chosen, in this order; absent options have no effect. What comes before it: `LogitsOptions`. */
 export interface SamplingOptions {
-  /** What logits are divided by: from 0, finite; 0 takes the most probable token, and of equals the lowest id. Default 1. */
+  /**
+   * What logits are divided by: from 0, finite; 0 takes the most probable token, and of equals the lowest id. Default
+   * 1.
+   */
   temperature?: number | undefined
   /** Choose among this many of the most probable tokens; an integer from 1. Of equals the lower ids stay. */
   topK?: number | undefined
-  /** Choose among the fewest most probable tokens whose probabilities, at this temperature and after `topK`, sum to this; above 0, up to 1. */
+  /**
+   * Choose among the fewest most probable tokens whose probabilities, at this temperature and after `topK`, sum to
+   * this; above 0, up to 1.
+   */
   topP?: number | undefined
-  /** Choose among the tokens that are at least this many times as probable as the most probable one, at this temperature; from 0 to 1. */
+  /**
+   * Choose among the tokens that are at least this many times as probable as the most probable one, at this
+   * temperature; from 0 to 1.
+   */
   minP?: number | undefined
   /** Any finite number; the same seed gives the same choices. Left out, new ones each time. */
   seed?: number | undefined

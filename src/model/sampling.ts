@@ -9,12 +9,18 @@ import type { SamplingConfig } from './sampling-options.js'
 export interface TokenLogprob {
   /** Its id, below `config.numTokens`. */
   readonly id: number
-  /** ln p of the token, as the model has it: under the logits as they came, before penalties, `logitBias`, `logitsProcessor`, temperature and the rest. */
+  /**
+   * ln p of the token, as the model has it: under the logits as they came, before penalties, `logitBias`,
+   * `logitsProcessor`, temperature and the rest.
+   */
   readonly logprob: number
 }
 
 export interface Sample extends TokenLogprob {
-  /** With `topLogprobs`: that many of the most probable tokens as the model has it, in descending order, of equals the lower id first. */
+  /**
+   * With `topLogprobs`: that many of the most probable tokens as the model has it, in descending order, of equals the
+   * lower id first.
+   */
   readonly topLogprobs?: readonly TokenLogprob[]
 }
 
@@ -22,8 +28,8 @@ export interface Sampler {
   /**
    * @param logits to choose by, one value a token; -Infinity for a token that must not come
    * @param given the logits as they came, which probabilities are told under; default: the same
-   * @throws RoutedAttentionError `NUMERIC` when the logits are no distribution: NaN or +Infinity among them, or nothing above -Infinity;
-   *   `BAD_ARGUMENT` when they are no Float32Array or empty
+   * @throws RoutedAttentionError `NUMERIC` when the logits are no distribution: NaN or +Infinity among them, or nothing
+   * above -Infinity; `BAD_ARGUMENT` when they are no Float32Array or empty
    */
   sample(logits: Float32Array, given?: Float32Array): Sample
 }
@@ -64,7 +70,9 @@ export function createSampler(config: SamplingConfig): Sampler {
 const AS_THEY_CAME = 'the weights or the input overflow'
 const AS_ADJUSTED = 'penalties, logitBias or logitsProcessor forbid every token, or made a value that is no number'
 
-/** @throws RoutedAttentionError `NUMERIC` when the logits are no distribution; `BAD_ARGUMENT` when they are none at all */
+/**
+ * @throws RoutedAttentionError `NUMERIC` when the logits are no distribution; `BAD_ARGUMENT` when they are none at all
+ */
 export function mostProbable(logits: Float32Array, reason = AS_THEY_CAME): number {
   if (!isFloat32Array(logits) || logits.length === 0) {
     throw new RoutedAttentionError('BAD_ARGUMENT', `logits must be a Float32Array of at least one value, got ${describe(logits)}`)

@@ -5,8 +5,8 @@ export interface LogitsRequest {
   /** Rows whose logits are wanted: of the last token only, of all, or of none. */
   readonly rows: 'last' | 'all' | 'none'
   /**
-   * Tokens whose log probabilities are wanted. With 'none', one for each row: under the logits of one forward over all. With 'last', one for each row but
-   * the last: given what comes before the token, and nothing after it.
+   * Tokens whose log probabilities are wanted. With 'none', one for each row: under the logits of one forward over all.
+   * With 'last', one for each row but the last: given what comes before the token, and nothing after it.
    */
   readonly targets?: Int32Array
 }
@@ -36,8 +36,8 @@ export interface Sequence {
   /** Bytes of the runtime's memory that it holds. */
   readonly byteLength: number
   /**
-   * Reads one token on within the call, and writes the logits after it to `logits`, [V]: where nobody need be waited for, and nothing that the sequence held
-   * before is written over. Otherwise it does nothing; `append` will do.
+   * Reads one token on within the call, and writes the logits after it to `logits`, [V]: where nobody need be waited
+   * for, and nothing that the sequence held before is written over. Otherwise it does nothing; `append` will do.
    * @returns whether it did
    */
   step(tokenId: number, logits: Float32Array): boolean

@@ -62,9 +62,10 @@ export interface SessionModel {
 }
 
 /**
- * Bytes come from strangers: whoever knows the model can give anything a checksum that fits. What is returned agrees with the model, but for the sequence,
- * which is its engine's to check.
- * @throws RoutedAttentionError `BAD_FILE` for bytes that are damaged, cut, or of another model; `BAD_ARGUMENT` for anything but bytes
+ * Bytes come from strangers: whoever knows the model can give anything a checksum that fits. What is returned agrees
+ * with the model, but for the sequence, which is its engine's to check.
+ * @throws RoutedAttentionError `BAD_FILE` for bytes that are damaged, cut, or of another model; `BAD_ARGUMENT` for
+ * anything but bytes
  */
 export function decodeSession(bytes: Uint8Array, { fingerprint, numTokens, maxPositions }: SessionModel): SavedSession {
   if (!isUint8Array(bytes)) throw new RoutedAttentionError('BAD_ARGUMENT', `a saved session must be a Uint8Array, got ${describe(bytes)}`)

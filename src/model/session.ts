@@ -39,7 +39,10 @@ class SessionMemory {
 export interface AppendOptions {
   /** Its reason rejects the call, and the session stays as it was. */
   signal?: Signal | undefined
-  /** Also give the surprise of each token; default false. With the published routing it takes a forward over the whole sequence for each token. */
+  /**
+   * Also give the surprise of each token; default false. With the published routing it takes a forward over the whole
+   * sequence for each token.
+   */
   bits?: boolean | undefined
 }
 
@@ -50,7 +53,10 @@ const MOST_POSITIONS = Number.MAX_SAFE_INTEGER
 export interface AppendResult {
   /** After the last token, [V]. */
   readonly logits: Float32Array
-  /** -log2 p of each token given what came before it, and nothing after it; NaN for a session's first token. However a text is split, the same bits. */
+  /**
+   * -log2 p of each token given what came before it, and nothing after it; NaN for a session's first token. However a
+   * text is split, the same bits.
+   */
   readonly bits: Float32Array
 }
 
@@ -77,7 +83,10 @@ export class Session {
   /** A generation goes on with it, and nobody else does. */
   #isGenerating = false
 
-  /** @internal Use `model.createSession()` or `model.restoreSession(bytes)`. @param recentIds the sequence's last ids, as many as are kept */
+  /**
+   * @internal Use `model.createSession()` or `model.restoreSession(bytes)`.
+   * @param recentIds the sequence's last ids, as many as are kept
+   */
   constructor(owner: SessionOwner, sequence: Sequence, logits: Float32Array | undefined, recentIds: Int32Array) {
     this.#owner = owner
     this.#memory = new SessionMemory(sequence)
@@ -104,11 +113,11 @@ export class Session {
   }
 
   /**
-   * Reads tokens on. However a text is split over calls, the logits after it have the same bits. Calls take effect in their order; one that fails
-   * leaves the session as it was. `append([])` repeats the last logits.
+   * Reads tokens on. However a text is split over calls, the logits after it have the same bits. Calls take effect in
+   * their order; one that fails leaves the session as it was. `append([])` repeats the last logits.
    * @returns logits after the last token, [V], the caller's own; with `bits` also the tokens' surprise
-   * @throws RoutedAttentionError `BAD_ARGUMENT` (a token id; beyond `max_positions`; nothing to repeat; a generation is at work), `OUT_OF_MEMORY`,
-   *   `DISPOSED`; or the signal's reason
+   * @throws RoutedAttentionError `BAD_ARGUMENT` (a token id; beyond `max_positions`; nothing to repeat; a generation is
+   * at work), `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason
    */
   append(tokenIds: TokenIds, options?: AppendOptions & { bits?: false | undefined }): Promise<Float32Array>
   append(tokenIds: TokenIds, options: AppendOptions & { bits: true }): Promise<AppendResult>
@@ -145,13 +154,15 @@ export class Session {
   }
 
   /**
-   * Continues the text from where the session stands, token by token. When it ends, however it does (`break` and errors too), the session has read the
-   * prompt and every token that was given out; after an abort or an error while the prompt was read, it is as it was before. Meanwhile, from the first
-   * `next()` on, `append` and other generations are refused; appends that were called before take effect first. Penalties and `logitsProcessor`
-   * see this call's prompt and what it wrote.
+   * Continues the text from where the session stands, token by token. When it ends, however it does (`break` and errors
+   * too), the session has read the prompt and every token that was given out; after an abort or an error while the
+   * prompt was read, it is as it was before. Meanwhile, from the first `next()` on, `append` and other generations are
+   * refused; appends that were called before take effect first. Penalties and `logitsProcessor` see this call's prompt
+   * and what it wrote.
    * @param prompt text, or token ids, to be read first; null: none
-   * @throws RoutedAttentionError `BAD_ARGUMENT`, `UNSUPPORTED` (text without a tokenizer). From `next()`: `OUT_OF_MEMORY`, `DISPOSED`, `NUMERIC`,
-   *   `BAD_ARGUMENT` (null for a session that has read nothing; another generation at work); or the signal's reason
+   * @throws RoutedAttentionError `BAD_ARGUMENT`, `UNSUPPORTED` (text without a tokenizer). From `next()`:
+   * `OUT_OF_MEMORY`, `DISPOSED`, `NUMERIC`, `BAD_ARGUMENT` (null for a session that has read nothing; another
+   * generation at work); or the signal's reason
    */
   generate(prompt: string | TokenIds | null, options: GenerateOptions = {}): AsyncGenerator<GeneratedToken, void, undefined> {
     const generation = resolveGeneration('session.generate', this.#owner, prompt, options, this.#position)
@@ -198,7 +209,10 @@ export class Session {
     return interruptBy(signal, this.#lifetime, this.#owner.lifetime)
   }
 
-  /** Reads one token within the call, if that can be: of a long continuation, nearly every one. Nothing is allocated for it. */
+  /**
+   * Reads one token within the call, if that can be: of a long continuation, nearly every one. Nothing is allocated for
+   * it.
+   */
   #step(tokenId: number): boolean {
     const { maxPositions, numTokens, placement } = this.#owner
     if (tokenId < 0 || this.#mutex.isLocked || this.#position >= (maxPositions ?? MOST_POSITIONS)) return false
@@ -276,7 +290,10 @@ export class Session {
     })
   }
 
-  /** Gives its memory back, once appends under way have ended. Idempotent. A session that nobody disposes of does so when it is collected, some time. */
+  /**
+   * Gives its memory back, once appends under way have ended. Idempotent. A session that nobody disposes of does so
+   * when it is collected, some time.
+   */
   dispose(): void {
     this.#lifetime.dispose()
   }

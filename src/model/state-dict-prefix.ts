@@ -2,8 +2,8 @@
 const SAMPLE = 256
 
 /**
- * What stands in front of parameters' names where a wrapper has put something there, as `net.`, `module.` or `_orig_mod.` do: the text that, left off,
- * makes parameters of the most names; of two the shorter.
+ * What stands in front of parameters' names where a wrapper has put something there, as `net.`, `module.` or
+ * `_orig_mod.` do: the text that, left off, makes parameters of the most names; of two the shorter.
  * @param known the parameters' names
  * @param names those of a state dict
  * @returns '' where nothing stands in front, or no name is a parameter's

@@ -72,8 +72,8 @@ export function modelParameters(config: ModelConfig): ParameterSpec[] {
 }
 
 /**
- * A new layer's parameters, by SPEC section 1: linear maps uniform in ±1/√columns, tokens standard normal, norms the identity.
- * One random stream in the order of `layerParameters`, so that a seed gives the same values everywhere.
+ * A new layer's parameters, by SPEC section 1: linear maps uniform in ±1/√columns, tokens standard normal, norms the
+ * identity. One random stream in the order of `layerParameters`, so that a seed gives the same values everywhere.
  * @param seed any finite number; left out, new values each time
  * @throws RoutedAttentionError `BAD_ARGUMENT` for any other seed, `OUT_OF_MEMORY`
  */
@@ -96,10 +96,11 @@ export function initialLayerParameters(config: LayerConfig, seed?: number): Map<
 }
 
 /**
- * Picks a layer's or a model's parameters out of a state dict. Buffers that PyTorch keeps beside them are ignored, and so is whatever stands in front
- * of every name (`net.`, `module.`, `_orig_mod.`).
+ * Picks a layer's or a model's parameters out of a state dict. Buffers that PyTorch keeps beside them are ignored, and
+ * so is whatever stands in front of every name (`net.`, `module.`, `_orig_mod.`).
  * @returns exactly the parameters of `specs`, in their order
- * @throws RoutedAttentionError `BAD_WEIGHTS` listing everything missing, left over or misshapen; `BAD_ARGUMENT` for anything but a Map or a record
+ * @throws RoutedAttentionError `BAD_WEIGHTS` listing everything missing, left over or misshapen; `BAD_ARGUMENT` for
+ * anything but a Map or a record
  */
 export function checkStateDict(specs: readonly ParameterSpec[], tensors: StateDict): Map<string, Tensor> {
   return pick<Tensor>(specs, entriesOf(tensors), (value: unknown, shape) => {

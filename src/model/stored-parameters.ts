@@ -22,7 +22,10 @@ export function formatOf(dtype: string): WeightFormat {
 /** Bytes that are looked through at a time: some milliseconds' worth. */
 const PART_BYTES = 1 << 22
 
-/** How each tensor is kept in memory: as it came, unless it is float16 with infinities or NaN, which kernels do not widen. */
+/**
+ * How each tensor is kept in memory: as it came, unless it is float16 with infinities or NaN, which kernels do not
+ * widen.
+ */
 export function* packedFormats(
   tensors: ReadonlyMap<string, StoredTensor>,
   scanner: Pick<ByteScanner, 'isFiniteFloat16'> = { isFiniteFloat16 },

@@ -15,8 +15,9 @@ export interface IncrementalDecoder {
 }
 
 /**
- * What is decoded goes on from `before`: together with its text, all pieces are `tokenizer.decode` of all ids. That holds where a token's text depends on
- * its neighbours only, and unless `before` ends inside a character: the first piece then holds the whole of it.
+ * What is decoded goes on from `before`: together with its text, all pieces are `tokenizer.decode` of all ids. That
+ * holds where a token's text depends on its neighbours only, and unless `before` ends inside a character: the first
+ * piece then holds the whole of it.
  * @param before the tokens before the first, or the last of them
  */
 export function createIncrementalDecoder(tokenizer: ModelTokenizer, before: ArrayLike<number>): IncrementalDecoder {
@@ -24,7 +25,9 @@ export function createIncrementalDecoder(tokenizer: ModelTokenizer, before: Arra
   return hasBytes ? new ByteDecoder(tokenizer, before) : new NeighbourDecoder(tokenizer, before)
 }
 
-/** Tokens whose bytes may begin a character that the next one ends: none has more than four, and few tokens are without. */
+/**
+ * Tokens whose bytes may begin a character that the next one ends: none has more than four, and few tokens are without.
+ */
 const BYTES_BEFORE = 16
 
 /** The text is the tokens' bytes in a row. */
@@ -79,7 +82,10 @@ class ByteDecoder implements IncrementalDecoder {
 /** Tokens that stay as the neighbours of those to come. */
 const NEIGHBOURS = 8
 
-/** The text of a token depends on its neighbours: whether a space goes before it, or which bytes of a character they hold. */
+/**
+ * The text of a token depends on its neighbours: whether a space goes before it, or which bytes of a character they
+ * hold.
+ */
 class NeighbourDecoder implements IncrementalDecoder {
   readonly #tokenizer: ModelTokenizer
   /** The last tokens, and how their text begins that is known already. */
@@ -140,7 +146,10 @@ class NeighbourDecoder implements IncrementalDecoder {
   }
 }
 
-/** The last tokens that the tokenizer has, so many that they have a text, with the whole of the run of byte tokens at their end. */
+/**
+ * The last tokens that the tokenizer has, so many that they have a text, with the whole of the run of byte tokens at
+ * their end.
+ */
 function lastNeighbours(tokenizer: ModelTokenizer, ids: ArrayLike<number>): number[] {
   const last: number[] = []
   let enough = NEIGHBOURS

@@ -19,8 +19,8 @@ export interface TextStream {
 }
 
 /**
- * All pieces together are what the tokens add to the text of `before` (`createIncrementalDecoder`), or the part of it before the stop string that is
- * complete first.
+ * All pieces together are what the tokens add to the text of `before` (`createIncrementalDecoder`), or the part of it
+ * before the stop string that is complete first.
  * @param stop strings that end the text and are not part of it; they are looked for behind `before` only
  * @param before the tokens before the first, or the last of them
  * @throws RoutedAttentionError `BAD_ARGUMENT` unless each stop string is non-empty and well-formed

@@ -10,7 +10,8 @@ function isTokenIds(value: unknown): value is ArrayLike<unknown> {
 
 /**
  * A copy of token ids, checked.
- * @throws RoutedAttentionError `BAD_ARGUMENT` naming the first that is not an integer in [0, numTokens), `OUT_OF_MEMORY`
+ * @throws RoutedAttentionError `BAD_ARGUMENT` naming the first that is not an integer in [0, numTokens),
+ * `OUT_OF_MEMORY`
  */
 export function checkTokenIds(name: string, value: unknown, numTokens: number): Int32Array {
   if (!isTokenIds(value)) {

@@ -3,8 +3,8 @@ import { parseJson } from '../io/json.js'
 import type { ModelTokenizer } from '../io/tokenizer.js'
 
 /**
- * A tokenizer whose vocabulary is larger than the model's belongs to another model. Added tokens may lie beyond it: PyTorch users add a padding token,
- * say, that no model was trained with.
+ * A tokenizer whose vocabulary is larger than the model's belongs to another model. Added tokens may lie beyond it:
+ * PyTorch users add a padding token, say, that no model was trained with.
  * @param json tokenizer.json
  * @throws RoutedAttentionError `BAD_FILE`
  */

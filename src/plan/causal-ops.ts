@@ -73,7 +73,10 @@ function addRouting(context: CausalContext): void {
   addContextUpdate(context)
 }
 
-/** When the chunk ends its window: the window's tokens compete for the contexts' places, and only those that enter are projected. */
+/**
+ * When the chunk ends its window: the window's tokens compete for the contexts' places, and only those that enter are
+ * projected.
+ */
 function addContextUpdate({ builder, geometry, weights, state, contextUpdate, windowTable }: CausalContext): void {
   const { config, stride, inner, headStride, contextCapacity, windowCapacity } = geometry
   builder.op(Opcode.SelectContext, SelectContext.Length, {

@@ -7,7 +7,10 @@ import type { Geometry } from './geometry.js'
 export interface Cursor {
   /** Absolute position of the next token. */
   readonly position: number
-  /** Absolute position of the first key in the local buffers, a multiple of 8: lanes of scores then are positions modulo 4. */
+  /**
+   * Absolute position of the first key in the local buffers, a multiple of 8: lanes of scores then are positions modulo
+   * 4.
+   */
   readonly base: number
 }
 

@@ -28,8 +28,8 @@ import type { RotaryTable } from './layer-ops.js'
 import type { ExpertWeights } from './weights.js'
 
 /**
- * What a layer that is not strictly causal decides over the whole sequence before any of it is computed. Arrays by position are
- * [expert][capacity].
+ * What a layer that is not strictly causal decides over the whole sequence before any of it is computed. Arrays by
+ * position are [expert][capacity].
  */
 export interface FullSequenceMemory {
   readonly capacity: number
@@ -50,15 +50,17 @@ export interface FullSequenceMemory {
   readonly positions: Operand
   readonly counts: Operand
   /**
-   * Slots of each expert, where as many are kept as there can be: then nobody needs to know how many were chosen before all is computed. 0 where only the
-   * slots that are used are kept, one expert's behind the other's.
+   * Slots of each expert, where as many are kept as there can be: then nobody needs to know how many were chosen before
+   * all is computed. 0 where only the slots that are used are kept, one expert's behind the other's.
    */
   readonly slotStride: number
   readonly work: Operand
   readonly workBytes: number
 }
 
-/** Rows whose similarities are computed in one dispatch, or as many as a chunk has: little memory, and few enough runs. */
+/**
+ * Rows whose similarities are computed in one dispatch, or as many as a chunk has: little memory, and few enough runs.
+ */
 const SIMILARITY_ROWS = 4096
 
 /** @param length tokens in the sequence */
@@ -112,7 +114,9 @@ function descentWords(base: number, { config }: Geometry): Record<number, number
   }
 }
 
-/** Which tokens of some windows are queries, and which earlier tokens their key/values. Windows come in ascending order. */
+/**
+ * Which tokens of some windows are queries, and which earlier tokens their key/values. Windows come in ascending order.
+ */
 export function addSelections(builder: ProgramBuilder, geometry: Geometry, memory: FullSequenceMemory): void {
   const { numExperts, routedWindowSize, numRoutedQueries, numRoutedKeyValues } = geometry.config
   builder.op(Opcode.SelectQueries, SelectQueries.Length, {
@@ -155,7 +159,10 @@ export function addSlots(builder: ProgramBuilder, { config }: Geometry, memory: 
   })
 }
 
-/** Projects `count` of one expert's chosen tokens: positions at `BufferIndex.Chosen`, from the sequence at `BufferIndex.Input` to `BufferIndex.KeyValues`. */
+/**
+ * Projects `count` of one expert's chosen tokens: positions at `BufferIndex.Chosen`, from the sequence at
+ * `BufferIndex.Input` to `BufferIndex.KeyValues`.
+ */
 export function addProjection(
   builder: ProgramBuilder,
   geometry: Geometry,

@@ -18,7 +18,10 @@ export interface Capacity {
 
 const UNLIMITED: Capacity = { partitions: 1, chunkRows: Infinity, bufferBytes: Infinity, contextBytes: Infinity, hostVisible: true }
 
-/** What a row of a chunk takes of working memory, about: rows of a layer and of a feed-forward four times as wide, and rows of heads. */
+/**
+ * What a row of a chunk takes of working memory, about: rows of a layer and of a feed-forward four times as wide, and
+ * rows of heads.
+ */
 const WORK_ROWS = 9
 const WORK_HEADS = 6
 
@@ -27,7 +30,10 @@ export interface Geometry {
   readonly config: LayerConfig
   /** Most tokens of a chunk. */
   readonly chunkRows: number
-  /** Most windows of a chunk: of several only where a chunk need not end with a window (layers that see the whole sequence). */
+  /**
+   * Most windows of a chunk: of several only where a chunk need not end with a window (layers that see the whole
+   * sequence).
+   */
   readonly chunkWindows: number
   /** Tokens of a routed window, or of the whole sequence where that is shorter. */
   readonly windowCapacity: number

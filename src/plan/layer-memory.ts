@@ -88,7 +88,10 @@ export interface ContextState {
   readonly values: Operand
 }
 
-/** What a layer carries from chunk to chunk, and its contexts, which one that sees the whole sequence gathers anew for each. */
+/**
+ * What a layer carries from chunk to chunk, and its contexts, which one that sees the whole sequence gathers anew for
+ * each.
+ */
 export interface LayerState {
   readonly localKeys: Operand
   readonly localValues: Operand

@@ -151,7 +151,10 @@ export function addRotation(
   })
 }
 
-/** Parts of a row of heads that threads may take alone from its product to its attention: heads whole, and whole groups of a product's panels. */
+/**
+ * Parts of a row of heads that threads may take alone from its product to its attention: heads whole, and whole groups
+ * of a product's panels.
+ */
 export function headParts({ config, headStride, inner }: Geometry): number {
   if (headStride % 32 === 0) return config.heads
   let [a, b] = [config.heads, inner / 32]
@@ -160,7 +163,9 @@ export function headParts({ config, headStride, inner }: Geometry): number {
   return a
 }
 
-/** Local attention (SPEC section 2), from the layer's input to `scratch.local`, whose rows are those of `outputRows`. */
+/**
+ * Local attention (SPEC section 2), from the layer's input to `scratch.local`, whose rows are those of `outputRows`.
+ */
 export function addLocalAttention(context: LayerContext): void {
   const { builder, geometry, weights, scratch, state, input, outputRows, localTable, trace } = context
   const { config, stride, inner, headStride, localCapacity } = geometry
@@ -243,7 +248,10 @@ export function addLocalAttention(context: LayerContext): void {
   }
 }
 
-/** Similarities of the chunk's rows to every expert's routing tokens (SPEC section 4), written from index `first` on; the raw ones pass through `products`. */
+/**
+ * Similarities of the chunk's rows to every expert's routing tokens (SPEC section 4), written from index `first` on;
+ * the raw ones pass through `products`.
+ */
 export function addSimilarities(
   context: Pick<LayerContext, 'builder' | 'geometry' | 'weights' | 'input'>,
   target: { products: Operand; queries: Operand; keyValues: Operand; capacity: number; first: Operand },
@@ -285,7 +293,9 @@ export interface QueryGroups {
   readonly rows: number
 }
 
-/** Routed attention of the queries that `scratch` lists, expert by expert (SPEC section 5), to `scratch.expertOutputs`. */
+/**
+ * Routed attention of the queries that `scratch` lists, expert by expert (SPEC section 5), to `scratch.expertOutputs`.
+ */
 export function addExperts(context: LayerContext, groups?: QueryGroups): void {
   const { builder, geometry, weights, scratch, state, input, outputRows, routedTable } = context
   const { config, chunkRows, stride, inner, headStride, contextCapacity } = geometry

@@ -7,7 +7,10 @@ import { type Layout, roundUp } from './layout.js'
 import type { FeedForwardWeights, ModelParameters } from './model-parameters.js'
 import { at, type Operand, ProgramBuilder } from './program-builder.js'
 
-/** Working memory around the layers, in `BufferIndex.Scratch`. A chunk's tokens are at `BufferIndex.TokenIds`, its rows at `BufferIndex.Input`. */
+/**
+ * Working memory around the layers, in `BufferIndex.Scratch`. A chunk's tokens are at `BufferIndex.TokenIds`, its rows
+ * at `BufferIndex.Input`.
+ */
 export interface ModelScratch {
   readonly hidden: Operand
   /** Rows of the last layer: `ANSWERED_ROWS`. */

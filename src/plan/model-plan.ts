@@ -161,8 +161,9 @@ export function planFullSequenceModel(
 const SMALLEST_BUCKET = 1024
 
 /**
- * The most tokens that a plan for a sequence of `length` is made for: a power of two, or Infinity once neither window nor the contexts would need more
- * for any longer one. Sequences that outgrow their plan move to the next, so windows far wider than the text cost no memory.
+ * The most tokens that a plan for a sequence of `length` is made for: a power of two, or Infinity once neither window
+ * nor the contexts would need more for any longer one. Sequences that outgrow their plan move to the next, so windows
+ * far wider than the text cost no memory.
  */
 export function planBucket({ localAttnWindowSize, routedWindowSize, numRoutedKeyValues }: LayerConfig, length: number): number {
   let bucket = SMALLEST_BUCKET

@@ -12,8 +12,9 @@ export interface ByteRange {
 export type VisitRun = (start: number, stride: number, count: number) => void
 
 /**
- * Visits all that a session's state holds, in an order that depends on the model and the position alone: not on panels, capacities or where the local
- * buffer begins. Saving reads along it, restoring writes along it, in whatever plan is at hand.
+ * Visits all that a session's state holds, in an order that depends on the model and the position alone: not on panels,
+ * capacities or where the local buffer begins. Saving reads along it, restoring writes along it, in whatever plan is at
+ * hand.
  */
 export function visitState({ geometry, states }: CausalModelPlan, cursor: Cursor, visit: VisitRun): void {
   const { config, headStride, localCapacity, contextCapacity, windowCapacity, stride } = geometry
@@ -90,7 +91,10 @@ export function changedState({ geometry, states }: CausalModelPlan, before: Curs
   return ranges
 }
 
-/** Floats that `visitState` visits: known before there is a plan, since saved bytes that claim another position must not have one made. */
+/**
+ * Floats that `visitState` visits: known before there is a plan, since saved bytes that claim another position must not
+ * have one made.
+ */
 export function stateLength({ layer, depth }: ModelConfig, position: number): number {
   const { heads, dimHead, dim, numExperts, localAttnWindowSize, routedWindowSize } = layer
   const keyAndValue = 2 * heads * dimHead

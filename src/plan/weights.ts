@@ -22,8 +22,8 @@ export class WeightPlan {
   readonly #constants: { byteOffset: number; values: Float64Array }[] = []
 
   /**
-   * @param formatOf the format of a parameter that is used often enough to be kept as it came; default: float32. Norms, biases and what is computed
-   *   from a parameter are float32 always
+   * @param formatOf the format of a parameter that is used often enough to be kept as it came; default: float32. Norms,
+   * biases and what is computed from a parameter are float32 always
    */
   constructor(formatOf: (name: string) => WeightFormat = () => WeightFormat.Float32) {
     this.#formatOf = formatOf

@@ -1,4 +1,6 @@
-/** Files that a model may lack: how they are asked for, what is remembered of it, and what is told where asking fails. */
+/**
+ * Files that a model may lack: how they are asked for, what is remembered of it, and what is told where asking fails.
+ */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

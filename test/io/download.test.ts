@@ -40,7 +40,10 @@ beforeEach(() => {
   isPauseEndless = false
 })
 
-/** The weights are answered so, one request after the other, and well from then on; the last stays if there is nothing else. */
+/**
+ * The weights are answered so, one request after the other, and well from then on; the last stays if there is nothing
+ * else.
+ */
 function misbehave(...behaviours: Behaviour[]): void {
   server.behave = (name, before) => (name === WEIGHTS && behaviours[before]) || {}
 }

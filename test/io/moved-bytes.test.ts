@@ -87,7 +87,9 @@ describe('bytes in a Map', () => {
 })
 
 describe('a file that was picked', () => {
-  /** As a browser has it: bytes are read from the disk when they are asked for, and refused once the file has changed. */
+  /**
+   * As a browser has it: bytes are read from the disk when they are asked for, and refused once the file has changed.
+   */
   async function picked(): Promise<FileLike[]> {
     const list: FileLike[] = []
     for (const [name, bytes] of made) {

@@ -4,8 +4,8 @@ import { createTokenizer, type Tokenizer } from '../../src/io/tokenizer.js'
 import { oddTexts, tokenizerFiles } from '../support/oracle-files.js'
 
 /*
- * Encoding and decoding are Hugging Face's: ids are held against its own library (Rust, version 0.23), for every kind of component and odd Unicode.
- * Where that library drops what a vocabulary cannot express, this one says so.
+ * Encoding and decoding are Hugging Face's: ids are held against its own library (Rust, version 0.23), for every kind
+ * of component and odd Unicode. Where that library drops what a vocabulary cannot express, this one says so.
  */
 
 /** What both say of a text: ids, or that it cannot be. */

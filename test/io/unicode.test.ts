@@ -3,8 +3,9 @@ import { describe, expect, it } from 'vitest'
 import { createTokenizer } from '../../src/io/tokenizer.js'
 
 /*
- * Every code point, held against Hugging Face's library: what is whitespace, punctuation, a digit, a mark, a letter, and what a normalizer makes of it.
- * The library's tables are of several versions of Unicode, the latest 17; an engine with older tables may differ for characters that are newer than it.
+ * Every code point, held against Hugging Face's library: what is whitespace, punctuation, a digit, a mark, a letter,
+ * and what a normalizer makes of it. The library's tables are of several versions of Unicode, the latest 17; an engine
+ * with older tables may differ for characters that are newer than it.
  */
 
 /** The planes in use, in texts of 512 code points, each between others that tell what happened to it. */
@@ -22,7 +23,9 @@ function texts(between: string): string[] {
 
 const HAS_UNICODE_17 = /^\p{L}$/u.test('\u{1e6c0}')
 
-/** A token for each byte, so that ids tell the text, and one that two cut marks make, so that they tell where it is cut. */
+/**
+ * A token for each byte, so that ids tell the text, and one that two cut marks make, so that they tell where it is cut.
+ */
 function file(parts: object): string {
   const alphabet: string[] = []
   for (let byte = 0, shifted = 0x100; byte < 0x100; byte++) {

@@ -13,7 +13,10 @@ export function valueIndex(head: number, key: number, channel: number, headStrid
 
 type Index = typeof keyIndex
 
-/** Floats of keys, or values, that fill what is left of `capacity` keys with NaN. `rows` are [head 0 | head 1 | …], each `headStride` wide. */
+/**
+ * Floats of keys, or values, that fill what is left of `capacity` keys with NaN. `rows` are [head 0 | head 1 | …], each
+ * `headStride` wide.
+ */
 export function packHeads(index: Index, rows: readonly Float32Array[], heads: number, headStride: number, capacity: number): Float32Array {
   const out = new Float32Array(heads * headStride * capacity).fill(NaN)
   rows.forEach((row, key) => {
@@ -43,7 +46,10 @@ export function unpackHeads(
   )
 }
 
-/** One row's attention to some keys, head by head. Rows are [head 0 | head 1 | …], each `headStride` wide, zero beyond `width`. */
+/**
+ * One row's attention to some keys, head by head. Rows are [head 0 | head 1 | …], each `headStride` wide, zero beyond
+ * `width`.
+ */
 export function attention(
   query: Float32Array,
   keys: readonly Float32Array[],

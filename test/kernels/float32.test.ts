@@ -48,7 +48,8 @@ test('the emulated fused multiply-add rounds the exact sum once, subnormal resul
     if (Math.abs(a * b) < 1e38 && Math.abs(sum) < 1e38) check(a, b, sum)
   }
   for (let i = 0; i < 2000; i++) {
-    // 2^-24 (1 + j·2^-23) (1 - j·2^-23) is 2^-24, half of what separates values near 1, less j²·2^-70: no tie, though float64 cannot tell
+    // 2^-24 (1 + j·2^-23) (1 - j·2^-23) is 2^-24, half of what separates values near 1, less j²·2^-70: no tie, though
+    // float64 cannot tell
     const sum = 1 + Math.floor(random.uniform() * 2 ** 23) * 2 ** -23
     const j = Math.floor(random.uniform() * 64) * 2 ** -23
     check(1 + j, 2 ** -24 - j * 2 ** -24, sum)

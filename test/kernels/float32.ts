@@ -15,8 +15,9 @@ export function multiplyThenAdd(a: number, b: number, sum: number): number {
 }
 
 /**
- * sum + a·b of float32 values, rounded once. The product is exact in float64; the sum is rounded there to odd (its error, which two-sum tells, moves
- * an even result by one towards the exact value), so that the second rounding cannot take for a tie what is none.
+ * sum + a·b of float32 values, rounded once. The product is exact in float64; the sum is rounded there to odd (its
+ * error, which two-sum tells, moves an even result by one towards the exact value), so that the second rounding cannot
+ * take for a tie what is none.
  */
 export function fusedMultiplyAdd(a: number, b: number, sum: number): number {
   const product = a * b
@@ -45,7 +46,9 @@ export function expectSameBits(actual: ArrayLike<number>, expected: ArrayLike<nu
   }
 }
 
-/** Fails where a result is further than `absolute` + `relative` · |expected| from what is expected; a NaN must be one. */
+/**
+ * Fails where a result is further than `absolute` + `relative` · |expected| from what is expected; a NaN must be one.
+ */
 export function expectClose(
   actual: ArrayLike<number>,
   expected: ArrayLike<number>,

@@ -8,7 +8,10 @@ import { expectClose, expectSameBits, range, roundUpTo8 } from './float32.js'
 import { expectOwnMemory, inEveryShape, misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 const { fround } = Math
-/** Rows of the largest tile; scores of that many rows, and as many reciprocals, lie in the working memory of each partition. */
+/**
+ * Rows of the largest tile; scores of that many rows, and as many reciprocals, lie in the working memory of each
+ * partition.
+ */
 const TILE_ROWS = 6
 
 /** A sequence of local attention: rows of queries, keys and values before rotation. */
@@ -61,7 +64,10 @@ function turned(row: Float32Array, position: number, { heads, width, headStride 
 interface Chunks {
   /** Lengths, in order. */
   readonly lengths: readonly number[]
-  /** When the front of the buffers is dropped: 'seldom' only when a chunk does not fit, else as soon as there is anything that no key needs. */
+  /**
+   * When the front of the buffers is dropped: 'seldom' only when a chunk does not fit, else as soon as there is
+   * anything that no key needs.
+   */
   readonly drops: 'seldom' | 'always'
   readonly capacity?: number
   readonly misalignment?: number
@@ -71,7 +77,9 @@ interface Chunks {
   readonly skipped?: number
 }
 
-/** What attention gave, row by row that was asked for, and the rows of keys and values that the buffers hold in the end. */
+/**
+ * What attention gave, row by row that was asked for, and the rows of keys and values that the buffers hold in the end.
+ */
 function attendInChunks(runtime: Runtime, sequence: Sequence, pieces: Chunks) {
   const { heads, width, headStride, window } = sequence
   const { lengths, drops, misalignment, gap = 0, skipped } = pieces
@@ -301,7 +309,8 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
           const answer = attendInChunks(runtime, { ...sequence, [part]: rows }, pieces).out
           answer.forEach((row, i) => {
             expectSameBits(row.subarray(headStride), out[i]!.subarray(headStride), `${value} in ${part}: head 1 of row ${i}`)
-            // rows of one tile meet the keys that only some of them see, with weight 0, which is NaN of a value that is not finite
+            // rows of one tile meet the keys that only some of them see, with weight 0, which is NaN of a value that is
+            // not finite
             const tile = pieces === wholeChunk ? TILE_ROWS : 0
             const sees = part === 'queries' ? i === 20 : i >= 20 - tile && i <= 25 + tile
             if (!sees) expectSameBits(row, out[i]!, `${value} in ${part}: row ${i}`)

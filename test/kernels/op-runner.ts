@@ -10,14 +10,19 @@ import { type BuildName, openRuntime } from '../support/runtimes.js'
 // Tests of thousands of ops take a second, and many where others use the machine.
 vi.setConfig({ testTimeout: 120_000 })
 
-/** What memory holds where nothing was put: as a float a NaN that spreads into whatever reads it, as an index far beyond the memory. */
+/**
+ * What memory holds where nothing was put: as a float a NaN that spreads into whatever reads it, as an index far beyond
+ * the memory.
+ */
 const SENTINEL = 0x7fdead01
 /** Words of sentinel before and behind every operand, at least. */
 const GUARD = 32
 
 type Contents = Float32Array | Int32Array | Float64Array
 
-/** Words of an operand that an op may write: `rows` of `width`, `stride` words from each other, from word `first` on. */
+/**
+ * Words of an operand that an op may write: `rows` of `width`, `stride` words from each other, from word `first` on.
+ */
 export interface Writable {
   readonly first?: number
   readonly rows?: number
@@ -58,7 +63,10 @@ export class OpMemory {
     return this.inputOutput(values, [])
   }
 
-  /** What an op may only read, at the very end of a runtime's memory: a read behind it traps. One operand; of a runtime that holds little else. */
+  /**
+   * What an op may only read, at the very end of a runtime's memory: a read behind it traps. One operand; of a runtime
+   * that holds little else.
+   */
   inputAtEnd(values: Contents): Operand {
     this.#last = new Uint8Array(values.slice().buffer)
     return at(BufferIndex.Weights, 0)
@@ -223,7 +231,10 @@ export const partitionCounts: readonly number[] = [2, 3, 4, 5]
 
 export const misalignments: readonly number[] = [0, 4, 8, 12]
 
-/** Fails unless each partition wrote to its part of `memory`: threads run partitions at once, so none may work in another's. */
+/**
+ * Fails unless each partition wrote to its part of `memory`: threads run partitions at once, so none may work in
+ * another's.
+ */
 export function expectOwnMemory(memory: Int32Array, partitions: number): void {
   for (let partition = 0; partition < partitions; partition++) {
     const part = memory.subarray((partition * memory.length) / partitions, ((partition + 1) * memory.length) / partitions)

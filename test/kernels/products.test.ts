@@ -122,7 +122,10 @@ function caseOf(rows: number, depth: number, panels: number): ProductCase {
   return { rows, depth, panels, columns: COLUMNS, weights, input: input.subarray(0, rows * depth) }
 }
 
-/** What follows the last k, each operation rounded: bias, activation, addition. GELU is not the twin's: it is taken from what the op gave alone. */
+/**
+ * What follows the last k, each operation rounded: bias, activation, addition. GELU is not the twin's: it is taken from
+ * what the op gave alone.
+ */
 function finish(sums: Float32Array, width: number, bias: Float32Array | undefined, addTo: Float32Array | undefined): Float32Array {
   const biased = bias ? sums.map((value, i) => fround(value + bias[i % width]!)) : sums
   return addTo ? biased.map((value, i) => fround(addTo[i]! + value)) : biased

@@ -21,7 +21,9 @@ function frequenciesOf(width: number): Float64Array {
   return Float64Array.from({ length: width / 2 }, (_, j) => 10000 ** ((-2 * j) / width))
 }
 
-/** The table of positions: `start` says whether the position is read from the dispatch header or from memory of its own. */
+/**
+ * The table of positions: `start` says whether the position is read from the dispatch header or from memory of its own.
+ */
 function positionTable(
   runtime: Runtime,
   { rows, width, position = 0, indices, misalignment }: TableCase,

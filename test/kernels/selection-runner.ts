@@ -37,8 +37,9 @@ function placeSimilarities(memory: OpMemory, similarities: readonly Float32Array
 }
 
 /**
- * What the reference selects of a row, or undefined where float32 need not decide as float64 does: where something lies so close to the cut, or to
- * where c becomes 0, that rounding could move it across. Equal values are no matter, they tie in either.
+ * What the reference selects of a row, or undefined where float32 need not decide as float64 does: where something lies
+ * so close to the cut, or to where c becomes 0, that rounding could move it across. Equal values are no matter, they
+ * tie in either.
  */
 function expectedOf(similarities: Float32Array, visible: boolean[], count: number, rule: SelectionRule): Selected[] | undefined {
   const selected = select(similarities, visible, count, rule)

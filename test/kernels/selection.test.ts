@@ -40,7 +40,10 @@ function caseOf(kind: string, rule: SelectionRule, length: number, windowSize: n
   return { similarities: range(3).map((expert) => similarityKinds[kind]!(length, 10 * length + expert)), windowSize, count, rule }
 }
 
-/** Tokens, window and k: k as large as the row or larger; a last window with fewer tokens than k; one of a single token; many blocks. */
+/**
+ * Tokens, window and k: k as large as the row or larger; a last window with fewer tokens than k; one of a single token;
+ * many blocks.
+ */
 const sizes = [
   [24, 8, 3],
   [24, 8, 8],

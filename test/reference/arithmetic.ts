@@ -85,7 +85,10 @@ export function rotate(u: Vector, angles: Vector): Vector {
   return u.map((value, j) => value * Math.cos(angles[j]!) + (j < half ? -u[j + half]! : u[j - half]!) * Math.sin(angles[j]!))
 }
 
-/** The angles of a position, t · 10000^(−2(j mod e/2)/e): local attention's (SPEC section 2) and the model's (section 7). */
+/**
+ * The angles of a position, t · 10000^(−2(j mod e/2)/e): local attention's (SPEC section 2) and the model's (section
+ * 7).
+ */
 export function positionAngles(position: number, dimHead: number): Vector {
   return Float64Array.from({ length: dimHead }, (_, j) => position * 10000 ** ((-2 * (j % (dimHead / 2))) / dimHead))
 }
@@ -95,7 +98,10 @@ export function gelu(x: number): number {
   return 0.5 * x * (1 + erf(x / Math.SQRT2))
 }
 
-/** erf x = 2/√π · e^(−x²) · Σ 2ⁿ x^(2n+1) / (1·3·…·(2n+1)): every term has x's sign, so nothing cancels. At 6 it is 1 to 2e-17. */
+/**
+ * erf x = 2/√π · e^(−x²) · Σ 2ⁿ x^(2n+1) / (1·3·…·(2n+1)): every term has x's sign, so nothing cancels. At 6 it is 1 to
+ * 2e-17.
+ */
 export function erf(x: number): number {
   if (Math.abs(x) > 6) return Math.sign(x)
   let term = x

@@ -10,9 +10,15 @@ export interface LayerTrace {
   out: Float64Values
   /** Local attention alone, never divided: (batch, tokens, dim). */
   localOut: Float64Values
-  /** (batch, windows, experts, window), 1 where the expert took the token as a query. Windows count from the second; absent when there is one. */
+  /**
+   * (batch, windows, experts, window), 1 where the expert took the token as a query. Windows count from the second;
+   * absent when there is one.
+   */
   routedQueries?: { data: Uint8Array; shape: number[] }
-  /** (batch, windows, experts, min(k, m·w)): chosen positions ascending, the -1 of empty places first. Absent when there is one window. */
+  /**
+   * (batch, windows, experts, min(k, m·w)): chosen positions ascending, the -1 of empty places first. Absent when there
+   * is one window.
+   */
   keyValueIndices?: { data: Int32Array; shape: number[] }
 }
 
@@ -107,7 +113,10 @@ function combine(
   return averageRouted ? out.map((token) => scale(token, 1 / (numExperts + 1))) : out
 }
 
-/** `rotary_emb` as one set of angles for each head at each position: (n, e) serves every head, (n, h·e) goes head by head. */
+/**
+ * `rotary_emb` as one set of angles for each head at each position: (n, e) serves every head, (n, h·e) goes head by
+ * head.
+ */
 function anglesByHead({ heads, dimHead }: ResolvedOptions, rotaryEmb: Values): Matrix[] {
   return toRows(rotaryEmb.data, rotaryEmb.shape[1]!).map((row) => {
     const sets = toRows(row, dimHead)

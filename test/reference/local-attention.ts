@@ -2,7 +2,9 @@ import { attend, layerNorm, linear, positionAngles, rotate, toRows, type Matrix 
 import type { ResolvedOptions } from './options.js'
 import { parameter, parameterRows, type Parameters } from './parameters.js'
 
-/** Causal attention over a sliding window of W earlier positions and the token's own, for one sequence (SPEC section 2). */
+/**
+ * Causal attention over a sliding window of W earlier positions and the token's own, for one sequence (SPEC section 2).
+ */
 export function localAttention(options: ResolvedOptions, parameters: Parameters, x: Matrix): Matrix {
   const { dim, heads, dimHead, localAttnWindowSize } = options
   const inner = heads * dimHead

@@ -64,7 +64,10 @@ export function resolveOptions(options: LayerOptions, forward: ForwardOptions = 
   }
 }
 
-/** The layer's options by PyTorch's names: the keys of a golden case's `config`, and of config.json beside the model's own. */
+/**
+ * The layer's options by PyTorch's names: the keys of a golden case's `config`, and of config.json beside the model's
+ * own.
+ */
 const PYTORCH_NAMES = [
   'dim',
   'num_routed_queries',
@@ -91,7 +94,10 @@ const PYTORCH_NAMES = [
   'causal',
 ]
 
-/** The layer options among `config`'s entries, in camelCase. Others are left out, and so are nulls, which stand for the default. */
+/**
+ * The layer options among `config`'s entries, in camelCase. Others are left out, and so are nulls, which stand for the
+ * default.
+ */
 export function camelCaseOptions(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const options: Record<string, unknown> = {}
   for (const name of PYTORCH_NAMES) {

@@ -19,7 +19,8 @@ export function similarity(x: Vector, routingToken: Vector, options: Pick<Resolv
 /**
  * Coordinate descent over one row of candidates (SPEC section 4); `nIters` is at least 1.
  * @param visible which candidates are not masked
- * @returns `cut`, c of the spec (−∞ where masked), which is what selection compares; and `scores`, exp(c / eps_last), 0 where masked
+ * @returns `cut`, c of the spec (−∞ where masked), which is what selection compares; and `scores`, exp(c / eps_last), 0
+ * where masked
  */
 export function coordinateDescent(
   similarities: ArrayLike<number>,
@@ -49,7 +50,10 @@ export function largest(values: ArrayLike<number>, visible: ArrayLike<boolean>, 
   return candidates.slice(0, k).sort((i, j) => i - j)
 }
 
-/** The k candidates that a row selects, ascending, with the scores they carry (SPEC section 4). L is the row's length, masked entries included. */
+/**
+ * The k candidates that a row selects, ascending, with the scores they carry (SPEC section 4). L is the row's length,
+ * masked entries included.
+ */
 export function select(similarities: ArrayLike<number>, visible: ArrayLike<boolean>, k: number, rule: SelectionRule): Selected[] {
   const length = similarities.length
   if (length <= k) return indicesWhere(length, (i) => visible[i]!).map((index) => ({ index, score: 1 }))
@@ -58,7 +62,10 @@ export function select(similarities: ArrayLike<number>, visible: ArrayLike<boole
   return indices.map((index) => ({ index, score: rule.straightThrough ? 1 : scores[index]! }))
 }
 
-/** Queries without looking ahead: a token is one if fewer than k earlier tokens of its window have a similarity ≥ its own. */
+/**
+ * Queries without looking ahead: a token is one if fewer than k earlier tokens of its window have a similarity ≥ its
+ * own.
+ */
 export function selectCausally(similarities: ArrayLike<number>, k: number): Selected[] {
   const isQuery = (t: number) => indicesWhere(t, (earlier) => similarities[earlier]! >= similarities[t]!).length < k
   return indicesWhere(similarities.length, isQuery).map((index) => ({ index, score: 1 }))

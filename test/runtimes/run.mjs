@@ -1,5 +1,6 @@
 /*
- * Runs one suite, from the packed tarballs in an empty project, in every runtime and through every bundler that is installed.
+ * Runs one suite, from the packed tarballs in an empty project, in every runtime and through every bundler that is
+ * installed.
  *
  *   node test/runtimes/run.mjs [--only id,id] [--require id,id]
  *
@@ -25,7 +26,10 @@ const { values } = parseArgs({ options: { only: { type: 'string' }, require: { t
 const only = values.only?.split(',')
 const required = values.require?.split(',') ?? []
 
-/** @typedef {{ id: string, name: string, missing: string | undefined, run: () => Promise<{ version?: string, results: { name: string, error?: string }[] }> }} Host */
+/**
+ * @typedef {{ id: string, name: string, missing: string | undefined, run: () => Promise<{ version?: string, results: {
+ * name: string, error?: string }[] }> }} Host
+ */
 /** @type {Host[]} */
 const known = [...packages, ...quickstart, ...processes, ...edges, ...browsers, ...bundled, ...webgpu, ...documents]
 const matches = (/** @type {string[]} */ names, /** @type {Host} */ { id }) =>

@@ -158,7 +158,10 @@ export function makeParameters(options: DrawnOptions, seed: number): Map<string,
   return parameters
 }
 
-/** The input of a call, its tokens in 64ths, and which word each token is: equal words are equal tokens, word 0 is all zeros. */
+/**
+ * The input of a call, its tokens in 64ths, and which word each token is: equal words are equal tokens, word 0 is all
+ * zeros.
+ */
 export function makeInput({ options: { dim }, call: { batch, length, seed, vocabulary } }: DrawnCase): { x: Tensor; words: number[] } {
   const random = createRandom(seed + 1)
   const words = Array.from({ length: batch * length }, () => Math.floor(random.uniform() * vocabulary))

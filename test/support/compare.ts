@@ -1,4 +1,6 @@
-/** The largest absolute difference of two sequences of one length; Infinity for two lengths, NaN where either holds one. */
+/**
+ * The largest absolute difference of two sequences of one length; Infinity for two lengths, NaN where either holds one.
+ */
 export function largestDifference(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   if (actual.length !== expected.length) return Infinity
   let largest = 0

@@ -1,4 +1,7 @@
-/** A pool of threads that are none: what they do comes in an order that the test chooses, on the calling thread and a checked build. */
+/**
+ * A pool of threads that are none: what they do comes in an order that the test chooses, on the calling thread and a
+ * checked build.
+ */
 import { readFileSync } from 'node:fs'
 import { BEGINS_SERIALIZED, ENDS_SERIALIZED, SKIPS_BARRIER, DispatchHeader } from '../../assembly/ops.js'
 import { Runtime } from '../../src/device/runtime.js'
@@ -9,7 +12,10 @@ import type { WasmDevice } from '../../src/device/wasm/wasm-device.js'
 /** Which worker group goes on where several can. */
 export type Favourite = 'the first group' | 'the last group'
 
-/** Joined steps of one run, with the ordered parts that go before: it may go as far as `needs` of them are passed by the run before. */
+/**
+ * Joined steps of one run, with the ordered parts that go before: it may go as far as `needs` of them are passed by the
+ * run before.
+ */
 interface Group {
   readonly start: number
   readonly end: number
@@ -20,7 +26,10 @@ interface Group {
 /** How often a worker group had to wait for another's ordered part, and how many works were under way together. */
 export const seen = { waits: 0, together: 0 }
 
-/** Stands in for threads that drift apart as far as their order lets them: one worker group goes on until it must wait, then another. */
+/**
+ * Stands in for threads that drift apart as far as their order lets them: one worker group goes on until it must wait,
+ * then another.
+ */
 export class DriftingPool {
   readonly smallWork = 0
   /** Called before a partition of joined steps is run. */

@@ -7,7 +7,10 @@ import { largestDifference } from './compare.js'
 import type { LayerCase, ModelCase } from './golden.js'
 import { modelFiles } from './models.js'
 
-/** A layer's outputs within the tolerance, its routing exactly; returns the layer, which is the caller's to dispose of, and its trace. */
+/**
+ * A layer's outputs within the tolerance, its routing exactly; returns the layer, which is the caller's to dispose of,
+ * and its trace.
+ */
 export async function expectGoldenLayer(
   runtime: Runtime,
   golden: LayerCase,

@@ -20,7 +20,10 @@ export interface LayerCase {
   readonly parameters: Map<string, Tensor>
   /** `expected.out` and `expected.localOut` hold tokens 0, tokenStride, 2·tokenStride, … only. */
   tokenStride: number
-  /** The largest absolute error that PyTorch makes in float32; 4 of it and 1e-6 is what a float32 implementation is allowed. */
+  /**
+   * The largest absolute error that PyTorch makes in float32; 4 of it and 1e-6 is what a float32 implementation is
+   * allowed.
+   */
   float32Error: number
   readonly expected: ExpectedLayer
 }

@@ -28,7 +28,8 @@ export function toHalf(value: number): number {
   if (Number.isNaN(value)) return 0x7e00
   if (magnitude >= 65520) return sign | 0x7c00
   const exponent = magnitude === 0 ? -14 : Math.max(-14, Math.floor(Math.log2(magnitude)))
-  // subnormals are counted from zero, normal values from 1024 steps; what rounds up to the next power of two carries into the exponent by itself
+  // subnormals are counted from zero, normal values from 1024 steps; what rounds up to the next power of two carries
+  // into the exponent by itself
   const steps = Math.round((magnitude / 2 ** exponent) * 1024)
   return sign | (((exponent + 14) << 10) + steps)
 }

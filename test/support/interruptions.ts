@@ -3,8 +3,8 @@ import type { Runtime } from '../../src/device/runtime.js'
 import { RoutedAttentionError } from '../../src/errors.js'
 
 /**
- * Calls `act` once the device has begun to run a program for the `nth` time from now, as other code that shares the thread would: in a microtask, while
- * the call that the program belongs to is pending.
+ * Calls `act` once the device has begun to run a program for the `nth` time from now, as other code that shares the
+ * thread would: in a microtask, while the call that the program belongs to is pending.
  * @returns puts an end to it
  */
 export function afterRun(runtime: Runtime, nth: number, act: () => void): () => void {

@@ -3,7 +3,10 @@ import type { Runtime } from '../../src/device/runtime.js'
 import type { WasmDevice } from '../../src/device/wasm/wasm-device.js'
 import { nextMacrotask } from '../../src/event-loop.js'
 
-/** Operations behind which it leaves, and beyond which a step is cut: fewer than nearly any step has, and each step twice or so. */
+/**
+ * Operations behind which it leaves, and beyond which a step is cut: fewer than nearly any step has, and each step
+ * twice or so.
+ */
 const OFTEN = { leaveWork: 1, partWork: 5000 }
 
 /** Leaves behind every part of every step, and turns the event loop each time. */

@@ -111,8 +111,8 @@ export class ModelServer {
       response.setHeader('content-encoding', 'gzip')
     }
     if (!chunked) response.setHeader('content-length', contentLength ?? body.length)
-    // No other request may be on a connection that ends early. One with chunks stays open till their end, and Node's fetch would take
-    // the end of a connection that is to be closed for theirs.
+    // No other request may be on a connection that ends early. One with chunks stays open till their end, and Node's
+    // fetch would take the end of a connection that is to be closed for theirs.
     if (!chunked && (contentLength !== undefined || drop !== undefined)) response.setHeader('connection', 'close')
     response.writeHead(behaviour.status ?? (isPart ? 206 : 200))
     response.flushHeaders()
@@ -123,7 +123,8 @@ export class ModelServer {
       if (pieces !== undefined) await turn()
     }
     if (drop === undefined) return hang ? undefined : void response.end()
-    // A client in this process reads what was sent in these turns: with the connection it would lose what it has not read.
+    // A client in this process reads what was sent in these turns: with the connection it would lose what it has not
+    // read.
     for (let i = 0; i < 10; i++) await turn()
     response.destroy()
   }

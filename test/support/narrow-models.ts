@@ -34,7 +34,9 @@ export function narrowModelFiles(
   ])
 }
 
-/** A model's logits over some tokens, of a forward and after the last of single appends, and the memory that it takes. */
+/**
+ * A model's logits over some tokens, of a forward and after the last of single appends, and the memory that it takes.
+ */
 export async function logitsOf(
   runtime: Runtime,
   files: Map<string, Uint8Array>,

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 
-/** Small files in Hugging Face's format, of every kind of component, for tests that hold encoding against that library. */
+/**
+ * Small files in Hugging Face's format, of every kind of component, for tests that hold encoding against that library.
+ */
 
 type Json = Record<string, unknown>
 
@@ -207,7 +209,10 @@ const llama2Decoder = sequence(
 const metaspaceDecoder = { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true }
 const bertDecoder = { type: 'WordPiece', prefix: '##', cleanup: true }
 
-/** SentencePiece's map of a few characters, which Hugging Face's library compiled from nothing: a double-array trie of one level for each byte. */
+/**
+ * SentencePiece's map of a few characters, which Hugging Face's library compiled from nothing: a double-array trie of
+ * one level for each byte.
+ */
 function characterMap(entries: Record<string, string>): string {
   const units = new Map<number, number>()
   let texts = ''

@@ -1,4 +1,7 @@
-/** Whether float32 must decide a call's routing as float64 does: no decision hangs on a difference that rounding may reverse. */
+/**
+ * Whether float32 must decide a call's routing as float64 does: no decision hangs on a difference that rounding may
+ * reverse.
+ */
 import { similarity, type Parameters, type Values } from '../reference/index.js'
 import { toRows } from '../reference/arithmetic.js'
 import { resolveOptions, type ForwardOptions, type LayerOptions, type ResolvedOptions } from '../reference/options.js'
@@ -6,7 +9,10 @@ import { resolveOptions, type ForwardOptions, type LayerOptions, type ResolvedOp
 /** Similarities up to 100 carry an error of about 1e-5 in float32, and so does the descent's threshold. */
 const MARGIN = 2e-4
 
-/** Equal similarities are safe: tokens are equal, or dot products exact (test/support/arbitraries.ts), and ties have a rule. */
+/**
+ * Equal similarities are safe: tokens are equal, or dot products exact (test/support/arbitraries.ts), and ties have a
+ * rule.
+ */
 export function isRoutingSafe(options: LayerOptions, parameters: Parameters, x: Values, forward: ForwardOptions = {}): boolean {
   const resolved = resolveOptions(options, forward)
   const { dim, routedWindowSize: window, numRoutedQueries, numRoutedKeyValues } = resolved

@@ -1,4 +1,7 @@
-/** Runtimes on every build of the kernels: those that ship, and those compiled with assertions, which the package does not hold. */
+/**
+ * Runtimes on every build of the kernels: those that ship, and those compiled with assertions, which the package does
+ * not hold.
+ */
 import { readFileSync } from 'node:fs'
 import { type GpuUse, Runtime } from '../../src/device/runtime.js'
 import { openBuild } from '../../src/device/wasm/builds.js'

@@ -1,5 +1,6 @@
 /*
- * tokenizer.json files with small vocabularies, each with the decoder (and what must go with it) of a well-known family.
+ * tokenizer.json files with small vocabularies, each with the decoder (and what must go with it) of a well-known
+ * family.
  */
 
 /** Byte n of text, as GPT-2 writes it in a vocabulary: printable ones as they are, the others from U+0100 on. */

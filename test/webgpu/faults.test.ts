@@ -7,7 +7,9 @@ import { makeLayer, published, x } from '../support/small-layers.js'
 import { causalConfig, loadSmallModel, randomTokens } from '../support/small-models.js'
 import { noAdapter, openGpuRuntime } from './gpu.js'
 
-/** Every error scope of a kind ends with an error, though there was none, until the function that it returns is called. */
+/**
+ * Every error scope of a kind ends with an error, though there was none, until the function that it returns is called.
+ */
 function failScopes(gpu: GPUDevice, filter: GPUErrorFilter, message: string): () => void {
   const [push, pop] = [gpu.pushErrorScope.bind(gpu), gpu.popErrorScope.bind(gpu)]
   const open: GPUErrorFilter[] = []

@@ -1,4 +1,7 @@
-/** Runs one op on the WebAssembly device and on the WebGPU one, from the same memory, and compares all that it may write. */
+/**
+ * Runs one op on the WebAssembly device and on the WebGPU one, from the same memory, and compares all that it may
+ * write.
+ */
 import { expect } from 'vitest'
 import type { Opcode } from '../../assembly/ops.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'

@@ -1,4 +1,7 @@
-/* On one GPU results do not depend on what else is computed with them: not on row, chunk or append, to the bit. The texts have few words, often repeated. */
+/*
+ * On one GPU results do not depend on what else is computed with them: not on row, chunk or append, to the bit. The
+ * texts have few words, often repeated.
+ */
 import { beforeAll, describe, expect, test } from 'vitest'
 import { Opcode, DispatchHeader, Matmul, Similarities } from '../../assembly/ops.js'
 import { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'

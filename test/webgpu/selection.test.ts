@@ -9,7 +9,10 @@ import { expectSameOp, wordsFrom, written } from './op-comparison.js'
 
 type Size = readonly [tokens: number, windowSize: number, count: number]
 
-/** Of every kind of row: k as large as the row or larger; 1; windows of one token; a last one of one token; more than a workgroup. */
+/**
+ * Of every kind of row: k as large as the row or larger; 1; windows of one token; a last one of one token; more than a
+ * workgroup.
+ */
 const sizes: readonly Size[] = [
   [24, 8, 3],
   [24, 8, 8],

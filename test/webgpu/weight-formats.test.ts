@@ -5,7 +5,10 @@ import { logitsOf, narrowModelFiles } from '../support/narrow-models.js'
 import { causalConfig, randomTokens } from '../support/small-models.js'
 import { noAdapter, openGpuRuntime } from './gpu.js'
 
-/** Bits of some weights that are easily lost: subnormals of either sign, the largest one, the smallest normal one, zeros. */
+/**
+ * Bits of some weights that are easily lost: subnormals of either sign, the largest one, the smallest normal one,
+ * zeros.
+ */
 const delicate = { F16: [0x0001, 0x8001, 0x03ff, 0x0400, 0x8000, 0x0000], BF16: [0x0080, 0x8080, 0x3f80, 0x8000, 0x0000] }
 
 describe.skipIf(noAdapter)('16-bit weights on a GPU', () => {

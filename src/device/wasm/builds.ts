@@ -32,7 +32,8 @@ export function openBuild(simd: Simd, module: WebAssembly.Module): Build {
 }
 
 /**
- * The build asked for, or for 'auto' the relaxed one where the engine takes it. Never fails for want of relaxed SIMD: `unavailable` says why it was not used.
+ * The build asked for, or for 'auto' the relaxed one where the engine takes it. Never fails for want of relaxed SIMD:
+ * `unavailable` says why it was not used.
  * @param revectorized whether the engine was told to make 256-bit operations
  * @throws RoutedAttentionError `UNSUPPORTED` where even baseline SIMD does not compile
  */

@@ -44,14 +44,17 @@ function availableCores(): number {
 }
 
 /**
- * Partitions that ops are cut into: of two threads each has two, so that one that the calling thread holds up leaves half of its work to the other. With more
- * threads, more partitions would no longer be whole heads.
+ * Partitions that ops are cut into: of two threads each has two, so that one that the calling thread holds up leaves
+ * half of its work to the other. With more threads, more partitions would no longer be whole heads.
  */
 export function partitionsFor(threads: number): number {
   return threads === 2 ? 4 : threads
 }
 
-/** More dispatches than this are seldom worth having at work side by side: what each does in its turn is up to a quarter of a layer. */
+/**
+ * More dispatches than this are seldom worth having at work side by side: what each does in its turn is up to a quarter
+ * of a layer.
+ */
 const MOST_WORKER_GROUPS = 4
 
 /** Runs that are at work side by side, of `runs` in a row: each by as many of the threads as the others. */

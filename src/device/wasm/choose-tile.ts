@@ -11,14 +11,17 @@ export interface TileChoice {
 /** Never the slowest by far on any engine measured (docs/measurements/zen5.md#tile-shapes). */
 const DEFAULT = TileShape.Gemm6x8
 /**
- * Milliseconds that timing takes, once a process: at least the first, then until no shape has become faster for the second, at most the third. Engines
- * come to their full speed within 6 (V8 13 and later) to 25 (Deno, Bun) of them, 17 on a slow processor and more on a busy one; a choice before that is
- * one among their baseline compilers.
+ * Milliseconds that timing takes, once a process: at least the first, then until no shape has become faster for the
+ * second, at most the third. Engines come to their full speed within 6 (V8 13 and later) to 25 (Deno, Bun) of them, 17
+ * on a slow processor and more on a busy one; a choice before that is one among their baseline compilers.
  */
 const AT_LEAST = 20
 const SETTLED = 10
 const AT_MOST = 80
-/** A shape that takes so many times as long as the fastest is still in the baseline compiler, which takes five; compiled, none takes more than 2.3. */
+/**
+ * A shape that takes so many times as long as the fastest is still in the baseline compiler, which takes five;
+ * compiled, none takes more than 2.3.
+ */
 const UNCOMPILED = 3
 /** A time that is so much shorter is the engine's doing and not the clock's. */
 const FASTER = 0.93
@@ -30,8 +33,9 @@ const COARSE = 0.025
 const READINGS = 10_000
 
 /**
- * The product that is timed: 96 rows, 256 deep, 24 panels; 9.4 MFLOP. Its operands fill much of a second-level cache, as a layer's do: in the first-level
- * cache alone shapes look closer than they are (docs/measurements/zen5.md#tile-shapes).
+ * The product that is timed: 96 rows, 256 deep, 24 panels; 9.4 MFLOP. Its operands fill much of a second-level cache,
+ * as a layer's do: in the first-level cache alone shapes look closer than they are
+ * (docs/measurements/zen5.md#tile-shapes).
  */
 const ROWS = 96
 const DEPTH = 256
@@ -41,10 +45,11 @@ const PANELS = 24
 const choices = new WeakMap<WebAssembly.Module, TileChoice>()
 
 /**
- * The fastest shape on this engine and processor, by a few milliseconds of timing on `device`. All give the same bits, so what is chosen shows in the
- * speed alone.
+ * The fastest shape on this engine and processor, by a few milliseconds of timing on `device`. All give the same bits,
+ * so what is chosen shows in the speed alone.
  * @param widens whether the engine was told to join 128-bit operations to 256-bit ones
- * @param now a clock in milliseconds; where it stands still during computation (deployed edge workers) or ticks too slowly, the default is taken
+ * @param now a clock in milliseconds; where it stands still during computation (deployed edge workers) or ticks too
+ * slowly, the default is taken
  */
 export function chooseTile(module: WebAssembly.Module, device: WasmDevice, widens: boolean, now = () => performance.now()): TileChoice {
   let choice = choices.get(module)

@@ -1,6 +1,6 @@
 /*
- * `compile.ts` in the package's `workerd` entry: an engine that compiles no WebAssembly at run time takes modules that are imported, already compiled.
- * The files lie beside that entry.
+ * `compile.ts` in the package's `workerd` entry: an engine that compiles no WebAssembly at run time takes modules that
+ * are imported, already compiled. The files lie beside that entry.
  */
 import baseline from './baseline.wasm'
 import relaxed from './relaxed.wasm'

@@ -5,7 +5,8 @@ import { markRevectorized } from './revectorize.js'
 const compiled = new Map<string, Promise<WebAssembly.Module>>()
 
 /**
- * Compiles a build that travels inside the package. `compile-static.ts` stands in for this file where an engine compiles nothing at run time.
+ * Compiles a build that travels inside the package. `compile-static.ts` stands in for this file where an engine
+ * compiles nothing at run time.
  * @param revectorized whether the engine was told to make 256-bit operations of it
  */
 export function compileModule(name: keyof typeof modules, revectorized: boolean): Promise<WebAssembly.Module> {

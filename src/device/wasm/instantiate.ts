@@ -35,7 +35,8 @@ const INITIAL_PAGES = 16
 const MAXIMUM_PAGES = [65536, 32768, 16384, 8192, 4096]
 
 /**
- * A memory for one runtime. Declared shared always: every engine runs that on one thread too, so one build of each arithmetic serves all.
+ * A memory for one runtime. Declared shared always: every engine runs that on one thread too, so one build of each
+ * arithmetic serves all.
  * @throws RoutedAttentionError `OUT_OF_MEMORY` when the engine reserves none
  */
 export function createMemory(): WebAssembly.Memory {
@@ -57,7 +58,10 @@ export function instantiateKernels(module: WebAssembly.Module, memory: WebAssemb
   return new WebAssembly.Instance(module, { env: { memory, abort } }).exports as unknown as KernelExports
 }
 
-/** A string of AssemblyScript's: UTF-16 units, behind their length in bytes. Only the checked builds, which tests run, have any. */
+/**
+ * A string of AssemblyScript's: UTF-16 units, behind their length in bytes. Only the checked builds, which tests run,
+ * have any.
+ */
 function textAt({ buffer }: WebAssembly.Memory, address: number): string {
   if (address === 0) return ''
   const length = new DataView(buffer).getUint32(address - 4, true)

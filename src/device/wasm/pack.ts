@@ -22,9 +22,10 @@ interface Place {
 }
 
 /**
- * Packs weights into a block of the arena, part by part, through a stage of its own. "panels": groups of up to four panels of 8 outputs, one group after the other,
- * each [inputs][8 · panels]; one copy serves tiles, which take a panel of it, and single rows, which stream all of it: side by side the panels of a
- * group are one stream of memory, read at the rate of a plain sum, where four apart were read at two thirds of it. "rows": row-major.
+ * Packs weights into a block of the arena, part by part, through a stage of its own. "panels": groups of up to four
+ * panels of 8 outputs, one group after the other, each [inputs][8 · panels]; one copy serves tiles, which take a panel
+ * of it, and single rows, which stream all of it: side by side the panels of a group are one stream of memory, read at
+ * the rate of a plain sum, where four apart were read at two thirds of it. "rows": row-major.
  */
 export function* packWeights(
   weights: readonly PackedWeight[],

@@ -25,7 +25,8 @@ export function turnOnRevectorization(): string | undefined {
 const MARK = [0, 2, 1, 0x72]
 
 /**
- * The same module as other bytes: V8 hands out the code that it already has for equal bytes, compiled without the flag perhaps.
+ * The same module as other bytes: V8 hands out the code that it already has for equal bytes, compiled without the flag
+ * perhaps.
  */
 export function markRevectorized(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   const marked = new Uint8Array(bytes.length + MARK.length)

@@ -16,8 +16,9 @@ export interface Work {
 }
 
 /**
- * Work below this stays on the calling thread: about a millisecond of one core, at most. Waking threads costs some 0.1 ms, and where cores are shared an
- * op that waits for a neighbour costs far more (one token of a ten-million-parameter model, two threads on two busy cores: half the speed of one).
+ * Work below this stays on the calling thread: about a millisecond of one core, at most. Waking threads costs some 0.1
+ * ms, and where cores are shared an op that waits for a neighbour costs far more (one token of a ten-million-parameter
+ * model, two threads on two busy cores: half the speed of one).
  */
 const SMALL_WORK = 5e7
 
@@ -25,8 +26,8 @@ const SMALL_WORK = 5e7
 const START_LIMIT = 10_000
 
 /**
- * Threads that run programs side by side on one memory. The calling thread only waits for their message, its event loop free. It may hand over a work while
- * they are at the one before, which none of them then waits for.
+ * Threads that run programs side by side on one memory. The calling thread only waits for their message, its event loop
+ * free. It may hand over a work while they are at the one before, which none of them then waits for.
  */
 export class ThreadPool {
   readonly threads: number
@@ -165,7 +166,10 @@ export class ThreadPool {
     })())
   }
 
-  /** Ends the threads; work that is running fails with `DISPOSED`. Resolves when none of them runs any more, also where a lost one had ended the others. */
+  /**
+   * Ends the threads; work that is running fails with `DISPOSED`. Resolves when none of them runs any more, also where
+   * a lost one had ended the others.
+   */
   dispose(): Promise<void> {
     this.#onFailure = undefined
     if (!this.#failure) {

@@ -132,8 +132,8 @@ class WasmProgram implements CompiledProgram {
 const CHUNK_ROWS = 256
 
 /**
- * Operations after which the calling thread leaves a program, to see whether the event loop should turn: some 3 to 7 ms, and as much longer as it waits for
- * the weights.
+ * Operations after which the calling thread leaves a program, to see whether the event loop should turn: some 3 to 7
+ * ms, and as much longer as it waits for the weights.
  */
 const LEAVE_WORK = 1e8
 /** An op of more than this is left between its parts. */
@@ -142,8 +142,8 @@ const PART_WORK = 1.5e8
 /** Runs handed to the pool at once, at most: enough that its threads seldom wait for the caller. */
 const BATCH = 8
 /**
- * Batches that headers are kept for. Two are under way at most, but the second looks at the first one's last header until it is done itself: the third must
- * not be written there.
+ * Batches that headers are kept for. Two are under way at most, but the second looks at the first one's last header
+ * until it is done itself: the third must not be written there.
  */
 const BATCHES = 3
 /** Bytes from one header to the next. */
@@ -164,9 +164,15 @@ export class WasmDevice implements Device {
   readonly arena: Arena
   readonly scanner: ByteScanner
   readonly #kernels: KernelExports
-  /** The header of what the calling thread runs at once, that of what it leaves and enters again, and those of what runs on the pool. */
+  /**
+   * The header of what the calling thread runs at once, that of what it leaves and enters again, and those of what runs
+   * on the pool.
+   */
   readonly #headers: Block
-  /** How far the calling thread has come with what it leaves; then a word that is 1 while nobody wants what the pool computes. */
+  /**
+   * How far the calling thread has come with what it leaves; then a word that is 1 while nobody wants what the pool
+   * computes.
+   */
   readonly #marks: Block
   #batches = 0
   /** What the calling thread's partitions work in. */
@@ -189,7 +195,9 @@ export class WasmDevice implements Device {
   #groupsInUse = 1
   #disposed = false
 
-  /** @param partitions how many partitions each op is cut into, one for each thread or more; results do not depend on it */
+  /**
+   * @param partitions how many partitions each op is cut into, one for each thread or more; results do not depend on it
+   */
   constructor(kernels: KernelExports, memory: WebAssembly.Memory, partitions = 1) {
     this.partitions = partitions
     this.#kernels = kernels
@@ -298,7 +306,10 @@ export class WasmDevice implements Device {
     this.#kernels.run((program as WasmProgram).buffer.address, header, this.partitions, 0, this.partitions, 0, 1)
   }
 
-  /** Runs on the calling thread and yields now and then. Synchronous dispatches may run in between; another one of this kind may not. */
+  /**
+   * Runs on the calling thread and yields now and then. Synchronous dispatches may run in between; another one of this
+   * kind may not.
+   */
   #runInParts(program: CompiledProgram, dispatches: readonly Dispatch[], interrupt: Interrupt | undefined): Promise<void> {
     const cursor = this.#marks.address
     return this.#mutex.runExclusive(async () => {
@@ -368,7 +379,8 @@ export class WasmDevice implements Device {
         this.#assertUsable()
         interrupt?.check()
         const batch = dispatches.slice(start, start + BATCH)
-        // a thread may come to these runs while others are at the ones before: it must not meet them in another worker group's memory
+        // a thread may come to these runs while others are at the ones before: it must not meet them in another worker
+        // group's memory
         if (this.#earlierHeader(batch[0]!) === 0) {
           const isOrdered = batch.every((dispatch, i) => i === 0 || dispatch.dependsOn === batch[i - 1])
           this.#groupsInUse = isOrdered

@@ -1,5 +1,6 @@
 /**
- * Raised with every change of what is posted or of the control words: a hosted copy of another version is refused rather than misunderstood.
+ * Raised with every change of what is posted or of the control words: a hosted copy of another version is refused
+ * rather than misunderstood.
  */
 export const WORKER_VERSION = 3
 
@@ -31,13 +32,15 @@ export enum WorkWord {
 export const BARRIER_WORDS = 16
 
 /**
- * What a thread of the pool runs, as text: a worker started from text needs no second file to host. The same text is the file `worker.js` of the
- * package, for pages that may not start one so. Both kinds of worker (the web's, and node:worker_threads') take it, as a classic script or as a module.
+ * What a thread of the pool runs, as text: a worker started from text needs no second file to host. The same text is
+ * the file `worker.js` of the package, for pages that may not start one so. Both kinds of worker (the web's, and
+ * node:worker_threads') take it, as a classic script or as a module.
  *
- * It instantiates the kernels on the shared memory, says so, and then waits for work in the control words (`ControlWord`) without returning to its
- * event loop. A sleeper looks at the number of works again when it is woken: the host raises the number and then wakes who sleeps, and a thread that saw
- * the rise awake may be through with its part and asleep by then. The last thread to leave a piece of work reports it: the caller may write over the
- * program as soon as it is told, and one that is late to wake from the last barrier would still be in it.
+ * It instantiates the kernels on the shared memory, says so, and then waits for work in the control words
+ * (`ControlWord`) without returning to its event loop. A sleeper looks at the number of works again when it is woken:
+ * the host raises the number and then wakes who sleeps, and a thread that saw the rise awake may be through with its
+ * part and asleep by then. The last thread to leave a piece of work reports it: the caller may write over the program
+ * as soon as it is told, and one that is late to wake from the last barrier would still be in it.
  */
 export const workerSource = `
 const isNode = typeof self === 'undefined' || typeof self.postMessage !== 'function'

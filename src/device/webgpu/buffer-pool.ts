@@ -12,8 +12,9 @@ export interface PoolOwner {
 }
 
 /**
- * Buffers that were given back, for whoever next wants one of their length: a driver takes milliseconds to make a large one, and clears it. Work on
- * the queue keeps its order, so one may be taken while the work of whoever had it before is still to be done.
+ * Buffers that were given back, for whoever next wants one of their length: a driver takes milliseconds to make a large
+ * one, and clears it. Work on the queue keeps its order, so one may be taken while the work of whoever had it before is
+ * still to be done.
  */
 export class BufferPool {
   readonly #gpu: GPUDevice

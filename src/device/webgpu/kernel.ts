@@ -12,14 +12,16 @@ export interface OpView {
 }
 
 /**
- * A compute shader that runs one kind of op: every value of it depends on operands and words alone, so one pipeline serves all ops whose operands
- * lie in the same buffers.
+ * A compute shader that runs one kind of op: every value of it depends on operands and words alone, so one pipeline
+ * serves all ops whose operands lie in the same buffers.
  *
- * Its WGSL sees storage buffers of 32-bit words through functions that are written for each operand `x`, indices in words from the operand's start:
- * `x_f(i)`, `x_i(i)` read a float or an integer, `x_set_f(i, value)`, `x_set_i(i, value)` write one, `x_given()` tells whether there is such an operand.
- * In the vector view, where buffers are vectors of four words, there are `x_v(i)` and `x_set_v(i, value)` besides, for i and operands on whole vectors,
- * and nothing else writes; `x_pair(i)` reads two words, i even. `word(n)`, `float_word(n)` are words of the op, `header_word(n)` of the dispatch header;
- * positions there are two words, low and high. A kernel defines `main`, annotated `@compute`.
+ * Its WGSL sees storage buffers of 32-bit words through functions that are written for each operand `x`, indices in
+ * words from the operand's start: `x_f(i)`, `x_i(i)` read a float or an integer, `x_set_f(i, value)`,
+ * `x_set_i(i, value)` write one, `x_given()` tells whether there is such an operand. In the vector view, where buffers
+ * are vectors of four words, there are `x_v(i)` and `x_set_v(i, value)` besides, for i and operands on whole vectors,
+ * and nothing else writes; `x_pair(i)` reads two words, i even. `word(n)`, `float_word(n)` are words of the op,
+ * `header_word(n)` of the dispatch header; positions there are two words, low and high. A kernel defines `main`,
+ * annotated `@compute`.
  */
 export interface Kernel {
   readonly name: string
@@ -99,8 +101,8 @@ function partName(memory: number, part: number): string {
 }
 
 /**
- * `load<m>(at)` and `store<m>(at, value)` of the element that word `at` of a memory lies in. The first part bound is the one that the first of the
- * operands begins in, so they find theirs without being told.
+ * `load<m>(at)` and `store<m>(at, value)` of the element that word `at` of a memory lies in. The first part bound is
+ * the one that the first of the operands begins in, so they find theirs without being told.
  */
 function access(
   memory: number,

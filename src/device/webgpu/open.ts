@@ -7,16 +7,23 @@ export type OpenedWebGpu =
   | { readonly device: WebGpuDevice; readonly adapter: string; readonly fallback: boolean; readonly unavailable?: undefined }
   | { readonly device?: undefined; readonly unavailable: string }
 
-/** Rows of a chunk: the more, the fewer launches. Where a processor stands in for a GPU, launches are the smaller cost, and a chunk should end soon. */
+/**
+ * Rows of a chunk: the more, the fewer launches. Where a processor stands in for a GPU, launches are the smaller cost,
+ * and a chunk should end soon.
+ */
 const CHUNK_ROWS = { gpu: 8192, processor: 128 }
 
-/** Dawn, made once and kept: its devices do not keep it from being collected, and the process dies when they outlive it. */
+/**
+ * Dawn, made once and kept: its devices do not keep it from being collected, and the process dies when they outlive it.
+ */
 let dawn: GPU | undefined
 
 /** Asked of adapters that have it. Limits stay WebGPU's defaults. */
 const FEATURES: readonly GPUFeatureName[] = ['subgroups']
 
-/** WebGPU's defaults, as far as kernels and programs rely on them: an adapter of the compatibility level may grant less. */
+/**
+ * WebGPU's defaults, as far as kernels and programs rely on them: an adapter of the compatibility level may grant less.
+ */
 const LEAST = {
   maxStorageBuffersPerShaderStage: 8,
   maxComputeInvocationsPerWorkgroup: 256,
@@ -44,7 +51,10 @@ function nameOf({ vendor, architecture, device, description }: GPUAdapterInfo): 
   return description || [vendor, architecture, device].filter(Boolean).join(' ') || 'an adapter without a name'
 }
 
-/** Whether an adapter is software, by what engines say of it: a flag, or the name of one of the two software drivers there are. */
+/**
+ * Whether an adapter is software, by what engines say of it: a flag, or the name of one of the two software drivers
+ * there are.
+ */
 function isProcessor(adapter: GPUAdapter): boolean {
   const { info } = adapter
   const flagged = info.isFallbackAdapter || (adapter as { isFallbackAdapter?: boolean }).isFallbackAdapter === true

@@ -11,9 +11,9 @@ import {
 import type { WebGpuBuffer } from './webgpu-buffer.js'
 
 /**
- * Packs weights into a buffer, one after the other, in the format that they come in or widened to float32, as the layout says. "panels" are row-major here,
- * [inputs][outputs]: neighbouring invocations read neighbouring outputs at every k. Constants are frequencies of rotation: fractions of a turn in 64
- * bits (`rotaryFromPositions`).
+ * Packs weights into a buffer, one after the other, in the format that they come in or widened to float32, as the
+ * layout says. "panels" are row-major here, [inputs][outputs]: neighbouring invocations read neighbouring outputs at
+ * every k. Constants are frequencies of rotation: fractions of a turn in 64 bits (`rotaryFromPositions`).
  */
 export function* packWeights(layout: WeightLayout, parameters: ParameterSource, buffer: WebGpuBuffer): Generator<void, void> {
   for (const weight of layout.weights) {

@@ -32,14 +32,16 @@ interface Section {
 const USAGE = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST
 
 /**
- * Memory on the GPU, and what the host knows of it: a mirrored buffer's whole contents as of the last run that brought its changes over, of any other
- * what the last run brought. It lies in parts of what WebGPU binds at most; all but the last are full. Work that was given before a write sees what was
- * there before.
+ * Memory on the GPU, and what the host knows of it: a mirrored buffer's whole contents as of the last run that brought
+ * its changes over, of any other what the last run brought. It lies in parts of what WebGPU binds at most; all but the
+ * last are full. Work that was given before a write sees what was there before.
  */
 export class WebGpuBuffer implements DeviceBuffer {
   readonly byteLength: number
   readonly parts: readonly GPUBuffer[]
-  /** Which memory of the GPU it is: bind groups of work that comes again, in buffers that come again, are kept by it. */
+  /**
+   * Which memory of the GPU it is: bind groups of work that comes again, in buffers that come again, are kept by it.
+   */
   readonly id: string
   readonly #owner: BufferOwner
   readonly #mirror: Uint8Array<ArrayBuffer> | undefined
@@ -65,7 +67,10 @@ export class WebGpuBuffer implements DeviceBuffer {
     return this.byteLength + (this.#mirror?.byteLength ?? 0)
   }
 
-  /** @param bounds places, ascending, that no operand reaches across: of a large buffer, few parts are then bound for each */
+  /**
+   * @param bounds places, ascending, that no operand reaches across: of a large buffer, few parts are then bound for
+   * each
+   */
   divide(bounds: readonly number[]): void {
     this.#bounds = bounds
   }

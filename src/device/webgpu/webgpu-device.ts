@@ -148,7 +148,10 @@ export class WebGpuDevice implements Device {
     return buffer
   }
 
-  /** A program that was taken in before, by whomever, is the same one: calls come again, and what binds it to buffers is kept. */
+  /**
+   * A program that was taken in before, by whomever, is the same one: calls come again, and what binds it to buffers is
+   * kept.
+   */
   compile(program: Program): CompiledProgram {
     this.#assertUsable()
     const key = program.words.join(' ')
@@ -164,8 +167,8 @@ export class WebGpuDevice implements Device {
   }
 
   /**
-   * What was handed to the GPU is computed all the same when it is interrupted; what is given to the GPU behind it comes after it, and meets the memory as
-   * the GPU leaves it.
+   * What was handed to the GPU is computed all the same when it is interrupted; what is given to the GPU behind it
+   * comes after it, and meets the memory as the GPU leaves it.
    */
   run(program: CompiledProgram, dispatches: Dispatch | readonly Dispatch[], interrupt?: Interrupt): Promise<void> {
     const done = this.#run(program, dispatches)

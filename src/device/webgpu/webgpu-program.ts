@@ -146,7 +146,10 @@ interface Extent {
   readonly operands: readonly string[]
 }
 
-/** Operands in the same parts of one buffer share their bindings: WebGPU lets no two of a dispatch overlap where one is written. */
+/**
+ * Operands in the same parts of one buffer share their bindings: WebGPU lets no two of a dispatch overlap where one is
+ * written.
+ */
 function placeOperands(kernel: Kernel, op: Op, dispatch: Dispatch): { places: Record<string, Place>; extents: readonly Extent[] } {
   const places: Record<string, Place> = {}
   let extents: Extent[] = []

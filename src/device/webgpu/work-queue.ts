@@ -10,7 +10,10 @@ const SLOT_BYTES = Math.ceil(HEADER_BYTES / 256) * 256
 const LONGEST_SUBMISSION = 0.25
 /** What a dispatch whose work nobody knows is taken to need of that. */
 const UNKNOWN_SHARE = 1 / 8
-/** Operations a second that a GPU is taken to do before it was seen: few, so that the first runs are cut rather than long. */
+/**
+ * Operations a second that a GPU is taken to do before it was seen: few, so that the first runs are cut rather than
+ * long.
+ */
 const FIRST_RATE = 1e10
 /** Submissions that may wait on the GPU without anyone waiting for them. */
 const SUBMISSIONS_AHEAD = 32
@@ -32,8 +35,9 @@ interface WaitingDispatch {
 type Encode = (encoder: GPUCommandEncoder) => void
 
 /**
- * Work on its way to a GPU, in the order in which it was given. It is handed over together, when somebody needs its outcome or it has become much: each
- * submission costs about 35 µs between its last pass and the next one's first (an H100 through Dawn), as much as several passes of a layer.
+ * Work on its way to a GPU, in the order in which it was given. It is handed over together, when somebody needs its
+ * outcome or it has become much: each submission costs about 35 µs between its last pass and the next one's first (an
+ * H100 through Dawn), as much as several passes of a layer.
  */
 export class WorkQueue {
   /** Where the dispatches' headers are. */

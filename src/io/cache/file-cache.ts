@@ -6,7 +6,10 @@ import { folderStore } from './folder-store.js'
 import { responseStore } from './response-store.js'
 import type { Store } from './store.js'
 
-/** A file's place in a cache. Whatever fails there is not told, but for the signal's reason: then the file is as if it were not kept. */
+/**
+ * A file's place in a cache. Whatever fails there is not told, but for the signal's reason: then the file is as if it
+ * were not kept.
+ */
 export interface CacheEntry {
   open(): Promise<OpenFile | undefined>
   keep(parts: readonly Uint8Array[]): Promise<void>
@@ -28,8 +31,8 @@ type CacheOption = ReadOptions['cache']
 const LAYOUT = '1'
 
 /**
- * @param option true: a cache of the Cache API, named 'routed-attention', where the runtime has one; a `Cache`; a folder's path;
- *   false or absent: none
+ * @param option true: a cache of the Cache API, named 'routed-attention', where the runtime has one; a `Cache`; a
+ * folder's path; false or absent: none
  * @param versionOf what tells one state of a file from another: part of its key
  */
 export function createFileCache(

@@ -4,7 +4,10 @@ import { fileSystem } from '../sources/file-system.js'
 import { PIECE_BYTES } from '../sources/source.js'
 import type { Store } from './store.js'
 
-/** At the end of an entry: how many bytes come before, so that a copy cut short is noticed, of files too that do not know their length. */
+/**
+ * At the end of an entry: how many bytes come before, so that a copy cut short is noticed, of files too that do not
+ * know their length.
+ */
 const FOOTER_BYTES = 8
 
 /** Entries on their way have this ending; those of a process that was killed are removed after a day. */

@@ -4,7 +4,10 @@ import { untilAborted } from '../sources/source.js'
 import { StreamFile } from '../sources/stream-file.js'
 import type { Store } from './store.js'
 
-/** Keeps bytes as responses. The Cache API itself sees to it that an entry is there whole or not at all, whoever else writes it. */
+/**
+ * Keeps bytes as responses. The Cache API itself sees to it that an entry is there whole or not at all, whoever else
+ * writes it.
+ */
 export function responseStore(openCache: () => Promise<CacheLike>, signal: AbortSignal | undefined): Store {
   const within = <T>(operation: (cache: CacheLike) => Promise<T>): Promise<T> =>
     untilAborted(signal, (async () => operation(await openCache()))())

@@ -14,7 +14,10 @@ import type { ByteStream } from './stream-file.js'
  */
 export type Ask = (headers: Readonly<Record<string, string>>) => Promise<Answer | MissingFile>
 
-/** A file as it arrives over a network that may break: then the rest is asked for, or where the server cannot do that, all of it again. */
+/**
+ * A file as it arrives over a network that may break: then the rest is asked for, or where the server cannot do that,
+ * all of it again.
+ */
 export class Download implements ByteStream {
   private representation: Representation = UNKNOWN
   private body: ResponseBody | undefined
@@ -28,7 +31,10 @@ export class Download implements ByteStream {
     private readonly what: string,
     private readonly ask: Ask,
     private readonly signal: AbortSignal | undefined,
-    /** They begin anew whenever it comes further than before, so that a file of any length arrives over a line of any quality. */
+    /**
+     * They begin anew whenever it comes further than before, so that a file of any length arrives over a line of any
+     * quality.
+     */
     private readonly pauses: readonly number[] = PAUSES,
   ) {}
 
@@ -115,7 +121,8 @@ export class Download implements ByteStream {
 
   private async connect(): Promise<MissingFile | undefined> {
     const { validator, isVeiled } = this.representation
-    // If-Range needs another origin's leave, and a refusal looks like a network that fails: so the last time goes without.
+    // If-Range needs another origin's leave, and a refusal looks like a network that fails: so the last time goes
+    // without.
     const isAllowed = !isVeiled || this.failures < this.pauses.length
     const isPart = this.position > 0 && validator !== undefined && isAllowed
     // Browsers ask for parts as they are on their own, and drop the last header; not every other runtime does.
@@ -139,7 +146,10 @@ export class Download implements ByteStream {
     throw new FileRestarted(`${this.what} begins again`)
   }
 
-  /** @throws BrokenTransfer when it has to begin again; RoutedAttentionError `BAD_FILE` when the part is not the one that was asked for */
+  /**
+   * @throws BrokenTransfer when it has to begin again; RoutedAttentionError `BAD_FILE` when the part is not the one
+   * that was asked for
+   */
   private continue(response: Response): void {
     const { validator, sizeHint, isVeiled } = this.representation
     const range = contentRangeOf(response)

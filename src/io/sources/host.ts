@@ -28,9 +28,9 @@ export class Host {
   }
 
   /**
-   * @throws BrokenTransfer where no answer came, or none that is worth keeping, of a host that had served before; of one that never did, an error
-   *   with the code `NETWORK`: it is a wrong address, or may not be asked from this page, which is better told at once.
-   *   `BAD_FILE` with the status of any other refusal
+   * @throws BrokenTransfer where no answer came, or none that is worth keeping, of a host that had served before; of
+   * one that never did, an error with the code `NETWORK`: it is a wrong address, or may not be asked from this page,
+   * which is better told at once. `BAD_FILE` with the status of any other refusal
    */
   async ask(url: URL, headers: Readonly<Record<string, string>>): Promise<Answer | MissingFile> {
     // A controller of our own: engines leave listeners on a signal that they are handed.
@@ -74,7 +74,10 @@ function isPassing(status: number): boolean {
   return status === 408 || status === 429 || status >= 500
 }
 
-/** Whether an error is one of a browser's, which has the same few words for every reason; other runtimes have a cause or a code. */
+/**
+ * Whether an error is one of a browser's, which has the same few words for every reason; other runtimes have a cause or
+ * a code.
+ */
 function isUntold(error: unknown): boolean {
   return isError(error) && error.name === 'TypeError' && error.cause === undefined && !('code' in error)
 }

@@ -77,7 +77,10 @@ function decode(escaped: string): string {
   })
 }
 
-/** Whether a web page came in place of a file, as servers of single-page applications answer for what they lack. Such a file is closed. */
+/**
+ * Whether a web page came in place of a file, as servers of single-page applications answer for what they lack. Such a
+ * file is closed.
+ */
 async function pageIn(file: StreamFile): Promise<MissingFile | undefined> {
   for (;;) {
     try {

@@ -21,8 +21,8 @@ export function memorySource(files: ReadonlyMap<string, Uint8Array>): Source {
 }
 
 /**
- * Bytes as a file. What is small is copied as it is taken: others may transfer the bytes away, or shrink their buffer, while a load is under way.
- * Whoever takes more looks whether it is still there.
+ * Bytes as a file. What is small is copied as it is taken: others may transfer the bytes away, or shrink their buffer,
+ * while a load is under way. Whoever takes more looks whether it is still there.
  */
 export function memoryFile(bytes: Uint8Array, what: string): OpenFile {
   const size = bytes.length

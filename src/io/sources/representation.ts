@@ -8,20 +8,30 @@ export interface Representation {
   readonly sizeHint: number | undefined
   /** Bytes that come at least, lest the transfer has broken. */
   readonly least: number | undefined
-  /** For `If-Range`: tells this state of the file from any other, byte for byte. Without one, a transfer cannot be resumed. */
+  /**
+   * For `If-Range`: tells this state of the file from any other, byte for byte. Without one, a transfer cannot be
+   * resumed.
+   */
   readonly validator: string | undefined
-  /** Whether headers may be there that are not shown: the encoding above all, of another origin's file, or by a `fetch` of the caller's. */
+  /**
+   * Whether headers may be there that are not shown: the encoding above all, of another origin's file, or by a `fetch`
+   * of the caller's.
+   */
   readonly isVeiled: boolean
 }
 
 export const UNKNOWN: Representation = { size: undefined, sizeHint: undefined, least: undefined, validator: undefined, isVeiled: false }
 
-/** Of an answer that brings the whole file. Content-Length and positions count encoded bytes, so that an encoded body has neither. */
+/**
+ * Of an answer that brings the whole file. Content-Length and positions count encoded bytes, so that an encoded body
+ * has neither.
+ */
 export function representationOf({ response, isPlain = response.type === 'basic' }: Answer): Representation {
   const isVeiled = !isPlain
   if (isEncoded(response)) return { ...UNKNOWN, isVeiled }
   const length = wholeNumber(response.headers.get('content-length'))
-  // What breaks off on its way to a page of another origin is an error of the stream: there the length need not be relied on.
+  // What breaks off on its way to a page of another origin is an error of the stream: there the length need not be
+  // relied on.
   const least = response.type === 'cors' ? undefined : length
   return { size: isVeiled ? undefined : length, sizeHint: length, least, validator: strongValidator(response), isVeiled }
 }
@@ -30,10 +40,15 @@ export function isEncoded(response: Response): boolean {
   return (response.headers.get('content-encoding') ?? 'identity').toLowerCase() !== 'identity'
 }
 
-/** How much older than its answer a Last-Modified must be, lest the file changed twice within its second and the clocks differ. */
+/**
+ * How much older than its answer a Last-Modified must be, lest the file changed twice within its second and the clocks
+ * differ.
+ */
 const SETTLED_MS = 60_000
 
-/** RFC 9110 section 13.1.5: an entity tag that is not weak, or, where there is none, a date that is long enough past. */
+/**
+ * RFC 9110 section 13.1.5: an entity tag that is not weak, or, where there is none, a date that is long enough past.
+ */
 function strongValidator({ headers, type }: Response): string | undefined {
   const tag = headers.get('etag')
   if (tag !== null) return /^"[^"]*"$/.test(tag) ? tag : undefined

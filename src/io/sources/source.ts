@@ -14,7 +14,10 @@ export interface OpenFile {
    * @throws FileRestarted where the file has `restart`
    */
   take(length: number, received: Received): Promise<Uint8Array>
-  /** Of a file that may restart, called when it did: the file from its first byte, or what came in its place. Closes it where it fails. */
+  /**
+   * Of a file that may restart, called when it did: the file from its first byte, or what came in its place. Closes it
+   * where it fails.
+   */
   restart?(): Promise<OpenFile | MissingFile>
   /** Called with all of a file that proved right, in order: a source with a cache keeps it. */
   keep?(parts: readonly Uint8Array[]): Promise<void>
@@ -41,8 +44,8 @@ export interface OpenOptions {
   /** Do not take it from a cache. */
   readonly fresh?: boolean
   /**
-   * There may be no such file, and the model can do without it: it is asked for once, a failure is told as `failure` rather than thrown, and a
-   * source with a cache keeps the knowledge that it is not there.
+   * There may be no such file, and the model can do without it: it is asked for once, a failure is told as `failure`
+   * rather than thrown, and a source with a cache keeps the knowledge that it is not there.
    */
   readonly mayBeAbsent?: boolean
 }

@@ -20,7 +20,8 @@ export interface AddedToken {
 }
 
 /**
- * Reads `added_tokens`. Ids are those that Hugging Face's library gives, whatever the file says: that of the vocabulary, or the next one beyond it.
+ * Reads `added_tokens`. Ids are those that Hugging Face's library gives, whatever the file says: that of the
+ * vocabulary, or the next one beyond it.
  * @throws RoutedAttentionError `BAD_FILE`, `UNSUPPORTED` (a text that the normalizer makes grow without end)
  */
 export function readAddedTokens(list: unknown, vocabulary: Vocabulary, normalizer: readonly Stage[]): AddedToken[] {

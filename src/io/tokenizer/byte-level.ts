@@ -1,6 +1,6 @@
 /**
- * The 256 characters that byte-level BPE writes bytes as, by byte: printable characters of Latin-1 stand for themselves,
- * the others for characters from U+0100 on, in order.
+ * The 256 characters that byte-level BPE writes bytes as, by byte: printable characters of Latin-1 stand for
+ * themselves, the others for characters from U+0100 on, in order.
  */
 function alphabet(): Uint16Array {
   const characters = new Uint16Array(256)
@@ -42,7 +42,10 @@ export function textToByteCharacters(text: string): string {
   })
 }
 
-/** The bytes that a token of a byte-level vocabulary stands for; one with other characters in it stands for its own UTF-8. */
+/**
+ * The bytes that a token of a byte-level vocabulary stands for; one with other characters in it stands for its own
+ * UTF-8.
+ */
 export function bytesOfToken(token: string): Uint8Array {
   const bytes = new Uint8Array(token.length)
   for (let i = 0; i < token.length; i++) {

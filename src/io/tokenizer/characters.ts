@@ -41,8 +41,8 @@ export const ideographs = lazy(
   () => new CharSet(parseRanges('4e00-9fff 3400-4dbf 20000-2a6df 2a700-2b73f 2b740-2b81f 2b920-2ceaf f900-faff 2f800-2fa1f')),
 )
 /**
- * Characters that no normalization form joins to what stands before them: not what begins, decomposed, with a mark, a vowel or a final of Hangul, or a
- * vowel sign of Kirat Rai.
+ * Characters that no normalization form joins to what stands before them: not what begins, decomposed, with a mark, a
+ * vowel or a final of Hangul, or a vowel sign of Kirat Rai.
  */
 export const normalizationStarts = lazy(() =>
   CharSet.matching({

@@ -4,8 +4,8 @@ import { describe, RoutedAttentionError } from '../../errors.js'
 const MAX_AFFIX = 256
 
 /**
- * A part of tokenizer.json whose fields are checked as they are read. Absent fields have the defaults of Hugging Face's library.
- * Every method throws RoutedAttentionError `BAD_FILE` for what does not fit.
+ * A part of tokenizer.json whose fields are checked as they are read. Absent fields have the defaults of Hugging Face's
+ * library. Every method throws RoutedAttentionError `BAD_FILE` for what does not fit.
  */
 export class Component {
   /** Its `type`; empty where it names none. */

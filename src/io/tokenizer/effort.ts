@@ -5,8 +5,9 @@ const FREE_STEPS = 1_000_000
 const STEPS_PER_CHARACTER = 1000
 
 /**
- * What the encoding of one text may cost. A tokenizer.json comes from strangers: its patterns may backtrack for ever and its replacements may double
- * the text again and again, so what grows faster than the text is counted and ends with a typed error.
+ * What the encoding of one text may cost. A tokenizer.json comes from strangers: its patterns may backtrack for ever
+ * and its replacements may double the text again and again, so what grows faster than the text is counted and ends with
+ * a typed error.
  */
 export class Effort {
   private left = FREE_STEPS

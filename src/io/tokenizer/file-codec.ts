@@ -18,7 +18,10 @@ const MAX_DEPTH = 128
 const POST_PROCESSORS = ['BertProcessing', 'ByteLevel', 'RobertaProcessing', 'Sequence', 'TemplateProcessing']
 const NOTHING: ReadonlySet<number> = new Set()
 
-/** What tokenizer.json says, as Hugging Face's library (0.23) does it: added tokens, normalizer, pre-tokenizer, model, decoder. */
+/**
+ * What tokenizer.json says, as Hugging Face's library (0.23) does it: added tokens, normalizer, pre-tokenizer, model,
+ * decoder.
+ */
 export class FileCodec implements Codec {
   private readonly bytes = new Map<number, Uint8Array>()
   private readonly model: TokenModel
@@ -146,7 +149,10 @@ export class FileCodec implements Codec {
     return this.plainModel
   }
 
-  /** Encodes what the file itself replaces, so that one that makes texts grow without end is refused before it meets a user's text. */
+  /**
+   * Encodes what the file itself replaces, so that one that makes texts grow without end is refused before it meets a
+   * user's text.
+   */
   private tryOut(json: unknown): void {
     const samples = ['A word.']
     JSON.stringify(json, (key, value: unknown) => {

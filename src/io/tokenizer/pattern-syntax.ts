@@ -2,7 +2,8 @@ import { CharSet } from './char-set.js'
 import { sinceUnicode17 } from './characters.js'
 
 /*
- * Regular expressions as Oniguruma reads them, which Hugging Face's library uses: what published tokenizers are written in. What is left out is refused.
+ * Regular expressions as Oniguruma reads them, which Hugging Face's library uses: what published tokenizers are written
+ * in. What is left out is refused.
  */
 
 export type Node =

@@ -20,7 +20,10 @@ const enum Op {
   Lazy,
   Possessive,
   Assert,
-  /** A program of its own from the next instruction on: where to go on, whether it must not match, characters to step back. */
+  /**
+   * A program of its own from the next instruction on: where to go on, whether it must not match, characters to step
+   * back.
+   */
   Look,
   Atomic,
 }
@@ -41,8 +44,9 @@ const ASSERTIONS: readonly Assertion[] = [
 ]
 
 /**
- * A regular expression that finds what Oniguruma finds, by backtracking over a program, in which every step is counted. It also tells whether it
- * looked at the end of the text: where it did not, more text changes nothing, which is what makes streaming exact.
+ * A regular expression that finds what Oniguruma finds, by backtracking over a program, in which every step is counted.
+ * It also tells whether it looked at the end of the text: where it did not, more text changes nothing, which is what
+ * makes streaming exact.
  */
 export class Pattern {
   private readonly program: number[] = []
@@ -74,7 +78,8 @@ export class Pattern {
 
   /**
    * The field `pattern` of a component: { String } or { Regex }.
-   * @throws RoutedAttentionError `BAD_FILE` for what is no pattern, or an empty one; `UNSUPPORTED` for one that is not supported
+   * @throws RoutedAttentionError `BAD_FILE` for what is no pattern, or an empty one; `UNSUPPORTED` for one that is not
+   * supported
    */
   static of(component: Component): Pattern {
     const pattern = component.child('pattern')
@@ -102,7 +107,8 @@ export class Pattern {
   /**
    * The first match from a place on.
    * @param isWhole whether the text ends where the string does
-   * @returns the match; undefined where there is none; a number where more text could change the answer: from that place on nothing is certain
+   * @returns the match; undefined where there is none; a number where more text could change the answer: from that
+   * place on nothing is certain
    * @throws RoutedAttentionError `UNSUPPORTED` when it takes too many steps
    */
   find(text: string, from: number, isWhole: boolean, effort: Effort): Match | undefined | number {

@@ -2,7 +2,10 @@ import { type CharSet, codePointBefore, lazyCharSet } from './char-set.js'
 import type { Component } from './component.js'
 import { checkHeld, type Stage } from './stage.js'
 
-/** What SentencePiece compiles its normalization into: a double-array trie (Darts) of UTF-8, and texts that end with a zero. */
+/**
+ * What SentencePiece compiles its normalization into: a double-array trie (Darts) of UTF-8, and texts that end with a
+ * zero.
+ */
 class CharacterMap {
   private readonly encoder = new TextEncoder()
   private readonly known = new Map<string, string | undefined>()
@@ -52,7 +55,8 @@ function offsetOf(unit: number): number {
 const simple: () => CharSet = lazyCharSet(/[\x20-\x7e\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]/u)
 
 /**
- * SentencePiece's normalization: clusters of up to five bytes are looked up whole, and otherwise their characters one by one.
+ * SentencePiece's normalization: clusters of up to five bytes are looked up whole, and otherwise their characters one
+ * by one.
  * @throws RoutedAttentionError `BAD_FILE`; `UNSUPPORTED` where the engine cannot tell clusters
  */
 export function precompiled(component: Component): Stage {

@@ -106,7 +106,10 @@ export class PatternSegments implements TextSink {
   private given = 0
   private lastEnd = -1
   private isBetween = false
-  /** A search that met the end of the text waits until there is twice as much, so that small parts cost no more than large ones. */
+  /**
+   * A search that met the end of the text waits until there is twice as much, so that small parts cost no more than
+   * large ones.
+   */
   private enough = 0
 
   constructor(

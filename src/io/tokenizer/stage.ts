@@ -10,7 +10,10 @@ export interface TextSink {
 /** What the stages of one encoding share. */
 export interface EncodingContext {
   readonly effort: Effort
-  /** Whether the piece under way begins where the text does: `prepend_scheme: "first"`. Stages that remove its beginning unset it. */
+  /**
+   * Whether the piece under way begins where the text does: `prepend_scheme: "first"`. Stages that remove its beginning
+   * unset it.
+   */
   isAtStart: boolean
   /** Most characters that a stage may hold back; infinite where the whole text is there anyway. */
   readonly mostHeld: number

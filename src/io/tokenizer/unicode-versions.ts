@@ -1,8 +1,9 @@
 /*
- * Hugging Face's library (tokenizers 0.23) takes its characters from several tables: its regular expressions from Unicode 16, lowercase, whitespace and
- * numbers from 17, and punctuation, marks and normalization from the older tables of crates that are no longer renewed. These are the characters
- * of Unicode 17 of which the older tables know nothing or something else; so what is right does not depend on the engine, as far as it knows their
- * characters. test/io/unicode.test.ts holds every code point against the library.
+ * Hugging Face's library (tokenizers 0.23) takes its characters from several tables: its regular expressions from
+ * Unicode 16, lowercase, whitespace and numbers from 17, and punctuation, marks and normalization from the older tables
+ * of crates that are no longer renewed. These are the characters of Unicode 17 of which the older tables know nothing
+ * or something else; so what is right does not depend on the engine, as far as it knows their characters.
+ * test/io/unicode.test.ts holds every code point against the library.
  */
 
 /** Assigned since Unicode 17: its regular expressions take them for unassigned. */

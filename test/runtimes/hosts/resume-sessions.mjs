@@ -1,4 +1,6 @@
-/* In Node: `resume-sessions.mjs MODEL GOLDEN FILE…` continues each session; prints for each what went wrong, or null. */
+/*
+ * In Node: `resume-sessions.mjs MODEL GOLDEN FILE…` continues each session; prints for each what went wrong, or null.
+ */
 import { readFile } from 'node:fs/promises'
 import { LanguageModel } from 'routed-attention'
 import { tensors } from '../suite/golden.js'

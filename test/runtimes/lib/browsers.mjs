@@ -7,7 +7,10 @@ import { firstThatExists } from './paths.mjs'
 import { start } from './processes.mjs'
 import { posted } from './server.mjs'
 
-/** @typedef {{ name: string, missing: string | undefined, version: () => string, screen?: boolean, env?: Record<string, string>, command: (url: string, profile: string) => [string, string[]] }} Browser */
+/**
+ * @typedef {{ name: string, missing: string | undefined, version: () => string, screen?: boolean, env?: Record<string,
+ * string>, command: (url: string, profile: string) => [string, string[]] }} Browser
+ */
 
 const chromiumBinary = firstThatExists(process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/google-chrome')
 const firefoxBinary = firstThatExists(process.env.FIREFOX, '/usr/bin/firefox-esr', '/usr/bin/firefox')
@@ -65,7 +68,10 @@ export const webkit = {
   command: (url) => [/** @type {string} */ (webkitBinary), ['--private', url]],
 }
 
-/** A screen for a browser that has no other way: its name, and its end. (xvfb-run does the same, but may wait for ever for a signal that it missed.) */
+/**
+ * A screen for a browser that has no other way: its name, and its end. (xvfb-run does the same, but may wait for ever
+ * for a signal that it missed.)
+ */
 async function openScreen() {
   const server = spawn(/** @type {string} */ (xvfb), ['-displayfd', '3', '-nolisten', 'tcp', '-noreset'], {
     stdio: ['ignore', 'ignore', 'ignore', 'pipe'],

@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { model, project, root } from './paths.mjs'
 
 /**
- * A page of docs/platforms: its snippets by name, written as files into a folder of the project that has the model beside it.
+ * A page of docs/platforms: its snippets by name, written as files into a folder of the project that has the model
+ * beside it.
  * @param {string} page
  */
 export function readDocument(page) {

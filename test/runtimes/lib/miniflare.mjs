@@ -1,4 +1,7 @@
-/* Under Node 22 or newer: `miniflare.mjs ENTRY FLAGS CONFIG BINDINGS` serves a bundled edge worker, posts CONFIG to it, and prints what it answers. */
+/*
+ * Under Node 22 or newer: `miniflare.mjs ENTRY FLAGS CONFIG BINDINGS` serves a bundled edge worker, posts CONFIG to it,
+ * and prints what it answers.
+ */
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare'

@@ -9,7 +9,10 @@ export const tarballs = [root, model].map((folder) => {
   return join(build, `${name}-${version}.tgz`)
 })
 
-/** Packs both packages as they were built and installs the tarballs in an empty project, beside the suite; saves the session that all continue. */
+/**
+ * Packs both packages as they were built and installs the tarballs in an empty project, beside the suite; saves the
+ * session that all continue.
+ */
 export async function makeProject() {
   rmSync(build, { recursive: true, force: true })
   for (const folder of [build, project, sessions]) mkdirSync(folder, { recursive: true })

@@ -18,7 +18,11 @@ const types = {
 /** What hosts have posted, and who waits for it, by the host's id. @type {Map<string, (posted: any) => void>} */
 const waiting = new Map()
 
-/** What a host will post. @param {string} id @returns {Promise<{ results: { name: string, error?: string }[], userAgent?: string }>} */
+/**
+ * What a host will post.
+ * @param {string} id
+ * @returns {Promise<{ results: { name: string, error?: string }[], userAgent?: string }>}
+ */
 export const posted = (id) => new Promise((resolve) => waiting.set(id, resolve))
 
 /** Where everything but a site's own files is: the installed package too. @param {string} path */

@@ -37,7 +37,14 @@ export const browsers = [
   }),
 ]
 
-/** @param {string} id @param {import('../lib/browsers.mjs').Browser} browser @param {string} what @param {string} file @param {Record<string, string>} headers @param {object} expected */
+/**
+ * @param {string} id
+ * @param {import('../lib/browsers.mjs').Browser} browser
+ * @param {string} what
+ * @param {string} file
+ * @param {Record<string, string>} headers
+ * @param {object} expected
+ */
 function page(id, browser, what, file, headers, expected) {
   return {
     id,

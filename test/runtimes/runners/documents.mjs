@@ -78,7 +78,11 @@ export const documents = [
   }),
 ]
 
-/** @param {string} page @param {string | undefined} missing @param {(document: ReturnType<typeof readDocument>) => Promise<Result[]>} run */
+/**
+ * @param {string} page
+ * @param {string | undefined} missing
+ * @param {(document: ReturnType<typeof readDocument>) => Promise<Result[]>} run
+ */
 function document(page, missing, run) {
   return {
     id: `documents-${page}`,
@@ -95,7 +99,14 @@ async function runCommands(commands, cwd, expected = '') {
   return results
 }
 
-/** @param {string} name @param {string} command @param {string[]} args @param {string} cwd @param {string} expected @returns {Promise<Result>} */
+/**
+ * @param {string} name
+ * @param {string} command
+ * @param {string[]} args
+ * @param {string} cwd
+ * @param {string} expected
+ * @returns {Promise<Result>}
+ */
 async function prints(name, command, args, cwd, expected) {
   const result = { name: `${name} does what the page says` }
   try {

@@ -25,7 +25,8 @@ export const edges = [
     name: 'workerd, bundled by wrangler',
     missing,
     run: () =>
-      // What wrangler's own templates turn on: an engine that says it is Node, and has Node's modules, an empty file system among them.
+      // What wrangler's own templates turn on: an engine that says it is Node, and has Node's modules, an empty file
+      // system among them.
       runBundled('workerd-wrangler', 'nodejs_compat', { ...expected, noFolder: ['BAD_FILE', 'config\\.json'] }, async (folder) => {
         const config = {
           name: 'edge',
@@ -59,7 +60,12 @@ export const edges = [
   },
 ]
 
-/** @param {string} id @param {string} flags @param {object} expected @param {(folder: string) => Promise<string>} bundle */
+/**
+ * @param {string} id
+ * @param {string} flags
+ * @param {object} expected
+ * @param {(folder: string) => Promise<string>} bundle
+ */
 async function runBundled(id, flags, expected, bundle) {
   const entry = await bundle(makeFolder(id))
   const { origin, close } = await serve(project)

@@ -13,7 +13,13 @@ export const processes = [
   host('bun', 'Bun', tool('@oven/bun-linux-x64/bin/bun'), ['run'], all),
 ]
 
-/** @param {string} id @param {string} name @param {string | undefined} binary @param {string[]} command @param {object} expected */
+/**
+ * @param {string} id
+ * @param {string} name
+ * @param {string | undefined} binary
+ * @param {string[]} command
+ * @param {object} expected
+ */
 function host(id, name, binary, command, expected) {
   return {
     id,

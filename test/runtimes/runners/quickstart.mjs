@@ -5,7 +5,10 @@ import { installTools, model, node, project, root, tool } from '../lib/paths.mjs
 import { execute } from '../lib/processes.mjs'
 import { serve } from '../lib/server.mjs'
 
-/** The lines that the two packages' READMEs begin with, and how else the folder is found: what is run, and what it prints. */
+/**
+ * The lines that the two packages' READMEs begin with, and how else the folder is found: what is run, and what it
+ * prints.
+ */
 const programs = [
   {
     name: 'the lines of README.md run',

@@ -27,7 +27,14 @@ export const webgpu = [
   host('webgpu-deno', 'Deno', deno, ['run', '-A'], lavapipe, 'llvmpipe'),
 ]
 
-/** @param {string} id @param {string} name @param {string | undefined} binary @param {string[]} command @param {import('../lib/vulkan.mjs').Driver} driver @param {string} adapter */
+/**
+ * @param {string} id
+ * @param {string} name
+ * @param {string | undefined} binary
+ * @param {string[]} command
+ * @param {import('../lib/vulkan.mjs').Driver} driver
+ * @param {string} adapter
+ */
 function host(id, name, binary, command, driver, adapter) {
   return {
     id,

@@ -13,7 +13,12 @@ export function equal(actual, expected, what) {
   check(got === wanted, `${what}: expected ${brief(wanted)}, got ${brief(got)}`)
 }
 
-/** @param {ArrayLike<number>} actual @param {ArrayLike<number>} expected @param {number} tolerance @param {string} what */
+/**
+ * @param {ArrayLike<number>} actual
+ * @param {ArrayLike<number>} expected
+ * @param {number} tolerance
+ * @param {string} what
+ */
 export function near(actual, expected, tolerance, what) {
   equal(actual.length, expected.length, `${what}: length`)
   check(expected.length > 0, `${what}: nothing was compared`)

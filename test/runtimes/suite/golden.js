@@ -32,7 +32,11 @@ export async function layerCases(read) {
   }))
 }
 
-/** A small model: its files as `LanguageModel.load` takes them, and what it answers. @param {(path: string) => Promise<Uint8Array>} read @param {string} name */
+/**
+ * A small model: its files as `LanguageModel.load` takes them, and what it answers.
+ * @param {(path: string) => Promise<Uint8Array>} read
+ * @param {string} name
+ */
 export async function modelFiles(read, name) {
   /** @type {any} */
   const stored = JSON.parse(new TextDecoder().decode(await read('golden/models.json'))).find((/** @type {any} */ one) => one.name === name)
@@ -59,7 +63,10 @@ export async function modelFiles(read, name) {
   }
 }
 
-/** A GPU's exponential and division may be off by a few units in the last place more. @param {{ float32_error: number }} stored */
+/**
+ * A GPU's exponential and division may be off by a few units in the last place more.
+ * @param {{ float32_error: number }} stored
+ */
 function webGpuTolerance({ float32_error }) {
   return 8 * float32_error + 1e-5
 }

@@ -1,6 +1,9 @@
 import { check, equal, rejects, run } from './check.js'
 
-/* What a page's Content-Security-Policy allows, and what the package says of the rest; each page of `policy.html?POLICY` has one. */
+/*
+ * What a page's Content-Security-Policy allows, and what the package says of the rest; each page of
+ * `policy.html?POLICY` has one.
+ */
 
 /** @param {import('routed-attention')} api */
 async function layerOnTwoThreads({ createRuntime, MixtureOfAutoregressiveAttention, Tensor }, /** @type {URL | undefined} */ worker) {

@@ -13,8 +13,10 @@ import { layerCases, tensors } from './golden.js'
  * @typedef {object} Expected
  * @property {'baseline' | 'relaxed'} simd
  * @property {1 | 2} threads how many are used when two are asked for
- * @property {Record<string, string>} unavailable for each thing that is not used, a pattern that `info` must give as the reason
- * @property {[string, string]} [noFolder] code and message where a model's folder cannot be read; by default that there is no file system
+ * @property {Record<string, string>} unavailable for each thing that is not used, a pattern that `info` must give as
+ * the reason
+ * @property {[string, string]} [noFolder] code and message where a model's folder cannot be read; by default that there
+ * is no file system
  */
 export function runSuite(api, host) {
   const { createRuntime, LanguageModel, MixtureOfAutoregressiveAttention, Tensor } = api
@@ -32,7 +34,11 @@ export function runSuite(api, host) {
   /** @type {import('routed-attention').LanguageModel} */
   let model
 
-  /** The most likely next 64 tokens, one after the other. @param {import('routed-attention').Session} session @param {Float32Array} logits */
+  /**
+   * The most likely next 64 tokens, one after the other.
+   * @param {import('routed-attention').Session} session
+   * @param {Float32Array} logits
+   */
   const greedy = async (session, logits) => {
     const ids = []
     for (let next = logits; ids.length < 64; next = await session.append([ids[ids.length - 1]])) ids.push(next.indexOf(Math.max(...next)))

@@ -3,12 +3,14 @@ import type { Kernel, OpView } from '../kernel.js'
 import { EXP } from './math.js'
 
 /*
- * A workgroup takes 16 rows of one head. Its 64 invocations are 4 by 16: each makes four rows' scores with up to three times four keys in registers,
- * from queries and keys staged 16 channels at a time, and later four rows by four channels of the output, from values staged 16 keys at a time.
- * Between the two, scores and then weights lie in workgroup memory, a vector of four rows for each key.
+ * A workgroup takes 16 rows of one head. Its 64 invocations are 4 by 16: each makes four rows' scores with up to three
+ * times four keys in registers, from queries and keys staged 16 channels at a time, and later four rows by four
+ * channels of the output, from values staged 16 keys at a time. Between the two, scores and then weights lie in
+ * workgroup memory, a vector of four rows for each key.
  *
- * A query's bits do not depend on its neighbours: a score is one chain over channels, the maximum comes before the first exponential, their sum is
- * eight chains by key modulo 8 and one tree, an output is one chain over keys; hidden keys have weight +0, which leaves sums as they were.
+ * A query's bits do not depend on its neighbours: a score is one chain over channels, the maximum comes before the
+ * first exponential, their sum is eight chains by key modulo 8 and one tree, an output is one chain over keys; hidden
+ * keys have weight +0, which leaves sums as they were.
  */
 const TILE_ROWS = 16
 const LANES = 64
@@ -25,12 +27,14 @@ const lines = (count: number, line: (i: number) => string) => Array.from({ lengt
 
 /**
  * @param spans how many times four keys an invocation holds
- * @param wide for any number of keys, block by block: scores are made twice, for the maximum and for the weights, and outputs wait in their place
+ * @param wide for any number of keys, block by block: scores are made twice, for the maximum and for the weights, and
+ * outputs wait in their place
  */
 function attentionKernel(spans: number, wide: boolean): Kernel {
   const block = BLOCKS[spans - 1]!
   const quads = block / 4
-  // from one of four neighbouring keys to the next: such that what neighbouring invocations touch lies in different banks
+  // from one of four neighbouring keys to the next: such that what neighbouring invocations touch lies in different
+  // banks
   const keyStride = Math.ceil((quads - 2) / 4) * 4 + 2
   const groupStride = 3 * keyStride + quads + 1
   const stagedQueries = STAGED * keyStride
@@ -230,7 +234,10 @@ export const attentionForms: readonly { readonly keys: number; readonly kernel: 
   { keys: Infinity, kernel: attentionKernel(BLOCKS.length, true) },
 ]
 
-/** The forms that can run an op: those with room for the keys between the first panel that a tile's rows see and their last key. */
+/**
+ * The forms that can run an op: those with room for the keys between the first panel that a tile's rows see and their
+ * last key.
+ */
 export function fittingForms({ words }: OpView): readonly Kernel[] {
   const most = Math.min(words[Attention.Capacity]!, words[Attention.Window]! + (TILE_ROWS - 1) * words[Attention.Advance]! + 7)
   return attentionForms.filter(({ keys }) => most <= keys).map(({ kernel }) => kernel)

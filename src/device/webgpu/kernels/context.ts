@@ -28,8 +28,8 @@ ${PLACES}
 }
 
 /**
- * `GatherContext`: a workgroup for eight ranks of a head in a window. Neighbouring invocations have neighbouring ranks of a key, or channels of a
- * value, and each the same rank all along.
+ * `GatherContext`: a workgroup for eight ranks of a head in a window. Neighbouring invocations have neighbouring ranks
+ * of a key, or channels of a value, and each the same rank all along.
  */
 export const gatherContext: Kernel = {
   name: 'gather-context',
@@ -102,8 +102,8 @@ fn row_of(rank: u32, list: u32, part: u32) -> u32 {
 const MOVED = 32
 
 /**
- * `UpdateContext`: a workgroup for eight channels of a head moves ranks down so many at a time, ascending: all are read before any is written, and
- * what is written lies below all that is still to be read.
+ * `UpdateContext`: a workgroup for eight channels of a head moves ranks down so many at a time, ascending: all are read
+ * before any is written, and what is written lies below all that is still to be read.
  */
 export const updateContext: Kernel = {
   name: 'update-context',

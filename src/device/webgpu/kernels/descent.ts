@@ -3,12 +3,13 @@ import { EXP, LOG } from './math.js'
 import { BLOCK, OFFSETS, SUM_OF_ALL } from './workgroup.js'
 
 /**
- * Coordinate descent over one row (SPEC section 4) by a workgroup: only the scalar a is carried from pass to pass, and a pass is one logsumexp of
- * min(s, -a). A kernel defines `similarity_at(i)`; needs `withCollectives`.
+ * Coordinate descent over one row (SPEC section 4) by a workgroup: only the scalar a is carried from pass to pass, and
+ * a pass is one logsumexp of min(s, -a). A kernel defines `similarity_at(i)`; needs `withCollectives`.
  *
- * `descend(lane, n, length, k)`: of n similarities, all unmasked, of a row of `length`; returns a and the last eps. The order of the sums follows from n.
- * ln(k / sum), rather than the difference of two logarithms, is as exact as it is small, which it is once the passes have converged. WGSL's own exp2 may
- * err by 3 + 2·|x| units in the last place, about what rounding x does to it, and makes passes 1.7 times as fast as a polynomial does (measured, H100).
+ * `descend(lane, n, length, k)`: of n similarities, all unmasked, of a row of `length`; returns a and the last eps. The
+ * order of the sums follows from n. ln(k / sum), rather than the difference of two logarithms, is as exact as it is
+ * small, which it is once the passes have converged. WGSL's own exp2 may err by 3 + 2·|x| units in the last place,
+ * about what rounding x does to it, and makes passes 1.7 times as fast as a polynomial does (measured, H100).
  *
  * @param words the op's words of the descent
  */

@@ -3,12 +3,13 @@ import type { Kernel } from '../kernel.js'
 import { ROW_WIDTH } from './rows.js'
 
 /*
- * `LocalStore` in two kernels, the first only where the front is dropped: new keys may go where the kept ones still lie.
+ * `LocalStore` in two kernels, the first only where the front is dropped: new keys may go where the kept ones still
+ * lie.
  */
 
 /**
- * Moves what is kept to the front. A vector's place is one that another one left, `LocalDrop` keys further: an invocation moves those that follow one
- * another so, in order, and none meets another's.
+ * Moves what is kept to the front. A vector's place is one that another one left, `LocalDrop` keys further: an
+ * invocation moves those that follow one another so, in order, and none meets another's.
  */
 export const dropFront: Kernel = {
   name: 'drop-front',
@@ -40,7 +41,10 @@ export const dropFront: Kernel = {
   },
 }
 
-/** A workgroup for each head and eight keys that share a panel: neighbouring invocations have neighbouring keys, or channels of a value. */
+/**
+ * A workgroup for each head and eight keys that share a panel: neighbouring invocations have neighbouring keys, or
+ * channels of a value.
+ */
 export const storeLocal: Kernel = {
   name: 'store-local',
   operands: { projected: LocalStore.Projected, table: LocalStore.Table, keys: LocalStore.Keys, values: LocalStore.Values },

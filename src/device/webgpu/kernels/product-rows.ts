@@ -11,13 +11,16 @@ export interface RowsShape {
   readonly threads: number
 }
 
-/** Groups of four k that are written out; drivers unroll the rest, or compile in a fraction of the time (SwiftShader: 5 s for 32 groups). */
+/**
+ * Groups of four k that are written out; drivers unroll the rest, or compile in a fraction of the time (SwiftShader: 5
+ * s for 32 groups).
+ */
 const UNROLLED = 4
 
 /**
- * The product for few rows, where the time is waiting and not arithmetic: an invocation has one row and four columns, and slabs deep in k
- * pass through workgroup memory, the next one already on its way to registers. What a caller's module declares, and the bits of the result,
- * are those of `productTile`.
+ * The product for few rows, where the time is waiting and not arithmetic: an invocation has one row and four columns,
+ * and slabs deep in k pass through workgroup memory, the next one already on its way to registers. What a caller's
+ * module declares, and the bits of the result, are those of `productTile`.
  */
 export function productRows(shape: RowsShape): ProductTile {
   const { rows, columns, depth, threads } = shape
@@ -32,7 +35,8 @@ export function productRows(shape: RowsShape): ProductTile {
   const vectorsOfB = depth * across
   const eachOfA = Math.ceil(vectorsOfA / threads)
   const eachOfB = Math.ceil(vectorsOfB / threads)
-  // `%` with the array's size, where the value is in range anyway, tells Tint that it is; an index beyond is one that `partly` keeps out
+  // `%` with the array's size, where the value is in range anyway, tells Tint that it is; an index beyond is one that
+  // `partly` keeps out
   const partly = (vectors: number, index: string, text: string) =>
     vectors % threads === 0 ? text : `if (${index} < ${vectors}u) { ${text} }`
   const places = `

@@ -2,8 +2,8 @@ import { productRows, type RowsShape } from './product-rows.js'
 import { productTile, type ProductTile, type TileShape } from './product-tiles.js'
 
 /**
- * The shapes in use. Measured on one H100 (Dawn, Vulkan, WebGPU's default limits), kernel time between timestamps with the 2 µs that each
- * dispatch takes there; cuBLAS float32 beside it. TFLOP/s, rows x depth x columns:
+ * The shapes in use. Measured on one H100 (Dawn, Vulkan, WebGPU's default limits), kernel time between timestamps with
+ * the 2 µs that each dispatch takes there; cuBLAS float32 beside it. TFLOP/s, rows x depth x columns:
  *
  *                       large  middle  medium  small   cuBLAS
  *   8192 x 4096 x 4096   48.9    46.6    42.3              -
@@ -50,12 +50,15 @@ export function productOf(name: ProductShapeName): ProductTile {
   return 'threads' in shape ? productRows(shape) : productTile(shape)
 }
 
-/** Columns from which a workgroup of few rows takes 64 of them: then the device is full all the same, and each row of B comes in one chunk. */
+/**
+ * Columns from which a workgroup of few rows takes 64 of them: then the device is full all the same, and each row of B
+ * comes in one chunk.
+ */
 const wide = 4096
 
 /**
- * The shape for a product of so many rows and columns, rows the most there can be: the largest tile that still gives a large device enough
- * workgroups. The bits of the result do not depend on it.
+ * The shape for a product of so many rows and columns, rows the most there can be: the largest tile that still gives a
+ * large device enough workgroups. The bits of the result do not depend on it.
  */
 export function chooseProductShape(rows: number, columns: number): ProductShapeName {
   const workgroups = (name: ProductShapeName) =>

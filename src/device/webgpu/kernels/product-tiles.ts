@@ -1,31 +1,35 @@
 import { each, lines, parts } from './text.js'
 
 /**
- * WGSL for C = A·B in float32, tile by tile: the arithmetic and its traffic through workgroup memory, and nothing about bindings, so that
- * a caller joins it to whatever it reads and writes (bias, activation, gathered rows). A caller's module declares
+ * WGSL for C = A·B in float32, tile by tile: the arithmetic and its traffic through workgroup memory, and nothing about
+ * bindings, so that a caller joins it to whatever it reads and writes (bias, activation, gathered rows). A caller's
+ * module declares
  *
- *   fn rows() -> u32                                      from a uniform or read-only buffer: barriers depend on these three
- *   fn depth() -> u32                                     any number, 0 too
- *   fn columns() -> u32                                   a multiple of 4
- *   fn load_a(row: u32, k: u32) -> vec4f                  A[row][k .. k+3]; row < rows(), k a multiple of 4
- *   fn load_b(k: u32, column: u32) -> vec4f               B[k][column .. column+3]; column < columns(), a multiple of 4
- *   fn store_c(row: u32, column: u32, value: vec4f)       called once for each row < rows() and each four columns
+ * fn rows() -> u32 from a uniform or read-only buffer: barriers depend on these three fn depth() -> u32 any number, 0
+ * too fn columns() -> u32 a multiple of 4 fn load_a(row: u32, k: u32) -> vec4f A[row][k .. k+3]; row < rows(), k a
+ * multiple of 4 fn load_b(k: u32, column: u32) -> vec4f B[k][column .. column+3]; column < columns(), a multiple of 4
+ * fn store_c(row: u32, column: u32, value: vec4f) called once for each row < rows() and each four columns
  *
- * and puts `declarations` at module scope and `body` into an entry point of `threads` invocations that has `workgroup: vec3u` (workgroup_id)
- * and `thread: u32` (local_invocation_index); workgroup x counts tiles along the columns, y along the rows. The loads may be asked for k at
- * or beyond depth(), up to the end of a block: what they return is never used.
+ * and puts `declarations` at module scope and `body` into an entry point of `threads` invocations that has
+ * `workgroup: vec3u` (workgroup_id) and `thread: u32` (local_invocation_index); workgroup x counts tiles along the
+ * columns, y along the rows. The loads may be asked for k at or beyond depth(), up to the end of a block: what they
+ * return is never used.
  *
- * Every output is one chain, acc = fma(a_k, b_k, acc) in ascending k from +0, whatever the tile: all shapes give the same bits. A last,
- * partial block runs k by k to its end instead of adding products of zeros, which would turn a -0 into +0.
+ * Every output is one chain, acc = fma(a_k, b_k, acc) in ascending k from +0, whatever the tile: all shapes give the
+ * same bits. A last, partial block runs k by k to its end instead of adding products of zeros, which would turn a -0
+ * into +0.
  *
- * Why it looks as it does (one H100 through Dawn and Vulkan, default limits, 4096 x 4096 x 4096, TFLOP/s; the study's first tile had 32.0):
- * - A lies transposed in workgroup memory, so that one vector load brings four rows; a thread transposes 4 x 4 blocks in registers on the
- *   way. Keeping A as it comes, four k to a vector, takes 40.6 where this takes 48.2.
- * - The arrays are nested, and every index but one is a constant; that one has the form `e % size`, which Tint proves in range and so does
- *   not clamp (`e & (size - 1)` it does not prove). What robustness still costs is within the noise: 48.4 with it, 48.2 without.
- * - The next block is on its way to registers while this one is computed: 39.8 without. Two buffers in place of the second barrier would
- *   halve the block's depth: 43.0.
- * - 128 invocations of 16 x 8 outputs: 256 of 8 x 8 hold so many registers that one workgroup fits where two should: 38.5.
+ * Why it looks as it does (one H100 through Dawn and Vulkan, default limits, 4096 x 4096 x 4096, TFLOP/s; the study's
+ * first tile had 32.0):
+ * - A lies transposed in workgroup memory, so that one vector load brings four rows; a thread transposes 4 x 4 blocks
+ *   in registers on the way. Keeping A as it comes, four k to a vector, takes 40.6 where this takes 48.2.
+ * - The arrays are nested, and every index but one is a constant; that one has the form `e % size`, which Tint proves
+ *   in range and so does not clamp (`e & (size - 1)` it does not prove). What robustness still costs is within the
+ *   noise: 48.4 with it, 48.2 without.
+ * - The next block is on its way to registers while this one is computed: 39.8 without. Two buffers in place of the
+ *   second barrier would halve the block's depth: 43.0.
+ * - 128 invocations of 16 x 8 outputs: 256 of 8 x 8 hold so many registers that one workgroup fits where two should:
+ *   38.5.
  */
 export interface TileShape {
   /** rows and columns of C for one workgroup */
@@ -44,11 +48,17 @@ export interface ProductTile {
   readonly threads: number
   readonly declarations: string
   readonly body: string
-  /** A vector of workgroup memory that is free before the body begins: what else needs some finds all of the default limit taken. */
+  /**
+   * A vector of workgroup memory that is free before the body begins: what else needs some finds all of the default
+   * limit taken.
+   */
   readonly freeVector: string
 }
 
-/** How 32 neighbouring invocations lie in a tile: 4 along the rows, 8 along the columns, so that they share what they read. */
+/**
+ * How 32 neighbouring invocations lie in a tile: 4 along the rows, 8 along the columns, so that they share what they
+ * read.
+ */
 const lanes = { rows: 4, columns: 8 }
 
 export function productTile(shape: TileShape): ProductTile {
@@ -60,7 +70,8 @@ export function productTile(shape: TileShape): ProductTile {
   const threads = across * down
   const groups = depth / 4
 
-  // A in blocks of 4 rows x 4 k: some for every invocation, or the first half of the invocations loads A and the other half B
+  // A in blocks of 4 rows x 4 k: some for every invocation, or the first half of the invocations loads A and the other
+  // half B
   const blocks = (rows / 4) * groups
   const split = blocks * 2 === threads
   const loadersOfB = split ? threads / 2 : threads
@@ -70,7 +81,8 @@ export function productTile(shape: TileShape): ProductTile {
   for (const count of [rowVectors, columnVectors, groups, blocksEach, vectorsEach, warpsAcross, down / lanes.rows])
     if (!Number.isInteger(count)) throw new Error(`No product tile has this shape: ${JSON.stringify(shape)}`)
 
-  // The place of A's rows is turned by the block's k, or the stores of neighbouring blocks would meet in one memory bank.
+  // The place of A's rows is turned by the block's k, or the stores of neighbouring blocks would meet in one memory
+  // bank.
   const span = Math.min(8, down)
   const turn = Math.max(1, Math.floor(span / groups))
   const turned = (group: number) => (group * turn) % span

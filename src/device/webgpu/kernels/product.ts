@@ -5,13 +5,15 @@ import { EXP, GELU } from './math.js'
 import { chooseProductShape, productOf, type ProductShapeName } from './product-shapes.js'
 
 /**
- * Columns up to which a product has one shape, whatever its rows: those that similarities come from are among them, and equal tokens need bit-equal
- * similarities at any row and in any batch, on GPUs too that round an `fma` once in one pipeline and twice in another.
+ * Columns up to which a product has one shape, whatever its rows: those that similarities come from are among them, and
+ * equal tokens need bit-equal similarities at any row and in any batch, on GPUs too that round an `fma` once in one
+ * pipeline and twice in another.
  */
 const NARROW = 64
 
 /**
- * `Matmul` in tiles of a shape. Its count of rows is shared as `uniform_of` does it, in memory of the tile. Bias, activation and what is added come after the last k.
+ * `Matmul` in tiles of a shape. Its count of rows is shared as `uniform_of` does it, in memory of the tile. Bias,
+ * activation and what is added come after the last k.
  */
 function makeProduct(shape: ProductShapeName, format: WeightFormat): Kernel {
   const tile = productOf(shape)

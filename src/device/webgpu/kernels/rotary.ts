@@ -4,8 +4,8 @@ import { COSINE_SINE } from './math.js'
 import { ROW_WIDTH } from './rows.js'
 
 /**
- * `RotaryFromPositions`. There is no float64 here: a frequency is a fraction of a turn in 64 bits (`packWeights` makes it so), its product with a
- * position is exact modulo a turn, and so is position 10,000,000 as exact as 10.
+ * `RotaryFromPositions`. There is no float64 here: a frequency is a fraction of a turn in 64 bits (`packWeights` makes
+ * it so), its product with a position is exact modulo a turn, and so is position 10,000,000 as exact as 10.
  */
 export const rotaryFromPositions: Kernel = {
   name: 'rotary-from-positions',
@@ -45,7 +45,10 @@ ${COSINE_SINE}
   workgroups: (op) => [Math.ceil(op.words[RotaryFromPositions.Width]! / 2 / ROW_WIDTH), op.rows(RotaryFromPositions.Rows)],
 }
 
-/** `RotaryFromAngles`: an angle's bits times those of 1 / 2π that decide, so that large angles are as exact as small ones. */
+/**
+ * `RotaryFromAngles`: an angle's bits times those of 1 / 2π that decide, so that large angles are as exact as small
+ * ones.
+ */
 export const rotaryFromAngles: Kernel = {
   name: 'rotary-from-angles',
   operands: {

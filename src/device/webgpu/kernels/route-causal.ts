@@ -4,8 +4,9 @@ import { withCollectives } from './collectives.js'
 import { WIDTH } from './workgroup.js'
 
 /**
- * `RouteCausal`: a workgroup an expert, an invocation a row. Earlier tokens pass through the workgroup's memory, always as many at a time, so that the loop
- * can be unrolled: three times as fast as stopping at the last one (measured, H100).
+ * `RouteCausal`: a workgroup an expert, an invocation a row. Earlier tokens pass through the workgroup's memory, always
+ * as many at a time, so that the loop can be unrolled: three times as fast as stopping at the last one (measured,
+ * H100).
  */
 export const routeCausal: Kernel = {
   name: 'route-causal',

@@ -4,7 +4,10 @@ import { withCollectives } from './collectives.js'
 import { ROW_SUM, ROW_WIDTH, UNIFORM } from './rows.js'
 import { BLOCK, CHUNK, MARKS, OFFSETS, WIDTH } from './workgroup.js'
 
-/** `Similarities`: a workgroup a row, so that a norm is summed in one order wherever a token stands. Adding +0 turns -0 into +0, so that zeros tie. */
+/**
+ * `Similarities`: a workgroup a row, so that a norm is summed in one order wherever a token stands. Adding +0 turns -0
+ * into +0, so that zeros tie.
+ */
 export const similarities: Kernel = {
   name: 'similarities',
   operands: {
@@ -42,7 +45,10 @@ ${ROW_SUM}
   workgroups: (op) => [op.rows(Similarities.Rows)],
 }
 
-/** `ListQueries`: a workgroup an expert goes through the rows, a chunk at a time, each finding its place among the marked. */
+/**
+ * `ListQueries`: a workgroup an expert goes through the rows, a chunk at a time, each finding its place among the
+ * marked.
+ */
 export const listQueries: Kernel = {
   name: 'list-queries',
   operands: {

@@ -10,8 +10,8 @@ export function perVector(op: OpView, rows: number, stride: number, limit?: Disp
 }
 
 /**
- * `uniform_of(lane, value)`: what invocation 0 brings, for all of a workgroup. Barriers must be reached by all or none, and the compiler believes that of
- * no value that it has not seen them share.
+ * `uniform_of(lane, value)`: what invocation 0 brings, for all of a workgroup. Barriers must be reached by all or none,
+ * and the compiler believes that of no value that it has not seen them share.
  */
 export const UNIFORM = `
 var<workgroup> uniform_value: i32;
@@ -21,8 +21,8 @@ fn uniform_of(lane: u32, value: i32) -> i32 {
 }`
 
 /**
- * `sum_over_row(lane, value)`: the sum of what all invocations of a workgroup bring, by one tree whatever the row; every one of them must come. What
- * invocations bring must follow from the row's length alone.
+ * `sum_over_row(lane, value)`: the sum of what all invocations of a workgroup bring, by one tree whatever the row;
+ * every one of them must come. What invocations bring must follow from the row's length alone.
  */
 export const ROW_SUM = `
 var<workgroup> row_parts: array<f32, ${ROW_WIDTH}>;

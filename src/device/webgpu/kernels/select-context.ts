@@ -5,8 +5,8 @@ import { TOP_K } from './top-k.js'
 import { CHUNK, WIDTH } from './workgroup.js'
 
 /**
- * `SelectContext`: a workgroup an expert. The context's places are written while its candidates are read: a candidate moves to its own place or a lower one,
- * and so many together are read before any of them is written.
+ * `SelectContext`: a workgroup an expert. The context's places are written while its candidates are read: a candidate
+ * moves to its own place or a lower one, and so many together are read before any of them is written.
  */
 export const selectContext: Kernel = {
   name: 'select-context',

@@ -19,9 +19,9 @@ const WINDOW_OF = `
 fn window_of(group: vec3u) -> u32 { return u32(header_word(${DispatchHeader.Window})) + group.z * ${MOST_WORKGROUPS}u + group.y; }`
 
 /**
- * Chooses k of a row's candidates by `Similarities` from `row_start` on. `choose(lane, n, length, k)`: n candidates, all unmasked, of a row of `length`;
- * returns the cut. `score_at(i)`: what candidate i carries if it is taken. c is computed where it is needed, from an a that all invocations share,
- * so that it is the same at every place.
+ * Chooses k of a row's candidates by `Similarities` from `row_start` on. `choose(lane, n, length, k)`: n candidates,
+ * all unmasked, of a row of `length`; returns the cut. `score_at(i)`: what candidate i carries if it is taken. c is
+ * computed where it is needed, from an a that all invocations share, so that it is the same at every place.
  *
  * @param words the op's words of the descent
  */
@@ -86,8 +86,9 @@ ${choice(SelectQueries.Descent)}
 }
 
 /**
- * `folded(window)`: the chunk's windows in another order, the last half first and backwards, then the first half. Workgroups half the windows apart have
- * rows of a constant length together, which evens out what each of a GPU's processors gets to do: a sixth of the time (16,384 tokens, measured, H100).
+ * `folded(window)`: the chunk's windows in another order, the last half first and backwards, then the first half.
+ * Workgroups half the windows apart have rows of a constant length together, which evens out what each of a GPU's
+ * processors gets to do: a sixth of the time (16,384 tokens, measured, H100).
  */
 const FOLDED = `
 fn folded(window: u32) -> u32 {
@@ -99,8 +100,8 @@ fn folded(window: u32) -> u32 {
 }`
 
 /**
- * `SelectKeyValues`: a workgroup for each window and expert, among all the tokens that the window sees: windows run at once, so none begins from another's
- * choice.
+ * `SelectKeyValues`: a workgroup for each window and expert, among all the tokens that the window sees: windows run at
+ * once, so none begins from another's choice.
  */
 export const selectKeyValues: Kernel = {
   name: 'select-key-values',
@@ -144,7 +145,10 @@ ${choice(SelectKeyValues.Descent)}
   workgroups: (op) => perWindow(op, op.words[SelectKeyValues.Experts]!),
 }
 
-/** `AssignSlots`: where numbers run on from expert to expert, one workgroup goes through them all; otherwise each has one. */
+/**
+ * `AssignSlots`: where numbers run on from expert to expert, one workgroup goes through them all; otherwise each has
+ * one.
+ */
 export const assignSlots: Kernel = {
   name: 'assign-slots',
   operands: { chosen: AssignSlots.Chosen, positions: AssignSlots.Positions, counts: AssignSlots.Counts },

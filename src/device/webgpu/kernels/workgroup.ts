@@ -1,8 +1,8 @@
 /** Invocations of a workgroup that goes through a row together: the most that WebGPU grants everywhere. */
 export const WIDTH = 256
 /**
- * Elements that a workgroup looks at in one step: each invocation at four, a workgroup's width apart, so that neighbours read neighbours and four reads are
- * under way at once.
+ * Elements that a workgroup looks at in one step: each invocation at four, a workgroup's width apart, so that
+ * neighbours read neighbours and four reads are under way at once.
  */
 export const BLOCK = 4 * WIDTH
 /** A sum takes two steps: so many groups of invocations, then the groups. */
@@ -15,9 +15,9 @@ export const OFFSETS = `vec4u(0u, ${WIDTH}u, ${2 * WIDTH}u, ${3 * WIDTH}u)`
 export const CHUNK = 32 * WIDTH
 
 /**
- * Marks of two kinds on the elements of a chunk, and their ranks; needs `withCollectives`. `clear_marks(lane)`, then `mark(at, kind)`, then `count_marks(lane)`,
- * which every invocation must call: how many there are of each kind; then `is_marked(at, kind)` and `marks_before(at)`. A bit is set by an atomic, for
- * which few marks seldom wait.
+ * Marks of two kinds on the elements of a chunk, and their ranks; needs `withCollectives`. `clear_marks(lane)`, then
+ * `mark(at, kind)`, then `count_marks(lane)`, which every invocation must call: how many there are of each kind; then
+ * `is_marked(at, kind)` and `marks_before(at)`. A bit is set by an atomic, for which few marks seldom wait.
  */
 export const MARKS = `
 var<workgroup> marks: array<atomic<u32>, ${2 * WIDTH}>;
@@ -44,7 +44,10 @@ fn marks_before(at: u32) -> vec2u {
   return pair(marks_before_word[at / 32u]) + countOneBits(ranks);
 }`
 
-/** `sum_of_all(lane, value)`: the sum of what all invocations of a workgroup bring, in one order; every one of them must come. */
+/**
+ * `sum_of_all(lane, value)`: the sum of what all invocations of a workgroup bring, in one order; every one of them must
+ * come.
+ */
 export const SUM_OF_ALL = `
 var<workgroup> summed_parts: array<f32, ${WIDTH}>;
 var<workgroup> summed_groups: array<f32, ${GROUP}>;

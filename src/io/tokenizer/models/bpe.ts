@@ -6,7 +6,9 @@ import { byteFallback, cannotExpress, type TokenModel, type Vocabulary, withoutI
 const MAX_REMEMBERED_LENGTH = 64
 const MAX_REMEMBERED = 30_000
 
-/** Byte-pair encoding: the most wanted pair of neighbours becomes one token, until none is left that the merges name. */
+/**
+ * Byte-pair encoding: the most wanted pair of neighbours becomes one token, until none is left that the merges name.
+ */
 export class BytePairModel implements TokenModel {
   private readonly idOf: ReadonlyMap<string, number>
   private readonly merges: MergeTable
@@ -17,7 +19,10 @@ export class BytePairModel implements TokenModel {
   private readonly prefix: string
   private readonly suffix: string
   private readonly remembered = new Map<string, readonly number[]>()
-  /** Ids of single characters of the first plane, where nothing is set before or behind them: -1 for none, 0 for not yet asked, else id + 1. */
+  /**
+   * Ids of single characters of the first plane, where nothing is set before or behind them: -1 for none, 0 for not yet
+   * asked, else id + 1.
+   */
   private readonly characters = new Int32Array(0x10000)
   private symbols = new Symbols()
 
@@ -196,8 +201,9 @@ class DuePlaces {
 }
 
 /**
- * Merges that may be due: the lowest rank first, and of one rank from the left. What a merge makes is longer than its parts, so it never leads to
- * another of its own rank: the places of a rank are all known when the first of them is taken, and are put in order then.
+ * Merges that may be due: the lowest rank first, and of one rank from the left. What a merge makes is longer than its
+ * parts, so it never leads to another of its own rank: the places of a rank are all known when the first of them is
+ * taken, and are put in order then.
  */
 class DueMerges {
   /** What was taken last. */
@@ -308,7 +314,10 @@ class MergeTable {
   }
 }
 
-/** A merge is a pair of tokens, in newer files an array and in older ones a string with one space; what it makes is a token too. */
+/**
+ * A merge is a pair of tokens, in newer files an array and in older ones a string with one space; what it makes is a
+ * token too.
+ */
 function readMerges(component: Component, idOf: ReadonlyMap<string, number>, prefix: string, excluded: ReadonlySet<number>): MergeTable {
   const merges = component.value('merges')
   if (!Array.isArray(merges)) throw component.unfit('merges', 'a list', merges)

@@ -11,7 +11,10 @@ export interface ModelSource {
   create(excluded: ReadonlySet<number>): TokenModel
 }
 
-/** @throws RoutedAttentionError `BAD_FILE`, also for a type that is unknown and a vocabulary of another type; `UNSUPPORTED` */
+/**
+ * @throws RoutedAttentionError `BAD_FILE`, also for a type that is unknown and a vocabulary of another type;
+ * `UNSUPPORTED`
+ */
 export function readModel(component: Component): ModelSource {
   switch (component.type === '' ? typeOf(component) : component.type) {
     case 'BPE':
