@@ -63,7 +63,7 @@ ${TOP_K}
       if (i < n && place < k && is_taken(i - chunk, cut, before)) {
         context_set_i(places_start + place, i32(bits));
         positions_set_i(places_start + place, position);
-        if (i < old) { kept_set_i(places_start + place, i32(i)); }
+        if (i < old) { retained_set_i(places_start + place, i32(i)); }
         else { admitted_set_i(window_start + place - stay, i32(i - old)); }
       }
     }
