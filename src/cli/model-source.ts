@@ -53,7 +53,7 @@ export async function withRuntime<T>(values: RunValues, terminal: Terminal, use:
 }
 
 /**
- * Runs `use` on a loaded model, which ends with it;
+ * Runs `use` on a loaded model, which ends with it.
  * @param workload what it will mostly do, where devices are compared for it
  */
 export async function withModel<T>(

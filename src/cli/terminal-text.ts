@@ -11,7 +11,7 @@
 const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\p{Cs}]/gu
 
 /**
- * Unprintable characters as JSON writes them (`\n`, `\u001b`), so that a text is one line;
+ * Unprintable characters as JSON writes them (`\n`, `\u001b`), so that a text is one line.
  * @param keep characters that stay as they are
  */
 export function escapeUnprintable(text: string, keep = ''): string {

@@ -37,15 +37,15 @@ export interface Sampler {
 /** Chooses tokens, one after the other, from one stream of random numbers; none is drawn at temperature 0. */
 export function createSampler(config: SamplingConfig): Sampler {
   const random = createRandom(config.seed)
-  let lottery: CategoricalSampler | undefined
+  let sampler: CategoricalSampler | undefined
   let heap: LogitHeap | undefined
   return {
     sample(logits, given = logits) {
       const best = mostProbable(logits, given === logits ? AS_THEY_CAME : AS_ADJUSTED)
       let id = best
       if (config.temperature > 0) {
-        if (lottery?.size !== logits.length) lottery = new CategoricalSampler(config, logits.length)
-        id = lottery.draw(logits, logits[best]!, random.uniform())
+        if (sampler?.size !== logits.length) sampler = new CategoricalSampler(config, logits.length)
+        id = sampler.draw(logits, logits[best]!, random.uniform())
       }
       const largest = given[given === logits ? best : mostProbable(given)]!
       let sum = 0
