@@ -60,6 +60,10 @@ VARIANTS = dict(
     few_last_one=variant(**LAST, **ONE),
     few_last_one_ff7=variant(**LAST, **ONE, ff_mult=7),
     few_last_one_deep=variant(routed=(7, 8), **ONE, depth=9),
+    local_ff8_drop=variant(routed=(), ff_mult=8, dropout=0.1),
+    local_ff8_longer=variant(routed=(), ff_mult=8, steps=1.19),
+    few_last_one_ff7_drop=variant(**LAST, **ONE, ff_mult=7, dropout=0.1),
+    few_last_one_deep_drop=variant(routed=(7, 8), **ONE, depth=9, dropout=0.1),
     local_deep=variant(routed=(), depth=10),
     dense_last_ff8=variant(routed=(), dense=(4, 5), ff_mult=8),
     window_last_one=variant(**LAST, **ONE, looks_ahead=True),
@@ -145,6 +149,7 @@ def train(name, data, args):
     generator = torch.Generator(device=device).manual_seed(7)
     train_ids, length, batch, steps = data["train"], args.length, args.batch, round(args.steps * v["steps"])
     sync = torch.cuda.synchronize if cuda else lambda: None
+    model.train()
     begun = timed = time.time()
     losses, timed_from = [], min(20, steps // 2)
     for step in range(steps):
@@ -175,6 +180,7 @@ def train(name, data, args):
     seconds = time.time() - timed
     rate = (steps - 1 - timed_from) * batch * length / seconds
     memory = torch.cuda.max_memory_allocated() / 2**30 if cuda else 0
+    model.eval()
     final = torch.stack(losses[-50:]).mean().item() / math.log(2)
     line = (f"RESULT novels {name} used {model.used_parameters() / 1e6:.2f} M parameters; {steps * batch * length / 1e6:.1f} M tokens, "
             f"{rate:.0f} tokens/s ({how}), {memory:.1f} GiB; train {final:.4f}")
@@ -185,7 +191,7 @@ def train(name, data, args):
         print(f"{line}, Jane Eyre {measure('valid', length, limits[0]):.4f}, Treasure Island {measure('test', length, limits[1]):.4f};",
               "by context:", ", ".join(f"{n}: {measure('test', n, limits[2]):.4f}" for n in args.contexts), flush=True)
     if args.save:
-        model.export(f"{args.save}/novels-{name.replace(':', '-')}")
+        model.export(f"{args.save}/novels-{name.replace(':', '-')}", args.dtype)
 
 
 def main():
@@ -202,6 +208,7 @@ def main():
     parser.add_argument("--bench", action="store_true", help="no evaluation")
     parser.add_argument("--tiny", action="store_true", help="small sizes, for trying the script")
     parser.add_argument("--save", help="folder for the models, as the package loads them")
+    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the saved weights")
     args = parser.parse_args()
     if args.compile:
         torch._dynamo.config.cache_size_limit = 64

@@ -56,6 +56,7 @@ class Config:
     dense: tuple = ()  # blocks whose local attention has no window: the dense rival
     looks_ahead: bool = False  # the published choice of queries: the best of the whole window
     rotary: bool = False  # rotary angles for the routed part
+    dropout: float = 0.0  # of the embeddings and of what each attention and feed-forward adds, in training alone
     estimator: Estimator = field(default_factory=Estimator)
 
     @property
@@ -312,10 +313,11 @@ class Block(nn.Module):
         self.routed = routed
         self.attention = MixtureOfAutoregressiveAttention(c, dense)
         self.feed_forward = nn.Sequential(RMSNorm(c.dim), nn.Linear(c.dim, c.dim * c.ff_mult), nn.GELU(), nn.Linear(c.dim * c.ff_mult, c.dim))
+        self.drop = nn.Dropout(c.dropout)
 
     def forward(self, x, schedule):
-        x = x + (self.attention(x, schedule) if self.routed else self.attention.local_attn(x))
-        return x + self.feed_forward(x)
+        x = x + self.drop(self.attention(x, schedule) if self.routed else self.attention.local_attn(x))
+        return x + self.drop(self.feed_forward(x))
 
 
 class Transformer(nn.Module):
@@ -330,7 +332,7 @@ class Transformer(nn.Module):
 
     def hidden(self, ids, schedule, blocks=None):
         """ids (b, n) → (b, n, d). blocks: compiled ones in place of the model's own."""
-        x = self.token_emb(ids)
+        x = F.dropout(self.token_emb(ids), self.c.dropout, self.training)
         for block in blocks or self.blocks:
             x = block(x, schedule)
         return x
@@ -344,19 +346,19 @@ class Transformer(nn.Module):
         return sum(p.numel() for p in self.parameters()) - idle
 
     def package_state(self):
-        """State dict under SPEC's names. Blocks without a routed part get one that gives zero: null tokens and `to_out` of zeros."""
+        """State dict under SPEC's names. A block that is not routed has the parameters of local attention alone (`routed_layers`)."""
         state = {}
         for name, value in self.state_dict().items():
             if name.startswith("blocks."):
                 _, i, part, rest = name.split(".", 3)
+                if part == "attention" and not self.blocks[int(i)].routed and not rest.startswith("local_attn."):
+                    continue
                 name = f"layers.{i}.{'0' if part == 'attention' else '1'}.{rest}"
-                if not self.blocks[int(i)].routed and rest in ("null_tokens", "attn.to_out.weight"):
-                    value = torch.zeros_like(value)
             state[name] = value
         return state
 
-    def export(self, folder):
-        """Write config.json and model.safetensors (float32), as the package loads them."""
+    def export(self, folder, dtype="float32"):
+        """Write config.json and model.safetensors (float32 or float16), as the package loads them."""
         c = self.c
         assert not c.dense, "the package has no attention without a window"
         os.makedirs(folder, exist_ok=True)
@@ -365,13 +367,14 @@ class Transformer(nn.Module):
         config = {key: getattr(c, key) for key in same}
         config.update(model_type="mixture-of-autoregressive-attention", routed_window_size=c.local_attn_window_size, prenorm=True,
                       average_routed=False, cosine_sim_routing=True, cosine_sim_scale=c.cosine_sim_scale, selection="top-k",
-                      causal=not c.looks_ahead, routed_rotary_emb=c.rotary, max_positions=None)
+                      causal=not c.looks_ahead, routed_rotary_emb=c.rotary, max_positions=None,
+                      routed_layers=None if len(c.routed) == c.depth else sorted(c.routed))
         with open(os.path.join(folder, "config.json"), "w") as file:
             json.dump(config, file, indent=2)
         header, pieces, at = {}, [], 0
         for name, value in self.package_state().items():
-            piece = value.detach().float().cpu().contiguous().numpy().astype("<f4").tobytes()
-            header[name] = dict(dtype="F32", shape=list(value.shape), data_offsets=[at, at + len(piece)])
+            piece = value.detach().float().cpu().contiguous().numpy().astype("<f4" if dtype == "float32" else "<f2").tobytes()
+            header[name] = dict(dtype="F32" if dtype == "float32" else "F16", shape=list(value.shape), data_offsets=[at, at + len(piece)])
             pieces.append(piece)
             at += len(piece)
         header = json.dumps(header).encode()
