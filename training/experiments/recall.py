@@ -59,6 +59,7 @@ VARIANTS = dict(
     few_plain=variant(),
     few_plain_lr2=variant(lr=2e-3),
     few_plain_lr_half=variant(lr=5e-4),
+    few_plain_lr_quarter=variant(lr=2.5e-4),
     few_plain_slow_routers=variant(router_lr=0.1),
     few_softmax=variant(value_only=False),
     few_plain_published_init=variant(init=dict(published=True)),
