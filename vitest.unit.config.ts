@@ -8,12 +8,20 @@ import whole from './vitest.config.js'
  */
 const SLOW = [
   'test/webgpu/**',
-  ...['choose-tile', 'cli', 'cli-terminal', 'collection', 'constrained-output', 'examples', 'layer-golden', 'layer-lifetimes'],
-  ...['layer-properties', 'layer-same-bits', 'leaks', 'leaving', 'loading-in-parts', 'model-golden', 'model-properties'],
-  ...['npm-install', 'process', 'prompt-encoding', 'public-surface', 'readme', 'reference', 'serialized-ops', 'sessions'],
-  ...['skipped-barriers', 'source-maps', 'stopping', 'structure', 'threads', 'tokenize', 'training', 'document-examples'],
-  ...['io/nothing-kept', 'io/tokenizer-oracle', 'io/tokenizer-stream', 'io/unicode'],
-  ...['kernels/local-attention', 'kernels/products', 'kernels/selection'],
-].map((name) => (name.endsWith('**') ? name : `test/${name}.test.ts`))
+  ...['cli', 'cli-terminal', 'prompt-encoding', 'tokenize'].map((name) => `test/cli/${name}.test.ts`),
+  ...['collection', 'leaks', 'leaving', 'process', 'serialized-ops', 'skipped-barriers', 'stopping', 'threads'].map(
+    (name) => `test/concurrency/${name}.test.ts`,
+  ),
+  ...['choose-tile'].map((name) => `test/device/${name}.test.ts`),
+  ...['nothing-kept', 'tokenizer-oracle', 'tokenizer-stream', 'unicode'].map((name) => `test/io/${name}.test.ts`),
+  ...['local-attention', 'products', 'selection'].map((name) => `test/kernels/${name}.test.ts`),
+  ...['document-examples', 'layer-golden', 'layer-lifetimes', 'layer-properties', 'layer-same-bits', 'reference'].map(
+    (name) => `test/layer/${name}.test.ts`,
+  ),
+  ...['loading-in-parts', 'model-golden', 'model-properties', 'sessions'].map((name) => `test/model/${name}.test.ts`),
+  ...['constrained-output', 'examples', 'npm-install', 'public-surface', 'readme', 'source-maps', 'structure', 'training'].map(
+    (name) => `test/package/${name}.test.ts`,
+  ),
+]
 
 export default mergeConfig(whole, defineConfig({ test: { exclude: ['**/node_modules/**', ...SLOW] } }))

@@ -6,7 +6,7 @@
 const PRIME_0: i32 = <i32>0x9e3779b1
 const PRIME_1: i32 = <i32>0x85ebca77
 
-/** Continues the four lanes of a checksum (`src/model/checksum.ts`) at `lanes` over blocks of 16 bytes. */
+/** Continues the four lanes of a checksum (`src/model/parameters/checksum.ts`) at `lanes` over blocks of 16 bytes. */
 export function mixBlocks(lanes: usize, start: usize, end: usize): void {
   const before = i32x4.splat(PRIME_1)
   const after = i32x4.splat(PRIME_0)

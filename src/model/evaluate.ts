@@ -1,7 +1,7 @@
 import { describe, RoutedAttentionError } from '../errors.js'
 import { checkFunction, checkOptions } from '../options.js'
 import type { Signal } from '../platform.js'
-import { bitsOf } from './surprise.js'
+import { bitsOf } from './engine/surprise.js'
 
 /** How far an evaluation has come. */
 export interface EvaluateProgress {

@@ -5,15 +5,15 @@ import { checkOptions } from '../options.js'
 import type { Signal } from '../platform.js'
 import { type LayerParameters, planLayerParameters } from '../plan/layer-plan.js'
 import { Tensor } from '../tensor.js'
-import { type LayerOptions, resolveLayerOptions } from './config.js'
+import { type LayerOptions, resolveLayerOptions } from './config/config.js'
 import type { LayerConfig } from '../plan/config.js'
-import { causalForward } from './causal-forward.js'
-import type { LayerTrace } from './layer-trace.js'
-import { fullSequenceForward } from './full-sequence-forward.js'
-import { type Installed, LayerPlacement } from './layer-placement.js'
-import { Lifetime } from './lifetime.js'
-import { retryForMemory } from './retry.js'
-import { checkStateDict, initialLayerParameters, layerParameters } from './state-dict.js'
+import { causalForward } from './engine/causal-forward.js'
+import type { LayerTrace } from './engine/layer-trace.js'
+import { fullSequenceForward } from './engine/full-sequence-forward.js'
+import { type Installed, LayerPlacement } from './placement/layer-placement.js'
+import { Lifetime } from './placement/lifetime.js'
+import { retryForMemory } from './placement/retry.js'
+import { checkStateDict, initialLayerParameters, layerParameters } from './parameters/state-dict.js'
 
 /** Arguments of one forward. */
 export interface ForwardOptions {
@@ -29,7 +29,7 @@ export interface ForwardOptions {
   signal?: Signal | undefined
 }
 
-export type { LayerTrace } from './layer-trace.js'
+export type { LayerTrace } from './engine/layer-trace.js'
 
 /** Tokens of the forward that devices are compared by, at most. */
 const MEASURED_LENGTH = 2048

@@ -1,7 +1,7 @@
 import { describe, RoutedAttentionError } from '../errors.js'
 import { isUint8Array } from '../realm.js'
-import { Checksum, CHECKSUM_BYTES, equalBytes } from './checksum.js'
-import { recentCount } from './recent-ids.js'
+import { Checksum, CHECKSUM_BYTES, equalBytes } from './parameters/checksum.js'
+import { recentCount } from './generation/recent-ids.js'
 
 /*
  * A saved session, little-endian:

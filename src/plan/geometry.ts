@@ -1,6 +1,6 @@
 import type { LayerConfig } from './config.js'
 import { MOST_TILE_ROWS } from '../../assembly/ops.js'
-import { roundUp } from './layout.js'
+import { roundUp } from './memory/layout.js'
 
 /** What a plan is made for: a device's threads, and how much it is worth giving it at once. */
 export interface Capacity {

@@ -1,7 +1,7 @@
 import type { LayerConfig } from './config.js'
 import { BufferIndex, DispatchHeader } from '../../assembly/ops.js'
 import type { Program, WeightLayout } from '../device/device.js'
-import { addCausalLayer, addOpening } from './causal-ops.js'
+import { addCausalLayer, addOpening } from './ops/causal-ops.js'
 import { type Capacity, createGeometry, type Geometry } from './geometry.js'
 import {
   type CausalState,
@@ -11,11 +11,11 @@ import {
   planContextUpdateScratch,
   planLayerScratch,
   planFullSequenceState,
-} from './layer-memory.js'
-import { addSimilarities, EVERY_ROW, type LayerContext, offset, headerWord, type RotaryTable } from './layer-ops.js'
-import { Layout } from './layout.js'
-import { at, type Operand, ProgramBuilder } from './program-builder.js'
-import { addRotaryTable, type RotarySource, rotaryTableWords } from './rotary-ops.js'
+} from './memory/layer-memory.js'
+import { addSimilarities, EVERY_ROW, type LayerContext, offset, headerWord, type RotaryTable } from './ops/layer-ops.js'
+import { Layout } from './memory/layout.js'
+import { at, type Operand, ProgramBuilder } from './ops/program-builder.js'
+import { addRotaryTable, type RotarySource, rotaryTableWords } from './ops/rotary-ops.js'
 import {
   addProjection,
   addSelections,
@@ -23,8 +23,8 @@ import {
   addSlots,
   planFullSequence,
   type FullSequenceMemory,
-} from './full-sequence-ops.js'
-import { type LayerWeights, planLayerWeights, WeightPlan } from './weights.js'
+} from './ops/full-sequence-ops.js'
+import { type LayerWeights, planLayerWeights, WeightPlan } from './memory/weights.js'
 
 /** Packed parameters of one layer. */
 export interface LayerParameters {

@@ -1,9 +1,9 @@
 import type { LayerConfig, ModelConfig } from './config.js'
 import { BufferIndex, DispatchHeader } from '../../assembly/ops.js'
 import type { Program } from '../device/device.js'
-import { addCausalLayer, addOpening } from './causal-ops.js'
+import { addCausalLayer, addOpening } from './ops/causal-ops.js'
 import { type Capacity, createGeometry, type Geometry } from './geometry.js'
-import { type CausalState, planCausalState, planContextUpdateScratch, planLayerScratch } from './layer-memory.js'
+import { type CausalState, planCausalState, planContextUpdateScratch, planLayerScratch } from './memory/layer-memory.js'
 import {
   contextsOf,
   planFullSequenceContext,
@@ -11,9 +11,9 @@ import {
   type FullSequencePrograms,
   writeFullSequencePrograms,
 } from './layer-plan.js'
-import { headerWord, type RotaryTable } from './layer-ops.js'
-import { Layout } from './layout.js'
-import type { ModelParameters } from './model-parameters.js'
+import { headerWord, type RotaryTable } from './ops/layer-ops.js'
+import { Layout } from './memory/layout.js'
+import type { ModelParameters } from './memory/model-parameters.js'
 import {
   addEmbedding,
   addFeedForward,
@@ -25,9 +25,9 @@ import {
   stream,
   writeHead,
   writeLogProbabilities,
-} from './model-ops.js'
-import { at, ProgramBuilder } from './program-builder.js'
-import { addRotaryTable, type RotarySource, rotaryTableWords } from './rotary-ops.js'
+} from './ops/model-ops.js'
+import { at, ProgramBuilder } from './ops/program-builder.js'
+import { addRotaryTable, type RotarySource, rotaryTableWords } from './ops/rotary-ops.js'
 
 /** What every model's plan tells. */
 export interface ModelPlan {

@@ -4,7 +4,7 @@ import { BufferIndex, type Opcode, DispatchHeader, TileShape } from '../../assem
 import { type CompiledProgram, type Device, type DeviceBuffer, Dispatch } from '../../src/device/device.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import type { WasmDevice } from '../../src/device/wasm/wasm-device.js'
-import { at, type Operand, ProgramBuilder } from '../../src/plan/program-builder.js'
+import { at, type Operand, ProgramBuilder } from '../../src/plan/ops/program-builder.js'
 import { type BuildName, openRuntime } from '../support/runtimes.js'
 
 // Tests of thousands of ops take a second, and many where others use the machine.

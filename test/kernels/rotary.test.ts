@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { BufferIndex, Opcode, DispatchHeader, Rotate, RotaryFromAngles, RotaryFromPositions } from '../../assembly/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
-import { at } from '../../src/plan/program-builder.js'
+import { at } from '../../src/plan/ops/program-builder.js'
 import { allBuilds } from '../support/runtimes.js'
 import { expectSameBits, integers, normals, range } from './float32.js'
 import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'

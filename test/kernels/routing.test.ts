@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { ListQueries, Opcode, DispatchHeader, RouteCausal } from '../../assembly/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
-import { ANSWERED_ROWS, rangeWords } from '../../src/plan/layer-ops.js'
+import { ANSWERED_ROWS, rangeWords } from '../../src/plan/ops/layer-ops.js'
 import { selectCausally } from '../reference/index.js'
 import { allBuilds } from '../support/runtimes.js'
 import { integers, normals, range } from './float32.js'

@@ -1,6 +1,6 @@
 /** One small layer of each kind, what to ask of it, and what no call should be given. */
 import type { Runtime } from '../../src/device/runtime.js'
-import type { LayerOptions } from '../../src/model/config.js'
+import type { LayerOptions } from '../../src/model/config/config.js'
 import { MixtureOfAutoregressiveAttention } from '../../src/model/layer.js'
 import { Tensor } from '../../src/tensor.js'
 

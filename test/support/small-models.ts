@@ -1,9 +1,9 @@
 /** Language models small enough to be made, loaded and run in milliseconds. */
 import fc from 'fast-check'
 import type { Runtime } from '../../src/device/runtime.js'
-import { parseModelConfig } from '../../src/model/config.js'
+import { parseModelConfig } from '../../src/model/config/config.js'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { modelParameters } from '../../src/model/state-dict.js'
+import { modelParameters } from '../../src/model/parameters/state-dict.js'
 import { createRandom } from '../../src/random.js'
 import { Tensor } from '../../src/tensor.js'
 import type { ModelCase } from './golden.js'

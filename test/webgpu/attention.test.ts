@@ -11,7 +11,7 @@ import { expectSameOp, type OpCase } from './op-comparison.js'
 
 /** Which of the forms that fit an op runs it, 0 for the one that is chosen, and how many there were for the last. */
 const forms = vi.hoisted(() => ({ forced: 0, fitting: 0 }))
-vi.mock(import('../../src/device/webgpu/kernels/attention.js'), async (original) => {
+vi.mock(import('../../src/device/webgpu/kernels/attention/attention.js'), async (original) => {
   const actual = await original()
   const chooseAttention = (op: OpView): Kernel => {
     const fitting = actual.fittingForms(op)

@@ -5,7 +5,7 @@
 import { expect } from 'vitest'
 import type { Opcode } from '../../assembly/ops.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
-import type { ProgramBuilder } from '../../src/plan/program-builder.js'
+import type { ProgramBuilder } from '../../src/plan/ops/program-builder.js'
 import type { OpMemory } from '../kernels/op-runner.js'
 import { type Region, runtimeOf } from '../kernels/op-runner.js'
 import type { DispatchHeader } from '../../assembly/ops.js'

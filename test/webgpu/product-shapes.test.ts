@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import { chooseProductShape, productOf, productShapes, type ProductShapeName } from '../../src/device/webgpu/kernels/product-shapes.js'
-import { productTile } from '../../src/device/webgpu/kernels/product-tiles.js'
-import { productRows } from '../../src/device/webgpu/kernels/product-rows.js'
+import {
+  chooseProductShape,
+  productOf,
+  productShapes,
+  type ProductShapeName,
+} from '../../src/device/webgpu/kernels/matmul/product-shapes.js'
+import { productTile } from '../../src/device/webgpu/kernels/matmul/product-tiles.js'
+import { productRows } from '../../src/device/webgpu/kernels/matmul/product-rows.js'
 
 const names = Object.keys(productShapes) as ProductShapeName[]
 

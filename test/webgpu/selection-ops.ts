@@ -9,7 +9,7 @@ import {
   SelectKeyValues,
   SelectQueries,
 } from '../../assembly/ops.js'
-import { ANSWERED_ROWS, rangeWords } from '../../src/plan/layer-ops.js'
+import { ANSWERED_ROWS, rangeWords } from '../../src/plan/ops/layer-ops.js'
 import { createRandom } from '../../src/random.js'
 import { integers, normals, range, roundUpTo8, spread } from '../kernels/float32.js'
 import { placeKeyValues, placeQueries, similarityKinds, type SelectionCase, windowsOf } from '../kernels/selection-runner.js'

@@ -1,8 +1,8 @@
 import { Combine, CopyRows, Embed, LogProbabilities, DispatchHeader, WeightFormat } from '../../../../assembly/ops.js'
 import type { Kernel, OpView } from '../kernel.js'
-import { fourWeights, HALVES } from './halves.js'
-import { EXP, LOG } from './math.js'
-import { perVector, ROW_SUM, ROW_WIDTH, UNIFORM } from './rows.js'
+import { fourWeights, HALVES } from './wgsl/halves.js'
+import { EXP, LOG } from './wgsl/math.js'
+import { perVector, ROW_SUM, ROW_WIDTH, UNIFORM } from './wgsl/rows.js'
 
 /** `Embed`. Learned positions are few: the low word of the position is all of it. */
 function makeEmbed(tokens: WeightFormat, positions: WeightFormat): Kernel {

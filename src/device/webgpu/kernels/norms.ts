@@ -1,6 +1,6 @@
 import { Norm, Normalise } from '../../../../assembly/ops.js'
 import type { Kernel } from '../kernel.js'
-import { ROW_SUM, ROW_WIDTH, UNIFORM } from './rows.js'
+import { ROW_SUM, ROW_WIDTH, UNIFORM } from './wgsl/rows.js'
 
 /** `Normalise`: a workgroup a row. */
 export const normalise: Kernel = {

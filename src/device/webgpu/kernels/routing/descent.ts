@@ -1,0 +1,55 @@
+import { Descent } from '../../../../../assembly/ops.js'
+import { EXP, LOG } from '../wgsl/math.js'
+import { BLOCK, OFFSETS, SUM_OF_ALL } from '../wgsl/workgroup.js'
+
+/**
+ * Coordinate descent over one row (SPEC section 4) by a workgroup: only the scalar a is carried from pass to pass, and
+ * a pass is one logsumexp of min(s, -a). A kernel defines `similarity_at(i)`; needs `withCollectives`.
+ *
+ * `descend(lane, n, length, k)`: of n similarities, all unmasked, of a row of `length`; returns a and the last eps. The
+ * order of the sums follows from n. ln(k / sum), rather than the difference of two logarithms, is as exact as it is
+ * small, which it is once the passes have converged. WGSL's own exp2 may err by 3 + 2·|x| units in the last place,
+ * about what rounding x does to it, and makes passes 1.7 times as fast as a polynomial does (measured, H100).
+ *
+ * @param words the op's words of the descent
+ */
+export const descent = (words: number) => `
+${EXP}
+${LOG}
+${SUM_OF_ALL}
+fn four_similarities(places: vec4u) -> vec4f {
+  return vec4f(similarity_at(places.x), similarity_at(places.y), similarity_at(places.z), similarity_at(places.w));
+}
+fn sum_of_exponentials(lane: u32, n: u32, cap: f32, top: f32, scale: f32) -> f32 {
+  var sums = vec4f();
+  for (var i = lane; i < n; i += ${BLOCK}u) {
+    let places = i + ${OFFSETS};
+    let terms = exp2((min(four_similarities(min(places, vec4u(n - 1u))), vec4f(cap)) - top) * scale);
+    sums += select(vec4f(), terms, places < vec4u(n));
+  }
+  return sum_of_all(lane, (sums.x + sums.y) + (sums.z + sums.w));
+}
+
+var<workgroup> descended: vec2f;
+fn descend(lane: u32, n: u32, length: u32, k: u32) -> vec2f {
+  let least = float_word(${words + Descent.Eps});
+  let decay = float_word(${words + Descent.EpsDecay});
+  let wanted = min(f32(k) * float_word(${words + Descent.FetchRatio}), f32(length));
+  var largest = similarity_at(0u);
+  for (var i = lane; i < n; i += ${BLOCK}u) {
+    let four = four_similarities(min(i + ${OFFSETS}, vec4u(n - 1u)));
+    largest = max(largest, max(max(four.x, four.y), max(four.z, four.w)));
+  }
+  largest = largest_of_all(lane, largest);
+  var eps = max(float_word(${words + Descent.EpsInit}), least);
+  var a = eps * log_of(wanted / f32(n));
+  eps = max(eps * decay, least);
+  for (var left = word(${words + Descent.Iterations}) - 1; left > 0; left--) {
+    let top = min(largest, -a);
+    let sum = sum_of_exponentials(lane, n, -a, top, 1.44269504 / eps);
+    a = fma(eps, log_of(wanted / sum), -top);
+    eps = max(eps * decay, least);
+  }
+  if (lane == 0u) { descended = vec2f(a, eps); }
+  return workgroupUniformLoad(&descended);
+}`

@@ -1,0 +1,91 @@
+import { describe, RoutedAttentionError } from '../../errors.js'
+import { nearestName } from '../../options.js'
+
+/** Keys of config.json beside the layer's options: SPEC section 7. */
+const MODEL_KEYS = ['model_type', 'num_tokens', 'depth', 'ff_mult', 'routed_rotary_emb', 'max_positions', 'seq_len', 'tokenizer']
+
+/** Keys that have no default. */
+const REQUIRED_KEYS = ['num_tokens', 'depth', 'dim', 'num_routed_queries', 'num_routed_key_values', 'local_attn_window_size']
+
+/**
+ * Letters, underscores apart, that a key must have for a name near it to be taken for a slip: short names are near too
+ * many others.
+ */
+const FEWEST_LETTERS = 8
+/** Letters that may differ in a slip. */
+const MOST_DIFFERENT = 2
+/** Keys that are held against the known ones: no config.json has as many. */
+const MOST_EXAMINED = 1000
+/** Keys told one by one. */
+const MAX_LISTED = 20
+
+/**
+ * Keys of other libraries that are within that distance of one of ours and mean something else. Found among the 2,739
+ * keys of transformers 5.18's configurations and the 6,159 names of arguments and fields in timm 1.0.29, peft 0.21 and
+ * accelerate 1.15.
+ */
+const FOREIGN_KEYS = ['pre_norm', 'ema_decay', 'exp_decay', 'chs_decay', 'select_top', 'tokenize', 'token_mixer']
+
+/** How other libraries call what REQUIRED_KEYS are about. */
+const KEYS_OF_OTHERS = [
+  ...['vocab_size', 'n_vocab', 'padded_vocab_size', 'hidden_size', 'd_model', 'n_embd', 'embed_dim', 'model_dim'],
+  ...['num_hidden_layers', 'num_layers', 'n_layer', 'n_layers', 'num_attention_heads', 'num_heads', 'n_head', 'n_heads'],
+  ...['intermediate_size', 'd_ff', 'ffn_dim', 'n_inner', 'n_positions', 'n_ctx', 'block_size', 'max_position_embeddings', 'context_length'],
+]
+
+/**
+ * Refuses keys of a config.json that are nearly ours, and a config.json of another kind of model. All other unknown
+ * keys are ignored.
+ * @param optionKeys the layer's options, as config.json spells them
+ * @throws RoutedAttentionError `BAD_CONFIG` with the keys' `names`
+ */
+export function checkConfigKeys(json: Readonly<Record<string, unknown>>, optionKeys: readonly string[]): void {
+  refuseSlips(Object.keys(json), [...MODEL_KEYS, ...optionKeys])
+  const missing = REQUIRED_KEYS.filter((key) => !isStated(json, key))
+  if (missing.length === 0) return
+  const foreign = KEYS_OF_OTHERS.filter((key) => isStated(json, key))
+  const kind = typeof json.model_type === 'string' ? `, model_type ${describe(json.model_type)}` : ''
+  const lacks = `${missing.join(', ')} ${missing.length === 1 ? 'is' : 'are'} missing`
+  const message =
+    foreign.length < 2
+      ? `config.json: ${lacks}`
+      : `config.json is of another kind of model (${foreign.slice(0, 4).join(', ')}${kind}), which cannot run here: this package runs models ` +
+        `made of routed-attention layers, and ${lacks} that they have`
+  throw new RoutedAttentionError('BAD_CONFIG', message, { names: missing })
+}
+
+/** Whether a config.json gives a key a value; prototypes do not count. */
+export function isStated(json: Readonly<Record<string, unknown>>, key: string): boolean {
+  return Object.hasOwn(json, key) && json[key] !== undefined
+}
+
+/** How config.json spells an option. */
+export function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+}
+
+function refuseSlips(keys: readonly string[], known: readonly string[]): void {
+  const slips: string[] = []
+  const listed: string[] = []
+  for (const key of keys.filter((key) => !known.includes(key) && !FOREIGN_KEYS.includes(key)).slice(0, MOST_EXAMINED)) {
+    const meant = meantKey(key, known)
+    if (meant === undefined) continue
+    slips.push(key)
+    if (listed.length < MAX_LISTED) listed.push(`${describe(key)} (did you mean "${meant}"?)`)
+  }
+  if (slips.length === 0) return
+  if (slips.length > listed.length) listed.push(`and ${slips.length - listed.length} more`)
+  const unknown = slips.length === 1 ? 'is no key' : 'are no keys'
+  throw new RoutedAttentionError('BAD_CONFIG', `config.json: ${listed.join(', ')} ${unknown} that is known here; correct or remove it`, {
+    names: slips,
+  })
+}
+
+/** The key that another is a slip of: a few letters differ, or only its case and underscores. */
+function meantKey(key: string, known: readonly string[]): string | undefined {
+  const letters = (name: string) => name.replaceAll('_', '').length
+  const near = known.filter((name) => Math.abs(letters(name) - letters(key)) <= MOST_DIFFERENT)
+  const nearest = nearestName(key, near)
+  if (nearest === undefined || nearest.distance > MOST_DIFFERENT) return undefined
+  return nearest.distance === 0 || letters(nearest.name) >= FEWEST_LETTERS ? nearest.name : undefined
+}

@@ -1,0 +1,99 @@
+import { BufferIndex } from '../../device/device.js'
+import { planCausalLayer } from '../../plan/layer-plan.js'
+import { contextCount } from '../../plan/chunk.js'
+import { createYieldPoint, createDispatches, type LayerForward, runChunks, writeAngles } from './layer-forward.js'
+import { type LayerTrace, TraceBuilder } from './layer-trace.js'
+import { ResourceScope } from '../placement/resource-scope.js'
+
+/**
+ * A strictly causal layer: chunk after chunk through one program, as a session does, so memory does not grow with n.
+ */
+export async function causalForward(forward: LayerForward): Promise<LayerTrace> {
+  const { device, config, parameters, x, batch, length, trace } = forward
+  const result = new TraceBuilder(forward)
+  if (batch * length === 0) return result.finish()
+  const { dim, numExperts, routedWindowSize } = config
+  const plan = planCausalLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, capacity: device })
+  const { geometry } = plan
+  const scope = new ResourceScope(device)
+  try {
+    const chunkBytes = geometry.chunkRows * geometry.stride * 4
+    const workerGroups = device.workerGroups(plan.scratchBytes)
+    const scratch = scope.allocate(workerGroups * plan.scratchBytes, "the layer's working memory")
+    const state = scope.allocate(plan.stateBytes, "the sequence's state")
+    const local = trace ? scope.allocate(chunkBytes, 'the trace') : undefined
+    const angles = writeAngles(scope, forward.angles)
+    const open = scope.compile(plan.open)
+    const program = scope.compile(plan.chunk)
+    const groups = createDispatches(forward, workerGroups, (dispatch, workerGroup) => {
+      dispatch.bind(BufferIndex.Weights, forward.weights)
+      dispatch.bind(BufferIndex.Scratch, scratch, workerGroup * plan.scratchBytes)
+      dispatch.bind(BufferIndex.State, state)
+      if (angles) dispatch.bind(BufferIndex.Angles, angles)
+      if (local) dispatch.bind(BufferIndex.LocalOutput, local)
+    })
+    const slots = groups.flat().length
+    const input = scope.allocate(slots * chunkBytes, "the chunks' inputs")
+    const output = scope.allocate(slots * chunkBytes, "the chunks' outputs")
+    for (let sequence = 0; sequence < batch; sequence++) {
+      state.clear()
+      device.runSync(open, groups[0]![0]!)
+      await runChunks({
+        forward,
+        geometry,
+        program,
+        groups,
+        prepare: (dispatch, slot, position, rows) => {
+          const start = (sequence * length + position) * dim
+          input.writeRows(x.subarray(start, start + rows * dim), dim, geometry.stride, slot * chunkBytes)
+          dispatch.bind(BufferIndex.Input, input, slot * chunkBytes)
+          dispatch.bind(BufferIndex.Output, output, slot * chunkBytes)
+          if (trace && position >= routedWindowSize && position % routedWindowSize === 0) traceContexts(sequence, position)
+        },
+        results: (slot, rows) => {
+          const rowBytes = geometry.stride * 4
+          const out = { memory: output, byteOffset: slot * chunkBytes, byteLength: rows * rowBytes }
+          if (!local) return [out]
+          const { queryCounts, queryLists } = plan.scratch
+          return [
+            out,
+            { memory: local, byteOffset: 0, byteLength: rows * rowBytes },
+            { memory: scratch, byteOffset: queryCounts.byteOffset, byteLength: numExperts * 4 },
+            { memory: scratch, byteOffset: queryLists.byteOffset, byteLength: numExperts * geometry.chunkRows * 4 },
+            { memory: state, byteOffset: plan.state.contextPositions.byteOffset, byteLength: numExperts * geometry.contextCapacity * 4 },
+          ]
+        },
+        collect: (slot, position, rows) => {
+          const start = (sequence * length + position) * dim
+          output.readRows(result.out, start, rows, dim, geometry.stride, slot * chunkBytes)
+          if (!local) return
+          local.readRows(result.localOut, start, rows, dim, geometry.stride, 0)
+          traceQueries(sequence, position)
+        },
+        yieldPoint: createYieldPoint(forward),
+      })
+    }
+
+    function traceContexts(sequence: number, position: number): void {
+      const count = contextCount(geometry.config, position)
+      for (let expert = 0; expert < numExperts; expert++) {
+        const offset = plan.state.contextPositions.byteOffset + expert * geometry.contextCapacity * 4
+        result.keyValues(sequence, position / routedWindowSize, expert, state.readInts(offset, count))
+      }
+    }
+
+    function traceQueries(sequence: number, position: number): void {
+      const counts = scratch.readInts(plan.scratch.queryCounts.byteOffset, numExperts)
+      const lists = scratch.readInts(plan.scratch.queryLists.byteOffset, numExperts * geometry.chunkRows)
+      const window = Math.floor(position / routedWindowSize)
+      counts.forEach((count, expert) => {
+        for (const row of lists.subarray(expert * geometry.chunkRows, expert * geometry.chunkRows + count)) {
+          result.query(sequence, window, expert, (position % routedWindowSize) + row)
+        }
+      })
+    }
+  } finally {
+    scope.dispose()
+  }
+  return result.finish()
+}

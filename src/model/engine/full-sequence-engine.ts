@@ -1,0 +1,229 @@
+import { BufferIndex, DispatchHeader, type Device, type DeviceBuffer, Dispatch } from '../../device/device.js'
+import type { Interrupt } from '../../interrupt.js'
+import { roundUp } from '../../plan/memory/layout.js'
+import type { ModelParameters } from '../../plan/memory/model-parameters.js'
+import { planFullSequenceModel, type FullSequenceModelPlan } from '../../plan/model-plan.js'
+import { describeChunk, nextChunkRows, type Cursor } from '../../plan/chunk.js'
+import type { ModelConfig } from '../config/config.js'
+import { LogitsReader, prepareResult } from './logits-reader.js'
+import { ResourceScope } from '../placement/resource-scope.js'
+import { selectRouted } from './full-sequence-routing.js'
+import type { Appended, Engine, LogitsResult, LogitsRequest, YieldPoint, Sequence } from './sequence.js'
+
+/**
+ * Reads sequences with a model of the published routing, where later tokens change earlier outputs (SPEC section 7): a
+ * sequence keeps its tokens and every answer is one forward over all of them.
+ */
+export class FullSequenceEngine implements Engine {
+  readonly #device: Device
+  readonly #config: ModelConfig
+  readonly #parameters: ModelParameters
+  readonly #weights: DeviceBuffer
+
+  constructor(device: Device, config: ModelConfig, parameters: ModelParameters, weights: DeviceBuffer) {
+    this.#device = device
+    this.#config = config
+    this.#parameters = parameters
+    this.#weights = weights
+  }
+
+  createSequence(): Sequence {
+    return new FullSequenceText(this, new Int32Array(0))
+  }
+
+  restoreSequence(position: number, saved: Uint8Array): Sequence | undefined {
+    if (saved.byteLength !== position * 4) return undefined
+    const tokenIds = new Int32Array(saved.slice().buffer)
+    return tokenIds.every((id) => id >= 0 && id < this.#config.numTokens) ? new FullSequenceText(this, tokenIds) : undefined
+  }
+
+  /** One forward over all of `tokenIds`: layer after layer, each chunk by chunk. */
+  async read(
+    tokenIds: Int32Array,
+    request: LogitsRequest,
+    yieldPoint: YieldPoint,
+    interrupt: Interrupt | undefined,
+  ): Promise<LogitsResult> {
+    const { layer } = this.#config
+    const length = tokenIds.length
+    const device = this.#device
+    const plan = planFullSequenceModel(this.#config, this.#parameters, length, device)
+    const { geometry, sequence } = plan
+    const { memory } = sequence
+    const rowBytes = geometry.stride * 4
+    const { numTokens } = this.#config
+    const result = prepareResult(numTokens, length, request)
+    const scope = new ResourceScope(device)
+    try {
+      const stream = scope.allocate(roundUp(length) * rowBytes, "the sequence's rows")
+      const scratch = scope.allocate(plan.scratchBytes, "the model's working memory")
+      const state = scope.allocate(plan.stateBytes, "a layer's keys and values")
+      const tokens = scope.allocate(roundUp(geometry.chunkRows) * 4, "a chunk's tokens")
+      const dispatch = new Dispatch()
+      dispatch.bind(BufferIndex.Weights, this.#weights)
+      dispatch.bind(BufferIndex.Scratch, scratch)
+      dispatch.bind(BufferIndex.TokenIds, tokens)
+      dispatch.bind(BufferIndex.Contexts, scope.allocate(sequence.contextBytes, "the windows' contexts"))
+      dispatch.bind(BufferIndex.State, state)
+      dispatch.bind(BufferIndex.Call, scope.allocate(sequence.callBytes, "the sequence's routing"))
+      dispatch.set(DispatchHeader.SequenceRows, length)
+      dispatch.set(DispatchHeader.Average, Number(layer.averageRouted && memory.windows > 0))
+      const head = new LogitsReader({ numTokens, scratch: plan.scratch, memory: scratch, byteOffset: 0 }, dispatch)
+      // what is done is told in tokens: each layer does a share of every one
+      const passes = plan.layers.length
+      let pass = 0
+      const pauseAt = async (position: number) => yieldPoint(Math.floor((pass * length + position) / passes))
+
+      const embed = scope.compile(plan.embed)
+      const headProgram = scope.compile(plan.head)
+      await this.#chunks(plan, dispatch, stream, length, async (position, rows) => {
+        tokens.write(tokenIds.subarray(position, position + rows), 0)
+        await device.run(embed, dispatch, interrupt)
+      })
+      for (const programs of plan.layers) {
+        const compiled = new ResourceScope(device)
+        try {
+          const chunk = compiled.compile(programs.chunk)
+          const keyValues = await selectRouted({
+            device,
+            dispatch,
+            geometry,
+            memory,
+            chosenRows: sequence.chosenRows,
+            input: stream,
+            inputOffset: 0,
+            programs: {
+              decisions: compiled.compile(programs.decisions),
+              similarities: compiled.compile(programs.similarities),
+              selections: compiled.compile(programs.selections),
+              slots: compiled.compile(programs.slots),
+              projections: programs.projections.map((program) => compiled.compile(program)),
+              chunk,
+            },
+            length,
+            trace: false,
+            yieldPoint: () => pauseAt(0),
+            interrupt,
+          })
+          try {
+            state.clear()
+            await this.#chunks(plan, dispatch, stream, length, async (position, rows) => {
+              if (pass < passes - 1) {
+                await device.run(chunk, dispatch, interrupt)
+              } else {
+                head.describe(result, position, rows)
+                dispatch.readbacks = head.results()
+                await device.run(chunk, dispatch, interrupt)
+                await head.read(() => device.run(headProgram, dispatch, interrupt))
+              }
+              await pauseAt(position + rows)
+            })
+          } finally {
+            keyValues?.dispose()
+          }
+        } finally {
+          compiled.dispose()
+        }
+        pass++
+      }
+      return result
+    } finally {
+      scope.dispose()
+    }
+  }
+
+  async logProbability(logits: Float32Array, target: number, interrupt?: Interrupt): Promise<number> {
+    const plan = planFullSequenceModel(this.#config, this.#parameters, 1, this.#device)
+    const scope = new ResourceScope(this.#device)
+    try {
+      const scratch = scope.allocate(plan.scratchBytes, "the model's working memory")
+      const dispatch = new Dispatch()
+      dispatch.bind(BufferIndex.Scratch, scratch)
+      const head = new LogitsReader({ numTokens: this.#config.numTokens, scratch: plan.scratch, memory: scratch, byteOffset: 0 }, dispatch)
+      head.describeTarget(logits, target)
+      await this.#device.run(scope.compile(plan.logProbabilities), dispatch, interrupt)
+      return head.readTarget()
+    } finally {
+      scope.dispose()
+    }
+  }
+
+  /** Visits the sequence's chunks, `BufferIndex.Input` bound to each one's rows. */
+  async #chunks(
+    { geometry }: FullSequenceModelPlan,
+    dispatch: Dispatch,
+    stream: DeviceBuffer,
+    length: number,
+    visit: (position: number, rows: number) => Promise<void>,
+  ): Promise<void> {
+    for (let cursor: Cursor = { position: 0, base: 0 }; cursor.position < length;) {
+      const { position } = cursor
+      const rows = nextChunkRows(geometry, position, length - position)
+      dispatch.bind(BufferIndex.Input, stream, position * geometry.stride * 4)
+      cursor = describeChunk(dispatch, geometry, cursor, rows)
+      await visit(position, rows)
+    }
+  }
+
+  dispose(): void {
+    // every call takes and gives back its own memory
+  }
+}
+
+class FullSequenceText implements Sequence {
+  readonly engine: FullSequenceEngine
+  #tokenIds: Int32Array
+
+  constructor(engine: FullSequenceEngine, tokenIds: Int32Array) {
+    this.engine = engine
+    this.#tokenIds = tokenIds
+  }
+
+  get position(): number {
+    return this.#tokenIds.length
+  }
+
+  /** Its tokens are kept outside the runtime's memory. */
+  get byteLength(): number {
+    return 0
+  }
+
+  step(): boolean {
+    return false
+  }
+
+  async append(tokenIds: Int32Array, request: LogitsRequest, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<Appended> {
+    const all = new Int32Array(this.position + tokenIds.length)
+    all.set(this.#tokenIds)
+    all.set(tokenIds, this.position)
+    const commit = () => (this.#tokenIds = all)
+    const { rows, targets } = request
+    if (rows === 'last' && targets) return { result: await this.#readEach(all, targets, yieldPoint, interrupt), commit }
+    // the forward over all of them does a share of each new token
+    const pauseAt = (done: number) => yieldPoint(Math.floor((done * tokenIds.length) / all.length))
+    return { result: await this.engine.read(all, request, pauseAt, interrupt), commit }
+  }
+
+  /** What comes later decides on the answers before: so each token takes a forward over those before it. */
+  async #readEach(all: Int32Array, targets: Int32Array, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<LogitsResult> {
+    const logProbabilities = new Float64Array(targets.length)
+    for (let done = 0; ; done++) {
+      const before = all.subarray(0, this.position + done + 1)
+      const { logits } = await this.engine.read(before, { rows: 'last' }, () => yieldPoint(done), interrupt)
+      if (done === targets.length) return { logits, logProbabilities }
+      logProbabilities[done] = await this.engine.logProbability(logits, targets[done]!, interrupt)
+    }
+  }
+
+  clone(): Sequence {
+    return new FullSequenceText(this.engine, this.#tokenIds)
+  }
+
+  save(): Uint8Array {
+    return new Uint8Array(this.#tokenIds.slice().buffer)
+  }
+
+  dispose(): void {
+    this.#tokenIds = new Int32Array(0)
+  }
+}

@@ -1,0 +1,143 @@
+import {
+  BufferIndex,
+  DispatchHeader,
+  type CompiledProgram,
+  type Device,
+  type DeviceBuffer,
+  type BufferRange,
+  type Dispatch,
+} from '../../device/device.js'
+import type { Interrupt } from '../../interrupt.js'
+import type { Geometry } from '../../plan/geometry.js'
+import type { FullSequenceMemory } from '../../plan/ops/full-sequence-ops.js'
+import { retryForMemory } from '../placement/retry.js'
+
+/** `FullSequencePrograms` of one layer, taken in by a device. */
+export interface CompiledFullSequencePrograms {
+  readonly decisions: CompiledProgram
+  readonly similarities: CompiledProgram
+  readonly selections: CompiledProgram
+  readonly slots: CompiledProgram
+  readonly projections: readonly CompiledProgram[]
+  readonly chunk: CompiledProgram
+}
+
+/** One sequence on its way through one layer with the published routing. */
+export interface FullSequenceRouting {
+  readonly device: Device
+  readonly dispatch: Dispatch
+  readonly geometry: Geometry
+  readonly memory: FullSequenceMemory
+  /** Chosen tokens that one projection takes. */
+  readonly chosenRows: number
+  /** The whole sequence's rows, from `inputOffset` on. */
+  readonly input: DeviceBuffer
+  readonly inputOffset: number
+  readonly programs: CompiledFullSequencePrograms
+  readonly length: number
+  /** Whether the caller reads what was decided. */
+  readonly trace: boolean
+  /** Between chunks: lets the event loop turn, and throws when the work should end. */
+  readonly yieldPoint: () => Promise<void>
+  /** Ends it within a dispatch. */
+  readonly interrupt: Interrupt | undefined
+}
+
+/**
+ * Similarities that passes of one dispatch of selections go over for each row of a chunk, about: some ten milliseconds
+ * of coordinate descent for 128 of them.
+ */
+const SELECTION_WORK = 32_000
+/** Passes that choosing the largest, without a descent, is worth. */
+const CHOOSING = 20
+
+/** How many windows from this one on are selected for in one dispatch. */
+function windowsAtOnce({ config, chunkRows }: Geometry, window: number): number {
+  const { nIters, numExperts, routedWindowSize, selection, straightThrough } = config
+  const passes = selection === 'top-k' && straightThrough ? CHOOSING : nIters
+  return Math.max(1, Math.floor((SELECTION_WORK * chunkRows) / (window * routedWindowSize * numExperts * passes)))
+}
+
+/** Where `memory.taken` and `memory.lists` lie. */
+function decisions({ geometry, memory }: FullSequenceRouting, call: DeviceBuffer): BufferRange[] {
+  const { numExperts } = geometry.config
+  return [
+    { memory: call, byteOffset: memory.taken.byteOffset, byteLength: numExperts * memory.capacity * 4 },
+    { memory: call, byteOffset: memory.lists.byteOffset, byteLength: memory.windows * numExperts * memory.listCapacity * 4 },
+  ]
+}
+
+/**
+ * Decides what every window of the sequence routes, and projects each chosen (token, expert) pair once. How many there
+ * are is known only then: this is the one place where a forward may come back for sizes. Returns their keys and values,
+ * bound to `dispatch`; the caller disposes of them.
+ */
+export async function selectRouted(sequence: FullSequenceRouting): Promise<DeviceBuffer | undefined> {
+  const { device, dispatch, geometry, memory, chosenRows, input, inputOffset, programs, length, trace, yieldPoint, interrupt } = sequence
+  if (memory.windows === 0) return undefined
+  const { numExperts } = geometry.config
+  const rowBytes = geometry.stride * 4
+  const call = dispatch.buffers[BufferIndex.Call]!
+  call.clear(memory.chosen.byteOffset, numExperts * memory.capacity * 4)
+
+  // where slots are kept for all that there can be, the host need not wait to know how many are used
+  const bounded = memory.slotStride > 0
+  const results = bounded ? [] : [{ memory: call, byteOffset: memory.counts.byteOffset, byteLength: numExperts * 4 }]
+  if (trace) results.push(...decisions(sequence, call))
+  const takeRows = (start: number) => {
+    dispatch.bind(BufferIndex.Input, input, inputOffset + start * rowBytes, (length - start) * rowBytes)
+    dispatch.set(DispatchHeader.Rows, Math.min(memory.similarityRows, length - start))
+    dispatch.set(DispatchHeader.FirstRow, start)
+  }
+  const takeWindows = (window: number, windows: number) => {
+    dispatch.set(DispatchHeader.Window, window)
+    dispatch.set(DispatchHeader.Windows, windows)
+  }
+  if (length <= memory.similarityRows && windowsAtOnce(geometry, 1) >= memory.windows) {
+    takeRows(0)
+    takeWindows(1, memory.windows)
+    dispatch.readbacks = results
+    await device.run(programs.decisions, dispatch, interrupt)
+  } else {
+    for (let start = 0; start < length; start += memory.similarityRows) {
+      takeRows(start)
+      await device.run(programs.similarities, dispatch, interrupt)
+      await yieldPoint()
+    }
+    for (let window = 1; window <= memory.windows;) {
+      const windows = Math.min(windowsAtOnce(geometry, window), memory.windows + 1 - window)
+      takeWindows(window, windows)
+      await device.run(programs.selections, dispatch, interrupt)
+      await yieldPoint()
+      window += windows
+    }
+    dispatch.readbacks = results
+    await device.run(programs.slots, dispatch, interrupt)
+  }
+  dispatch.readbacks = []
+
+  const counts = bounded ? new Int32Array(numExperts).fill(memory.slotStride) : call.readInts(memory.counts.byteOffset, numExperts)
+  const pairBytes = 2 * geometry.inner * 4
+  const bytes = counts.reduce((sum, count) => sum + count, 0) * pairBytes
+  const keyValues = await retryForMemory(() => device.allocate(bytes, 'the keys and values of routed tokens'))
+  try {
+    dispatch.bind(BufferIndex.Input, input, inputOffset, length * rowBytes)
+    let slot = 0
+    for (const [expert, count] of counts.entries()) {
+      for (const end = slot + count; slot < end;) {
+        const rows = Math.min(chosenRows, end - slot)
+        dispatch.set(DispatchHeader.Rows, rows)
+        dispatch.bind(BufferIndex.Chosen, call, memory.positions.byteOffset + slot * 4)
+        dispatch.bind(BufferIndex.KeyValues, keyValues, slot * pairBytes)
+        await device.run(programs.projections[expert]!, dispatch, interrupt)
+        await yieldPoint()
+        slot += rows
+      }
+    }
+    dispatch.bind(BufferIndex.KeyValues, keyValues)
+    return keyValues
+  } catch (error) {
+    keyValues.dispose()
+    throw error
+  }
+}

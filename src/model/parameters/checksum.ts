@@ -1,0 +1,96 @@
+import { atOnce } from '../../event-loop.js'
+import type { ByteScanner } from '../../device/device.js'
+
+/** Bytes of a checksum. */
+export const CHECKSUM_BYTES = 16
+
+/** A few milliseconds' worth; a multiple of 16. */
+const PART_BYTES = 1 << 22
+
+const PRIMES = [0x9e3779b1, 0x85ebca77, 0xc2b2ae3d, 0x27d4eb2f] as const
+
+/**
+ * A 128-bit checksum for finding damage and telling models apart (it is no defence against someone who forges one).
+ * Four lanes of 32-bit multiply-rotate-multiply rounds, as xxHash32's, over four words at a time; the lanes then mix
+ * with each other and with the length.
+ */
+export class Checksum {
+  readonly #scanner: ByteScanner | undefined
+  readonly #lanes = Uint32Array.of(0x24234428, 0x85ebca77, 0x00000000, 0x61c8864f)
+  #length = 0
+
+  /** @param scanner who mixes blocks faster than this class does */
+  constructor(scanner?: ByteScanner) {
+    this.#scanner = scanner
+  }
+
+  /**
+   * Bytes are taken in blocks of 16; the last block of each call is filled up with zeros, and the call's length counts
+   * too.
+   */
+  update(bytes: Uint8Array): this {
+    atOnce(this.updateInParts(bytes))
+    return this
+  }
+
+  /** The same, `PART_BYTES` at a time. */
+  *updateInParts(bytes: Uint8Array): Generator<void, void> {
+    const whole = bytes.length - (bytes.length % 16)
+    for (let from = 0; from < whole; from += PART_BYTES) {
+      this.#mixBlocks(bytes.subarray(from, Math.min(whole, from + PART_BYTES)))
+      yield
+    }
+    if (whole < bytes.length) {
+      const tail = new Uint8Array(16)
+      tail.set(bytes.subarray(whole))
+      mixBlocks(this.#lanes, tail)
+    }
+    this.#lanes[0] = round(this.#lanes[0]!, bytes.length)
+    this.#length += bytes.length
+  }
+
+  #mixBlocks(blocks: Uint8Array): void {
+    if (this.#scanner) this.#scanner.mixBlocks(this.#lanes, blocks)
+    else mixBlocks(this.#lanes, blocks)
+  }
+
+  digest(): Uint8Array {
+    const lanes = [...this.#lanes]
+    lanes[0]! ^= this.#length
+    // twice around, so that every lane has reached every other
+    for (let turn = 0; turn < 2; turn++) {
+      for (let i = 0; i < 4; i++) lanes[(i + 1) % 4] = avalanche(lanes[(i + 1) % 4]! ^ round(lanes[i]!, i))
+    }
+    return new Uint8Array(Uint32Array.from(lanes).buffer)
+  }
+}
+
+function mixBlocks(lanes: Uint32Array, bytes: Uint8Array): void {
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
+  const words = new Int32Array(aligned.buffer, aligned.byteOffset, aligned.length / 4)
+  let [a, b, c, d] = lanes as unknown as [number, number, number, number]
+  for (let i = 0; i < words.length; i += 4) {
+    a = round(a, words[i]!)
+    b = round(b, words[i + 1]!)
+    c = round(c, words[i + 2]!)
+    d = round(d, words[i + 3]!)
+  }
+  lanes.set([a, b, c, d])
+}
+
+function round(lane: number, word: number): number {
+  const mixed = (lane + Math.imul(word, PRIMES[1])) | 0
+  return Math.imul((mixed << 13) | (mixed >>> 19), PRIMES[0])
+}
+
+function avalanche(word: number): number {
+  let h = word ^ (word >>> 15)
+  h = Math.imul(h, PRIMES[1])
+  h ^= h >>> 13
+  h = Math.imul(h, PRIMES[2])
+  return h ^ (h >>> 16)
+}
+
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i])
+}

@@ -1,0 +1,231 @@
+import { describe, RoutedAttentionError } from '../../errors.js'
+import { isFloatDtype, type TensorInfo } from '../../io/safetensors.js'
+import { createRandom } from '../../random.js'
+import { isMap } from '../../realm.js'
+import { Tensor } from '../../tensor.js'
+import type { ModelConfig } from '../config/config.js'
+import type { LayerConfig } from '../../plan/config.js'
+import { likelyPrefix } from './state-dict-prefix.js'
+
+/** A parameter's PyTorch name and its shape. */
+export interface ParameterSpec {
+  readonly name: string
+  readonly shape: readonly number[]
+}
+
+/** Tensors by PyTorch name. */
+export type StateDict = ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>
+
+/** The parameters of a layer: SPEC section 1. */
+export function layerParameters(config: LayerConfig, prefix = ''): ParameterSpec[] {
+  const { dim, heads, dimHead, numExperts, prenorm } = config
+  const inner = heads * dimHead
+  const norms = <T>(specs: T[]): T[] => (prenorm ? specs : [])
+  return named(prefix, [
+    ['null_tokens', [numExperts, dim]],
+    ...norms<Named>([
+      ['local_attn.norm.weight', [dim]],
+      ['local_attn.norm.bias', [dim]],
+    ]),
+    ['local_attn.to_qkv.weight', [3 * inner, dim]],
+    ['local_attn.to_out.weight', [dim, inner]],
+    ['query_router.routing_token', [numExperts, dim]],
+    ['key_value_router.routing_token', [numExperts, dim]],
+    ...norms<Named>([
+      ['attn.norm.gamma', [numExperts, dim, 1]],
+      ['attn.context_norm.gamma', [numExperts, dim, 1]],
+    ]),
+    ['attn.null_kv', [2, numExperts, heads, 1, dimHead]],
+    ['attn.to_q.weight', [numExperts * inner, dim, 1]],
+    ['attn.to_kv.weight', [numExperts * 2 * inner, dim, 1]],
+    ['attn.to_out.weight', [numExperts * dim, inner, 1]],
+  ])
+}
+
+/** The parameters of a language model: SPEC section 7. */
+export function modelParameters(config: ModelConfig): ParameterSpec[] {
+  const { numTokens, depth, feedForwardMultiplier, maxPositions, layer } = config
+  const { dim } = layer
+  const inner = dim * feedForwardMultiplier
+  const specs = named('', [['token_emb.weight', [numTokens, dim]]])
+  if (maxPositions !== null) specs.push(...named('', [['pos_emb.weight', [maxPositions, dim]]]))
+  for (let block = 0; block < depth; block++) {
+    specs.push(...layerParameters(layer, `layers.${block}.0.`))
+    specs.push(
+      ...named(`layers.${block}.1.`, [
+        ['0.gamma', [dim]],
+        ['1.weight', [inner, dim]],
+        ['1.bias', [inner]],
+        ['3.weight', [dim, inner]],
+        ['3.bias', [dim]],
+      ]),
+    )
+  }
+  specs.push(
+    ...named('to_logits.', [
+      ['0.gamma', [dim]],
+      ['1.weight', [numTokens, dim]],
+      ['1.bias', [numTokens]],
+    ]),
+  )
+  return specs
+}
+
+/**
+ * A new layer's parameters, by SPEC section 1: linear maps uniform in ±1/√columns, tokens standard normal, norms the
+ * identity. One random stream in the order of `layerParameters`, so that a seed gives the same values everywhere.
+ * @param seed any finite number; left out, new values each time
+ * @throws RoutedAttentionError `BAD_ARGUMENT` for any other seed, `OUT_OF_MEMORY`
+ */
+export function initialLayerParameters(config: LayerConfig, seed?: number): Map<string, Tensor> {
+  const random = createRandom(seed)
+  const parameters = new Map<string, Tensor>()
+  for (const { name, shape } of layerParameters(config)) {
+    const data = allocateZeros(elements(shape), name)
+    if (/norm\.(weight|gamma)$/.test(name)) {
+      data.fill(1)
+    } else if (name.endsWith('.weight')) {
+      const bound = 1 / Math.sqrt(shape[1]!)
+      for (let i = 0; i < data.length; i++) data[i] = (2 * random.uniform() - 1) * bound
+    } else if (!name.endsWith('norm.bias')) {
+      for (let i = 0; i < data.length; i++) data[i] = random.normal()
+    }
+    parameters.set(name, new Tensor(data, shape))
+  }
+  return parameters
+}
+
+/**
+ * Picks a layer's or a model's parameters out of a state dict. Buffers that PyTorch keeps beside them are ignored, and
+ * so is whatever stands in front of every name (`net.`, `module.`, `_orig_mod.`).
+ * @returns exactly the parameters of `specs`, in their order
+ * @throws RoutedAttentionError `BAD_WEIGHTS` listing everything missing, left over or misshapen; `BAD_ARGUMENT` for
+ * anything but a Map or a record
+ */
+export function checkStateDict(specs: readonly ParameterSpec[], tensors: StateDict): Map<string, Tensor> {
+  return pick<Tensor>(specs, entriesOf(tensors), (value: unknown, shape) => {
+    if (!(value instanceof Tensor)) return `not a Tensor but ${describe(value)}`
+    if (!isSameShape(value.shape, shape)) return misshapen(value.shape, shape)
+    return value.data.length === elements(shape) ? undefined : 'its data was transferred away'
+  })
+}
+
+/**
+ * The same for tensors as a file holds them, or for what its header says of them; dtypes are checked as well.
+ * @throws RoutedAttentionError `BAD_WEIGHTS`
+ */
+export function checkStoredTensors<T extends TensorInfo>(specs: readonly ParameterSpec[], tensors: ReadonlyMap<string, T>): Map<string, T> {
+  return pick(specs, tensors, (stored, shape) => {
+    if (!isFloatDtype(stored.dtype)) return `${stored.dtype}, not F32, F16, BF16 or F64`
+    return isSameShape(stored.shape, shape) ? undefined : misshapen(stored.shape, shape)
+  })
+}
+
+function allocateZeros(size: number, name: string): Float32Array {
+  try {
+    return new Float32Array(size)
+  } catch (cause) {
+    throw new RoutedAttentionError('OUT_OF_MEMORY', `cannot allocate the ${size} values of ${name}`, { cause })
+  }
+}
+
+function elements(shape: readonly number[]): number {
+  return shape.reduce((size, length) => size * length, 1)
+}
+
+type Named = [name: string, shape: number[]]
+
+function named(prefix: string, parameters: Named[]): ParameterSpec[] {
+  return parameters.map(([name, shape]) => ({ name: prefix + name, shape }))
+}
+
+/** Problems told one by one; the rest is counted. */
+const MAX_LISTED = 20
+
+const IGNORED_BUFFER = /(^|\.)local_attn\.attn_fn\.rel_pos\.(inv_freq|scale)$|^rotary_emb\.inv_freq$/
+
+/** `unfit` says what is wrong with a value, if anything. */
+function pick<T>(
+  specs: readonly ParameterSpec[],
+  tensors: ReadonlyMap<string, T>,
+  unfit: (value: T, shape: readonly number[]) => string | undefined,
+): Map<string, T> {
+  const known = new Set(specs.map(({ name }) => name))
+  const names = [...(tensors.keys() as Iterable<unknown>)]
+  const texts = names.filter((name) => typeof name === 'string')
+  const likely = likelyPrefix(known, texts)
+  const prefix = texts.length === names.length && texts.every((name) => name.startsWith(likely)) ? likely : ''
+  const picked = new Map<string, T>()
+  const missing: ParameterSpec[] = []
+  const bad: string[] = []
+  for (const spec of specs) {
+    const { name, shape } = spec
+    if (!tensors.has(prefix + name)) {
+      missing.push(spec)
+      continue
+    }
+    const value = tensors.get(prefix + name)!
+    const problem = unfit(value, shape)
+    if (problem === undefined) picked.set(name, value)
+    else bad.push(`${name} (${problem})`)
+  }
+  const extra: string[] = []
+  for (const name of names) {
+    if (typeof name !== 'string') extra.push(describe(name))
+    else if (!known.has(name.slice(prefix.length)) && !IGNORED_BUFFER.test(name.slice(prefix.length))) extra.push(name.slice(prefix.length))
+  }
+  const problems = [
+    listed(
+      'missing',
+      missing.map(({ name, shape }) => `${name} [${shape.join(', ')}]`),
+    ),
+    listed(
+      'unexpected',
+      extra.map((name) => (name.length > 100 ? `${name.slice(0, 100)}…` : name)),
+    ),
+    listed('unfit', bad),
+  ].filter((list) => list !== '')
+  if (problems.length === 0) return picked
+  const leftOff = prefix === '' ? '' : ` (without ${describe(prefix)}, which stands in front of all its names)`
+  throw new RoutedAttentionError(
+    'BAD_WEIGHTS',
+    `the state dict does not fit the options${leftOff}: ${problems.join('; ')}${prefix === '' ? elsewhere(likely, missing, tensors) : ''}`,
+    { names: [...missing.map(({ name }) => name), ...extra] },
+  )
+}
+
+/** What is to be done where missing parameters stand behind a prefix that not all names have. */
+function elsewhere(prefix: string, missing: readonly ParameterSpec[], tensors: ReadonlyMap<string, unknown>): string {
+  const found = prefix === '' ? 0 : missing.filter(({ name }) => tensors.has(prefix + name)).length
+  if (found === 0) return ''
+  return `; ${found} of the missing ones are there behind ${describe(prefix)}: keep only the names that begin with it`
+}
+
+function listed(title: string, names: readonly string[]): string {
+  if (names.length === 0) return ''
+  const rest = names.length - MAX_LISTED
+  return `${names.length} ${title}: ${names.slice(0, MAX_LISTED).join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`
+}
+
+/** Typed as promised; `unfit` sees what is really there. */
+function entriesOf(tensors: StateDict): ReadonlyMap<string, Tensor> {
+  if (isMap(tensors)) return tensors
+  const isRecord =
+    typeof tensors === 'object' &&
+    tensors !== null &&
+    !Array.isArray(tensors) &&
+    !ArrayBuffer.isView(tensors) &&
+    !(tensors instanceof Tensor)
+  if (!isRecord)
+    throw new RoutedAttentionError('BAD_ARGUMENT', `a state dict must be a Map or a record of Tensors, got ${describe(tensors)}`)
+  return new Map(Object.entries(tensors))
+}
+
+function misshapen(found: readonly number[], expected: readonly number[]): string {
+  const shown = found.length > 8 ? `${found.slice(0, 8).join(', ')}, …` : found.join(', ')
+  return `shape [${shown}], not [${expected.join(', ')}]`
+}
+
+function isSameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((length, axis) => length === b[axis])
+}

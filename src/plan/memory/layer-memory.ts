@@ -1,0 +1,141 @@
+import { BufferIndex, HISTOGRAM_BYTES } from '../../../assembly/ops.js'
+import { type Geometry, scoreBytes } from '../geometry.js'
+import type { Layout } from './layout.js'
+import { at, type Operand } from '../ops/program-builder.js'
+
+/** Working memory of one chunk of one layer; layers of a model share it. */
+export interface LayerScratch {
+  readonly normed: Operand
+  readonly projected: Operand
+  readonly attended: Operand
+  readonly local: Operand
+  readonly localScores: Operand
+  readonly routedScores: Operand
+  readonly similarityProducts: Operand
+  /** [expert][chunkRows]. */
+  readonly queryLists: Operand
+  readonly querySlots: Operand
+  readonly queryScores: Operand
+  readonly queryCounts: Operand
+  /** [expert][chunkWindows + 1]: where each window's queries begin in the expert's list. */
+  readonly queryStarts: Operand
+  /** [chunkWindows]: key/values of each window. */
+  readonly contextEnds: Operand
+  readonly queries: Operand
+  /** [expert][chunkRows][stride]. */
+  readonly expertOutputs: Operand
+}
+
+export function planLayerScratch(layout: Layout, geometry: Geometry, partitions: number): LayerScratch {
+  const { config, chunkRows, chunkWindows, stride, inner } = geometry
+  const words = (count: number) => at(BufferIndex.Scratch, layout.words(count))
+  const lists = config.numExperts * chunkRows
+  return {
+    normed: words(chunkRows * stride),
+    projected: words(chunkRows * 3 * inner),
+    attended: words(chunkRows * inner),
+    local: words(chunkRows * stride),
+    localScores: at(BufferIndex.Scratch, layout.bytes(partitions * scoreBytes(geometry.localScoreStride))),
+    routedScores: at(BufferIndex.Scratch, layout.bytes(partitions * scoreBytes(geometry.contextScoreStride))),
+    similarityProducts: words(chunkRows * geometry.productStride),
+    queryLists: words(lists),
+    querySlots: words(lists),
+    queryScores: words(lists),
+    queryCounts: words(config.numExperts),
+    queryStarts: words(config.numExperts * (chunkWindows + 1)),
+    contextEnds: words(chunkWindows),
+    queries: words(chunkRows * inner),
+    expertOutputs: words(lists * stride),
+  }
+}
+
+/** What a strictly causal layer works in when a window closes. */
+export interface ContextUpdateScratch {
+  readonly retained: Operand
+  readonly retainedCounts: Operand
+  readonly admitted: Operand
+  readonly admittedCounts: Operand
+  readonly candidates: Operand
+  readonly candidateBytes: number
+  readonly normed: Operand
+  readonly projected: Operand
+}
+
+export function planContextUpdateScratch(
+  layout: Layout,
+  { config, stride, inner, contextCapacity, windowCapacity }: Geometry,
+): ContextUpdateScratch {
+  const { numExperts, numRoutedKeyValues } = config
+  const words = (count: number) => at(BufferIndex.Scratch, layout.words(count))
+  const admitted = Math.min(windowCapacity, numRoutedKeyValues)
+  // a histogram, the candidates' similarities, the indices of those chosen
+  const candidateBytes = HISTOGRAM_BYTES + 8 * (contextCapacity + windowCapacity)
+  return {
+    retained: words(numExperts * contextCapacity),
+    retainedCounts: words(numExperts),
+    admitted: words(numExperts * windowCapacity),
+    admittedCounts: words(numExperts),
+    candidates: at(BufferIndex.Scratch, layout.bytes(numExperts * candidateBytes)),
+    candidateBytes,
+    normed: words(admitted * stride),
+    projected: words(admitted * 2 * inner),
+  }
+}
+
+/** One expert's packed contexts, one for each window of a chunk. */
+export interface ContextState {
+  readonly keys: Operand
+  readonly values: Operand
+}
+
+/**
+ * What a layer carries from chunk to chunk, and its contexts, which one that sees the whole sequence gathers anew for
+ * each.
+ */
+export interface LayerState {
+  readonly localKeys: Operand
+  readonly localValues: Operand
+  readonly contexts: readonly ContextState[]
+}
+
+function planLocal(layout: Layout, { inner, localCapacity }: Geometry): Omit<LayerState, 'contexts'> {
+  const words = () => at(BufferIndex.State, layout.words(inner * localCapacity))
+  return { localKeys: words(), localValues: words() }
+}
+
+function planContexts(layout: Layout, buffer: BufferIndex, { config, chunkWindows, contextWords }: Geometry): ContextState[] {
+  const words = () => at(buffer, layout.words(chunkWindows * contextWords))
+  return Array.from({ length: config.numExperts }, () => ({ keys: words(), values: words() }))
+}
+
+/** @param contexts where the contexts of a chunk lie: `BufferIndex.Contexts` */
+export function planFullSequenceState(layout: Layout, contexts: Layout, geometry: Geometry): LayerState {
+  return { ...planLocal(layout, geometry), contexts: planContexts(contexts, BufferIndex.Contexts, geometry) }
+}
+
+/** What a strictly causal layer carries besides: the open window, and the similarities its context was chosen by. */
+export interface CausalState extends LayerState {
+  /** [expert][window]. */
+  readonly openQuerySimilarities: Operand
+  readonly openKeyValueSimilarities: Operand
+  /** [window][stride]: the open window's inputs, from which admitted tokens will be projected. */
+  readonly openInputs: Operand
+  /** [expert][contextCapacity]. */
+  readonly contextSimilarities: Operand
+  readonly contextPositions: Operand
+}
+
+export function planCausalState(layout: Layout, geometry: Geometry): CausalState {
+  const { windowCapacity } = geometry
+  const { numExperts } = geometry.config
+  const words = (count: number) => at(BufferIndex.State, layout.words(count))
+  return {
+    ...planLocal(layout, geometry),
+    contexts: planContexts(layout, BufferIndex.State, geometry),
+    openQuerySimilarities: words(numExperts * windowCapacity),
+    openKeyValueSimilarities: words(numExperts * windowCapacity),
+    openInputs: words(windowCapacity * geometry.stride),
+    contextSimilarities: words(numExperts * geometry.contextCapacity),
+    contextPositions: words(numExperts * geometry.contextCapacity),
+  }
+}

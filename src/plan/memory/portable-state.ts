@@ -1,0 +1,110 @@
+import type { ModelConfig } from '../config.js'
+import type { CausalModelPlan } from '../model-plan.js'
+import { contextCount, type Cursor } from '../chunk.js'
+
+/** Part of a state. */
+export interface ByteRange {
+  readonly byteOffset: number
+  readonly byteLength: number
+}
+
+/** A run of values in a session's state: the index of the first float, floats from one to the next, how many. */
+export type VisitRun = (start: number, stride: number, count: number) => void
+
+/**
+ * Visits all that a session's state holds, in an order that depends on the model and the position alone: not on panels,
+ * capacities or where the local buffer begins. Saving reads along it, restoring writes along it, in whatever plan is at
+ * hand.
+ */
+export function visitState({ geometry, states }: CausalModelPlan, cursor: Cursor, visit: VisitRun): void {
+  const { config, headStride, localCapacity, contextCapacity, windowCapacity, stride } = geometry
+  const { heads, dimHead, dim, numExperts, localAttnWindowSize, routedWindowSize } = config
+  const { position, base } = cursor
+  const context = contextCount(config, position)
+  const openRows = position % routedWindowSize
+
+  const keysAndValues = (keys: number, values: number, capacity: number, first: number, end: number) => {
+    for (let head = 0; head < heads; head++) {
+      const start = head * headStride * capacity
+      for (let index = first; index < end; index++) visit(keys + start + Math.floor(index / 8) * headStride * 8 + (index % 8), 8, dimHead)
+      for (let index = first; index < end; index++) {
+        for (let channel = 0; channel < dimHead; channel += 8) {
+          visit(values + start + channel * capacity + index * 8, 1, Math.min(8, dimHead - channel))
+        }
+      }
+    }
+  }
+
+  for (const state of states) {
+    const firstKey = Math.max(0, position - localAttnWindowSize)
+    keysAndValues(state.localKeys.byteOffset / 4, state.localValues.byteOffset / 4, localCapacity, firstKey - base, position - base)
+    for (let expert = 0; expert < numExperts; expert++) {
+      visit(state.openQuerySimilarities.byteOffset / 4 + expert * windowCapacity, 1, openRows)
+      visit(state.openKeyValueSimilarities.byteOffset / 4 + expert * windowCapacity, 1, openRows)
+    }
+    for (let row = 0; row < openRows; row++) visit(state.openInputs.byteOffset / 4 + row * stride, 1, dim)
+    state.contexts.forEach(({ keys, values }, expert) => {
+      visit(state.contextSimilarities.byteOffset / 4 + expert * contextCapacity, 1, context)
+      keysAndValues(keys.byteOffset / 4, values.byteOffset / 4, contextCapacity, 1, context + 1)
+    })
+  }
+}
+
+/** What a chunk changes of a session's state, of that which `visitState` visits behind it: ranges in bytes. */
+export function changedState({ geometry, states }: CausalModelPlan, before: Cursor, after: Cursor): ByteRange[] {
+  const { config, inner, headStride, localCapacity, contextCapacity, contextWords, windowCapacity, stride } = geometry
+  const { heads, numExperts, routedWindowSize } = config
+  const ranges: ByteRange[] = []
+  const words = (start: number, count: number) => ranges.push({ byteOffset: start * 4, byteLength: count * 4 })
+  const offset = before.position % routedWindowSize
+  const rows = after.position - before.position
+  const first = before.position - after.base
+  const panels = { first: Math.floor(first / 8), end: Math.ceil((first + rows) / 8) }
+
+  for (const state of states) {
+    const keys = state.localKeys.byteOffset / 4
+    const values = state.localValues.byteOffset / 4
+    if (after.base !== before.base) {
+      words(keys, inner * localCapacity)
+      words(values, inner * localCapacity)
+    } else {
+      for (let head = 0; head < heads; head++) {
+        const start = head * headStride * localCapacity
+        words(keys + start + panels.first * headStride * 8, (panels.end - panels.first) * headStride * 8)
+        for (let channel = 0; channel < headStride; channel += 8) words(values + start + channel * localCapacity + first * 8, rows * 8)
+      }
+    }
+    if (offset + rows === routedWindowSize) {
+      words(state.contextSimilarities.byteOffset / 4, numExperts * contextCapacity)
+      state.contexts.forEach((context) => {
+        words(context.keys.byteOffset / 4, contextWords)
+        words(context.values.byteOffset / 4, contextWords)
+      })
+    } else {
+      for (let expert = 0; expert < numExperts; expert++) {
+        words(state.openQuerySimilarities.byteOffset / 4 + expert * windowCapacity + offset, rows)
+        words(state.openKeyValueSimilarities.byteOffset / 4 + expert * windowCapacity + offset, rows)
+      }
+      words(state.openInputs.byteOffset / 4 + offset * stride, rows * stride)
+    }
+  }
+  return ranges
+}
+
+/**
+ * Floats that `visitState` visits: known before there is a plan, since saved bytes that claim another position must not
+ * have one made.
+ */
+export function stateLength({ layer, depth }: ModelConfig, position: number): number {
+  const { heads, dimHead, dim, numExperts, localAttnWindowSize, routedWindowSize } = layer
+  const keyAndValue = 2 * heads * dimHead
+  const local = Math.min(position, localAttnWindowSize)
+  const openRows = position % routedWindowSize
+  const context = contextCount(layer, position)
+  return depth * (local * keyAndValue + openRows * (2 * numExperts + dim) + numExperts * context * (1 + keyAndValue))
+}
+
+/** The place of a sequence whose local buffer holds no more than it must. */
+export function freshPlace({ geometry }: CausalModelPlan, position: number): Cursor {
+  return { position, base: Math.floor(Math.max(0, position - geometry.config.localAttnWindowSize) / 8) * 8 }
+}

@@ -1,0 +1,249 @@
+import {
+  AssignSlots,
+  BufferIndex,
+  Descent,
+  GatherContext,
+  HISTOGRAM_BYTES,
+  ListQueries,
+  Opcode,
+  SelectKeyValues,
+  SelectQueries,
+  Selection,
+} from '../../../assembly/ops.js'
+import type { Capacity, Geometry } from '../geometry.js'
+import { type Layout, roundUp } from '../memory/layout.js'
+import {
+  addCombination,
+  addExpertNorm,
+  addExperts,
+  addLocalAttention,
+  addProduct,
+  addRotation,
+  type LayerContext,
+  offset,
+  rangeWords,
+} from './layer-ops.js'
+import { at, type Operand, type ProgramBuilder } from './program-builder.js'
+import type { RotaryTable } from './layer-ops.js'
+import type { ExpertWeights } from '../memory/weights.js'
+
+/**
+ * What a layer that is not strictly causal decides over the whole sequence before any of it is computed. Arrays by
+ * position are [expert][capacity].
+ */
+export interface FullSequenceMemory {
+  readonly capacity: number
+  readonly windows: number
+  /** Most rows of one dispatch of similarities. */
+  readonly similarityRows: number
+  readonly similarityProducts: Operand
+  readonly querySimilarities: Operand
+  readonly keyValueSimilarities: Operand
+  readonly taken: Operand
+  readonly takenScores: Operand
+  /** [window - 1][expert][listCapacity]. */
+  readonly lists: Operand
+  readonly listScores: Operand
+  readonly listCapacity: number
+  /** Marks, then slots. */
+  readonly chosen: Operand
+  readonly positions: Operand
+  readonly counts: Operand
+  /**
+   * Slots of each expert, where as many are kept as there can be: then nobody needs to know how many were chosen before
+   * all is computed. 0 where only the slots that are used are kept, one expert's behind the other's.
+   */
+  readonly slotStride: number
+  readonly work: Operand
+  readonly workBytes: number
+}
+
+/**
+ * Rows whose similarities are computed in one dispatch, or as many as a chunk has: little memory, and few enough runs.
+ */
+const SIMILARITY_ROWS = 4096
+
+/** @param length tokens in the sequence */
+export function planFullSequence(
+  layout: Layout,
+  { config, windowCapacity, chunkRows, productStride, inner, stride }: Geometry,
+  length: number,
+  { partitions, hostVisible, bufferBytes }: Capacity,
+): FullSequenceMemory {
+  const { numExperts, routedWindowSize, numRoutedKeyValues } = config
+  const capacity = roundUp(length)
+  const windows = Math.max(0, Math.ceil(length / routedWindowSize) - 1)
+  const past = windows * routedWindowSize
+  const listCapacity = Math.min(numRoutedKeyValues, past)
+  const words = (count: number) => at(BufferIndex.Call, layout.words(count))
+  // a histogram; then values, indices and scores of a window, or the values of a whole row of candidates
+  const workBytes = HISTOGRAM_BYTES + 4 * roundUp(Math.max(3 * windowCapacity, past, listCapacity + windowCapacity) + 8, 16)
+  const mostSlots = roundUp(Math.min(length, windows * listCapacity))
+  const fits = numExperts * mostSlots * 2 * inner * 4 <= bufferBytes && mostSlots * stride * 4 <= bufferBytes / 4
+  const similarityRows = Math.min(length, Math.max(SIMILARITY_ROWS, chunkRows))
+  return {
+    capacity,
+    windows,
+    similarityRows,
+    similarityProducts: words(similarityRows * productStride),
+    querySimilarities: words(numExperts * capacity),
+    keyValueSimilarities: words(numExperts * capacity),
+    taken: words(numExperts * capacity),
+    takenScores: words(numExperts * capacity),
+    lists: words(windows * numExperts * listCapacity),
+    listScores: words(windows * numExperts * listCapacity),
+    listCapacity,
+    chosen: words(numExperts * capacity),
+    positions: words(numExperts * capacity),
+    counts: words(numExperts),
+    slotStride: hostVisible || !fits ? 0 : mostSlots,
+    work: at(BufferIndex.Call, layout.bytes(partitions * workBytes)),
+    workBytes,
+  }
+}
+
+function descentWords(base: number, { config }: Geometry): Record<number, number | boolean | { double: number }> {
+  return {
+    [base + Descent.FetchRatio]: { double: config.fetchKRatio },
+    [base + Descent.Eps]: { double: config.eps },
+    [base + Descent.EpsInit]: { double: config.epsInit },
+    [base + Descent.EpsDecay]: { double: config.epsDecay },
+    [base + Descent.Iterations]: config.nIters,
+    [base + Descent.StraightThrough]: config.straightThrough,
+    [base + Descent.Selection]: config.selection === 'top-k' ? Selection.TopK : Selection.CoordinateDescent,
+  }
+}
+
+/**
+ * Which tokens of some windows are queries, and which earlier tokens their key/values. Windows come in ascending order.
+ */
+export function addSelections(builder: ProgramBuilder, geometry: Geometry, memory: FullSequenceMemory): void {
+  const { numExperts, routedWindowSize, numRoutedQueries, numRoutedKeyValues } = geometry.config
+  builder.op(Opcode.SelectQueries, SelectQueries.Length, {
+    [SelectQueries.Similarities]: memory.querySimilarities,
+    [SelectQueries.Taken]: memory.taken,
+    [SelectQueries.Scores]: memory.takenScores,
+    [SelectQueries.Work]: memory.work,
+    [SelectQueries.Experts]: numExperts,
+    [SelectQueries.Count]: numRoutedQueries,
+    [SelectQueries.WindowSize]: routedWindowSize,
+    [SelectQueries.Capacity]: memory.capacity,
+    [SelectQueries.WorkBytes]: memory.workBytes,
+    ...descentWords(SelectQueries.Descent, geometry),
+  })
+  builder.op(Opcode.SelectKeyValues, SelectKeyValues.Length, {
+    [SelectKeyValues.Similarities]: memory.keyValueSimilarities,
+    [SelectKeyValues.Lists]: memory.lists,
+    [SelectKeyValues.Scores]: memory.listScores,
+    [SelectKeyValues.Chosen]: memory.chosen,
+    [SelectKeyValues.Work]: memory.work,
+    [SelectKeyValues.Experts]: numExperts,
+    [SelectKeyValues.Count]: numRoutedKeyValues,
+    [SelectKeyValues.WindowSize]: routedWindowSize,
+    [SelectKeyValues.Capacity]: memory.capacity,
+    [SelectKeyValues.ListCapacity]: memory.listCapacity,
+    [SelectKeyValues.WorkBytes]: memory.workBytes,
+    ...descentWords(SelectKeyValues.Descent, geometry),
+  })
+}
+
+/** Numbers the chosen (token, expert) pairs: each will be projected once, whichever windows it serves. */
+export function addSlots(builder: ProgramBuilder, { config }: Geometry, memory: FullSequenceMemory): void {
+  builder.op(Opcode.AssignSlots, AssignSlots.Length, {
+    [AssignSlots.Chosen]: memory.chosen,
+    [AssignSlots.Positions]: memory.positions,
+    [AssignSlots.Counts]: memory.counts,
+    [AssignSlots.Experts]: config.numExperts,
+    [AssignSlots.Capacity]: memory.capacity,
+    [AssignSlots.Stride]: memory.slotStride,
+  })
+}
+
+/**
+ * Projects `count` of one expert's chosen tokens: positions at `BufferIndex.Chosen`, from the sequence at
+ * `BufferIndex.Input` to `BufferIndex.KeyValues`.
+ */
+export function addProjection(
+  builder: ProgramBuilder,
+  geometry: Geometry,
+  weights: ExpertWeights,
+  count: Operand,
+  normed: Operand,
+  table: RotaryTable | undefined,
+): void {
+  const values = at(BufferIndex.KeyValues)
+  addExpertNorm(builder, geometry, weights.contextNorm, {
+    count,
+    indices: at(BufferIndex.Chosen),
+    input: at(BufferIndex.Input),
+    output: normed,
+  })
+  addProduct(builder, {
+    rows: count,
+    input: normed,
+    weights: weights.toKeyValues,
+    output: values,
+    inputStride: geometry.stride,
+    depth: geometry.config.dim,
+    outputStride: 2 * geometry.inner,
+  })
+  if (table) addRotation(builder, geometry, table, { count, values, stride: 2 * geometry.inner })
+}
+
+/** One chunk of such a layer, everything about its routing decided. */
+export function addFullSequenceLayer(context: LayerContext, memory: FullSequenceMemory): void {
+  const { builder, geometry, scratch, state, weights } = context
+  const { config, chunkRows, chunkWindows, headStride, contextCapacity } = geometry
+  addLocalAttention(context)
+  if (memory.windows > 0) {
+    // lists and contexts are made beside the local outputs
+    if (!context.trace) builder.skipBarrier()
+    const { rows, first } = rangeWords(context.outputRows)
+    builder.op(Opcode.ListQueries, ListQueries.Length, {
+      [ListQueries.Rows]: rows,
+      [ListQueries.First]: first,
+      [ListQueries.Taken]: memory.taken,
+      [ListQueries.Scores]: memory.takenScores,
+      [ListQueries.Lists]: scratch.queryLists,
+      [ListQueries.Slots]: scratch.querySlots,
+      [ListQueries.Counts]: scratch.queryCounts,
+      [ListQueries.ListScores]: scratch.queryScores,
+      [ListQueries.Experts]: config.numExperts,
+      [ListQueries.Capacity]: memory.capacity,
+      [ListQueries.RowCapacity]: chunkRows,
+      [ListQueries.Starts]: scratch.queryStarts,
+      [ListQueries.Ends]: scratch.contextEnds,
+      [ListQueries.StartCapacity]: chunkWindows + 1,
+      [ListQueries.WindowSize]: config.routedWindowSize,
+      [ListQueries.KeyValues]: config.numRoutedKeyValues,
+    })
+    weights.experts.forEach((expert, index) => {
+      // the first reads how many key/values the lists say
+      if (index > 0) builder.skipBarrier()
+      builder.op(Opcode.GatherContext, GatherContext.Length, {
+        [GatherContext.Lists]: memory.lists,
+        [GatherContext.Scores]: memory.listScores,
+        [GatherContext.Slots]: memory.chosen,
+        [GatherContext.KeyValues]: at(BufferIndex.KeyValues),
+        [GatherContext.Null]: expert.nullPair,
+        [GatherContext.Keys]: state.contexts[index]!.keys,
+        [GatherContext.Values]: state.contexts[index]!.values,
+        [GatherContext.Expert]: index,
+        [GatherContext.Experts]: config.numExperts,
+        [GatherContext.ListCapacity]: memory.listCapacity,
+        [GatherContext.SequenceCapacity]: memory.capacity,
+        [GatherContext.Heads]: config.heads,
+        [GatherContext.HeadStride]: headStride,
+        [GatherContext.Capacity]: contextCapacity,
+        [GatherContext.Ends]: scratch.contextEnds,
+        [GatherContext.GroupStride]: geometry.contextWords,
+      })
+    })
+    addExperts(context, {
+      ends: scratch.contextEnds,
+      starts: (expert) => offset(scratch.queryStarts, expert * (chunkWindows + 1)),
+      rows: Math.min(config.numRoutedQueries, geometry.windowCapacity),
+    })
+  }
+  addCombination(context, true)
+}

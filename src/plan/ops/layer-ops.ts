@@ -1,0 +1,375 @@
+import {
+  Activation,
+  Attention,
+  BufferIndex,
+  Combine,
+  CopyRows,
+  LocalStore,
+  Norm,
+  Normalise,
+  Opcode,
+  DispatchHeader,
+  Matmul,
+  Rotate,
+  Similarities,
+} from '../../../assembly/ops.js'
+import type { Geometry } from '../geometry.js'
+import type { LayerScratch, LayerState } from '../memory/layer-memory.js'
+import { at, type Operand, type ProgramBuilder } from './program-builder.js'
+import type { LayerWeights, Weights } from '../memory/weights.js'
+
+/** A word of the dispatch header as an operand. */
+export function headerWord(word: DispatchHeader): Operand {
+  return at(BufferIndex.DispatchHeader, word * 4)
+}
+
+/** Some rows of a chunk: how many, and from which on; default: from its first. */
+export interface RowRange {
+  readonly count: DispatchHeader
+  readonly first?: DispatchHeader
+}
+
+export const EVERY_ROW: RowRange = { count: DispatchHeader.Rows }
+/** Those whose output anyone asks for. */
+export const ANSWERED_ROWS: RowRange = { count: DispatchHeader.AnswerRows, first: DispatchHeader.AnswerFirst }
+
+/** The operand that tells how many rows, and the one that tells the first. */
+export function rangeWords({ count, first }: RowRange): { rows: Operand; first: Operand | undefined } {
+  return { rows: headerWord(count), first: first === undefined ? undefined : headerWord(first) }
+}
+
+/** The operand `words` 32-bit words further. */
+export function offset({ buffer, byteOffset }: Operand, words: number): Operand {
+  return at(buffer, byteOffset + words * 4)
+}
+
+/** cos and sin of the angles of some rows, as the rotary ops write them. */
+export interface RotaryTable {
+  readonly rows: Operand
+  /** Floats in one row of cos. */
+  readonly width: number
+  /** Floats from one head's angles to the next one's; 0 when the heads share them. */
+  readonly angleStride: number
+}
+
+/** One layer, where its data lies, and the program that its ops go to. */
+export interface LayerContext {
+  readonly builder: ProgramBuilder
+  readonly geometry: Geometry
+  readonly weights: LayerWeights
+  readonly scratch: LayerScratch
+  readonly state: LayerState
+  readonly input: Operand
+  /** Its rows are those of `outputRows`. */
+  readonly output: Operand
+  /** Rows whose outputs are computed; what the layer remembers it takes of all. */
+  readonly outputRows: RowRange
+  /** Whether the layer's result is added to its input (in a model). */
+  readonly residual: boolean
+  /** Angles of local attention for the chunk's rows. */
+  readonly localTable: Operand
+  /** Angles of routed queries for the chunk's rows. */
+  readonly routedTable: RotaryTable | undefined
+  /** Whether a copy of the local output is wanted, in `BufferIndex.LocalOutput`. */
+  readonly trace: boolean
+}
+
+export interface ProductOptions {
+  readonly rows: Operand
+  readonly input: Operand
+  readonly weights: Weights
+  readonly output: Operand
+  readonly inputStride: number
+  readonly depth?: number
+  readonly outputStride: number
+  readonly bias?: Operand
+  readonly addTo?: Operand
+  readonly activation?: Activation
+  /** Parts of the output that are shared out each on its own; default 1. */
+  readonly parts?: number
+  /** What `rows` does not exceed; default: the chunk's rows. */
+  readonly limit?: DispatchHeader
+}
+
+export function addProduct(builder: ProgramBuilder, options: ProductOptions): void {
+  builder.op(Opcode.Matmul, Matmul.Length, {
+    [Matmul.Rows]: options.rows,
+    [Matmul.Input]: options.input,
+    [Matmul.Weights]: options.weights,
+    [Matmul.Output]: options.output,
+    [Matmul.Bias]: options.bias,
+    [Matmul.AddTo]: options.addTo,
+    [Matmul.InputStride]: options.inputStride,
+    [Matmul.OutputStride]: options.outputStride,
+    [Matmul.Depth]: options.depth ?? options.inputStride,
+    [Matmul.Panels]: options.outputStride / 8,
+    [Matmul.Activation]: options.activation ?? Activation.None,
+    [Matmul.Format]: options.weights.format,
+    [Matmul.Parts]: options.parts ?? 1,
+    [Matmul.Limit]: options.limit ?? DispatchHeader.Rows,
+  })
+}
+
+/** Rows for an expert's projection: gathered, and normalised where the layer has norms. */
+export function addExpertNorm(
+  builder: ProgramBuilder,
+  { config, stride }: Geometry,
+  gamma: Operand | undefined,
+  rows: { count: Operand; indices: Operand; input: Operand; output: Operand; limit?: DispatchHeader },
+): void {
+  builder.op(Opcode.Normalise, Normalise.Length, {
+    [Normalise.Rows]: rows.count,
+    [Normalise.Indices]: rows.indices,
+    [Normalise.Input]: rows.input,
+    [Normalise.Output]: rows.output,
+    [Normalise.Weight]: gamma,
+    [Normalise.Kind]: gamma ? Norm.RootMeanSquare : Norm.None,
+    [Normalise.Width]: config.dim,
+    [Normalise.Stride]: stride,
+    [Normalise.Limit]: rows.limit ?? DispatchHeader.Rows,
+  })
+}
+
+export function addRotation(
+  builder: ProgramBuilder,
+  { config, headStride }: Geometry,
+  table: RotaryTable,
+  rows: { count: Operand; values: Operand; stride: number; indices?: Operand; limit?: DispatchHeader },
+): void {
+  builder.op(Opcode.Rotate, Rotate.Length, {
+    [Rotate.Rows]: rows.count,
+    [Rotate.Values]: rows.values,
+    [Rotate.Table]: table.rows,
+    [Rotate.Indices]: rows.indices,
+    [Rotate.Stride]: rows.stride,
+    [Rotate.Heads]: config.heads,
+    [Rotate.HeadWidth]: config.dimHead,
+    [Rotate.HeadStride]: headStride,
+    [Rotate.AngleStride]: table.angleStride,
+    [Rotate.TableWidth]: table.width,
+    [Rotate.Limit]: rows.limit ?? DispatchHeader.Rows,
+  })
+}
+
+/**
+ * Parts of a row of heads that threads may take alone from its product to its attention: heads whole, and whole groups
+ * of a product's panels.
+ */
+export function headParts({ config, headStride, inner }: Geometry): number {
+  if (headStride % 32 === 0) return config.heads
+  let [a, b] = [config.heads, inner / 32]
+  if (!Number.isInteger(b)) return 1
+  while (b > 0) [a, b] = [b, a % b]
+  return a
+}
+
+/**
+ * Local attention (SPEC section 2), from the layer's input to `scratch.local`, whose rows are those of `outputRows`.
+ */
+export function addLocalAttention(context: LayerContext): void {
+  const { builder, geometry, weights, scratch, state, input, outputRows, localTable, trace } = context
+  const { config, stride, inner, headStride, localCapacity } = geometry
+  const rows = headerWord(DispatchHeader.Rows)
+  const outputs = rangeWords(outputRows)
+  if (weights.localNorm) {
+    builder.op(Opcode.Normalise, Normalise.Length, {
+      [Normalise.Rows]: rows,
+      [Normalise.Input]: input,
+      [Normalise.Output]: scratch.normed,
+      [Normalise.Weight]: weights.localNorm.weight,
+      [Normalise.Bias]: weights.localNorm.bias,
+      [Normalise.Kind]: Norm.Layer,
+      [Normalise.Width]: config.dim,
+      [Normalise.Stride]: stride,
+    })
+  }
+  addProduct(builder, {
+    rows,
+    input: weights.localNorm ? scratch.normed : input,
+    weights: weights.toQueriesKeysValues,
+    output: scratch.projected,
+    inputStride: stride,
+    depth: config.dim,
+    outputStride: 3 * inner,
+    parts: 3,
+  })
+  builder.skipBarrier(headParts(geometry))
+  // keys that the chunk before attends to are dropped, and those that it stores attended to
+  builder.serialized(() => {
+    builder.op(Opcode.LocalStore, LocalStore.Length, {
+      [LocalStore.Projected]: scratch.projected,
+      [LocalStore.Table]: localTable,
+      [LocalStore.Keys]: state.localKeys,
+      [LocalStore.Values]: state.localValues,
+      [LocalStore.Stride]: 3 * inner,
+      [LocalStore.Heads]: config.heads,
+      [LocalStore.HeadWidth]: config.dimHead,
+      [LocalStore.HeadStride]: headStride,
+      [LocalStore.Capacity]: localCapacity,
+    })
+    builder.skipBarrier(headParts(geometry))
+    builder.op(Opcode.Attention, Attention.Length, {
+      [Attention.Rows]: outputs.rows,
+      [Attention.First]: outputs.first,
+      [Attention.End]: headerWord(DispatchHeader.LocalIndex),
+      [Attention.Queries]: scratch.projected,
+      [Attention.Keys]: state.localKeys,
+      [Attention.Values]: state.localValues,
+      [Attention.Output]: scratch.attended,
+      [Attention.Scores]: scratch.localScores,
+      [Attention.QueryStride]: 3 * inner,
+      [Attention.OutputStride]: inner,
+      [Attention.Heads]: config.heads,
+      [Attention.HeadWidth]: config.dimHead,
+      [Attention.HeadStride]: headStride,
+      [Attention.Capacity]: localCapacity,
+      [Attention.Window]: config.localAttnWindowSize + 1,
+      [Attention.Advance]: 1,
+      [Attention.ScoreStride]: geometry.localScoreStride,
+      [Attention.Scale]: { float: 1 / Math.sqrt(config.dimHead) },
+    })
+  })
+  addProduct(builder, {
+    rows: outputs.rows,
+    limit: outputRows.count,
+    input: scratch.attended,
+    weights: weights.toOutputs,
+    output: scratch.local,
+    inputStride: inner,
+    outputStride: stride,
+  })
+  if (trace) {
+    builder.op(Opcode.CopyRows, CopyRows.Length, {
+      [CopyRows.Rows]: outputs.rows,
+      [CopyRows.Input]: scratch.local,
+      [CopyRows.Output]: at(BufferIndex.LocalOutput),
+      [CopyRows.Stride]: stride,
+    })
+  }
+}
+
+/**
+ * Similarities of the chunk's rows to every expert's routing tokens (SPEC section 4), written from index `first` on;
+ * the raw ones pass through `products`.
+ */
+export function addSimilarities(
+  context: Pick<LayerContext, 'builder' | 'geometry' | 'weights' | 'input'>,
+  target: { products: Operand; queries: Operand; keyValues: Operand; capacity: number; first: Operand },
+): void {
+  const { builder, geometry, weights, input } = context
+  const { config, stride, productStride } = geometry
+  const rows = headerWord(DispatchHeader.Rows)
+  addProduct(builder, {
+    rows,
+    input,
+    weights: weights.routingTokens,
+    output: target.products,
+    inputStride: stride,
+    depth: config.dim,
+    outputStride: productStride,
+  })
+  builder.op(Opcode.Similarities, Similarities.Length, {
+    [Similarities.Rows]: rows,
+    [Similarities.First]: target.first,
+    [Similarities.Input]: input,
+    [Similarities.Products]: target.products,
+    [Similarities.Queries]: target.queries,
+    [Similarities.KeyValues]: target.keyValues,
+    [Similarities.Stride]: stride,
+    [Similarities.Width]: config.dim,
+    [Similarities.ProductStride]: productStride,
+    [Similarities.Experts]: config.numExperts,
+    [Similarities.Capacity]: target.capacity,
+    [Similarities.Cosine]: config.cosineSimRouting,
+    [Similarities.Scale]: { float: config.cosineSimScale },
+  })
+}
+
+/** A chunk of several windows: the key/values of each, and where each one's rows begin in an expert's list. */
+export interface QueryGroups {
+  readonly ends: Operand
+  readonly starts: (expert: number) => Operand
+  /** Most rows of a window's. */
+  readonly rows: number
+}
+
+/**
+ * Routed attention of the queries that `scratch` lists, expert by expert (SPEC section 5), to `scratch.expertOutputs`.
+ */
+export function addExperts(context: LayerContext, groups?: QueryGroups): void {
+  const { builder, geometry, weights, scratch, state, input, outputRows, routedTable } = context
+  const { config, chunkRows, stride, inner, headStride, contextCapacity } = geometry
+  const limit = outputRows.count
+  weights.experts.forEach((expert, index) => {
+    // rows are gathered beside the outputs of the expert before
+    if (index > 0) builder.skipBarrier()
+    const count = offset(scratch.queryCounts, index)
+    const indices = offset(scratch.queryLists, index * chunkRows)
+    addExpertNorm(builder, geometry, expert.queryNorm, { count, indices, input, output: scratch.normed, limit })
+    addProduct(builder, {
+      rows: count,
+      limit,
+      input: scratch.normed,
+      weights: expert.toQueries,
+      output: scratch.queries,
+      inputStride: stride,
+      depth: config.dim,
+      outputStride: inner,
+    })
+    builder.skipBarrier(headParts(geometry))
+    if (routedTable) {
+      addRotation(builder, geometry, routedTable, { count, values: scratch.queries, stride: inner, indices, limit })
+      builder.skipBarrier(headParts(geometry))
+    }
+    builder.op(Opcode.Attention, Attention.Length, {
+      [Attention.End]: groups ? groups.ends : headerWord(DispatchHeader.ContextCount),
+      [Attention.Starts]: groups?.starts(index),
+      [Attention.GroupStride]: geometry.contextWords,
+      [Attention.GroupRows]: groups?.rows,
+      [Attention.Rows]: count,
+      [Attention.Queries]: scratch.queries,
+      [Attention.Keys]: state.contexts[index]!.keys,
+      [Attention.Values]: state.contexts[index]!.values,
+      [Attention.Output]: scratch.attended,
+      [Attention.Scores]: scratch.routedScores,
+      [Attention.QueryStride]: inner,
+      [Attention.OutputStride]: inner,
+      [Attention.Window]: contextCapacity,
+      [Attention.Heads]: config.heads,
+      [Attention.HeadWidth]: config.dimHead,
+      [Attention.HeadStride]: headStride,
+      [Attention.Capacity]: contextCapacity,
+      [Attention.ScoreStride]: geometry.contextScoreStride,
+      [Attention.Scale]: { float: 1 / Math.sqrt(config.dimHead) },
+    })
+    addProduct(builder, {
+      rows: count,
+      limit,
+      input: scratch.attended,
+      weights: expert.toOutputs,
+      output: offset(scratch.expertOutputs, index * chunkRows * stride),
+      inputStride: inner,
+      outputStride: stride,
+    })
+  })
+}
+
+/** The layer's result (SPEC section 6). */
+export function addCombination(context: LayerContext, scored: boolean): void {
+  const { builder, geometry, weights, scratch, input, output, outputRows, residual } = context
+  const { rows, first } = rangeWords(outputRows)
+  builder.op(Opcode.Combine, Combine.Length, {
+    [Combine.Rows]: rows,
+    [Combine.First]: first,
+    [Combine.Local]: scratch.local,
+    [Combine.Routed]: scratch.expertOutputs,
+    [Combine.Slots]: scratch.querySlots,
+    [Combine.ListScores]: scored ? scratch.queryScores : undefined,
+    [Combine.NullTokens]: weights.nullTokens,
+    [Combine.Residual]: residual ? input : undefined,
+    [Combine.Output]: output,
+    [Combine.Stride]: geometry.stride,
+    [Combine.Experts]: geometry.config.numExperts,
+    [Combine.RowCapacity]: geometry.chunkRows,
+  })
+}

@@ -1,0 +1,180 @@
+import type { ModelConfig } from '../config.js'
+import { Activation, BufferIndex, Embed, LogProbabilities, Norm, Normalise, Opcode, DispatchHeader } from '../../../assembly/ops.js'
+import type { Program } from '../../device/device.js'
+import type { Geometry } from '../geometry.js'
+import { addProduct, ANSWERED_ROWS, EVERY_ROW, type LayerContext, headerWord } from './layer-ops.js'
+import { type Layout, roundUp } from '../memory/layout.js'
+import type { FeedForwardWeights, ModelParameters } from '../memory/model-parameters.js'
+import { at, type Operand, ProgramBuilder } from './program-builder.js'
+
+/**
+ * Working memory around the layers, in `BufferIndex.Scratch`. A chunk's tokens are at `BufferIndex.TokenIds`, its rows
+ * at `BufferIndex.Input`.
+ */
+export interface ModelScratch {
+  readonly hidden: Operand
+  /** Rows of the last layer: `ANSWERED_ROWS`. */
+  readonly answers: Operand
+  readonly headInput: Operand
+  readonly logits: Operand
+  /** Rows of logits that fit. */
+  readonly headRows: number
+  readonly targets: Operand
+  readonly logProbabilities: Operand
+}
+
+/** Logits of one dispatch take at most about this much, unless one row is more. */
+const LOGITS_BYTES = 4 << 20
+
+export function planModelScratch(layout: Layout, config: ModelConfig, { chunkRows, stride }: Geometry): ModelScratch {
+  const rowWords = roundUp(config.numTokens)
+  const headRows = Math.max(1, Math.min(chunkRows, Math.floor(LOGITS_BYTES / (rowWords * 4))))
+  const words = (count: number) => at(BufferIndex.Scratch, layout.words(count))
+  return {
+    hidden: words(chunkRows * roundUp(config.layer.dim * config.feedForwardMultiplier)),
+    answers: words(chunkRows * stride),
+    headInput: words(headRows * stride),
+    logits: words(headRows * rowWords),
+    headRows,
+    targets: words(headRows),
+    logProbabilities: words(headRows * 2),
+  }
+}
+
+/** What an op of a model needs to know. */
+export interface ModelContext {
+  readonly config: ModelConfig
+  readonly geometry: Geometry
+  readonly parameters: ModelParameters
+  readonly scratch: ModelScratch
+  /** The layers' row for what is normalised, and for the outputs of products that are added to the stream. */
+  readonly normed: Operand
+  readonly sum: Operand
+}
+
+/** A chunk's rows, which every layer but the last adds to. */
+export const stream = at(BufferIndex.Input)
+
+/** Where a layer's outputs go, and of which rows. */
+export type LayerOutput = Pick<LayerContext, 'output' | 'outputRows'>
+
+/** Of the last layer only those rows that the head will read, behind each other. */
+export function layerOutput({ scratch }: ModelContext, isLast: boolean): LayerOutput {
+  return isLast ? { output: scratch.answers, outputRows: ANSWERED_ROWS } : { output: stream, outputRows: EVERY_ROW }
+}
+
+export function addEmbedding(builder: ProgramBuilder, { parameters, geometry }: ModelContext): void {
+  builder.op(Opcode.Embed, Embed.Length, {
+    [Embed.Rows]: headerWord(DispatchHeader.Rows),
+    [Embed.TokenIds]: at(BufferIndex.TokenIds),
+    [Embed.Tokens]: parameters.tokens,
+    [Embed.Positions]: parameters.positions,
+    [Embed.Output]: stream,
+    [Embed.Stride]: geometry.stride,
+    [Embed.TokensFormat]: parameters.tokens.format,
+    [Embed.PositionsFormat]: parameters.positions?.format,
+  })
+}
+
+/** What follows a layer, added to its outputs. */
+export function addFeedForward(
+  builder: ProgramBuilder,
+  { config, geometry, scratch, normed, sum }: ModelContext,
+  weights: FeedForwardWeights,
+  { output, outputRows }: LayerOutput,
+): void {
+  const { dim } = config.layer
+  const limit = outputRows.count
+  const rows = headerWord(limit)
+  const hiddenStride = roundUp(dim * config.feedForwardMultiplier)
+  // a layer ends with the sums of its rows, of which each partition takes its own, or with contexts
+  builder.skipBarrier()
+  builder.op(Opcode.Normalise, Normalise.Length, {
+    [Normalise.Rows]: rows,
+    [Normalise.Input]: output,
+    [Normalise.Output]: normed,
+    [Normalise.Weight]: weights.norm,
+    [Normalise.Kind]: Norm.RootMeanSquare,
+    [Normalise.Width]: dim,
+    [Normalise.Stride]: geometry.stride,
+    [Normalise.Limit]: limit,
+  })
+  addProduct(builder, {
+    rows,
+    limit,
+    input: normed,
+    weights: weights.up,
+    output: scratch.hidden,
+    inputStride: geometry.stride,
+    depth: dim,
+    outputStride: hiddenStride,
+    bias: weights.upBias,
+    activation: Activation.Gelu,
+  })
+  addProduct(builder, {
+    rows,
+    limit,
+    input: scratch.hidden,
+    weights: weights.down,
+    output: sum,
+    inputStride: hiddenStride,
+    depth: dim * config.feedForwardMultiplier,
+    outputStride: geometry.stride,
+    bias: weights.downBias,
+    addTo: output,
+  })
+}
+
+/** Logits of the rows that the dispatch header asks for, and the probabilities of their targets. */
+export function addHead(builder: ProgramBuilder, { config, geometry, parameters, scratch }: ModelContext): void {
+  const rows = headerWord(DispatchHeader.HeadRows)
+  const logitStride = roundUp(config.numTokens)
+  builder.op(Opcode.Normalise, Normalise.Length, {
+    [Normalise.Rows]: rows,
+    [Normalise.First]: headerWord(DispatchHeader.HeadFirst),
+    [Normalise.Input]: scratch.answers,
+    [Normalise.Output]: scratch.headInput,
+    [Normalise.Weight]: parameters.norm,
+    [Normalise.Kind]: Norm.RootMeanSquare,
+    [Normalise.Width]: config.layer.dim,
+    [Normalise.Stride]: geometry.stride,
+    [Normalise.Limit]: DispatchHeader.HeadRows,
+  })
+  addProduct(builder, {
+    rows,
+    limit: DispatchHeader.HeadRows,
+    input: scratch.headInput,
+    weights: parameters.head,
+    output: scratch.logits,
+    inputStride: geometry.stride,
+    depth: config.layer.dim,
+    outputStride: logitStride,
+    bias: parameters.headBias,
+  })
+  addLogProbabilities(builder, config, scratch)
+}
+
+function addLogProbabilities(builder: ProgramBuilder, config: ModelConfig, scratch: ModelScratch): void {
+  builder.op(Opcode.LogProbabilities, LogProbabilities.Length, {
+    [LogProbabilities.Rows]: headerWord(DispatchHeader.TargetRows),
+    [LogProbabilities.Logits]: scratch.logits,
+    [LogProbabilities.Targets]: scratch.targets,
+    [LogProbabilities.Output]: scratch.logProbabilities,
+    [LogProbabilities.Stride]: roundUp(config.numTokens),
+    [LogProbabilities.Width]: config.numTokens,
+  })
+}
+
+/** The head alone, for rows that did not fit into the chunk's run. */
+export function writeHead(context: ModelContext): Program {
+  const builder = new ProgramBuilder()
+  addHead(builder, context)
+  return builder.finish()
+}
+
+/** Probabilities of targets under logits that are there already. */
+export function writeLogProbabilities({ config, scratch }: ModelContext): Program {
+  const builder = new ProgramBuilder()
+  addLogProbabilities(builder, config, scratch)
+  return builder.finish()
+}

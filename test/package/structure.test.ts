@@ -1,0 +1,248 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { cruise, type ICruiseResult, type IFlattenedRuleSet } from 'dependency-cruiser'
+import ts from 'typescript'
+import { afterAll, describe, expect, test } from 'vitest'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const temporary = mkdtempSync(join(tmpdir(), 'routed-attention-structure-'))
+afterAll(() => rmSync(temporary, { recursive: true, force: true }))
+
+const { forbidden, options } = createRequire(import.meta.url)('../../.dependency-cruiser.cjs') as {
+  forbidden: NonNullable<IFlattenedRuleSet['forbidden']>
+  options: object
+}
+
+async function cruiseTree(folder: string): Promise<ICruiseResult> {
+  const { output } = await cruise(['src'], { ...options, baseDir: folder, validate: true, ruleSet: { forbidden } })
+  if (typeof output === 'string') throw new Error(output)
+  return output
+}
+
+/** Names of the rules that a tree of these files breaks. */
+async function brokenRules(files: Record<string, string>): Promise<string[]> {
+  const folder = mkdtempSync(join(temporary, 'tree-'))
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, name)), { recursive: true })
+    writeFileSync(join(folder, name), text)
+  }
+  const { summary } = await cruiseTree(folder)
+  return [...new Set(summary.violations.map(({ rule }) => rule.name))]
+}
+
+const exported = 'export const value = 1\n'
+
+describe('imports', () => {
+  test('in src go downwards only, without cycles', async () => {
+    const { modules, summary } = await cruiseTree(root)
+    const imports = modules.flatMap(({ source, dependencies }) => dependencies.map(({ resolved }) => `${source} → ${resolved}`))
+    expect(imports).toContain('src/tensor.ts → src/errors.ts') // it does see imports
+    expect(summary.violations).toEqual([])
+  })
+
+  test.each([
+    ['src/errors.ts', 'src/memory/arena.ts', 'root-downwards'],
+    ['src/tensor.ts', 'src/index.ts', 'root-downwards'],
+    ['src/memory/arena.ts', 'src/device/device.ts', 'memory-downwards'],
+    ['src/memory/arena.ts', 'assembly/ops.ts', 'memory-downwards'],
+    ['src/device/wasm/pool.ts', 'src/plan/program.ts', 'device-downwards'],
+    ['src/device/device.ts', 'src/io/safetensors.ts', 'device-downwards'],
+    ['src/device/device.ts', 'assembly/program.ts', 'device-downwards'],
+    ['src/io/safetensors.ts', 'src/memory/arena.ts', 'io-downwards'],
+    ['src/plan/program.ts', 'src/model/layer.ts', 'plan-downwards'],
+    ['src/plan/program.ts', 'src/io/safetensors.ts', 'plan-downwards'],
+    ['src/model/layer.ts', 'src/index.ts', 'model-downwards'],
+    ['src/model/layer.ts', 'assembly/ops.ts', 'model-downwards'],
+    ['src/index.ts', 'src/cli/main.ts', 'index-downwards'],
+    ['src/cli/main.ts', 'test/helper.ts', 'cli-downwards'],
+    ['src/elsewhere/file.ts', 'src/errors.ts', 'known-part'],
+  ])('%s may not import %s', async (from, to, rule) => {
+    const path = `${'../'.repeat(from.split('/').length - 1)}${to.replace(/ts$/, 'js')}`
+    expect(await brokenRules({ [from]: `import '${path}'\n`, [to]: exported })).toEqual([rule])
+    expect(await brokenRules({ [from]: `export type { value } from '${path}'\n`, [to]: exported })).toEqual([rule])
+  })
+
+  test('reach the WebGPU device only once it is asked for, but from the entry that has it inside', async () => {
+    const { modules } = await cruiseTree(root)
+    const gpu = 'src/device/webgpu/'
+    const reaching = modules
+      .filter(({ source }) => !source.startsWith(gpu))
+      .flatMap(({ source, dependencies }) => dependencies.map((dependency) => ({ source, ...dependency })))
+      .filter(({ resolved, dependencyTypes }) => resolved.startsWith(gpu) && !dependencyTypes.includes('type-only'))
+    expect(reaching.map(({ source, resolved, dynamic }) => ({ source, resolved, dynamic }))).toEqual([
+      { source: 'src/device/create-runtime.ts', resolved: `${gpu}open.ts`, dynamic: true },
+      { source: 'src/webgpu.ts', resolved: `${gpu}open.ts`, dynamic: false },
+    ])
+  })
+
+  test('may not run in a circle', async () => {
+    const files = { 'src/plan/a.ts': "import './b.js'\n", 'src/plan/b.ts': "import './a.js'\n" }
+    expect(await brokenRules(files)).toEqual(['no-circular'])
+  })
+
+  test.each([
+    ['src/cli/main.ts', 'src/index.ts'],
+    ['src/index.ts', 'src/model/layer.ts'],
+    ['src/model/layer.ts', 'src/plan/program.ts'],
+    ['src/model/model.ts', 'src/io/safetensors.ts'],
+    ['src/plan/program.ts', 'assembly/ops.ts'],
+    ['src/device/wasm/pool.ts', 'src/memory/arena.ts'],
+    ['src/memory/arena.ts', 'src/errors.ts'],
+  ])('%s may import %s', async (from, to) => {
+    const path = `${'../'.repeat(from.split('/').length - 1)}${to.replace(/ts$/, 'js')}`
+    expect(await brokenRules({ [from]: `import '${path}'\n`, [to]: exported })).toEqual([])
+  })
+})
+
+describe('generated kernels', () => {
+  const generator = 'assembly/generate/generate.mjs'
+
+  test('are what the generator writes', () => {
+    const { status, stderr } = spawnSync(process.execPath, [join(root, generator), '--check'], { encoding: 'utf8' })
+    expect(stderr).toBe('')
+    expect(status).toBe(0)
+  })
+
+  test('that were edited or are missing fail the check by name, and the generator mends them', () => {
+    const assembly = join(temporary, 'assembly')
+    cpSync(join(root, 'assembly'), assembly, { recursive: true })
+    const copy = join(temporary, generator)
+    const tiles = join(assembly, 'kernels/tiles.ts')
+    const source = readFileSync(tiles, 'utf8')
+    const check = () => spawnSync(process.execPath, [copy, '--check'], { encoding: 'utf8' })
+
+    writeFileSync(tiles, `${source}// edited\n`)
+    expect(check()).toMatchObject({ status: 1, stderr: expect.stringContaining('tiles.ts') })
+    rmSync(tiles)
+    expect(check()).toMatchObject({ status: 1, stderr: expect.stringContaining('tiles.ts') })
+    execFileSync(process.execPath, [copy])
+    expect(readFileSync(tiles, 'utf8')).toBe(source)
+  })
+})
+
+/** What an entry of the package loads when it is imported, and the chunks that it may load later. */
+function loadedAtOnce(entry: string): { text: string; chunks: string[] } {
+  const texts = new Map<string, string>()
+  const chunks: string[] = []
+  const load = (file: string) => {
+    if (texts.has(file)) return
+    const text = readFileSync(file, 'utf8')
+    texts.set(file, text)
+    for (const { groups } of text.matchAll(/(?<later>import\()?(?:(?:import|from) ?)?"(?<path>\.\.?\/[^"]+\.js)"/g)) {
+      const path = join(dirname(file), groups!['path']!)
+      if (groups!['later']) chunks.push(path)
+      else load(path)
+    }
+  }
+  load(entry)
+  return { text: [...texts.values()].join('\n'), chunks }
+}
+
+describe('the package', () => {
+  test('installs nothing else, and ships neither the model nor the checked builds', () => {
+    const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, unknown>
+    for (const field of ['dependencies', 'optionalDependencies']) expect(manifest).not.toHaveProperty(field)
+    // what gives Node WebGPU is the user's to install, or not
+    expect(Object.keys(manifest['peerDependencies'] as object)).toEqual(['webgpu'])
+    expect(manifest['peerDependenciesMeta']).toEqual({ webgpu: { optional: true } })
+
+    const listing = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' })
+    const [tarball] = JSON.parse(listing) as { files: { path: string }[] }[]
+    const files = tarball!.files.map(({ path }) => path)
+    expect(files).toEqual(
+      expect.arrayContaining(
+        ['index.js', 'index.d.ts', 'webgpu.js', 'workerd.js', 'worker.js', 'relaxed.wasm', 'baseline.wasm', 'wasm-file.d.ts', 'cli.js'].map(
+          (name) => `dist/${name}`,
+        ),
+      ),
+    )
+    expect(files.filter((path) => !/^(dist\/.*|docs\/.*\.md|package\.json|LICENSE|[A-Z]+\.md)$/.test(path))).toEqual([])
+    expect(files.filter((path) => /checked|\.wat$/.test(path))).toEqual([])
+  })
+
+  test('is a tarball of less than 450 kB, and the check of that can fail', () => {
+    const check = (...budget: string[]) =>
+      spawnSync(process.execPath, [join(root, 'scripts/check-size.mjs'), ...budget], { encoding: 'utf8' })
+    expect(check()).toMatchObject({ status: 0, stdout: expect.stringMatching(/^the tarball has \d+\.\d kB of 450\.0 kB\n$/) })
+    expect(check('1000')).toMatchObject({ status: 1, stderr: expect.stringContaining('dist/') })
+  })
+
+  const ofWebGpu = /@compute|@group|requestAdapter|createComputePipeline|createShaderModule/
+
+  test('has in workerd.js nothing of WebGPU, which edge workers do not have', () => {
+    const { text, chunks } = loadedAtOnce(join(root, 'dist/workerd.js'))
+    for (const part of [text, ...chunks.map((path) => loadedAtOnce(path).text)]) expect(part).not.toMatch(ofWebGpu)
+  })
+
+  test('has in workerd.js the builds as files alone, over the chunks of the other entries', () => {
+    const { text } = loadedAtOnce(join(root, 'dist/workerd.js'))
+    const magic = Buffer.from('\0asm\x01').toString('base64').slice(0, 6)
+    expect(loadedAtOnce(join(root, 'dist/index.js')).text).toContain(`"${magic}`) // it does see a build
+    expect(text).not.toContain(`"${magic}`)
+    const chunkOf = (entry: string, name: string) =>
+      new RegExp(`[{,]${name}[},][^"]*from"([^"]+)"`).exec(readFileSync(join(root, 'dist', entry), 'utf8'))?.[1]
+    for (const name of ['Tensor', 'MixtureOfAutoregressiveAttention', 'RoutedAttentionError']) {
+      expect(chunkOf('workerd.js', name)).toMatch(/^\.\/chunks\//)
+      expect(chunkOf('workerd.js', name)).toBe(chunkOf('index.js', name))
+    }
+  })
+
+  test('has in index.js nothing of WebGPU but the import of its chunk', () => {
+    const { text, chunks } = loadedAtOnce(join(root, 'dist/index.js'))
+    expect(text).not.toMatch(ofWebGpu)
+    const open = chunks.filter((path) => /\/open-[^/]+$/.test(path))
+    expect(open).toHaveLength(1)
+    expect(loadedAtOnce(open[0]!).text).toMatch(ofWebGpu)
+  })
+
+  test('has in webgpu.js all of WebGPU, over the same chunks, for places that forbid import()', () => {
+    const { text } = loadedAtOnce(join(root, 'dist/webgpu.js'))
+    expect(text).toMatch(/requestAdapter/)
+    // what is shared is one: an error or a Tensor of either entry is the other's
+    const shared = (entry: string) =>
+      [...readFileSync(join(root, 'dist', entry), 'utf8').matchAll(/LanguageModel.*?from"([^"]+)"/g)].map(([, path]) => path)
+    expect(shared('webgpu.js')).toEqual(shared('index.js'))
+    expect(shared('index.js')).toHaveLength(1)
+  })
+
+  test('declares for JSR and Deno what it declares for npm', () => {
+    const read = (name: string) => readFileSync(join(root, name), 'utf8')
+    const npm = JSON.parse(read('package.json')) as {
+      version: string
+      license: string
+      exports: { '.': { types: string; default: string } }
+    }
+    const jsr = JSON.parse(read('jsr.json')) as { version: string; license: string; exports: string; publish: { include: string[] } }
+    expect(jsr).toMatchObject({ version: npm.version, license: npm.license, exports: npm.exports['.'].default })
+    // the same but for what JSR refuses: a global declaration
+    const global = /^declare global \{\n[^}]*\}\n\}\n/
+    expect(read('dist/index.d.ts')).toMatch(global)
+    expect(read('dist/jsr.d.ts')).toBe(read('dist/index.d.ts').replace(global, ''))
+    expect(read('dist/index.js')).toMatch(/^\/\* @ts-self-types="\.\/jsr\.d\.ts" \*\/\n/)
+    expect(jsr.publish.include).toContain('dist/jsr.d.ts')
+  })
+
+  test.each([
+    ['neither the DOM nor Node nor a library for Symbol.dispose', ['es2022']],
+    ['nothing that the library for Symbol.dispose or the DOM contradicts', ['es2022', 'esnext.disposable', 'dom']],
+  ])('declares types that need %s', (_, libraries) => {
+    const declarations = ts.createProgram([join(root, 'dist/index.d.ts')], {
+      noEmit: true,
+      strict: true,
+      skipLibCheck: false,
+      target: ts.ScriptTarget.ES2022,
+      lib: libraries.map((name) => `lib.${name}.d.ts`),
+      types: [],
+      module: ts.ModuleKind.NodeNext,
+      moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    })
+    const messages = ts.getPreEmitDiagnostics(declarations).map(({ file, messageText }) => {
+      return `${file?.fileName ?? ''}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`
+    })
+    expect(messages).toEqual([])
+  })
+})
