@@ -27,9 +27,17 @@ function nextBase({ localCapacity, config }: Geometry, { position, base }: Curso
   return Math.floor(Math.max(0, position - config.localAttnWindowSize) / 8) * 8
 }
 
+/**
+ * Tokens of the window that a causal layer's chunk ends: all of them compete for the contexts then. 0 for a chunk that
+ * leaves its window open.
+ */
+export function closingRows({ routedWindowSize }: LayerConfig, position: number, rows: number): number {
+  return (position % routedWindowSize) + rows === routedWindowSize ? routedWindowSize : 0
+}
+
 /** Whether a chunk overwrites what the state held before it, instead of only writing behind it. */
 export function needsCopyOnWrite(geometry: Geometry, cursor: Cursor, rows: number): boolean {
-  return (cursor.position + rows) % geometry.config.routedWindowSize === 0 || nextBase(geometry, cursor, rows) !== cursor.base
+  return closingRows(geometry.config, cursor.position, rows) > 0 || nextBase(geometry, cursor, rows) !== cursor.base
 }
 
 /** Key/values that serve the window of a position: all earlier windows' tokens, or as many as are chosen. */
@@ -56,7 +64,7 @@ export function fillHeader(dispatch: Dispatch, geometry: Geometry, cursor: Curso
   dispatch.set(DispatchHeader.Unrouted, Math.max(0, Math.min(rows, window - position)))
   dispatch.set(DispatchHeader.Windows, Math.ceil((offset + rows) / window))
   dispatch.set(DispatchHeader.Window, Math.floor(position / window))
-  dispatch.set(DispatchHeader.ClosingRows, offset + rows === window ? window : 0)
+  dispatch.set(DispatchHeader.ClosingRows, closingRows(geometry.config, position, rows))
   dispatch.set(DispatchHeader.ContextCount, contextCount(geometry.config, position))
   dispatch.set(DispatchHeader.LocalIndex, position - base)
   dispatch.set(DispatchHeader.LocalDrop, base - cursor.base)

@@ -31,6 +31,38 @@ async function sessionAfter(model: LanguageModel, ids: number[]): Promise<Sessio
   return session
 }
 
+test('an append copies the state of a causal model only where one of its chunks overwrites some of it', async () => {
+  using runtime = openRuntime('baseline')
+  const model = await loadSmallModel(runtime, causalConfig)
+  const { routed_window_size: window, local_attn_window_size: localWindow } = causalConfig
+  const allocate = vi.spyOn(runtime.device, 'allocate')
+  const copies = () => allocate.mock.calls.filter(([, purpose]) => purpose === "a session's state").length
+  /** Where the local buffer, of whole panels, has no room for one more and moves on. */
+  const capacity = Math.ceil((localWindow + 7 + window) / 8) * 8
+
+  await model.forward([])
+  expect(copies()).toBe(1) // the sequence's own
+  const session = model.createSession()
+  for (let position = 0; position <= capacity; position++) {
+    allocate.mockClear()
+    await session.append([position % V])
+    const closes = (position + 1) % window === 0
+    expect(copies(), `at position ${position}`).toBe(Number(closes || position === capacity))
+  }
+  const other = model.createSession()
+  for (const [length, taken] of [
+    [window - 2, 0],
+    [1, 0],
+    [1, 1],
+    [window - 1, 0],
+    [2 * window, 1], // several chunks, of which two close a window
+  ] as const) {
+    allocate.mockClear()
+    await other.append(tokens.slice(0, length))
+    expect(copies(), `${length} tokens`).toBe(taken)
+  }
+})
+
 describe.each(kinds)('a session of a %s model', (_kind, config) => {
   test('gives after each append the logits of one forward over all tokens so far, to the bit', async () => {
     using runtime = openRuntime('baseline')

@@ -1,6 +1,6 @@
 import type { ModelConfig } from '../config.js'
 import type { CausalModelPlan } from '../model-plan.js'
-import { contextCount, type Cursor } from '../chunk.js'
+import { closingRows, contextCount, type Cursor } from '../chunk.js'
 
 /** Part of a state. */
 export interface ByteRange {
@@ -74,7 +74,7 @@ export function changedState({ geometry, states }: CausalModelPlan, before: Curs
         for (let channel = 0; channel < headStride; channel += 8) words(values + start + channel * localCapacity + first * 8, rows * 8)
       }
     }
-    if (offset + rows === routedWindowSize) {
+    if (closingRows(config, before.position, rows) > 0) {
       words(state.contextSimilarities.byteOffset / 4, numExperts * contextCapacity)
       state.contexts.forEach((context) => {
         words(context.keys.byteOffset / 4, contextWords)
