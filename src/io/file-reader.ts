@@ -56,21 +56,24 @@ export class FileReader {
     })
   }
 
-  /** @param takeHeader refuses the shard, before its tensors are read */
-  readShard(
+  /**
+   * @param takeHeader makes of the header what is wanted, or refuses the shard, before its tensors are read
+   * @returns what it made, and the tensors
+   */
+  readShard<T>(
     name: string,
-    takeHeader: (header: SafetensorsHeader) => void,
+    takeHeader: (header: SafetensorsHeader) => T,
     options: ReadingOptions = {},
-  ): Promise<Read<Map<string, StoredTensor>> | MissingFile> {
+  ): Promise<Read<{ readonly header: T; readonly tensors: Map<string, StoredTensor> }> | MissingFile> {
     return this.read(name, options, async (file) => {
       const arrival = this.arrivalOf(name, file)
       const { header, bytes } = await takeHeaderOf(name, file, arrival.received)
-      takeHeader(header)
+      const taken = takeHeader(header)
       arrival.announce(header.fileLength)
       const body = await file.take(header.fileLength - header.bodyOffset, arrival.received)
-      const taken = body.length
+      const bodyLength = body.length
       const isLonger = (await file.take(1, arrival.received)).length > 0
-      if (body.length < taken) throw movedAway(name)
+      if (body.length < bodyLength) throw movedAway(name)
       const length = bytes.length + body.length
       if (isLonger || length < header.fileLength) {
         throw new RoutedAttentionError(
@@ -82,7 +85,7 @@ export class FileReader {
       const tensors = locateTensors(header, body)
       await file.keep?.([bytes, body])
       arrival.finish()
-      return tensors
+      return { header: taken, tensors }
     })
   }
 

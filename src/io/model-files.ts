@@ -21,24 +21,28 @@ const WEIGHTS = 'model.safetensors'
 const INDEX = 'model.safetensors.index.json'
 
 /**
- * What the caller knows about the files; each throws to refuse them. They are called in this order, before anything
- * larger is read, and again where a file has to be read again.
+ * What the caller makes of the files; each throws to refuse them. They are called in this order, before anything larger
+ * is read, and again where a file has to be read again: what the last call returned is what counts.
  */
-export interface ModelChecks {
-  config?(json: unknown): void
-  tokenizer?(bytes: Uint8Array): void | Promise<void>
-  /** generation_config.json, where there is one; it is asked for only with this check. */
-  generation?(json: unknown): void
+export interface ModelParsers<Config, Tokenizer, Generation, Weights> {
+  config(json: unknown): Config
+  tokenizer(bytes: Uint8Array, config: Config): Tokenizer | Promise<Tokenizer>
+  /** generation_config.json, where there is one; it is asked for only with this parser. */
+  generation(json: unknown, config: Config): Generation
   /** All headers; for http(s) with shards, the bodies of all but the last have been read by then. */
-  tensors?(tensors: ReadonlyMap<string, TensorInfo>): void
+  weights(tensors: ReadonlyMap<string, TensorInfo>, config: Config): Weights
 }
 
-export interface ModelFiles {
-  /** config.json, parsed. */
-  readonly config: unknown
+/** What the parsers returned, and the tensors. */
+export interface ModelFiles<Config = unknown, Tokenizer = Uint8Array, Generation = undefined, Weights = undefined> {
+  readonly config: Config
+  /** Undefined where there is no tokenizer.json. */
+  readonly tokenizer: Tokenizer | undefined
+  /** Undefined where there is no generation_config.json. */
+  readonly generation: Generation | undefined
+  readonly weights: Weights
+  /** Those that `weights` was parsed from, with their bytes. */
   readonly tensors: ReadonlyMap<string, StoredTensor>
-  /** The bytes of tokenizer.json, where there is one. */
-  readonly tokenizer: Uint8Array | undefined
   /** Files that the model can do without, and that may be there but could not be had: why, by name. */
   readonly unavailable: ReadonlyMap<string, RoutedAttentionError>
 }
@@ -46,51 +50,62 @@ export interface ModelFiles {
 /**
  * Reads config.json, tokenizer.json and generation_config.json if there are any, and model.safetensors or else the
  * shards of its index. Other files are ignored.
+ * @param parsers without one, config.json is parsed JSON, and tokenizer.json its bytes
  * @throws RoutedAttentionError `BAD_FILE` for a file that is missing, broken or forbidden; `NETWORK` for a host that
  * cannot be reached or is not ready, or a transfer that broke off for good; `BAD_ARGUMENT`; `UNSUPPORTED` for a path
- * where there is no file system; `OUT_OF_MEMORY`. Also what a check or `onProgress` throws, and the signal's reason
+ * where there is no file system; `OUT_OF_MEMORY`. Also what a parser or `onProgress` throws, and the signal's reason
  */
-export async function readModelFiles(source: ModelSource, options: ReadOptions = {}, checks: ModelChecks = {}): Promise<ModelFiles> {
+export async function readModelFiles<Config = unknown, Tokenizer = Uint8Array, Generation = undefined, Weights = undefined>(
+  source: ModelSource,
+  options: ReadOptions = {},
+  parsers: Partial<ModelParsers<Config, Tokenizer, Generation, Weights>> = {},
+): Promise<ModelFiles<Config, Tokenizer, Generation, Weights>> {
   checkReadOptions(options)
   const tracker = new LoadTracker(options.onProgress, options.signal)
   tracker.checkSignal()
   const digests = new Map(Object.entries(options.integrity ?? {}))
-  return new ModelReader(createSource(source, options, digests), tracker, checks, digests, options.signal).read()
+  const reader = new ModelReader(createSource(source, options, digests), tracker, digests, options.signal)
+  const config = await reader.readConfig((json) => (parsers.config ? parsers.config(json) : (json as Config)))
+  const tokenizer = await reader.readTokenizer((bytes) => (parsers.tokenizer ? parsers.tokenizer(bytes, config) : (bytes as Tokenizer)))
+  const generation = parsers.generation && (await reader.readGeneration((json) => parsers.generation!(json, config)))
+  const { weights, tensors } = await reader.readWeights((tensors) => parsers.weights?.(tensors, config) as Weights)
+  tracker.complete()
+  return { config, tokenizer, generation, weights, tensors, unavailable: reader.unavailable }
+}
+
+/** What a parser made of the tensors' headers, and the tensors. */
+interface ParsedWeights<Weights> {
+  readonly weights: Weights
+  readonly tensors: ReadonlyMap<string, StoredTensor>
 }
 
 class ModelReader {
   private readonly files: FileReader
   /** Of the files that were read. */
   private readonly names: string[] = [CONFIG]
-  private readonly unavailable = new Map<string, RoutedAttentionError>()
+  readonly unavailable = new Map<string, RoutedAttentionError>()
 
   constructor(
     private readonly source: Source,
     private readonly tracker: LoadTracker,
-    private readonly checks: ModelChecks,
     private readonly digests: ReadonlyMap<string, string>,
     private readonly signal: ReadOptions['signal'],
   ) {
     this.files = new FileReader(source, tracker, digests)
   }
 
-  async read(): Promise<ModelFiles> {
-    const config = await this.files.readWhole(CONFIG, (bytes) => {
-      const json = parseJson(bytes, CONFIG)
-      this.checks.config?.(json)
-      return json
-    })
+  async readConfig<T>(parse: (json: unknown) => T): Promise<T> {
+    const config = await this.files.readWhole(CONFIG, (bytes) => parse(parseJson(bytes, CONFIG)))
     if (isMissing(config)) throw this.missing([[CONFIG, config]])
-    const readTokenizer = async (bytes: Uint8Array) => {
-      await this.checks.tokenizer?.(bytes)
-      return bytes
-    }
-    const tokenizer = await this.readOptional(TOKENIZER, readTokenizer, { isPageRefused: true })
-    const { generation } = this.checks
-    if (generation) await this.readOptional(GENERATION, (bytes) => generation(parseJson(bytes, GENERATION)))
-    const tensors = await this.readTensors()
-    this.tracker.complete()
-    return { config: config.value, tensors, tokenizer, unavailable: this.unavailable }
+    return config.value
+  }
+
+  readTokenizer<T>(parse: (bytes: Uint8Array) => T | Promise<T>): Promise<T | undefined> {
+    return this.readOptional(TOKENIZER, parse, { isPageRefused: true })
+  }
+
+  readGeneration<T>(parse: (json: unknown) => T): Promise<T | undefined> {
+    return this.readOptional(GENERATION, (bytes) => parse(parseJson(bytes, GENERATION)))
   }
 
   /**
@@ -121,9 +136,9 @@ class ModelReader {
    * Either file of the weights may be absent: where neither is there, and asking for one failed, both are asked for
    * again.
    */
-  private async readTensors(): Promise<ReadonlyMap<string, StoredTensor>> {
+  async readWeights<T>(parse: (tensors: ReadonlyMap<string, TensorInfo>) => T): Promise<ParsedWeights<T>> {
     const attempt = async () => {
-      const single = await this.readSingle()
+      const single = await this.readSingle(parse)
       return { single, index: isMissing(single) ? await this.readIndex() : undefined }
     }
     const { result, tries } = await retry(
@@ -133,7 +148,7 @@ class ModelReader {
       this.signal,
     )
     const { single, index } = result
-    if (!isMissing(single)) return single.value
+    if (!isMissing(single)) return single
     if (isMissing(index!)) {
       const missing: [string, MissingFile][] = [
         [WEIGHTS, single],
@@ -142,51 +157,53 @@ class ModelReader {
       throw this.missing(missing, tries)
     }
     this.checkDigestsAreUsed([...this.names, INDEX, ...index!.value.shards])
-    return this.readShards(index!.value)
+    return this.readShards(index!.value, parse)
   }
 
-  private async readSingle() {
-    let metadata: SafetensorsHeader['metadata']
-    const takeHeader = (header: SafetensorsHeader) => {
+  private async readSingle<T>(parse: (tensors: ReadonlyMap<string, TensorInfo>) => T): Promise<ParsedWeights<T> | MissingFile> {
+    const takeHeader = ({ tensors, metadata }: SafetensorsHeader) => {
       this.checkDigestsAreUsed([...this.names, WEIGHTS])
-      metadata = header.metadata
-      this.checks.tensors?.(withTied(header.tensors, metadata))
+      return { weights: parse(withTied(tensors, metadata)), metadata }
     }
     const read = await this.files.readShard(WEIGHTS, takeHeader, { mayBeAbsent: true })
-    return isMissing(read) ? read : { value: withTied(read.value, metadata!) }
+    if (isMissing(read)) return read
+    const { header, tensors } = read.value
+    return { weights: header.weights, tensors: withTied(tensors, header.metadata) }
   }
 
   private readIndex() {
     return this.files.readWhole(INDEX, (bytes) => parseShardIndex(bytes, INDEX), { mayBeAbsent: true })
   }
 
-  private async readShards(index: ShardIndex): Promise<ReadonlyMap<string, StoredTensor>> {
+  private async readShards<T>(index: ShardIndex, parse: (tensors: ReadonlyMap<string, TensorInfo>) => T): Promise<ParsedWeights<T>> {
     const { shards } = index
     this.tracker.expectFurther(index.totalSize ?? 0)
     const headers = new ShardHeaders(index)
-    const takeHeader = (shard: string) => (header: SafetensorsHeader) => {
+    let parsed: { readonly weights: T } | undefined
+    const takeHeader = (shard: string, header: SafetensorsHeader) => {
       headers.set(shard, header)
-      if (!headers.isComplete) return
-      const merged = headers.merge()
-      this.checks.tensors?.(merged)
+      if (headers.isComplete) parsed = { weights: parse(headers.merge()) }
     }
     if (this.source.isLocal) {
       const missing: [string, MissingFile][] = []
       for (const shard of shards) {
         const header = await this.files.readHeader(shard)
         if (isMissing(header)) missing.push([shard, header])
-        else if (missing.length === 0) takeHeader(shard)(header.value)
+        else if (missing.length === 0) takeHeader(shard, header.value)
         if (missing.length > 20) break
       }
       if (missing.length > 0) throw this.missing(missing)
     }
     const tensors = new Map<string, StoredTensor>()
     for (const shard of shards) {
-      const read = await this.files.readShard(shard, this.source.isLocal ? () => {} : takeHeader(shard))
+      const read = await this.files.readShard(shard, (header) => {
+        if (this.source.isLocal) headers.checkUnchanged(shard, header)
+        else takeHeader(shard, header)
+      })
       if (isMissing(read)) throw this.missing([[shard, read]])
-      for (const [name, tensor] of read.value) tensors.set(name, tensor)
+      for (const [name, tensor] of read.value.tensors) tensors.set(name, tensor)
     }
-    return withTied(tensors, headers.metadata)
+    return { weights: parsed!.weights, tensors: withTied(tensors, headers.metadata) }
   }
 
   /** A digest that nothing is held against would be a promise not kept. */

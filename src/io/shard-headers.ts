@@ -27,6 +27,17 @@ export class ShardHeaders {
     this.headers.set(shard, header)
   }
 
+  /**
+   * @throws RoutedAttentionError `BAD_FILE` where a shard's header, read again, tells of other tensors: the file was
+   * written to meanwhile, and what was made of its first header does not hold
+   */
+  checkUnchanged(shard: string, header: SafetensorsHeader): void {
+    const first = this.headers.get(shard)!
+    const described = ({ tensors, metadata }: SafetensorsHeader) => JSON.stringify([[...tensors], [...metadata]])
+    if (described(header) !== described(first))
+      throw new RoutedAttentionError('BAD_FILE', `${shard} was written to while the model was being read; load it again`)
+  }
+
   /** What the index and all shards noted. */
   get metadata(): ReadonlyMap<string, string> {
     return new Map([this.index, ...this.headers.values()].flatMap(({ metadata }) => [...metadata]))

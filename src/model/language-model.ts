@@ -2,21 +2,19 @@ import { yieldToEventLoop, gradually } from '../event-loop.js'
 import { createRuntime } from '../device/create-runtime.js'
 import { checkRuntime, type Runtime } from '../device/runtime.js'
 import { describe, RoutedAttentionError } from '../errors.js'
-import { type ModelFiles, readModelFiles } from '../io/model-files.js'
 import { checkStillThere } from '../io/moved-bytes.js'
 import { type ModelSource, READ_OPTIONS, type ReadOptions } from '../io/read-options.js'
-import { createTokenizer, type ModelTokenizer, type Tokenizer } from '../io/tokenizer.js'
+import type { TensorInfo } from '../io/safetensors.js'
+import type { Tokenizer } from '../io/tokenizer.js'
 import { interruptBy } from '../interrupt.js'
 import { checkOptions } from '../options.js'
 import type { Signal } from '../platform.js'
-import { planModelParameters } from '../plan/memory/model-parameters.js'
 import { Tensor } from '../tensor.js'
-import { checkTokenizerKind, chooseTokenizer, type TokenizerKind } from './text/choose-tokenizer.js'
-import { type AssumedDefaults, assumedDefaults, checkRotaryIsStated, type ModelConfig, parseModelConfig } from './config/config.js'
+import { checkTokenizerKind, type TokenizerKind } from './text/choose-tokenizer.js'
+import type { AssumedDefaults, ModelConfig } from './config/config.js'
 import { type EvaluateOptions, type Evaluation, evaluate } from './evaluate.js'
 import { fingerprintOf } from './parameters/fingerprint.js'
 import { complete, type Completion } from './generation/complete.js'
-import { readEosTokenIds } from './text/eos-token-ids.js'
 import { generate, type GeneratedToken } from './generation/generate.js'
 import { type GenerateOptions, type Generation, resolveGeneration } from './generation/generate-options.js'
 import { Lifetime } from './placement/lifetime.js'
@@ -26,9 +24,7 @@ import { retryForMemory } from './placement/retry.js'
 import type { LogitsResult, LogitsRequest } from './engine/sequence.js'
 import { decodeSession } from './session-bytes.js'
 import { Session, type SessionOwner } from './session.js'
-import { checkStoredTensors, modelParameters } from './parameters/state-dict.js'
-import { formatOf } from './parameters/stored-parameters.js'
-import { checkTokenizerFits } from './text/tokenizer-fit.js'
+import { type ModelContents, planForValues, readModel } from './read-model.js'
 import { checkTokenIds, type TokenIds } from './text/token-ids.js'
 
 /** Options of `LanguageModel.load`. */
@@ -58,17 +54,11 @@ export interface ModelForwardOptions {
 const FORWARD_OPTIONS = ['signal']
 
 /** What a model and its parts share. */
-interface Parts {
-  readonly config: ModelConfig
-  readonly assumed: AssumedDefaults
-  readonly tokenizer: ModelTokenizer | undefined
-  readonly eosTokenIds: readonly number[]
-  readonly unavailable: ModelFiles['unavailable']
+interface Parts extends Omit<ModelContents, 'parameters'> {
   readonly fingerprint: Uint8Array
   readonly runtime: Runtime
   readonly ownsRuntime: boolean
   readonly placement: ModelPlacement
-  readonly numParameters: number
 }
 
 /** What a model's memory is: its placement, and the runtime if the model made it. */
@@ -124,7 +114,7 @@ export class LanguageModel {
     this.eosTokenIds = Object.freeze([...parts.eosTokenIds])
     this.unavailable = Object.fromEntries([...parts.unavailable].map(([name, { message }]) => [name, message]))
     this.runtime = parts.runtime
-    this.numParameters = parts.numParameters
+    this.numParameters = sizeOf(parts.tensors)
     this.#placement = parts.placement
     this.#lifetime = new Lifetime(
       parts.runtime,
@@ -166,37 +156,10 @@ export class LanguageModel {
       checkRuntime(given)
       given.assertUsable()
     }
-    let config: ModelConfig | undefined
-    let assumed: AssumedDefaults = {}
-    let tokenizer: ModelTokenizer | undefined
-    let bytes: ModelTokenizer | undefined
-    let eosTokenIds: readonly number[] | undefined
-    const files = await readModelFiles(source, readOptions, {
-      config: (json) => {
-        config = parseModelConfig(json)
-        assumed = assumedDefaults(config, json)
-        tokenizer = bytes = chooseTokenizer(kind, json, config.numTokens)
-        eosTokenIds = readEosTokenIds(json, 'config.json', config.numTokens)
-      },
-      tokenizer: async (file) => {
-        if (bytes !== undefined) return
-        tokenizer = await createTokenizer(file, config!.numTokens)
-        checkTokenizerFits(tokenizer, file, config!.numTokens)
-      },
-      generation: (json) => {
-        eosTokenIds = readEosTokenIds(json, 'generation_config.json', config!.numTokens) ?? eosTokenIds
-      },
-      tensors: (tensors) => {
-        const parameters = checkStoredTensors(modelParameters(config!), tensors)
-        checkRotaryIsStated(assumed, tensors.keys())
-        const { layout } = planModelParameters(config!, (name) => formatOf(parameters.get(name)!.dtype))
-        void given?.device.prepare?.(layout.byteLength)
-      },
-    })
+    const contents = await readModel(source, readOptions, kind, (byteLength) => void given?.device.prepare?.(byteLength))
     const runtime = given ?? (await createRuntime({ ...(readOptions.signal && { signal: readOptions.signal }) }))
     try {
-      const read = { config: config!, assumed, files, tokenizer, eosTokenIds: eosTokenIds ?? [] }
-      return await LanguageModel.#assemble(read, runtime, given === undefined, workload, readOptions.signal)
+      return await LanguageModel.#assemble(contents, runtime, given === undefined, workload, readOptions.signal)
     } catch (error) {
       if (given === undefined) await runtime.dispose()
       throw error
@@ -204,42 +167,26 @@ export class LanguageModel {
   }
 
   static async #assemble(
-    {
-      config,
-      assumed,
-      files,
-      tokenizer,
-      eosTokenIds,
-    }: Pick<Parts, 'config' | 'assumed' | 'tokenizer' | 'eosTokenIds'> & { files: ModelFiles },
+    contents: ModelContents,
     runtime: Runtime,
     ownsRuntime: boolean,
     workload: Workload,
     signal: Signal | undefined,
   ): Promise<LanguageModel> {
-    runtime.assertUsable()
-    const specs = modelParameters(config)
-    const tensors = checkStoredTensors(specs, files.tensors)
+    const { config, tensors } = contents
     // the tensors may be the caller's bytes, and the event loop turns meanwhile
     const check = () => {
       signal?.throwIfAborted()
       runtime.assertUsable()
       checkStillThere(tensors)
     }
+    runtime.assertUsable()
     check()
-    const fingerprint = await gradually(fingerprintOf(config, tensors, runtime.device.scanner), check)
-    const placement = await retryForMemory(() => ModelPlacement.create({ runtime, config, tensors }, workload, check))
-    return new LanguageModel({
-      config,
-      assumed,
-      tokenizer,
-      eosTokenIds,
-      unavailable: files.unavailable,
-      fingerprint,
-      runtime,
-      ownsRuntime,
-      placement,
-      numParameters: specs.reduce((sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1), 0),
-    })
+    const { scanner } = runtime.device
+    const fingerprint = await gradually(fingerprintOf(config, tensors, scanner), check)
+    const parameters = await gradually(planForValues(contents, scanner), check)
+    const placement = await retryForMemory(() => ModelPlacement.create({ runtime, config, parameters, tensors }, workload, check))
+    return new LanguageModel({ ...contents, fingerprint, runtime, ownsRuntime, placement })
   }
 
   /**
@@ -372,4 +319,8 @@ export class LanguageModel {
   [Symbol.dispose](): void {
     this.dispose()
   }
+}
+
+function sizeOf(tensors: ReadonlyMap<string, TensorInfo>): number {
+  return [...tensors.values()].reduce((sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1), 0)
 }

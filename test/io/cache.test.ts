@@ -39,7 +39,12 @@ function newCache(): CacheLike & { kept: Map<string, Response> } {
 const nameOf = (url: string) => new URL(url).pathname.split('/').at(-1)
 const names = (asked: readonly string[]) => asked.map(nameOf)
 /** A tokenizer that proves right if it is JSON, as a real one does. */
-const checks = { tokenizer: (bytes: Uint8Array) => void parseJson(bytes, 'tokenizer.json') }
+const parsers = {
+  tokenizer: (bytes: Uint8Array) => {
+    parseJson(bytes, 'tokenizer.json')
+    return bytes
+  },
+}
 
 /** Entries of a folder by what is in them. */
 function entriesOf(folder: string): { path: string; bytes: Buffer }[] {
@@ -110,11 +115,11 @@ describe.each<[string, () => string | CacheLike]>([
     const refuse = () => {
       throw new Error('refused')
     }
-    for (const check of ['config', 'tokenizer', 'tensors'])
+    for (const check of ['config', 'tokenizer', 'weights'])
       await expect(readModelFiles(new URL(`https://${check}.example`), { fetch: fetchOf(singleFileModel()).fetch, cache }, { [check]: refuse })).rejects.toThrow('refused') // prettier-ignore
     const { fetch, asked } = fetchOf(singleFileModel())
     expectModel(await readModelFiles(models, { fetch, cache }))
-    for (const check of ['config', 'tokenizer', 'tensors']) expectModel(await readModelFiles(new URL(`https://${check}.example`), { fetch, cache })) // prettier-ignore
+    for (const check of ['config', 'tokenizer', 'weights']) expectModel(await readModelFiles(new URL(`https://${check}.example`), { fetch, cache })) // prettier-ignore
     expect(names(asked)).toEqual([
       'model.safetensors',
       ...['config.json', 'tokenizer.json', 'model.safetensors'],
@@ -136,25 +141,25 @@ describe('a damaged entry is dropped and fetched again', () => {
   it.each(damages)('of a folder, when it is %s', async (_, damage) => {
     const folder = newFolder()
     const { fetch, asked } = fetchOf(singleFileModel())
-    await readModelFiles(models, { fetch, cache: folder }, checks)
+    await readModelFiles(models, { fetch, cache: folder }, parsers)
     for (const { path, bytes } of entriesOf(folder)) writeFileSync(path, damage(bytes))
-    expectModel(await readModelFiles(models, { fetch, cache: folder }, checks))
+    expectModel(await readModelFiles(models, { fetch, cache: folder }, parsers))
     expect(names(asked.slice(3))).toEqual(['config.json', 'tokenizer.json', 'model.safetensors'])
-    expectModel(await readModelFiles(models, { fetch, cache: folder }, checks))
+    expectModel(await readModelFiles(models, { fetch, cache: folder }, parsers))
     expect(asked).toHaveLength(6)
   })
 
   it.each(damages)('of a Cache, when it is %s', async (_, damage) => {
     const cache = newCache()
     const { fetch, asked } = fetchOf(singleFileModel())
-    await readModelFiles(models, { fetch, cache }, checks)
+    await readModelFiles(models, { fetch, cache }, parsers)
     const dropped: string[] = []
     for (const [url, response] of cache.kept) {
       const { headers } = response
       cache.kept.set(url, new Response(new Uint8Array(damage(Buffer.from(await response.arrayBuffer()))), { headers }))
     }
     cache.delete = async (url) => (dropped.push(nameOf(url)), cache.kept.delete(url))
-    expectModel(await readModelFiles(models, { fetch, cache }, checks))
+    expectModel(await readModelFiles(models, { fetch, cache }, parsers))
     expect(names(asked.slice(3))).toEqual(['config.json', 'tokenizer.json', 'model.safetensors'])
     expect(dropped).toEqual(['config.json', 'tokenizer.json', 'model.safetensors'])
   })

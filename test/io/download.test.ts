@@ -235,7 +235,7 @@ describe('a file that changes while it is downloaded', () => {
     const bytes = writeSafetensors({ other: { dtype: 'U8', shape: [2], bytes: Uint8Array.of(1, 2) } })
     misbehave({ drop: 3000 }, { bytes, etag: '"v2"' })
     const checked: string[][] = []
-    const { tensors } = await readModelFiles(server.folder, {}, { tensors: (found) => void checked.push([...found.keys()]) })
+    const { tensors } = await readModelFiles(server.folder, {}, { weights: (found) => void checked.push([...found.keys()]) })
     expect([...tensors]).toEqual([['other', { dtype: 'U8', shape: [2], bytes: Uint8Array.of(1, 2) }]])
     expect(checked).toEqual([['weight'], ['other']])
   })

@@ -249,7 +249,7 @@ describe('a model from a URL is refused', () => {
     const refuse = () => {
       throw new Error('not these')
     }
-    await expect(readModelFiles(models, { fetch }, { tensors: refuse })).rejects.toThrow('not these')
+    await expect(readModelFiles(models, { fetch }, { weights: refuse })).rejects.toThrow('not these')
     expect(isCancelled).toBe(true)
   })
 })

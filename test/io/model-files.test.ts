@@ -110,7 +110,7 @@ describe.each(sources)('a model from %s', (_, sourceOf) => {
     await expect(readModelFiles(sourceOf(singleFileModel()), { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
   })
 
-  it('is refused with what onProgress or a check throws', async () => {
+  it('is refused with what onProgress or a parser throws', async () => {
     const fail = (what: string) => () => {
       throw new Error(what)
     }
@@ -118,22 +118,24 @@ describe.each(sources)('a model from %s', (_, sourceOf) => {
     await expect(readModelFiles(sourceOf(singleFileModel()), {}, { config: fail('config') })).rejects.toThrow('config')
     await expect(readModelFiles(sourceOf(singleFileModel()), {}, { tokenizer: fail('tokenizer') })).rejects.toThrow('tokenizer')
     for (const files of [singleFileModel(), shardedModel()])
-      await expect(readModelFiles(sourceOf(files), {}, { tensors: fail('tensors') })).rejects.toThrow('tensors')
+      await expect(readModelFiles(sourceOf(files), {}, { weights: fail('weights') })).rejects.toThrow('weights')
   })
 
   it('is checked before its weights are read: the config first, then the tokenizer, then the headers', async () => {
     for (const files of [singleFileModel(), shardedModel()]) {
       const order: string[] = []
-      await readModelFiles(
+      const { config, tokenizer, weights } = await readModelFiles(
         sourceOf(files),
         {},
         {
           config: (json) => order.push(`config ${JSON.stringify(json)}`),
-          tokenizer: (bytes) => void order.push(`tokenizer ${bytes.length}`),
-          tensors: (tensors) => order.push([...tensors].map(([name, { dtype, shape }]) => `${name} ${dtype} ${shape.join()}`).join('; ')),
+          tokenizer: async (bytes, config) => order.push(`tokenizer ${bytes.length} after ${config}`),
+          weights: (tensors, config) =>
+            order.push([...tensors].map(([name, { dtype, shape }]) => `${name} ${dtype} ${shape.join()}`).join('; ') + ` after ${config}`),
         },
       )
-      expect(order).toEqual(['config {"dim":2}', 'tokenizer 20', 'a F32 2; b F32 1'])
+      expect(order).toEqual(['config {"dim":2}', 'tokenizer 20 after 1', 'a F32 2; b F32 1 after 1'])
+      expect([config, tokenizer, weights]).toEqual([1, 2, 3]) // what each returned
     }
   })
 })
@@ -174,6 +176,23 @@ describe('shards', () => {
     expect([...(await readModelFiles(files)).tensors.keys()]).toEqual(['a', 'b', 'c'])
   })
 
+  it('that are written to between their headers and their tensors are refused', async () => {
+    const changed = shardedModel().set('two.safetensors', writeSafetensors({ b: { dtype: 'I32', shape: [1], bytes: new Uint8Array(4) } }))
+    let reads = 0
+    const files = [...shardedModel()].map(([name, bytes]) => ({
+      name,
+      size: bytes.length,
+      arrayBuffer: () => Promise.reject(new Error('it is read in slices')),
+      slice: (start: number, end: number) => {
+        if (name === 'two.safetensors' && start === 0) reads++
+        const now = reads > 1 ? changed.get(name)! : bytes
+        return { arrayBuffer: () => new Blob([now.slice(start, end)]).arrayBuffer() }
+      },
+    }))
+    await expectRejects(readModelFiles(files), 'BAD_FILE', /two\.safetensors was written to while the model was being read/)
+    expect(reads).toBe(2)
+  })
+
   it('of the shipped model are read', async () => {
     const { tensors } = await readModelFiles('models/novels-10m')
     expect([...tensors.values()].reduce((sum, { bytes }) => sum + bytes.length, 0)).toBe(19_999_232)
@@ -203,7 +222,7 @@ describe('a folder', () => {
     const refuse = () => {
       throw new Error('not these')
     }
-    await expect(readModelFiles(folder, {}, { tensors: refuse })).rejects.toThrow('not these')
+    await expect(readModelFiles(folder, {}, { weights: refuse })).rejects.toThrow('not these')
   })
 
   it('with a config or a tokenizer of 3 GiB is refused without reading it', async () => {

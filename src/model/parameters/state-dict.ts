@@ -13,6 +13,9 @@ export interface ParameterSpec {
   readonly shape: readonly number[]
 }
 
+/** The name that each parameter goes by where it is stored, by its own. */
+export type StoredNames = ReadonlyMap<string, string>
+
 /** Tensors by PyTorch name. */
 export type StateDict = ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>
 
@@ -103,22 +106,30 @@ export function initialLayerParameters(config: LayerConfig, seed?: number): Map<
  * anything but a Map or a record
  */
 export function checkStateDict(specs: readonly ParameterSpec[], tensors: StateDict): Map<string, Tensor> {
-  return pick<Tensor>(specs, entriesOf(tensors), (value: unknown, shape) => {
+  const entries = entriesOf(tensors)
+  const names = match<Tensor>(specs, entries, (value: unknown, shape) => {
     if (!(value instanceof Tensor)) return `not a Tensor but ${describe(value)}`
     if (!isSameShape(value.shape, shape)) return misshapen(value.shape, shape)
     return value.data.length === elements(shape) ? undefined : 'its data was transferred away'
   })
+  return pick(names, entries)
 }
 
 /**
- * The same for tensors as a file holds them, or for what its header says of them; dtypes are checked as well.
+ * Finds them among the tensors of a file by what its header says of them; dtypes are checked as well.
+ * @returns the name that each parameter is stored under, in the order of `specs`
  * @throws RoutedAttentionError `BAD_WEIGHTS`
  */
-export function checkStoredTensors<T extends TensorInfo>(specs: readonly ParameterSpec[], tensors: ReadonlyMap<string, T>): Map<string, T> {
-  return pick(specs, tensors, (stored, shape) => {
+export function matchStoredTensors(specs: readonly ParameterSpec[], tensors: ReadonlyMap<string, TensorInfo>): StoredNames {
+  return match(specs, tensors, (stored, shape) => {
     if (!isFloatDtype(stored.dtype)) return `${stored.dtype}, not F32, F16, BF16 or F64`
     return isSameShape(stored.shape, shape) ? undefined : misshapen(stored.shape, shape)
   })
+}
+
+/** What is stored under those names, by the parameters' own. */
+export function pick<T>(names: StoredNames, stored: ReadonlyMap<string, T>): Map<string, T> {
+  return new Map([...names].map(([name, storedName]) => [name, stored.get(storedName)!]))
 }
 
 function allocateZeros(size: number, name: string): Float32Array {
@@ -144,18 +155,18 @@ const MAX_LISTED = 20
 
 const IGNORED_BUFFER = /(^|\.)local_attn\.attn_fn\.rel_pos\.(inv_freq|scale)$|^rotary_emb\.inv_freq$/
 
-/** `unfit` says what is wrong with a value, if anything. */
-function pick<T>(
+/** @param unfit says what is wrong with a value, if anything */
+function match<T>(
   specs: readonly ParameterSpec[],
   tensors: ReadonlyMap<string, T>,
   unfit: (value: T, shape: readonly number[]) => string | undefined,
-): Map<string, T> {
+): StoredNames {
   const known = new Set(specs.map(({ name }) => name))
   const names = [...(tensors.keys() as Iterable<unknown>)]
   const texts = names.filter((name) => typeof name === 'string')
   const likely = likelyPrefix(known, texts)
   const prefix = texts.length === names.length && texts.every((name) => name.startsWith(likely)) ? likely : ''
-  const picked = new Map<string, T>()
+  const matched = new Map<string, string>()
   const missing: ParameterSpec[] = []
   const bad: string[] = []
   for (const spec of specs) {
@@ -166,7 +177,7 @@ function pick<T>(
     }
     const value = tensors.get(prefix + name)!
     const problem = unfit(value, shape)
-    if (problem === undefined) picked.set(name, value)
+    if (problem === undefined) matched.set(name, prefix + name)
     else bad.push(`${name} (${problem})`)
   }
   const extra: string[] = []
@@ -185,7 +196,7 @@ function pick<T>(
     ),
     listed('unfit', bad),
   ].filter((list) => list !== '')
-  if (problems.length === 0) return picked
+  if (problems.length === 0) return matched
   const leftOff = prefix === '' ? '' : ` (without ${describe(prefix)}, which stands in front of all its names)`
   throw new RoutedAttentionError(
     'BAD_WEIGHTS',

@@ -23,21 +23,20 @@ export function formatOf(dtype: string): WeightFormat {
 const PART_BYTES = 1 << 22
 
 /**
- * How each tensor is kept in memory: as it came, unless it is float16 with infinities or NaN, which kernels do not
- * widen.
+ * Names of the float16 tensors with infinities or NaN, which kernels do not widen: they are kept as float32. In parts,
+ * each of some milliseconds.
  */
-export function* packedFormats(
+export function* nonFiniteHalves(
   tensors: ReadonlyMap<string, StoredTensor>,
   scanner: Pick<ByteScanner, 'isFiniteFloat16'> = { isFiniteFloat16 },
-): Generator<void, (name: string) => WeightFormat> {
-  const formats = new Map<string, WeightFormat>()
+): Generator<void, ReadonlySet<string>> {
+  const found = new Set<string>()
   for (const [name, { dtype, bytes }] of tensors) {
-    let format = formatOf(dtype)
-    for (let from = 0; format === WeightFormat.Float16 && from < bytes.length; from += PART_BYTES) {
-      if (!scanner.isFiniteFloat16(bytes.subarray(from, from + PART_BYTES))) format = WeightFormat.Float32
+    if (formatOf(dtype) !== WeightFormat.Float16) continue
+    for (let from = 0; from < bytes.length && !found.has(name); from += PART_BYTES) {
+      if (!scanner.isFiniteFloat16(bytes.subarray(from, from + PART_BYTES))) found.add(name)
       yield
     }
-    formats.set(name, format)
   }
-  return (name) => formats.get(name)!
+  return found
 }

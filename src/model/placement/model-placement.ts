@@ -3,12 +3,12 @@ import { type Device, type DeviceBuffer } from '../../device/device.js'
 import type { Runtime } from '../../device/runtime.js'
 import { checkStillThere } from '../../io/moved-bytes.js'
 import type { StoredTensor } from '../../io/safetensors.js'
-import { planModelParameters } from '../../plan/memory/model-parameters.js'
+import type { ModelParameters } from '../../plan/memory/model-parameters.js'
 import { CausalEngine } from '../engine/causal-engine.js'
 import type { ModelConfig } from '../config/config.js'
 import { FullSequenceEngine } from '../engine/full-sequence-engine.js'
 import type { Engine, Sequence } from '../engine/sequence.js'
-import { packedFormats, storedValues } from '../parameters/stored-parameters.js'
+import { storedValues } from '../parameters/stored-parameters.js'
 
 /** What a model will mostly do: one token after the other, or long texts at once. */
 export type Workload = 'decode' | 'prefill'
@@ -29,6 +29,7 @@ interface Installation {
 interface ModelParts {
   readonly runtime: Runtime
   readonly config: ModelConfig
+  readonly parameters: ModelParameters
   readonly tensors: ReadonlyMap<string, StoredTensor>
 }
 
@@ -36,13 +37,15 @@ interface ModelParts {
 export class ModelPlacement {
   readonly #runtime: Runtime
   readonly #config: ModelConfig
+  readonly #parameters: ModelParameters
   /** Kept only where the weights may have to be packed again. */
   readonly #tensors: ReadonlyMap<string, StoredTensor> | undefined
   #current: Installation
 
-  private constructor({ runtime, config, tensors }: ModelParts, current: Installation) {
+  private constructor({ runtime, config, parameters, tensors }: ModelParts, current: Installation) {
     this.#runtime = runtime
     this.#config = config
+    this.#parameters = parameters
     this.#tensors = runtime.isReplaceable(current.device) ? tensors : undefined
     this.#current = current
   }
@@ -93,7 +96,7 @@ export class ModelPlacement {
   get engine(): Engine {
     if (this.#runtime.isStale(this.#current.device)) {
       const lost = this.#current
-      const parts = { runtime: this.#runtime, config: this.#config, tensors: this.#tensors! }
+      const parts = { runtime: this.#runtime, config: this.#config, parameters: this.#parameters, tensors: this.#tensors! }
       this.#current = atOnce(install(parts, this.#runtime.device))
       uninstall(lost)
     }
@@ -118,9 +121,8 @@ export class ModelPlacement {
  * @throws RoutedAttentionError `OUT_OF_MEMORY`; `BAD_FILE` where a caller has transferred the tensors' bytes away; or
  * whatever the device throws
  */
-function* install({ config, tensors }: ModelParts, device: Device): Generator<void, Installation> {
+function* install({ config, parameters, tensors }: ModelParts, device: Device): Generator<void, Installation> {
   checkStillThere(tensors)
-  const parameters = planModelParameters(config, yield* packedFormats(tensors, device.scanner))
   const weights = yield* device.packInParts(parameters.layout, (name) => storedValues(tensors.get(name)!, name))
   const engine = new (config.layer.causal ? CausalEngine : FullSequenceEngine)(device, config, parameters, weights)
   return { device, weights, engine }

@@ -1,0 +1,85 @@
+import type { ByteScanner } from '../device/device.js'
+import { WeightFormat } from '../device/device.js'
+import { type ModelFiles, readModelFiles } from '../io/model-files.js'
+import type { ModelSource, ReadOptions } from '../io/read-options.js'
+import type { StoredTensor } from '../io/safetensors.js'
+import { createTokenizer, type ModelTokenizer } from '../io/tokenizer.js'
+import { type ModelParameters, planModelParameters } from '../plan/memory/model-parameters.js'
+import { type AssumedDefaults, assumedDefaults, checkRotaryIsStated, type ModelConfig, parseModelConfig } from './config/config.js'
+import { matchStoredTensors, modelParameters, pick } from './parameters/state-dict.js'
+import { formatOf, nonFiniteHalves } from './parameters/stored-parameters.js'
+import { chooseTokenizer, type TokenizerKind } from './text/choose-tokenizer.js'
+import { readEosTokenIds } from './text/eos-token-ids.js'
+import { checkTokenizerFits } from './text/tokenizer-fit.js'
+
+/** What the files of a model hold. */
+export interface ModelContents {
+  readonly config: ModelConfig
+  readonly assumed: AssumedDefaults
+  readonly tokenizer: ModelTokenizer | undefined
+  readonly eosTokenIds: readonly number[]
+  /** By the parameters' names. */
+  readonly tensors: ReadonlyMap<string, StoredTensor>
+  /** How they are packed, if their values allow it: see `planForValues`. */
+  readonly parameters: ModelParameters
+  readonly unavailable: ModelFiles['unavailable']
+}
+
+/**
+ * Reads a model's files, each checked before anything larger is read.
+ * @param kind the tokenizer that the caller asks for
+ * @param prepare called with the bytes that the packed weights will take, once the tensors' headers are known
+ * @throws RoutedAttentionError as `LanguageModel.load` does
+ */
+export async function readModel(
+  source: ModelSource,
+  options: ReadOptions,
+  kind: TokenizerKind | undefined,
+  prepare: (byteLength: number) => void,
+): Promise<ModelContents> {
+  const files = await readModelFiles(source, options, {
+    config: (json) => {
+      const config = parseModelConfig(json)
+      return {
+        config,
+        assumed: assumedDefaults(config, json),
+        chosenTokenizer: chooseTokenizer(kind, json, config.numTokens),
+        eosTokenIds: readEosTokenIds(json, 'config.json', config.numTokens),
+      }
+    },
+    tokenizer: async (bytes, { config, chosenTokenizer }) => {
+      if (chosenTokenizer !== undefined) return chosenTokenizer
+      const tokenizer = await createTokenizer(bytes, config.numTokens)
+      checkTokenizerFits(tokenizer, bytes, config.numTokens)
+      return tokenizer
+    },
+    generation: (json, { config }) => readEosTokenIds(json, 'generation_config.json', config.numTokens),
+    weights: (tensors, { config, assumed }) => {
+      const names = matchStoredTensors(modelParameters(config), tensors)
+      checkRotaryIsStated(assumed, tensors.keys())
+      const parameters = planModelParameters(config, (name) => formatOf(tensors.get(names.get(name)!)!.dtype))
+      prepare(parameters.layout.byteLength)
+      return { names, parameters }
+    },
+  })
+  const { config, assumed, chosenTokenizer, eosTokenIds } = files.config
+  return {
+    config,
+    assumed,
+    tokenizer: files.tokenizer ?? chosenTokenizer,
+    eosTokenIds: files.generation ?? eosTokenIds ?? [],
+    tensors: pick(files.weights.names, files.tensors),
+    parameters: files.weights.parameters,
+    unavailable: files.unavailable,
+  }
+}
+
+/**
+ * How the weights are packed, now that their values are there: as their types say, but float16 with infinities or NaN
+ * as float32.
+ */
+export function* planForValues({ config, tensors, parameters }: ModelContents, scanner?: ByteScanner): Generator<void, ModelParameters> {
+  const widened = yield* nonFiniteHalves(tensors, scanner)
+  if (widened.size === 0) return parameters
+  return planModelParameters(config, (name) => (widened.has(name) ? WeightFormat.Float32 : formatOf(tensors.get(name)!.dtype)))
+}
