@@ -1,60 +1,59 @@
 import { isError, typedArrayKind } from './realm.js'
 
-/** What went wrong, for programs: every error this package throws carries one of these. */
+/** Machine-readable error codes; every error thrown by this package has one. */
 export type ErrorCode =
-  /** Bytes that break their format, a missing file, a session of another model. */
+  /** Malformed bytes, a missing file, or a session of another model. */
   | 'BAD_FILE'
-  /** Names, shapes or dtypes of parameters; one error lists all of them. */
+  /** Names, shapes or dtypes of parameters; a single error lists all of them. */
   | 'BAD_WEIGHTS'
-  /** An option, or a value in config.json. */
+  /** An invalid option, or an invalid value in config.json. */
   | 'BAD_CONFIG'
-  /** A tensor of a call. */
+  /** A tensor argument of the wrong shape. */
   | 'BAD_SHAPE'
-  /** Any other argument of a call. */
+  /** Any other invalid argument. */
   | 'BAD_ARGUMENT'
   /**
-   * A host that cannot be reached or is not ready (status 408, 429, 5xx), or a transfer that broke off for good: trying
+   * A host that cannot be reached or is not ready (status 408, 429, 5xx), or a transfer that failed for good. Trying
    * again may help.
    */
   | 'NETWORK'
-  /** Logits without a finite value to choose a token by: the weights or the input overflow. */
+  /** Logits without a finite value: the weights or the input overflow. */
   | 'NUMERIC'
-  /** Memory that would not grow; the layer or model is still usable. */
+  /** Memory could not grow; the layer or model remains usable. */
   | 'OUT_OF_MEMORY'
-  /** The object, or the runtime it lives on, was disposed. */
+  /** The object, or its runtime, was disposed of. */
   | 'DISPOSED'
-  /** This engine, build or model cannot do it. */
+  /** Not supported by this engine, build or model. */
   | 'UNSUPPORTED'
-  /** A worker thread died or could not answer. */
+  /** A worker thread died or stopped responding. */
   | 'WORKER_FAILED'
-  /** The GPU went away; sessions hold what their last finished append left, and can be saved. */
+  /** The GPU was lost. Sessions keep the state after their last completed append, and can be saved. */
   | 'DEVICE_LOST'
 
-/** What an error says besides its message. */
+/** Optional properties of an error. */
 export interface ErrorDetails {
-  /** What was thrown underneath. */
+  /** The underlying error. */
   cause?: unknown
   /** The host's HTTP status. */
   status?: number | undefined
-  /** All names that are meant. */
+  /** All names concerned. */
   names?: readonly string[] | undefined
 }
 
-/** The one error type of this package. The message names the operand, what was expected and what came. */
+/** The only error type of this package. The message names the operand, the expected value and the actual one. */
 export class RoutedAttentionError extends Error {
-  /** As of every error of this class: what `instanceof` cannot tell across copies of the package. */
+  /** The same for all errors of this class, even across copies of the package, where `instanceof` fails. */
   override readonly name = 'RoutedAttentionError'
-  /** What went wrong, for programs. */
+  /** Machine-readable error code. */
   readonly code: ErrorCode
-  /** The host's answer, of `NETWORK` where there was one, and of a file that a host refuses. */
+  /** The HTTP status, for `NETWORK` errors that have one and for files that a host refuses. */
   declare readonly status?: number
   /**
-   * All names that are meant, where the message may list only the first of them: parameters missing or unexpected,
-   * unknown keys.
+   * All names concerned, even if the message lists only the first few: missing or unexpected parameters, unknown keys.
    */
   declare readonly names?: readonly string[]
 
-  /** For the package's own use, and for tests of what catches it. */
+  /** For internal use, and for testing code that catches these errors. */
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, 'cause' in details ? { cause: details.cause } : undefined)
     this.code = code
@@ -63,7 +62,7 @@ export class RoutedAttentionError extends Error {
   }
 }
 
-/** How a value is named in an error message: short, and never throwing, whatever it is. */
+/** Short description of any value for an error message; never throws. */
 export function describe(value: unknown): string {
   if (value === null) return 'null'
   switch (typeof value) {
@@ -86,10 +85,7 @@ export function describe(value: unknown): string {
   return typeof name === 'string' && name !== 'Object' ? `a ${name}` : 'an object'
 }
 
-/**
- * What was thrown, in words: the message of an error, with that of its cause, which is where `fetch` says what
- * happened.
- */
+/** The message of anything thrown, including its cause, where `fetch` puts the details. */
 export function reasonOf(thrown: unknown): string {
   if (!isError(thrown)) return typeof thrown === 'string' ? thrown : describe(thrown)
   return isError(thrown.cause) ? `${thrown.message} (${thrown.cause.message})` : thrown.message

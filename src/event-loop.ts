@@ -1,4 +1,4 @@
-/** A turn of the event loop, without the milliseconds that a timer waits. */
+/** Resolves in the next macrotask, without a timer's minimum delay. */
 export function nextMacrotask(): Promise<void> {
   if (typeof setImmediate === 'function') return new Promise((resolve) => setImmediate(resolve))
   return new Promise((resolve) => {
@@ -11,21 +11,21 @@ export function nextMacrotask(): Promise<void> {
   })
 }
 
-/** Longest that calls on one thread keep the event loop from its other work, in milliseconds. */
+/** Longest time, in milliseconds, that calls on one thread may block the event loop. */
 const LONGEST = 12
-/** Where the clock stands still during computation (edge workers), a turn is due after this many chunks. */
+/** If the clock does not advance during computation (edge workers), yield after this many chunks. */
 const MOST_CHUNKS = 64
 
 /**
- * When the event loop was last known to turn, and chunks since: of the whole process, since short calls in a row hold
- * it as one long call does.
+ * When the event loop last ran, and the number of chunks since. Shared by the whole process, since many short calls
+ * block it as much as a long one.
  */
 let lastTurn = -Infinity
 let chunks = 0
 
 /**
- * Lets the event loop turn, now and then: call it between chunks. Resolves at once, or after a turn when the last one
- * is `LONGEST` ago.
+ * Yields to the event loop if it last ran more than `LONGEST` ago; call it between chunks. Returns undefined if there
+ * is no need to wait.
  */
 export function yieldToEventLoop(): Promise<void> | undefined {
   chunks++
@@ -36,7 +36,7 @@ export function yieldToEventLoop(): Promise<void> | undefined {
   })
 }
 
-/** Work in small parts, done in one go. */
+/** Runs work that comes in small parts to completion. */
 export function atOnce<T>(work: Generator<void, T>): T {
   for (;;) {
     const { done, value } = work.next()
@@ -45,8 +45,8 @@ export function atOnce<T>(work: Generator<void, T>): T {
 }
 
 /**
- * The same work, the event loop turning now and then between its parts.
- * @param check called after a turn; what it throws ends the work
+ * The same, yielding to the event loop now and then between parts.
+ * @param check called after each yield; anything it throws ends the work
  */
 export async function gradually<T>(work: Generator<void, T>, check: () => void): Promise<T> {
   try {
@@ -59,6 +59,6 @@ export async function gradually<T>(work: Generator<void, T>, check: () => void):
       check()
     }
   } finally {
-    work.return(undefined as never) // it gives back what it holds
+    work.return(undefined as never) // lets it release its resources
   }
 }

@@ -1,4 +1,4 @@
-/** float16 to float32, exactly: subnormals, infinities and NaN included. */
+/** Converts float16 to float32 exactly, including subnormals, infinities and NaN. */
 export function float16ToFloat32(halves: Uint16Array): Float32Array {
   const values = new Float32Array(halves.length)
   const words = new Uint32Array(values.buffer)
@@ -7,7 +7,7 @@ export function float16ToFloat32(halves: Uint16Array): Float32Array {
     const sign = (half & 0x8000) << 16
     const magnitude = (half & 0x7fff) << 13
     if (half & 0x7c00 && (half & 0x7c00) !== 0x7c00) {
-      words[i] = sign | (magnitude + (112 << 23)) // the exponents' biases are 127 and 15
+      words[i] = sign | (magnitude + (112 << 23)) // the exponent biases are 127 and 15
     } else if (half & 0x7c00) {
       words[i] = sign | magnitude | 0x7f800000
     } else {
@@ -17,18 +17,18 @@ export function float16ToFloat32(halves: Uint16Array): Float32Array {
   return values
 }
 
-/** bfloat16 to float32: the upper half of its bits. */
+/** Converts bfloat16 to float32: its bits are the upper half. */
 export function bfloat16ToFloat32(halves: Uint16Array): Float32Array {
   const words = new Uint32Array(halves.length)
   for (let i = 0; i < halves.length; i++) words[i] = halves[i]! << 16
   return new Float32Array(words.buffer)
 }
 
-/** Whether float16 values, at any alignment, hold neither infinity nor NaN. */
+/** Whether float16 values, at any alignment, contain neither infinity nor NaN. */
 export function isFiniteFloat16(bytes: Uint8Array): boolean {
   const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
   const pairs = new Int32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength >> 2)
-  // an exponent of all ones, and only that, carries into the sign's place when one is added to it
+  // adding one to the exponent carries into the sign bit only if it is all ones
   let carries = 0
   for (let i = 0; i < pairs.length; i++) carries |= (pairs[i]! & 0x7c007c00) + 0x04000400
   if (bytes.length % 4 !== 0) carries |= ((bytes[bytes.length - 1]! << 8) & 0x7c00) + 0x0400

@@ -1,4 +1,4 @@
-/** @packageDocumentation The public surface of routed-attention, and nothing else. */
+/** @packageDocumentation The public API of routed-attention. */
 export { createRuntime, type RuntimeOptions } from './device/create-runtime.js'
 export type { Runtime, RuntimeInfo } from './device/runtime.js'
 export { type ErrorCode, type ErrorDetails, RoutedAttentionError } from './errors.js'

@@ -1,17 +1,17 @@
 import type { Signal } from './platform.js'
 
-/** What may end work that is under way. */
+/** A source of cancellation for work in progress. */
 export interface Interrupt {
-  /** Throws why the work should end, once it should. */
+  /** Throws the reason if the work should end. */
   check(): void
   /**
-   * Calls `listener` when that comes to be: once, or not at all.
-   * @returns forgets the listener
+   * Calls `listener` at most once, when the interrupt occurs.
+   * @returns a function that removes the listener
    */
   listen(listener: () => void): () => void
 }
 
-/** Ends work when a signal does, and when one of the others does. */
+/** An interrupt that occurs when the signal aborts or one of the others occurs. */
 export function interruptBy(signal: Signal | undefined, ...others: readonly Interrupt[]): Interrupt {
   return {
     check: () => {
@@ -30,8 +30,8 @@ export function interruptBy(signal: Signal | undefined, ...others: readonly Inte
 }
 
 /**
- * What `work` comes to, or the reason of the interrupt as soon as there is one: then the work goes on by itself, and
- * nobody hears of it.
+ * Settles as `work` does, or rejects with the interrupt's reason as soon as it occurs; `work` then continues
+ * unobserved.
  */
 export function unlessInterrupted<T>(work: Promise<T>, interrupt: Interrupt): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -45,6 +45,6 @@ export function unlessInterrupted<T>(work: Promise<T>, interrupt: Interrupt): Pr
     }
     const forget = interrupt.listen(end)
     work.then(resolve, reject).finally(forget)
-    end() // what has come to be before tells no listener
+    end() // an interrupt that has already occurred calls no listener
   })
 }

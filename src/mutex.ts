@@ -1,26 +1,23 @@
 import type { Interrupt } from './interrupt.js'
 
-/**
- * Lets one piece of work at a time use what several share, in the order of asking; one that fails does not stop the
- * next.
- */
+/** A mutual-exclusion lock with FIFO order; a failing task does not stop the next. */
 export class Mutex {
   #isLocked = false
   readonly #waiting: (() => void)[] = []
 
-  /** Whether somebody is at it. */
+  /** Whether a task is running. */
   get isLocked(): boolean {
     return this.#isLocked
   }
 
-  /** Whether somebody waits. */
+  /** Whether tasks are waiting. */
   get hasWaiters(): boolean {
     return this.#waiting.length > 0
   }
 
   /**
-   * Begins `work` before it returns if nobody else is at it, and is free again before the promise resolves.
-   * @param interrupt may end the wait; the work itself looks out for it on its own
+   * Starts `work` synchronously if the mutex is free, and releases it before the promise resolves.
+   * @param interrupt may end the wait; the work itself must observe it separately
    */
   async runExclusive<T>(work: () => Promise<T>, interrupt?: Interrupt): Promise<T> {
     if (this.#isLocked) await this.#wait(interrupt)

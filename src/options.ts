@@ -2,13 +2,13 @@ import { describe, type ErrorCode, RoutedAttentionError } from './errors.js'
 import { isSignal } from './realm.js'
 
 /**
- * Checks what every call with options asks of them: that they are an object which holds known options only, that
- * `signal` is a signal, and that callbacks are functions.
- * @param call the call's name, for messages
- * @param known the names of all options of this call
- * @param code of the error for what an option is or is not: `BAD_CONFIG` of a runtime and a layer
- * @throws RoutedAttentionError `code`, an unknown option with the nearest known one; `BAD_ARGUMENT` for what is no
- * object
+ * Checks the options of a call: they must be an object with known options only, `signal` a signal, and callbacks
+ * functions.
+ * @param call name of the call, for messages
+ * @param known names of all options of this call
+ * @param code error code for unknown options and wrong types: `BAD_CONFIG` for a runtime or a layer
+ * @throws RoutedAttentionError `code` for an unknown option, suggesting the nearest known one; `BAD_ARGUMENT` if
+ * `options` is not an object
  */
 export function checkOptions(call: string, options: unknown, known: readonly string[], code: ErrorCode = 'BAD_ARGUMENT'): void {
   if (typeof options !== 'object' || options === null)
@@ -17,7 +17,7 @@ export function checkOptions(call: string, options: unknown, known: readonly str
   if (unknown.length > 0) {
     const listed = unknown.slice(0, MAX_LISTED).map((name) => `${describe(name)}${suggestion(name, known)}`)
     if (unknown.length > listed.length) listed.push(`${unknown.length - listed.length} more`)
-    const taken = known.length > MOST_TOLD ? '' : `; it takes ${known.join(', ')}`
+    const taken = known.length > MAX_SUGGESTED ? '' : `; it takes ${known.join(', ')}`
     throw new RoutedAttentionError(code, `${call} knows no option ${listed.join(', ')}${taken}`, { names: unknown })
   }
   const { signal, onProgress } = options as { signal?: unknown; onProgress?: unknown }
@@ -25,33 +25,32 @@ export function checkOptions(call: string, options: unknown, known: readonly str
   checkFunction(call, 'onProgress', onProgress, code)
 }
 
-/** @throws RoutedAttentionError `code` unless it is absent or a signal */
+/** @throws RoutedAttentionError `code` unless it is undefined or a signal */
 export function checkSignal(call: string, signal: unknown, code: ErrorCode = 'BAD_ARGUMENT'): void {
   if (signal !== undefined && !isSignal(signal))
     throw new RoutedAttentionError(code, `${call}: signal must be an AbortSignal, got ${describe(signal)}`)
 }
 
-/** @throws RoutedAttentionError `code` unless it is absent or a function */
+/** @throws RoutedAttentionError `code` unless it is undefined or a function */
 export function checkFunction(call: string, name: string, value: unknown, code: ErrorCode = 'BAD_ARGUMENT'): void {
   if (value !== undefined && typeof value !== 'function')
     throw new RoutedAttentionError(code, `${call}: ${name} must be a function, got ${describe(value)}`)
 }
 
-/** Unknown options told one by one; the rest is counted. */
+/** Unknown options listed by name; further ones are only counted. */
 const MAX_LISTED = 20
-/** Known options that a message lists; of more, only the nearest are told. */
-const MOST_TOLD = 12
+/** Up to this many known options are listed; with more, only the nearest is suggested. */
+const MAX_SUGGESTED = 12
 
-/** The known option nearest to an unknown one, in words, unless more than half of its letters differ. */
+/** Suggests the nearest known option, unless more than half of its letters differ. */
 function suggestion(name: string, known: readonly string[]): string {
   const nearest = nearestName(name, known)
   return nearest === undefined || nearest.distance > nearest.length / 2 ? '' : ` (did you mean '${nearest.name}'?)`
 }
 
 /**
- * The known name nearest to another, and how many letters must change for it, whatever the case and the underscores of
- * both.
- * @returns `length`, the letters of the unknown name; undefined where nothing is known
+ * The known name nearest to another, ignoring case and underscores, with the number of letters that differ.
+ * @returns `length` is that of the unknown name; undefined if no names are known
  */
 export function nearestName(name: string, known: readonly string[]): { name: string; distance: number; length: number } | undefined {
   const plain = bare(name.slice(0, 60))
@@ -67,7 +66,7 @@ function bare(name: string): string {
   return name.replaceAll('_', '').toLowerCase()
 }
 
-/** Levenshtein's distance. */
+/** Levenshtein distance. */
 function editDistance(from: string, to: string): number {
   let previous = Array.from({ length: to.length + 1 }, (_, column) => column)
   for (let row = 1; row <= from.length; row++) {

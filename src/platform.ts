@@ -1,6 +1,6 @@
 /*
- * The web's types in public declarations: the real ones where whoever compiles against this package knows them (the DOM
- * library, Node's types, workers' types), and what this package asks of them elsewhere.
+ * Web types in public declarations: the real ones if the consumer's compiler knows them (from the DOM library, Node's
+ * types or workers' types), and otherwise the members this package uses.
  */
 
 type Global<Name extends string, Otherwise> = typeof globalThis extends Record<Name, { prototype: infer T }> ? T : Otherwise

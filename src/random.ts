@@ -1,6 +1,6 @@
 import { describe, RoutedAttentionError } from './errors.js'
 
-/** A seeded source of random numbers; the same seed gives the same stream in every engine. */
+/** A seeded random number generator; the same seed gives the same stream in every engine. */
 export interface Random {
   /** Uniform in [0, 1), 53 bits. */
   uniform(): number
@@ -9,10 +9,10 @@ export interface Random {
 }
 
 /**
- * xoshiro128** (Blackman and Vigna, 2018), its state filled from the seed by splitmix32-style mixing. Normals by
- * Marsaglia's polar method with a logarithm of our own: `Math.log` may differ between engines in the last bit.
- * @param seed any finite number; left out, one from `Math.random`
- * @throws RoutedAttentionError `BAD_ARGUMENT` when the seed is not a finite number
+ * xoshiro128** (Blackman and Vigna, 2018), seeded by splitmix32-style mixing. Normals use Marsaglia's polar method with
+ * a custom logarithm, since `Math.log` may differ between engines in the last bit.
+ * @param seed any finite number; if omitted, taken from `Math.random`
+ * @throws RoutedAttentionError `BAD_ARGUMENT` if the seed is not a finite number
  */
 export function createRandom(seed?: number): Random {
   const value: unknown = seed === undefined ? Math.random() : seed
@@ -65,7 +65,8 @@ export function createRandom(seed?: number): Random {
 }
 
 /**
- * ln x for positive normal x, by operations that IEEE 754 rounds exactly: x = m·2^k, ln m = 2 artanh((m − 1)/(m + 1)).
+ * ln x for positive normal x, using only operations that IEEE 754 rounds exactly: x = m·2^k, ln m = 2 artanh((m − 1)/(m
+ * + 1)).
  */
 function naturalLogarithm(x: number): number {
   let exponent = 0

@@ -1,19 +1,19 @@
 /*
- * What a value is, whichever realm made it. Jest's environments, vitest's vmThreads, node:vm and same-origin iframes
- * each have their own `Uint8Array`, `Map`, `URL` and `Error`, of which `instanceof` knows nothing: so these ask for the
- * brand that the language keeps inside, or, where there is none, for the members that are used.
+ * Type checks that work across realms. Jest environments, vitest's vmThreads, node:vm and same-origin iframes each have
+ * their own `Uint8Array`, `Map`, `URL` and `Error`, for which `instanceof` fails: these checks use the language's
+ * internal brands or, where there are none, the members that are used.
  */
 
 /**
- * The getter of `%TypedArray%.prototype[Symbol.toStringTag]`: the name of the kind, whatever the realm; undefined for
- * anything else.
+ * The getter of `%TypedArray%.prototype[Symbol.toStringTag]`: the type's name in any realm; undefined for anything
+ * else.
  */
 const kindOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)!.get!
 
 const mapSize = Object.getOwnPropertyDescriptor(Map.prototype, 'size')!.get!
 const bufferLength = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, 'byteLength')!.get!
 
-/** 'Uint8Array', 'Float32Array' and so on; undefined for what is no typed array. */
+/** 'Uint8Array', 'Float32Array' and so on; undefined for anything but a typed array. */
 export function typedArrayKind(value: unknown): string | undefined {
   return kindOf.call(value) as string | undefined
 }
@@ -30,24 +30,24 @@ export function isMap(value: unknown): value is ReadonlyMap<unknown, unknown> {
   return answers(mapSize, value)
 }
 
-/** An ArrayBuffer; a shared one is none. */
+/** Whether it is an ArrayBuffer (not a shared one). */
 export function isArrayBuffer(value: unknown): value is ArrayBuffer {
   return answers(bufferLength, value)
 }
 
-/** Whether it is a WebAssembly.Module. No type guard: to TypeScript every object is one. */
+/** Whether it is a WebAssembly.Module. Not a type guard, since TypeScript would accept any object. */
 export function isWasmModule(value: unknown): boolean {
   return answers(() => WebAssembly.Module.exports(value as WebAssembly.Module), value)
 }
 
-/** A URL: jsdom and iframes have classes of their own. */
+/** Whether it is a URL; jsdom and iframes have their own classes. */
 export function isUrl(value: unknown): value is URL {
   if (typeof value !== 'object' || value === null) return false
   const { href, protocol, pathname, searchParams } = value as Partial<Record<keyof URL, unknown>>
   return typeof href === 'string' && typeof protocol === 'string' && typeof pathname === 'string' && typeof searchParams === 'object'
 }
 
-/** An AbortSignal, or whatever does what is asked of one. */
+/** Whether it is an AbortSignal, or anything with its members. */
 export function isSignal(value: unknown): value is AbortSignal {
   if (typeof value !== 'object' || value === null) return false
   const signal = value as Partial<Record<keyof AbortSignal, unknown>>
@@ -60,14 +60,14 @@ export function isSignal(value: unknown): value is AbortSignal {
   )
 }
 
-/** An Error, a DOMException among them. */
+/** Whether it is an Error, including DOMException. */
 export function isError(value: unknown): value is Error {
   if (value instanceof Error) return true
   const tag = Object.prototype.toString.call(value)
   return tag === '[object Error]' || tag === '[object DOMException]'
 }
 
-/** Whether a getter that looks at a brand takes the value. */
+/** Whether a brand-checking getter accepts the value. */
 function answers(getter: () => unknown, value: unknown): boolean {
   try {
     getter.call(value)

@@ -2,16 +2,16 @@ import { describe, RoutedAttentionError } from './errors.js'
 import { createRandom } from './random.js'
 import { isFloat32Array } from './realm.js'
 
-/** A dense float32 array with a shape, row-major. It owns nothing but its `data`. */
+/** A dense, row-major float32 array with a shape. */
 export class Tensor {
-  /** The values, the last dimension's side by side. */
+  /** The values in row-major order. */
   readonly data: Float32Array
   /** Dimensions, outermost first. */
   readonly shape: readonly number[]
 
   /**
-   * @param data as many values as the shape has; kept, not copied
-   * @param shape dimensions, outermost first; integers from 0
+   * @param data one value per element of the shape; not copied
+   * @param shape dimensions, outermost first; integers, at least 0
    * @throws RoutedAttentionError `BAD_ARGUMENT` for anything else
    */
   constructor(data: Float32Array, shape: readonly number[]) {
@@ -28,16 +28,17 @@ export class Tensor {
   }
 
   /**
-   * All 0.
-   * @throws RoutedAttentionError `BAD_ARGUMENT` for what is no shape, `OUT_OF_MEMORY`
+   * A tensor of zeros.
+   * @throws RoutedAttentionError `BAD_ARGUMENT` for an invalid shape, `OUT_OF_MEMORY`
    */
   static zeros(shape: readonly number[]): Tensor {
     return new Tensor(allocate(checkShape(shape)), shape)
   }
 
   /**
-   * Standard normal values; the same seed gives the same values everywhere. Without a seed, a new one each time.
-   * @throws RoutedAttentionError as `zeros`, and `BAD_ARGUMENT` for a seed that is none
+   * A tensor of standard normal values. The same seed gives the same values everywhere; without a seed they differ each
+   * time.
+   * @throws RoutedAttentionError as `zeros`, and `BAD_ARGUMENT` for an invalid seed
    */
   static randn(shape: readonly number[], seed?: number): Tensor {
     const data = allocate(checkShape(shape))

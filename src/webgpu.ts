@@ -1,6 +1,6 @@
 /**
- * @packageDocumentation routed-attention with the GPU's part inside, for places that forbid `import()`, as service
- * workers do. Elsewhere the main entry does the same and loads that part only where a GPU is asked for.
+ * @packageDocumentation routed-attention with the WebGPU backend bundled in, for environments that forbid `import()`,
+ * such as service workers. Elsewhere use the main entry, which loads that backend only when a GPU is requested.
  */
 import { makeRuntime, type RuntimeOptions } from './device/create-runtime.js'
 import type { Runtime } from './device/runtime.js'
@@ -8,7 +8,7 @@ import { openWebGpu } from './device/webgpu/open.js'
 
 export * from './index.js'
 
-/** `createRuntime` of the main entry, which imports nothing when it is called. */
+/** Same as `createRuntime` of the main entry, but imports nothing when called. */
 export function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
   return makeRuntime(options, () => Promise.resolve({ openWebGpu }))
 }

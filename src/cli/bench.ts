@@ -6,9 +6,9 @@ import { loadOptions, modelOperand, runtimeOptions, withModel } from './model-so
 import { flag, integerFrom, number } from './options.js'
 
 const options = {
-  prefill: number(integerFrom(1), 'Tokens of the prompt. Default: 512.'),
-  decode: number(integerFrom(1), 'Tokens after it, one by one. Default: 64.'),
-  rounds: number(integerFrom(1), 'Rounds to take the median of, after one that does not count. Default: 5.'),
+  prefill: number(integerFrom(1), 'Number of prompt tokens. Default: 512.'),
+  decode: number(integerFrom(1), 'Number of tokens after the prompt, one at a time. Default: 64.'),
+  rounds: number(integerFrom(1), 'Number of rounds, after a warm-up round; the median is reported. Default: 5.'),
   ...runtimeOptions,
   ...loadOptions,
   json: flag('Write one JSON object: prefill and decode (tokens, tokensPerSecond, rounds), runtime.'),
@@ -20,7 +20,7 @@ export const bench = defineCommand({
   operands: 'MODEL',
   about: `
 MODEL is a folder, or the URL of one, with config.json and the weights.
-Each round opens a session, gives it a prompt at once (prefill), then tokens one by one (decode), without choosing among them.`,
+Each round creates a session, appends a prompt in one call (prefill), then tokens one at a time (decode), without sampling.`,
   options,
   run,
 })
@@ -63,9 +63,9 @@ async function measure(model: LanguageModel, values: Call<typeof options>['value
 }
 
 async function playRound(model: LanguageModel, prefill: number, decode: number, signal: AbortSignal) {
-  // A walk over the vocabulary: what the tokens are does not change the work.
+  // Walks through the vocabulary: the choice of tokens does not affect the amount of work.
   const tokenAt = (position: number) => (position * 7919) % model.config.numTokens
-  // not `using`: what the bundler makes of it would be a file of its own, which every entry loads
+  // not `using`: the bundler's helper for it would be a separate file that every entry loads
   const session = model.createSession()
   try {
     const begin = performance.now()

@@ -2,25 +2,25 @@ import type { OptionTable, OptionValues } from './options.js'
 import { describeOptions, parseOptions } from './options.js'
 import type { StatusLine } from './status-line.js'
 
-/** What a command may use of the process. */
+/** The parts of the process that a command may use. */
 export interface Terminal {
   /**
-   * Writes lines to the standard output; on a terminal, with what is unprintable in them escaped.
-   * @throws BrokenPipe when nobody reads it any more
+   * Writes lines to standard output; on a terminal, with unprintable characters escaped.
+   * @throws BrokenPipe if the reader is gone
    */
   print(lines: string): Promise<void>
   /**
-   * Writes a piece of a model's text to the standard output; on a terminal, without control characters.
+   * Writes part of a model's text to standard output; on a terminal, without control characters.
    * @throws BrokenPipe
    */
   printText(piece: string): Promise<void>
-  /** Writes bytes to the standard output as they are. @throws BrokenPipe */
+  /** Writes bytes to standard output unchanged. @throws BrokenPipe */
   write(bytes: Uint8Array): Promise<void>
-  /** Whether the standard output is a terminal, so that what is printed is seen there. */
+  /** Whether standard output is a terminal, where it shares the screen with standard error. */
   readonly isScreen: boolean
-  /** Writes one line to the standard error, with what is unprintable in it escaped. */
+  /** Writes one line to standard error, with unprintable characters escaped. */
   note(line: string): void
-  /** The changing line on the standard error, where that is a terminal. */
+  /** The updating line on standard error, if that is a terminal. */
   readonly status: StatusLine
   /** Aborted, with an `Interrupted`, by Ctrl-C. */
   readonly signal: AbortSignal
@@ -32,7 +32,7 @@ export interface Call<Table extends OptionTable> {
   readonly terminal: Terminal
 }
 
-/** A command as the program sees it. */
+/** A command of the program. */
 export interface Command {
   readonly summary: string
   readonly help: string
@@ -41,11 +41,11 @@ export interface Command {
 
 interface Definition<Table extends OptionTable> {
   readonly name: string
-  /** One line, for the program's help. */
+  /** One line for the program's help. */
   readonly summary: string
-  /** What follows the command's name, options aside. */
+  /** The operands after the command's name. */
   readonly operands: string
-  /** What the options' help does not say. */
+  /** What the list of options does not explain. */
   readonly about: string
   readonly options: Table
   readonly run: (call: Call<Table>) => Promise<void>

@@ -12,7 +12,7 @@ const options = {
   file: text('FILE', 'The text, as an option.'),
   chunk: number(
     integerFrom(1),
-    `Tokens read in a row before all is forgotten. Default: ${DEFAULT_CHUNK}, or max_positions where that is less.`,
+    `Tokens per chunk; each chunk starts with an empty context. Default: ${DEFAULT_CHUNK}, or max_positions if that is smaller.`,
   ),
   ...runtimeOptions,
   ...loadOptions,
@@ -21,14 +21,14 @@ const options = {
 
 export const evaluate = defineCommand({
   name: 'eval',
-  summary: 'Measures how well a model predicts a text, in bits a token.',
+  summary: 'Measures how well a model predicts a text, in bits per token.',
   operands: 'MODEL [FILE|-]',
   about: `
-MODEL is a folder, or the URL of one, with config.json, the weights and tokenizer.json; a model of bytes needs none.
-FILE is a text in UTF-8; without one, or with -, it is read from the standard input. It is encoded in pieces of 50,000 characters (Unicode
-code points), counted from its start, however it arrives: the published figures were made so, and the same text always gives the same tokens.
-The tokens are cut into chunks that know nothing of each other, and every token but the text's first is predicted.
-bits per byte is all their bits over all bytes of the text.`,
+MODEL is a folder, or the URL of one, with config.json, the weights and tokenizer.json; a byte model needs no tokenizer.json.
+FILE is a UTF-8 text; without it, or with -, the text is read from standard input. It is encoded in pieces of 50,000 characters (Unicode
+code points), counted from its start, so the same text always gives the same tokens; the published figures were computed in this way.
+The tokens are cut into chunks that are evaluated independently, and every token but the text's first is predicted.
+Bits per byte is the total number of bits divided by the number of bytes in the text.`,
   options,
   run,
 })
@@ -38,14 +38,14 @@ async function run({ values, positionals, terminal }: Call<typeof options>): Pro
   if (input !== undefined && values.file !== undefined && values.file !== input) {
     throw new UsageError(`give one text, not both ${JSON.stringify(input)} and --file ${JSON.stringify(values.file)}`)
   }
-  if (input === '') throw new UsageError("the text's file has an empty name")
+  if (input === '') throw new UsageError('the file name is empty')
   const text = await readText(input ?? values.file, terminal)
   await withModel(place, values, terminal, (model) => measure(model, text, values, terminal), 'prefill')
 }
 
 function readText(file: string | undefined, { signal }: Terminal): Promise<TextInput> {
   if (file !== undefined && file !== '-') return readTextFile(file, signal)
-  if (file === undefined && process.stdin.isTTY) throw new UsageError('no text was given: name a file, or pipe one in')
+  if (file === undefined && process.stdin.isTTY) throw new UsageError('no text was given: name a file, or pipe text in')
   return readStandardInput(signal)
 }
 

@@ -1,9 +1,9 @@
-/** A command line that does not say what to do: exit code 2. */
+/** An invalid command line: exit code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
-/** Ctrl-C: exit code 130, as shells count signals. */
+/** Ctrl-C: exit code 130, by the shells' convention. */
 export class Interrupted extends Error {
   override readonly name = 'Interrupted'
   constructor() {
@@ -11,7 +11,7 @@ export class Interrupted extends Error {
   }
 }
 
-/** What reads the standard output has gone: nothing more to do, nothing to tell. */
+/** The reader of standard output is gone: there is nothing left to do or report. */
 export class BrokenPipe extends Error {
   override readonly name = 'BrokenPipe'
 }

@@ -5,7 +5,7 @@ export function formatCount(value: number): string {
   return value.toLocaleString('en-US')
 }
 
-/** Three digits are what a measurement here is good for. */
+/** Measurements here are accurate to about three digits. */
 export function formatRate(perSecond: number): string {
   return perSecond >= 100 ? formatCount(Math.round(perSecond)) : perSecond.toPrecision(3)
 }
@@ -21,7 +21,7 @@ export function formatSeconds(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`
 }
 
-/** How far a piece of work over tokens is, so many seconds after it began, and how long it will still take. */
+/** Progress of work on tokens after the given number of seconds, with the estimated time remaining. */
 export function formatProgress(done: number, total: number, seconds: number): string {
   const share = `${formatCount(done)} of ${formatCount(total)} tokens`
   if (done === 0) return share
@@ -29,7 +29,7 @@ export function formatProgress(done: number, total: number, seconds: number): st
   return `${share}, ${formatRate(done / seconds)} tokens/s, ${formatSeconds(remaining)} left`
 }
 
-/** What a runtime runs on, in a few words. */
+/** Short description of what a runtime runs on. */
 export function formatRuntime({ device, adapter, simd, fused, threads }: RuntimeInfo): string {
   if (adapter !== undefined) return `${device} (${adapter})`
   return `${device}, ${simd} SIMD${fused ? ' (fused)' : ''}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`

@@ -10,13 +10,13 @@ import { readSampling, samplingOptions } from './sampling-options.js'
 import { readStandardInput } from './text-input.js'
 
 const options = {
-  prompt: anyText('TEXT', 'Text to continue. Without it, or with -, the prompt is read from the standard input.'),
-  'no-special-tokens': flag('Read special tokens that are written out in the prompt as plain text.'),
+  prompt: anyText('TEXT', 'Text to continue. Without it, or with -, the prompt is read from standard input.'),
+  'no-special-tokens': flag('Treat special tokens written out in the prompt as plain text.'),
   ...samplingOptions,
   echo: flag('Write the prompt before the text.'),
   ...runtimeOptions,
   ...loadOptions,
-  'top-logprobs': number(integerFrom(0), 'With --json: tell this many of the most probable tokens beside each. Default: 0.'),
+  'top-logprobs': number(integerFrom(0), 'With --json: report this many of the most probable tokens with each token. Default: 0.'),
   json: flag(
     'Write JSON lines: {"type":"token","id","text","logprob","finishReason"} for each token, {"type":"end",…} with the summary last.',
   ),
@@ -27,11 +27,11 @@ export const generate = defineCommand({
   summary: 'Continues a text.',
   operands: 'MODEL [-]',
   about: `
-MODEL is a folder, or the URL of one, with config.json, the weights and tokenizer.json; a model of bytes needs none.
-The text goes to the standard output as it is made, with a line feed after its end; a summary of the run goes to the standard error.
-A prompt from the standard input is UTF-8; one line break at its end is left out.
-Ctrl-C ends the text and still gives the summary, which says how much of the prompt was read, with exit code 130.
-On a terminal the text has no control characters but line feeds and tabs, and no escape sequences; a pipe gets it as it is.`,
+MODEL is a folder, or the URL of one, with config.json, the weights and tokenizer.json; a byte model needs no tokenizer.json.
+The text is written to standard output as it is generated, followed by a line feed; a summary of the run is written to standard error.
+A prompt from standard input is UTF-8; one trailing line break is dropped.
+Ctrl-C ends the text with exit code 130 and still prints the summary, which says how much of the prompt was read.
+On a terminal, escape sequences and control characters other than line feeds and tabs are removed; a pipe gets the text unchanged.`,
   options,
   run,
 })
@@ -39,17 +39,17 @@ On a terminal the text has no control characters but line feeds and tabs, and no
 async function run({ values, positionals, terminal }: Call<typeof options>): Promise<void> {
   const { place, input } = modelOperand(positionals)
   const prompt = await readPrompt(values.prompt, input === '-', terminal)
-  if (prompt === '') throw new UsageError('the prompt is empty; give a text with --prompt, or pipe one in')
+  if (prompt === '') throw new UsageError('the prompt is empty; give text with --prompt, or pipe it in')
   await withModel(place, values, terminal, (model) => write(model, prompt, values, terminal))
 }
 
 async function readPrompt(given: string | undefined, isPiped: boolean, terminal: Terminal): Promise<string> {
   if (given !== undefined && given !== '-') {
-    if (isPiped) throw new UsageError('give either --prompt TEXT or - for the standard input, not both')
+    if (isPiped) throw new UsageError('give either --prompt TEXT or - for standard input, not both')
     return given
   }
   if (given === undefined && !isPiped && process.stdin.isTTY) {
-    throw new UsageError('no prompt was given: use --prompt TEXT, pipe a text in, or type one after -')
+    throw new UsageError('no prompt was given: use --prompt TEXT, pipe text in, or use - and type it')
   }
   return (await readStandardInput(terminal.signal)).text.replace(/\r?\n$/, '')
 }
@@ -66,7 +66,7 @@ async function write(model: LanguageModel, prompt: string, values: Call<typeof o
     hasText = true
     await terminal.printText(piece)
   }
-  // Not before the prompt has been read: the status line shares the screen.
+  // Only after the prompt has been read, since the status line shares the screen.
   const writeEcho = async () => {
     status.clear()
     if (echo && !json) await writeText(prompt)

@@ -1,7 +1,7 @@
 import type { RuntimeInfo } from '../index.js'
 import { formatCount, formatRate, formatRuntime } from './format.js'
 
-/** How far a generation came, and how fast. */
+/** Measures the progress and speed of a generation. */
 export class GenerationMeter {
   #promptTokens: number | null = null
   #read = 0
@@ -11,13 +11,13 @@ export class GenerationMeter {
   #first = 0
   #last = 0
 
-  /** The prompt has so many tokens; they are read from now on. */
+  /** Reading a prompt of this many tokens begins. */
   begin(promptTokens: number): void {
     this.#promptTokens = promptTokens
     this.#begin = performance.now()
   }
 
-  /** So many tokens of the prompt have been read. */
+  /** This many tokens of the prompt have been read. */
   read(tokens: number): void {
     this.#read = tokens
   }
@@ -33,12 +33,15 @@ export class GenerationMeter {
     return this.#tokens
   }
 
-  /** Tokens of the prompt a second; its time runs to the first token, which comes with it. */
+  /**
+   * Prompt tokens per second; measured up to the first generated token, which arrives together with the end of the
+   * prompt.
+   */
   get #promptRate(): number | null {
     return this.#tokens > 0 ? this.#read / ((this.#first - this.#begin) / 1000) : null
   }
 
-  /** Tokens a second, behind the first. */
+  /** Generated tokens per second, not counting the first. */
   get rate(): number | null {
     return this.#tokens > 1 ? (this.#tokens - 1) / ((this.#last - this.#first) / 1000) : null
   }
@@ -62,7 +65,7 @@ export class GenerationMeter {
 
   #describePrompt(): string {
     const total = this.#promptTokens
-    if (total === null) return 'the prompt was not encoded to its end'
+    if (total === null) return 'the prompt was not fully encoded'
     const rate = this.#promptRate
     if (rate !== null) return `${formatCount(total)} prompt tokens at ${formatRate(rate)} tokens/s`
     return this.#read < total

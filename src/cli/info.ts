@@ -13,11 +13,11 @@ const options = {
 
 export const info = defineCommand({
   name: 'info',
-  summary: 'Tells what a model is, what it would run on here, and why not on more.',
+  summary: 'Describes a model, what it would run on here, and why not on more.',
   operands: '[MODEL]',
   about: `
-MODEL is a folder, or the URL of one, with config.json and the weights; without one only the machine is described.
-For each thing that is not used (threads, relaxed SIMD, with --device auto the GPU, …) the reason is given.`,
+MODEL is a folder, or the URL of one, with config.json and the weights; without MODEL only the machine is described.
+For each feature that is not used (threads, relaxed SIMD, the GPU with --device auto, …) the reason is given.`,
   options,
   run,
 })
@@ -32,7 +32,7 @@ async function run({ values, positionals, terminal }: Call<typeof options>): Pro
 
   if (positionals.length === 0) return withRuntime(values, terminal, (runtime) => report(runtime.info))
   const { place, input } = modelOperand(positionals)
-  if (input === '-') throw new UsageError('info reads nothing from the standard input')
+  if (input === '-') throw new UsageError('info reads nothing from standard input')
   return withModel(place, values, terminal, (model) => report(model.runtime.info, describeModel(model)))
 }
 
@@ -42,13 +42,13 @@ function describeModel(model: LanguageModel) {
   const session = model.createSession()
   const { config, assumed, numParameters, hasTokenizer, unavailable } = model
   const tokenizer = !hasTokenizer ? 'none: token ids only' : readsBytes(model) ? 'bytes' : 'tokenizer.json'
-  // Only the state of a causal model keeps its size.
+  // Only the state of a causal model has a fixed size.
   const sessionBytes = config.layer.causal ? session.byteLength : null
   session.dispose()
   return { numParameters, hasTokenizer, tokenizer, unavailable, sessionBytes, config, assumed }
 }
 
-/** Whether ids are the bytes of UTF-8, as `--bytes` and config.json ask for. */
+/** Whether ids are UTF-8 bytes, as requested by `--bytes` or config.json. */
 function readsBytes({ tokenizer }: LanguageModel): boolean {
   return String(tokenizer.encode('Aé')) === '65,195,169'
 }
@@ -67,10 +67,10 @@ function modelRows(model: ModelReport | undefined): [string, string][] {
   ]
 }
 
-/** What config.json does not state. */
+/** The keys missing from config.json. */
 function formatAssumed(assumed: LanguageModel['assumed']): string {
   const entries = Object.entries(assumed).map(([key, value]) => `${key} ${value}`)
-  return entries.length === 0 ? 'nothing: config.json states all' : entries.join(', ')
+  return entries.length === 0 ? 'nothing: config.json is complete' : entries.join(', ')
 }
 
 function runtimeRows(runtime: RuntimeInfo): [string, string][] {

@@ -8,15 +8,15 @@ import { StatusLine } from './status-line.js'
 import { escapeUnprintable, TerminalFilter } from './terminal-text.js'
 
 const interruption = new AbortController()
-// Once: a second Ctrl-C ends the process on the spot.
+// Only once: a second Ctrl-C ends the process immediately.
 process.once('SIGINT', () => interruption.abort(new Interrupted()))
-// Failed writes are told to `print`; these listeners keep them from being thrown as well.
+// Write errors are delivered to `print`; these listeners keep them from being thrown as well.
 process.stdout.on('error', () => {})
 process.stderr.on('error', () => {})
 
 const status = new StatusLine(process.stderr)
 const filter = new TerminalFilter()
-// A pipe gets everything as it is.
+// A pipe gets everything unchanged.
 const { isTTY } = process.stdout
 const terminal: Terminal = {
   print: (lines) => send(isTTY ? escapeUnprintable(lines, '\n\t') : lines),
@@ -41,18 +41,18 @@ function send(output: string | Uint8Array): Promise<void> {
     process.stdout.write(output, (error) => {
       if (!error) resolve()
       else if ((error as NodeJS.ErrnoException).code === 'EPIPE') reject(new BrokenPipe())
-      else reject(new RoutedAttentionError('BAD_FILE', `cannot write to the standard output: ${error.message}`, { cause: error }))
+      else reject(new RoutedAttentionError('BAD_FILE', `cannot write to standard output: ${error.message}`, { cause: error }))
     })
   })
 }
 
-/** Of the package that dist/cli.js lies in. */
+/** The version of the package that contains dist/cli.js. */
 function version(): string {
   const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
   return manifest.version
 }
 
-/** Tells what went wrong, and gives the exit code for it. */
+/** Reports what went wrong and returns the exit code. */
 function report(error: unknown): number {
   if (error instanceof BrokenPipe) return 0
   if (error instanceof Interrupted) return 130
@@ -66,7 +66,7 @@ function report(error: unknown): number {
   return 1
 }
 
-/** Tells of an error that nobody foresaw, with the calls that led to it. */
+/** Reports an unexpected error with its stack trace. */
 function reportDefect(error: unknown): void {
   if (!(error instanceof Error)) return terminal.note(`routed-attention: ${String(error)}`)
   terminal.note(`routed-attention: ${String(error)}`)

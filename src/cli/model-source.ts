@@ -4,7 +4,7 @@ import { UsageError } from './failures.js'
 import { formatBytes } from './format.js'
 import { choice, flag, number, type Option, type OptionValues, text } from './options.js'
 
-/** `createRuntime` takes as many. */
+/** The limit of `createRuntime`. */
 const MAX_THREADS = 1024
 const threadCount = number(
   {
@@ -15,33 +15,30 @@ const threadCount = number(
 )
 const threadsOption: Option<number | 'auto'> = {
   placeholder: 'N|auto',
-  help: 'Threads to compute on. Default: auto.',
+  help: 'Number of threads. Default: auto.',
   read: (given, name) => (given.length === 0 || given.at(-1) === 'auto' ? 'auto' : threadCount.read(given, name)!),
 }
 
-/** What a model is run on; options of every command. */
+/** What to run on; options of every command. */
 export const runtimeOptions = {
   threads: threadsOption,
-  simd: choice(
-    ['auto', 'baseline', 'relaxed'],
-    'Vector instructions. They decide the arithmetic, and with it the last bits. Default: auto.',
-  ),
-  revectorize: flag('Use 256-bit kernels where the engine can make them. Experimental.'),
+  simd: choice(['auto', 'baseline', 'relaxed'], 'SIMD instruction set; affects the last bits of results. Default: auto.'),
+  revectorize: flag('Use 256-bit kernels if the engine can generate them. Experimental.'),
   device: choice(
     ['wasm', 'webgpu', 'auto'],
-    'Compute in WebAssembly, on a GPU (in Node with the package webgpu), or where the model runs faster. Default: wasm.',
+    'Compute in WebAssembly, on a GPU (in Node with the webgpu package), or on whichever is faster. Default: wasm.',
   ),
 }
 
 /** Where a model comes from; options of the commands that load one. */
 export const loadOptions = {
-  bytes: flag('Token ids are the bytes of UTF-8 text, whatever tokenizer.json says.'),
-  cache: text('FOLDER', 'Keep the files of a model from a URL in this folder, and take them from there the next time.'),
+  bytes: flag('Use UTF-8 bytes as token ids, ignoring tokenizer.json.'),
+  cache: text('FOLDER', 'Cache the files of a model from a URL in this folder.'),
 }
 
 type RunValues = OptionValues<typeof runtimeOptions>
 
-/** Runs `use` on a runtime, which ends with it. */
+/** Runs `use` on a runtime that is disposed of afterwards. */
 export async function withRuntime<T>(values: RunValues, terminal: Terminal, use: (runtime: Runtime) => Promise<T>): Promise<T> {
   const { threads, simd = 'auto', revectorize, device = 'wasm' } = values
   const runtime = await createRuntime({ threads, simd, revectorize, device, signal: terminal.signal })
@@ -53,8 +50,8 @@ export async function withRuntime<T>(values: RunValues, terminal: Terminal, use:
 }
 
 /**
- * Runs `use` on a loaded model, which ends with it.
- * @param workload what it will mostly do, where devices are compared for it
+ * Runs `use` on a loaded model that is disposed of afterwards.
+ * @param workload the main workload, for comparing devices
  */
 export async function withModel<T>(
   place: string,
@@ -78,7 +75,7 @@ export async function withModel<T>(
   })
 }
 
-/** @throws UsageError for what begins like a URL and is none */
+/** @throws UsageError for a malformed URL */
 function sourceOf(place: string): string | URL {
   if (!/^(file:|[a-z][a-z0-9+.-]+:\/\/)/i.test(place)) return place
   try {
@@ -89,14 +86,13 @@ function sourceOf(place: string): string | URL {
 }
 
 /**
- * The model that a command was given, and what came behind it: `-` for the standard input, or a file where the command
- * `takesFile`.
- * @throws UsageError for no model, or for anything else
+ * The model operand, and what follows it: `-` for standard input, or a file if the command `takesFile`.
+ * @throws UsageError if there is no model, or anything else
  */
 export function modelOperand(positionals: readonly string[], takesFile = false): { place: string; input: string | undefined } {
   const [place, input, ...more] = positionals
   if (place === undefined || place === '' || place === '-')
-    throw new UsageError("no model was given: name its folder or its URL, such as 'models/novels-10m'")
+    throw new UsageError("no model was given: pass its folder or URL, such as 'models/novels-10m'")
   const unexpected = input === undefined || input === '-' || takesFile ? more[0] : input
   if (unexpected !== undefined) throw new UsageError(`unexpected argument ${JSON.stringify(unexpected)}`)
   return { place, input }

@@ -2,14 +2,14 @@ import { parseArgs } from 'node:util'
 import { nearestName } from '../options.js'
 import { UsageError } from './failures.js'
 
-/** One option of a command: how it is given, what the help says of it, and the value it becomes. */
+/** One option of a command: its syntax, its help, and how its value is read. */
 export interface Option<T> {
-  /** Stands for the value in the help; a flag has none. */
+  /** Placeholder of the value in the help; flags have none. */
   readonly placeholder?: string
   readonly help: string
   readonly repeatable?: boolean
   /**
-   * @param given the values in their order; of a flag, `['']` when it was given
+   * @param given the values in order; for a flag, `['']` if it was given
    * @throws UsageError
    */
   readonly read: (given: readonly string[], name: string) => T
@@ -23,7 +23,7 @@ export function flag(help: string): Option<boolean> {
   return { help, read: (given) => given.length > 0 }
 }
 
-/** An option with a text as its value, which may be empty. */
+/** An option with a text value, which may be empty. */
 export function anyText(placeholder: string, help: string): Option<string | undefined> {
   return { placeholder, help, read: (given) => given.at(-1) }
 }
@@ -32,13 +32,13 @@ export function text(placeholder: string, help: string): Option<string | undefin
   return { placeholder, help, read: (given, name) => withoutEmpty(given, name).at(-1) }
 }
 
-/** An option that may be given several times. */
+/** An option that may be repeated. */
 export function texts(placeholder: string, help: string): Option<string[]> {
   return { placeholder, help, repeatable: true, read: withoutEmpty }
 }
 
 function withoutEmpty(given: readonly string[], name: string): string[] {
-  if (given.includes('')) throw new UsageError(`--${name} takes a text that is not empty`)
+  if (given.includes('')) throw new UsageError(`--${name} takes a non-empty text`)
   return [...given]
 }
 
@@ -54,7 +54,7 @@ export function choice<const Values extends readonly string[]>(values: Values, h
   }
 }
 
-/** What a number must be, in words and as a test. */
+/** A requirement on a number, in words and as a test. */
 export interface NumberRule {
   readonly expected: string
   readonly fits: (value: number) => boolean
@@ -84,7 +84,7 @@ export function number({ expected, fits }: NumberRule, help: string): Option<num
 
 /**
  * Reads a command's arguments.
- * @throws UsageError for an option that is unknown, lacks its value or has one that does not fit
+ * @throws UsageError for an option that is unknown, lacks its value or has an invalid one
  */
 export function parseOptions<Table extends OptionTable>(
   args: readonly string[],
@@ -93,7 +93,7 @@ export function parseOptions<Table extends OptionTable>(
   const options = Object.entries(table).map(
     ([name, { placeholder }]) => [name, { type: placeholder === undefined ? 'boolean' : 'string', multiple: true }] as const,
   )
-  // What is wrong is told here, in words that say what to do.
+  // Errors are reported here, with advice.
   const { tokens, positionals } = parseArgs({
     args: [...args],
     options: Object.fromEntries(options),
@@ -119,21 +119,18 @@ function unknownOption(given: string, names: readonly string[]): UsageError {
   return new UsageError(`unknown option ${given}${isNear ? ` (did you mean --${nearest.name}?)` : ''}`)
 }
 
-/**
- * A value that begins with a dash is more likely the next option, its own having been forgotten; unless it is a number,
- * or the dash alone.
- */
+/** A value that begins with a dash is probably the next option, unless it is a number or the dash alone. */
 function checkValue(option: string, value: string | undefined, isInline: boolean, placeholder: string | undefined): void {
   if (placeholder === undefined) {
     if (value !== undefined) throw new UsageError(`${option} takes no value; got ${JSON.stringify(value)}`)
   } else if (value === undefined) {
     throw new UsageError(`${option} lacks its value: ${option} ${placeholder}`)
   } else if (!isInline && /^-[^\d.]/.test(value)) {
-    throw new UsageError(`${option} lacks its value; one that begins with a dash is given as ${option}=${value}`)
+    throw new UsageError(`${option} lacks its value; write a value that begins with a dash as ${option}=${value}`)
   }
 }
 
-/** The options as the help lists them. */
+/** The options as listed in the help. */
 export function describeOptions(table: OptionTable): string {
   const rows = [...Object.entries(table), ['help', flag('Print this help.')] as const].map(([name, option]) => {
     const { placeholder, help, repeatable } = option

@@ -21,7 +21,7 @@ Options
   --help     Print this help; after a command, all its options.
   --version  Print the version.
 
-Exit codes: 0 done, 1 failed, 2 the command line is wrong, 130 ended by Ctrl-C.
+Exit codes: 0 success, 1 failure, 2 invalid command line, 130 ended by Ctrl-C.
 `
 
 /** @throws UsageError, or whatever a command throws */
@@ -31,14 +31,14 @@ export async function runProgram(args: readonly string[], version: string, termi
   if (name === '--help' || name === '-h') return terminal.print(help)
   if (name === '--version') return terminal.print(`${version}\n`)
   const command = Object.hasOwn(commands, name) ? commands[name]! : undefined
-  if (!command) throw new UsageError(`unknown command ${JSON.stringify(name)}; there are ${Object.keys(commands).join(', ')}`)
+  if (!command) throw new UsageError(`unknown command ${JSON.stringify(name)}; available: ${Object.keys(commands).join(', ')}`)
   const end = rest.indexOf('--')
   const mayHoldHelp = end === -1 ? rest : rest.slice(0, end)
   if (mayHoldHelp.includes('--help') || mayHoldHelp.includes('-h')) return terminal.print(command.help)
   return command.run(rest, terminal)
 }
 
-/** How to get help, behind a complaint about these arguments. */
+/** How to get help; follows a complaint about these arguments. */
 export function helpHint([name = '']: readonly string[]): string {
   return `Try: routed-attention ${Object.hasOwn(commands, name) ? `${name} ` : ''}--help`
 }

@@ -2,12 +2,12 @@ import { setImmediate } from 'node:timers/promises'
 import { type LanguageModel, RoutedAttentionError } from '../index.js'
 import type { Terminal } from './command.js'
 
-/** Characters (UTF-16) that are encoded between two looks at Ctrl-C; a shorter prompt is encoded at once. */
+/** Characters (UTF-16) encoded between two checks for Ctrl-C; a shorter prompt is encoded in one go. */
 const CHUNK = 65_536
 
 /**
- * Token ids of a prompt, the same as `encode` gives. A long one comes in chunks, which tell how far it is and let
- * Ctrl-C in, where the tokenizer can cut a text.
+ * Token ids of a prompt, the same as `encode` gives. If the tokenizer can split text, a long prompt is encoded in
+ * chunks, with progress and checks for Ctrl-C in between.
  * @throws the signal's reason
  */
 export async function encodePrompt(
@@ -21,7 +21,7 @@ export async function encodePrompt(
   const chunks = async function* () {
     for (let start = 0; start < prompt.length; start += CHUNK) {
       status.show(() => `encoding the prompt: ${Math.floor((100 * start) / prompt.length)} %`)
-      await setImmediate() // lets Ctrl-C in
+      await setImmediate() // lets Ctrl-C through
       signal.throwIfAborted()
       yield prompt.slice(start, start + CHUNK)
     }
@@ -32,7 +32,7 @@ export async function encodePrompt(
     return ids
   } catch (error) {
     if (!(error instanceof RoutedAttentionError) || (error.code !== 'UNSUPPORTED' && error.code !== 'BAD_ARGUMENT')) throw error
-    // A tokenizer that does not cut texts, or not this one: what else it says of the text, `encode` says again.
+    // The tokenizer does not split text, or not this one; `encode` will report any other problem again.
     return tokenizer.encode(prompt, options)
   } finally {
     status.clear()

@@ -30,34 +30,34 @@ const tokenIds: Option<number[]> = {
   read: (given, name) => given.map((value) => number(integerFrom(0), '').read([value], name)!),
 }
 
-/** How tokens are chosen, in the order in which it is done, and where a text ends. */
+/** How tokens are chosen, in order of application, and where a text ends. */
 export const samplingOptions = {
-  'max-tokens': number(integerFrom(0), 'Most tokens to write. Default: 256.'),
+  'max-tokens': number(integerFrom(0), 'Maximum number of tokens to generate. Default: 256.'),
   'repetition-penalty': number(
     aboveZero,
-    'Divide the logits of tokens that the prompt or the text has by this, and multiply negative ones. Default: 1.',
+    'Divide the positive logits of tokens in the prompt or the text by this, and multiply negative ones. Default: 1.',
   ),
-  'frequency-penalty': number(anyNumber, 'Subtract this from a token’s logit for each time that the text has it. Default: 0.'),
-  'presence-penalty': number(anyNumber, 'Subtract this from the logit of each token that the text has. Default: 0.'),
+  'frequency-penalty': number(anyNumber, 'Subtract this from a token’s logit for each time it occurs in the text. Default: 0.'),
+  'presence-penalty': number(anyNumber, 'Subtract this from the logit of each token that occurs in the text. Default: 0.'),
   'logit-bias': logitBias,
-  temperature: number(fromZero, 'What logits are divided by; 0 takes the most probable token. Default: 1.'),
+  temperature: number(fromZero, 'Divisor of the logits; 0 chooses the most probable token. Default: 1.'),
   'top-k': number(integerFrom(1), 'Choose among this many of the most probable tokens. Default: all.'),
   'top-p': number(
     { expected: 'a number above 0 and up to 1', fits: (value) => value > 0 && value <= 1 },
-    'Choose among the fewest tokens whose probabilities sum to this. Default: 1.',
+    'Choose among the fewest tokens whose probabilities sum to at least this. Default: 1.',
   ),
   'min-p': number(
     { expected: 'a number from 0 to 1', fits: (value) => value >= 0 && value <= 1 },
     'Choose among tokens at least this many times as probable as the most probable one. Default: 0.',
   ),
-  seed: number(anyNumber, 'The same seed gives the same text. Default: a new one each time; the summary tells it.'),
+  seed: number(anyNumber, 'The same seed gives the same text. Default: a random one, given in the summary.'),
   stop: texts('TEXT', 'End before this text.'),
   'stop-token-id': tokenIds,
-  'ignore-eos': flag('Go on at the end of text (eos_token_id of generation_config.json or config.json).'),
+  'ignore-eos': flag('Continue past end-of-text tokens (eos_token_id of generation_config.json or config.json).'),
 }
 
 /**
- * The options as `LanguageModel.generate` takes them.
+ * The options as `LanguageModel.generate` accepts them.
  * @throws UsageError for the id of a token that the model does not have
  */
 export function readSampling(values: OptionValues<typeof samplingOptions>, { config: { numTokens } }: LanguageModel) {

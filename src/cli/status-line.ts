@@ -7,11 +7,11 @@ interface Screen {
   write(text: string): unknown
 }
 
-/** Milliseconds before a line first shows, so that what is quick stays silent, and between two changes of it. */
+/** Milliseconds before a line first appears, so that quick work stays silent, and between updates. */
 const DELAY = 500
 const INTERVAL = 100
 
-/** One line that changes in place, on a terminal; anywhere else nothing is written. */
+/** One line that is updated in place on a terminal; elsewhere nothing is written. */
 export class StatusLine {
   readonly #screen: Screen
   readonly #now: () => number
@@ -19,13 +19,13 @@ export class StatusLine {
   #next = 0
   #isShown = false
 
-  /** @param now milliseconds on a clock that never goes back */
+  /** @param now monotonic clock in milliseconds */
   constructor(screen: Screen, now: () => number = () => performance.now()) {
     this.#screen = screen
     this.#now = now
   }
 
-  /** Shows a text in place of the last; what it costs to make is spent only when it is shown. */
+  /** Replaces the text; it is only computed if shown. */
   show(text: () => string): void {
     if (!this.#screen.isTTY) return
     const now = this.#now()
@@ -36,7 +36,7 @@ export class StatusLine {
     this.#screen.write(`\r\x1b[K${escapeUnprintable(text()).slice(0, (this.#screen.columns || 80) - 1)}`)
   }
 
-  /** Takes the line away; the next text begins another. */
+  /** Removes the line; the next text starts a new one. */
   clear(): void {
     if (this.#isShown) this.#screen.write('\r\x1b[K')
     this.#isShown = false

@@ -1,18 +1,15 @@
 /*
- * Text from elsewhere on a terminal: names in error messages, and what a model writes. Characters that a terminal takes
- * for commands (ECMA-48) must not get there: they clear the screen, rename the window, or write lines that look like
- * ours.
+ * Untrusted text on a terminal: names in error messages, and a model's output. Characters that a terminal interprets as
+ * commands (ECMA-48) must be kept out: they can clear the screen, rename the window, or fake the program's own
+ * messages.
  */
 
-/**
- * Control characters, line and paragraph separators, what turns the direction of the text around it, and halves of
- * surrogate pairs.
- */
+/** Control characters, line and paragraph separators, bidirectional controls, and unpaired surrogates. */
 const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\p{Cs}]/gu
 
 /**
- * Unprintable characters as JSON writes them (`\n`, `\u001b`), so that a text is one line.
- * @param keep characters that stay as they are
+ * Escapes unprintable characters as JSON does (`\n`, `\u001b`), so that the text stays on one line.
+ * @param keep characters to leave unchanged
  */
 export function escapeUnprintable(text: string, keep = ''): string {
   return text.replace(UNPRINTABLE, (character) => {
@@ -25,31 +22,31 @@ export function escapeUnprintable(text: string, keep = ''): string {
 
 type State =
   | 'text'
-  /** Behind an escape character. */
+  /** After an escape character. */
   | 'escape'
-  /** In an escape sequence whose first character said that more follow. */
+  /** In an escape sequence whose first character announced more. */
   | 'intermediate'
   /** In a control sequence, `ESC [`: parameters, then one final letter. */
   | 'sequence'
-  /** In a control string, such as `ESC ]`: whatever it says, up to its terminator. */
+  /** In a control string, such as `ESC ]`: anything up to its terminator. */
   | 'string'
 
 const ESCAPE = '\u001b'
 const CONTROL_SEQUENCE = '\u009b'
 const CONTROL_STRINGS = '\u0090\u0098\u009d\u009e\u009f'
-/** Bell, cancel, substitute and string terminator: what ends a control string. */
+/** Bell, cancel, substitute and string terminator end a control string. */
 const TERMINATORS = '\u0007\u0018\u001a\u009c'
 const CONTROL = /\p{Cc}/u
 
 /**
- * Drops from a text all control characters but line feeds and tabs, and the escape sequences that they begin, however
- * the text is cut into pieces: a model may write a sequence in several tokens. A line feed or a tab ends a sequence
- * that is never finished. What turns the direction of text around stays: it is text, and a line feed ends it.
+ * Removes all control characters except line feeds and tabs, and the escape sequences they begin, however the text is
+ * split: a model may write a sequence in several tokens. A line feed or tab ends an unfinished sequence. Bidirectional
+ * controls remain: they are part of the text, and end at the line feed.
  */
 export class TerminalFilter {
   #state: State = 'text'
 
-  /** @returns what may be shown of the next piece */
+  /** @returns the part of the next piece that may be shown */
   push(piece: string): string {
     if (this.#state === 'text' && !CONTROL.test(piece)) return piece
     let shown = ''
@@ -61,7 +58,7 @@ export class TerminalFilter {
   #take(character: string): boolean {
     if (CONTROL.test(character)) return this.#takeControl(character)
     const state = this.#state
-    // All of a sequence is ASCII; anything else is text again.
+    // A sequence is all ASCII; anything else is text again.
     const isInside = state === 'string' || (state !== 'text' && character <= '~')
     if (!isInside) this.#state = 'text'
     else if (state !== 'string') this.#state = after(state, character)

@@ -4,13 +4,10 @@ import { buffer } from 'node:stream/consumers'
 import { setImmediate } from 'node:timers/promises'
 import { type LanguageModel, RoutedAttentionError } from '../index.js'
 
-/**
- * Characters (Unicode code points) that are encoded at a time. Published figures of novels-10m count tokens in this
- * way.
- */
+/** Characters (Unicode code points) encoded at a time. The published figures of novels-10m count tokens in this way. */
 const PIECE_CHARACTERS = 50_000
 
-/** A text, and the bytes it was. */
+/** A text and its bytes. */
 export interface TextInput {
   readonly text: string
   readonly byteLength: number
@@ -49,9 +46,9 @@ function unreadable(what: string, error: unknown): RoutedAttentionError {
 }
 
 /**
- * Token ids of a text of any length, encoded in pieces of 50,000 characters: what they are does not depend on how the
- * text arrived.
- * @param onPiece called with the share that is done, from 0 to 1
+ * Token ids of a text of any length, encoded in pieces of 50,000 characters, so that they do not depend on how the text
+ * arrived.
+ * @param onPiece called with the fraction done, from 0 to 1
  */
 export async function encodeInPieces(
   { tokenizer }: LanguageModel,
@@ -66,7 +63,7 @@ export async function encodeInPieces(
     for (const id of tokenizer.encode(text.slice(start, end))) ids.push(id)
     start = end
     onPiece(end / text.length)
-    await setImmediate() // lets Ctrl-C in
+    await setImmediate() // lets Ctrl-C through
     signal.throwIfAborted()
   }
   return ids

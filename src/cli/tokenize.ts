@@ -12,28 +12,28 @@ import { readTextFile } from './text-input.js'
 const WIDE = 65_536
 
 const options = {
-  plain: flag("Take special tokens that are written out in the text for plain text; otherwise they become the tokenizer's."),
+  plain: flag('Treat special tokens written out in the text as plain text; otherwise they are recognised.'),
 }
 
 export const tokenize = defineCommand({
   name: 'tokenize',
-  summary: 'Turns texts into token ids to train on, on the standard output.',
+  summary: 'Encodes texts as token ids for training, written to standard output.',
   operands: 'FOLDER TEXT…',
   about: `
-FOLDER has a tokenizer.json; nothing else of a model is needed. TEXT is a file of UTF-8 text, or - for the standard input; several are put one behind the
-other. Ids are written as little-endian 16-bit numbers, or 32-bit where the vocabulary has more than 65,536 tokens, whatever the length of the text.
-Files that end in .jsonl hold lines {"prompt": "…", "completion": "…"}; the same lines are written with arrays of ids in place of the texts.`,
+FOLDER contains a tokenizer.json; nothing else of a model is needed. TEXT is a UTF-8 file, or - for standard input; several texts are
+concatenated. Ids are written as little-endian 16-bit numbers, or 32-bit if the vocabulary has more than 65,536 tokens. Texts of any length are accepted.
+Files that end in .jsonl hold lines {"prompt": "…", "completion": "…"}; they are written as the same lines with arrays of ids in place of the texts.`,
   options,
   run,
 })
 
 async function run({ values, positionals, terminal }: Call<typeof options>): Promise<void> {
   const [folder, ...texts] = positionals
-  if (folder === undefined || folder === '') throw new UsageError('no folder was given: name one that has a tokenizer.json')
-  if (texts.length === 0) throw new UsageError('no text was given: name a file, or - for the standard input')
+  if (folder === undefined || folder === '') throw new UsageError('no folder was given: name one that contains a tokenizer.json')
+  if (texts.length === 0) throw new UsageError('no text was given: name a file, or - for standard input')
   const pairs = texts.filter((path) => path.endsWith('.jsonl'))
   if (pairs.length > 0 && pairs.length < texts.length) throw new UsageError('texts and .jsonl files cannot be mixed')
-  if (pairs.length === 0 && process.stdout.isTTY) throw new UsageError('ids are binary: send them to a file, such as > ids')
+  if (pairs.length === 0 && process.stdout.isTTY) throw new UsageError('ids are binary: redirect them to a file, for example with > ids')
   const tokenizer = await readTokenizer(folder)
   const encoding = { allowSpecial: !values.plain }
   for (const path of texts) {
@@ -81,7 +81,7 @@ async function tokenizeText(
   }
 }
 
-/** A text as it comes. @throws RoutedAttentionError `BAD_FILE` for what cannot be read or is not UTF-8 */
+/** A text as it arrives. @throws RoutedAttentionError `BAD_FILE` if it cannot be read or is not UTF-8 */
 async function* readText(path: string, place: string, signal: AbortSignal, progress: (bytes: number) => void): AsyncGenerator<string> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
   try {

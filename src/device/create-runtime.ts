@@ -10,30 +10,29 @@ import { chooseThreads, partitionsFor } from './wasm/choose-threads.js'
 import { turnOnRevectorization } from './wasm/revectorize.js'
 import type * as WebGpuOpening from './webgpu/open.js'
 
-/** Options of `createRuntime`; all may be left out. */
+/** Options of `createRuntime`. */
 export interface RuntimeOptions {
-  /** Default 'wasm'. 'webgpu' computes on a GPU; 'auto' does where that measures faster. */
+  /** 'webgpu' computes on a GPU; 'auto' does so if it measures faster. Default 'wasm'. */
   device?: 'wasm' | 'webgpu' | 'auto'
   /**
-   * Threads to compute on; default 'auto'. What cannot be had is not an error: `runtime.info` says what is used, and
-   * why.
+   * Number of threads; default 'auto'. If they are not available, fewer are used without an error: see `runtime.info`.
    */
   threads?: number | 'auto'
-  /** Default 'auto': relaxed SIMD where the engine has it. Decides the arithmetic, and with it the last bits. */
+  /** Default 'auto': relaxed SIMD if the engine supports it. The choice affects the last bits of results. */
   simd?: 'auto' | 'baseline' | 'relaxed'
   /**
-   * 256-bit kernels where the host can be told to make them (Node 24 or newer); default false. It turns on an
-   * experimental optimisation of V8 for the whole process. Results have the same bits.
+   * Use 256-bit kernels if the host can generate them (Node 24 or newer); default false. Turns on an experimental V8
+   * optimisation for the whole process. Results are bit-identical.
    */
   revectorize?: boolean
-  /** A build of your own to run in place of those inside the package: compiled, as bytes, or where to fetch it. */
+  /** A kernel build to use instead of the bundled ones: compiled, as bytes, or a URL to fetch. */
   wasm?: WasmModule | ArrayBuffer | ArrayBufferView | Url
   /**
-   * Where a copy of `routed-attention/worker.js` is hosted, for threads in a page whose Content-Security-Policy forbids
+   * URL of a hosted copy of `routed-attention/worker.js`, for threads in a page whose Content-Security-Policy forbids
    * `blob:` workers.
    */
   worker?: Url
-  /** Its reason rejects the call; what was begun is ended. */
+  /** Aborting it rejects the call with its reason and stops everything it started. */
   signal?: Signal
 }
 
@@ -61,7 +60,7 @@ function isModuleSource(value: unknown): boolean {
   return isWasmModule(value) || isUrl(value) || isArrayBuffer(value) || ArrayBuffer.isView(value)
 }
 
-/** The module that the caller brings. */
+/** Loads the module passed by the caller. */
 async function callersModule(wasm: NonNullable<RuntimeOptions['wasm']>, signal: AbortSignal | undefined): Promise<WebAssembly.Module> {
   if (isWasmModule(wasm)) return wasm
   try {
@@ -82,12 +81,12 @@ async function callersModule(wasm: NonNullable<RuntimeOptions['wasm']>, signal: 
   }
 }
 
-/** @internal The GPU's part of the package. */
+/** @internal The WebGPU backend. */
 export type WebGpuPart = Pick<typeof WebGpuOpening, 'openWebGpu'>
 
 /**
- * Loads the GPU's part of the package, which nobody else downloads.
- * @throws RoutedAttentionError `UNSUPPORTED` where it cannot be had: service workers forbid `import()`
+ * Loads the WebGPU backend, which is downloaded only when requested.
+ * @throws RoutedAttentionError `UNSUPPORTED` if it cannot be imported: service workers forbid `import()`
  */
 async function importWebGpu(): Promise<WebGpuPart> {
   try {
@@ -95,16 +94,16 @@ async function importWebGpu(): Promise<WebGpuPart> {
   } catch (cause) {
     throw new RoutedAttentionError(
       'UNSUPPORTED',
-      `the part of the package that is for it could not be imported (${reasonOf(cause)}); where import() is forbidden, as in service workers, ` +
-        `import 'routed-attention/webgpu' in place of 'routed-attention', which has it inside`,
+      `the package's WebGPU backend could not be imported (${reasonOf(cause)}); where import() is forbidden, as in service workers, ` +
+        `import 'routed-attention/webgpu' instead of 'routed-attention': it includes the backend`,
       { cause },
     )
   }
 }
 
 /**
- * The GPU to compute on, if any.
- * @throws RoutedAttentionError `UNSUPPORTED` where it must be one and none can be used
+ * Opens the GPU to use, if any.
+ * @throws RoutedAttentionError `UNSUPPORTED` if a GPU is required and none can be used
  */
 async function chooseGpu(
   wanted: 'webgpu' | 'auto',
@@ -118,7 +117,7 @@ async function chooseGpu(
   if (opened.device && (wanted === 'webgpu' || !opened.fallback)) {
     return { device: opened.device, adapter: opened.adapter, replaceable: wanted === 'auto' }
   }
-  const reason = opened.unavailable ?? `${opened.adapter} is a processor that stands in for a GPU`
+  const reason = opened.unavailable ?? `${opened.adapter} is a CPU emulating a GPU`
   if (wanted === 'webgpu') throw new RoutedAttentionError('UNSUPPORTED', `WebGPU cannot be used: ${reason}; use device: 'wasm', or 'auto'`)
   await opened.device?.dispose()
   unavailable.webgpu = reason
@@ -126,16 +125,16 @@ async function chooseGpu(
 }
 
 /**
- * Makes a runtime: compiles the kernels for this engine and takes a first memory. Nothing happens before this call, not
- * at import either.
- * @throws RoutedAttentionError `BAD_CONFIG` (an option), `UNSUPPORTED` (no WebAssembly SIMD here, or `device: 'webgpu'`
+ * Creates a runtime: compiles the kernels for this engine and allocates initial memory. Importing the package does
+ * neither.
+ * @throws RoutedAttentionError `BAD_CONFIG` (an option), `UNSUPPORTED` (no WebAssembly SIMD, or `device: 'webgpu'`
  * without WebGPU), `BAD_FILE` (`wasm`), or the signal's reason
  */
 export function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
   return makeRuntime(options, importWebGpu)
 }
 
-/** @internal `createRuntime`; @param loadPart gives the GPU's part of the package where it is asked for */
+/** @internal `createRuntime`; @param loadPart loads the WebGPU backend when requested */
 export async function makeRuntime(options: RuntimeOptions, loadPart: () => Promise<WebGpuPart>): Promise<Runtime> {
   checkRuntimeOptions(options)
   const { device = 'wasm', threads = 'auto', simd = 'auto', revectorize = false, wasm, worker, signal } = options
@@ -152,7 +151,8 @@ export async function makeRuntime(options: RuntimeOptions, loadPart: () => Promi
     build = choice.build
     if (choice.unavailable) unavailable.relaxed = choice.unavailable
   } else {
-    // a caller's module tells by what it imports and runs which arithmetic it has; its name is the one asked for
+    // the imports and behaviour of a caller's module show which arithmetic it uses; it is reported under the requested
+    // name
     const module = await callersModule(wasm, signal)
     build = openBuild(simd === 'auto' ? 'relaxed' : simd, module)
     if (!build.fused && simd === 'auto') build = { ...build, simd: 'baseline' }

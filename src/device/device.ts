@@ -1,36 +1,37 @@
 import { BufferIndex, DispatchHeader, WeightFormat } from '../../assembly/ops.js'
 import type { Interrupt } from '../interrupt.js'
 
-// the words that dispatches and weights are described in
+// the words in which dispatches and weights are described
 export { BufferIndex, DispatchHeader, WeightFormat }
 
-/** Memory on a device. Offsets and lengths are in bytes, except where a name says otherwise. */
+/** A block of device memory. Offsets and lengths are in bytes unless named otherwise. */
 export interface DeviceBuffer {
   readonly byteLength: number
-  /** Zeroes a range, or all. */
+  /** Zeroes a range, or the whole buffer. */
   clear(byteOffset?: number, byteLength?: number): void
   write(data: Float32Array | Int32Array | Float64Array, byteOffset: number): void
-  /** Rows of `width` values at `stride` floats from each other; the padding is left as it is. */
+  /** Writes rows of `width` values, `stride` floats apart; leaves the padding unchanged. */
   writeRows(data: Float32Array, width: number, stride: number, byteOffset: number): void
-  /** A copy of `length` values. */
+  /** Copies out `length` values. */
   readFloats(byteOffset: number, length: number): Float32Array
   readInts(byteOffset: number, length: number): Int32Array
   readDoubles(byteOffset: number, length: number): Float64Array
-  /** The inverse of `writeRows`, into `out` from index `at`. */
+  /** The inverse of `writeRows`: reads into `out` from index `at`. */
   readRows(out: Float32Array, at: number, rows: number, width: number, stride: number, byteOffset: number): void
-  /** Takes over all that a buffer of the same length holds. */
+  /** Copies the contents of a buffer of the same length. */
   copyFrom(source: DeviceBuffer): void
   dispose(): void
 }
 
 /**
- * A program as the plan writes it: the words of `assembly/ops.ts`. It names no address, so one serves every dispatch.
+ * A program as written by the plan: the words of `assembly/ops.ts`. It contains no addresses, so one program serves
+ * every dispatch.
  */
 export interface Program {
   readonly words: Int32Array
-  /** Ops that may run side by side with the next: a device is free not to make use of it. */
+  /** Barriers that a device may skip. */
   readonly barrierSkips?: readonly BarrierSkip[]
-  /** What runs that are at work side by side do in their order. */
+  /** Sections that overlapping dispatches execute in order. */
   readonly serialized?: readonly SerializedOps[]
 }
 
@@ -40,18 +41,21 @@ export interface SerializedOps {
   readonly last: number
 }
 
-/** The op at word `op` may be joined with the next one, where `parts` is a multiple of the partitions (0: always). */
+/**
+ * The barrier after the op at word `op` may be skipped if `parts` is a multiple of the number of partitions (0:
+ * always).
+ */
 export interface BarrierSkip {
   readonly op: number
   readonly parts: number
 }
 
-/** A program that a device has taken in. */
+/** A program compiled by a device. */
 export interface CompiledProgram {
   dispose(): void
 }
 
-/** Part of a buffer, in bytes. */
+/** A byte range of a buffer. */
 export interface BufferRange {
   readonly memory: DeviceBuffer
   readonly byteOffset: number
@@ -59,30 +63,31 @@ export interface BufferRange {
 }
 
 /**
- * What changes from run to run: the dispatch header, which memory each buffer of the program is, and what the caller
- * will read.
+ * What changes from one execution of a program to the next: the dispatch header, the memory bound to each buffer, and
+ * what the caller will read.
  */
 export class Dispatch {
   readonly header = new Int32Array(DispatchHeader.Length)
   readonly buffers: (DeviceBuffer | undefined)[] = new Array<undefined>(BufferIndex.Length).fill(undefined)
   readonly offsets = new Float64Array(BufferIndex.Length)
-  /** Where in its memory each buffer ends: nothing of the program lies beyond. */
+  /** End of each buffer within its memory; the program accesses nothing beyond. */
   readonly ends = new Float64Array(BufferIndex.Length)
   readonly #doubles = new Float64Array(this.header.buffer)
   /**
-   * About how many operations it is, multiply and add counted as two: small work is not worth handing to other threads.
+   * Approximate number of operations, a multiply-add counting as two. Small dispatches are not worth handing to other
+   * threads.
    */
   operations = Infinity
   /**
-   * Its predecessor, a dispatch of the same program: this one follows it in serialized sections, or in all ops where
-   * both use one worker group's memory.
+   * The preceding dispatch of the same program: this one follows it in serialized sections, or in all ops if both use
+   * the same worker group's memory.
    */
   dependsOn: Dispatch | undefined
-  /** Which worker group's memory it works in: see `Device.workerGroups`. */
+  /** The worker group whose memory it uses: see `Device.workerGroups`. */
   workerGroup = 0
   /**
-   * What the caller reads once the dispatch is done; of a mirrored buffer, what it changes. A device whose memory the
-   * host does not see brings it over.
+   * What the caller reads once the dispatch is done; for a mirrored buffer, what it changes. A device whose memory is
+   * not host-visible copies these back.
    */
   readbacks: readonly BufferRange[] = []
 
@@ -90,7 +95,7 @@ export class Dispatch {
     this.header[word] = value
   }
 
-  /** Positions are float64: they have no limit. */
+  /** Positions are float64 and thus unlimited. */
   setPosition(word: DispatchHeader.Position | DispatchHeader.WindowPosition, value: number): void {
     this.#doubles[word / 2] = value
   }
@@ -99,7 +104,9 @@ export class Dispatch {
     return this.#doubles[word / 2]!
   }
 
-  /** @param byteLength default: to the end of the memory; a device may be able to use less of a large memory sooner */
+  /**
+   * @param byteLength default: up to the end of the memory; a device may be able to start sooner with a smaller range
+   */
   bind(buffer: BufferIndex, memory: DeviceBuffer, byteOffset = 0, byteLength = memory.byteLength - byteOffset): void {
     this.buffers[buffer] = memory
     this.offsets[buffer] = byteOffset
@@ -108,7 +115,7 @@ export class Dispatch {
 }
 
 /**
- * How an axis of a parameter lies in packed weights: `groups` of `size` rows, from `first` on, each padded with zeros
+ * Layout of one axis of a parameter in packed weights: `groups` of `size` rows, starting at `first`, each zero-padded
  * to `stride`.
  */
 export interface Axis {
@@ -118,27 +125,27 @@ export interface Axis {
   readonly stride: number
 }
 
-/** Elements along an axis, padding included. */
+/** Number of elements along an axis, including padding. */
 export function elementsOf({ groups, stride }: Axis): number {
   return groups * stride
 }
 
 /**
- * One packed weight. The parameters named in `sources` are matrices (outputs, inputs) flattened; their outputs are put
- * one after the other.
+ * One packed weight. The parameters listed in `sources` are matrices (outputs × inputs), flattened; their outputs are
+ * concatenated.
  */
 export interface PackedWeight {
   readonly byteOffset: number
   readonly layout: 'panels' | 'rows'
-  /** How it lies in memory: as its parameters come, or widened to float32. */
+  /** Storage format: the parameters' own, or widened to float32. */
   readonly format: WeightFormat
   readonly sources: readonly { readonly name: string; readonly outputs: Axis }[]
   readonly inputs: Axis
-  /** Each output's row is divided by its 2-norm (clamped at 1e-12). */
+  /** Whether each output's row is divided by its 2-norm (clamped to at least 1e-12). */
   readonly normalised: boolean
 }
 
-/** Where packed weights lie in one buffer, and constants that go with them. */
+/** Layout of packed weights, and of constants that accompany them, in one buffer. */
 export interface WeightLayout {
   readonly byteLength: number
   readonly weights: readonly PackedWeight[]
@@ -157,73 +164,77 @@ export function float32Values({ buffer, byteOffset, byteLength }: Float32Array):
   return { format: WeightFormat.Float32, bytes: new Uint8Array(buffer, byteOffset, byteLength) }
 }
 
-/** Bytes of one value. */
+/** Bytes per value. */
 export function formatBytes(format: WeightFormat): number {
   return format === WeightFormat.Float32 ? 4 : 2
 }
 
-/** What `model/checksum.ts` and `half.ts` compute, for a model's worth of bytes. */
+/** The operations of `model/parameters/checksum.ts` and `half.ts`, for large amounts of bytes. */
 export interface ByteScanner {
-  /** Whether float16 values, at any alignment, hold neither infinity nor NaN. */
+  /** Whether float16 values, at any alignment, contain neither infinity nor NaN. */
   isFiniteFloat16(bytes: Uint8Array): boolean
-  /** Continues a checksum's four lanes over whole blocks of 16 bytes. */
+  /** Continues a checksum's four lanes over whole 16-byte blocks. */
   mixBlocks(lanes: Uint32Array, bytes: Uint8Array): void
 }
 
 /**
- * Who runs programs. A device knows nothing of layers or models: it allocates, packs weights, takes programs in and
- * runs them, as if one at a time in the order of the calls. It never keeps what it is given.
+ * A backend. It knows nothing of layers or models: it allocates memory, packs weights, and compiles and runs programs,
+ * with the effect of running them one at a time in call order. It retains none of its arguments.
  */
 export interface Device {
-  /** For messages. */
+  /** Name for messages. */
   readonly name: string
-  /** Partitions that an op is cut into; scratch for one partition of scores is planned for each. */
+  /** Number of partitions each op is split into; the plan reserves score scratch for each. */
   readonly partitions: number
-  /** Whether the host reads and writes the memory that programs run in; otherwise runs say what it will read. */
+  /** Whether the host can access the memory that programs use. If not, dispatches must list what the host will read. */
   readonly hostVisible: boolean
-  /** Most tokens of a chunk; results do not depend on it. */
+  /** Maximum tokens per chunk; does not affect results. */
   readonly chunkRows: number
-  /** Bytes of a buffer beyond which it is slower to work with: plans keep their working memory below. */
+  /** Buffer size in bytes beyond which a buffer becomes slower; plans keep their working memory below it. */
   readonly bufferBytes: number
-  /** Likewise the contexts that windows of one chunk attend to. */
+  /** The same limit for the contexts attended to by the windows of one chunk. */
   readonly contextBytes: number
-  /** How many dispatches it is worth preparing before they are handed over together. */
+  /** Number of dispatches worth preparing before submitting them together. */
   readonly batch: number
   /**
-   * How many worker groups to use if each needs so many bytes of scratch: dispatch i runs in group i modulo that
+   * Number of worker groups to use if each needs this many bytes of scratch; dispatch i runs in group i modulo that
    * number.
    */
   workerGroups(workingBytes: number): number
-  /** Looks through bytes faster than JavaScript, where the device can. */
+  /** Scans bytes faster than JavaScript, if the device can. */
   readonly scanner?: ByteScanner
   /**
-   * @param zeroed it holds zeros; otherwise whatever was there before
-   * @param mirrored all of it can be read between dispatches, if every dispatch names what it changes among its results
+   * @param zeroed initialise with zeros; otherwise the contents are undefined
+   * @param mirrored make all of it readable between dispatches, provided each dispatch lists what it changes in
+   * `readbacks`
    * @throws RoutedAttentionError `OUT_OF_MEMORY`
    */
   allocate(byteLength: number, purpose: string, options?: { zeroed?: boolean; mirrored?: boolean }): DeviceBuffer
-  /** While others are waited for: chooses kernels and makes room for weights of so many bytes, as later calls would. */
+  /**
+   * Chooses kernels and reserves memory for this many bytes of weights, as later calls would. Used while waiting for
+   * other things.
+   */
   prepare?(byteLength: number): Promise<void>
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer
-  /** The same in parts, each of some milliseconds at most; ended between two of them, it has taken nothing. */
+  /** The same in steps of a few milliseconds each; if ended between two of them, it holds no memory. */
   packInParts(layout: WeightLayout, parameters: ParameterSource): Generator<void, DeviceBuffer>
   compile(program: Program): CompiledProgram
   /**
-   * Runs a program over a chunk, or over several in their order. Returns a promise if other threads compute, or if it
-   * takes so long that the event loop must turn meanwhile; otherwise it is done on return. Until then the dispatches,
-   * and what they are bound to, are the device's. If the first dispatch's `dependsOn` is the last one of the call
-   * before, it may start before that one ends; at most two calls overlap.
-   * @param interrupt ends it soon, between two ops or parts of one: rejects with what `check` throws, once no op of
+   * Runs a program over one or more chunks in order. Returns a promise if other threads compute, or if it takes long
+   * enough that the event loop must run meanwhile; otherwise it has finished on return. Until then the dispatches and
+   * the memory bound to them belong to the device. If the first dispatch's `dependsOn` is the last one of the previous
+   * call, it may start before that one ends; at most two calls overlap.
+   * @param interrupt ends the run soon, between ops or parts of one: it rejects with what `check` throws, once no op of
    * this call can overlap a later one
    */
   run(program: CompiledProgram, dispatches: Dispatch | readonly Dispatch[], interrupt?: Interrupt): void | Promise<void>
-  /** Whether one dispatch of so many operations is done on return. */
+  /** Whether a single dispatch of this many operations finishes before `run` returns. */
   isSynchronous(work: number): boolean
   /**
-   * Runs a small program on the calling thread, done on return, whatever else is running: it must touch nothing that
-   * others use.
+   * Runs a small program synchronously on the calling thread, whatever else is running; it must not touch memory used
+   * by others.
    */
   runSync(program: CompiledProgram, dispatch: Dispatch): void
-  /** Ends work in flight with `DISPOSED`; resolves when nothing runs any more. */
+  /** Ends pending work with `DISPOSED`; resolves once nothing is running. */
   dispose(): Promise<void>
 }

@@ -7,49 +7,48 @@ import { ThreadPool } from './wasm/thread-pool.js'
 import { WasmDevice } from './wasm/wasm-device.js'
 import type { WebGpuDevice } from './webgpu/webgpu-device.js'
 
-/** What a runtime really uses. */
+/** What a runtime actually uses. */
 export interface RuntimeInfo {
-  /** Where the last layer or model was put; before there is one, 'webgpu' where there is a GPU that may be used. */
+  /** Where the last layer or model was placed; before that, 'webgpu' if a GPU is available for use. */
   readonly device: 'wasm' | 'webgpu'
-  /** The GPU's name, where one is used. */
+  /** The GPU's name, if one is used. */
   readonly adapter?: string
-  /** The build in use. Only with 'relaxed' may multiply-add round once. */
+  /** The kernel build in use. Multiply-add may round once only with 'relaxed'. */
   readonly simd: 'baseline' | 'relaxed'
-  /** Whether multiply-add rounds once (fused): results of one arithmetic have equal bits on one engine. */
+  /** Whether multiply-add rounds once (fused). On one engine, results with the same value are bit-identical. */
   readonly fused: boolean
   /**
-   * Threads that compute: 1 is the calling thread; of several, all are workers, and the calling thread only waits for
-   * them.
+   * Number of compute threads. 1 is the calling thread; otherwise all are workers, and the calling thread only waits.
    */
   readonly threads: number
   /**
-   * The shapes of the kernels in use, rows × columns: the fastest of several in a few milliseconds of timing, unless
+   * Tile shapes of the kernels in use, rows × columns: the fastest in a few milliseconds of timing, unless
    * `unavailable.timing` says otherwise.
    */
   readonly kernels: { readonly tile: string; readonly row: string }
   /**
-   * Bytes of the runtime's memory: what the engine holds for it, and what is in use; a GPU's buffers, and the host's
-   * copies of them, included.
+   * The runtime's memory in bytes: reserved by the engine, and in use; includes GPU buffers and the host's copies of
+   * them.
    */
   readonly memory: { readonly reserved: number; readonly used: number }
-  /** For each thing not used, why. */
+  /** For each feature not used, the reason. */
   readonly unavailable: Readonly<Record<string, string>>
 }
 
-/** @internal A GPU that a runtime computes on. */
+/** @internal The GPU used by a runtime. */
 export interface GpuUse {
   readonly device: WebGpuDevice
   readonly adapter: string
-  /** Whether the processor takes over when it is lost. */
+  /** Whether the CPU takes over if it is lost. */
   readonly replaceable: boolean
 }
 
-/** Something that lives on a runtime and ends with it. */
+/** An object that lives on a runtime and ends with it. */
 export interface Tenant {
   dispose(): void
 }
 
-/** Where everything runs and lies. Made by `createRuntime`. */
+/** The threads, memory and devices that layers and models run on. Created by `createRuntime`. */
 export class Runtime {
   readonly #wasm: WasmDevice
   readonly #gpu: GpuUse | undefined
@@ -57,9 +56,9 @@ export class Runtime {
   readonly #unavailable: Record<string, string>
   readonly #tenants = new Set<Tenant>()
   #pool: ThreadPool | undefined
-  /** One that lost a thread, and is ending the others. */
+  /** A pool that lost a thread and is terminating the others. */
   #lostPool: ThreadPool | undefined
-  /** Once disposed of: when all has ended. */
+  /** Set by `dispose`; resolves when everything has ended. */
   #ended: Promise<void> | undefined
 
   /** @internal */
@@ -70,46 +69,43 @@ export class Runtime {
     this.#gpu = gpu
   }
 
-  /** @internal Where new layers and models compute. */
+  /** @internal The device for new layers and models. */
   get device(): Device {
     return this.#usesGpu ? this.#gpu!.device : this.#wasm
   }
 
-  /** @internal The devices that a new layer or model may be put on, where it is worth finding out which is faster. */
+  /** @internal The devices worth comparing for a new layer or model. */
   get candidates(): readonly Device[] {
     return this.#usesGpu && this.#gpu!.replaceable ? [this.#gpu!.device, this.#wasm] : [this.device]
   }
 
-  /** @internal Notes which candidate was taken; @param refusal why not the GPU, if not */
+  /** @internal Records the device chosen among the candidates; @param refusal why it is not the GPU, if so */
   commitTo(device: Device, refusal: string): void {
     if (device === this.#wasm) this.#unavailable.webgpu = refusal
     else delete this.#unavailable.webgpu
   }
 
-  /** Whether the GPU is used: one that was lost is not where something can take its place. */
+  /** Whether the GPU is used; a lost GPU is not, if something can replace it. */
   get #usesGpu(): boolean {
     return this.#gpu !== undefined && !(this.#gpu.replaceable && this.#gpu.device.lost !== undefined)
   }
 
-  /** @internal Whether another device would take this one's place if it were lost. */
+  /** @internal Whether another device would take over if this one were lost. */
   isReplaceable(device: Device): boolean {
     return device !== this.#wasm && this.#gpu!.replaceable
   }
 
-  /**
-   * @internal Whether a device's memory is this runtime's own WebAssembly memory, which takes and refuses bytes at
-   * once.
-   */
+  /** @internal Whether a device's memory is this runtime's WebAssembly memory, which can be accessed synchronously. */
   isHere(device: Device): boolean {
     return device === this.#wasm
   }
 
-  /** @internal Whether what lives on a device must move to another: it was lost, and there is one to take its place. */
+  /** @internal Whether objects on a device must move to another, because it was lost and can be replaced. */
   isStale(device: Device): boolean {
     return device !== this.#wasm && !this.#usesGpu
   }
 
-  /** @internal Times the kernels, once for a module, when they are first needed, and takes the fastest. */
+  /** @internal Times the kernels when first needed, once per module, and selects the fastest. */
   chooseKernels(revectorized: boolean): void {
     this.#wasm.chooseLater(() => {
       const { shape, unavailable } = chooseTile(this.#build.module, this.#wasm, revectorized)
@@ -121,7 +117,7 @@ export class Runtime {
     })
   }
 
-  /** @internal Starts threads; what keeps them from starting is told in `info`. */
+  /** @internal Starts threads; if that fails, the reason is reported in `info`. */
   async startThreads(threads: number, script?: URL): Promise<void> {
     let pool: ThreadPool
     try {
@@ -145,7 +141,7 @@ export class Runtime {
     return this.#pool
   }
 
-  /** What is used here, and why not more; read anew each time. */
+  /** What is used, and why not more; computed on each access. */
   get info(): RuntimeInfo {
     this.#wasm.chooseNow()
     const { simd, fused } = this.#build
@@ -175,7 +171,7 @@ export class Runtime {
     if (this.disposed) throw new RoutedAttentionError('DISPOSED', 'the runtime was disposed; create another one')
   }
 
-  /** @internal Registers what must end with the runtime. */
+  /** @internal Registers an object that must end with the runtime. */
   adopt(tenant: Tenant): void {
     this.#tenants.add(tenant)
   }
@@ -186,8 +182,8 @@ export class Runtime {
   }
 
   /**
-   * Ends everything on the runtime and gives its memory back. Work in flight ends with `DISPOSED`. May be awaited, and
-   * called again.
+   * Ends everything on the runtime and releases its memory. Pending work rejects with `DISPOSED`. May be awaited.
+   * Idempotent.
    */
   dispose(): Promise<void> {
     if (!this.#ended) {
@@ -197,18 +193,18 @@ export class Runtime {
     return this.#ended
   }
 
-  /** `dispose`, for `using`. */
+  /** Same as `dispose`, for `using`. */
   [Symbol.dispose](): void {
     void this.dispose()
   }
 
-  /** `dispose`, for `await using`. */
+  /** Same as `dispose`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose()
   }
 }
 
-/** @throws RoutedAttentionError `BAD_ARGUMENT` for anything that `createRuntime` did not make */
+/** @throws RoutedAttentionError `BAD_ARGUMENT` unless `createRuntime` made it */
 export function checkRuntime(value: unknown): asserts value is Runtime {
   if (!(value instanceof Runtime))
     throw new RoutedAttentionError('BAD_ARGUMENT', `runtime must come from createRuntime, got ${describe(value)}`)

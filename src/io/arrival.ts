@@ -1,7 +1,7 @@
 import { Verifier } from './integrity.js'
 import type { LoadTracker } from './progress.js'
 
-/** One reading of a file from its start: what has arrived is counted, and hashed where a digest is expected. */
+/** One pass over a file from its start: counts the bytes received, and hashes them if a digest is expected. */
 export class TrackedRead {
   private readonly verifier: Verifier | undefined
 
@@ -15,7 +15,7 @@ export class TrackedRead {
     tracker.begin(name, sizeHint ?? 0)
   }
 
-  /** How many bytes there will be, once it is known. */
+  /** Announces the total size, once it is known. */
   announce(bytes: number): void {
     this.tracker.announce(this.name, bytes)
   }
@@ -25,7 +25,7 @@ export class TrackedRead {
     this.tracker.advance(this.name, bytes.length)
   }
 
-  /** @throws RoutedAttentionError `BAD_FILE` when what has arrived has another digest */
+  /** @throws RoutedAttentionError `BAD_FILE` if the bytes received have another digest */
   verify(): void {
     this.verifier?.finish()
   }

@@ -25,13 +25,13 @@ export interface Read<T> {
   readonly value: T
 }
 
-/** What may be said of a copy that is damaged, breaks off, or that another state of the model was kept under. */
+/** Errors that a cached copy may cause if it is damaged or truncated, or belongs to another version of the model. */
 const BROKEN_COPY: readonly ErrorCode[] = ['BAD_FILE', 'BAD_CONFIG', 'BAD_WEIGHTS', 'NETWORK']
 
-/** Of a file, see `OpenOptions`. */
+/** See `OpenOptions`. */
 type ReadingOptions = Pick<OpenOptions, 'mayBeAbsent'>
 
-/** Reads single files of a model. */
+/** Reads individual files of a model. */
 export class FileReader {
   constructor(
     private readonly source: Source,
@@ -39,7 +39,7 @@ export class FileReader {
     private readonly digests: ReadonlyMap<string, string>,
   ) {}
 
-  /** @param take makes of the bytes what is wanted, or refuses them; only what it took is kept in a cache */
+  /** @param take converts or rejects the bytes; only what it accepted is cached */
   readWhole<T>(name: string, take: (bytes: Uint8Array) => T | Promise<T>, options: ReadingOptions = {}): Promise<Read<T> | MissingFile> {
     return this.read(name, options, async (file) => {
       const tooLarge = () =>
@@ -57,8 +57,8 @@ export class FileReader {
   }
 
   /**
-   * @param takeHeader makes of the header what is wanted, or refuses the shard, before its tensors are read
-   * @returns what it made, and the tensors
+   * @param takeHeader converts the header or rejects the shard, before its tensors are read
+   * @returns its result, and the tensors
    */
   readShard<T>(
     name: string,
@@ -78,7 +78,7 @@ export class FileReader {
       if (isLonger || length < header.fileLength) {
         throw new RoutedAttentionError(
           'BAD_FILE',
-          `${name} has ${isLonger ? 'more than ' : ''}${length} bytes, and its header describes ${header.fileLength}`,
+          `${name} has ${isLonger ? 'more than ' : ''}${length} bytes, but its header describes ${header.fileLength}`,
         )
       }
       arrival.verify()
@@ -93,10 +93,7 @@ export class FileReader {
     return this.read(name, {}, async (file) => (await takeHeaderOf(name, file, () => {})).header)
   }
 
-  /**
-   * Opens a file, reads it and closes it: from its start again where it was restarted, or where a copy from a cache is
-   * broken.
-   */
+  /** Opens, reads and closes a file; starts over if the file was restarted or a cached copy is broken. */
   private async read<T>(name: string, options: ReadingOptions, read: (file: OpenFile) => Promise<T>): Promise<Read<T> | MissingFile> {
     let file = await this.source.open(name, options)
     while (!isMissing(file)) {

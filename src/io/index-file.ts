@@ -1,21 +1,21 @@
 import { describe, RoutedAttentionError } from '../errors.js'
 import { parseJson } from './json.js'
 
-/** What model.safetensors.index.json says. */
+/** The contents of model.safetensors.index.json. */
 export interface ShardIndex {
   /** Shard by tensor name. */
   readonly shardOf: ReadonlyMap<string, string>
   /** Every shard once, in order of first mention. */
   readonly shards: readonly string[]
-  /** Bytes of all tensors, where the file says so: a hint for progress only. */
+  /** Total bytes of all tensors, if given; used for progress only. */
   readonly totalSize: number | undefined
-  /** What the writer noted besides: texts by name. */
+  /** Other metadata from the writer: strings by name. */
   readonly metadata: ReadonlyMap<string, string>
 }
 
 /**
- * @throws RoutedAttentionError `BAD_FILE` when it is not JSON, has no `weight_map`, or names a shard that is not a
- * plain file name
+ * @throws RoutedAttentionError `BAD_FILE` if it is not JSON, has no `weight_map`, or names a shard that is not a plain
+ * file name
  */
 export function parseShardIndex(bytes: Uint8Array, what = 'model.safetensors.index.json'): ShardIndex {
   const json = parseJson(bytes, what)
@@ -27,7 +27,7 @@ export function parseShardIndex(bytes: Uint8Array, what = 'model.safetensors.ind
     if (!isPlainFileName(shard)) {
       throw new RoutedAttentionError(
         'BAD_FILE',
-        `${what} puts tensor ${describe(name)} in ${describe(shard)}; a shard is a plain file name in the same folder`,
+        `${what} puts tensor ${describe(name)} in ${describe(shard)}; a shard must be a plain file name in the same folder`,
       )
     }
     shardOf.set(name, shard)
@@ -44,7 +44,7 @@ export function parseShardIndex(bytes: Uint8Array, what = 'model.safetensors.ind
   }
 }
 
-/** No folder, no drive, no stream, nothing that a file system or a URL would read as anything but a name. */
+/** No folder, drive or stream: nothing that a file system or a URL would interpret as more than a name. */
 function isPlainFileName(name: unknown): name is string {
   return (
     typeof name === 'string' && name.length <= 255 && !/^\.{0,2}$|[/\\:\u0000-\u001f\u007f]/.test(name) && !/[\ud800-\udfff]/u.test(name)

@@ -15,7 +15,7 @@ export function checkIntegrity(integrity: unknown): asserts integrity is Readonl
   }
 }
 
-/** Holds the bytes of a file against the digest that they should have. */
+/** Checks the bytes of a file against the expected digest. */
 export class Verifier {
   private readonly hash: Sha256 = createSha256()
 
@@ -28,7 +28,7 @@ export class Verifier {
     this.hash.update(bytes)
   }
 
-  /** @throws RoutedAttentionError `BAD_FILE` when the bytes so far have another digest */
+  /** @throws RoutedAttentionError `BAD_FILE` if the bytes received have another digest */
   finish(): void {
     const digest = this.hash.digest()
     const isBase64 = this.expected.length !== 64
@@ -37,7 +37,7 @@ export class Verifier {
     if (got === expected) return
     throw new RoutedAttentionError(
       'BAD_FILE',
-      `${this.file} has the SHA-256 digest ${got}, and ${expected} was expected (integrity): it was damaged, or is another version`,
+      `${this.file} has the SHA-256 digest ${got}, and ${expected} was expected (integrity): it is damaged, or another version`,
     )
   }
 }

@@ -1,9 +1,9 @@
 import { RoutedAttentionError } from '../errors.js'
 
 /**
- * Reads JSON piece by piece, as strictly as the safetensors library's parser, which `JSON.parse` is not: it shows
- * repeated keys, tells integers of 64 bits from other numbers, and refuses unpaired surrogates, numbers beyond float64
- * and deep nesting. Every method throws RoutedAttentionError `BAD_FILE` for anything but what its name says.
+ * An incremental JSON reader as strict as the safetensors library's parser, which `JSON.parse` is not: it exposes
+ * repeated keys, distinguishes 64-bit integers from other numbers, and rejects unpaired surrogates, numbers beyond
+ * float64 and deep nesting. Every method throws RoutedAttentionError `BAD_FILE` for anything but what its name says.
  */
 export class JsonReader {
   private position = 0
@@ -14,7 +14,7 @@ export class JsonReader {
     private readonly what: string,
   ) {}
 
-  /** Reads an object; `member` must read exactly one value for each key it is given. */
+  /** Reads an object; `member` must read exactly one value for each key. */
   object(member: (key: string) => void): void {
     this.list('{', '}', 'an object', () => {
       const key = this.string()
@@ -23,7 +23,7 @@ export class JsonReader {
     })
   }
 
-  /** Reads an array; `item` must read exactly one value each time. */
+  /** Reads an array; `item` must read exactly one value per call. */
   array(item: () => void): void {
     this.list('[', ']', 'an array', item)
   }
@@ -44,7 +44,7 @@ export class JsonReader {
       const value = JSON.parse(this.text.slice(start, end)) as string
       if (!/[\ud800-\udfff]/u.test(value)) return value
     } catch {
-      // told below, with its place
+      // reported below, with its position
     }
     this.position = start
     throw this.bad('a string of well-formed characters')
@@ -68,13 +68,13 @@ export class JsonReader {
     throw this.bad('an integer from 0 to 2^64 - 1')
   }
 
-  /** Reads null if that is next. */
+  /** Reads null, if it comes next. */
   acceptNull(): boolean {
     this.skipSpace()
     return this.word('null')
   }
 
-  /** Reads any value and forgets it. */
+  /** Reads and discards any value. */
   skip(): void {
     this.skipSpace()
     const first = this.text[this.position]
@@ -111,7 +111,7 @@ export class JsonReader {
     return found
   }
 
-  /** -1 where there is no digit. */
+  /** -1 if there is no digit. */
   private digitAt(position: number): number {
     const digit = this.text.charCodeAt(position) - 0x30
     return digit >= 0 && digit <= 9 ? digit : -1

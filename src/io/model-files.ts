@@ -21,39 +21,39 @@ const WEIGHTS = 'model.safetensors'
 const INDEX = 'model.safetensors.index.json'
 
 /**
- * What the caller makes of the files; each throws to refuse them. They are called in this order, before anything larger
- * is read, and again where a file has to be read again: what the last call returned is what counts.
+ * The caller's parsers; each throws to reject a file. They are called in this order, before anything larger is read,
+ * and again if a file has to be read again: the result of the last call counts.
  */
 export interface ModelParsers<Config, Tokenizer, Generation, Weights> {
   config(json: unknown): Config
   tokenizer(bytes: Uint8Array, config: Config): Tokenizer | Promise<Tokenizer>
-  /** generation_config.json, where there is one; it is asked for only with this parser. */
+  /** generation_config.json, if there is one; only requested if this parser is present. */
   generation(json: unknown, config: Config): Generation
-  /** All headers; for http(s) with shards, the bodies of all but the last have been read by then. */
+  /** All headers. Over http(s) with shards, the bodies of all but the last have been read by then. */
   weights(tensors: ReadonlyMap<string, TensorInfo>, config: Config): Weights
 }
 
-/** What the parsers returned, and the tensors. */
+/** The parsers' results, and the tensors. */
 export interface ModelFiles<Config = unknown, Tokenizer = Uint8Array, Generation = undefined, Weights = undefined> {
   readonly config: Config
-  /** Undefined where there is no tokenizer.json. */
+  /** Undefined if there is no tokenizer.json. */
   readonly tokenizer: Tokenizer | undefined
-  /** Undefined where there is no generation_config.json. */
+  /** Undefined if there is no generation_config.json. */
   readonly generation: Generation | undefined
   readonly weights: Weights
-  /** Those that `weights` was parsed from, with their bytes. */
+  /** The tensors given to `weights`, with their bytes. */
   readonly tensors: ReadonlyMap<string, StoredTensor>
-  /** Files that the model can do without, and that may be there but could not be had: why, by name. */
+  /** Optional files that may exist but could not be read: the reason by name. */
   readonly unavailable: ReadonlyMap<string, RoutedAttentionError>
 }
 
 /**
- * Reads config.json, tokenizer.json and generation_config.json if there are any, and model.safetensors or else the
- * shards of its index. Other files are ignored.
- * @param parsers without one, config.json is parsed JSON, and tokenizer.json its bytes
+ * Reads config.json, tokenizer.json and generation_config.json if present, and model.safetensors or else the shards of
+ * its index. Ignores other files.
+ * @param parsers without one, config.json is returned as parsed JSON, and tokenizer.json as bytes
  * @throws RoutedAttentionError `BAD_FILE` for a file that is missing, broken or forbidden; `NETWORK` for a host that
- * cannot be reached or is not ready, or a transfer that broke off for good; `BAD_ARGUMENT`; `UNSUPPORTED` for a path
- * where there is no file system; `OUT_OF_MEMORY`. Also what a parser or `onProgress` throws, and the signal's reason
+ * cannot be reached or is not ready, or a transfer that failed for good; `BAD_ARGUMENT`; `UNSUPPORTED` for a path if
+ * there is no file system; `OUT_OF_MEMORY`. Also whatever a parser or `onProgress` throws, and the signal's reason
  */
 export async function readModelFiles<Config = unknown, Tokenizer = Uint8Array, Generation = undefined, Weights = undefined>(
   source: ModelSource,
@@ -73,7 +73,7 @@ export async function readModelFiles<Config = unknown, Tokenizer = Uint8Array, G
   return { config, tokenizer, generation, weights, tensors, unavailable: reader.unavailable }
 }
 
-/** What a parser made of the tensors' headers, and the tensors. */
+/** A parser's result for the tensors' headers, and the tensors. */
 interface ParsedWeights<Weights> {
   readonly weights: Weights
   readonly tensors: ReadonlyMap<string, StoredTensor>
@@ -81,7 +81,7 @@ interface ParsedWeights<Weights> {
 
 class ModelReader {
   private readonly files: FileReader
-  /** Of the files that were read. */
+  /** Names of the files that were read. */
   private readonly names: string[] = [CONFIG]
   readonly unavailable = new Map<string, RoutedAttentionError>()
 
@@ -109,7 +109,7 @@ class ModelReader {
   }
 
   /**
-   * A file that the model can do without, unless a digest says that it is there. Why it could not be had is kept in
+   * Reads an optional file; it is required if a digest is given for it. If it cannot be read, the reason is kept in
    * `unavailable`.
    * @param take as of `FileReader.readWhole`
    * @param options.isPageRefused whether a web page in its place rejects the load; otherwise the file counts as absent
@@ -120,7 +120,7 @@ class ModelReader {
     { isPageRefused = false } = {},
   ): Promise<T | undefined> {
     const mayBeAbsent = !this.digests.has(name)
-    // Not after a failure without an answer: browsers make one of every 404 that does not allow their page to see it.
+    // Not after a failure without a response: that is what browsers report for any 404 the page may not see.
     const isWorthAnother = (file: object) => isPassing(file) && file.failure.status !== undefined
     const { result } = await retry(() => this.files.readWhole(name, take, { mayBeAbsent }), isWorthAnother, SHORT_PAUSES, this.signal)
     if (!isMissing(result)) {
@@ -132,10 +132,7 @@ class ModelReader {
     return undefined
   }
 
-  /**
-   * Either file of the weights may be absent: where neither is there, and asking for one failed, both are asked for
-   * again.
-   */
+  /** Either file of the weights may be absent. If neither was found and a request failed, both are requested again. */
   async readWeights<T>(parse: (tensors: ReadonlyMap<string, TensorInfo>) => T): Promise<ParsedWeights<T>> {
     const attempt = async () => {
       const single = await this.readSingle(parse)
@@ -206,24 +203,24 @@ class ModelReader {
     return { weights: parsed!.weights, tensors: withTied(tensors, headers.metadata) }
   }
 
-  /** A digest that nothing is held against would be a promise not kept. */
+  /** An unused digest would give a false sense of security. */
   private checkDigestsAreUsed(names: readonly string[]): void {
     for (const name of this.digests.keys()) {
       if (names.includes(name)) continue
       throw new RoutedAttentionError(
         'BAD_FILE',
-        `integrity names ${describe(name)}, which is none of the files of the model in ${this.source.name} (${names.slice(0, 20).join(', ')})`,
+        `integrity names ${describe(name)}, which is not a file of the model in ${this.source.name} (${names.slice(0, 20).join(', ')})`,
       )
     }
   }
 
-  /** @param tries how often they were asked for */
+  /** @param tries number of attempts made */
   private missing(files: readonly [string, MissingFile][], tries = 1): RoutedAttentionError {
     const named = files.slice(0, 20).map(([name, { missing }]) => `${name} (${missing})`)
     if (files.length > named.length) named.push('and more')
     const failure = files.find(([, file]) => file.failure)?.[1].failure
     const status = failure?.status ?? files.find(([, file]) => file.status !== undefined)?.[1].status
-    const tried = tries > 1 ? `; it was tried ${tries} times in a row` : ''
+    const tried = tries > 1 ? `; it was tried ${tries} times` : ''
     return new RoutedAttentionError(
       failure?.code ?? 'BAD_FILE',
       `the model in ${this.source.name} ${failure ? 'cannot be read without' : 'lacks'} ${named.join(', ')}${tried}`,
@@ -232,7 +229,7 @@ class ModelReader {
   }
 }
 
-/** Whether a file may be there after all, and asking for it again is worth it. */
+/** Whether a file may exist after all, so that requesting it again is worthwhile. */
 function isPassing(file: object): file is MissingFile & { failure: RoutedAttentionError } {
   return isMissing(file) && file.failure instanceof BrokenTransfer
 }

@@ -2,19 +2,19 @@ import type { LoadProgress } from './read-options.js'
 
 interface FileProgress {
   received: number
-  /** Bytes that it will have, as far as is known; at least `received`. */
+  /** Bytes expected, as far as is known; at least `received`. */
   expected: number
 }
 
 /**
- * Counts the bytes of a model's files, reports them, and looks at the signal each time. A total that was told is not
- * taken back: what was announced and never came counts as done in the end.
+ * Counts the bytes of a model's files, reports progress and checks the signal on each report. A reported total never
+ * shrinks: bytes announced that never arrive count as done in the end.
  */
 export class LoadTracker {
   private done = 0
   /** Sum of `expected`. */
   private known = 0
-  /** Bytes in all, at least, of files that are still to come too. */
+  /** Lower bound of the total, including files not yet begun. */
   private least = 0
   private readonly files = new Map<string, FileProgress>()
 
@@ -23,12 +23,12 @@ export class LoadTracker {
     private readonly signal: AbortSignal | undefined,
   ) {}
 
-  /** At least so many bytes are still to come beside those of the files that were begun. */
+  /** At least this many bytes are still to come, besides those of files already begun. */
   expectFurther(bytes: number): void {
     this.least = Math.max(this.least, this.known + bytes)
   }
 
-  /** A file of about so many bytes is about to be read from its start, perhaps again. */
+  /** A file of about this many bytes is about to be read from its start, perhaps again. */
   begin(file: string, bytes: number): void {
     const progress = this.progressOf(file)
     this.done -= progress.received
@@ -36,7 +36,7 @@ export class LoadTracker {
     this.expect(progress, bytes)
   }
 
-  /** How many bytes a file that is being read will have. */
+  /** Sets the size of a file that is being read. */
   announce(file: string, bytes: number): void {
     this.expect(this.progressOf(file), bytes)
   }

@@ -7,39 +7,39 @@ import { decodeUtf8, MAX_JSON_BYTES } from './json.js'
 import { JsonReader } from './json-reader.js'
 import { withTied } from './tied-tensors.js'
 
-/** What a safetensors header says of one tensor. */
+/** A tensor's entry in a safetensors header. */
 export interface TensorInfo {
   /** As the format spells it: F32, F16, BF16, F64, I64, … */
   readonly dtype: string
   readonly shape: readonly number[]
 }
 
-/** A tensor as it lies in its file: little-endian, row-major. */
+/** A tensor as stored in its file: little-endian, row-major. */
 export interface StoredTensor extends TensorInfo {
   /** A view of the file's bytes, at any alignment. */
   readonly bytes: Uint8Array
 }
 
-/** Where a tensor's bytes are, counted from the end of the header. */
+/** Position of a tensor's bytes, relative to the end of the header. */
 export interface TensorLocation extends TensorInfo {
   readonly begin: number
   readonly end: number
 }
 
 export interface SafetensorsHeader {
-  /** Where the tensors' bytes begin in the file. */
+  /** Offset of the first tensor byte in the file. */
   readonly bodyOffset: number
-  /** How many bytes the file has. */
+  /** Size of the file in bytes. */
   readonly fileLength: number
   readonly tensors: ReadonlyMap<string, TensorLocation>
-  /** What the writer noted: texts by name. */
+  /** Metadata from the writer: strings by name. */
   readonly metadata: ReadonlyMap<string, string>
 }
 
-/** Bytes that tell how long the header is. */
+/** Size of the field that holds the header's length. */
 export const LENGTH_BYTES = 8
 
-/** Every dtype that the format knows, by the bits of its elements. */
+/** Bits per element of every dtype in the format. */
 const DTYPES = {
   4: 'F4',
   6: 'F6_E2M3 F6_E3M2',
@@ -51,10 +51,10 @@ const DTYPES = {
 const BITS = new Map(Object.entries(DTYPES).flatMap(([bits, names]) => names.split(' ').map((name) => [name, Number(bits)] as const)))
 
 /**
- * Reads a safetensors file. Accepts what the safetensors library (0.8) accepts, but for an array in place of a tensor's
- * object.
- * @returns tensors by name, in file order, then those that are tied to one of them; their bytes are views of `bytes`
- * @throws RoutedAttentionError `BAD_FILE` for anything that breaks the format, `BAD_ARGUMENT` when `bytes` is no
+ * Reads a safetensors file. Accepts what the safetensors library (0.8) accepts, except for an array in place of a
+ * tensor's object.
+ * @returns tensors by name, in file order, followed by those tied to one of them; their bytes are views of `bytes`
+ * @throws RoutedAttentionError `BAD_FILE` for anything that violates the format, `BAD_ARGUMENT` if `bytes` is not a
  * Uint8Array
  */
 export function parseSafetensors(bytes: Uint8Array, what = 'the safetensors file'): ReadonlyMap<string, StoredTensor> {
@@ -63,7 +63,7 @@ export function parseSafetensors(bytes: Uint8Array, what = 'the safetensors file
   return withTied(locateTensors(header, bytes.subarray(header.bodyOffset)), header.metadata)
 }
 
-/** The tensors of a header over the bytes behind it. */
+/** Views of the tensors in the bytes after a header. */
 export function locateTensors(header: SafetensorsHeader, body: Uint8Array): Map<string, StoredTensor> {
   const tensors = new Map<string, StoredTensor>()
   for (const [name, { dtype, shape, begin, end }] of header.tensors) tensors.set(name, { dtype, shape, bytes: body.subarray(begin, end) })
@@ -71,8 +71,8 @@ export function locateTensors(header: SafetensorsHeader, body: Uint8Array): Map<
 }
 
 /**
- * The length that a file's first 8 bytes give for the header behind them.
- * @throws RoutedAttentionError `BAD_FILE` when they are missing, or when it is above 100 MB or beyond the file
+ * Reads the header's length from a file's first 8 bytes.
+ * @throws RoutedAttentionError `BAD_FILE` if they are missing, or the length is above 100 MB or exceeds the file
  */
 export function safetensorsHeaderLength(bytes: Uint8Array, fileLength: number | undefined, what: string): number {
   if (bytes.length < LENGTH_BYTES) throw broken(what, `it has ${bytes.length} bytes, and the header's length alone takes ${LENGTH_BYTES}`)
@@ -84,9 +84,9 @@ export function safetensorsHeaderLength(bytes: Uint8Array, fileLength: number | 
 }
 
 /**
- * Reads a header alone, so that a file is refused without reading the rest.
- * @param bytes the file's first bytes: at least the 8 of the length and the header
- * @param fileLength bytes of the whole file; undefined where it is not known, and then not checked
+ * Reads only the header, so that a file can be rejected without reading the rest.
+ * @param bytes the start of the file: at least the 8 bytes of the length, and the header
+ * @param fileLength size of the whole file; not checked if undefined
  * @throws RoutedAttentionError `BAD_FILE`
  */
 export function parseSafetensorsHeader(
@@ -112,7 +112,7 @@ export function parseSafetensorsHeader(
       )
     }
     expected = end
-    if (shape.some((length) => typeof length === 'bigint')) tensor.shape = shape.map(Number) // beside a 0
+    if (shape.some((length) => typeof length === 'bigint')) tensor.shape = shape.map(Number) // allowed only next to a zero
   }
   const needed = bodyOffset + expected
   if (fileLength !== undefined && fileLength !== needed)
@@ -121,7 +121,7 @@ export function parseSafetensorsHeader(
 }
 
 /**
- * A parameter's values: F32, F16 and BF16 exactly, F64 rounded to nearest.
+ * Converts a parameter's values: F32, F16 and BF16 exactly, F64 rounded to nearest.
  * @returns a copy
  * @throws RoutedAttentionError `BAD_WEIGHTS` for any other dtype
  */
@@ -129,14 +129,14 @@ export function toFloat32(stored: StoredTensor, name: string): Float32Array {
   if (!isFloatDtype(stored.dtype)) {
     throw new RoutedAttentionError('BAD_WEIGHTS', `parameter ${name} must be F32, F16, BF16 or F64, got ${stored.dtype}; convert it first`)
   }
-  const { buffer } = new Uint8Array(stored.bytes) // a copy at byte 0 of its own buffer, hence aligned
+  const { buffer } = new Uint8Array(stored.bytes) // copying to byte 0 of a new buffer aligns it
   if (stored.dtype === 'F32') return new Float32Array(buffer)
   if (stored.dtype === 'F64') return new Float32Array(new Float64Array(buffer))
   const halves = new Uint16Array(buffer)
   return stored.dtype === 'F16' ? float16ToFloat32(halves) : bfloat16ToFloat32(halves)
 }
 
-/** Whether `toFloat32` takes a dtype. */
+/** Whether `toFloat32` supports a dtype. */
 export function isFloatDtype(dtype: string): boolean {
   return ['F32', 'F16', 'BF16', 'F64'].includes(dtype)
 }
@@ -155,7 +155,7 @@ function readHeader(text: string, what: string): { tensors: Map<string, Declared
   let metadataSeen = false
   reader.object((name) => {
     if (name !== '__metadata__') {
-      tensors.set(name, readTensor(reader, name, what)) // the library lets a repeated name's last entry stand
+      tensors.set(name, readTensor(reader, name, what)) // as in the library, the last entry of a repeated name wins
       return
     }
     if (metadataSeen) throw broken(what, 'its header has __metadata__ twice')
@@ -192,7 +192,7 @@ function readTensor(reader: JsonReader, name: string, what: string): DeclaredTen
   return { dtype, shape, begin, end }
 }
 
-/** Writers put names in the order of their bytes, so that there is mostly nothing to sort. */
+/** Writers order names bytewise, so usually nothing needs sorting. */
 function inFileOrder(tensors: Map<string, DeclaredTensor>): Map<string, DeclaredTensor> {
   const compare = (a: DeclaredTensor, b: DeclaredTensor) => a.begin - b.begin || a.end - b.end
   let previous: DeclaredTensor | undefined
@@ -204,8 +204,8 @@ function inFileOrder(tensors: Map<string, DeclaredTensor>): Map<string, Declared
 }
 
 /**
- * Undefined where bits are left over, or where there are more than any file has: 2^53, or 2^64 on the way, which a zero
- * further on does not mend.
+ * Undefined if bits are left over, or there are more bytes than any file has: 2^53, or 2^64 for an intermediate
+ * product, even if a later factor is zero.
  */
 function byteSize(dtype: string, shape: readonly (number | bigint)[]): number | undefined {
   let bits: number | bigint = 1
@@ -218,17 +218,17 @@ function byteSize(dtype: string, shape: readonly (number | bigint)[]): number | 
   return typeof bits === 'number' && bits % 8 === 0 ? bits / 8 : undefined
 }
 
-/** @param bytes the file's first, where they may show what it is instead */
+/** @param bytes the start of the file, which may reveal what it is instead */
 function broken(what: string, why: string, bytes?: Uint8Array): RoutedAttentionError {
   const foreign = bytes && foreignFormat(bytes)
-  const told = foreign === undefined ? `is not a whole safetensors file: ${why}` : `is not a safetensors file, but ${foreign} (${why})`
+  const told = foreign === undefined ? `is not a whole safetensors file: ${why}` : `is not a safetensors file but ${foreign} (${why})`
   return new RoutedAttentionError('BAD_FILE', `${what} ${told}`)
 }
 
 /**
- * The float tensors of a safetensors file, widened to float32: what `loadStateDict` takes.
- * @throws RoutedAttentionError `BAD_FILE` for bytes that are no such file, `BAD_WEIGHTS` for a tensor of another dtype
- * than F16, BF16, F32 and F64
+ * Reads the float tensors of a safetensors file, widened to float32, as `loadStateDict` accepts them.
+ * @throws RoutedAttentionError `BAD_FILE` if the bytes are not such a file, `BAD_WEIGHTS` for a tensor whose dtype is
+ * not F16, BF16, F32 or F64
  */
 export function readSafetensors(bytes: Uint8Array): Map<string, Tensor> {
   return new Map([...parseSafetensors(bytes)].map(([name, stored]) => [name, new Tensor(toFloat32(stored, name), stored.shape)]))

@@ -1,16 +1,16 @@
 import { fileSystem } from './sources/file-system.js'
 
 /**
- * A digest over bytes that come in parts. The Web Crypto API wants them all at once, copies them, and is there in
- * secure contexts only.
+ * An incremental SHA-256 digest. The Web Crypto API needs all bytes at once, copies them, and exists only in secure
+ * contexts.
  */
 export interface Sha256 {
   update(bytes: Uint8Array): unknown
-  /** 32 bytes. Ends it. */
+  /** 32 bytes; nothing may be added afterwards. */
   digest(): Uint8Array
 }
 
-/** The runtime's own where it takes parts. */
+/** Uses the runtime's own implementation if it is incremental. */
 export function createSha256(): Sha256 {
   return fileSystem()?.crypto.createHash('sha256') ?? new PlainSha256()
 }
@@ -37,7 +37,7 @@ const BLOCK_BYTES = 64
 export class PlainSha256 implements Sha256 {
   private readonly hash = Int32Array.from(INITIAL_HASH)
   private readonly constants = Int32Array.from(ROUND_CONSTANTS)
-  private readonly schedule = new Int32Array(64) // of signed words, which engines keep as integers: twice as fast as unsigned ones
+  private readonly schedule = new Int32Array(64) // signed words, which engines keep as integers: twice as fast as unsigned
   private readonly block = new Uint8Array(BLOCK_BYTES)
   private length = 0
 

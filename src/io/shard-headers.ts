@@ -3,7 +3,7 @@ import type { ShardIndex } from './index-file.js'
 import type { SafetensorsHeader, TensorInfo } from './safetensors.js'
 import { withTied } from './tied-tensors.js'
 
-/** The headers of a model's shards, held against the index. */
+/** The headers of a model's shards, checked against the index. */
 export class ShardHeaders {
   private readonly headers = new Map<string, SafetensorsHeader>()
   private readonly namesOf = new Map<string, string[]>()
@@ -22,14 +22,14 @@ export class ShardHeaders {
     const absent = this.namesOf.get(shard)!.filter((name) => !header.tensors.has(name) && !isTied(name))
     if (absent.length > 0) {
       const named = absent.slice(0, 20).map(describe).join(', ')
-      throw new RoutedAttentionError('BAD_FILE', `the index puts ${absent.length} tensors in ${shard} that are not there: ${named}`)
+      throw new RoutedAttentionError('BAD_FILE', `the index puts ${absent.length} tensors in ${shard} that it does not contain: ${named}`)
     }
     this.headers.set(shard, header)
   }
 
   /**
-   * @throws RoutedAttentionError `BAD_FILE` where a shard's header, read again, tells of other tensors: the file was
-   * written to meanwhile, and what was made of its first header does not hold
+   * @throws RoutedAttentionError `BAD_FILE` if a shard's header, read again, lists other tensors: the file was modified
+   * meanwhile, and results for its first header are invalid
    */
   checkUnchanged(shard: string, header: SafetensorsHeader): void {
     const first = this.headers.get(shard)!
@@ -38,7 +38,7 @@ export class ShardHeaders {
       throw new RoutedAttentionError('BAD_FILE', `${shard} was written to while the model was being read; load it again`)
   }
 
-  /** What the index and all shards noted. */
+  /** The combined metadata of the index and all shards. */
   get metadata(): ReadonlyMap<string, string> {
     return new Map([this.index, ...this.headers.values()].flatMap(({ metadata }) => [...metadata]))
   }

@@ -10,55 +10,55 @@ import { FileCodec } from './tokenizer/file-codec.js'
 /** Options of `encode` and `encodeStream`. */
 export interface EncodeOptions {
   /**
-   * Whether special tokens that are written out in the text become theirs. False makes them plain text: no id of a
-   * special token comes out, save the one for unknown text. Default true.
+   * Whether special tokens written out in the text are recognised. If false they are plain text: no special token is
+   * produced, except the one for unknown text. Default true.
    */
   allowSpecial?: boolean | undefined
 }
 
-/** Text to token ids and back, as tokenizer.json says, or by bytes. */
+/** Converts between text and token ids, as tokenizer.json defines or by UTF-8 bytes. */
 export interface Tokenizer {
   /**
-   * Token ids of a text. Special tokens written out in it become theirs, unless `allowSpecial` is false; none is added
-   * around it. Half a surrogate pair counts as U+FFFD.
-   * @throws RoutedAttentionError `BAD_ARGUMENT` for anything but a string, or for text that the vocabulary cannot
-   * express; `UNSUPPORTED` where the file's patterns and replacements take more than 1,000 steps a character
+   * Encodes a text. Special tokens written out in it are recognised unless `allowSpecial` is false; none is added
+   * around it. Unpaired surrogates count as U+FFFD.
+   * @throws RoutedAttentionError `BAD_ARGUMENT` for anything but a string, or for text the vocabulary cannot express;
+   * `UNSUPPORTED` if the file's patterns and replacements take more than 1,000 steps per character
    */
   encode(text: string, options?: EncodeOptions): number[]
   /**
-   * Token ids of a text that comes in chunks, cut anywhere: together those of `encode` of the whole, in the memory of a
-   * chunk and the longest pre-token.
-   * @throws RoutedAttentionError at the call `BAD_ARGUMENT`, and `UNSUPPORTED` for a tokenizer that never splits a
-   * text; while it is read also as `encode`, `BAD_ARGUMENT` for a chunk that is no string and for a pre-token beyond 1
-   * MiB, and what the chunks throw
+   * Encodes a text that arrives in chunks, cut anywhere. Yields in total the ids of `encode` for the whole text, using
+   * memory for a chunk and the longest pre-token.
+   * @throws RoutedAttentionError when called: `BAD_ARGUMENT`, or `UNSUPPORTED` for a tokenizer that never splits a
+   * text. While iterating: as `encode`; `BAD_ARGUMENT` for a chunk that is not a string or a pre-token beyond 1 MiB;
+   * and whatever the chunks throw
    */
   encodeStream(chunks: AsyncIterable<string> | Iterable<string>, options?: EncodeOptions): AsyncGenerator<Int32Array, void, undefined>
   /**
-   * Text of token ids, special tokens included; bytes that are not UTF-8 become U+FFFD.
-   * @param ids an array or an integer typed array; ids that tokenizer.json does not name have no text
-   * @throws RoutedAttentionError `BAD_ARGUMENT` for anything else, or for an id that is not one of the model's
+   * Decodes token ids, including special tokens; invalid UTF-8 becomes U+FFFD.
+   * @param ids an array or an integer typed array; ids that tokenizer.json does not list have no text
+   * @throws RoutedAttentionError `BAD_ARGUMENT` for anything else, or for an id outside the model's vocabulary
    */
   decode(ids: ArrayLike<number>): string
 }
 
-/** A tokenizer, and what a model needs to know of it besides. */
+/** A tokenizer with what a model needs in addition. */
 export interface ModelTokenizer extends Tokenizer {
-  /** Ids are below this. */
+  /** All ids are below this. */
   readonly size: number
   /**
-   * The bytes that a token adds to the text, where text is tokens' bytes in a row (byte-level vocabularies); otherwise
-   * undefined.
+   * The bytes a token adds to the text, if text is the concatenation of the tokens' bytes (byte-level vocabularies);
+   * otherwise undefined.
    * @throws RoutedAttentionError `BAD_ARGUMENT` as `decode`
    */
   tokenBytes(id: number): Uint8Array | undefined
   /**
-   * Whether the tokenizer has a token of this id: a model may have more, which are left out of a text.
+   * Whether the tokenizer has a token with this id: a model may have more ids, which decoding skips.
    * @throws RoutedAttentionError `BAD_ARGUMENT` as `decode`
    */
   isNamed(id: number): boolean
   /**
-   * Whether a token is one byte of a run that is decoded as a whole (`ByteFallback`): its text is certain when the run
-   * has ended.
+   * Whether a token is one byte of a run that is decoded as a whole (`ByteFallback`), so that its text is final only
+   * once the run has ended.
    */
   isByteToken(id: number): boolean
 }
@@ -66,12 +66,12 @@ export interface ModelTokenizer extends Tokenizer {
 const FILE = 'tokenizer.json'
 
 /**
- * Makes a tokenizer from a tokenizer.json in Hugging Face's format.
+ * Creates a tokenizer from a tokenizer.json in Hugging Face's format.
  * @param json the file's bytes or text
- * @param numTokens size of the model's vocabulary: ids below it are valid even where the file names fewer
- * @throws RoutedAttentionError `BAD_FILE` when it is broken or of a kind unknown to Hugging Face's library,
- * `UNSUPPORTED` when it has a component, which the message names, that could not give that library's ids here;
- * `BAD_ARGUMENT` when it is neither bytes nor text
+ * @param numTokens size of the model's vocabulary: ids below it are valid even if the file lists fewer
+ * @throws RoutedAttentionError `BAD_FILE` if it is broken or of a kind that Hugging Face's library does not know;
+ * `UNSUPPORTED`, naming the component, if it has one that could not reproduce that library's ids here; `BAD_ARGUMENT`
+ * if it is neither bytes nor text
  */
 export async function createTokenizer(json: Uint8Array | string, numTokens = 0): Promise<ModelTokenizer> {
   if (typeof json !== 'string' && !isUint8Array(json)) {
@@ -81,17 +81,17 @@ export async function createTokenizer(json: Uint8Array | string, numTokens = 0):
 }
 
 /**
- * A tokenizer whose ids are the bytes of UTF-8.
- * @param numTokens size of the model's vocabulary, at least 256; ids from 256 on have no text
+ * Creates a tokenizer whose ids are UTF-8 bytes.
+ * @param numTokens size of the model's vocabulary, at least 256; ids from 256 up have no text
  */
 export function createByteTokenizer(numTokens: number): ModelTokenizer {
   return new CodecTokenizer(new ByteCodec(numTokens))
 }
 
-/** Characters that a stream encodes between two answers. */
+/** Characters encoded between two yields to the consumer. */
 const STREAM_PART = 65_536
 
-/** Checks arguments, and cuts streams into parts. */
+/** Checks arguments and splits streams into parts. */
 class CodecTokenizer implements ModelTokenizer {
   readonly size: number
 
@@ -174,7 +174,7 @@ async function* stream(
   ids: number[],
   encoding: Encoding,
 ): AsyncGenerator<Int32Array, void, undefined> {
-  // Half a surrogate pair, whose other half may come with the next chunk.
+  // The first half of a surrogate pair; the second may come with the next chunk.
   let half = ''
   for await (const chunk of chunks) {
     if (typeof chunk !== 'string') {

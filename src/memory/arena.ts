@@ -1,17 +1,17 @@
 import { RoutedAttentionError } from '../errors.js'
 
-/** WebAssembly's page. */
+/** WebAssembly page size. */
 const PAGE = 65536
-/** The smallest page of any system, in bytes. */
+/** The smallest page size of any system, in bytes. */
 const SYSTEM_PAGE = 4096
-/** What is touched at a time: up to a millisecond where pages are dear. */
+/** Bytes touched per step: up to a millisecond where page faults are expensive. */
 const TOUCHED_BYTES = 1 << 18
-/** Every block begins on a cache line, which is also enough for any vector. */
+/** Every block starts on a cache line, which also satisfies any vector. */
 const ALIGNMENT = 64
-/** Growing takes at least this share of what there is, so that many small blocks do not grow the memory one by one. */
+/** Minimum growth relative to the current size, so that many small blocks do not grow the memory one by one. */
 const GROWTH = 1 / 8
 
-/** A chunk of the arena. */
+/** A block of the arena. */
 export interface Block {
   readonly address: number
   readonly byteLength: number
@@ -23,22 +23,22 @@ interface Span {
 }
 
 /**
- * The allocator over one `WebAssembly.Memory`: the host decides where everything lies, kernels only follow addresses.
- * First fit over a list of free spans in address order; neighbours merge when a block comes back.
+ * Allocator over one `WebAssembly.Memory`. The host decides where everything goes; kernels only follow addresses. First
+ * fit over a list of free spans in address order; freed neighbours merge.
  */
 export class Arena {
   readonly memory: WebAssembly.Memory
-  /** Views of the whole memory; renewed when it grows, so never keep one over an allocation. */
+  /** Views of the whole memory; replaced when it grows, so never keep one across an allocation. */
   bytes!: Uint8Array
   ints!: Int32Array
   floats!: Float32Array
   doubles!: Float64Array
   #free: Span[]
   #used = 0
-  /** From here on nothing was ever handed out, so that it holds the zeros it came with. */
+  /** Nothing beyond this address was ever allocated, so it still contains zeros. */
   #untouched: number
 
-  /** @param base first address that the module's constants do not occupy */
+  /** @param base first address not occupied by the module's constants */
   constructor(memory: WebAssembly.Memory, base: number) {
     this.memory = memory
     this.#renewViews()
@@ -46,19 +46,19 @@ export class Arena {
     this.#free = [{ start: this.#untouched, end: memory.buffer.byteLength }]
   }
 
-  /** Bytes in blocks that have not been freed. */
+  /** Bytes in allocated blocks. */
   get used(): number {
     return this.#used
   }
 
-  /** Bytes that the memory holds. */
+  /** Size of the memory in bytes. */
   get reserved(): number {
     return this.bytes.byteLength
   }
 
   /**
-   * A block; it holds whatever was there before.
-   * @throws RoutedAttentionError `OUT_OF_MEMORY` when the memory cannot grow enough; nothing has changed then
+   * Allocates a block with undefined contents.
+   * @throws RoutedAttentionError `OUT_OF_MEMORY` if the memory cannot grow enough; nothing has changed then
    */
   allocate(byteLength: number, purpose: string): Block {
     const size = Math.max(alignUp(byteLength), ALIGNMENT)
@@ -77,8 +77,8 @@ export class Arena {
   }
 
   /**
-   * A block of zeros. What no block ever held is left as it is: writing zeros over it would bring pages into memory
-   * that may never be used.
+   * Allocates a block of zeros. Memory never allocated before is not written, since that would commit pages that may
+   * never be used.
    * @throws RoutedAttentionError as `allocate`
    */
   allocateZeros(byteLength: number, purpose: string): Block {
@@ -90,9 +90,9 @@ export class Arena {
   }
 
   /**
-   * Brings `byteLength` bytes that no block ever held into the process's memory, a slice at each step: pages are backed
-   * on first use, which takes a virtual machine up to 14 µs for each. Ends early where a block takes some of them, or
-   * the memory would not grow.
+   * Commits `byteLength` bytes that were never allocated, one slice per step: pages are committed on first use, which
+   * takes up to 14 µs each in a virtual machine. Ends early if some of them get allocated, or if the memory cannot
+   * grow.
    */
   *touch(byteLength: number): Generator<void, void> {
     const start = this.#untouched
@@ -103,7 +103,7 @@ export class Arena {
     }
   }
 
-  /** Gives a block back. Each block is freed once, by whoever allocated it. */
+  /** Frees a block; each block must be freed exactly once. */
   free({ address, byteLength }: Block): void {
     this.#used -= byteLength
     const end = address + byteLength
@@ -128,12 +128,12 @@ export class Arena {
     if (!this.#tryExtend(size - tail)) {
       throw new RoutedAttentionError(
         'OUT_OF_MEMORY',
-        `${purpose} needs ${size} bytes, and the memory of ${top} bytes (${this.#used} in use) would not grow by ${pagesOf(size - tail) * PAGE}; dispose of what is no longer needed`,
+        `${purpose} needs ${size} bytes, and the memory of ${top} bytes (${this.#used} in use) would not grow by ${pagesOf(size - tail) * PAGE}; dispose of objects that are no longer needed`,
       )
     }
   }
 
-  /** Grows the memory by at least so much, and frees what is new. */
+  /** Grows the memory by at least this much, and frees the new part. */
   #tryExtend(byteLength: number): boolean {
     const last = this.#free.at(-1)
     const top = this.reserved

@@ -3,9 +3,9 @@ import { checkFunction, checkOptions } from '../options.js'
 import type { Signal } from '../platform.js'
 import { bitsOf } from './engine/surprise.js'
 
-/** How far an evaluation has come. */
+/** Progress of an evaluation. */
 export interface EvaluateProgress {
-  /** Of which call it is. */
+  /** Identifies the kind of progress event. */
   readonly type: 'evaluate'
   /** Tokens predicted so far. */
   readonly done: number
@@ -15,24 +15,27 @@ export interface EvaluateProgress {
 
 /** Options of `model.evaluate`. */
 export interface EvaluateOptions {
-  /** Tokens read in a row before all is forgotten; default 2048, or `max_positions` where that is less. */
+  /**
+   * Number of tokens per chunk; each chunk starts with an empty context. Default 2048, or `max_positions` if that is
+   * smaller.
+   */
   chunk?: number | undefined
-  /** Called after each chunk; what it throws rejects the call. */
+  /** Called after each chunk; anything it throws rejects the call. */
   onProgress?: ((progress: EvaluateProgress) => void) | undefined
   /**
-   * Called after each chunk with the surprise of its tokens, -log2 p, before `onProgress`: `bits[i]` is that of token
-   * `start` + i. The first token has none, so the first `start` is 1. What it throws rejects the call.
+   * Called after each chunk, before `onProgress`, with the surprise -log2 p of its tokens: `bits[i]` belongs to token
+   * `start` + i. The first token has none, so the first `start` is 1. Anything it throws rejects the call.
    */
   onBits?: ((bits: Float32Array, start: number) => void) | undefined
-  /** Its reason rejects the call. */
+  /** Aborting it rejects the call with its reason. */
   signal?: Signal | undefined
 }
 
-/** How well a model predicts a text. */
+/** Result of `model.evaluate`. */
 export interface Evaluation {
-  /** Mean of -log2 p; NaN when nothing was predicted. */
+  /** Mean of -log2 p, in bits; NaN if nothing was predicted. */
   readonly bitsPerToken: number
-  /** Tokens that were predicted. */
+  /** Number of tokens predicted. */
   readonly tokens: number
 }
 
@@ -41,8 +44,8 @@ const DEFAULT_CHUNK = 2048
 const EVALUATE_OPTIONS = ['chunk', 'onProgress', 'onBits', 'signal']
 
 /**
- * Chunk i reads tokens i·chunk … and predicts those from i·chunk + 1 on; no token comes before its first.
- * @param predict ln p of each target after the tokens of a chunk
+ * Chunk i reads tokens from i·chunk on, with an empty context, and predicts those from i·chunk + 1 on.
+ * @param predict returns ln p of each target after the tokens of a chunk
  */
 export async function evaluate(
   ids: Int32Array,

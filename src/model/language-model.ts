@@ -29,16 +29,16 @@ import { checkTokenIds, type TokenIds } from './text/token-ids.js'
 
 /** Options of `LanguageModel.load`. */
 export interface LoadOptions extends ReadOptions {
-  /** Where the model shall live; without one it makes its own, and disposes of it with itself. */
+  /** Runtime to use; if omitted, the model creates one and disposes of it along with itself. */
   runtime?: Runtime | undefined
   /**
-   * What it will mostly do, where its runtime has a choice of devices (`device: 'auto'`): each does some of it, and the
-   * quickest is taken. Default 'decode', one token after the other.
+   * The main workload, used to choose between devices when the runtime has a choice (`device: 'auto'`): each runs a
+   * sample of it, and the fastest is used. Default 'decode', one token at a time.
    */
   workload?: Workload | undefined
   /**
-   * 'bytes': token ids are the bytes of UTF-8, and those from 256 on have no text. It wins over tokenizer.json;
-   * `"tokenizer": "bytes"` in config.json does the same. Default: what tokenizer.json says.
+   * 'bytes': token ids are UTF-8 bytes; ids from 256 up have no text. Takes precedence over tokenizer.json, as does
+   * `"tokenizer": "bytes"` in config.json. Default: the tokenizer of tokenizer.json.
    */
   tokenizer?: TokenizerKind | undefined
 }
@@ -47,13 +47,13 @@ const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [...READ_OPTIONS, 'runtime'
 
 /** Options of `LanguageModel.forward`. */
 export interface ModelForwardOptions {
-  /** Its reason rejects the call. */
+  /** Aborting it rejects the call with its reason. */
   signal?: Signal | undefined
 }
 
 const FORWARD_OPTIONS = ['signal']
 
-/** What a model and its parts share. */
+/** State shared by a model and its sessions. */
 interface Parts extends Omit<ModelContents, 'parameters'> {
   readonly fingerprint: Uint8Array
   readonly runtime: Runtime
@@ -61,7 +61,7 @@ interface Parts extends Omit<ModelContents, 'parameters'> {
   readonly placement: ModelPlacement
 }
 
-/** What a model's memory is: its placement, and the runtime if the model made it. */
+/** The memory a model owns: its placement, and the runtime if the model created it. */
 class ModelMemory {
   constructor(
     private readonly placement: ModelPlacement,
@@ -74,32 +74,29 @@ class ModelMemory {
   }
 }
 
-/** A language model whose every block is the routed-attention layer (SPEC section 7). */
+/** A language model in which every block is a routed-attention layer (SPEC section 7). */
 export class LanguageModel {
-  /** What config.json says, with defaults filled in. */
+  /** The contents of config.json, with defaults filled in. */
   readonly config: ModelConfig
-  /** What config.json leaves unsaid: its keys, with the defaults that were taken for them. */
+  /** The keys missing from config.json, with the default used for each. */
   readonly assumed: AssumedDefaults
   /**
-   * Text to token ids and back. Of a model without a tokenizer all throw `UNSUPPORTED`, or what `unavailable` says of
-   * tokenizer.json.
+   * Converts between text and token ids. If the model has no tokenizer, every call throws `UNSUPPORTED`, or the error
+   * recorded in `unavailable` for tokenizer.json.
    */
   readonly tokenizer: Tokenizer
-  /** Whether the model came with a tokenizer.json, or reads bytes. */
+  /** Whether the model came with a tokenizer.json or uses byte tokens. */
   readonly hasTokenizer: boolean
   /**
-   * Files that the model can do without, and that may be there but could not be had, each with the reason: where the
-   * host of tokenizer.json failed, say, or a browser did not let the page see its 404. Empty where all is well.
+   * Optional files that may exist but could not be read, with the reason for each: for example, the host failed to
+   * serve tokenizer.json, or the browser hid its 404 from the page. Empty if nothing failed.
    */
   readonly unavailable: Readonly<Record<string, string>>
-  /**
-   * Tokens that end a text: `eos_token_id` of generation_config.json, or else of config.json; none where neither has
-   * it.
-   */
+  /** Tokens that end a text: `eos_token_id` of generation_config.json, else of config.json; empty if neither has it. */
   readonly eosTokenIds: readonly number[]
-  /** Where it lives: the one that `load` was given, or its own. */
+  /** The runtime passed to `load`, or the model's own. */
   readonly runtime: Runtime
-  /** Numbers in its parameters. */
+  /** Total number of parameters. */
   readonly numParameters: number
   readonly #placement: ModelPlacement
   readonly #lifetime: Lifetime
@@ -137,13 +134,13 @@ export class LanguageModel {
   }
 
   /**
-   * Loads config.json, the weights (model.safetensors, or an index and its shards) and, if they are there,
-   * tokenizer.json and generation_config.json. What config.json leaves unsaid takes its default, and is listed in
-   * `assumed`. A tokenizer.json that may be there but could not be had does not decide the load: `unavailable` says
-   * why, and text is then refused with that error's code (`NETWORK`, say).
-   * @param source a folder's path, a URL (http, https or file), the files a user picked, or a Map of bytes by name
+   * Loads config.json, the weights (model.safetensors, or an index and its shards) and, if present, tokenizer.json and
+   * generation_config.json. Keys missing from config.json take their defaults and are listed in `assumed`. If a
+   * tokenizer.json that may exist cannot be read, the model loads anyway: `unavailable` says why, and calls with text
+   * fail with that error's code (such as `NETWORK`).
+   * @param source a folder path, a URL (http, https or file), the files a user picked, or a Map from file name to bytes
    * @throws RoutedAttentionError `BAD_FILE`, `NETWORK`, `BAD_CONFIG` (config.json), `BAD_WEIGHTS`, `BAD_ARGUMENT`,
-   * `OUT_OF_MEMORY`; or the signal's reason, or what `onProgress` threw. All memory has been given back then
+   * `OUT_OF_MEMORY`; or the signal's reason, or whatever `onProgress` threw. In each case all memory has been released
    */
   static async load(source: ModelSource, options: LoadOptions = {}): Promise<LanguageModel> {
     checkOptions('load', options, LOAD_OPTIONS)
@@ -174,7 +171,7 @@ export class LanguageModel {
     signal: Signal | undefined,
   ): Promise<LanguageModel> {
     const { config, tensors } = contents
-    // the tensors may be the caller's bytes, and the event loop turns meanwhile
+    // the tensors may be views of the caller's bytes, which can change while the event loop runs
     const check = () => {
       signal?.throwIfAborted()
       runtime.assertUsable()
@@ -191,8 +188,8 @@ export class LanguageModel {
 
   /**
    * Logits after each token, [n, V].
-   * @throws RoutedAttentionError `BAD_ARGUMENT` (a token id; more than `max_positions`), `OUT_OF_MEMORY`, `DISPOSED`;
-   * or the signal's reason
+   * @throws RoutedAttentionError `BAD_ARGUMENT` (an invalid token id, or more than `max_positions` tokens),
+   * `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason
    */
   async forward(tokenIds: TokenIds, options: ModelForwardOptions = {}): Promise<Tensor> {
     this.#lifetime.assertUsable()
@@ -205,10 +202,10 @@ export class LanguageModel {
   }
 
   /**
-   * How well the model predicts a text: the mean of -log2 p over all tokens but the first, the text cut into chunks
-   * that know nothing of each other.
-   * @throws RoutedAttentionError `BAD_ARGUMENT`, `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason, or what
-   * `onProgress` threw
+   * Measures how well the model predicts a text: the mean of -log2 p over all tokens but the first. The text is cut
+   * into chunks that are evaluated independently.
+   * @throws RoutedAttentionError `BAD_ARGUMENT`, `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason, or whatever
+   * `onProgress` or `onBits` threw
    */
   async evaluate(tokenIds: TokenIds, options: EvaluateOptions = {}): Promise<Evaluation> {
     this.#lifetime.assertUsable()
@@ -220,20 +217,20 @@ export class LanguageModel {
   }
 
   /**
-   * Continues a text, token by token. One that is broken off gives its memory back; one never asked for a token takes
-   * none.
-   * @param prompt text, or token ids; at least one token
+   * Continues a text token by token. Memory is allocated at the first `next()` and released when the loop ends, early
+   * or not.
+   * @param prompt text or token ids; at least one token
    * @throws RoutedAttentionError `BAD_ARGUMENT`, `UNSUPPORTED` (text without a tokenizer). From `next()`:
-   * `OUT_OF_MEMORY`, `DISPOSED`, `NUMERIC` (no token to choose), what `logitsProcessor` or `onProgress` threw; or the
-   * signal's reason
+   * `OUT_OF_MEMORY`, `DISPOSED`, `NUMERIC` (no token can be chosen), whatever `logitsProcessor` or `onProgress` threw,
+   * or the signal's reason
    */
   generate(prompt: string | TokenIds, options: GenerateOptions = {}): AsyncGenerator<GeneratedToken, void, undefined> {
     return this.#generate(this.#resolve('generate', prompt, options))
   }
 
   /**
-   * A continuation as a whole: its text and token ids, why it ended, and how many tokens were read and written.
-   * @throws RoutedAttentionError as `generate` does, all from the promise
+   * Generates a whole continuation: its text and token ids, why it ended, and token counts.
+   * @throws RoutedAttentionError as `generate` does, always by rejecting the promise
    */
   async complete(prompt: string | TokenIds, options: GenerateOptions = {}): Promise<Completion> {
     const generation = this.#resolve('complete', prompt, options)
@@ -254,7 +251,7 @@ export class LanguageModel {
   }
 
   /**
-   * A new, empty sequence.
+   * Creates an empty session.
    * @throws RoutedAttentionError `OUT_OF_MEMORY`, `DISPOSED`
    */
   createSession(): Session {
@@ -263,8 +260,8 @@ export class LanguageModel {
   }
 
   /**
-   * A session as it was saved, by this model anywhere.
-   * @throws RoutedAttentionError `BAD_FILE` for bytes that are damaged or of another model, `BAD_ARGUMENT`,
+   * Restores a saved session. It may have been saved on another machine, but by the same model.
+   * @throws RoutedAttentionError `BAD_FILE` if the bytes are damaged or belong to another model, `BAD_ARGUMENT`,
    * `OUT_OF_MEMORY`, `DISPOSED`
    */
   restoreSession(bytes: Uint8Array): Session {
@@ -276,7 +273,7 @@ export class LanguageModel {
     return new Session(this.#owner, restored, logits, recentIds)
   }
 
-  /** One forward of its own. */
+  /** Runs one forward pass in a sequence of its own. */
   async #read(ids: Int32Array, request: LogitsRequest, signal?: Signal): Promise<LogitsResult> {
     const read = async () => {
       const sequence = this.#placement.engine.createSequence()
@@ -307,15 +304,15 @@ export class LanguageModel {
   }
 
   /**
-   * Gives the model's memory back, its sessions' too, and the runtime if the model made it. Work in flight ends with
-   * `DISPOSED`. Idempotent.
+   * Releases the memory of the model and its sessions, and the runtime if the model created it. Pending work rejects
+   * with `DISPOSED`. Idempotent.
    */
   dispose(): void {
     for (const session of [...this.#owner.sessions]) session.dispose()
     this.#lifetime.dispose()
   }
 
-  /** `dispose`, for `using`. */
+  /** Same as `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

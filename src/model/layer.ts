@@ -15,41 +15,43 @@ import { Lifetime } from './placement/lifetime.js'
 import { retryForMemory } from './placement/retry.js'
 import { checkStateDict, initialLayerParameters, layerParameters } from './parameters/state-dict.js'
 
-/** Arguments of one forward. */
+/** Options of `layer.forward`. */
 export interface ForwardOptions {
-  /** Angles for routed attention: (n, dimHead), shared by the heads, or (n, heads · dimHead), one set for each. */
+  /**
+   * Rotary angles for routed attention: (n, dimHead), shared by all heads, or (n, heads · dimHead), one set per head.
+   */
   rotaryEmb?: Tensor | null
-  /** Instead of the layer's, for this call; at least 1. */
+  /** Overrides the layer's option for this call; at least 1. */
   numRoutedQueries?: number | null
-  /** Instead of the layer's, for this call; at least 1. */
+  /** Overrides the layer's option for this call; at least 1. */
   numRoutedKeyValues?: number | null
-  /** Also return what was decided on the way. */
+  /** Also return the routing decisions and the local output. */
   trace?: boolean
-  /** Its reason rejects the call. */
+  /** Aborting it rejects the call with its reason. */
   signal?: Signal | undefined
 }
 
 export type { LayerTrace } from './engine/layer-trace.js'
 
-/** Tokens of the forward that devices are compared by, at most. */
+/** Maximum number of tokens used to compare devices. */
 const MEASURED_LENGTH = 2048
 
 const FORWARD_OPTIONS = ['rotaryEmb', 'numRoutedQueries', 'numRoutedKeyValues', 'trace', 'signal']
 
 /**
  * Causal local attention over a window, plus experts that route a few tokens of each window as queries to the best
- * tokens of all earlier windows. The maths, and PyTorch's layer of the same name, in SPEC.md.
+ * tokens of all earlier windows. SPEC.md defines the maths; PyTorch has a layer of the same name.
  */
 export class MixtureOfAutoregressiveAttention {
-  /** Its options, with defaults filled in. */
+  /** The layer's options, with defaults filled in. */
   readonly options: LayerConfig
   readonly #lifetime: Lifetime
   readonly #parameters: LayerParameters
   readonly #placement: LayerPlacement
 
   /**
-   * A layer with parameters drawn from the distributions that PyTorch's begins with; the same seed gives the same ones
-   * everywhere.
+   * Creates a layer whose parameters are drawn from the distributions PyTorch initialises with; the same seed gives the
+   * same parameters everywhere.
    * @throws RoutedAttentionError `BAD_CONFIG` (an option), `DISPOSED` (the runtime), `OUT_OF_MEMORY`
    */
   constructor(runtime: Runtime, options: LayerOptions, init: { seed?: number } = {}) {
@@ -68,10 +70,10 @@ export class MixtureOfAutoregressiveAttention {
   }
 
   /**
-   * Takes all parameters from a PyTorch state dict (names and shapes of SPEC section 1); forwards already begun end
-   * with the old ones.
-   * @throws RoutedAttentionError `BAD_WEIGHTS` that lists every missing, extra and misshapen one; the layer is
-   * unchanged then
+   * Replaces all parameters with those of a PyTorch state dict (names and shapes as in SPEC section 1). Forward passes
+   * already in progress finish with the old parameters.
+   * @throws RoutedAttentionError `BAD_WEIGHTS`, listing every missing, unexpected and misshapen parameter; the layer is
+   * then unchanged
    */
   loadStateDict(tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>): void {
     this.#lifetime.assertUsable()
@@ -91,7 +93,7 @@ export class MixtureOfAutoregressiveAttention {
     this.#lifetime.assertUsable()
     const call = this.#checkCall(x, options)
     call.signal?.throwIfAborted()
-    // What is computed is what the caller's tensors hold now: what reads them later needs a copy of its own.
+    // The result must reflect the tensors as they are now, so anything that reads them later needs a copy.
     if (this.options.causal || !this.#placement.readsAtOnce) return this.#forwardLater(ownInputs(call))
     return this.#forwardNow(call)
   }
@@ -106,15 +108,16 @@ export class MixtureOfAutoregressiveAttention {
   }
 
   /**
-   * A forward of the published routing on this machine has read its inputs when `#run` returns, so it needs no copy: of
-   * 4 MB, a copy took 17 of 125 ms, nearly all of it for new pages (n = 4,096, dim 256; Linux in a virtual machine).
+   * With full-sequence routing on this machine, a forward has read its inputs by the time `#run` returns, so they need
+   * no copy. Copying 4 MB took 17 of 125 ms, almost all of it for new pages (n = 4,096, dim 256; Linux in a virtual
+   * machine).
    */
   async #forwardNow(call: CheckedCall): Promise<Tensor | LayerTrace> {
     return this.#with(call, (installed) => {
       let read = false
       const running = this.#run(call, installed, () => (read = true))
       if (read) return running
-      // it has failed before: for the second try
+      // the first attempt may have failed already; the retry handles it
       running.catch(() => undefined)
       const own = ownInputs(call)
       return retryForMemory((attempt) => (attempt === 0 ? running : this.#run(own, installed)))
@@ -131,7 +134,9 @@ export class MixtureOfAutoregressiveAttention {
     }
   }
 
-  /** Milliseconds of a forward like this one, but no longer than need be, after one that makes the pipelines. */
+  /**
+   * Measures a forward like this one, in milliseconds, capped in length, after a first run that builds the pipelines.
+   */
   async #time(call: CheckedCall, installed: Installed): Promise<number> {
     const length = Math.min(call.length, MEASURED_LENGTH)
     const x = call.x.slice(0, length * this.options.dim)
@@ -143,7 +148,7 @@ export class MixtureOfAutoregressiveAttention {
     return performance.now() - start
   }
 
-  /** @param inputsRead called in the same turn, by a forward that will not read `call`'s tensors again */
+  /** @param inputsRead called synchronously by a forward that will not read the tensors of `call` again */
   #run(call: CheckedCall, { device, weights }: Installed, inputsRead?: () => void): Promise<LayerTrace> {
     const { config, batch, length, trace } = call
     const forward = config.causal ? causalForward : fullSequenceForward
@@ -202,13 +207,14 @@ export class MixtureOfAutoregressiveAttention {
   }
 
   /**
-   * Gives the layer's memory back. Idempotent. A layer that nobody disposes of does so when it is collected, some time.
+   * Releases the layer's memory. Idempotent. If never called, the memory is released after the layer is
+   * garbage-collected.
    */
   dispose(): void {
     this.#lifetime.dispose()
   }
 
-  /** `dispose`, for `using`. */
+  /** Same as `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }
@@ -232,11 +238,11 @@ function ownInputs(call: CheckedCall): CheckedCall {
 
 function copyOf(values: Float32Array): Float32Array {
   const copy = Tensor.zeros([values.length]).data
-  if (values.length > 0) copy.set(values) // an empty tensor's buffer may be anywhere
+  if (values.length > 0) copy.set(values) // the buffer of an empty tensor may not even be aligned
   return copy
 }
 
-/** A tensor's values, when it still has as many as it was made with. */
+/** A tensor's values, provided there are still as many as when it was created. */
 function valuesOf(name: string, { data, shape }: Tensor): Float32Array {
   const size = shape.reduce((product, length) => product * length, 1)
   if (data.length !== size) {

@@ -12,23 +12,23 @@ import { chooseTokenizer, type TokenizerKind } from './text/choose-tokenizer.js'
 import { readEosTokenIds } from './text/eos-token-ids.js'
 import { checkTokenizerFits } from './text/tokenizer-fit.js'
 
-/** What the files of a model hold. */
+/** The contents of a model's files. */
 export interface ModelContents {
   readonly config: ModelConfig
   readonly assumed: AssumedDefaults
   readonly tokenizer: ModelTokenizer | undefined
   readonly eosTokenIds: readonly number[]
-  /** By the parameters' names. */
+  /** By parameter name. */
   readonly tensors: ReadonlyMap<string, StoredTensor>
-  /** How they are packed, if their values allow it: see `planForValues`. */
+  /** How they are packed, provided their values allow it: see `planForValues`. */
   readonly parameters: ModelParameters
   readonly unavailable: ModelFiles['unavailable']
 }
 
 /**
- * Reads a model's files, each checked before anything larger is read.
- * @param kind the tokenizer that the caller asks for
- * @param prepare called with the bytes that the packed weights will take, once the tensors' headers are known
+ * Reads a model's files, checking each before anything larger is read.
+ * @param kind the tokenizer requested by the caller
+ * @param prepare called with the size of the packed weights in bytes, once the tensors' headers are known
  * @throws RoutedAttentionError as `LanguageModel.load` does
  */
 export async function readModel(
@@ -75,8 +75,8 @@ export async function readModel(
 }
 
 /**
- * How the weights are packed, now that their values are there: as their types say, but float16 with infinities or NaN
- * as float32.
+ * The packing plan, now that the values are known: according to the tensors' types, except that float16 with infinities
+ * or NaN is packed as float32.
  */
 export function* planForValues({ config, tensors, parameters }: ModelContents, scanner?: ByteScanner): Generator<void, ModelParameters> {
   const widened = yield* nonFiniteHalves(tensors, scanner)

@@ -22,10 +22,10 @@ const POSITION_AT = FINGERPRINT_AT + CHECKSUM_BYTES
 const LOGITS_AT = POSITION_AT + 8
 const HEADER_BYTES = LOGITS_AT + 4
 
-/** What a saved session holds. */
+/** The decoded contents of a saved session. */
 export interface SavedSession {
   readonly position: number
-  /** Logits after its last token; undefined when it has read none. */
+  /** Logits after its last token; undefined if it has read none. */
   readonly logits: Float32Array | undefined
   /** Its last ids, oldest first: `recentCount(position)` of them. */
   readonly recentIds: Int32Array
@@ -54,7 +54,7 @@ function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Arra
   return new Uint8Array(buffer, byteOffset, byteLength)
 }
 
-/** What saved bytes are checked against. */
+/** The model that saved bytes are checked against. */
 export interface SessionModel {
   readonly fingerprint: Uint8Array
   readonly numTokens: number
@@ -62,17 +62,17 @@ export interface SessionModel {
 }
 
 /**
- * Bytes come from strangers: whoever knows the model can give anything a checksum that fits. What is returned agrees
- * with the model, but for the sequence, which is its engine's to check.
- * @throws RoutedAttentionError `BAD_FILE` for bytes that are damaged, cut, or of another model; `BAD_ARGUMENT` for
- * anything but bytes
+ * The bytes are untrusted: anyone who has the model can compute a valid checksum. The result is consistent with the
+ * model, except for the sequence itself, which its engine checks.
+ * @throws RoutedAttentionError `BAD_FILE` if the bytes are damaged, truncated or belong to another model;
+ * `BAD_ARGUMENT` for anything but bytes
  */
 export function decodeSession(bytes: Uint8Array, { fingerprint, numTokens, maxPositions }: SessionModel): SavedSession {
   if (!isUint8Array(bytes)) throw new RoutedAttentionError('BAD_ARGUMENT', `a saved session must be a Uint8Array, got ${describe(bytes)}`)
   const refuse = (why: string) =>
     new RoutedAttentionError('BAD_FILE', `these ${bytes.length} bytes are not a session of this model: ${why}`)
   if (bytes.length < HEADER_BYTES + CHECKSUM_BYTES) throw refuse(`a session has at least ${HEADER_BYTES + CHECKSUM_BYTES}`)
-  // a copy of its own: aligned, and safe from the caller's later writes (a Node Buffer's `slice` is none)
+  // copy: the copy is aligned and unaffected by later writes (`slice` of a Node Buffer does not copy)
   const copy = new Uint8Array(bytes)
   const view = new DataView(copy.buffer)
   if (!equalBytes(copy.subarray(0, MAGIC.length), MAGIC)) throw refuse('they do not begin as a saved session does')

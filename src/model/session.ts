@@ -15,18 +15,18 @@ import { bitsOf } from './engine/surprise.js'
 import { checkTokenIds, singleTokenId, type TokenIds } from './text/token-ids.js'
 import { Mutex } from '../mutex.js'
 
-/** What a session needs of its model. */
+/** The model, as a session sees it. */
 export interface SessionOwner extends GenerationModel {
   readonly lifetime: Lifetime
   readonly fingerprint: Uint8Array
   readonly placement: ModelPlacement
-  /** The lives of the sessions that hold memory. */
+  /** Lifetimes of the sessions that hold memory. */
   readonly sessions: Set<Lifetime>
-  /** Whose sessions they are: it lives as long as one of them. */
+  /** The model itself, kept alive as long as one of its sessions. */
   readonly model: object
 }
 
-/** What a session's memory is: the sequence, which changes place as it grows. */
+/** The memory a session owns: its sequence, which is reallocated as it grows. */
 class SessionMemory {
   constructor(public sequence: Sequence) {}
 
@@ -37,50 +37,50 @@ class SessionMemory {
 
 /** Options of `session.append`. */
 export interface AppendOptions {
-  /** Its reason rejects the call, and the session stays as it was. */
+  /** Aborting it rejects the call with its reason and leaves the session unchanged. */
   signal?: Signal | undefined
   /**
-   * Also give the surprise of each token; default false. With the published routing it takes a forward over the whole
-   * sequence for each token.
+   * Also return the surprise of each token; default false. With full-sequence routing this costs a forward pass over
+   * the whole sequence for each token.
    */
   bits?: boolean | undefined
 }
 
-/** Beyond, the next position is not another number; saved bytes may claim that a sequence is as long. */
+/** Beyond this, adding 1 no longer changes the number. Saved bytes may claim such a length. */
 const MOST_POSITIONS = Number.MAX_SAFE_INTEGER
 
-/** What an append with `bits` gives. */
+/** Result of an append with `bits: true`. */
 export interface AppendResult {
-  /** After the last token, [V]. */
+  /** Logits after the last token, [V]. */
   readonly logits: Float32Array
   /**
-   * -log2 p of each token given what came before it, and nothing after it; NaN for a session's first token. However a
-   * text is split, the same bits.
+   * -log2 p of each token given the tokens before it; NaN for a session's first token. The bits are identical however
+   * the text is split.
    */
   readonly bits: Float32Array
 }
 
-/** What reads a session's tokens on for whoever asked. */
+/** What an append should return or report. */
 interface Request extends Partial<ReadingOptions> {
   readonly bits?: boolean
 }
 
 const APPEND_OPTIONS = ['signal', 'bits']
 
-/** An open sequence: tokens are appended, logits come back, and nothing is computed twice (for `causal` models). */
+/** An open sequence: append tokens, get logits back. For `causal` models nothing is computed twice. */
 export class Session {
   readonly #owner: SessionOwner
   readonly #memory: SessionMemory
   readonly #lifetime: Lifetime
-  /** After the last token: its own, written over by the next. */
+  /** Logits after the last token, in a buffer that the next append overwrites. */
   #logits: Float32Array | undefined
   readonly #recentIds = new RecentIds()
-  /** Of the last append that has settled. */
+  /** Position after the last append that completed. */
   #position: number
   #byteLength: number
-  /** Appends take effect in the order of the calls. */
+  /** Serialises appends in call order. */
   readonly #mutex = new Mutex()
-  /** A generation goes on with it, and nobody else does. */
+  /** Whether a generation has exclusive use of the session. */
   #isGenerating = false
 
   /**
@@ -97,27 +97,27 @@ export class Session {
     this.#lifetime = new Lifetime(owner.lifetime.runtime, this, 'session', this.#memory, owner.sessions)
   }
 
-  /** Tokens read so far. */
+  /** Number of tokens read so far. */
   get position(): number {
     return this.#position
   }
 
-  /** Bytes that it holds of `runtime.info.memory.used`. */
+  /** Bytes this session accounts for in `runtime.info.memory.used`. */
   get byteLength(): number {
     return this.#lifetime.disposed ? 0 : this.#byteLength
   }
 
-  /** @internal A copy of the last ids that it has read, oldest first: 16, or all where there are fewer. */
+  /** @internal A copy of the last 16 ids read (or all, if fewer), oldest first. */
   get recentIds(): Int32Array {
     return this.#recentIds.at(this.#position)
   }
 
   /**
-   * Reads tokens on. However a text is split over calls, the logits after it have the same bits. Calls take effect in
-   * their order; one that fails leaves the session as it was. `append([])` repeats the last logits.
-   * @returns logits after the last token, [V], the caller's own; with `bits` also the tokens' surprise
-   * @throws RoutedAttentionError `BAD_ARGUMENT` (a token id; beyond `max_positions`; nothing to repeat; a generation is
-   * at work), `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason
+   * Reads more tokens. However a text is split over calls, the logits after it are bit-identical. Calls take effect in
+   * order; one that fails leaves the session unchanged. `append([])` repeats the last logits.
+   * @returns logits after the last token, [V], owned by the caller; with `bits`, also the surprise of each token
+   * @throws RoutedAttentionError `BAD_ARGUMENT` (an invalid token id; too many tokens for `max_positions`; nothing to
+   * repeat; a generation in progress), `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason
    */
   append(tokenIds: TokenIds, options?: AppendOptions & { bits?: false | undefined }): Promise<Float32Array>
   append(tokenIds: TokenIds, options: AppendOptions & { bits: true }): Promise<AppendResult>
@@ -134,9 +134,9 @@ export class Session {
     return this.#inTurn(ids, { signal, bits })
   }
 
-  /** @returns logits after the last token, the caller's own */
+  /** @returns logits after the last token, owned by the caller */
   async #read(tokenIds: TokenIds, request: Request): Promise<Float32Array> {
-    // a step is done before anyone can be told of it, and cannot be taken back
+    // A single step completes before progress could be reported, and cannot be undone
     if (!request.onRead && this.#step(singleTokenId(tokenIds, this.#owner.numTokens))) {
       const logits = this.#logits!.slice()
       const turning = yieldToEventLoop()
@@ -154,22 +154,22 @@ export class Session {
   }
 
   /**
-   * Continues the text from where the session stands, token by token. When it ends, however it does (`break` and errors
-   * too), the session has read the prompt and every token that was given out; after an abort or an error while the
-   * prompt was read, it is as it was before. Meanwhile, from the first `next()` on, `append` and other generations are
-   * refused; appends that were called before take effect first. Penalties and `logitsProcessor` see this call's prompt
-   * and what it wrote.
-   * @param prompt text, or token ids, to be read first; null: none
+   * Continues the text from the current position, token by token. When the generation ends, for whatever reason
+   * (including `break` and errors), the session has read the prompt and every token that was yielded; after an abort or
+   * an error while reading the prompt, it is unchanged. From the first `next()` until then, `append` and other
+   * generations are refused; earlier appends take effect first. Penalties and `logitsProcessor` see this call's prompt
+   * and output only.
+   * @param prompt text or token ids to read first; null for none
    * @throws RoutedAttentionError `BAD_ARGUMENT`, `UNSUPPORTED` (text without a tokenizer). From `next()`:
    * `OUT_OF_MEMORY`, `DISPOSED`, `NUMERIC`, `BAD_ARGUMENT` (null for a session that has read nothing; another
-   * generation at work); or the signal's reason
+   * generation in progress), whatever `logitsProcessor` or `onProgress` threw, or the signal's reason
    */
   generate(prompt: string | TokenIds | null, options: GenerateOptions = {}): AsyncGenerator<GeneratedToken, void, undefined> {
     const generation = resolveGeneration('session.generate', this.#owner, prompt, options, this.#position)
     return generate(generation, () => this.beginGeneration(generation.signal))
   }
 
-  /** @internal Keeps others from appending until it is closed. Appends that were called before take effect first. */
+  /** @internal Gives the generation exclusive use of the session until it closes. Earlier appends take effect first. */
   async beginGeneration(signal: Signal | undefined): Promise<Reading> {
     this.#assertUsable()
     if (this.#isGenerating) throw busy('generate')
@@ -210,8 +210,8 @@ export class Session {
   }
 
   /**
-   * Reads one token within the call, if that can be: of a long continuation, nearly every one. Nothing is allocated for
-   * it.
+   * Fast path: reads one token synchronously without allocating, if possible. In a long continuation almost every token
+   * takes it.
    */
   #step(tokenId: number): boolean {
     const { maxPositions, numTokens, placement } = this.#owner
@@ -226,16 +226,19 @@ export class Session {
   }
 
   async #append(ids: Int32Array, { onRead, bits: wantsBits = false }: Request, interrupt: Interrupt): Promise<AppendResult> {
-    interrupt.check() // while it waited for its turn
+    interrupt.check() // the call may have been aborted while it waited
     const { maxPositions } = this.#owner
     if (maxPositions !== null && this.#position + ids.length > maxPositions) {
       throw new RoutedAttentionError(
         'BAD_ARGUMENT',
-        `append: ${ids.length} tokens behind ${this.#position} are beyond the ${maxPositions} positions (max_positions) of this model`,
+        `append: ${ids.length} tokens at position ${this.#position} exceed the ${maxPositions} positions (max_positions) of this model`,
       )
     }
     if (this.#position + ids.length > MOST_POSITIONS)
-      throw new RoutedAttentionError('BAD_ARGUMENT', `append: ${ids.length} tokens behind ${this.#position} are more than can be counted`)
+      throw new RoutedAttentionError(
+        'BAD_ARGUMENT',
+        `append: ${ids.length} tokens at position ${this.#position} exceed the positions that can be counted`,
+      )
     const bits = new Float32Array(wantsBits ? ids.length : 0)
     if (ids.length > 0) {
       this.#memory.sequence = this.#owner.placement.migrate(this.#memory.sequence)
@@ -267,7 +270,7 @@ export class Session {
   }
 
   /**
-   * Another session at the same place, independent of this one.
+   * Creates an independent session at the same position.
    * @throws RoutedAttentionError `OUT_OF_MEMORY`, `DISPOSED`
    */
   clone(): Session {
@@ -277,7 +280,7 @@ export class Session {
   }
 
   /**
-   * The session as bytes, for `restoreSession` of the same model on any machine.
+   * Serialises the session for `restoreSession` of the same model, on any machine.
    * @throws RoutedAttentionError `DISPOSED`
    */
   save(): Uint8Array {
@@ -291,14 +294,14 @@ export class Session {
   }
 
   /**
-   * Gives its memory back, once appends under way have ended. Idempotent. A session that nobody disposes of does so
-   * when it is collected, some time.
+   * Releases the session's memory once pending appends have finished. Idempotent. If never called, the memory is
+   * released after the session is garbage-collected.
    */
   dispose(): void {
     this.#lifetime.dispose()
   }
 
-  /** `dispose`, for `using`. */
+  /** Same as `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose()
   }
@@ -307,6 +310,6 @@ export class Session {
 function busy(call: string): RoutedAttentionError {
   return new RoutedAttentionError(
     'BAD_ARGUMENT',
-    `${call}: a generation goes on with this session; let it end, or break off its loop, before anything else is appended`,
+    `${call}: a generation is using this session; let it finish, or break out of its loop, before appending anything else`,
   )
 }

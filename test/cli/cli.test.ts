@@ -300,9 +300,9 @@ describe('a command line that is wrong', () => {
     ['a number out of range', ['generate', novels, '--prompt', 'a', '--top-p', '2'], /--top-p takes a number above 0 and up to 1; got "2"/],
     ['more threads than there may be', ['info', '--threads', '5000'], /--threads takes an integer from 1 to 1024, or auto; got "5000"/],
     ['no threads', ['info', '--threads', '0'], /--threads takes an integer from 1 to 1024, or auto; got "0"/],
-    ['an empty stop text', ['generate', novels, '--prompt', 'a', '--stop', 'b', '--stop', ''], /--stop takes a text that is not empty/],
-    ['an empty name of a file', ['eval', novels, '--file', ''], /--file takes a text that is not empty/],
-    ['an empty name of a folder', ['info', novels, '--cache', ''], /--cache takes a text that is not empty/],
+    ['an empty stop text', ['generate', novels, '--prompt', 'a', '--stop', 'b', '--stop', ''], /--stop takes a non-empty text/],
+    ['an empty name of a file', ['eval', novels, '--file', ''], /--file takes a non-empty text/],
+    ['an empty name of a folder', ['info', novels, '--cache', ''], /--cache takes a non-empty text/],
     [
       'a bias without a token',
       ['generate', novels, '--prompt', 'a', '--logit-bias', '5'],

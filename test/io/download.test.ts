@@ -179,7 +179,7 @@ describe('a download over a connection that drops', () => {
     expectFiles(await load())
     expect(server.rangesOf(WEIGHTS)).toEqual([undefined, 'bytes=3000-', 'bytes=3000-', 'bytes=3000-'])
     for (const [status, message] of [
-      [404, /model\.safetensors .*broke after 3000 bytes.*not there any more \(status 404\)/],
+      [404, /model\.safetensors .*broke after 3000 bytes.*the file was gone \(status 404\)/],
       [401, /model\.safetensors was answered with status 401/],
     ] as const) {
       server.reset(model())
@@ -242,7 +242,7 @@ describe('a file that changes while it is downloaded', () => {
 
   it('is refused when it becomes a web page', async () => {
     misbehave({ drop: 3000 }, { bytes: Buffer.from('<!doctype html><p>Under maintenance'), etag: '"page"' })
-    await expectRejects(load(), 'BAD_FILE', /lacks model\.safetensors \(an HTML page came in its place\)/)
+    await expectRejects(load(), 'BAD_FILE', /lacks model\.safetensors \(an HTML page was sent instead\)/)
   })
 
   it('is given up when it never stays the same', async () => {
@@ -254,14 +254,16 @@ describe('a file that changes while it is downloaded', () => {
 describe('a part that is not the rest is refused', () => {
   const length = model().get(WEIGHTS)!.length
   it.each<[string, string | null, RegExp]>([
-    ['it begins elsewhere', `bytes 2999-${length - 1}/${length}`, new RegExp(`bytes 3000-…/${length}, and came with "bytes 2999-`)],
+    ['it begins elsewhere', `bytes 2999-${length - 1}/${length}`, new RegExp(`bytes 3000-…/${length}, but came with "bytes 2999-`)],
     ['it is of a file of another length', `bytes 3000-${length}/${length + 1}`, /bytes 3000-….* came with "bytes 3000-/],
     ['it ends before it begins', `bytes 3000-2000/${length}`, /.* came with "bytes 3000-2000/],
     ['it is counted in something else', `tokens 3000-3001/${length}`, /.* came with "tokens/],
     ['it does not say what it is', null, /.* came with null/],
   ])('when %s', async (_, contentRange, message) => {
     misbehave({ drop: 3000 }, { contentRange })
-    const told = new RegExp(`model\\.safetensors did not arrive whole: the rest of it was to come with Content-Range ${message.source}`)
+    const told = new RegExp(
+      `model\\.safetensors did not arrive whole: the rest of it should have come with Content-Range ${message.source}`,
+    )
     await expectRejects(load(), 'BAD_FILE', told)
     expect(server.rangesOf(WEIGHTS)).toEqual([undefined, 'bytes=3000-'])
   })
@@ -318,8 +320,8 @@ describe('a body of the wrong length', () => {
 
   it.each<[string, Behaviour, RegExp]>([
     ['too short, and says so', {}, /model\.safetensors .*describes \d+ bytes, and it has \d+$/],
-    ['too short, and does not say so', { chunked: true }, /model\.safetensors has \d+ bytes, and its header describes \d+$/],
-    ['too short and compressed', { gzip: true }, /model\.safetensors has \d+ bytes, and its header describes \d+$/],
+    ['too short, and does not say so', { chunked: true }, /model\.safetensors has \d+ bytes, but its header describes \d+$/],
+    ['too short and compressed', { gzip: true }, /model\.safetensors has \d+ bytes, but its header describes \d+$/],
   ])('is refused at once when it is %s', async (_, behaviour, message) => {
     misbehaveAlways({ ...behaviour, bytes: weights().subarray(0, -1) })
     await expectRejects(load(), 'BAD_FILE', message)
@@ -328,9 +330,9 @@ describe('a body of the wrong length', () => {
 
   it.each<[string, Behaviour, RegExp]>([
     ['too long, and says so', {}, /model\.safetensors .*describes \d+ bytes, and it has \d+$/],
-    ['too long, and does not say so', { chunked: true }, /model\.safetensors has more than \d+ bytes, and its header describes \d+$/],
+    ['too long, and does not say so', { chunked: true }, /model\.safetensors has more than \d+ bytes, but its header describes \d+$/],
     ['too long without an end', { chunked: true, hang: true }, /model\.safetensors has more than \d+ bytes/],
-    ['too long and compressed', { gzip: true }, /model\.safetensors has more than \d+ bytes, and its header describes \d+$/],
+    ['too long and compressed', { gzip: true }, /model\.safetensors has more than \d+ bytes, but its header describes \d+$/],
   ])('is refused at once when it is %s', async (_, behaviour, message) => {
     misbehaveAlways({ ...behaviour, bytes: Buffer.concat([weights(), Buffer.of(0)]) })
     await expectRejects(load(), 'BAD_FILE', message)
@@ -357,7 +359,7 @@ describe('a web page with status 200', () => {
         for (const pieces of [1000, 1]) {
           server.reset(model())
           server.behave = (asked) => (asked === name ? { bytes, pieces } : {})
-          await expectRejects(load(), 'BAD_FILE', new RegExp(`lacks ${name} \\(an HTML page came in its place\\)`))
+          await expectRejects(load(), 'BAD_FILE', new RegExp(`lacks ${name} \\(an HTML page was sent instead\\)`))
         }
       }
     },

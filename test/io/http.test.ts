@@ -156,21 +156,21 @@ describe('a model from a URL is refused', () => {
       /lacks config\.json \(status 404\)/,
       (name) => (name === 'config.json' ? new Response(null, { status: 404 }) : undefined),
     ],
-    ['when a page comes for the config', /config\.json \(an HTML page came/, page],
+    ['when a page comes for the config', /config\.json \(an HTML page was sent/, page],
     [
       'when a page comes for the tokenizer',
-      /tokenizer\.json \(an HTML page came/,
+      /tokenizer\.json \(an HTML page was sent/,
       (name) => (name === 'tokenizer.json' ? page() : undefined),
     ],
     [
       'when a page comes for the weights',
-      /model\.safetensors \(an HTML page came.*index\.json \(status 404/,
+      /model\.safetensors \(an HTML page was sent.*index\.json \(status 404/,
       (name) => (name === 'model.safetensors' ? page() : undefined),
     ],
     ['when a body is empty', /config\.json is not JSON/, () => new Response(null)],
     [
       'when the weights are shorter than their header says',
-      /model\.safetensors has \d+ bytes, and its header describes/,
+      /model\.safetensors has \d+ bytes, but its header describes/,
       (name, bytes) => (name === 'model.safetensors' ? new Response(inPieces(bytes!.subarray(0, -1), 50)) : undefined),
     ],
     [

@@ -82,7 +82,7 @@ describe('bytes in a Map', () => {
     const loading = LanguageModel.load(source, { runtime })
     structuredClone(0, { transfer: [source.get(WEIGHTS)!.buffer] })
     const error: unknown = await loading.catch((error: unknown) => error)
-    expectError(error, 'BAD_FILE', /the bytes of model\.safetensors are not there any more: they were transferred.*pass a copy/)
+    expectError(error, 'BAD_FILE', /the bytes of model\.safetensors are gone: their buffer was transferred.*pass a copy/)
   })
 })
 

@@ -90,7 +90,7 @@ describe('values of another realm are what they are', () => {
     expect((await readModelFiles(folder)).tensors.size).toBeGreaterThan(10)
     await expectRejects(readModelFiles(new OtherUrl('ftp://models.example') as unknown as URL), 'BAD_ARGUMENT', /got ftp:/)
     const none = { href: 'no URL', protocol: 'http:', pathname: '/', searchParams: {} }
-    await expectRejects(readModelFiles(none as never), 'BAD_ARGUMENT', /"no URL" is no URL/)
+    await expectRejects(readModelFiles(none as never), 'BAD_ARGUMENT', /"no URL" is not a URL/)
   })
 
   it('a signal, on which no listener stays', async () => {

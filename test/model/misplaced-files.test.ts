@@ -61,7 +61,7 @@ test('a file that only begins like another is read', async () => {
 test('places where no model is say so', async () => {
   await expectRejects(readModelFiles('/no/such/folder'), 'BAD_FILE', /lacks config\.json \(there is no such folder\)/)
   await expectRejects(readModelFiles('no-such-folder'), 'BAD_FILE', /lacks config\.json \(there is no such folder in /)
-  await expectRejects(readModelFiles('package.json'), 'BAD_FILE', /package\.json is a file: give the folder/)
+  await expectRejects(readModelFiles('package.json'), 'BAD_FILE', /package\.json is a file: pass the folder/)
   await expectRejects(readModelFiles('src'), 'BAD_FILE', /lacks config\.json \(no such file\)/)
   const keys = new Map([...singleFileModel()].map(([name, bytes]) => [`novels/${name}`, bytes]))
   await expectRejects(readModelFiles(keys), 'BAD_FILE', /lacks config\.json \(no such key among "novels\/config\.json", /)
@@ -79,7 +79,7 @@ describe("a tokenizer larger than the model's vocabulary", () => {
     await expectRejects(
       LanguageModel.load(files(300)),
       'BAD_FILE',
-      /^tokenizer\.json has 4096 tokens, and the model 300 \(num_tokens .* another model's/,
+      /^tokenizer\.json has 4096 tokens, but the model has 300 \(num_tokens .* belongs to another model/,
     )
   })
 

@@ -153,7 +153,7 @@ describe.each(kinds)('generating with a %s model', (_kind, config) => {
     const forbidding = { logitsProcessor: (logits: Float32Array) => void logits.fill(-Infinity) }
     await expectRejects(model.generate(prompt, forbidding).next(), 'NUMERIC', /forbid every token/)
     const muddling = { logitsProcessor: (logits: Float32Array) => void logits.fill(NaN, 2) }
-    await expectRejects(model.generate(prompt, muddling).next(), 'NUMERIC', /no number/)
+    await expectRejects(model.generate(prompt, muddling).next(), 'NUMERIC', /produced NaN/)
     const bias = Object.fromEntries(Array.from({ length: V }, (_, id) => [id, -Infinity]))
     await expectRejects(model.complete(prompt, { logitBias: bias }), 'NUMERIC')
     await expectRejects(model.complete(prompt, { repetitionPenalty: 1e-300 }), 'NUMERIC', /penalties/)

@@ -32,7 +32,7 @@ describe.skipIf(noAdapter)('the command', () => {
         timeout: 60_000,
       }).stdout
     expect(info('webgpu')).toMatch(/^runs on +webgpu \(.+\)$/m)
-    expect(info('auto')).toMatch(/^runs on +webgpu \(.+\)$|^not webgpu +.* is a processor that stands in for a GPU$/m)
+    expect(info('auto')).toMatch(/^runs on +webgpu \(.+\)$|^not webgpu +.* is a CPU emulating a GPU$/m)
     expect(info('wasm')).not.toMatch(/webgpu/)
   })
 })

@@ -2,20 +2,20 @@ import { reasonOf, RoutedAttentionError } from '../../errors.js'
 import { compileModule } from './compile.js'
 import { createMemory, instantiateKernels, type KernelExports } from './instantiate.js'
 
-/** Which vector instructions a build uses; with it comes its arithmetic, fused (on most engines) or not. */
+/** The SIMD instruction set of a build, which also determines its arithmetic: fused (on most engines) or not. */
 export type Simd = 'baseline' | 'relaxed'
 
-/** A build, compiled and instantiated on a memory of its own. */
+/** A build, compiled and instantiated on its own memory. */
 export interface Build {
   readonly simd: Simd
   readonly module: WebAssembly.Module
   readonly kernels: KernelExports
   readonly memory: WebAssembly.Memory
-  /** Whether multiply-add rounds once here. */
+  /** Whether multiply-add rounds once on this engine. */
   readonly fused: boolean
 }
 
-/** Instantiates a module and tries it: an engine that accepts a build may still compute it wrongly. */
+/** Instantiates and tests a module: an engine may accept a build and still compute wrong results. */
 export function openBuild(simd: Simd, module: WebAssembly.Module): Build {
   const memory = createMemory()
   let kernels: KernelExports
@@ -32,10 +32,10 @@ export function openBuild(simd: Simd, module: WebAssembly.Module): Build {
 }
 
 /**
- * The build asked for, or for 'auto' the relaxed one where the engine takes it. Never fails for want of relaxed SIMD:
- * `unavailable` says why it was not used.
- * @param revectorized whether the engine was told to make 256-bit operations
- * @throws RoutedAttentionError `UNSUPPORTED` where even baseline SIMD does not compile
+ * Chooses the requested build or, for 'auto', the relaxed one if the engine supports it. Never fails for lack of
+ * relaxed SIMD: `unavailable` gives the reason.
+ * @param revectorized whether the engine was configured to generate 256-bit operations
+ * @throws RoutedAttentionError `UNSUPPORTED` if not even baseline SIMD compiles
  */
 export async function chooseBuild(
   wanted: Simd | 'auto',

@@ -1,15 +1,15 @@
 import { builtinModule } from '../../builtin-module.js'
 
-/** More threads than this gain nothing on the chunks that a forward is cut into, unless they are asked for. */
+/** Upper limit for 'auto': more threads gain nothing on the chunks of a forward pass. */
 const MOST = 8
 
-/** How many threads to compute on, and why not on more. */
+/** Number of threads, and why not more. */
 export interface ThreadChoice {
   readonly threads: number
   readonly unavailable: string | undefined
 }
 
-/** A number is honoured beyond the processor's cores; 'auto' takes one thread for each, up to 8. */
+/** An explicit number is honoured even beyond the number of cores; 'auto' uses one thread per core, up to 8. */
 export function chooseThreads(wanted: number | 'auto'): ThreadChoice {
   if (wanted === 1) return { threads: 1, unavailable: undefined }
   const unavailable = whyNone()
@@ -22,14 +22,14 @@ export function chooseThreads(wanted: number | 'auto'): ThreadChoice {
   }
 }
 
-/** Why nothing but the calling thread can be had here, and what to do. */
+/** Why only the calling thread is available, and what to do. */
 function whyNone(): string | undefined {
   const scope = globalThis as { crossOriginIsolated?: boolean; isSecureContext?: boolean; navigator?: { userAgent?: string } }
-  // It may have node:worker_threads, to be imported but not to be used.
+  // It may provide node:worker_threads for import only.
   if (scope.navigator?.userAgent === 'Cloudflare-Workers' || (typeof Worker !== 'function' && !builtinModule('node:worker_threads'))) {
     return 'this engine starts no workers (edge workers and service workers cannot); there is nothing to do, one thread computes'
   }
-  // a page that is not isolated can make a shared memory, but not send it to a worker
+  // A page that is not cross-origin isolated can create shared memory but not send it to a worker
   if (scope.crossOriginIsolated === false || typeof SharedArrayBuffer === 'undefined') {
     const origin = scope.isSecureContext === false ? ', over https or from localhost' : ''
     return `this page is not cross-origin isolated: serve it with the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp${origin}`
@@ -44,20 +44,17 @@ function availableCores(): number {
 }
 
 /**
- * Partitions that ops are cut into: of two threads each has two, so that one that the calling thread holds up leaves
- * half of its work to the other. With more threads, more partitions would no longer be whole heads.
+ * Partitions per op. Two threads get two each, so that if the calling thread delays one of them, half of its work goes
+ * to the other. With more threads, smaller partitions would split heads.
  */
 export function partitionsFor(threads: number): number {
   return threads === 2 ? 4 : threads
 }
 
-/**
- * More dispatches than this are seldom worth having at work side by side: what each does in its turn is up to a quarter
- * of a layer.
- */
+/** More overlapping dispatches are seldom worthwhile: the serialized sections take up to a quarter of a layer. */
 const MOST_WORKER_GROUPS = 4
 
-/** Runs that are at work side by side, of `runs` in a row: each by as many of the threads as the others. */
+/** Worker groups for `runs` consecutive dispatches that overlap, each with the same number of threads. */
 export function workerGroupsFor(threads: number, runs: number): number {
   let workerGroups = Math.min(MOST_WORKER_GROUPS, threads, runs)
   while (threads % workerGroups > 0) workerGroups--

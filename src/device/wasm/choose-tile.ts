@@ -2,54 +2,54 @@ import { BufferIndex, Opcode, Matmul, TileShape } from '../../../assembly/ops.js
 import { Dispatch } from '../device.js'
 import type { WasmDevice } from './wasm-device.js'
 
-/** Which shape of tile products are cut into, and if it was not timed, why. */
+/** The tile shape for products and, if it was not timed, why. */
 export interface TileChoice {
   readonly shape: TileShape
   readonly unavailable: string | undefined
 }
 
-/** Never the slowest by far on any engine measured (docs/measurements/zen5.md#tile-shapes). */
+/** Never much slower than the fastest on any engine measured (docs/measurements/zen5.md#tile-shapes). */
 const DEFAULT = TileShape.Gemm6x8
 /**
- * Milliseconds that timing takes, once a process: at least the first, then until no shape has become faster for the
- * second, at most the third. Engines come to their full speed within 6 (V8 13 and later) to 25 (Deno, Bun) of them, 17
- * on a slow processor and more on a busy one; a choice before that is one among their baseline compilers.
+ * Timing limits in milliseconds, once per process: at least the first; then until no shape has improved for the second;
+ * at most the third. Engines reach full speed within 6 ms (V8 13 and later) to 25 ms (Deno, Bun), 17 ms on a slow
+ * processor and longer on a busy one; choosing earlier would compare their baseline compilers.
  */
 const AT_LEAST = 20
 const SETTLED = 10
 const AT_MOST = 80
 /**
- * A shape that takes so many times as long as the fastest is still in the baseline compiler, which takes five;
- * compiled, none takes more than 2.3.
+ * A shape this many times slower than the fastest is still in the baseline compiler, which is five times slower;
+ * compiled, none is slower than 2.3 times.
  */
 const UNCOMPILED = 3
-/** A time that is so much shorter is the engine's doing and not the clock's. */
+/** An improvement by this factor means that the engine recompiled; less may be timer noise. */
 const FASTER = 0.93
-/** A shape must be so much faster than the default to be taken, so that noise alone changes nothing. */
+/** A shape must beat the default by this factor, so that noise alone changes nothing. */
 const GAIN = 0.98
-/** Milliseconds of a clock's tick beyond which a call of about 0.2 ms cannot be timed to a few percent. */
+/** Timer resolution in milliseconds above which a call of about 0.2 ms cannot be timed to a few percent. */
 const COARSE = 0.025
-/** Readings of a clock after which it is said to stand still. */
+/** Number of equal readings after which a clock is considered stopped. */
 const READINGS = 10_000
 
 /**
- * The product that is timed: 96 rows, 256 deep, 24 panels; 9.4 MFLOP. Its operands fill much of a second-level cache,
- * as a layer's do: in the first-level cache alone shapes look closer than they are
+ * The product to time: 96 rows, depth 256, 24 panels; 9.4 MFLOP. Like a layer's, its operands fill much of a
+ * second-level cache; within the first-level cache, shapes differ less than in practice
  * (docs/measurements/zen5.md#tile-shapes).
  */
 const ROWS = 96
 const DEPTH = 256
 const PANELS = 24
 
-/** One timing serves every runtime on a module. */
+/** Timed once per module, for all runtimes. */
 const choices = new WeakMap<WebAssembly.Module, TileChoice>()
 
 /**
- * The fastest shape on this engine and processor, by a few milliseconds of timing on `device`. All give the same bits,
- * so what is chosen shows in the speed alone.
- * @param widens whether the engine was told to join 128-bit operations to 256-bit ones
- * @param now a clock in milliseconds; where it stands still during computation (deployed edge workers) or ticks too
- * slowly, the default is taken
+ * Chooses the fastest shape on this engine and processor, by a few milliseconds of timing on `device`. All shapes give
+ * the same bits; the choice affects only speed.
+ * @param widens whether the engine was configured to combine 128-bit operations into 256-bit ones
+ * @param now clock in milliseconds; if it does not advance during computation (deployed edge workers) or is too coarse,
+ * the default is used
  */
 export function chooseTile(module: WebAssembly.Module, device: WasmDevice, widens: boolean, now = () => performance.now()): TileChoice {
   let choice = choices.get(module)
@@ -63,8 +63,8 @@ export function chooseTile(module: WebAssembly.Module, device: WasmDevice, widen
 function timeShapes(device: WasmDevice, widens: boolean, now: () => number): TileChoice {
   const tick = tickOf(now)
   if (tick > COARSE) {
-    const why = tick === Infinity ? 'stands still while this engine computes' : `ticks only every ${tick.toFixed(2)} ms`
-    return { shape: DEFAULT, unavailable: `the clock ${why}, so the tile's shape is the default and was not timed` }
+    const why = tick === Infinity ? 'does not advance while this engine computes' : `ticks only every ${tick.toFixed(2)} ms`
+    return { shape: DEFAULT, unavailable: `the clock ${why}, so the default tile shape is used without timing` }
   }
   const shapes = [TileShape.Gemm6x8, TileShape.Gemm6x8Unrolled, TileShape.Gemm2x24, TileShape.Gemm2x24Unrolled]
   if (widens) shapes.push(TileShape.Gemm6x16)
@@ -76,7 +76,7 @@ function timeShapes(device: WasmDevice, widens: boolean, now: () => number): Til
     let changed = start
     const isCompiled = () => Math.max(...best.values()) < UNCOMPILED * Math.min(...best.values())
     while (time - start < AT_LEAST || (time - start < AT_MOST && (time - changed < SETTLED || !isCompiled()))) {
-      // in turn, so that a slower moment of the machine meets all of them
+      // interleaved, so that a slow phase of the machine affects all shapes
       for (const shape of shapes) {
         trial.run(shape)
         const end = now()
@@ -94,7 +94,7 @@ function timeShapes(device: WasmDevice, widens: boolean, now: () => number): Til
   }
 }
 
-/** The clock's smallest step in milliseconds, Infinity where it stands still. */
+/** The clock's smallest step in milliseconds; Infinity if it does not advance. */
 function tickOf(now: () => number): number {
   const start = now()
   for (let reading = 0; reading < READINGS; reading++) {
@@ -152,7 +152,7 @@ class Trial {
   }
 }
 
-/** How `runtime.info` names a shape. */
+/** The name of a tile shape in `runtime.info`. */
 export function tileName(shape: TileShape, fused: boolean): string {
   const rows = fused ? 6 : 5
   return {
@@ -165,7 +165,7 @@ export function tileName(shape: TileShape, fused: boolean): string {
   }[shape]
 }
 
-/** How it names what takes a single row, which goes through k as the shape does. */
+/** The name of the single-row kernel, which unrolls k as the tile does. */
 export function rowName(shape: TileShape): string {
   return shape === TileShape.Gemm6x8 || shape === TileShape.Gemm2x24 ? '1x32' : '1x32 unrolled'
 }

@@ -1,6 +1,6 @@
 /*
- * `compile.ts` in the package's `workerd` entry: an engine that compiles no WebAssembly at run time takes modules that
- * are imported, already compiled. The files lie beside that entry.
+ * Replaces `compile.ts` in the package's `workerd` entry: an engine that cannot compile WebAssembly at run time imports
+ * modules already compiled, from files next to that entry.
  */
 import baseline from './baseline.wasm'
 import relaxed from './relaxed.wasm'

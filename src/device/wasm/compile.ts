@@ -1,13 +1,13 @@
 import { modules } from './modules.generated.js'
 import { markRevectorized } from './revectorize.js'
 
-/** The compiled module of each build, once for the process. */
+/** The compiled module of each build, cached for the process. */
 const compiled = new Map<string, Promise<WebAssembly.Module>>()
 
 /**
- * Compiles a build that travels inside the package. `compile-static.ts` stands in for this file where an engine
- * compiles nothing at run time.
- * @param revectorized whether the engine was told to make 256-bit operations of it
+ * Compiles a build bundled with the package. `compile-static.ts` replaces this file on engines that cannot compile at
+ * run time.
+ * @param revectorized whether the engine was configured to generate 256-bit operations for it
  */
 export function compileModule(name: keyof typeof modules, revectorized: boolean): Promise<WebAssembly.Module> {
   const key = `${name}${revectorized ? ', revectorized' : ''}`

@@ -1,10 +1,13 @@
 import type { WeightFormat } from '../../../assembly/ops.js'
 import { RoutedAttentionError } from '../../errors.js'
 
-/** What a build of `assembly/` exports. */
+/** The exports of a build of `assembly/`. */
 export interface KernelExports {
   run(program: number, header: number, partitions: number, first: number, count: number, barrier: number, threads: number): void
-  /** Part of a program, on the calling thread: 1 once it has ended. `cursor` has the words of `Cursor`. */
+  /**
+   * Continues a program on the calling thread; returns 1 once it has finished. `cursor` points to the words of
+   * `Cursor`.
+   */
   proceed(cursor: number, header: number, budget: number, most: number): number
   /** `assembly/pack.ts`. */
   pack(
@@ -20,37 +23,37 @@ export interface KernelExports {
     step: number,
     normalised: number,
   ): void
-  /** `assembly/scan.ts`, over bytes from `start` to `end`. */
+  /** `assembly/scan.ts`, over the bytes from `start` to `end`. */
   mixBlocks(lanes: number, start: number, end: number): void
   isFiniteFloat16(start: number, end: number): number
-  /** 1 where multiply-add rounds once. */
+  /** 1 if multiply-add rounds once. */
   fused(): number
-  /** First address behind the build's own constants. */
+  /** First address after the build's own constants. */
   heapBase(): number
 }
 
-/** Pages of the memory when it is made; it grows with what is loaded. */
+/** Initial size in pages; the memory grows as things are loaded. */
 const INITIAL_PAGES = 16
-/** Its limit: 4 GiB, or as much as the engine will reserve. */
+/** Maximum size in pages: 4 GiB, or as much as the engine will reserve. */
 const MAXIMUM_PAGES = [65536, 32768, 16384, 8192, 4096]
 
 /**
- * A memory for one runtime. Declared shared always: every engine runs that on one thread too, so one build of each
- * arithmetic serves all.
- * @throws RoutedAttentionError `OUT_OF_MEMORY` when the engine reserves none
+ * Creates a runtime's memory. Always declared shared: every engine accepts that with one thread too, so one build per
+ * arithmetic suffices.
+ * @throws RoutedAttentionError `OUT_OF_MEMORY` if the engine reserves none
  */
 export function createMemory(): WebAssembly.Memory {
   for (const maximum of MAXIMUM_PAGES) {
     try {
       return new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum, shared: true })
     } catch {
-      // a smaller reservation may do
+      // A smaller reservation may succeed
     }
   }
   throw new RoutedAttentionError('OUT_OF_MEMORY', 'this engine would not reserve a WebAssembly memory of even 256 MiB')
 }
 
-/** Instantiates a build on a memory that the host owns. */
+/** Instantiates a build on a memory owned by the host. */
 export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): KernelExports {
   const abort = (message: number, file: number, line: number, column: number) => {
     throw new Error(`a kernel failed an assertion: ${textAt(memory, message)} (${textAt(memory, file)}:${line}:${column})`)
@@ -59,8 +62,8 @@ export function instantiateKernels(module: WebAssembly.Module, memory: WebAssemb
 }
 
 /**
- * A string of AssemblyScript's: UTF-16 units, behind their length in bytes. Only the checked builds, which tests run,
- * have any.
+ * An AssemblyScript string: UTF-16 units, preceded by their length in bytes. Only the checked builds used in tests have
+ * any.
  */
 function textAt({ buffer }: WebAssembly.Memory, address: number): string {
   if (address === 0) return ''

@@ -2,30 +2,31 @@ import type { Arena, Block } from '../../memory/arena.js'
 import { elementsOf, formatBytes, type PackedWeight, type ParameterSource } from '../device.js'
 import type { KernelExports } from './instantiate.js'
 
-/** Outputs of a panel: two vectors. */
+/** Outputs per panel: two vectors. */
 const PANEL = 8
-/** Outputs of a group of panels. */
+/** Outputs per group of panels. */
 const GROUP = 32
-/** Bytes of a parameter that are brought into the memory at a time. */
+/** Bytes of a parameter copied into the memory at a time. */
 const STAGE_BYTES = 1 << 18
 
-/** Bytes of parameters that one part packs: a few milliseconds, also where memory is touched for the first time. */
+/** Bytes of parameters packed per step: a few milliseconds, even if the memory is touched for the first time. */
 const PART_BYTES = 1 << 20
 
-/** Where a parameter's row goes: element `at` of the packed weight, its inputs `step` elements from each other. */
+/** Destination of a parameter's row: element `at` of the packed weight, with its inputs `step` elements apart. */
 interface Place {
   readonly at: number
   readonly step: number
-  /** Elements to the next row's, for as many rows as `run` says. */
+  /** Distance to the next row, for `run` rows. */
   readonly rowStep: number
   readonly run: number
 }
 
 /**
- * Packs weights into a block of the arena, part by part, through a stage of its own. "panels": groups of up to four
- * panels of 8 outputs, one group after the other, each [inputs][8 · panels]; one copy serves tiles, which take a panel
- * of it, and single rows, which stream all of it: side by side the panels of a group are one stream of memory, read at
- * the rate of a plain sum, where four apart were read at two thirds of it. "rows": row-major.
+ * Packs weights into a block of the arena, step by step, through a staging buffer. "panels": groups of up to four
+ * panels of 8 outputs, one group after another, each [inputs][8 · panels]. One copy serves both tiles, which read one
+ * panel of a group, and single rows, which stream a whole group: interleaved, the panels of a group form a single
+ * memory stream, read at the speed of a plain sum, whereas four separate panels were read at two thirds of that.
+ * "rows": row-major.
  */
 export function* packWeights(
   weights: readonly PackedWeight[],
@@ -35,7 +36,7 @@ export function* packWeights(
   address: number,
 ): Generator<void, void> {
   const largestRow = weights.reduce((most, { inputs }) => Math.max(most, inputs.groups * inputs.size * 4), 0)
-  const stage = arena.allocate(Math.max(STAGE_BYTES, largestRow), 'the parameters on their way')
+  const stage = arena.allocate(Math.max(STAGE_BYTES, largestRow), 'staging of parameters')
   try {
     for (const weight of weights) yield* packWeight(weight, parameters, arena, kernels, address + weight.byteOffset, stage)
   } finally {
@@ -80,7 +81,7 @@ function* packWeight(
   yield
 }
 
-/** Where each packed row of a weight lies. */
+/** Destination of each row of a weight. */
 function placesIn({ inputs, sources, layout }: PackedWeight): (row: number) => Place {
   const depth = elementsOf(inputs)
   if (layout === 'rows') return (row) => ({ at: row * depth, step: 1, rowStep: depth, run: Infinity })

@@ -2,12 +2,12 @@ import type { Arena, Block } from '../../memory/arena.js'
 import type { ByteScanner } from '../device.js'
 import type { KernelExports } from './instantiate.js'
 
-/** Bytes that are brought into the memory at a time: they stay in a second-level cache. */
+/** Bytes copied into the memory at a time, small enough to stay in a second-level cache. */
 const STAGE_BYTES = 1 << 18
-/** What kernels take at a time. */
+/** Block size of the kernels. */
 const BLOCK_BYTES = 16
 
-/** `ByteScanner` by kernels, through a stage in the memory. */
+/** `ByteScanner` using kernels, through a staging buffer in the memory. */
 export class WasmScanner implements ByteScanner {
   readonly #arena: Arena
   readonly #kernels: KernelExports
@@ -42,7 +42,7 @@ export class WasmScanner implements ByteScanner {
   }
 
   #staged<T>(byteLength: number, use: (stage: Block) => T): T {
-    const stage = this.#arena.allocate(Math.min(STAGE_BYTES, byteLength), 'bytes that are looked through')
+    const stage = this.#arena.allocate(Math.min(STAGE_BYTES, byteLength), 'staging of scanned bytes')
     try {
       return use(stage)
     } finally {
@@ -50,7 +50,7 @@ export class WasmScanner implements ByteScanner {
     }
   }
 
-  /** Copies bytes to the stage, zeros behind them to the end of their last block. Returns where that is. */
+  /** Copies bytes to the staging buffer, zero-padding the last block. Returns the address after it. */
   #bring(bytes: Uint8Array, { address }: Block): number {
     const memory = this.#arena.bytes
     const end = address + Math.ceil(bytes.length / BLOCK_BYTES) * BLOCK_BYTES

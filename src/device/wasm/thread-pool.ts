@@ -3,44 +3,44 @@ import type { Arena, Block } from '../../memory/arena.js'
 import { startWorker, type WorkerHandle } from './worker.js'
 import { BARRIER_WORDS, ControlWord, WORKER_VERSION, WorkWord } from './worker-source.js'
 
-/** What threads run: a program for each of `headerCount` headers, `headerBytes` apart. */
+/** A task for the threads: run a program for each of `headerCount` headers, `headerBytes` apart. */
 export interface Work {
   readonly program: number
   readonly headers: number
   readonly headerCount: number
   readonly headerBytes: number
-  /** Partitions that each op is cut into. */
+  /** Partitions per op. */
   readonly partitions: number
-  /** The threads form this many worker groups of equal size; group i modulo `workerGroups` runs header i. */
+  /** Number of equal-sized worker groups; group i modulo `workerGroups` runs header i. */
   readonly workerGroups: number
 }
 
 /**
- * Work below this stays on the calling thread: about a millisecond of one core, at most. Waking threads costs some 0.1
- * ms, and where cores are shared an op that waits for a neighbour costs far more (one token of a ten-million-parameter
- * model, two threads on two busy cores: half the speed of one).
+ * Work below this stays on the calling thread: at most about a millisecond of one core. Waking threads costs about 0.1
+ * ms, and on shared cores an op that waits for a neighbour costs far more (one token of a ten-million-parameter model
+ * with two threads on two busy cores ran at half the speed of one thread).
  */
 const SMALL_WORK = 5e7
 
-/** Longest that a thread may take to start, in milliseconds; the runtime then does without. */
+/** Maximum time for a thread to start, in milliseconds; after that the runtime does without. */
 const START_LIMIT = 10_000
 
 /**
- * Threads that run programs side by side on one memory. The calling thread only waits for their message, its event loop
- * free. It may hand over a work while they are at the one before, which none of them then waits for.
+ * A pool of threads that run programs on one memory. The calling thread only waits for their message, with its event
+ * loop free. It may submit the next task while one is running; the threads then start it without idling.
  */
 export class ThreadPool {
   readonly threads: number
-  /** Work below this, in operations, is better done on the calling thread. */
+  /** Work below this number of operations is better done on the calling thread. */
   readonly smallWork = SMALL_WORK
   readonly #arena: Arena
   readonly #control: Block
   readonly #workers: WorkerHandle[] = []
-  /** Works under way, by their number: two at most. */
+  /** Pending tasks by number: at most two. */
   readonly #pending = new Map<number, { resolve: () => void; reject: (error: unknown) => void }>()
-  /** Why there is no more work done here, if so. */
+  /** Why the pool no longer works, if so. */
   #failure: RoutedAttentionError | undefined
-  /** From then on: resolves when no thread runs any more. */
+  /** Set on failure or disposal; resolves once no thread is running. */
   #ended: Promise<void> | undefined
   #onFailure: ((failure: RoutedAttentionError) => void) | undefined
 
@@ -53,8 +53,8 @@ export class ThreadPool {
   }
 
   /**
-   * Starts `threads` workers on the memory of `arena`; `script` is a hosted copy of what they run.
-   * @throws whatever kept one of them from starting; none is left running then
+   * Starts `threads` workers on the memory of `arena`; `script` is a hosted copy of the worker's code.
+   * @throws the reason, if one of them fails to start; the others have been stopped by then
    */
   static async start(module: WebAssembly.Module, arena: Arena, threads: number, script?: URL): Promise<ThreadPool> {
     const pool = new ThreadPool(arena, threads)
@@ -79,7 +79,7 @@ export class ThreadPool {
         new Promise<void>((resolve, reject) => {
           worker.onMessage((greeting) => {
             if ((greeting as { version?: unknown }).version !== WORKER_VERSION) {
-              reject(new Error('the hosted worker file is of another version: copy routed-attention/worker.js anew'))
+              reject(new Error('the hosted worker file is of another version: copy routed-attention/worker.js again'))
               return
             }
             worker.onMessage((work) => this.#finished(work as number))
@@ -100,14 +100,14 @@ export class ThreadPool {
     for (const worker of this.#workers) worker.keepAlive(false)
   }
 
-  /** Called once, when a thread is lost: the pool is of no more use. */
+  /** Calls the listener once, when a thread is lost and the pool becomes unusable. */
   onFailure(listener: (failure: RoutedAttentionError) => void): void {
     this.#onFailure = listener
   }
 
   /**
-   * Two calls at a time, at most.
-   * @throws RoutedAttentionError `WORKER_FAILED` when a thread is lost meanwhile
+   * At most two calls may be pending.
+   * @throws RoutedAttentionError `WORKER_FAILED` if a thread is lost meanwhile
    */
   run(work: Work): Promise<void> {
     if (this.#failure) return Promise.reject(this.#failure)
@@ -135,11 +135,11 @@ export class ThreadPool {
     Atomics.notify(ints, generation)
   }
 
-  /** The last thread to leave a work says so. */
+  /** Called by the last thread to leave a task. */
   #finished(work: number): void {
     const pending = this.#pending.get(work)
     this.#pending.delete(work)
-    // threads that are being ended keep the process alive until somebody was told that they have
+    // terminating threads keep the process alive until their end has been reported
     if (this.#pending.size === 0 && !this.#ended) this.#workers[0]!.keepAlive(false)
     pending?.resolve()
   }
@@ -148,7 +148,7 @@ export class ThreadPool {
     if (this.#failure) return
     const failure = new RoutedAttentionError(
       'WORKER_FAILED',
-      `a thread of the runtime was lost (${reasonOf(cause)}); this work is undone, and what follows runs on the calling thread`,
+      `a thread of the runtime was lost (${reasonOf(cause)}); this call's work was discarded, and later calls run on the calling thread`,
       { cause },
     )
     this.#failure = failure
@@ -156,7 +156,7 @@ export class ThreadPool {
     void this.#end(failure).then(() => this.#arena.free(this.#control))
   }
 
-  /** Work that is running fails only when no thread can touch its memory any more. */
+  /** Pending tasks reject only once no thread can touch their memory. */
   #end(failure: RoutedAttentionError): Promise<void> {
     return (this.#ended ??= (async () => {
       const pending = [...this.#pending.values()]
@@ -167,8 +167,8 @@ export class ThreadPool {
   }
 
   /**
-   * Ends the threads; work that is running fails with `DISPOSED`. Resolves when none of them runs any more, also where
-   * a lost one had ended the others.
+   * Ends the threads; pending tasks reject with `DISPOSED`. Resolves once none of them is running, even if the loss of
+   * a thread had already ended the others.
    */
   dispose(): Promise<void> {
     this.#onFailure = undefined
@@ -176,12 +176,12 @@ export class ThreadPool {
       this.#failure = new RoutedAttentionError('DISPOSED', 'the runtime was disposed')
       this.#arena.ints[this.#control.address / 4 + ControlWord.Quit] = 1
       this.#wake()
-      this.#arena.free(this.#control) // which nobody is given any more
+      this.#arena.free(this.#control) // no further task uses it
     }
     return this.#end(this.#failure)
   }
 
-  /** @internal For tests: a thread dies as if the engine had killed it. */
+  /** @internal For tests: kills a thread as the engine might. */
   loseThread(): void {
     void this.#workers[this.threads - 1]!.terminate()
   }

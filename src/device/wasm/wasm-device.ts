@@ -31,7 +31,10 @@ import { packWeights } from './pack.js'
 import { WasmScanner } from './scan.js'
 import type { ThreadPool } from './thread-pool.js'
 
-/** One row of up to this many values is copied without a view of it: an allocation for each token, and no faster. */
+/**
+ * Rows of up to this many values are copied without creating a view, which would be one allocation per token and no
+ * faster.
+ */
 const SHORT_ROW = 8192
 
 class WasmBuffer implements DeviceBuffer {
@@ -125,35 +128,38 @@ class WasmProgram implements CompiledProgram {
 }
 
 /**
- * Most tokens of a chunk. Its weights are read once for all of them, from wherever they lie: 256 take 3 to 5 % less
- * time than 128 where the second-level cache holds less than a layer, and more than that leave two threads idle at the
- * end of a short input (docs/measurements/zen1.md#chunk-size).
+ * Maximum tokens per chunk. Weights are read once per chunk: 256 take 3 to 5 % less time than 128 where the
+ * second-level cache is smaller than a layer, and larger chunks leave two threads idle at the end of a short input
+ * (docs/measurements/zen1.md#chunk-size).
  */
 const CHUNK_ROWS = 256
 
 /**
- * Operations after which the calling thread leaves a program, to see whether the event loop should turn: some 3 to 7
- * ms, and as much longer as it waits for the weights.
+ * Number of operations after which the calling thread leaves a program to check whether to yield to the event loop:
+ * about 3 to 7 ms, plus time spent waiting for weights.
  */
 const LEAVE_WORK = 1e8
-/** An op of more than this is left between its parts. */
+/** An op larger than this may be left between its slices. */
 const PART_WORK = 1.5e8
 
-/** Runs handed to the pool at once, at most: enough that its threads seldom wait for the caller. */
+/** Maximum dispatches submitted to the pool at once: enough that its threads seldom wait for the caller. */
 const BATCH = 8
 /**
- * Batches that headers are kept for. Two are under way at most, but the second looks at the first one's last header
- * until it is done itself: the third must not be written there.
+ * Number of batches with separate headers. At most two are pending, but the second refers to the last header of the
+ * first until it is done, so the third must not overwrite it.
  */
 const BATCHES = 3
-/** Bytes from one header to the next. */
+/** Distance between headers in bytes. */
 const HEADER_BYTES = DispatchHeader.Length * 4
-/** With more scratch than this, one worker group: more of them would save time, but each takes as much memory again. */
+/**
+ * With more scratch than this, use a single worker group: more groups would save time, but each needs as much memory
+ * again.
+ */
 const MOST_GROUP_BYTES = 1 << 26
-/** Windows of few tokens have many contexts, which must not leave the threads one worker group. */
+/** Many small windows have many contexts, which must not force a single worker group. */
 const CONTEXT_BYTES = MOST_GROUP_BYTES / 2
 
-/** Runs programs in WebAssembly: on the calling thread, or on a pool of others. */
+/** Runs programs in WebAssembly: on the calling thread, or on a pool of threads. */
 export class WasmDevice implements Device {
   readonly name = 'the processor'
   readonly partitions: number
@@ -165,55 +171,52 @@ export class WasmDevice implements Device {
   readonly scanner: ByteScanner
   readonly #kernels: KernelExports
   /**
-   * The header of what the calling thread runs at once, that of what it leaves and enters again, and those of what runs
-   * on the pool.
+   * Headers of synchronous dispatches, of resumable dispatches on the calling thread, and of dispatches on the pool.
    */
   readonly #headers: Block
   /**
-   * How far the calling thread has come with what it leaves; then a word that is 1 while nobody wants what the pool
-   * computes.
+   * The cursor of the resumable program on the calling thread, followed by a word that is set to 1 to stop the pool's
+   * dispatches.
    */
   readonly #marks: Block
   #batches = 0
-  /** What the calling thread's partitions work in. */
+  /** Scratch of the calling thread's partitions. */
   readonly #workspace: Block
-  /** Workspaces of the pool: one for each worker group and partition. */
+  /** Scratch of the pool, for each worker group and partition. */
   #groupWorkspaces: Block | undefined
-  /** When the calling thread leaves a program, and what it does then; results do not depend on it. */
+  /** Number of operations after which the calling thread leaves a program; does not affect results. */
   leaveWork = LEAVE_WORK
   partWork = PART_WORK
   yieldToEventLoop = yieldToEventLoop
-  /** How products are cut into tiles; results do not depend on it. */
+  /** Tile shape of products; does not affect results. */
   tileShape = TileShape.Gemm6x8
   #choose: (() => void) | undefined
   readonly #mutex = new Mutex()
   #pool: ThreadPool | undefined
-  /** Runs that the pool is to do, with their headers' addresses once they are handed over; until then 0. */
+  /** Dispatches for the pool, with their headers' addresses once submitted; 0 until then. */
   readonly #underWay = new Map<Dispatch, number>()
   readonly #handedOver = new Set<Promise<void>>()
-  /** Worker groups of the dispatches that are under way. */
+  /** Number of worker groups used by pending dispatches. */
   #groupsInUse = 1
   #disposed = false
 
-  /**
-   * @param partitions how many partitions each op is cut into, one for each thread or more; results do not depend on it
-   */
+  /** @param partitions number of partitions per op, at least one per thread; does not affect results */
   constructor(kernels: KernelExports, memory: WebAssembly.Memory, partitions = 1) {
     this.partitions = partitions
     this.#kernels = kernels
     this.arena = new Arena(memory, kernels.heapBase())
     this.scanner = new WasmScanner(this.arena, kernels)
     this.#headers = this.arena.allocate((BATCHES * BATCH + 2) * HEADER_BYTES, 'the dispatch headers')
-    this.#marks = this.arena.allocateZeros((ResumePoint.Length + 1) * 4, 'how far programs have come')
+    this.#marks = this.arena.allocateZeros((ResumePoint.Length + 1) * 4, 'the program cursor')
     this.#workspace = this.arena.allocate(partitions * WORKSPACE_BYTES, 'the workspace')
   }
 
-  /** Has `choose` set `tileShape` once it matters, or is asked for. */
+  /** Defers the choice of `tileShape` until it is needed or requested. */
   chooseLater(choose: () => void): void {
     this.#choose = choose
   }
 
-  /** Makes the choice that is still to be made. */
+  /** Makes the deferred choice. */
   chooseNow(): void {
     const choose = this.#choose
     this.#choose = undefined
@@ -229,7 +232,7 @@ export class WasmDevice implements Device {
     this.chooseNow()
   }
 
-  /** Hands large work to these threads from now on; undefined takes it back. */
+  /** From now on, runs large work on this pool; undefined reverts that. */
   usePool(pool: ThreadPool | undefined): void {
     this.#pool = pool
     if (pool)
@@ -307,8 +310,8 @@ export class WasmDevice implements Device {
   }
 
   /**
-   * Runs on the calling thread and yields now and then. Synchronous dispatches may run in between; another one of this
-   * kind may not.
+   * Runs on the calling thread, yielding now and then. Synchronous dispatches may run in between; another call of this
+   * method may not.
    */
   #runInParts(program: CompiledProgram, dispatches: readonly Dispatch[], interrupt: Interrupt | undefined): Promise<void> {
     const cursor = this.#marks.address
@@ -330,17 +333,17 @@ export class WasmDevice implements Device {
     }, interrupt)
   }
 
-  /** Whether a dispatch's earlier one is not done. */
+  /** Whether a dispatch's predecessor has not finished. */
   #mustWait({ dependsOn }: Dispatch): boolean {
     return dependsOn !== undefined && this.#underWay.has(dependsOn)
   }
 
-  /** The header of a dispatch's earlier one, if that is at work. */
+  /** Header address of a dispatch's predecessor, if it is pending. */
   #earlierHeader({ dependsOn }: Dispatch): number {
     return (dependsOn && this.#underWay.get(dependsOn)) ?? 0
   }
 
-  /** What goes on from work that is under way joins it and runs under the same lock, unless others wait for theirs. */
+  /** A call that continues pending work joins it under the same lock, unless other calls are waiting. */
   #runOnPool(pool: ThreadPool, program: CompiledProgram, dispatches: readonly Dispatch[], interrupt: Interrupt | undefined): Promise<void> {
     const joins = this.#earlierHeader(dispatches[0]!) > 0 && !this.#mutex.hasWaiters
     for (const dispatch of dispatches) this.#underWay.set(dispatch, 0)
@@ -372,15 +375,15 @@ export class WasmDevice implements Device {
     dispatches: readonly Dispatch[],
     interrupt: Interrupt | undefined,
   ): Promise<void> {
-    // all that is handed over in one turn is one call's
+    // everything submitted at this point belongs to this call
     const forget = interrupt?.listen(() => this.#setStop(1))
     try {
       for (let start = 0; start < dispatches.length; start += BATCH) {
         this.#assertUsable()
         interrupt?.check()
         const batch = dispatches.slice(start, start + BATCH)
-        // a thread may come to these runs while others are at the ones before: it must not meet them in another worker
-        // group's memory
+        // A thread may reach these dispatches while others are still at the previous ones; it must not run into them in
+        // another worker group's memory
         if (this.#earlierHeader(batch[0]!) === 0) {
           const isOrdered = batch.every((dispatch, i) => i === 0 || dispatch.dependsOn === batch[i - 1])
           this.#groupsInUse = isOrdered
@@ -394,7 +397,7 @@ export class WasmDevice implements Device {
           this.#writeHeader(headers + i * HEADER_BYTES, dispatch, workspace, this.#earlierHeader(dispatch), this.#stop)
           this.#underWay.set(dispatch, headers + i * HEADER_BYTES)
         })
-        // a thread alone needs no partitions
+        // A single thread per group needs no partitions
         const partitions = workerGroups === pool.threads ? 1 : this.partitions
         await pool.run({
           program: buffer.address,
@@ -412,7 +415,7 @@ export class WasmDevice implements Device {
     }
   }
 
-  /** Address of the word that stops the pool's runs. */
+  /** Address of the word that stops the pool's dispatches. */
   get #stop(): number {
     return this.#marks.address + ResumePoint.Length * 4
   }
@@ -439,7 +442,7 @@ export class WasmDevice implements Device {
     ints[table + BufferIndex.Workspace] = workspace
   }
 
-  /** Work in flight may still hold memory, but runs nothing any more. */
+  /** Pending work may still hold memory, but runs nothing any more. */
   #assertUsable(): void {
     if (this.#disposed) throw new RoutedAttentionError('DISPOSED', 'the runtime was disposed')
   }

@@ -1,21 +1,21 @@
 /**
- * Raised with every change of what is posted or of the control words: a hosted copy of another version is refused
- * rather than misunderstood.
+ * Increased with every change to the messages or control words, so that a hosted copy of another version is rejected
+ * rather than misinterpreted.
  */
 export const WORKER_VERSION = 3
 
-/** Words that the threads share. */
+/** Words shared by the threads. */
 export enum ControlWord {
-  /** Works handed over so far, which threads wait on. */
+  /** Number of tasks submitted so far; threads wait on it. */
   Generation,
   Quit,
-  /** Two works, by the parity of their number. */
+  /** Two tasks, alternating by the parity of their number. */
   Works = 16,
-  /** A barrier for each worker group. */
+  /** One barrier per worker group. */
   Barriers = 48,
 }
 
-/** Words of one work. */
+/** Words of a task. */
 export enum WorkWord {
   Program,
   Headers,
@@ -23,24 +23,23 @@ export enum WorkWord {
   HeaderBytes,
   Partitions,
   WorkerGroups,
-  /** Threads that have left it. */
+  /** Number of threads that have left it. */
   Left,
   Length = 16,
 }
 
-/** Words from one barrier to the next: a cache line. */
+/** Words per barrier: a cache line. */
 export const BARRIER_WORDS = 16
 
 /**
- * What a thread of the pool runs, as text: a worker started from text needs no second file to host. The same text is
- * the file `worker.js` of the package, for pages that may not start one so. Both kinds of worker (the web's, and
- * node:worker_threads') take it, as a classic script or as a module.
- *
- * It instantiates the kernels on the shared memory, says so, and then waits for work in the control words
- * (`ControlWord`) without returning to its event loop. A sleeper looks at the number of works again when it is woken:
- * the host raises the number and then wakes who sleeps, and a thread that saw the rise awake may be through with its
- * part and asleep by then. The last thread to leave a piece of work reports it: the caller may write over the program
- * as soon as it is told, and one that is late to wake from the last barrier would still be in it.
+ * The code of a pool thread, as text, so that starting a worker needs no second hosted file. The same text is the
+ * package's `worker.js`, for pages that may not start workers from text. It runs in both kinds of worker (web and
+ * node:worker_threads), as a classic script or a module.
+ * It instantiates the kernels on the shared memory, reports that, and then waits for tasks in the control words
+ * (`ControlWord`) without returning to its event loop. After waking, a sleeper reads the task counter again: the host
+ * increments the counter before waking sleepers, and a thread that saw the increment while awake may have finished its
+ * part and gone to sleep by then. The last thread to leave a task reports it: the caller may overwrite the program as
+ * soon as it hears, and a thread slow to wake from the last barrier would still be in it.
  */
 export const workerSource = `
 const isNode = typeof self === 'undefined' || typeof self.postMessage !== 'function'

@@ -2,25 +2,25 @@ import type * as NodeThreads from 'node:worker_threads'
 import { builtinModule } from '../../builtin-module.js'
 import { workerSource } from './worker-source.js'
 
-/** A worker of either kind: the web's (browsers, Deno, Bun) or node:worker_threads'. */
+/** A worker of either kind: web (browsers, Deno, Bun) or node:worker_threads. */
 export interface WorkerHandle {
   post(message: unknown): void
   /** Replaces the listener. */
   onMessage(listener: (message: unknown) => void): void
-  /** Called when the worker fails or ends, more than once perhaps. */
+  /** Called when the worker fails or ends, possibly more than once. */
   onFailure(listener: (cause: unknown) => void): void
-  /** Whether the process should wait for it; where there is such a thing. */
+  /** Whether the worker keeps the process alive, where that applies. */
   keepAlive(alive: boolean): void
-  /** Resolves when it runs no more, as far as can be known. */
+  /** Resolves once it has stopped, as far as can be known. */
   terminate(): Promise<void>
 }
 
 /**
- * @param script a hosted copy of `workerSource`, in place of the text
- * @throws Error saying why this engine, page or policy starts no worker
+ * @param script a hosted copy of `workerSource`, used instead of the text
+ * @throws Error saying why this engine, page or policy cannot start a worker
  */
 export function startWorker(script?: URL): WorkerHandle {
-  // Deno and Bun have both kinds; the web's is their own.
+  // Deno and Bun have both kinds; web workers are native to them.
   const hasBoth = 'Bun' in globalThis || 'Deno' in globalThis
   const threads = hasBoth ? undefined : builtinModule<typeof NodeThreads>('node:worker_threads')
   if (threads) return startNodeWorker(threads, script)
@@ -48,7 +48,7 @@ function startNodeWorker({ Worker: NodeWorker }: typeof NodeThreads, script: URL
 
 function startWebWorker(script: URL | undefined): WorkerHandle {
   const url = script?.href ?? URL.createObjectURL(new Blob([workerSource], { type: 'text/javascript' }))
-  // Deno starts no classic worker.
+  // Deno cannot start classic workers.
   const worker = new Worker(url, { name: 'routed-attention', type: 'module' })
   let fail: (cause: unknown) => void = () => undefined
   worker.onerror = (event) => {

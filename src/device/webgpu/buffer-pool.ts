@@ -1,28 +1,27 @@
-/** Buffers differ in length by whole ops of this, so that calls of about one size share them. */
+/** Granularity of buffer sizes in bytes, so that calls of similar size share buffers. */
 const STEP = 1 << 16
-/** Bytes kept for reuse, at most. */
+/** Maximum number of bytes kept for reuse. */
 const MOST = 512 << 20
 
-/** What a pool asks of whoever has it. */
+/** What a pool needs from its owner. */
 export interface PoolOwner {
-  /** Hands over the work that still needs what is to be destroyed. */
+  /** Submits pending work that uses buffers about to be destroyed. */
   settle(): void
-  /** Takes note of what the GPU has no memory for, as soon as that is known. */
+  /** Records allocation failures as soon as they are known. */
   watch(scope: Promise<GPUError | null>, refused: (message: string) => string): void
 }
 
 /**
- * Buffers that were given back, for whoever next wants one of their length: a driver takes milliseconds to make a large
- * one, and clears it. Work on the queue keeps its order, so one may be taken while the work of whoever had it before is
- * still to be done.
+ * Released buffers kept for reuse, since a driver takes milliseconds to create and clear a large one. The queue
+ * preserves order, so a buffer may be reused while earlier work on it is still pending.
  */
 export class BufferPool {
   readonly #gpu: GPUDevice
-  /** By length and usage, the last given back last. */
+  /** Free buffers by length and usage, most recently released last. */
   readonly #free = new Map<string, GPUBuffer[]>()
   readonly #ids = new WeakMap<GPUBuffer, number>()
   #nextId = 1
-  /** Those that the GPU had no memory for. */
+  /** Buffers whose allocation failed on the GPU. */
   readonly #refused = new WeakSet<GPUBuffer>()
   readonly #owner: PoolOwner
   #kept = 0
@@ -32,7 +31,7 @@ export class BufferPool {
     this.#owner = owner
   }
 
-  /** One number for each buffer, whoever has it. */
+  /** A unique number for each buffer. */
   idOf(buffer: GPUBuffer): number {
     let id = this.#ids.get(buffer)
     if (id === undefined) this.#ids.set(buffer, (id = this.#nextId++))
@@ -45,8 +44,8 @@ export class BufferPool {
   }
 
   /**
-   * @param most bytes that it may have, a multiple of 4
-   * @param purpose for the message, should there be no memory for it
+   * @param most maximum size in bytes, a multiple of 4
+   * @param purpose for the error message if there is no memory
    */
   take(byteLength: number, usage: GPUBufferUsageFlags, most: number, purpose: string): GPUBuffer {
     const size = Math.min(Math.max(1, Math.ceil(byteLength / STEP)) * STEP, most)
@@ -64,7 +63,7 @@ export class BufferPool {
     return buffer
   }
 
-  /** Never gives a buffer out again. */
+  /** Excludes a buffer from reuse. */
   #refuse(buffer: GPUBuffer): void {
     this.#refused.add(buffer)
     const key = keyOf(buffer)
@@ -77,7 +76,7 @@ export class BufferPool {
     )
   }
 
-  /** Keeps a buffer; those of lengths that nobody wanted for longest make room. */
+  /** Keeps a buffer, evicting those of the lengths unused for longest. */
   give(buffer: GPUBuffer): void {
     if (this.#refused.has(buffer)) return
     const key = keyOf(buffer)
@@ -105,7 +104,7 @@ export class BufferPool {
   }
 }
 
-/** Buffers of one key may stand in for each other. */
+/** Buffers with the same key are interchangeable. */
 function keyOf({ size, usage }: Pick<GPUBuffer, 'size' | 'usage'>): string {
   return `${size} ${usage}`
 }

@@ -1,70 +1,69 @@
 import { DispatchHeader } from '../../../assembly/ops.js'
 
-/** How many workgroups run an op, along each dimension. */
+/** Number of workgroups along each dimension. */
 export type Workgroups = readonly [x: number, y?: number, z?: number]
 
-/** One op of a program and the header of one dispatch, as the host sees them. */
+/** One op of a program and the header of one dispatch, as seen by the host. */
 export interface OpView {
   readonly words: Int32Array
   readonly header: Int32Array
-  /** Most rows that the count at an operand can be: the header's word where it lies there, otherwise what bounds it. */
+  /** Upper bound of the count at an operand: the header's word if it is there, otherwise `limit`. */
   rows(operand: number, limit?: DispatchHeader): number
 }
 
 /**
- * A compute shader that runs one kind of op: every value of it depends on operands and words alone, so one pipeline
- * serves all ops whose operands lie in the same buffers.
- *
- * Its WGSL sees storage buffers of 32-bit words through functions that are written for each operand `x`, indices in
- * words from the operand's start: `x_f(i)`, `x_i(i)` read a float or an integer, `x_set_f(i, value)`,
- * `x_set_i(i, value)` write one, `x_given()` tells whether there is such an operand. In the vector view, where buffers
- * are vectors of four words, there are `x_v(i)` and `x_set_v(i, value)` besides, for i and operands on whole vectors,
- * and nothing else writes; `x_pair(i)` reads two words, i even. `word(n)`, `float_word(n)` are words of the op,
- * `header_word(n)` of the dispatch header; positions there are two words, low and high. A kernel defines `main`,
+ * A compute shader for one kind of op. Everything op-specific is read from operands and words, so one pipeline serves
+ * all ops whose operands are in the same buffers.
+ * Its WGSL accesses storage buffers of 32-bit words through functions generated for each operand `x`, with indices in
+ * words from the operand's start: `x_f(i)` and `x_i(i)` read a float or an integer, `x_set_f(i, value)` and `x_set_i(i,
+ * value)` write one, and `x_given()` tells whether the operand is present. In the vector view, where buffers are
+ * vectors of four words, there are also `x_v(i)` and `x_set_v(i, value)`, for operands and i that are multiples of
+ * four, and only these write; `x_pair(i)` reads two words, i even. `word(n)` and `float_word(n)` are words of the op,
+ * `header_word(n)` of the dispatch header, in which positions take two words, low and high. A kernel defines `main`,
  * annotated `@compute`.
  */
 export interface Kernel {
   readonly name: string
-  /** The op's word of each operand. */
+  /** The op word of each operand. */
   readonly operands: Readonly<Record<string, number>>
   readonly view: 'words' | 'vectors'
   readonly code: string
-  /** For devices with the feature `subgroups`, where it differs: it gives the same bits. */
+  /** A bit-identical variant for devices with the feature `subgroups`. */
   readonly subgroupCode?: string
   workgroups(op: OpView): Workgroups
 }
 
-/** Where an operand is in one pipeline: nowhere, in the dispatch header, or in a buffer. */
+/** Location of an operand in one pipeline: absent, in the dispatch header, or in a buffer. */
 export type Place = 'none' | 'header' | number
 
-/** A buffer of one pipeline, or as many neighbouring parts of it as its operands may lie in. */
+/** A buffer of one pipeline, or the neighbouring parts of it that its operands may be in. */
 export interface Memory {
   readonly parts: number
-  /** Whether they are all of the buffer. */
+  /** Whether these are all parts of the buffer. */
   readonly whole: boolean
   readonly writable: boolean
 }
 
-/** What a shader is written for besides its kernel. */
+/** What a shader is specialised for, besides its kernel. */
 export interface Binding {
-  /** Of each operand; numbers are indices of `memories`. */
+  /** Location of each operand; numbers are indices into `memories`. */
   readonly places: Readonly<Record<string, Place>>
   readonly memories: readonly Memory[]
 }
 
-/** The header's words in WGSL, in vectors of four. */
+/** The header in WGSL, as vectors of four words. */
 const HEADER_VECTORS = Math.ceil(DispatchHeader.Length / 4)
-/** Bytes of the header as a uniform. */
+/** Size of the header as a uniform, in bytes. */
 export const HEADER_BYTES = HEADER_VECTORS * 16
-/** Words of an op that a shader sees. */
+/** Words of an op visible to a shader. */
 export const OP_VECTORS = 16
 
-/** First binding of the storage buffers: before it are the dispatch header and the op. */
+/** First binding of the storage buffers, after the dispatch header and the op. */
 export const FIRST_BUFFER = 2
 
 /** What a device's shaders may rely on. */
 export interface ShaderTarget {
-  /** Bytes of each part of a memory but the last, a power of two. */
+  /** Size in bytes of each part of a memory except the last; a power of two. */
   readonly partBytes: number
   readonly subgroups: boolean
 }
@@ -101,8 +100,8 @@ function partName(memory: number, part: number): string {
 }
 
 /**
- * `load<m>(at)` and `store<m>(at, value)` of the element that word `at` of a memory lies in. The first part bound is
- * the one that the first of the operands begins in, so they find theirs without being told.
+ * `load<m>(at)` and `store<m>(at, value)` access the element that contains word `at` of a memory. The first part bound
+ * is the one in which the first operand begins, so shaders can find their parts without further information.
  */
 function access(
   memory: number,

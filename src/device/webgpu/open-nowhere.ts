@@ -1,6 +1,4 @@
-/*
- * `open.ts` in the package's `workerd` entry: edge workers have no WebGPU, and what they deploy is better small.
- */
+/* Replaces `open.ts` in the package's `workerd` entry: edge workers have no WebGPU and should be small. */
 import type { OpenedWebGpu } from './open.js'
 
 export function openWebGpu(): Promise<OpenedWebGpu> {

@@ -2,28 +2,24 @@ import { builtinModule } from '../../builtin-module.js'
 import { reasonOf } from '../../errors.js'
 import { WebGpuDevice } from './webgpu-device.js'
 
-/** A GPU that can be used, or why none can. */
+/** A usable GPU, or the reason why there is none. */
 export type OpenedWebGpu =
   | { readonly device: WebGpuDevice; readonly adapter: string; readonly fallback: boolean; readonly unavailable?: undefined }
   | { readonly device?: undefined; readonly unavailable: string }
 
 /**
- * Rows of a chunk: the more, the fewer launches. Where a processor stands in for a GPU, launches are the smaller cost,
- * and a chunk should end soon.
+ * Rows per chunk. Larger chunks mean fewer launches; on a CPU emulating a GPU, launches matter less and chunks should
+ * be short.
  */
 const CHUNK_ROWS = { gpu: 8192, processor: 128 }
 
-/**
- * Dawn, made once and kept: its devices do not keep it from being collected, and the process dies when they outlive it.
- */
+/** Dawn, created once and kept: its devices do not keep it alive, and the process crashes if they outlive it. */
 let dawn: GPU | undefined
 
-/** Asked of adapters that have it. Limits stay WebGPU's defaults. */
+/** Requested if the adapter supports them. Limits stay at WebGPU's defaults. */
 const FEATURES: readonly GPUFeatureName[] = ['subgroups']
 
-/**
- * WebGPU's defaults, as far as kernels and programs rely on them: an adapter of the compatibility level may grant less.
- */
+/** The default limits that kernels and programs rely on; a compatibility-level adapter may offer less. */
 const LEAST = {
   maxStorageBuffersPerShaderStage: 8,
   maxComputeInvocationsPerWorkgroup: 256,
@@ -32,12 +28,12 @@ const LEAST = {
   maxComputeWorkgroupsPerDimension: 65535,
 } as const satisfies Partial<Record<keyof GPUSupportedLimits, number>>
 
-/** The engine's WebGPU, or that of npm's `webgpu` package where there is no other. */
+/** The engine's WebGPU, or else that of the npm package `webgpu`. */
 async function findGpu(): Promise<GPU | undefined> {
   const { navigator } = globalThis as { navigator?: { gpu?: GPU | null } }
   if (navigator?.gpu) return navigator.gpu
   if (dawn || !builtinModule('node:fs')) return dawn
-  // a name that no bundler resolves: the package is the user's to install
+  // A computed name, so that bundlers do not resolve it: installing the package is up to the user
   const name = 'webgpu'
   try {
     const { create } = (await import(/* webpackIgnore: true */ /* @vite-ignore */ name)) as { create(options: string[]): GPU }
@@ -51,24 +47,21 @@ function nameOf({ vendor, architecture, device, description }: GPUAdapterInfo): 
   return description || [vendor, architecture, device].filter(Boolean).join(' ') || 'an adapter without a name'
 }
 
-/**
- * Whether an adapter is software, by what engines say of it: a flag, or the name of one of the two software drivers
- * there are.
- */
+/** Whether an adapter is software, according to its flag or the name of one of the two software drivers. */
 function isProcessor(adapter: GPUAdapter): boolean {
   const { info } = adapter
   const flagged = info.isFallbackAdapter || (adapter as { isFallbackAdapter?: boolean }).isFallbackAdapter === true
   return flagged || /swiftshader|llvmpipe|software/i.test(`${info.architecture} ${info.device} ${info.description}`)
 }
 
-/** Which limits are too small for the kernels, in words. */
+/** Describes the limits that are too small for the kernels. */
 function shortfall(limits: GPUSupportedLimits): string | undefined {
   const names = Object.keys(LEAST) as (keyof typeof LEAST)[]
   const short = names.filter((name) => limits[name] < LEAST[name])
   return short.length === 0 ? undefined : short.map((name) => `${name} is ${limits[name]}, and ${LEAST[name]} is needed`).join('; ')
 }
 
-/** Asks for an adapter and a device within WebGPU's default limits. */
+/** Requests an adapter, and a device within WebGPU's default limits. */
 export async function openWebGpu(): Promise<OpenedWebGpu> {
   try {
     const gpu = await findGpu()

@@ -11,9 +11,9 @@ import {
 import type { WebGpuBuffer } from './webgpu-buffer.js'
 
 /**
- * Packs weights into a buffer, one after the other, in the format that they come in or widened to float32, as the
- * layout says. "panels" are row-major here, [inputs][outputs]: neighbouring invocations read neighbouring outputs at
- * every k. Constants are frequencies of rotation: fractions of a turn in 64 bits (`rotaryFromPositions`).
+ * Packs weights into a buffer one after another, in their own format or widened to float32, as the layout specifies.
+ * "panels" are row-major here, [inputs][outputs]: neighbouring invocations read neighbouring outputs at every k.
+ * Constants are rotary frequencies: 64-bit fractions of a turn (`rotaryFromPositions`).
  */
 export function* packWeights(layout: WeightLayout, parameters: ParameterSource, buffer: WebGpuBuffer): Generator<void, void> {
   for (const weight of layout.weights) {
@@ -60,7 +60,7 @@ function norm(values: ArrayLike<number>, first: number, count: number): number {
   return Math.sqrt(sum)
 }
 
-/** Values in the format that they are wanted in: their own, or float32. */
+/** Values in the requested format: their own, or float32. */
 function valuesOf({ format, bytes }: ParameterValues, wanted: WeightFormat): Float32Array | Uint16Array {
   const aligned = bytes.byteOffset % formatBytes(format) === 0 ? bytes : bytes.slice()
   if (format === WeightFormat.Float32) return new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4)
@@ -69,7 +69,7 @@ function valuesOf({ format, bytes }: ParameterValues, wanted: WeightFormat): Flo
   return format === WeightFormat.Float16 ? float16ToFloat32(halves) : bfloat16ToFloat32(halves)
 }
 
-/** Radians a position to 2^-64 turns a position, as pairs of words, low and high. */
+/** Converts radians per position to 2^-64 turns per position, as pairs of words, low and high. */
 function turnFractions(frequencies: Float64Array): Int32Array {
   const words = new BigUint64Array(frequencies.length)
   frequencies.forEach((frequency, i) => (words[i] = BigInt(Math.round((frequency / (2 * Math.PI)) * 2 ** 64))))

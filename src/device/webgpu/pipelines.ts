@@ -1,7 +1,7 @@
 import { type Binding, FIRST_BUFFER, HEADER_BYTES, type Kernel, OP_VECTORS, writeShader } from './kernel.js'
 import { ShaderStage } from './constants.js'
 
-/** A kernel made for operands that lie in certain buffers. */
+/** A kernel compiled for operands in certain buffers. */
 export class Pipeline {
   readonly layout: GPUBindGroupLayout
   readonly #gpu: GPUDevice
@@ -30,7 +30,7 @@ export class Pipeline {
     }
   }
 
-  /** Undefined once it can be used at once. */
+  /** Compiles the pipeline asynchronously; returns undefined if it is ready. */
   prepare(): Promise<void> | undefined {
     if (this.#pipeline) return undefined
     this.#pending ??= this.#make().finally(() => (this.#pending = undefined))
@@ -41,13 +41,13 @@ export class Pipeline {
     this.#pipeline = await this.#gpu.createComputePipelineAsync(this.#descriptor)
   }
 
-  /** Made on the spot, where nobody prepared it. */
+  /** Returns the pipeline, compiling it synchronously if it was not prepared. */
   get(): GPUComputePipeline {
     return (this.#pipeline ??= this.#gpu.createComputePipeline(this.#descriptor))
   }
 }
 
-/** The pipelines of a device, each made once. */
+/** A device's pipelines, each created once. */
 export class Pipelines {
   readonly #gpu: GPUDevice
   readonly #partBytes: number

@@ -4,26 +4,26 @@ import type { BufferPool } from './buffer-pool.js'
 import { BufferUsage } from './constants.js'
 import type { WorkQueue } from './work-queue.js'
 
-/** What buffers ask of their device. */
+/** What buffers need from their device. */
 export interface BufferOwner {
   readonly queue: WorkQueue
   readonly pool: BufferPool
-  /** Bytes of a part, a power of two. */
+  /** Bytes per part, a power of two. */
   readonly partBytes: number
-  /** Takes back what a buffer held. */
+  /** Releases a buffer's memory. */
   release(buffer: WebGpuBuffer): void
 }
 
-/** Bytes that came over with a dispatch. */
+/** Bytes copied back after a dispatch. */
 interface Fetched {
   readonly byteOffset: number
   readonly bytes: Uint8Array<ArrayBuffer>
 }
 
-/** What of a range lies in one part. */
+/** The portion of a range within one part. */
 interface Section {
   readonly part: GPUBuffer
-  /** Where it begins in the part, and in the range. */
+  /** Its start within the part, and within the range. */
   readonly at: number
   readonly from: number
   readonly byteLength: number
@@ -32,21 +32,22 @@ interface Section {
 const USAGE = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST
 
 /**
- * Memory on the GPU, and what the host knows of it: a mirrored buffer's whole contents as of the last run that brought
- * its changes over, of any other what the last run brought. It lies in parts of what WebGPU binds at most; all but the
- * last are full. Work that was given before a write sees what was there before.
+ * GPU memory, with the host's copy: all of a mirrored buffer, as of the last dispatch that copied its changes back; for
+ * other buffers, what the last dispatch copied back. It is divided into parts of the maximum size WebGPU binds; all but
+ * the last are full. Work submitted before a write sees the old contents.
  */
 export class WebGpuBuffer implements DeviceBuffer {
   readonly byteLength: number
   readonly parts: readonly GPUBuffer[]
   /**
-   * Which memory of the GPU it is: bind groups of work that comes again, in buffers that come again, are kept by it.
+   * Identifies the underlying GPU memory: bind groups are cached by it, and reused when the same work recurs in the
+   * same buffers.
    */
   readonly id: string
   readonly #owner: BufferOwner
   readonly #mirror: Uint8Array<ArrayBuffer> | undefined
   #fetched: readonly Fetched[] = []
-  /** Places, ascending, that no operand reaches across, if there are any. */
+  /** Offsets, ascending, that no operand crosses, if any. */
   #bounds: readonly number[] = []
   #freed = false
 
@@ -62,20 +63,19 @@ export class WebGpuBuffer implements DeviceBuffer {
     this.#mirror = mirrored ? new Uint8Array(byteLength) : undefined
   }
 
-  /** Bytes that it holds on the GPU and, mirrored, beside it. */
+  /** Bytes held on the GPU and, if mirrored, on the host. */
   get footprint(): number {
     return this.byteLength + (this.#mirror?.byteLength ?? 0)
   }
 
   /**
-   * @param bounds places, ascending, that no operand reaches across: of a large buffer, few parts are then bound for
-   * each
+   * @param bounds offsets, ascending, that no operand crosses, so that few parts of a large buffer are bound for each
    */
   divide(bounds: readonly number[]): void {
     this.#bounds = bounds
   }
 
-  /** The parts that an operand between two places may lie in: the first, and the one behind the last. */
+  /** The parts that an operand within a range may be in: [first, end). */
   partsOf(byteOffset: number, byteEnd: number): [first: number, end: number] {
     if (this.parts.length === 1) return [0, 1]
     const end = Math.min(this.#bounds.find((bound) => bound > byteOffset) ?? this.byteLength, byteEnd)
@@ -102,7 +102,7 @@ export class WebGpuBuffer implements DeviceBuffer {
 
   write(data: Float32Array | Int32Array | Float64Array | Uint16Array, byteOffset: number): void {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
-    // a shared memory is no source of a write
+    // shared memory cannot be the source of a write
     const own = isArrayBuffer(bytes.buffer) ? (bytes as Uint8Array<ArrayBuffer>) : bytes.slice()
     for (const { part, at, from, byteLength } of this.#sections(byteOffset, own.byteLength)) {
       this.#owner.queue.write(part, at, own.subarray(from, from + byteLength))
@@ -118,14 +118,14 @@ export class WebGpuBuffer implements DeviceBuffer {
     this.write(padded, byteOffset)
   }
 
-  /** Has a range copied to where the host can read it. */
+  /** Schedules copying a range to host-readable memory. */
   fetch(byteOffset: number, byteLength: number, to: GPUBuffer, toOffset: number): void {
     for (const section of this.#sections(byteOffset, byteLength)) {
       this.#owner.queue.copy(section.part, section.at, to, toOffset + section.from, section.byteLength)
     }
   }
 
-  /** Takes in what a dispatch brought over. */
+  /** Stores what a dispatch copied back. */
   receive(byteOffset: number, bytes: Uint8Array<ArrayBuffer>): void {
     if (this.#mirror) this.#mirror.set(bytes, byteOffset)
     else this.#fetched = [...this.#fetched.filter((known) => known.byteOffset !== byteOffset), { byteOffset, bytes: bytes.slice() }]

@@ -21,12 +21,12 @@ import { WebGpuProgram } from './webgpu-program.js'
 import { BufferUsage, MapMode } from './constants.js'
 import { WorkQueue } from './work-queue.js'
 
-/** Programs that are kept when nobody has them, unless others do. */
+/** Number of unused programs kept. */
 const KEPT_PROGRAMS = 64
-/** Runs handed over together, at most: the results of some are copied out while others are computed. */
+/** Maximum dispatches submitted together: results of some are copied out while others are computed. */
 const BATCH = 4
 
-/** Results on their way to the host, one behind the other. */
+/** Results being copied to the host, packed one after another. */
 interface Shipment {
   readonly staging: GPUBuffer
   readonly ranges: readonly BufferRange[]
@@ -35,7 +35,7 @@ interface Shipment {
 /** Runs programs as compute passes on a GPU. */
 export class WebGpuDevice implements Device {
   readonly name = 'the GPU'
-  /** A workgroup has memory of its own; no scratch is planned for it. */
+  /** Workgroups have their own memory; no scratch is planned for them. */
   readonly partitions = 1
   readonly hostVisible = false
   readonly batch = BATCH
@@ -45,19 +45,19 @@ export class WebGpuDevice implements Device {
   readonly pool: BufferPool
   readonly queue: WorkQueue
   readonly #pipelines: Pipelines
-  /** By their words, the one taken in last at the end. */
+  /** Programs by their words, most recently compiled last. */
   readonly #programs = new Map<string, WebGpuProgram>()
-  /** What went wrong that no call was told of yet: the first of it. */
+  /** The first error not yet reported to a call. */
   #fault: RoutedAttentionError | undefined
-  /** Resolves once it is known of all that was given to the GPU whether it took it. */
+  /** Resolves once it is known whether the GPU accepted everything submitted. */
   #checks: Promise<void> = Promise.resolve()
   #used = 0
   #lost: string | undefined
   #disposed = false
 
   /**
-   * @param chunkRows most tokens that it is worth giving it at once
-   * @param partBytes most bytes that are bound as one, a power of two; default: as many as the limits allow
+   * @param chunkRows maximum tokens worth submitting at once
+   * @param partBytes maximum size of a binding in bytes, a power of two; default: as large as the limits allow
    */
   constructor(gpu: GPUDevice, chunkRows: number, partBytes = largestPart(gpu.limits)) {
     this.gpu = gpu
@@ -73,7 +73,7 @@ export class WebGpuDevice implements Device {
     void gpu.lost.then(({ message, reason }) => (this.#lost = message || reason))
   }
 
-  /** Larger buffers lie in several parts, which shaders choose between. */
+  /** Larger buffers consist of several parts, between which shaders choose. */
   get bufferBytes(): number {
     return this.partBytes
   }
@@ -82,34 +82,34 @@ export class WebGpuDevice implements Device {
     return this.partBytes / 2
   }
 
-  /** Bytes in use, on the GPU and for its sake beside it. */
+  /** Bytes in use, on the GPU and in host copies. */
   get used(): number {
     return this.#used
   }
 
-  /** Bytes that it holds, for reuse too. */
+  /** Bytes held, including those kept for reuse. */
   get reserved(): number {
     return this.#used + this.pool.kept
   }
 
-  /** Why the GPU is gone, if it is. */
+  /** Why the GPU was lost, if it was. */
   get lost(): string | undefined {
     return this.#lost
   }
 
-  /** @param tell of what the GPU says: the message of the error */
+  /** @param tell describes what the GPU reports, for the error message */
   #watch(scope: Promise<GPUError | null>, code: ErrorCode, tell: (message: string) => string): void {
     const check = scope.then(
       (error) => {
         if (error) this.#fail(code, tell(error.message))
       },
-      // a device that is lost reports nothing any more
+      // A lost device reports nothing any more
       () => undefined,
     )
     this.#checks = Promise.all([this.#checks, check]).then(() => undefined)
   }
 
-  /** Ends the call that next looks. */
+  /** The next call that checks rejects with this error. */
   #fail(code: ErrorCode, message: string): void {
     this.#fault ??= new RoutedAttentionError(code, message)
   }
@@ -148,10 +148,7 @@ export class WebGpuDevice implements Device {
     return buffer
   }
 
-  /**
-   * A program that was taken in before, by whomever, is the same one: calls come again, and what binds it to buffers is
-   * kept.
-   */
+  /** An identical program, whoever compiled it, is reused, along with its cached bind groups. */
   compile(program: Program): CompiledProgram {
     this.#assertUsable()
     const key = program.words.join(' ')
@@ -166,10 +163,7 @@ export class WebGpuDevice implements Device {
     return known.retain()
   }
 
-  /**
-   * What was handed to the GPU is computed all the same when it is interrupted; what is given to the GPU behind it
-   * comes after it, and meets the memory as the GPU leaves it.
-   */
+  /** Work already submitted completes even if interrupted; work submitted later runs after it and sees its effects. */
   run(program: CompiledProgram, dispatches: Dispatch | readonly Dispatch[], interrupt?: Interrupt): Promise<void> {
     const done = this.#run(program, dispatches)
     return interrupt ? unlessInterrupted(done, interrupt) : done
@@ -205,7 +199,7 @@ export class WebGpuDevice implements Device {
     this.#assertUsable()
   }
 
-  /** Hands over all that waits, and the results to the buffers that they are of. */
+  /** Submits all pending work and copies results to the buffers they belong to. */
   async #bringOver(ranges: readonly BufferRange[]): Promise<void> {
     const shipments = this.#ship(ranges)
     this.queue.flush(true)
@@ -233,7 +227,7 @@ export class WebGpuDevice implements Device {
     }
   }
 
-  /** Has ranges copied to buffers that the host can read, as many to one as it has room for. */
+  /** Copies ranges to host-readable buffers, several to a buffer if they fit. */
   #ship(ranges: readonly BufferRange[]): Shipment[] {
     const loads: { byteLength: number; ranges: BufferRange[] }[] = []
     for (const range of ranges) {
@@ -254,7 +248,7 @@ export class WebGpuDevice implements Device {
     })
   }
 
-  /** Behind a failure: throws what is known to be its reason. */
+  /** After a failure: throws the known reason. */
   async #settled(): Promise<void> {
     await this.#checks
     this.#assertUsable()
@@ -299,7 +293,7 @@ function largestPart({ maxStorageBufferBindingSize, maxBufferSize }: GPUSupporte
   return 2 ** Math.floor(Math.log2(Math.min(maxStorageBufferBindingSize, maxBufferSize)))
 }
 
-/** A run's header as shaders see it: buffers' offsets in words, positions as integers of two words. */
+/** A dispatch header as seen by shaders: buffer offsets in words, positions as two-word integers. */
 function headerOf(dispatch: Dispatch): Int32Array {
   const header = new Int32Array(HEADER_BYTES / 4)
   header.set(dispatch.header)

@@ -8,14 +8,14 @@ import type { WebGpuBuffer } from './webgpu-buffer.js'
 import type { WorkgroupDispatch } from './work-queue.js'
 import { BufferUsage } from './constants.js'
 
-/** Where a uniform may begin: WebGPU's default `minUniformBufferOffsetAlignment`. */
+/** Alignment of uniform offsets: WebGPU's default `minUniformBufferOffsetAlignment`. */
 const OP_BYTES = Math.max(256, OP_VECTORS * 16)
-/** Storage buffers of one pipeline: WebGPU's default `maxStorageBuffersPerShaderStage`. */
+/** Storage buffers per pipeline: WebGPU's default `maxStorageBuffersPerShaderStage`. */
 const MOST_BINDINGS = 8
-/** Sets of buffers whose bind groups are kept: sessions take turns. */
+/** Number of buffer sets whose bind groups are cached; sessions alternate. */
 const KEPT_BINDINGS = 16
 
-/** A kernel with the buffers of certain runs. */
+/** A kernel bound to the buffers of certain dispatches. */
 interface Bound {
   readonly pipeline: Pipeline
   readonly group: GPUBindGroup
@@ -32,7 +32,7 @@ class Op implements OpView {
   }
 }
 
-/** A program with its ops' words on the GPU, and what binds them to runs' buffers. */
+/** A program whose op words are on the GPU, with the bind groups for its dispatches' buffers. */
 export class WebGpuProgram implements CompiledProgram {
   readonly #gpu: GPUDevice
   readonly #pipelines: Pipelines
@@ -42,7 +42,7 @@ export class WebGpuProgram implements CompiledProgram {
   #holders = 0
   readonly #bindings = new Map<string, Map<string, Bound>>()
 
-  /** @param headers where runs' chunk headers will be, each behind an offset of its own */
+  /** @param headers buffer of the dispatch headers, selected by dynamic offset */
   constructor(gpu: GPUDevice, pipelines: Pipelines, headers: GPUBuffer, program: Program) {
     this.#gpu = gpu
     this.#pipelines = pipelines
@@ -57,7 +57,7 @@ export class WebGpuProgram implements CompiledProgram {
     gpu.queue.writeBuffer(this.#words, 0, words)
   }
 
-  /** What a dispatch consists of, in order. */
+  /** The workgroup dispatches of a dispatch, in order. */
   workgroupDispatches(dispatch: Dispatch): WorkgroupDispatch[] {
     const bindings = this.#bindingsOf(dispatch)
     return this.#ops.flatMap((op, index) => {
@@ -76,7 +76,7 @@ export class WebGpuProgram implements CompiledProgram {
     })
   }
 
-  /** The bind groups of runs with these buffers; those of the sets used longest ago are forgotten. */
+  /** The bind groups for a dispatch's buffers; the least recently used sets are evicted. */
   #bindingsOf(dispatch: Dispatch): Map<string, Bound> {
     const key = dispatch.buffers
       .map((buffer, id) => {
@@ -92,7 +92,7 @@ export class WebGpuProgram implements CompiledProgram {
     return bindings
   }
 
-  /** @throws RoutedAttentionError `OUT_OF_MEMORY` when operands lie in more parts of buffers than can be bound */
+  /** @throws RoutedAttentionError `OUT_OF_MEMORY` if operands span more parts of buffers than can be bound */
   #bind(kernel: Kernel, op: Op, index: number, dispatch: Dispatch): Bound {
     const { places, extents } = placeOperands(kernel, op, dispatch)
     const buffers = extents.flatMap(({ memory, first, end }) => memory.parts.slice(first, end))
@@ -124,7 +124,7 @@ export class WebGpuProgram implements CompiledProgram {
     return this
   }
 
-  /** Gives its memory back if nobody has it, and says whether it did. */
+  /** Releases its memory if it is unused; returns whether it did. */
   release(): boolean {
     if (this.#holders > 0) return false
     this.#words.destroy()
@@ -137,7 +137,7 @@ export class WebGpuProgram implements CompiledProgram {
   }
 }
 
-/** What is bound of a buffer: parts `first` to `end`. */
+/** The bound range of a buffer: parts [first, end). */
 interface Extent {
   readonly memory: WebGpuBuffer
   readonly first: number
@@ -147,7 +147,7 @@ interface Extent {
 }
 
 /**
- * Operands in the same parts of one buffer share their bindings: WebGPU lets no two of a dispatch overlap where one is
+ * Operands in the same parts of a buffer share a binding: WebGPU forbids overlapping bindings in a dispatch if one is
  * written.
  */
 function placeOperands(kernel: Kernel, op: Op, dispatch: Dispatch): { places: Record<string, Place>; extents: readonly Extent[] } {
@@ -193,7 +193,7 @@ function* opsOf(words: Int32Array): Generator<Op> {
   }
 }
 
-/** An op's words as shaders see them: f64s become f32s. */
+/** An op's words as seen by shaders: f64 become f32. */
 function shaderWords(op: Op): Int32Array<ArrayBuffer> {
   const words = new Int32Array(OP_VECTORS * 4)
   words.set(op.words)

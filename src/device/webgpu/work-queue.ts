@@ -2,23 +2,26 @@ import { BufferUsage } from './constants.js'
 import { HEADER_BYTES } from './kernel.js'
 import type { Pipeline } from './pipelines.js'
 
-/** Runs that wait together, at most: each has its header in a slot of its own, behind a dynamic offset. */
+/** Maximum number of dispatches waiting together; each has its header in its own slot, selected by dynamic offset. */
 const SLOTS = 64
 /** WebGPU's default `minUniformBufferOffsetAlignment`. */
 const SLOT_BYTES = Math.ceil(HEADER_BYTES / 256) * 256
-/** Seconds that a submission should hold the GPU, at most, about: a page draws, and others compute, between them. */
+/**
+ * Target for the maximum GPU time of a submission, in seconds: between submissions, pages render and other programs
+ * compute.
+ */
 const LONGEST_SUBMISSION = 0.25
-/** What a dispatch whose work nobody knows is taken to need of that. */
+/** The share of that time assumed for a dispatch of unknown work. */
 const UNKNOWN_SHARE = 1 / 8
 /**
- * Operations a second that a GPU is taken to do before it was seen: few, so that the first runs are cut rather than
- * long.
+ * Operations per second assumed before the GPU has been measured: low, so that the first submissions are short rather
+ * than long.
  */
 const FIRST_RATE = 1e10
-/** Submissions that may wait on the GPU without anyone waiting for them. */
+/** Maximum number of submissions that nothing is waiting for. */
 const SUBMISSIONS_AHEAD = 32
 
-/** One kernel of one dispatch. */
+/** One kernel of a dispatch. */
 export interface WorkgroupDispatch {
   readonly pipeline: Pipeline
   readonly group: GPUBindGroup
@@ -28,39 +31,39 @@ export interface WorkgroupDispatch {
 interface WaitingDispatch {
   readonly dispatches: readonly WorkgroupDispatch[]
   readonly slot: number
-  /** Seconds that each of its kernels should take. */
+  /** Estimated seconds for each of its kernels. */
   readonly secondsEach: number
 }
 
 type Encode = (encoder: GPUCommandEncoder) => void
 
 /**
- * Work on its way to a GPU, in the order in which it was given. It is handed over together, when somebody needs its
- * outcome or it has become much: each submission costs about 35 µs between its last pass and the next one's first (an
- * H100 through Dawn), as much as several passes of a layer.
+ * Work for a GPU, in order. It is submitted in batches, when its outcome is needed or enough has accumulated: each
+ * submission costs about 35 µs between its last pass and the first pass of the next (an H100 through Dawn), as much as
+ * several passes of a layer.
  */
 export class WorkQueue {
-  /** Where the dispatches' headers are. */
+  /** Buffer of the dispatch headers. */
   readonly headers: GPUBuffer
   readonly #gpu: GPUDevice
   readonly #watch: (scope: Promise<GPUError | null>) => void
   readonly #slots = new Int32Array((SLOTS * SLOT_BYTES) / 4)
   #usedSlots = 0
   #waiting: (WaitingDispatch | Encode)[] = []
-  /** Seconds that what waits should take. */
+  /** Estimated seconds of the waiting work. */
   #seconds = 0
   #rate = FIRST_RATE
-  /** Submissions that nobody waits for, the oldest first. */
+  /** Submissions that nothing is waiting for, oldest first. */
   #ahead: Promise<unknown>[] = []
 
-  /** @param watch is told of each submission: what is wrong with it, if anything */
+  /** @param watch called with each submission's error scope */
   constructor(gpu: GPUDevice, watch: (scope: Promise<GPUError | null>) => void) {
     this.#gpu = gpu
     this.#watch = watch
     this.headers = gpu.createBuffer({ size: SLOTS * SLOT_BYTES, usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST })
   }
 
-  /** @param header copied; @param work operations, Infinity where nobody knows */
+  /** @param header copied; @param work number of operations, Infinity if unknown */
   run(dispatches: readonly WorkgroupDispatch[], header: Int32Array, work: number): void {
     if (dispatches.length === 0) return
     if (this.#usedSlots === SLOTS) this.flush()
@@ -85,7 +88,7 @@ export class WorkQueue {
     this.#gpu.queue.writeBuffer(buffer, byteOffset, bytes)
   }
 
-  /** Hands over what waits. @param awaited whether somebody waits for its outcome */
+  /** Submits the waiting work. @param awaited whether its outcome is being waited for */
   flush(awaited = false): void {
     if (this.#waiting.length === 0) return
     const gpu = this.#gpu
@@ -126,22 +129,22 @@ export class WorkQueue {
     this.#waiting = []
     this.#usedSlots = 0
     this.#seconds = 0
-    // what goes wrong meanwhile is told by the next call that looks
+    // errors in the meantime are reported by the next call that checks
     if (!awaited) this.#ahead.push(gpu.queue.onSubmittedWorkDone().catch(() => undefined))
   }
 
-  /** Lets the host run ahead of the GPU, but not without end. */
+  /** Lets the host run ahead of the GPU, within a limit. */
   async keepPace(): Promise<void> {
     while (this.#ahead.length > SUBMISSIONS_AHEAD) await this.#ahead.shift()
   }
 
-  /** Takes note that all is done, and of how fast. */
+  /** Records that all work is done, and at what speed. */
   caughtUp(work: number, seconds: number): void {
     this.#ahead = []
     if (Number.isFinite(work)) this.#rate = work / Math.max(1e-5, seconds)
   }
 
-  /** Nothing that waits will be done. */
+  /** Discards the waiting work. */
   drop(): void {
     this.#waiting = []
     this.headers.destroy()

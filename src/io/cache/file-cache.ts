@@ -7,17 +7,16 @@ import { responseStore } from './response-store.js'
 import type { Store } from './store.js'
 
 /**
- * A file's place in a cache. Whatever fails there is not told, but for the signal's reason: then the file is as if it
- * were not kept.
+ * A file's place in a cache. Failures are ignored, except for the signal's reason: the file then counts as not cached.
  */
 export interface CacheEntry {
   open(): Promise<OpenFile | undefined>
   keep(parts: readonly Uint8Array[]): Promise<void>
-  /** Whether it was not there when its host was asked last. */
+  /** Whether the file was absent when its host was last asked. */
   isKnownAbsent(): Promise<boolean>
-  /** The host says that it is not there. */
+  /** Records that the host does not have the file. */
   keepAbsence(): Promise<void>
-  /** The host says that it is there. */
+  /** Records that the host has the file. */
   forgetAbsence(): Promise<void>
 }
 
@@ -27,13 +26,13 @@ export interface FileCache {
 
 type CacheOption = ReadOptions['cache']
 
-/** How entries are laid out: raised when that changes, so that no other version's are read. */
+/** Version of the entries' layout; increasing it keeps other versions' entries from being read. */
 const LAYOUT = '1'
 
 /**
- * @param option true: a cache of the Cache API, named 'routed-attention', where the runtime has one; a `Cache`; a
- * folder's path; false or absent: none
- * @param versionOf what tells one state of a file from another: part of its key
+ * @param option true: a cache of the Cache API, named 'routed-attention', if the runtime has one; a `Cache`; a folder
+ * path; false or absent: none
+ * @param versionOf distinguishes versions of a file: part of its key
  */
 export function createFileCache(
   option: CacheOption,
@@ -53,26 +52,26 @@ export function createFileCache(
 
 function createStore(option: CacheOption, signal: AbortSignal | undefined): Store | undefined {
   if (option === undefined || option === false) return undefined
-  // Looked up when it is opened: a page in a sandbox may not even ask whether there is one.
+  // Looked up when opened: a sandboxed page may not even ask whether there is one.
   if (option === true) return responseStore(() => (globalThis as { caches?: CacheStorageLike }).caches!.open('routed-attention'), signal)
   if (typeof option === 'string') return fileSystem() && folderStore(option, signal)
   return responseStore(async () => option, signal)
 }
 
-/** @throws RoutedAttentionError `BAD_ARGUMENT` for anything but what `createFileCache` takes */
+/** @throws RoutedAttentionError `BAD_ARGUMENT` for anything that `createFileCache` does not accept */
 export function checkCacheOption(option: unknown): asserts option is CacheOption {
   if (option === undefined || typeof option === 'boolean' || (typeof option === 'string' && option !== '') || isCacheLike(option)) return
   throw new RoutedAttentionError('BAD_ARGUMENT', `cache must be true, false, a Cache or a folder's path, got ${describe(option)}`)
 }
 
-/** A URL, since the Cache API takes nothing else; it heeds the query and drops what is behind a `#`. */
+/** A URL, since the Cache API accepts nothing else; it considers the query and drops the fragment. */
 function keyOf(url: URL, version: readonly string[]): string {
   const key = new URL(url)
   key.searchParams.set('routed-attention-cache', [LAYOUT, ...version].join(' '))
   return key.href
 }
 
-/** @param keys of the file, and of an empty entry that is there in its stead where the file is not */
+/** @param keys of the file, and of an empty entry that records its absence */
 function createEntry(store: Store, keys: { file: string; absence: string }, what: string, signal: AbortSignal | undefined): CacheEntry {
   const attempt = async <T>(operation: () => Promise<T>): Promise<T | undefined> => {
     try {

@@ -5,16 +5,16 @@ import { PIECE_BYTES } from '../sources/source.js'
 import type { Store } from './store.js'
 
 /**
- * At the end of an entry: how many bytes come before, so that a copy cut short is noticed, of files too that do not
- * know their length.
+ * Each entry ends with the number of preceding bytes, so that a truncated copy is detected even for files of unknown
+ * length.
  */
 const FOOTER_BYTES = 8
 
-/** Entries on their way have this ending; those of a process that was killed are removed after a day. */
+/** Suffix of entries being written; those left by a killed process are removed after a day. */
 const TEMPORARY = '.part'
 const ABANDONED_MS = 86_400_000
 
-/** Keeps bytes as files of a folder, which is made when it is needed. Any number of processes may share one. */
+/** Stores bytes as files in a folder, created when needed. Any number of processes may share one. */
 export function folderStore(folder: string, signal: AbortSignal | undefined): Store {
   const { files, crypto } = fileSystem()!
   const pathOf = (key: string) => `${folder}/${crypto.createHash('sha256').update(key).digest('hex')}`
@@ -45,7 +45,7 @@ export function folderStore(folder: string, signal: AbortSignal | undefined): St
         } finally {
           await handle.close()
         }
-        await files.rename(temporary, pathOf(key)) // whole or not at all, and no matter who was first
+        await files.rename(temporary, pathOf(key)) // atomic, whoever writes first
       } catch (error) {
         await files.rm(temporary, { force: true })
         throw error

@@ -1,6 +1,6 @@
 import type { OpenFile } from '../sources/source.js'
 
-/** Keeps bytes by key. Any of these may fail, which counts as not kept. */
+/** Stores bytes by key. If any of these fails, the bytes count as not stored. */
 export interface Store {
   open(key: string, what: string): Promise<OpenFile | undefined>
   keep(key: string, parts: readonly Uint8Array[]): Promise<void>

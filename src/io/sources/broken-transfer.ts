@@ -2,7 +2,7 @@ import { type ErrorDetails, RoutedAttentionError } from '../../errors.js'
 
 const LATER = 'trying again later may help'
 
-/** What may go better another time. */
+/** A failure that may not recur. */
 export class BrokenTransfer extends RoutedAttentionError {
   /**
    * @param why what happened
@@ -17,9 +17,9 @@ export class BrokenTransfer extends RoutedAttentionError {
     super('NETWORK', `${why}; ${advice}`, details)
   }
 
-  /** The error to give up with, which holds on to nothing but its cause. */
+  /** The final error after all attempts; refers to nothing but its cause. */
   after(tries: number): RoutedAttentionError {
-    const tried = tries > 1 ? `; it was tried ${tries} times in a row, and came no further` : ''
+    const tried = tries > 1 ? `; it was tried ${tries} times without progress` : ''
     return new RoutedAttentionError('NETWORK', `${this.why}${tried}; ${this.advice}`, this.details)
   }
 }

@@ -11,8 +11,8 @@ import { memorySource } from './memory.js'
 import type { Source } from './source.js'
 
 /**
- * @param digests by file name: what is kept in a cache is kept under them
- * @throws RoutedAttentionError `BAD_ARGUMENT`, or `UNSUPPORTED` where this runtime has no way to such a source
+ * @param digests by file name: part of the cache key
+ * @throws RoutedAttentionError `BAD_ARGUMENT`, or `UNSUPPORTED` if this runtime cannot read such a source
  */
 export function createSource(source: ModelSource, options: ReadOptions, digests: ReadonlyMap<string, string>): Source {
   const { signal } = options
@@ -20,7 +20,10 @@ export function createSource(source: ModelSource, options: ReadOptions, digests:
   if (Array.isArray(source)) return filesSource(source, signal)
   if (typeof source === 'string' && source !== '') {
     if (!/^[a-z]{2,}:\/\//i.test(source)) return directorySource(source, signal)
-    throw new RoutedAttentionError('BAD_ARGUMENT', `a string is a folder's path; for ${describe(withoutSecrets(source))} pass a URL object`)
+    throw new RoutedAttentionError(
+      'BAD_ARGUMENT',
+      `a string is taken as a folder path; for ${describe(withoutSecrets(source))} pass a URL object`,
+    )
   }
   if (isUrl(source)) {
     const url = ownUrl(source)
@@ -39,16 +42,16 @@ export function createSource(source: ModelSource, options: ReadOptions, digests:
   )
 }
 
-/** The same URL of this realm. */
+/** The same URL as an object of this realm. */
 function ownUrl({ href }: { readonly href: string }): URL {
   try {
     return new URL(href)
   } catch (cause) {
-    throw new RoutedAttentionError('BAD_ARGUMENT', `${describe(withoutSecrets(href))} is no URL`, { cause })
+    throw new RoutedAttentionError('BAD_ARGUMENT', `${describe(withoutSecrets(href))} is not a URL`, { cause })
   }
 }
 
-/** A URL's text up to its query, without a user name and a password. */
+/** A URL's text up to its query, without user name and password. */
 function withoutSecrets(url: string): string {
   return url.replace(/^([^:]+:\/\/)[^/?#]*@/, '$1').replace(/[?#].*$/s, '')
 }

@@ -14,8 +14,8 @@ import {
 } from './source.js'
 
 /**
- * A folder of the file system.
- * @throws RoutedAttentionError `UNSUPPORTED` where there is none
+ * A folder in the file system.
+ * @throws RoutedAttentionError `UNSUPPORTED` if there is none
  */
 export function directorySource(folder: string | URL, signal?: AbortSignal): Source {
   const system = fileSystem()
@@ -29,7 +29,7 @@ export function directorySource(folder: string | URL, signal?: AbortSignal): Sou
   try {
     path = typeof folder === 'string' ? folder : system.urls.fileURLToPath(folder)
   } catch (cause) {
-    throw new RoutedAttentionError('BAD_ARGUMENT', `${String(folder)} names no folder of this file system`, { cause })
+    throw new RoutedAttentionError('BAD_ARGUMENT', `${String(folder)} is not a folder in this file system`, { cause })
   }
   return {
     name: path,
@@ -44,7 +44,7 @@ export function directorySource(folder: string | URL, signal?: AbortSignal): Sou
 async function whyMissing({ files }: FileSystem, folder: string): Promise<string> {
   try {
     if ((await files.stat(folder)).isDirectory()) return 'no such file'
-    return `${folder} is a file: give the folder that it is in`
+    return `${folder} is a file: pass the folder that contains it`
   } catch {
     return isAbsolute(folder) ? 'there is no such folder' : `there is no such folder in ${globalThis.process.cwd()}`
   }
@@ -54,11 +54,11 @@ function isAbsolute(path: string): boolean {
   return /^([/\\]|[a-z]:)/i.test(path)
 }
 
-/** @throws RoutedAttentionError `BAD_FILE` when something is there that cannot be read */
+/** @throws RoutedAttentionError `BAD_FILE` if the path exists but cannot be read */
 export async function openPath(path: string, signal?: AbortSignal): Promise<OpenFile | MissingFile> {
   const { files } = fileSystem()!
   try {
-    // Asked before it is opened: opening a pipe would wait for a writer.
+    // Check before opening: opening a pipe would wait for a writer.
     const stat = await untilAborted(signal, files.stat(path))
     if (!stat.isFile()) throw new RoutedAttentionError('BAD_FILE', `${path} is not a file`)
     const handle = await files.open(path, 'r')
@@ -69,7 +69,7 @@ export async function openPath(path: string, signal?: AbortSignal): Promise<Open
   }
 }
 
-/** A file of the file system that has been opened; it closes the handle. */
+/** An open file of the file system; closes its handle. */
 export class PathFile implements OpenFile {
   readonly sizeHint: number
   private position = 0

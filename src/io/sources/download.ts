@@ -9,21 +9,22 @@ import { PAUSES } from './retry.js'
 import type { ByteStream } from './stream-file.js'
 
 /**
- * Asks for the file, with these headers. An answer is the whole file, or with `range` also a part of it or status 416.
- * @throws BrokenTransfer where to ask again is worth it
+ * Requests the file with these headers. The response is the whole file or, with `range`, possibly a part of it or
+ * status 416.
+ * @throws BrokenTransfer if requesting again is worthwhile
  */
 export type Ask = (headers: Readonly<Record<string, string>>) => Promise<Answer | MissingFile>
 
 /**
- * A file as it arrives over a network that may break: then the rest is asked for, or where the server cannot do that,
- * all of it again.
+ * A file downloaded over an unreliable network: after a failure the rest is requested or, if the server does not
+ * support that, the whole file.
  */
 export class Download implements ByteStream {
   private representation: Representation = UNKNOWN
   private body: ResponseBody | undefined
   private isWhole = false
   private position = 0
-  /** Failures since it was last further than ever. */
+  /** Failures since it last made progress. */
   private failures = 0
   private furthest = 0
 
@@ -31,10 +32,7 @@ export class Download implements ByteStream {
     private readonly what: string,
     private readonly ask: Ask,
     private readonly signal: AbortSignal | undefined,
-    /**
-     * They begin anew whenever it comes further than before, so that a file of any length arrives over a line of any
-     * quality.
-     */
+    /** Reset on progress, so that a file of any length arrives over a connection of any quality. */
     private readonly pauses: readonly number[] = PAUSES,
   ) {}
 
@@ -46,13 +44,13 @@ export class Download implements ByteStream {
     return this.representation.sizeHint
   }
 
-  /** Waits for the first answer. */
+  /** Waits for the first response. */
   begin(): Promise<MissingFile | undefined> {
     return this.retrying(() => this.connect())
   }
 
   /**
-   * Waits for the first answer, and does not try again for one.
+   * Waits for the first response, without retries.
    * @throws BrokenTransfer
    */
   async probe(): Promise<MissingFile | undefined> {
@@ -69,10 +67,7 @@ export class Download implements ByteStream {
       if (this.body === undefined && !this.isWhole) {
         const gone = await this.connect()
         if (gone)
-          throw this.bad(
-            `its transfer broke after ${this.position} bytes, and then it was not there any more (${gone.missing})`,
-            gone.status,
-          )
+          throw this.bad(`its transfer broke after ${this.position} bytes, and then the file was gone (${gone.missing})`, gone.status)
       }
       if (this.isWhole) return undefined
       const chunk = await this.chunk()
@@ -80,7 +75,7 @@ export class Download implements ByteStream {
       const { size, sizeHint, least, isVeiled } = this.representation
       if (size !== undefined && this.position > size)
         throw this.bad(`at least ${this.position} bytes came, and Content-Length said ${size}`)
-      // More than was announced: it is compressed, and what its headers say counts other bytes.
+      // More than announced: it is compressed, and the headers count the compressed bytes.
       if (sizeHint !== undefined && this.position > sizeHint) this.representation = { ...UNKNOWN, isVeiled }
       if (chunk !== undefined) return chunk
       if (least !== undefined && this.position < least)
@@ -121,11 +116,11 @@ export class Download implements ByteStream {
 
   private async connect(): Promise<MissingFile | undefined> {
     const { validator, isVeiled } = this.representation
-    // If-Range needs another origin's leave, and a refusal looks like a network that fails: so the last time goes
-    // without.
+    // `If-Range` needs another origin's permission, and a refusal looks like a network failure, so the last attempt
+    // omits it.
     const isAllowed = !isVeiled || this.failures < this.pauses.length
     const isPart = this.position > 0 && validator !== undefined && isAllowed
-    // Browsers ask for parts as they are on their own, and drop the last header; not every other runtime does.
+    // Browsers request ranges uncompressed by themselves and drop the last header; not every other runtime does.
     const part = isPart && { range: `bytes=${this.position}-`, 'if-range': validator, 'accept-encoding': 'identity' }
     const answer = await this.ask(part || {})
     if (isMissing(answer)) return answer
@@ -139,7 +134,7 @@ export class Download implements ByteStream {
 
   /** @throws FileRestarted unless nothing had arrived before */
   private start(answer: Answer): void {
-    if (answer.response.status === 206) throw this.bad('only a part of it was sent (status 206), and all of it was asked for')
+    if (answer.response.status === 206) throw this.bad('only a part of it was sent (status 206), although all of it was requested')
     this.representation = representationOf(answer)
     if (this.position === 0) return
     this.position = 0
@@ -147,28 +142,27 @@ export class Download implements ByteStream {
   }
 
   /**
-   * @throws BrokenTransfer when it has to begin again; RoutedAttentionError `BAD_FILE` when the part is not the one
-   * that was asked for
+   * @throws BrokenTransfer if it has to start over; RoutedAttentionError `BAD_FILE` if the part is not the one
+   * requested
    */
   private continue(response: Response): void {
     const { validator, sizeHint, isVeiled } = this.representation
     const range = contentRangeOf(response)
     const state = response.headers.get(validator!.startsWith('"') ? 'etag' : 'last-modified')
-    // A page is not told the encoding of another origin's file, but an encoded one has another length.
+    // A page does not see the encoding of another origin's file, but an encoded file has another length.
     const isProven = !isVeiled || (range?.total !== undefined && range.total === sizeHint)
     const isChanged = state !== null && state !== validator
-    if (isEncoded(response) || isChanged || !isProven)
-      throw this.unresumable(isChanged ? 'it has changed' : 'no part of it can be relied on')
+    if (isEncoded(response) || isChanged || !isProven) throw this.unresumable(isChanged ? 'it has changed' : 'no part of it can be reused')
     const expected = `bytes ${this.position}-…/${sizeHint ?? '…'}`
     if (range?.first !== this.position || (range.total !== undefined && sizeHint !== undefined && range.total !== sizeHint)) {
       const got = describe(response.headers.get('content-range'))
-      throw this.bad(`the rest of it was to come with Content-Range ${expected}, and came with ${got}`)
+      throw this.bad(`the rest of it should have come with Content-Range ${expected}, but came with ${got}`)
     }
     if (range.total !== undefined)
       this.representation = { ...this.representation, size: range.total, sizeHint: range.total, least: range.total }
   }
 
-  /** After an answer that there is nothing beyond what has arrived. */
+  /** Handles a response saying that there is nothing beyond what has arrived. */
   private finish(response: Response): void {
     if (contentRangeOf(response)?.total !== this.position) throw this.unresumable('the server refused to send the rest')
     const { least = this.position } = this.representation

@@ -9,8 +9,8 @@ export interface FileSystem {
 }
 
 /**
- * The runtime's file system, or undefined in a browser or an edge worker. Asked of `process` rather than imported, so
- * that no bundler sees an import to resolve; Node, Deno and Bun all answer.
+ * The runtime's file system; undefined in a browser or an edge worker. Obtained through `process` rather than imported,
+ * so that bundlers see no import to resolve; this works in Node, Deno and Bun.
  */
 export function fileSystem(): FileSystem | undefined {
   const { process } = globalThis as { process?: { getBuiltinModule?: (name: string) => unknown } }

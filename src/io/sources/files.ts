@@ -3,7 +3,7 @@ import type { FileLike } from '../read-options.js'
 import { memoryFile } from './memory.js'
 import { allocateBytes, among, type OpenFile, PIECE_BYTES, type Received, type Source, untilAborted } from './source.js'
 
-/** Files that a user picked or dropped; only their names count, folders are ignored. */
+/** Files that a user picked or dropped; matched by name only, ignoring folders. */
 export function filesSource(files: readonly FileLike[], signal?: AbortSignal): Source {
   for (const file of files as readonly unknown[]) {
     if (!isFileLike(file))
@@ -60,13 +60,13 @@ async function read(part: { arrayBuffer(): Promise<ArrayBuffer> }, name: string,
   } catch (cause) {
     if (signal?.aborted) throw signal.reason
     const advice = CHANGED.includes((cause as Partial<Error> | undefined)?.name ?? '')
-      ? '; it has changed, or was moved, since it was picked: pick it again'
+      ? '; it was changed or moved after it was picked: pick it again'
       : ''
     throw new RoutedAttentionError('BAD_FILE', `cannot read ${name}: ${reasonOf(cause)}${advice}`, { cause })
   }
 }
 
-/** What browsers call a file that is not any more as it was picked. */
+/** Names of the errors that browsers give for a file that changed since it was picked. */
 const CHANGED = ['NotReadableError', 'NotFoundError']
 
 function isFileLike(value: unknown): value is FileLike {

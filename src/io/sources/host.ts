@@ -5,12 +5,12 @@ import { BrokenTransfer } from './broken-transfer.js'
 import type { Answer } from './response-body.js'
 import { type MissingFile, untilAborted } from './source.js'
 
-/** Answers that mean that a file is not there. */
+/** Statuses that mean a file does not exist. */
 const ABSENT = [404, 410]
 
-const NEEDS_LEAVE = "the host wants to know who asks, or does not allow it; a `fetch` of one's own, in the options, may send headers"
+const NEEDS_LEAVE = 'the host requires authentication or denies access; pass a `fetch` in the options that sends the headers it needs'
 
-const EITHER = `browsers do not tell why: either the network failed, and trying again may help, or the host does not let pages of another origin read \
+const EITHER = `browsers do not say why: either the network failed, and trying again may help, or the host does not let pages of another origin read \
 the file, and must answer with Access-Control-Allow-Origin (CORS)`
 
 /** The host of a model's files. */
@@ -18,7 +18,7 @@ export class Host {
   private hasServed = false
   private readonly headers: Readonly<Record<string, string>>
 
-  /** @param credentials 'user:password' of a URL: `fetch` takes none in URLs */
+  /** @param credentials 'user:password' of a URL: `fetch` rejects URLs that contain them */
   constructor(
     private readonly fetch: Fetch,
     private readonly signal: AbortSignal | undefined,
@@ -28,23 +28,23 @@ export class Host {
   }
 
   /**
-   * @throws BrokenTransfer where no answer came, or none that is worth keeping, of a host that had served before; of
-   * one that never did, an error with the code `NETWORK`: it is a wrong address, or may not be asked from this page,
-   * which is better told at once. `BAD_FILE` with the status of any other refusal
+   * @throws BrokenTransfer if there was no usable response from a host that had responded before. If it never had, an
+   * error with the code `NETWORK`, without retries: the address is wrong, or this page may not access it. `BAD_FILE`
+   * with the status of any other refusal
    */
   async ask(url: URL, headers: Readonly<Record<string, string>>): Promise<Answer | MissingFile> {
-    // A controller of our own: engines leave listeners on a signal that they are handed.
+    // A separate controller, since engines leave listeners on a signal passed to them.
     const controller = new AbortController()
     const sent = { ...this.headers, ...headers }
     const init = { signal: controller.signal, ...(Object.keys(sent).length > 0 && { headers: sent }) }
-    const { fetch } = this // browsers refuse to run theirs as a method of something else
+    const { fetch } = this // browsers refuse to call theirs as a method of another object
     const answer: Promise<unknown> = (async () => fetch(url.href, init))()
     let response: unknown
     try {
       response = await untilAborted(this.signal, answer)
     } catch (cause) {
       controller.abort()
-      answer.then(discard, () => undefined) // of a `fetch` that does not heed its signal
+      answer.then(discard, () => undefined) // for a `fetch` that ignores its signal
       if (this.signal?.aborted) throw this.signal.reason
       const why = `cannot fetch ${url.pathname} from ${url.origin}: ${withoutQuery(reasonOf(cause), url)}`
       throw this.passing(new BrokenTransfer(why, { cause }, isUntold(cause) ? EITHER : undefined))
@@ -69,20 +69,20 @@ export class Host {
   }
 }
 
-/** Whether a status may be another one soon: the request took too long, there were too many, the server is not well. */
+/** Whether a status may be temporary: timeout, too many requests, server error. */
 function isPassing(status: number): boolean {
   return status === 408 || status === 429 || status >= 500
 }
 
 /**
- * Whether an error is one of a browser's, which has the same few words for every reason; other runtimes have a cause or
- * a code.
+ * Whether an error is a browser's, which gives the same message for every reason; other runtimes give a cause or a
+ * code.
  */
 function isUntold(error: unknown): boolean {
   return isError(error) && error.name === 'TypeError' && error.cause === undefined && !('code' in error)
 }
 
-/** A query may hold a key. */
+/** A query may contain a key. */
 function withoutQuery(message: string, { href, origin, pathname, search }: URL): string {
   const plain = message.replaceAll(href, origin + pathname)
   return search === '' ? plain : plain.replaceAll(search, '')

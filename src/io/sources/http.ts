@@ -14,7 +14,10 @@ interface HttpOptions {
 
 const PAGE_START_BYTES = 64
 
-/** A folder behind http(s). A query in its URL is sent with every file's, a user name and a password as a header. */
+/**
+ * A folder served over http(s). The query of its URL is sent with every file's; a user name and password are sent as a
+ * header.
+ */
 export function httpSource(folder: URL, { fetch, signal, cache }: HttpOptions): Source {
   const host = new Host(fetch, signal, credentialsOf(folder))
   const urlOf = (file: string) => {
@@ -57,7 +60,7 @@ export function httpSource(folder: URL, { fetch, signal, cache }: HttpOptions): 
   }
 }
 
-/** Whether it tells how the host failed, and nothing of the file. */
+/** Whether the failure concerns the host rather than the file. */
 function isHostFailure(error: unknown): error is RoutedAttentionError {
   return error instanceof RoutedAttentionError && (error.code === 'NETWORK' || error.status !== undefined)
 }
@@ -66,7 +69,7 @@ function credentialsOf({ username, password }: URL): string | undefined {
   return username === '' && password === '' ? undefined : `${decode(username)}:${decode(password)}`
 }
 
-/** Escapes of UTF-8 become what they stand for; other percent signs are themselves. */
+/** Decodes UTF-8 escapes; leaves other percent signs unchanged. */
 function decode(escaped: string): string {
   return escaped.replaceAll(/(?:%[\da-f]{2})+/gi, (escapes) => {
     try {
@@ -78,8 +81,8 @@ function decode(escaped: string): string {
 }
 
 /**
- * Whether a web page came in place of a file, as servers of single-page applications answer for what they lack. Such a
- * file is closed.
+ * Detects a web page in place of a file, which servers of single-page applications send for missing paths. Closes such
+ * a file.
  */
 async function pageIn(file: StreamFile): Promise<MissingFile | undefined> {
   for (;;) {
@@ -87,7 +90,7 @@ async function pageIn(file: StreamFile): Promise<MissingFile | undefined> {
       const start = String.fromCharCode(...(await file.peek(PAGE_START_BYTES)).subarray(0, PAGE_START_BYTES))
       if (!/^(\xef\xbb\xbf)?\s*<(!doctype|!--|html|head|body)/i.test(start)) return undefined
       await file.close()
-      return { missing: 'an HTML page came in its place', isReplaced: true }
+      return { missing: 'an HTML page was sent instead', isReplaced: true }
     } catch (error) {
       if (!(error instanceof FileRestarted)) throw error
     }

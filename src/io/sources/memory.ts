@@ -3,7 +3,7 @@ import { isUint8Array } from '../../realm.js'
 import { movedAway } from '../moved-bytes.js'
 import { among, type OpenFile, PIECE_BYTES, type Received, type Source } from './source.js'
 
-/** Files that are bytes already, by name. They are not changed, and what is large is not copied. */
+/** Files given as bytes by name. They are not modified, and large ones are not copied. */
 export function memorySource(files: ReadonlyMap<string, Uint8Array>): Source {
   const sizes = new Map([...files].map(([file, bytes]: [string, unknown]) => [file, isUint8Array(bytes) ? bytes.length : 0]))
   return {
@@ -21,8 +21,8 @@ export function memorySource(files: ReadonlyMap<string, Uint8Array>): Source {
 }
 
 /**
- * Bytes as a file. What is small is copied as it is taken: others may transfer the bytes away, or shrink their buffer,
- * while a load is under way. Whoever takes more looks whether it is still there.
+ * Presents bytes as a file. Small reads are copied, since the caller may transfer or shrink the buffer during a load;
+ * for larger ones, the reader checks that the bytes still exist.
  */
 export function memoryFile(bytes: Uint8Array, what: string): OpenFile {
   const size = bytes.length

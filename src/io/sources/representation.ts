@@ -1,21 +1,17 @@
 import type { Answer } from './response-body.js'
 
-/** What a response says of the file that it brings. */
+/** What a response says about the file. */
 export interface Representation {
-  /** Bytes of the whole file, where that is certain. */
+  /** Size of the whole file in bytes, if certain. */
   readonly size: number | undefined
-  /** The same where it may be wrong. */
+  /** The same, if it may be wrong. */
   readonly sizeHint: number | undefined
-  /** Bytes that come at least, lest the transfer has broken. */
+  /** Bytes that must arrive at least; fewer mean a broken transfer. */
   readonly least: number | undefined
-  /**
-   * For `If-Range`: tells this state of the file from any other, byte for byte. Without one, a transfer cannot be
-   * resumed.
-   */
+  /** For `If-Range`: identifies this version of the file, byte for byte. Without one, a transfer cannot be resumed. */
   readonly validator: string | undefined
   /**
-   * Whether headers may be there that are not shown: the encoding above all, of another origin's file, or by a `fetch`
-   * of the caller's.
+   * Whether headers may be hidden, in particular the encoding: for files of another origin, or with a caller's `fetch`.
    */
   readonly isVeiled: boolean
 }
@@ -23,15 +19,13 @@ export interface Representation {
 export const UNKNOWN: Representation = { size: undefined, sizeHint: undefined, least: undefined, validator: undefined, isVeiled: false }
 
 /**
- * Of an answer that brings the whole file. Content-Length and positions count encoded bytes, so that an encoded body
- * has neither.
+ * For a response with the whole file. Content-Length and positions count encoded bytes, so an encoded body has neither.
  */
 export function representationOf({ response, isPlain = response.type === 'basic' }: Answer): Representation {
   const isVeiled = !isPlain
   if (isEncoded(response)) return { ...UNKNOWN, isVeiled }
   const length = wholeNumber(response.headers.get('content-length'))
-  // What breaks off on its way to a page of another origin is an error of the stream: there the length need not be
-  // relied on.
+  // On a page, a broken transfer from another origin is a stream error, so the length is not needed to detect it.
   const least = response.type === 'cors' ? undefined : length
   return { size: isVeiled ? undefined : length, sizeHint: length, least, validator: strongValidator(response), isVeiled }
 }
@@ -41,33 +35,31 @@ export function isEncoded(response: Response): boolean {
 }
 
 /**
- * How much older than its answer a Last-Modified must be, lest the file changed twice within its second and the clocks
- * differ.
+ * Minimum age of a Last-Modified date relative to its response: otherwise the file may have changed twice within its
+ * second, or the clocks may differ.
  */
 const SETTLED_MS = 60_000
 
-/**
- * RFC 9110 section 13.1.5: an entity tag that is not weak, or, where there is none, a date that is long enough past.
- */
+/** RFC 9110 section 13.1.5: a strong entity tag or, without any tag, a date that is old enough. */
 function strongValidator({ headers, type }: Response): string | undefined {
   const tag = headers.get('etag')
   if (tag !== null) return /^"[^"]*"$/.test(tag) ? tag : undefined
-  if (type === 'cors') return undefined // there may be a weak one, and who exposes none does not expose Content-Range either
+  if (type === 'cors') return undefined // there may be a weak tag; hosts that do not expose tags do not expose Content-Range either
   const modified = headers.get('last-modified')
   if (modified === null) return undefined
   const answered = Date.parse(headers.get('date') ?? '') || Date.now()
   return Date.parse(modified) <= answered - SETTLED_MS ? modified : undefined
 }
 
-/** What Content-Range says, RFC 9110 section 14.4. */
+/** The contents of Content-Range, RFC 9110 section 14.4. */
 export interface ContentRange {
-  /** The first byte that came; undefined where none did (status 416). */
+  /** First byte of the part; undefined if there is none (status 416). */
   readonly first: number | undefined
-  /** Bytes of the whole file, where it says so. */
+  /** Size of the whole file in bytes, if given. */
   readonly total: number | undefined
 }
 
-/** Undefined where there is none, or none that can be read. */
+/** Undefined if there is none, or it is malformed. */
 export function contentRangeOf({ headers }: Response): ContentRange | undefined {
   const [, first, last, total] = /^bytes (?:(\d+)-(\d+)|\*)\/(\d+|\*)$/i.exec(headers.get('content-range')?.trim() ?? '') ?? []
   if (total === undefined) return undefined

@@ -1,9 +1,9 @@
-/** A response, and how to end it. */
+/** A response, and how to cancel it. */
 export interface Answer {
   readonly response: Response
-  /** Whether all headers are shown, and the length is right: by what this package made itself. */
+  /** Whether all headers are visible and the length is right: true for responses made by this package. */
   readonly isPlain?: boolean
-  /** Ends a transfer that is still under way. */
+  /** Ends a transfer in progress. */
   cancel(): void
 }
 
@@ -14,7 +14,7 @@ export class ResponseBody {
 
   constructor(private readonly answer: Answer) {}
 
-  /** The next chunk; undefined at the end. A response made without a stream gives its bytes at once. */
+  /** The next chunk; undefined at the end. A response without a stream gives all of its bytes at once. */
   async next(): Promise<unknown> {
     const { response } = this.answer
     if (response.body) {
@@ -26,7 +26,7 @@ export class ResponseBody {
     return new Uint8Array(await response.arrayBuffer())
   }
 
-  /** Ends the transfer, and lets go of what has arrived. */
+  /** Ends the transfer and releases what has arrived. */
   cancel(): void {
     this.answer.cancel()
     this.reader?.cancel().catch(() => undefined)

@@ -1,14 +1,14 @@
 import { pause } from './pause.js'
 
-/** Milliseconds before something is tried again: 8 s in all, for a network that changes or a server that restarts. */
+/** Milliseconds before each retry, 8 s in all: enough for a change of network or a server restart. */
 export const PAUSES: readonly number[] = [250, 500, 1000, 2000, 4000]
 
-/** The same for what one can do without. */
+/** The same for optional files. */
 export const SHORT_PAUSES = PAUSES.slice(0, 2)
 
 /**
- * Tries until a result needs no other, or there are no pauses left.
- * @returns the last result, and how often it was tried
+ * Retries until a result needs no retry or the pauses are exhausted.
+ * @returns the last result, and the number of attempts
  */
 export async function retry<T>(
   attempt: () => Promise<T>,

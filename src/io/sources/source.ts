@@ -1,62 +1,59 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
 
-/** Called with the bytes that have just arrived, in their order; what it throws ends the reading. */
+/** Called with newly arrived bytes, in order; anything it throws ends the reading. */
 export type Received = (bytes: Uint8Array) => void
 
-/** One file of a model, read once from its start to its end. */
+/** One file of a model, read once from start to end. */
 export interface OpenFile {
-  /** Bytes of the whole file, where that is known for certain. */
+  /** Size of the whole file in bytes, if certain. */
   readonly size: number | undefined
-  /** The same where it may be wrong: for progress only. */
+  /** The same, if it may be wrong; for progress only. */
   readonly sizeHint: number | undefined
   /**
-   * The next `length` bytes; fewer only where the file ends. The caller does not write to them.
-   * @throws FileRestarted where the file has `restart`
+   * The next `length` bytes; fewer only at the end of the file. The caller must not modify them.
+   * @throws FileRestarted if the file has `restart`
    */
   take(length: number, received: Received): Promise<Uint8Array>
-  /**
-   * Of a file that may restart, called when it did: the file from its first byte, or what came in its place. Closes it
-   * where it fails.
-   */
+  /** Called after a restart: returns the file from its first byte, or what replaced it. Closes it on failure. */
   restart?(): Promise<OpenFile | MissingFile>
-  /** Called with all of a file that proved right, in order: a source with a cache keeps it. */
+  /** Called with the whole file, in order, once it has been verified: a source with a cache stores it. */
   keep?(parts: readonly Uint8Array[]): Promise<void>
-  /** Of a file from a cache, called when it proved broken: it is forgotten, and asked for anew. */
+  /** Called if a cached file turns out to be broken: it is removed and requested again. */
   drop?(): Promise<void>
   close(): Promise<void>
 }
 
-/** Thrown by `take` when a transfer had to begin again: what was taken before belongs to no file any more. */
+/** Thrown by `take` if a transfer had to start over: earlier bytes are invalid. */
 export class FileRestarted extends Error {}
 
 /** Why a file could not be opened. */
 export interface MissingFile {
   readonly missing: string
-  /** Something else was there in its place. */
+  /** Something else was in its place. */
   readonly isReplaced: boolean
-  /** The host's answer, where there was one. */
+  /** The HTTP status, if there was a response. */
   readonly status?: number
-  /** Set where the file may be there all the same: how asking for it failed. */
+  /** Set if the file may exist all the same: how the request failed. */
   readonly failure?: RoutedAttentionError
 }
 
 export interface OpenOptions {
-  /** Do not take it from a cache. */
+  /** Bypass the cache. */
   readonly fresh?: boolean
   /**
-   * There may be no such file, and the model can do without it: it is asked for once, a failure is told as `failure`
-   * rather than thrown, and a source with a cache keeps the knowledge that it is not there.
+   * The file is optional: it is requested once, a failure is returned as `failure` rather than thrown, and a source
+   * with a cache records its absence.
    */
   readonly mayBeAbsent?: boolean
 }
 
 /** Where the files of a model come from. */
 export interface Source {
-  /** What it is called in messages. */
+  /** Name for messages. */
   readonly name: string
-  /** Whether a file may be opened twice at no cost: headers are then checked before any body is read. */
+  /** Whether a file can be opened twice at no cost: headers are then checked before any body is read. */
   readonly isLocal: boolean
-  /** @throws RoutedAttentionError `BAD_FILE` when it may be there but cannot be read, `NETWORK` when that may pass */
+  /** @throws RoutedAttentionError `BAD_FILE` if it may exist but cannot be read, `NETWORK` if that may be temporary */
   open(file: string, options?: OpenOptions): Promise<OpenFile | MissingFile>
 }
 
@@ -64,7 +61,7 @@ export function isMissing(file: object): file is MissingFile {
   return 'missing' in file
 }
 
-/** The names that are there, the first of them, for a message that says which is not. */
+/** The first of the names that exist, for a message about one that does not. */
 export function among(names: Iterable<unknown>): string {
   const all = [...names]
   if (all.length === 0) return '; it is empty'
@@ -74,7 +71,7 @@ export function among(names: Iterable<unknown>): string {
 
 const MOST_NAMED = 5
 
-/** Pieces in which local files are read and written, so that a signal is looked at in between. */
+/** Local files are read and written in blocks of this size, checking the signal in between. */
 export const PIECE_BYTES = 2 ** 24
 
 /** @throws RoutedAttentionError `OUT_OF_MEMORY` */
@@ -86,7 +83,7 @@ export function allocateBytes(length: number, what: string): Uint8Array<ArrayBuf
   }
 }
 
-/** Settles as `operation` does, or rejects with the signal's reason if that comes first; leaves no listener behind. */
+/** Settles as `operation` does, or rejects with the signal's reason if that comes first; removes its listener. */
 export function untilAborted<T>(signal: AbortSignal | undefined, operation: PromiseLike<T>): Promise<T> {
   if (signal === undefined) return Promise.resolve(operation)
   return new Promise<T>((resolve, reject) => {
@@ -96,7 +93,7 @@ export function untilAborted<T>(signal: AbortSignal | undefined, operation: Prom
     }
     if (signal.aborted) onAbort()
     else signal.addEventListener('abort', onAbort)
-    void Promise.resolve(operation) // whatever a caller's function gave
+    void Promise.resolve(operation) // A caller's function may return anything
       .then(resolve, reject)
       .then(() => signal.removeEventListener('abort', onAbort))
   })

@@ -2,26 +2,26 @@ import { allocateBytes, type OpenFile, type Received } from './source.js'
 
 /** A file's bytes as they arrive. */
 export interface ByteStream {
-  /** As of `OpenFile`. */
+  /** See `OpenFile`. */
   readonly size: number | undefined
   readonly sizeHint: number | undefined
   /**
-   * The next chunk, undefined at the end.
-   * @throws FileRestarted when the next chunk is the file's first again
+   * The next chunk; undefined at the end.
+   * @throws FileRestarted if the next chunk is the first of the file again
    */
   next(): Promise<Uint8Array | undefined>
-  /** Ends what is under way. Idempotent. */
+  /** Ends the transfer. Idempotent. */
   cancel(): void
 }
 
-/** Grown into where nobody says how long the file is. */
+/** Initial capacity of the buffer if the file's length is unknown. */
 const FIRST_CAPACITY = 2 ** 16
 
 const NOTHING = new Uint8Array(0)
 
-/** Bytes that arrive, as a file. */
+/** Presents a byte stream as a file. */
 export class StreamFile implements OpenFile {
-  /** Arrived, and not taken yet. */
+  /** Arrived, but not yet taken. */
   private rest: Uint8Array = NOTHING
 
   constructor(
@@ -37,7 +37,7 @@ export class StreamFile implements OpenFile {
     return this.stream.sizeHint
   }
 
-  /** At least the next `length` bytes, without taking them; fewer only where the file ends. */
+  /** At least the next `length` bytes, without taking them; fewer only at the end of the file. */
   async peek(length: number): Promise<Uint8Array> {
     while (this.rest.length < length) {
       const chunk = await this.next()
@@ -79,7 +79,7 @@ export class StreamFile implements OpenFile {
     try {
       return await this.stream.next()
     } catch (error) {
-      this.rest = NOTHING // whatever was wrong, it is of no use any more
+      this.rest = NOTHING // after any error it is of no further use
       throw error
     }
   }

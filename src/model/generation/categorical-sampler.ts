@@ -1,7 +1,7 @@
 import { LogitHeap } from './logit-heap.js'
 import type { SamplingConfig } from './sampling-options.js'
 
-/** Draws one of so many tokens by their weights, in memory that serves one draw after the other. */
+/** Draws a token at random according to the weights; buffers are reused from draw to draw. */
 export class CategoricalSampler {
   readonly size: number
   readonly #temperature: number
@@ -9,7 +9,7 @@ export class CategoricalSampler {
   readonly #topP: number
   readonly #minP: number
   readonly #heap: LogitHeap
-  /** The tokens drawn among, and the sums of their weights up to each. */
+  /** The candidate tokens, and the cumulative sums of their weights. */
   readonly #ids: Uint32Array
   readonly #sums: Float64Array
   #count = 0
@@ -35,7 +35,7 @@ export class CategoricalSampler {
     } else this.#admitMostProbable(logits, largest)
     const target = uniform * this.#sum
     let index = 0
-    // the product may be rounded up to the sum
+    // rounding can bring the product up to the full sum
     while (index < this.#count - 1 && this.#sums[index]! <= target) index++
     return this.#ids[index]!
   }
@@ -44,7 +44,7 @@ export class CategoricalSampler {
     return Math.exp((logit - largest) / this.#temperature)
   }
 
-  /** @param weight of which the most probable token has 1 */
+  /** @param weight relative to the most probable token, which has 1 */
   #admit(id: number, weight: number): void {
     if (weight === 0 || weight < this.#minP) return
     this.#sum += weight
@@ -52,7 +52,7 @@ export class CategoricalSampler {
     this.#sums[this.#count++] = this.#sum
   }
 
-  /** In descending order, as many as top-k and top-p leave. */
+  /** Admits tokens in descending order of probability, as many as top-k and top-p allow. */
   #admitMostProbable(logits: Float32Array, largest: number): void {
     const heap = this.#heap
     heap.fill(logits)

@@ -1,18 +1,18 @@
 import type { FinishReason, GeneratedToken } from './generate.js'
 
-/** A continuation as a whole. */
+/** Result of `model.complete`. */
 export interface Completion {
-  /** Up to a stop text or a stop token, without it. */
+  /** The continuation, cut before a stop text or stop token. */
   readonly text: string
-  /** All tokens, a stop token among them. */
+  /** All generated tokens, including a stop token. */
   readonly ids: number[]
-  /** 'length' also where there was no room for any token. */
+  /** Also 'length' if there was no room for any token. */
   readonly finishReason: FinishReason
-  /** Tokens of the prompt and of the continuation. */
+  /** Token counts. */
   readonly usage: {
-    /** Tokens that were read. */
+    /** Tokens in the prompt. */
     readonly promptTokens: number
-    /** Tokens that were written: as many as there are `ids`. */
+    /** Tokens generated: the length of `ids`. */
     readonly completionTokens: number
   }
 }

@@ -7,46 +7,49 @@ import { noTokenizer } from '../text/missing-tokenizer.js'
 import { resolveSampling, type SamplingConfig, type SamplingOptions } from './sampling-options.js'
 import { checkTokenIds, type TokenIds } from '../text/token-ids.js'
 
-/** How far the prompt has been read. */
+/** Progress of reading the prompt. */
 export interface PromptProgress {
-  /** Of what it is. */
+  /** Identifies the kind of progress event. */
   readonly type: 'prompt'
-  /** Tokens of the prompt that have been read. */
+  /** Prompt tokens read so far. */
   readonly done: number
-  /** Tokens of the prompt. */
+  /** Prompt tokens in total. */
   readonly total: number
 }
 
 /**
- * Options of `model.generate`, `session.generate` and `model.complete`. What they do to logits comes in this order:
+ * Options of `model.generate`, `session.generate` and `model.complete`. They are applied to the logits in this order:
  * penalties, `logitBias`, `logitsProcessor`, `temperature`, `topK`, `topP`, `minP`.
  */
 export interface GenerateOptions extends LogitsOptions, SamplingOptions {
-  /** Most tokens to make; default 256. With `max_positions`, the sequence is never longer than that. */
+  /** Maximum number of tokens to generate; default 256. `max_positions` also limits the length of the sequence. */
   maxTokens?: number | undefined
-  /** Texts at which to stop; they are not given out, and may begin in one token and end in another. */
+  /** Texts that end the generation. They are not part of the output, and may span several tokens. */
   stop?: string | readonly string[] | undefined
-  /** Tokens at which to stop, besides the model's end of text; each is an item with text ''. */
+  /**
+   * Tokens that end the generation, in addition to the model's end-of-text tokens; such a token is yielded with empty
+   * text.
+   */
   stopTokenIds?: TokenIds | undefined
-  /** Go on behind the model's end of text (`model.eosTokenIds`) as behind any token; default false. */
+  /** Treat the model's end-of-text tokens (`model.eosTokenIds`) like any other; default false. */
   ignoreEos?: boolean | undefined
-  /** Its reason rejects `next()`. */
+  /** Aborting it rejects `next()` with its reason. */
   signal?: Signal | undefined
-  /** Called while the prompt is read; what it throws rejects `next()`. */
+  /** Called while the prompt is read; anything it throws rejects `next()`. */
   onProgress?: ((progress: PromptProgress) => void) | undefined
 }
 
-/** What a generation needs to know of its model. */
+/** The model, as a generation sees it. */
 export interface GenerationModel {
   readonly numTokens: number
   readonly maxPositions: number | null
   readonly tokenizer: ModelTokenizer | undefined
-  /** Why there is no tokenizer, where tokenizer.json may be there. */
+  /** Why the tokenizer could not be loaded, if tokenizer.json may exist. */
   readonly tokenizerFailure: RoutedAttentionError | undefined
   readonly eosTokenIds: readonly number[]
 }
 
-/** What a generation is asked for, checked. */
+/** The checked arguments of a generation. */
 export interface Generation {
   readonly numTokens: number
   readonly tokenizer: ModelTokenizer | undefined
@@ -63,7 +66,7 @@ export interface Generation {
 
 const DEFAULT_MAX_TOKENS = 256
 
-/** Typed by the interface, so that a new option cannot be forgotten here. */
+/** Typed by the interface, so that adding an option there without listing it here fails to compile. */
 const GENERATE_OPTIONS = Object.keys({
   maxTokens: 0,
   temperature: 0,
@@ -85,12 +88,12 @@ const GENERATE_OPTIONS = Object.keys({
 } satisfies Record<keyof GenerateOptions, 0>)
 
 /**
- * Reads all arguments, since their owner may change them later.
- * @param call its name, for messages
- * @param prompt null: the sequence goes on as it stands
- * @param position tokens before the prompt
- * @throws RoutedAttentionError `BAD_ARGUMENT`, `UNSUPPORTED` (text without a tokenizer), or what kept tokenizer.json
- * from being had
+ * Checks all arguments and copies them, since the caller may change them later.
+ * @param call name of the call, for messages
+ * @param prompt null: continue the sequence as it is
+ * @param position number of tokens before the prompt
+ * @throws RoutedAttentionError `BAD_ARGUMENT`, `UNSUPPORTED` (text without a tokenizer), or the error that prevented
+ * tokenizer.json from loading
  */
 export function resolveGeneration(
   call: string,
@@ -128,7 +131,7 @@ function resolvePrompt(call: string, prompt: string | TokenIds | null, generator
   const { tokenizer, tokenizerFailure, numTokens } = generator
   if (prompt === null) return new Int32Array(0)
   if (typeof prompt === 'string' && !tokenizer) throw noTokenizer(`${call}: a text prompt`, tokenizerFailure)
-  // added tokens of tokenizer.json may lie beyond the model's
+  // added tokens of tokenizer.json may lie beyond the model's vocabulary
   const ids = checkTokenIds(call, typeof prompt === 'string' ? tokenizer!.encode(prompt) : prompt, numTokens)
   if (ids.length === 0) throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: the prompt must hold at least one token`)
   return ids

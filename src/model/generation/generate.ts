@@ -6,54 +6,62 @@ import { createSampler, mostProbable, type Sample, type Sampler, type TokenLogpr
 import { createTextStream, type TextStream } from '../text/text-stream.js'
 import type { TokenIds } from '../text/token-ids.js'
 
-/** Why a generation ended: at a stop text, a stop token or the end of text; or at `maxTokens` or `max_positions`. */
+/**
+ * Why a generation ended: 'stop' at a stop text, stop token or end-of-text token; 'length' at `maxTokens` or
+ * `max_positions`.
+ */
 export type FinishReason = 'stop' | 'length'
 
-/** A token of a continuation. */
+/** One generated token. */
 export interface GeneratedToken {
   /** Its id, below `config.numTokens`. */
   readonly id: number
   /**
-   * Text that is certain with this token: whole characters, and nothing that may yet become a stop text. Empty for a
-   * stop token, and without a tokenizer. The prompt's text and all of these are the text of all tokens but the stop
-   * token, up to a stop text.
+   * The text that became final with this token: whole characters only, and nothing that might still turn out to be part
+   * of a stop text. Empty for a stop token, and if the model has no tokenizer. The concatenation of all `text` values
+   * is the decoded continuation, without the stop token and cut before a stop text.
    */
   readonly text: string
   /**
-   * ln p of the token, as the model has it: before penalties, `logitBias`, `logitsProcessor`, temperature and the rest.
+   * ln p of the token under the model's own distribution: before penalties, `logitBias`, `logitsProcessor`, temperature
+   * and the rest.
    */
   readonly logprob: number
-  /** With `topLogprobs`: the most probable tokens in its place, as the model has them, in descending order. */
+  /**
+   * With `topLogprobs`: the most probable tokens at this position under the model's own distribution, in descending
+   * order.
+   */
   readonly topLogprobs?: readonly TokenLogprob[]
-  /** null on every item but the last. */
+  /** null on every token but the last. */
   readonly finishReason: FinishReason | null
 }
 
-/** A sequence that a generation goes on with. */
+/** A sequence being continued. */
 export interface Reading {
   readonly position: number
-  /** The last ids of what has been read, oldest first. */
+  /** The last ids read, oldest first. */
   readonly recentIds: Int32Array
-  /** Ends what the generation waits for: its signal, and what is disposed of. */
+  /** Interrupts waiting: when the signal aborts, or the model or session is disposed of. */
   readonly interrupt: Interrupt
   /**
-   * Reads on; nothing repeats the last logits.
-   * @returns logits after the last token, the caller's own
+   * Reads tokens; an empty list repeats the last logits.
+   * @returns logits after the last token, owned by the caller
    */
   append(tokenIds: TokenIds, options: ReadingOptions): Promise<Float32Array>
-  /** Ends it. @param unread the last token that was given out, where it has not been read */
+  /** Ends the generation. @param unread the last token yielded, if the sequence has not read it */
   close(unread: number | undefined): Promise<void>
 }
 
 export interface ReadingOptions {
   readonly signal: Signal | undefined
-  /** Told how many of the tokens have been read. */
+  /** Called with the number of tokens read so far. */
   readonly onRead?: ((tokens: number) => void) | undefined
 }
 
 /**
- * Goes on with a sequence. When it ends, however it does, the sequence has read every token that was given out.
- * @param open called at the first `next()`: a generation that is never asked for a token holds nothing
+ * Continues a sequence. When the generation ends, for whatever reason, the sequence has read every token that was
+ * yielded.
+ * @param open called at the first `next()`, so that a generation that is never started holds no memory
  */
 export async function* generate(
   generation: Generation,
@@ -65,14 +73,14 @@ export async function* generate(
   let unread: number | undefined
   let failed = false
   try {
-    // before the prompt is read: the last ids are those behind which it stands
+    // create it before the prompt is read: it needs the last ids before the prompt
     const writer = new TokenWriter(generation, reading.recentIds, reading.interrupt)
     let logits = await readPrompt(generation, reading)
     const room = maxPositions === null ? Infinity : maxPositions - reading.position
     const maxTokens = Math.min(generation.maxTokens, room)
     const last = [0]
     const request = { signal }
-    /** Not given out yet: where the next token ends the text, what is held back of it belongs to this one. */
+    /** Held back by one: if the next token ends the text, the text still held back belongs to this one. */
     let held: GeneratedToken | undefined
     for (let made = 1; made <= maxTokens; made++) {
       let token: GeneratedToken
@@ -107,14 +115,14 @@ export async function* generate(
     failed = true
     throw error
   } finally {
-    // what failed first is told
+    // report the first error, not this one
     await reading.close(unread).catch((error: unknown) => {
       if (!failed) throw error
     })
   }
 }
 
-/** @returns logits after it */
+/** @returns logits after the prompt */
 async function readPrompt({ ids, signal, onProgress }: Generation, reading: Reading): Promise<Float32Array> {
   const total = ids.length
   if (!onProgress || total === 0) return reading.append(ids, { signal })
@@ -129,19 +137,19 @@ async function readPrompt({ ids, signal, onProgress }: Generation, reading: Read
   return logits
 }
 
-/** Chooses tokens by logits, and tells their text. */
+/** Chooses tokens from logits and decodes their text. */
 class TokenWriter {
   readonly #stopIds: ReadonlySet<number>
   readonly #sampler: Sampler
   readonly #adjuster: LogitsAdjuster | undefined
-  /** The logits as they came, where they are adjusted. */
+  /** A copy of the unadjusted logits, if they are adjusted. */
   readonly #given: Float32Array | undefined
   readonly #text: TextStream | undefined
   readonly #interrupt: Interrupt
 
   /**
    * @param before the last ids before the prompt
-   * @param interrupt ends the wait for a processor
+   * @param interrupt ends the wait for `logitsProcessor`
    */
   constructor({ tokenizer, ids, sampling, logits, stops, stopIds, numTokens }: Generation, before: Int32Array, interrupt: Interrupt) {
     this.#stopIds = stopIds
@@ -155,12 +163,12 @@ class TokenWriter {
     this.#text = tokenizer && createTextStream(tokenizer, stops, all)
   }
 
-  /** Whether text is held back that a stop token would end. */
+  /** Whether text is being held back that a stop token would release. */
   get isHolding(): boolean {
     return this.#stopIds.size > 0 && this.#text?.isHolding === true
   }
 
-  /** @param logits written over where they are adjusted */
+  /** @param logits overwritten if they are adjusted */
   write(logits: Float32Array, isLast: boolean): GeneratedToken | Promise<GeneratedToken> {
     if (!this.#adjuster) return this.#tell(this.#sampler.sample(logits), isLast)
     return this.#adjustAndTell(logits, isLast)
@@ -168,7 +176,7 @@ class TokenWriter {
 
   async #adjustAndTell(logits: Float32Array, isLast: boolean): Promise<GeneratedToken> {
     const given = this.#given!
-    mostProbable(logits) // what is no distribution is not offered for adjustment
+    mostProbable(logits) // reject invalid logits before adjusting them
     given.set(logits)
     const adjusting = this.#adjuster!.adjust(logits)
     if (adjusting) await unlessInterrupted(Promise.resolve(adjusting), this.#interrupt)
@@ -185,7 +193,7 @@ class TokenWriter {
     return { ...sample, text, finishReason: stream?.isFinished ? 'stop' : isLast ? 'length' : null }
   }
 
-  /** The text that was held back. */
+  /** Returns the text that was held back. */
   flush(): string {
     return this.#text?.flush() ?? ''
   }

@@ -1,9 +1,6 @@
-/**
- * Token ids in a binary heap, the largest logit first and of equals the lowest id: a few are taken without sorting them
- * all.
- */
+/** A binary heap of token ids, largest logit first, ties by lowest id: takes the top few without sorting all. */
 export class LogitHeap {
-  /** The heap, and behind it those taken, the first last. */
+  /** The heap, followed by the ids already taken, the first one last. */
   readonly #ids: Uint32Array
   #logits: Float32Array = new Float32Array(0)
   #size = 0
@@ -19,7 +16,7 @@ export class LogitHeap {
     for (let root = (this.#size >> 1) - 1; root >= 0; root--) this.#sink(root)
   }
 
-  /** The token with so many before it. */
+  /** The token at the given rank, from 0. */
   largest(rank: number): number {
     const ids = this.#ids
     while (ids.length - this.#size <= rank) {

@@ -3,32 +3,32 @@ import { checkFunction } from '../../options.js'
 import { isMap } from '../../realm.js'
 import { checkOption } from './sampling-options.js'
 
-/** What is done to logits before a token is chosen by them, in this order; absent options have no effect. */
+/** Adjustments to the logits before a token is chosen, in this order; omitted options have no effect. */
 export interface LogitsOptions {
   /**
-   * Divides the positive logits of tokens in the prompt or the continuation, and multiplies the negative ones: above 0,
-   * finite; above 1 against repetition. Default 1. Keskar et al. 2019 (CTRL), as Hugging Face's transformers compute
-   * it.
+   * Divides the positive logits of tokens that occur in the prompt or the continuation and multiplies the negative
+   * ones: above 0, finite; values above 1 discourage repetition. Default 1. Keskar et al. 2019 (CTRL), as implemented
+   * in Hugging Face transformers.
    */
   repetitionPenalty?: number | undefined
   /**
-   * Subtracted from a token's logit for each time that it is in the continuation; finite. Default 0. As OpenAI and vLLM
-   * compute it.
+   * Subtracted from a token's logit once per occurrence in the continuation; finite. Default 0. Same as OpenAI's and
+   * vLLM's.
    */
   frequencyPenalty?: number | undefined
-  /** Subtracted once from the logits of tokens in the continuation; finite. Default 0. */
+  /** Subtracted once from the logit of each token that occurs in the continuation; finite. Default 0. */
   presencePenalty?: number | undefined
-  /** Added to the logits of these tokens, by id; -Infinity forbids one. */
+  /** Added to the logits of these tokens, by id; -Infinity forbids a token. */
   logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number> | undefined
   /**
-   * May write into the logits, [V]: this token's own copy; -Infinity forbids a token. It is awaited, but no longer than
-   * until the signal aborts or the model is disposed of; what it throws rejects `next()`.
-   * @param ids the prompt of this call and what it has written: the same array each time, longer by one
+   * Called with a copy of the logits, [V], which it may modify; -Infinity forbids a token. A returned promise is
+   * awaited, until the signal aborts or the model is disposed of; anything it throws rejects `next()`.
+   * @param ids this call's prompt and output so far: the same array each time, with the new token appended
    */
   logitsProcessor?: ((logits: Float32Array, ids: readonly number[]) => void | Promise<void>) | undefined
 }
 
-/** Logits options, checked: undefined where none has an effect. */
+/** Checked logits options; undefined if none has an effect. */
 export interface LogitsConfig {
   readonly repetitionPenalty: number
   readonly frequencyPenalty: number
@@ -37,7 +37,7 @@ export interface LogitsConfig {
   readonly processor: NonNullable<LogitsOptions['logitsProcessor']> | undefined
 }
 
-/** @throws RoutedAttentionError `BAD_ARGUMENT` for an option out of range; options unknown here are left to others */
+/** @throws RoutedAttentionError `BAD_ARGUMENT` for an option out of range; ignores options it does not know */
 export function resolveLogits(call: string, options: LogitsOptions, numTokens: number): LogitsConfig | undefined {
   const { repetitionPenalty = 1, frequencyPenalty = 0, presencePenalty = 0, logitBias, logitsProcessor: processor } = options
   checkOption(
@@ -57,10 +57,10 @@ export function resolveLogits(call: string, options: LogitsOptions, numTokens: n
 function checkBias(call: string, bias: unknown, numTokens: number): LogitsConfig['bias'] {
   const refuse = (expected: string, came: unknown) =>
     new RoutedAttentionError('BAD_ARGUMENT', `${call}: logitBias must ${expected}, got ${describe(came)}`)
-  // not a Set, an array or a Date, whose keys would say nothing
+  // excludes Sets, arrays and Dates, whose keys are meaningless here
   const isRecord = Object.prototype.toString.call(bias) === '[object Object]'
   if (!isRecord && !isMap(bias)) throw refuse('be a Map or a record of numbers by token id', bias)
-  // the keys of a record are texts
+  // the keys of a record are strings
   const entries: [unknown, unknown][] = isMap(bias)
     ? [...bias]
     : Object.entries(bias as object).map(([key, value]) => [/^(0|[1-9]\d*)$/.test(key) ? Number(key) : key, value])
@@ -73,17 +73,18 @@ function checkBias(call: string, bias: unknown, numTokens: number): LogitsConfig
   })
 }
 
-/** Does to logits what the options say, one token after the other. */
+/** Applies the logits options, token after token. */
 export class LogitsAdjuster {
   readonly #config: LogitsConfig
   readonly #ids: number[]
   /**
-   * How often each token is in the continuation, 0 for those in the prompt only. Empty where no penalty asks for it.
+   * Number of occurrences of each token in the continuation; 0 for those only in the prompt. Empty if no penalty is
+   * set.
    */
   readonly #counts = new Map<number, number>()
   readonly #counting: boolean
 
-  /** @param prompt what `repetitionPenalty` counts too */
+  /** @param prompt also counted by `repetitionPenalty` */
   constructor(config: LogitsConfig, prompt: ArrayLike<number>) {
     this.#config = config
     this.#counting = config.repetitionPenalty !== 1 || config.frequencyPenalty !== 0 || config.presencePenalty !== 0
@@ -91,13 +92,13 @@ export class LogitsAdjuster {
     if (this.#counting) for (let i = 0; i < prompt.length; i++) this.#counts.set(prompt[i]!, 0)
   }
 
-  /** The next token of the continuation. */
+  /** Records the next token of the continuation. */
   took(id: number): void {
     if (this.#config.processor) this.#ids.push(id)
     if (this.#counting) this.#counts.set(id, (this.#counts.get(id) ?? 0) + 1)
   }
 
-  /** Writes into the logits. */
+  /** Modifies the logits in place. */
   adjust(logits: Float32Array): void | Promise<void> {
     const { repetitionPenalty, frequencyPenalty, presencePenalty, bias, processor } = this.#config
     this.#counts.forEach((count, id) => {

@@ -1,29 +1,30 @@
 /**
- * How many ids of a sequence's end are kept: a text stream begins with them, since decoders look at what came before.
+ * Number of trailing ids kept per sequence. Text streaming starts from them, since decoding depends on preceding
+ * tokens.
  */
 export const RECENT_IDS = 16
 
-/** Ids kept of a sequence of `position` tokens. */
+/** Number of ids kept for a sequence of `position` tokens. */
 export function recentCount(position: number): number {
   return Math.min(RECENT_IDS, position)
 }
 
-/** The last ids of a sequence, in a ring: appending allocates nothing. */
+/** Ring buffer of a sequence's last ids; appending does not allocate. */
 export class RecentIds {
-  /** The id at each position modulo `RECENT_IDS`. */
+  /** The id at each position, modulo `RECENT_IDS`. */
   readonly #ring = new Int32Array(RECENT_IDS)
 
-  /** The token at `position` is `id`. */
+  /** Records the token at `position`. */
   add(position: number, id: number): void {
     this.#ring[position % RECENT_IDS] = id
   }
 
-  /** The tokens from `position` on are `ids`. */
+  /** Records the tokens from `position` on. */
   addAll(position: number, ids: Int32Array): void {
     for (let i = ids.length - recentCount(ids.length); i < ids.length; i++) this.add(position + i, ids[i]!)
   }
 
-  /** A copy, oldest first, of what is kept at `position`: the place behind the last token that was added. */
+  /** A copy, oldest first, of the ids kept at `position`, one past the last token added. */
   at(position: number): Int32Array {
     const first = position - recentCount(position)
     return Int32Array.from({ length: position - first }, (_, i) => this.#ring[(first + i) % RECENT_IDS]!)

@@ -1,34 +1,31 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
 
-/** How a next token is chosen, in this order; absent options have no effect. What comes before it: `LogitsOptions`. */
+/** How the next token is chosen; applied in this order, after `LogitsOptions`. Omitted options have no effect. */
 export interface SamplingOptions {
   /**
-   * What logits are divided by: from 0, finite; 0 takes the most probable token, and of equals the lowest id. Default
-   * 1.
+   * Divisor of the logits: finite, at least 0. 0 is greedy: the most probable token, ties going to the lowest id.
+   * Default 1.
    */
   temperature?: number | undefined
-  /** Choose among this many of the most probable tokens; an integer from 1. Of equals the lower ids stay. */
+  /** Keep only this many of the most probable tokens; an integer, at least 1. Ties go to the lower ids. */
   topK?: number | undefined
   /**
-   * Choose among the fewest most probable tokens whose probabilities, at this temperature and after `topK`, sum to
-   * this; above 0, up to 1.
+   * Nucleus sampling: keep the smallest set of most probable tokens whose probabilities, after temperature and `topK`,
+   * sum to at least this; above 0, at most 1.
    */
   topP?: number | undefined
-  /**
-   * Choose among the tokens that are at least this many times as probable as the most probable one, at this
-   * temperature; from 0 to 1.
-   */
+  /** Keep only tokens at least this many times as probable as the most probable one, after temperature; from 0 to 1. */
   minP?: number | undefined
-  /** Any finite number; the same seed gives the same choices. Left out, new ones each time. */
+  /** Any finite number; the same seed gives the same choices. If omitted, choices differ from call to call. */
   seed?: number | undefined
-  /** How many of the most probable tokens each item tells; an integer from 0. Default 0. */
+  /** Number of most probable tokens to report with each token; an integer, at least 0. Default 0. */
   topLogprobs?: number | undefined
 }
 
-/** Sampling options, checked. */
+/** Checked sampling options. */
 export interface SamplingConfig {
   readonly temperature: number
-  /** Infinity: all tokens. */
+  /** Infinity keeps all tokens. */
   readonly topK: number
   readonly topP: number
   readonly minP: number
@@ -36,7 +33,7 @@ export interface SamplingConfig {
   readonly topLogprobs: number
 }
 
-/** @throws RoutedAttentionError `BAD_ARGUMENT` for an option out of range; options unknown here are left to others */
+/** @throws RoutedAttentionError `BAD_ARGUMENT` for an option out of range; ignores options it does not know */
 export function resolveSampling(options: SamplingOptions = {}): SamplingConfig {
   if (typeof options !== 'object' || (options as unknown) === null) {
     throw new RoutedAttentionError('BAD_ARGUMENT', `sampling options must be an object, got ${describe(options)}`)
@@ -51,7 +48,7 @@ export function resolveSampling(options: SamplingOptions = {}): SamplingConfig {
   return { temperature, topK, topP, minP, seed, topLogprobs }
 }
 
-/** @throws RoutedAttentionError `BAD_ARGUMENT` unless it fits */
+/** @throws RoutedAttentionError `BAD_ARGUMENT` if `fits` is false */
 export function checkOption(name: string, value: unknown, fits: boolean, expected: string): void {
   if (!fits) throw new RoutedAttentionError('BAD_ARGUMENT', `${name} must be ${expected}, got ${describe(value)}`)
 }

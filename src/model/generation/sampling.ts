@@ -5,43 +5,43 @@ import { LogitHeap } from './logit-heap.js'
 import { CategoricalSampler } from './categorical-sampler.js'
 import type { SamplingConfig } from './sampling-options.js'
 
-/** A token that was probable in a place. */
+/** One of the most probable tokens at a position. */
 export interface TokenLogprob {
   /** Its id, below `config.numTokens`. */
   readonly id: number
   /**
-   * ln p of the token, as the model has it: under the logits as they came, before penalties, `logitBias`,
-   * `logitsProcessor`, temperature and the rest.
+   * ln p of the token under the model's own distribution: before penalties, `logitBias`, `logitsProcessor`, temperature
+   * and the rest.
    */
   readonly logprob: number
 }
 
 export interface Sample extends TokenLogprob {
   /**
-   * With `topLogprobs`: that many of the most probable tokens as the model has it, in descending order, of equals the
-   * lower id first.
+   * With `topLogprobs`: that many of the most probable tokens under the model's own distribution, in descending order;
+   * ties go to the lower id.
    */
   readonly topLogprobs?: readonly TokenLogprob[]
 }
 
 export interface Sampler {
   /**
-   * @param logits to choose by, one value a token; -Infinity for a token that must not come
-   * @param given the logits as they came, which probabilities are told under; default: the same
-   * @throws RoutedAttentionError `NUMERIC` when the logits are no distribution: NaN or +Infinity among them, or nothing
-   * above -Infinity; `BAD_ARGUMENT` when they are no Float32Array or empty
+   * @param logits one value per token; -Infinity forbids a token
+   * @param given the unadjusted logits, used for the reported probabilities; default: `logits`
+   * @throws RoutedAttentionError `NUMERIC` if the logits define no distribution: NaN or +Infinity among them, or
+   * nothing above -Infinity; `BAD_ARGUMENT` if they are not a Float32Array, or empty
    */
   sample(logits: Float32Array, given?: Float32Array): Sample
 }
 
-/** Chooses tokens, one after the other, from one stream of random numbers; none is drawn at temperature 0. */
+/** Returns a sampler that uses one stream of random numbers; temperature 0 draws none. */
 export function createSampler(config: SamplingConfig): Sampler {
   const random = createRandom(config.seed)
   let sampler: CategoricalSampler | undefined
   let heap: LogitHeap | undefined
   return {
     sample(logits, given = logits) {
-      const best = mostProbable(logits, given === logits ? AS_THEY_CAME : AS_ADJUSTED)
+      const best = mostProbable(logits, given === logits ? UNADJUSTED : ADJUSTED)
       let id = best
       if (config.temperature > 0) {
         if (sampler?.size !== logits.length) sampler = new CategoricalSampler(config, logits.length)
@@ -66,14 +66,15 @@ export function createSampler(config: SamplingConfig): Sampler {
   }
 }
 
-/** What may be wrong with logits that are no distribution. */
-const AS_THEY_CAME = 'the weights or the input overflow'
-const AS_ADJUSTED = 'penalties, logitBias or logitsProcessor forbid every token, or made a value that is no number'
+/** Likely reasons why logits define no distribution. */
+const UNADJUSTED = 'the weights or the input overflow'
+const ADJUSTED = 'penalties, logitBias or logitsProcessor forbid every token or produced NaN'
 
 /**
- * @throws RoutedAttentionError `NUMERIC` when the logits are no distribution; `BAD_ARGUMENT` when they are none at all
+ * @throws RoutedAttentionError `NUMERIC` if the logits define no distribution; `BAD_ARGUMENT` if they are not a
+ * Float32Array, or empty
  */
-export function mostProbable(logits: Float32Array, reason = AS_THEY_CAME): number {
+export function mostProbable(logits: Float32Array, reason = UNADJUSTED): number {
   if (!isFloat32Array(logits) || logits.length === 0) {
     throw new RoutedAttentionError('BAD_ARGUMENT', `logits must be a Float32Array of at least one value, got ${describe(logits)}`)
   }
@@ -88,5 +89,5 @@ export function mostProbable(logits: Float32Array, reason = AS_THEY_CAME): numbe
 }
 
 function unusable(what: string, reason: string): RoutedAttentionError {
-  return new RoutedAttentionError('NUMERIC', `the logits are no distribution to choose a token from: ${what}; ${reason}`)
+  return new RoutedAttentionError('NUMERIC', `the logits define no distribution to choose a token from: ${what}; ${reason}`)
 }

@@ -2,9 +2,9 @@ import { describe } from '../../errors.js'
 import { badConfig } from '../config/config-fields.js'
 
 /**
- * Where text ends, as a model's `file` says: `eos_token_id`, one id or several.
- * @returns undefined where it does not say
- * @throws RoutedAttentionError `BAD_CONFIG` for anything but ids of this model's tokens
+ * Reads `eos_token_id`, one id or several, from one of a model's files.
+ * @returns undefined if it has none
+ * @throws RoutedAttentionError `BAD_CONFIG` for anything but valid token ids
  */
 export function readEosTokenIds(json: unknown, file: string, numTokens: number): readonly number[] | undefined {
   if (typeof json !== 'object' || json === null || Array.isArray(json))
@@ -14,7 +14,9 @@ export function readEosTokenIds(json: unknown, file: string, numTokens: number):
   const ids: unknown[] = Array.isArray(value) ? value : [value]
   for (const id of ids) {
     if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= numTokens)
-      throw badConfig(`${file}: eos_token_id must be an integer from 0 to ${numTokens - 1}, or a list of such, got ${describe(id)}`)
+      throw badConfig(
+        `${file}: eos_token_id must be an integer from 0 to ${numTokens - 1}, or a list of such integers, got ${describe(id)}`,
+      )
   }
   return ids as number[]
 }

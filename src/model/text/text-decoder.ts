@@ -1,42 +1,40 @@
 import type { ModelTokenizer } from '../../io/tokenizer.js'
 
-/** Turns tokens into text one by one, behind tokens that were there before. */
+/** Decodes tokens to text one by one, continuing preceding tokens. */
 export interface IncrementalDecoder {
-  /** Whether the next tokens may decide on text of those before. */
+  /** Whether later tokens may still change the text of earlier ones. */
   readonly isHolding: boolean
   /**
-   * Takes the next token.
-   * @returns the text that is now certain
+   * Adds the next token.
+   * @returns the text that became final
    * @throws RoutedAttentionError `BAD_ARGUMENT` for an id beyond the vocabulary
    */
   push(id: number): string
-  /** Ends the text: what was held back. */
+  /** Ends the text and returns what was held back. */
   flush(): string
 }
 
 /**
- * What is decoded goes on from `before`: together with its text, all pieces are `tokenizer.decode` of all ids. That
- * holds where a token's text depends on its neighbours only, and unless `before` ends inside a character: the first
- * piece then holds the whole of it.
- * @param before the tokens before the first, or the last of them
+ * Decoding continues from `before`: the text of `before` plus all returned pieces equals `tokenizer.decode` of all ids.
+ * This holds if a token's text depends only on its neighbours and `before` does not end inside a character; otherwise
+ * the first piece contains the whole character.
+ * @param before the preceding tokens, or the last of them
  */
 export function createIncrementalDecoder(tokenizer: ModelTokenizer, before: ArrayLike<number>): IncrementalDecoder {
   const hasBytes = tokenizer.size > 0 && tokenizer.tokenBytes(0) !== undefined
   return hasBytes ? new ByteDecoder(tokenizer, before) : new NeighbourDecoder(tokenizer, before)
 }
 
-/**
- * Tokens whose bytes may begin a character that the next one ends: none has more than four, and few tokens are without.
- */
+/** Preceding tokens to look at for an unfinished character: it has at most four bytes, and few tokens have none. */
 const BYTES_BEFORE = 16
 
-/** The text is the tokens' bytes in a row. */
+/** For tokenizers whose text is the concatenation of the tokens' bytes. */
 class ByteDecoder implements IncrementalDecoder {
   readonly #tokenizer: ModelTokenizer
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true })
-  /** The last bytes, up to three: enough to tell whether a character is unfinished. */
+  /** The last bytes, up to three: enough to recognise an unfinished character. */
   #end: number[] = []
-  /** Whether the text before ended inside a character, which its decoding shows as U+FFFD. */
+  /** Whether the preceding text ended inside a character, which was decoded as U+FFFD. */
   #isContinued: boolean
 
   constructor(tokenizer: ModelTokenizer, before: ArrayLike<number>) {
@@ -71,7 +69,7 @@ class ByteDecoder implements IncrementalDecoder {
     return this.#continue(this.#utf8.decode())
   }
 
-  /** What the text before has shown already is not shown again. */
+  /** Drops what the preceding text already showed. */
   #continue(text: string): string {
     if (!this.#isContinued || text === '') return text
     this.#isContinued = false
@@ -79,16 +77,16 @@ class ByteDecoder implements IncrementalDecoder {
   }
 }
 
-/** Tokens that stay as the neighbours of those to come. */
+/** Number of tokens kept as neighbours of later ones. */
 const NEIGHBOURS = 8
 
 /**
- * The text of a token depends on its neighbours: whether a space goes before it, or which bytes of a character they
- * hold.
+ * For tokenizers in which a token's text depends on its neighbours: whether a space precedes it, or which bytes of a
+ * character they contribute.
  */
 class NeighbourDecoder implements IncrementalDecoder {
   readonly #tokenizer: ModelTokenizer
-  /** The last tokens, and how their text begins that is known already. */
+  /** The last tokens, and the part of their text already returned. */
   #window: number[]
   #known: string
   isHolding = false
@@ -100,7 +98,7 @@ class NeighbourDecoder implements IncrementalDecoder {
   }
 
   push(id: number): string {
-    // it is left out of the text: a run of bytes goes on behind it
+    // ids without a token are skipped, so a run of bytes continues across them
     if (!this.#tokenizer.isNamed(id)) return ''
     this.#window.push(id)
     this.isHolding = this.#tokenizer.isByteToken(id)
@@ -118,14 +116,14 @@ class NeighbourDecoder implements IncrementalDecoder {
     return this.#learn(this.#tokenizer.decode(this.#window))
   }
 
-  /** @returns what is new in a text of the window */
+  /** @returns the new part of the window's text */
   #learn(text: string): string {
     const known = this.#known
     if (text.startsWith(known)) {
       this.#known = text
       return text.slice(known.length)
     }
-    // a character of which the text before had only a part; anything else that was shown cannot be taken back
+    // the earlier text ended in part of a character; anything else already returned cannot be taken back
     const from = known.endsWith('\ufffd') ? commonLength(known, text) : known.length
     if (text.length <= from) return ''
     this.#known = text
@@ -139,7 +137,7 @@ class NeighbourDecoder implements IncrementalDecoder {
       this.#window = last
       this.#known = this.isHolding ? itsText.slice(0, -1) : itsText
     } else {
-      // tokens without a text: what goes before a word is decided by those before them
+      // these tokens have no text, so what precedes the next word depends on the tokens before them
       const first = this.#window.slice(0, NEIGHBOURS)
       if (this.#tokenizer.decode(first) === text) this.#window = first
     }
@@ -147,8 +145,8 @@ class NeighbourDecoder implements IncrementalDecoder {
 }
 
 /**
- * The last tokens that the tokenizer has, so many that they have a text, with the whole of the run of byte tokens at
- * their end.
+ * The last tokens that the tokenizer knows: enough to have some text, and including the whole run of byte tokens at the
+ * end.
  */
 function lastNeighbours(tokenizer: ModelTokenizer, ids: ArrayLike<number>): number[] {
   const last: number[] = []
@@ -166,7 +164,7 @@ function lastNeighbours(tokenizer: ModelTokenizer, ids: ArrayLike<number>): numb
   return last.reverse()
 }
 
-/** How many characters two texts begin with alike. */
+/** Length of the common prefix of two texts. */
 function commonLength(a: string, b: string): number {
   let length = 0
   while (length < a.length && length < b.length && a[length] === b[length]) length++

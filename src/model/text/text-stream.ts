@@ -2,27 +2,27 @@ import { describe, RoutedAttentionError } from '../../errors.js'
 import type { ModelTokenizer } from '../../io/tokenizer.js'
 import { createIncrementalDecoder } from './text-decoder.js'
 
-/** Turns tokens into text as they come. */
+/** Decodes tokens to text as they arrive. */
 export interface TextStream {
-  /** Whether a stop string occurred; from then on there is no more text. */
+  /** Whether a stop string has occurred; there is no text after that. */
   readonly isFinished: boolean
-  /** Whether text is held back: what `flush` may give out. */
+  /** Whether text is being held back, which `flush` would return. */
   readonly isHolding: boolean
   /**
-   * Takes the next token.
-   * @returns the text that is now certain: whole characters, and nothing that a stop string may begin with
+   * Adds the next token.
+   * @returns the text that became final: whole characters, and nothing that might be the beginning of a stop string
    * @throws RoutedAttentionError `BAD_ARGUMENT` for an id beyond the vocabulary
    */
   push(id: number): string
-  /** Ends the text: what was held back, with U+FFFD for an unfinished character. */
+  /** Ends the text and returns what was held back, with U+FFFD for an unfinished character. */
   flush(): string
 }
 
 /**
- * All pieces together are what the tokens add to the text of `before` (`createIncrementalDecoder`), or the part of it
- * before the stop string that is complete first.
- * @param stop strings that end the text and are not part of it; they are looked for behind `before` only
- * @param before the tokens before the first, or the last of them
+ * The returned pieces together are what the tokens add to the text of `before` (`createIncrementalDecoder`), up to the
+ * stop string that is completed first.
+ * @param stop strings that end the text and are not part of it; only searched for after `before`
+ * @param before the preceding tokens, or the last of them
  * @throws RoutedAttentionError `BAD_ARGUMENT` unless each stop string is non-empty and well-formed
  */
 export function createTextStream(tokenizer: ModelTokenizer, stop: readonly string[] = [], before: ArrayLike<number> = []): TextStream {
@@ -52,7 +52,7 @@ export function createTextStream(tokenizer: ModelTokenizer, stop: readonly strin
   }
 }
 
-/** Where the stop string begins that is complete first, and of those the longest. */
+/** Index of the stop string that is completed first, or of the longest such if there are several. */
 function earliestStop(text: string, stop: readonly string[]): number | undefined {
   let first: { begin: number; end: number } | undefined
   for (const string of stop) {
@@ -63,7 +63,7 @@ function earliestStop(text: string, stop: readonly string[]): number | undefined
   return first?.begin
 }
 
-/** Length of the longest end of a text that a stop string begins with. */
+/** Length of the longest suffix of a text that is a prefix of a stop string. */
 function beginningOfStop(text: string, stop: readonly string[]): number {
   let longest = 0
   for (const string of stop) {

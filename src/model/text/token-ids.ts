@@ -1,7 +1,7 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
 import { typedArrayKind } from '../../realm.js'
 
-/** Token ids as callers give them: plain numbers, or any integer typed array but the 64-bit ones. */
+/** Token ids accepted from callers: plain numbers, or any integer typed array except the 64-bit ones. */
 export type TokenIds = readonly number[] | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array | Uint16Array | Int32Array | Uint32Array
 
 function isTokenIds(value: unknown): value is ArrayLike<unknown> {
@@ -9,7 +9,7 @@ function isTokenIds(value: unknown): value is ArrayLike<unknown> {
 }
 
 /**
- * A copy of token ids, checked.
+ * Checks token ids and copies them.
  * @throws RoutedAttentionError `BAD_ARGUMENT` naming the first that is not an integer in [0, numTokens),
  * `OUT_OF_MEMORY`
  */
@@ -34,7 +34,9 @@ export function checkTokenIds(name: string, value: unknown, numTokens: number): 
   return tokenIds
 }
 
-/** The token id of a value that is one, by itself, and needs no copy; -1 for all that `checkTokenIds` must look at. */
+/**
+ * The id, if the value is a single valid id, which needs no copy; -1 for anything that `checkTokenIds` must examine.
+ */
 export function singleTokenId(value: unknown, numTokens: number): number {
   if (!isTokenIds(value) || value.length !== 1) return -1
   const id = value[0]

@@ -3,8 +3,8 @@ import { parseJson } from '../../io/json.js'
 import type { ModelTokenizer } from '../../io/tokenizer.js'
 
 /**
- * A tokenizer whose vocabulary is larger than the model's belongs to another model. Added tokens may lie beyond it:
- * PyTorch users add a padding token, say, that no model was trained with.
+ * A tokenizer whose vocabulary is larger than the model's belongs to another model. Added tokens may exceed it: PyTorch
+ * users add padding tokens, for example, that no model was trained with.
  * @param json tokenizer.json
  * @throws RoutedAttentionError `BAD_FILE`
  */
@@ -18,8 +18,8 @@ export function checkTokenizerFits(tokenizer: ModelTokenizer, json: Uint8Array, 
   if (size <= numTokens) return
   throw new RoutedAttentionError(
     'BAD_FILE',
-    `tokenizer.json has ${size} tokens, and the model ${numTokens} (num_tokens in config.json): it is another model's. ` +
-      'Take the tokenizer.json that this model was trained with, or leave it out and pass token ids',
+    `tokenizer.json has ${size} tokens, but the model has ${numTokens} (num_tokens in config.json): it belongs to another model. ` +
+      'Use the tokenizer.json this model was trained with, or leave it out and pass token ids',
   )
 }
 
@@ -28,7 +28,7 @@ function isList(vocab: TokenizerFile['model']['vocab']): vocab is readonly unkno
   return Array.isArray(vocab)
 }
 
-/** What has been checked of it by then. */
+/** What has already been checked by then. */
 interface TokenizerFile {
   readonly model: { readonly vocab: Readonly<Record<string, number>> | readonly unknown[] }
   readonly added_tokens?: readonly { readonly id: number }[]
