@@ -269,6 +269,7 @@ interface ModelConfig {
   readonly feedForwardMultiplier: number
   readonly routedRotaryEmb: boolean
   readonly maxPositions: number | null
+  readonly routedLayers?: readonly number[]
 }
 
 interface ModelForwardOptions {

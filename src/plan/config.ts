@@ -59,4 +59,19 @@ export interface ModelConfig {
   readonly routedRotaryEmb: boolean
   /** Rows of the position table; null where there is none, and inputs may be of any length. */
   readonly maxPositions: number | null
+  /**
+   * Blocks that are routed, ascending, counted from 0; absent: all. The others have local attention alone (SPEC section
+   * 2).
+   */
+  readonly routedLayers?: readonly number[]
+}
+
+/** Whether a block of a model has a routed part. */
+export function isRouted({ routedLayers }: ModelConfig, block: number): boolean {
+  return routedLayers === undefined || routedLayers.includes(block)
+}
+
+/** How many blocks of a model are routed. */
+export function countRouted({ routedLayers, depth }: ModelConfig): number {
+  return routedLayers?.length ?? depth
 }

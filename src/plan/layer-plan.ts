@@ -4,7 +4,7 @@ import type { Program, WeightLayout } from '../device/device.js'
 import { addCausalLayer, addOpening } from './ops/causal-ops.js'
 import { type Capacity, createGeometry, type Geometry } from './geometry.js'
 import {
-  type CausalState,
+  type RoutedState,
   type LayerScratch,
   type LayerState,
   planCausalState,
@@ -24,7 +24,7 @@ import {
   planFullSequence,
   type FullSequenceMemory,
 } from './ops/full-sequence-ops.js'
-import { type LayerWeights, planLayerWeights, WeightPlan } from './memory/weights.js'
+import { type LayerWeights, planLayerWeights, type RoutingWeights, WeightPlan } from './memory/weights.js'
 
 /** Packed parameters of one layer. */
 export interface LayerParameters {
@@ -66,7 +66,7 @@ export interface CausalLayerPlan {
   readonly scratchBytes: number
   readonly stateBytes: number
   readonly scratch: LayerScratch
-  readonly state: CausalState
+  readonly state: RoutedState
   /** Run once on a zeroed state. */
   readonly open: Program
   /** Run for each chunk, from `BufferIndex.Input` to `BufferIndex.Output`. */
@@ -123,6 +123,14 @@ export function planCausalLayer(config: LayerConfig, parameters: LayerParameters
 
 /** The programs of one layer that sees the whole sequence before it answers for any of it. */
 export interface FullSequencePrograms {
+  /** Absent where the layer has local attention alone. */
+  readonly routing: RoutingPrograms | undefined
+  /** For each chunk: its outputs. */
+  readonly chunk: Program
+}
+
+/** What decides on a sequence's routing. */
+export interface RoutingPrograms {
   /** The next three in one, for sequences that one dispatch of each can take. */
   readonly decisions: Program
   /** For each chunk: its similarities. */
@@ -132,8 +140,6 @@ export interface FullSequencePrograms {
   readonly slots: Program
   /** For each block of an expert's chosen tokens. */
   readonly projections: readonly Program[]
-  /** For each chunk: its outputs. */
-  readonly chunk: Program
 }
 
 /** Chosen tokens that are projected in one dispatch, or as many as a chunk has. */
@@ -163,16 +169,44 @@ export function writeFullSequencePrograms(
   finish: (builder: ProgramBuilder) => void = () => undefined,
 ): FullSequencePrograms {
   const { geometry, scratch, state, memory } = shared
-  const input = at(BufferIndex.Input)
-  const write = (add: (builder: ProgramBuilder) => void): Program => {
-    const builder = new ProgramBuilder()
-    add(builder)
-    return builder.finish()
-  }
   const rows = { count: headerWord(DispatchHeader.Rows) }
+  return {
+    routing: weights.routing && writeRoutingPrograms(shared, weights.routing),
+    chunk: write((builder) => {
+      const localTable = addRotaryTable(builder, shared.local, rows, shared.localRows).rows
+      const routed = weights.routing && shared.routed
+      if (routed || geometry.config.prenorm) builder.skipBarrier()
+      const routedTable: RotaryTable | undefined = routed && addRotaryTable(builder, routed, rows, shared.routedRows)
+      addFullSequenceLayer(
+        {
+          builder,
+          geometry,
+          weights,
+          scratch,
+          state,
+          input: at(BufferIndex.Input),
+          ...options,
+          localTable,
+          routedTable,
+        },
+        memory,
+      )
+      finish(builder)
+    }),
+  }
+}
+
+function write(add: (builder: ProgramBuilder) => void): Program {
+  const builder = new ProgramBuilder()
+  add(builder)
+  return builder.finish()
+}
+
+function writeRoutingPrograms(shared: FullSequenceContext, routing: RoutingWeights): RoutingPrograms {
+  const { geometry, memory } = shared
   const similarities = (builder: ProgramBuilder) =>
     addSimilarities(
-      { builder, geometry, weights, input },
+      { builder, geometry, routing, input: at(BufferIndex.Input) },
       {
         products: memory.similarityProducts,
         queries: memory.querySimilarities,
@@ -188,33 +222,13 @@ export function writeFullSequencePrograms(
     similarities: write(similarities),
     selections: write(selections),
     slots: write(slots),
-    projections: weights.experts.map((expert, index) =>
+    projections: routing.experts.map((expert, index) =>
       write((builder) => {
-        const count = memory.slotStride > 0 ? offset(memory.counts, index) : rows.count
+        const count = memory.slotStride > 0 ? offset(memory.counts, index) : headerWord(DispatchHeader.Rows)
         const table = shared.routed && addRotaryTable(builder, shared.routed, { count, indices: at(BufferIndex.Chosen) }, shared.routedRows)
         addProjection(builder, geometry, expert, count, shared.normedRows, table)
       }),
     ),
-    chunk: write((builder) => {
-      const localTable = addRotaryTable(builder, shared.local, rows, shared.localRows).rows
-      if (shared.routed || geometry.config.prenorm) builder.skipBarrier()
-      const routedTable: RotaryTable | undefined = shared.routed && addRotaryTable(builder, shared.routed, rows, shared.routedRows)
-      addFullSequenceLayer(
-        {
-          builder,
-          geometry,
-          weights,
-          scratch,
-          state,
-          input,
-          ...options,
-          localTable,
-          routedTable,
-        },
-        memory,
-      )
-      finish(builder)
-    }),
   }
 }
 

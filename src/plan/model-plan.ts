@@ -1,9 +1,9 @@
-import type { LayerConfig, ModelConfig } from './config.js'
+import { isRouted, type LayerConfig, type ModelConfig } from './config.js'
 import { BufferIndex, DispatchHeader } from '../../assembly/ops.js'
 import type { Program } from '../device/device.js'
 import { addCausalLayer, addOpening } from './ops/causal-ops.js'
 import { type Capacity, createGeometry, type Geometry } from './geometry.js'
-import { type CausalState, planCausalState, planContextUpdateScratch, planLayerScratch } from './memory/layer-memory.js'
+import { type CausalState, planCausalState, planContextUpdateScratch, planLayerScratch, planLocalState } from './memory/layer-memory.js'
 import {
   contextsOf,
   planFullSequenceContext,
@@ -61,7 +61,7 @@ export function planCausalModel(config: ModelConfig, parameters: ModelParameters
   const streamOffset = scratchLayout.words(geometry.chunkRows * geometry.stride)
   const table = (rows: number) => at(BufferIndex.Scratch, scratchLayout.words(rotaryTableWords(rows, layer.dimHead)))
   const stateLayout = new Layout()
-  const states = parameters.layers.map(() => planCausalState(stateLayout, geometry))
+  const states = parameters.layers.map((_, index) => (isRouted(config, index) ? planCausalState : planLocalState)(stateLayout, geometry))
   const context: ModelContext = { config, geometry, parameters, scratch, normed: layerScratch.normed, sum: layerScratch.local }
 
   const builder = new ProgramBuilder()

@@ -128,7 +128,23 @@ describe('config.json', () => {
     })
   })
 
+  it('lists the blocks that are routed, ascending, and none of it where all are', () => {
+    const blocks = (routed_layers: unknown) => parseModelConfig({ ...json, depth: 4, routed_layers })
+    expect(blocks([3, 1]).routedLayers).toEqual([1, 3])
+    expect(blocks([]).routedLayers).toEqual([])
+    for (const all of [null, undefined, [0, 1, 2, 3]]) expect(blocks(all)).not.toHaveProperty('routedLayers')
+    const names = modelParameters(blocks([1])).map(({ name }) => name)
+    expect(names.filter((name) => name.startsWith('layers.0.0.'))).toEqual(
+      ['norm.weight', 'norm.bias', 'to_qkv.weight', 'to_out.weight'].map((name) => `layers.0.0.local_attn.${name}`),
+    )
+    expect(names).toContain('layers.1.0.null_tokens')
+  })
+
   const unfit: [string, Record<string, unknown>][] = [
+    ['a block that there is not', { routed_layers: [2] }],
+    ['a block that is none', { routed_layers: [0.5] }],
+    ['a block twice', { routed_layers: [1, 1] }],
+    ['blocks that are not in a list', { routed_layers: 1 }],
     ['a missing size', { num_tokens: undefined }],
     ['a size as text', { depth: '2' }],
     ['an empty position table', { max_positions: 0 }],
@@ -294,12 +310,16 @@ it('the parameters that are counted before anything is allocated are those that 
     }
   }
   const wide = { ...json, dim: 3001, heads: 1001, dim_head: 6, num_experts: 101, num_tokens: 77, max_positions: 13, ff_mult: 3, depth: 3 }
-  for (const prenorm of [true, false]) {
+  for (const [prenorm, routed_layers] of [
+    [true, null],
+    [false, null],
+    [true, [1]],
+  ]) {
     // As many heads fewer make the same shapes small enough; the count is linear in the heads.
-    const small = { ...wide, prenorm, heads: 1 }
-    const two = { ...wide, prenorm, heads: 2 }
+    const small = { ...wide, prenorm, routed_layers, heads: 1 }
+    const two = { ...wide, prenorm, routed_layers, heads: 2 }
     const [one, both] = [elements(modelParameters(parseModelConfig(small))), elements(modelParameters(parseModelConfig(two)))]
-    expect(count(() => parseModelConfig({ ...wide, prenorm }))).toBe(one + 1000 * (both - one))
+    expect(count(() => parseModelConfig({ ...wide, prenorm, routed_layers }))).toBe(one + 1000 * (both - one))
   }
   expect(elements(layerParameters(resolveLayerOptions(options)))).toBeLessThan(2 ** 30)
 })

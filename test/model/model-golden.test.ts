@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest'
+import { LanguageModel } from '../../src/model/language-model.js'
 import { largestDifference } from '../support/compare.js'
 import { modelCases } from '../support/golden.js'
 import { expectGoldenModel } from '../support/golden-checks.js'
-import { loadNovels, novelsGolden, treasureIsland } from '../support/models.js'
+import { loadNovels, novels2Folder, novelsGolden, treasureIsland } from '../support/models.js'
 import { allBuilds, openRuntime, releaseBuilds } from '../support/runtimes.js'
 
 describe.each(allBuilds)('on the %s build', (build) => {
@@ -33,6 +34,21 @@ describe.each(allBuilds)('on the %s build', (build) => {
 })
 
 describe.each(releaseBuilds)('on the %s build', (build) => {
+  test('novels-10m-v2, routed in its last two blocks, gives its golden logits, bits and greedy tokens', async () => {
+    using runtime = openRuntime(build)
+    const model = await LanguageModel.load(novels2Folder, { runtime })
+    expect(model.config.routedLayers).toEqual([4, 5])
+    expect(model.numParameters).toBe(9_724_160)
+    const golden = novelsGolden(novels2Folder)
+    const logits = await model.forward(golden.inputIds)
+    expect(largestDifference(logits.data.subarray(-golden.logits.length), golden.logits)).toBeLessThan(2e-3)
+    const { bitsPerToken } = await model.evaluate(golden.inputIds)
+    expect(bitsPerToken).toBeCloseTo(golden.bits.reduce((sum, bits) => sum + bits, 0) / 699, 4)
+    const ids: number[] = []
+    for await (const token of model.generate(golden.promptIds, { maxTokens: 32, temperature: 0 })) ids.push(token.id)
+    expect(ids).toEqual(golden.greedyIds)
+  }, 120_000)
+
   test('Treasure Island takes 5.239069 bits a token, in chunks of 2048', async () => {
     using runtime = openRuntime(build)
     const model = await loadNovels(runtime)

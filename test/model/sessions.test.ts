@@ -10,13 +10,22 @@ import { expectRejects, expectThrows } from '../support/errors.js'
 import { afterRun, countRuns, outcomeOf } from '../support/interruptions.js'
 import { loadNovels, novelsGolden } from '../support/models.js'
 import { openRuntime } from '../support/runtimes.js'
-import { causalConfig, loadSmallModel, publishedConfig, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
+import {
+  causalConfig,
+  loadSmallModel,
+  partlyRoutedConfig,
+  publishedConfig,
+  randomTokens,
+  smallModel,
+  smallModelFiles,
+} from '../support/small-models.js'
 
 const V = causalConfig.num_tokens
 const tokens = randomTokens(64, V)
 const others = randomTokens(64, V, 2)
 const kinds = [
   ['strictly causal', causalConfig],
+  ['partly routed', partlyRoutedConfig],
   ['published', publishedConfig],
 ] as const
 

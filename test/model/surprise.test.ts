@@ -2,11 +2,12 @@ import { describe, expect, test } from 'vitest'
 import { expectRejects } from '../support/errors.js'
 import { failAllocation, outcomeOf } from '../support/interruptions.js'
 import { openRuntime, releaseBuilds } from '../support/runtimes.js'
-import { causalConfig, loadSmallModel, publishedConfig, randomTokens } from '../support/small-models.js'
+import { causalConfig, loadSmallModel, partlyRoutedConfig, publishedConfig, randomTokens } from '../support/small-models.js'
 
 const V = causalConfig.num_tokens
 const kinds = [
   ['strictly causal', causalConfig],
+  ['partly routed', partlyRoutedConfig],
   ['published', publishedConfig],
 ] as const
 

@@ -1,5 +1,6 @@
 import { add, fromRows, gelu, linear, positionAngles, rmsNorm, toRows, type Float64Values, type Matrix } from './arithmetic.js'
 import { referenceLayer } from './layer.js'
+import { localAttention } from './local-attention.js'
 import { layerOptions, resolveOptions, type ForwardOptions } from './options.js'
 import { parameter, parameterRows, parametersUnder, type Parameters } from './parameters.js'
 
@@ -17,6 +18,7 @@ export function referenceModel(
   const options = layerOptions(config)
   const { dim, dimHead } = resolveOptions(options)
   const tokens = tokenIds.length
+  const isRouted = (block: number) => !Array.isArray(config['routed_layers']) || config['routed_layers'].includes(block)
   const forwardOptions: ForwardOptions = config['routed_rotary_emb']
     ? {
         rotaryEmb: fromRows(
@@ -34,8 +36,9 @@ export function referenceModel(
   }
   for (let block = 0; block < depth; block++) {
     const layer = parametersUnder(parameters, `layers.${block}.0.`)
-    const { out } = referenceLayer(options, layer, fromRows(x, [1, tokens, dim]), forwardOptions)
-    const attended = toRows(out.data, dim)
+    const attended = isRouted(block)
+      ? toRows(referenceLayer(options, layer, fromRows(x, [1, tokens, dim]), forwardOptions).out.data, dim)
+      : localAttention(resolveOptions(options), layer, x)
     x = x.map((token, t) => add(token, attended[t]!))
     const fed = feedForward(parametersUnder(parameters, `layers.${block}.1.`), x)
     x = x.map((token, t) => add(token, fed[t]!))

@@ -16,13 +16,16 @@ export function modelFiles(golden: ModelCase): Map<string, Uint8Array> {
 
 export const novelsFolder = new URL('../../models/novels-10m/', import.meta.url)
 
+/** The second shipped model, some blocks of which have local attention alone. */
+export const novels2Folder = new URL('../../models/novels-10m-v2/', import.meta.url)
+
 export function loadNovels(runtime: Runtime): Promise<LanguageModel> {
   return LanguageModel.load(novelsFolder, { runtime })
 }
 
-/** The shipped model's golden values. */
-export function novelsGolden() {
-  const tensors = readSafetensors(readFileSync(new URL('golden.safetensors', novelsFolder)))
+/** A shipped model's golden values. */
+export function novelsGolden(folder = novelsFolder) {
+  const tensors = readSafetensors(readFileSync(new URL('golden.safetensors', folder)))
   const ids = (name: string) => Array.from(tensors.get(name)!.data as Int32Array)
   return {
     inputIds: ids('input_ids'),

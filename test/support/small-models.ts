@@ -38,6 +38,9 @@ export const causalConfig = {
 /** The same sizes with the published routing, where later tokens change earlier outputs. */
 export const publishedConfig = { ...causalConfig, selection: 'coordinate-descent', causal: false } as const
 
+/** Strictly causal, of blocks with and without a routed part. */
+export const partlyRoutedConfig = { ...causalConfig, depth: 3, routed_layers: [1] } as const
+
 /** A model with every parameter at random, the norms' too. */
 export function smallModel(config: Record<string, unknown>, seed = 1): SmallModel {
   const random = createRandom(seed)
@@ -90,15 +93,25 @@ const commonFields = {
   max_positions: fc.constantFrom(null, 400),
 }
 
-export const causalConfigs = fc.record({ ...commonFields, selection: fc.constant('top-k'), causal: fc.constant(true) })
+/** Gives some configurations blocks without a routed part: a bit of `mask` for each block that has one. */
+function someRouted<T extends { depth: number }>(configs: fc.Arbitrary<T>): fc.Arbitrary<T & { routed_layers: number[] | null }> {
+  return fc.tuple(configs, fc.option(fc.integer({ min: 0, max: 7 }))).map(([config, mask]) => ({
+    ...config,
+    routed_layers: mask === null ? null : Array.from({ length: config.depth }, (_, block) => block).filter((block) => mask & (1 << block)),
+  }))
+}
 
-export const publishedConfigs = fc.record({
-  ...commonFields,
-  selection: fc.constantFrom('coordinate-descent', 'top-k'),
-  causal: fc.constant(false),
-  average_routed: fc.boolean(),
-  straight_through: fc.boolean(),
-})
+export const causalConfigs = someRouted(fc.record({ ...commonFields, selection: fc.constant('top-k'), causal: fc.constant(true) }))
+
+export const publishedConfigs = someRouted(
+  fc.record({
+    ...commonFields,
+    selection: fc.constantFrom('coordinate-descent', 'top-k'),
+    causal: fc.constant(false),
+    average_routed: fc.boolean(),
+    straight_through: fc.boolean(),
+  }),
+)
 
 /** How many tokens each of a row of appends takes, `total` together; some take none. */
 export function splits(total: number): fc.Arbitrary<number[]> {

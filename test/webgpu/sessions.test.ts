@@ -7,7 +7,7 @@ import { largestDifference } from '../support/compare.js'
 import { modelCases } from '../support/golden.js'
 import { modelFiles } from '../support/models.js'
 import { openRuntime } from '../support/runtimes.js'
-import { causalConfig, smallModel, smallModelFiles } from '../support/small-models.js'
+import { causalConfig, partlyRoutedConfig, smallModel, smallModelFiles } from '../support/small-models.js'
 import { noAdapter, openGpuRuntime } from './gpu.js'
 
 const causal = modelCases().find(({ name }) => name.includes('causal')) ?? modelCases()[0]!
@@ -42,23 +42,30 @@ describe.skipIf(noAdapter)('sessions on a GPU', () => {
     expect(await session.append([])).toEqual(whole)
   }, 400_000)
 
-  test('move between the GPU and the processor', async () => {
-    // words that are not repeated: ties between equal ones are broken by last bits, which differ from device to device
-    const files = smallModelFiles(smallModel({ ...causalConfig, num_tokens: 64 }))
-    const words = Array.from({ length: 60 }, (_, i) => (i * 37) % 64)
-    const { runtime } = await open()
-    const model = await LanguageModel.load(files, { runtime })
-    using processor = openRuntime('relaxed')
-    const other = await LanguageModel.load(files, { runtime: processor })
-    const session = model.createSession()
-    await session.append(words.slice(0, 31))
-    const there = other.restoreSession(session.save())
-    const onGpu = await session.append(words.slice(31, 50))
-    expect(largestDifference(onGpu, await there.append(words.slice(31, 50)))).toBeLessThan(1e-4)
-    const back = model.restoreSession(there.save())
-    expect(back.position).toBe(50)
-    expect(largestDifference(await session.append(words.slice(50)), await back.append(words.slice(50)))).toBeLessThan(1e-4)
-  }, 400_000)
+  test.each([
+    ['all blocks routed', causalConfig],
+    ['some blocks routed', partlyRoutedConfig],
+  ])(
+    'move between the GPU and the processor (%s)',
+    async (_, config) => {
+      // words that are not repeated: ties between equal ones are broken by last bits, which differ from device to device
+      const files = smallModelFiles(smallModel({ ...config, num_tokens: 64 }))
+      const words = Array.from({ length: 60 }, (_, i) => (i * 37) % 64)
+      const { runtime } = await open()
+      const model = await LanguageModel.load(files, { runtime })
+      using processor = openRuntime('relaxed')
+      const other = await LanguageModel.load(files, { runtime: processor })
+      const session = model.createSession()
+      await session.append(words.slice(0, 31))
+      const there = other.restoreSession(session.save())
+      const onGpu = await session.append(words.slice(31, 50))
+      expect(largestDifference(onGpu, await there.append(words.slice(31, 50)))).toBeLessThan(1e-4)
+      const back = model.restoreSession(there.save())
+      expect(back.position).toBe(50)
+      expect(largestDifference(await session.append(words.slice(50)), await back.append(words.slice(50)))).toBeLessThan(1e-4)
+    },
+    400_000,
+  )
 
   test('survive the loss of the GPU: saved as they were, and continued on the processor where that may take over', async () => {
     const { runtime, device, model } = await open({ own: true, replaceable: true })

@@ -128,7 +128,9 @@ def _sizes(state: Mapping[str, Tensor]) -> Dict[str, Any]:
     sizes["num_tokens"], sizes["dim"] = state["token_emb.weight"].shape
     if "pos_emb.weight" in state:
         sizes["max_positions"] = state["pos_emb.weight"].shape[0]
-    null_kv = state.get("layers.0.0.attn.null_kv")
+    routed = [block for block in range(sizes["depth"]) if f"layers.{block}.0.null_tokens" in state]
+    sizes["routed_layers"] = None if len(routed) == sizes["depth"] else routed
+    null_kv = state.get(f"layers.{routed[0] if routed else 0}.0.attn.null_kv")
     if null_kv is not None and null_kv.dim() == 5:
         sizes["num_experts"], sizes["heads"], sizes["dim_head"] = null_kv.shape[1], null_kv.shape[2], null_kv.shape[4]
     inner = state.get("layers.0.1.1.weight")

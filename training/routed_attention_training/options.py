@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Sequence
 
 SELECTIONS = ("coordinate-descent", "top-k")
 
@@ -94,6 +94,8 @@ class ModelOptions:
     """Rotate routed queries and keys by the angles of their positions."""
     max_positions: Optional[int] = None
     """Rows of the learned position table; None: no table, and inputs of any length."""
+    routed_layers: Optional[Sequence[int]] = None
+    """Blocks that are routed, counted from 0; None: all. The others have local attention alone."""
 
     def __post_init__(self) -> None:
         for name in ("num_tokens", "depth", "ff_mult"):
@@ -102,6 +104,15 @@ class ModelOptions:
             _check_integer("max_positions", self.max_positions, 1)
         if not isinstance(self.routed_rotary_emb, bool):
             raise OptionError(f"routed_rotary_emb must be true or false, got {self.routed_rotary_emb!r}")
+        blocks = self.routed_layers
+        if blocks is not None:
+            if not isinstance(blocks, (list, tuple)) or not all(type(block) is int and 0 <= block < self.depth for block in blocks) or len(set(blocks)) < len(blocks):
+                raise OptionError(f"routed_layers must be None or a list of different blocks from 0 to {self.depth - 1}, got {blocks!r}")
+            object.__setattr__(self, "routed_layers", None if len(blocks) == self.depth else tuple(sorted(blocks)))
+
+    def is_routed(self, block: int) -> bool:
+        """Whether a block has a routed part."""
+        return self.routed_layers is None or block in self.routed_layers
 
     @staticmethod
     def from_config(config: Mapping[str, Any]) -> "ModelOptions":

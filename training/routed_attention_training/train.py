@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Sequence
+from typing import Any, Iterator, List, Optional, Sequence, Union
 
 import torch
 
@@ -64,7 +64,9 @@ def parser() -> argparse.ArgumentParser:
         ("num-routed-key-values", "tokens of the past that each expert holds"),
     ):
         model.add_argument(f"--{name}", type=int, help=help_text)
+    model.add_argument("--routed-layers", type=_blocks, metavar="BLOCKS", help="blocks that are routed, such as 4,5; all, or none")
     model.add_argument("--dropout", type=float, help="dropout of attention probabilities")
+    model.add_argument("--residual-dropout", type=float, help="dropout of embeddings and of what each block adds (0 on a processor, 0.1 on a GPU)")
 
     learning = parse.add_argument_group("learning")
     learning.add_argument("--context", type=int, help="tokens of a sequence (512 on a processor, 2048 on a GPU)")
@@ -139,7 +141,8 @@ class Run:
         source, self.validation = self._read(options)
 
         torch.manual_seed(values.seed)
-        model = Transformer(options)
+        dropout = values.residual_dropout if values.residual_dropout is not None else 0.1 if on_gpu else 0.0
+        model = Transformer(options, dropout)
         initialise_for_training(model)
         seconds = values.minutes * 60 if values.minutes is not None else None if values.steps is not None else 600.0
         self.trainer = Trainer(
@@ -299,23 +302,38 @@ def model_options(values: argparse.Namespace, vocabulary: Vocabulary, on_gpu: bo
     if values.config:
         config.update(json.loads(values.config.read_text(encoding="utf-8")))
     names: List[str] = [*LayerOptions.__dataclass_fields__, *ModelOptions.__dataclass_fields__]
-    given = {name: getattr(values, name) for name in names if getattr(values, name, None) is not None}
+    given = {name: getattr(values, name) for name in names if name != "routed_layers" and getattr(values, name, None) is not None}
     if "local_attn_window_size" in given:
         config.pop("routed_window_size", None)
     config.update(given)
+    if values.routed_layers is not None:
+        config["routed_layers"] = None if values.routed_layers == "all" else values.routed_layers
+    elif on_gpu and not values.config:
+        # the last third of the blocks: docs/training-log.md, runs 3 and 8
+        config["routed_layers"] = list(range(config["depth"] - -(-config["depth"] // 3), config["depth"]))
     if config.get("num_tokens", vocabulary.size) < vocabulary.size:
         raise OptionError(f"num_tokens {config['num_tokens']} is less than the {vocabulary.size} tokens of the vocabulary")
     config.setdefault("num_tokens", vocabulary.size)
     return ModelOptions.from_config(config)
 
 
-_COMMON = {"selection": "top-k", "causal": True, "cosine_sim_routing": True, "num_experts": 2, "ff_mult": 4}
+def _blocks(text: str) -> "Union[str, List[int]]":
+    """A list of blocks, or "all"."""
+    if text == "all":
+        return text
+    try:
+        return [] if text == "none" else [int(block) for block in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected blocks such as 4,5, or all, or none; got {text!r}") from None
+
+
+_COMMON = {"selection": "top-k", "causal": True, "cosine_sim_routing": True}
 _PROCESSOR_MODEL = {
-    **_COMMON, "dim": 128, "depth": 4, "heads": 4, "dim_head": 32,
+    **_COMMON, "dim": 128, "depth": 4, "heads": 4, "dim_head": 32, "num_experts": 2, "ff_mult": 4,
     "local_attn_window_size": 64, "num_routed_queries": 16, "num_routed_key_values": 64,
 }  # fmt: skip
 _GPU_MODEL = {
-    **_COMMON, "dim": 256, "depth": 6, "heads": 4, "dim_head": 64,
+    **_COMMON, "dim": 256, "depth": 6, "heads": 4, "dim_head": 64, "num_experts": 1, "ff_mult": 7,
     "local_attn_window_size": 128, "num_routed_queries": 32, "num_routed_key_values": 128,
 }  # fmt: skip
 

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, List
+from typing import Any, Optional
 
 import torch
 from torch import Tensor, nn
 
 from .layer import MixtureOfAutoregressiveAttention
+from .local_attention import LocalAttention
 from .numerics import RMSNorm, rotary_angles
-from .options import ModelOptions
+from .options import LayerOptions, ModelOptions
 
 
 class Transformer(nn.Module):
-    """Token ids (b, n) to logits (b, n, V). Parameters have the published ``Transformer``'s names."""
+    """Token ids (b, n) to logits (b, n, V). Parameters have the published ``Transformer``'s names.
 
-    def __init__(self, options: ModelOptions) -> None:
+    residual_dropout: of the embeddings and of what each attention and feed-forward adds, in training alone.
+    """
+
+    def __init__(self, options: ModelOptions, residual_dropout: float = 0.0) -> None:
         super().__init__()
         self.options = options
+        self.drop = nn.Dropout(residual_dropout)
         dim = options.layer.dim
         self.token_emb = nn.Embedding(options.num_tokens, dim)
         self.pos_emb = nn.Embedding(options.max_positions, dim) if options.max_positions is not None else None
         self.layers = nn.ModuleList(
-            nn.ModuleList([MixtureOfAutoregressiveAttention(options=options.layer), feed_forward(dim, options.ff_mult)])
-            for _ in range(options.depth)
+            nn.ModuleList([_attention(options, block), feed_forward(dim, options.ff_mult)]) for block in range(options.depth)
         )
         self.to_logits = nn.Sequential(RMSNorm(dim), nn.Linear(dim, options.num_tokens))
 
@@ -40,15 +44,28 @@ class Transformer(nn.Module):
             if length > self.pos_emb.num_embeddings:
                 raise ValueError(f"{length} tokens are more than the {self.pos_emb.num_embeddings} positions (max_positions) of this model")
             x = x + self.pos_emb.weight[:length]
+        x = self.drop(x)
         angles = rotary_angles(length, options.layer.dim_head, ids.device, x.dtype) if options.routed_rotary_emb else None
         for attention, feed in self.layers:
-            x = x + attention(x, angles)
-            x = x + feed(x)
+            x = x + self.drop(attention(x, angles))
+            x = x + self.drop(feed(x))
         return self.to_logits(x)
 
-    def routed_layers(self) -> "List[MixtureOfAutoregressiveAttention]":
-        """The attention of each block."""
-        return [attention for attention, _ in self.layers]  # type: ignore[misc]
+
+class LocalLayer(nn.Module):
+    """A block's attention without a routed part. Parameters have the names that local attention has in the whole layer."""
+
+    def __init__(self, options: LayerOptions) -> None:
+        super().__init__()
+        self.local_attn = LocalAttention(options)
+
+    def forward(self, x: Tensor, rotary_emb: Optional[Tensor] = None) -> Tensor:
+        """(b, n, d) to (b, n, d); ``rotary_emb`` is the routed part's, and not used."""
+        return self.local_attn(x)
+
+
+def _attention(options: ModelOptions, block: int) -> nn.Module:
+    return MixtureOfAutoregressiveAttention(options=options.layer) if options.is_routed(block) else LocalLayer(options.layer)
 
 
 def feed_forward(dim: int, multiplier: int) -> nn.Sequential:

@@ -81,13 +81,27 @@ class Options(unittest.TestCase):
             with self.subTest(wrong=wrong), self.assertRaises(OptionError):
                 LayerOptions(**{**sizes, **wrong})
 
+    def test_blocks_that_are_not_routed_have_local_attention_alone(self) -> None:
+        layer = make_layer(selection="top-k", causal=True).options
+        model = Transformer(ModelOptions(layer=layer, num_tokens=11, depth=3, routed_layers=[2, 0]))
+        self.assertEqual(model.options.to_config()["routed_layers"], (0, 2))
+        names = {name for name, _ in model.named_parameters() if name.startswith("layers.1.0.")}
+        self.assertEqual(names, {f"layers.1.0.local_attn.{name}" for name in ("norm.weight", "norm.bias", "to_qkv.weight", "to_out.weight")})
+        self.assertIn("layers.2.0.null_tokens", dict(model.named_parameters()))
+        x = torch.randn(2, 40, layer.dim)
+        self.assertTrue(torch.equal(model.layers[1][0](x), model.layers[1][0].local_attn(x)))
+        self.assertIsNone(ModelOptions(layer=layer, num_tokens=11, depth=2, routed_layers=(0, 1)).routed_layers)
+        for wrong in ([3], [-1], [0, 0], [True], "01", 1):
+            with self.subTest(wrong=wrong), self.assertRaisesRegex(OptionError, "routed_layers"):
+                ModelOptions(layer=layer, num_tokens=11, depth=3, routed_layers=wrong)
+
     def test_config_json_comes_back_with_every_option(self) -> None:
         config = dict(dim=8, num_routed_queries=2, num_routed_key_values=2, local_attn_window_size=4, num_tokens=5, depth=1, seq_len=64, theirs=1)
         options = ModelOptions.from_config(config)
         written = options.to_config()
         self.assertEqual(ModelOptions.from_config(written), options)
         self.assertEqual((written["max_positions"], written["routed_window_size"]), (64, 4))
-        for name in (*LayerOptions.__dataclass_fields__, "num_tokens", "depth", "ff_mult", "routed_rotary_emb", "max_positions"):
+        for name in (*LayerOptions.__dataclass_fields__, "num_tokens", "depth", "ff_mult", "routed_rotary_emb", "max_positions", "routed_layers"):
             self.assertIn(name, written)
         with self.assertRaisesRegex(OptionError, "num_tokens is missing"):
             ModelOptions.from_config({name: value for name, value in config.items() if name != "num_tokens"})

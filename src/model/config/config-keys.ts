@@ -2,7 +2,17 @@ import { describe, RoutedAttentionError } from '../../errors.js'
 import { nearestName } from '../../options.js'
 
 /** Keys of config.json beside the layer's options: SPEC section 7. */
-const MODEL_KEYS = ['model_type', 'num_tokens', 'depth', 'ff_mult', 'routed_rotary_emb', 'max_positions', 'seq_len', 'tokenizer']
+const MODEL_KEYS = [
+  'model_type',
+  'num_tokens',
+  'depth',
+  'ff_mult',
+  'routed_rotary_emb',
+  'max_positions',
+  'seq_len',
+  'routed_layers',
+  'tokenizer',
+]
 
 /** Keys that have no default. */
 const REQUIRED_KEYS = ['num_tokens', 'depth', 'dim', 'num_routed_queries', 'num_routed_key_values', 'local_attn_window_size']

@@ -1,4 +1,4 @@
-import type { LayerConfig, ModelConfig, SelectionMethod } from '../../plan/config.js'
+import { countRouted, type LayerConfig, type ModelConfig, type SelectionMethod } from '../../plan/config.js'
 import { describe, RoutedAttentionError } from '../../errors.js'
 import { checkOptions } from '../../options.js'
 import { badConfig, ConfigFields } from './config-fields.js'
@@ -113,7 +113,7 @@ export function resolveLayerOptions(options: LayerOptions): LayerConfig {
     throw new RoutedAttentionError('BAD_ARGUMENT', `layer options must be an object such as { dim: 512, … }, got ${describe(options)}`)
   checkOptions('a layer', options, OPTION_NAMES, 'BAD_CONFIG')
   const config = readLayer(new ConfigFields(options, 'option ', (name) => name))
-  checkParameterCount(layerParameterCount(config), 'these options')
+  checkParameterCount(localParameterCount(config) + routedParameterCount(config), 'these options')
   return config
 }
 
@@ -129,18 +129,21 @@ export function parseModelConfig(json: unknown): ModelConfig {
   checkConfigKeys(json, OPTION_NAMES.map(snakeCase))
   const fields = new ConfigFields(json, 'config.json: ', snakeCase)
   const layer = readLayer(fields)
+  const depth = fields.integer('depth', 1, MAX_DEPTH)
+  const routedLayers = readRoutedLayers(fields, json.routed_layers, depth)
   const config: ModelConfig = {
     layer,
     numTokens: fields.integer('numTokens', 1, MAX_SIZE),
-    depth: fields.integer('depth', 1, MAX_DEPTH),
+    depth,
     feedForwardMultiplier: fields.integer('ffMult', 1, MAX_SIZE, 4),
     routedRotaryEmb: fields.boolean('routedRotaryEmb', false),
     maxPositions: readMaxPositions(fields),
+    ...(routedLayers && { routedLayers }),
   }
   const inner = layer.dim * config.feedForwardMultiplier
-  const block = layerParameterCount(layer) + 2 * inner * layer.dim + inner + 2 * layer.dim
+  const block = localParameterCount(layer) + 2 * inner * layer.dim + inner + 2 * layer.dim
   const tables = (2 * config.numTokens + (config.maxPositions ?? 0) + 1) * layer.dim + config.numTokens
-  checkParameterCount(config.depth * block + tables, 'config.json')
+  checkParameterCount(depth * block + countRouted(config) * routedParameterCount(layer) + tables, 'config.json')
   return config
 }
 
@@ -190,6 +193,18 @@ function readMaxPositions(fields: ConfigFields): number | null {
   return seqLen
 }
 
+/** `routed_layers`: undefined where every block is routed. */
+function readRoutedLayers(fields: ConfigFields, value: unknown, depth: number): number[] | undefined {
+  if (fields.isNullOrAbsent('routedLayers')) return undefined
+  const isBlock = (block: unknown) => Number.isInteger(block) && (block as number) >= 0 && (block as number) < depth
+  if (!Array.isArray(value) || !value.every(isBlock) || new Set(value).size !== value.length) {
+    const got = Array.isArray(value) ? `[${value.slice(0, 20).map(describe).join(', ')}${value.length > 20 ? ', …' : ''}]` : describe(value)
+    throw badConfig(`${fields.name('routedLayers')} must be null or a list of different blocks from 0 to ${depth - 1}, got ${got}`)
+  }
+  const blocks = [...(value as number[])].sort((a, b) => a - b)
+  return blocks.length === depth ? undefined : blocks
+}
+
 function readLayer(fields: ConfigFields): LayerConfig {
   const localAttnWindowSize = fields.integer('localAttnWindowSize', 0, MAX_SIZE)
   const windowsDiffer = !fields.isNullOrAbsent('routedWindowSize')
@@ -228,12 +243,14 @@ function readLayer(fields: ConfigFields): LayerConfig {
   return config
 }
 
-/** Sum of the sizes in SPEC section 1. */
-function layerParameterCount(layer: LayerConfig): number {
-  const inner = layer.heads * layer.dimHead
-  const experts = layer.numExperts
-  const norms = layer.prenorm ? 2 * layer.dim * (1 + experts) : 0
-  return 4 * inner * layer.dim * (1 + experts) + 3 * experts * layer.dim + 2 * experts * inner + norms
+/** Sum of the sizes in SPEC section 1, of local attention and of the routed part. */
+function localParameterCount({ dim, heads, dimHead, prenorm }: LayerConfig): number {
+  return 4 * heads * dimHead * dim + (prenorm ? 2 * dim : 0)
+}
+
+function routedParameterCount({ dim, heads, dimHead, numExperts, prenorm }: LayerConfig): number {
+  const inner = heads * dimHead
+  return numExperts * (4 * inner * dim + 3 * dim + 2 * inner + (prenorm ? 2 * dim : 0))
 }
 
 function checkParameterCount(count: number, what: string): void {

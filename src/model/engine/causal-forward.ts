@@ -60,7 +60,11 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
             { memory: local, byteOffset: 0, byteLength: rows * rowBytes },
             { memory: scratch, byteOffset: queryCounts.byteOffset, byteLength: numExperts * 4 },
             { memory: scratch, byteOffset: queryLists.byteOffset, byteLength: numExperts * geometry.chunkRows * 4 },
-            { memory: state, byteOffset: plan.state.contextPositions.byteOffset, byteLength: numExperts * geometry.contextCapacity * 4 },
+            {
+              memory: state,
+              byteOffset: plan.state.routing.contextPositions.byteOffset,
+              byteLength: numExperts * geometry.contextCapacity * 4,
+            },
           ]
         },
         collect: (slot, position, rows) => {
@@ -77,7 +81,7 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
     function traceContexts(sequence: number, position: number): void {
       const count = contextCount(geometry.config, position)
       for (let expert = 0; expert < numExperts; expert++) {
-        const offset = plan.state.contextPositions.byteOffset + expert * geometry.contextCapacity * 4
+        const offset = plan.state.routing.contextPositions.byteOffset + expert * geometry.contextCapacity * 4
         result.keyValues(sequence, position / routedWindowSize, expert, state.readInts(offset, count))
       }
     }

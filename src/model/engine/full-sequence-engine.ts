@@ -7,7 +7,7 @@ import { describeChunk, nextChunkRows, type Cursor } from '../../plan/chunk.js'
 import type { ModelConfig } from '../config/config.js'
 import { LogitsReader, prepareResult } from './logits-reader.js'
 import { ResourceScope } from '../placement/resource-scope.js'
-import { selectRouted } from './full-sequence-routing.js'
+import { compileRouting, selectRouted } from './full-sequence-routing.js'
 import type { Appended, Engine, LogitsResult, LogitsRequest, YieldPoint, Sequence } from './sequence.js'
 
 /**
@@ -84,7 +84,7 @@ export class FullSequenceEngine implements Engine {
         const compiled = new ResourceScope(device)
         try {
           const chunk = compiled.compile(programs.chunk)
-          const keyValues = await selectRouted({
+          const routed = programs.routing && {
             device,
             dispatch,
             geometry,
@@ -92,19 +92,13 @@ export class FullSequenceEngine implements Engine {
             chosenRows: sequence.chosenRows,
             input: stream,
             inputOffset: 0,
-            programs: {
-              decisions: compiled.compile(programs.decisions),
-              similarities: compiled.compile(programs.similarities),
-              selections: compiled.compile(programs.selections),
-              slots: compiled.compile(programs.slots),
-              projections: programs.projections.map((program) => compiled.compile(program)),
-              chunk,
-            },
+            programs: compileRouting(compiled, programs.routing),
             length,
             trace: false,
             yieldPoint: () => pauseAt(0),
             interrupt,
-          })
+          }
+          const keyValues = routed && (await selectRouted(routed))
           try {
             state.clear()
             await this.#chunks(plan, dispatch, stream, length, async (position, rows) => {

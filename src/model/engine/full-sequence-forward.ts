@@ -4,7 +4,7 @@ import { contextCount } from '../../plan/chunk.js'
 import { createYieldPoint, createDispatches, type LayerForward, runChunks, writeAngles } from './layer-forward.js'
 import { type LayerTrace, TraceBuilder } from './layer-trace.js'
 import { ResourceScope } from '../placement/resource-scope.js'
-import { selectRouted, type FullSequenceRouting } from './full-sequence-routing.js'
+import { compileRouting, selectRouted, type FullSequenceRouting } from './full-sequence-routing.js'
 
 /**
  * A layer with the published routing: what is routed is decided over the whole sequence first, then it is computed
@@ -30,14 +30,8 @@ export async function fullSequenceForward(forward: LayerForward): Promise<LayerT
     const call = scope.allocate(plan.callBytes, "the sequence's routing")
     const angles = writeAngles(scope, forward.angles)
     const local = trace ? scope.allocate(chunkBytes, 'the trace') : undefined
-    const programs = {
-      decisions: scope.compile(plan.programs.decisions),
-      similarities: scope.compile(plan.programs.similarities),
-      selections: scope.compile(plan.programs.selections),
-      slots: scope.compile(plan.programs.slots),
-      projections: plan.programs.projections.map((program) => scope.compile(program)),
-      chunk: scope.compile(plan.programs.chunk),
-    }
+    const routingPrograms = plan.programs.routing && compileRouting(scope, plan.programs.routing)
+    const chunk = scope.compile(plan.programs.chunk)
     const bind = (dispatch: Dispatch, workerGroup: number) => {
       dispatch.bind(BufferIndex.Weights, forward.weights)
       dispatch.bind(BufferIndex.Scratch, scratch, workerGroup * scratchBytes)
@@ -61,7 +55,7 @@ export async function fullSequenceForward(forward: LayerForward): Promise<LayerT
     for (let sequence = 0; sequence < batch; sequence++) {
       const inputOffset = sequence * length * rowBytes
       state.clear()
-      const routed: FullSequenceRouting = {
+      const routed: FullSequenceRouting | undefined = routingPrograms && {
         device,
         dispatch: routing,
         geometry,
@@ -69,19 +63,19 @@ export async function fullSequenceForward(forward: LayerForward): Promise<LayerT
         chosenRows,
         input,
         inputOffset,
-        programs,
+        programs: routingPrograms,
         length,
         trace,
         yieldPoint,
         interrupt: forward.interrupt,
       }
-      const keyValues = await selectRouted(routed)
+      const keyValues = routed && (await selectRouted(routed))
       try {
         if (trace) traceRouting(sequence)
         await runChunks({
           forward,
           geometry,
-          program: programs.chunk,
+          program: chunk,
           groups,
           prepare: (dispatch, slot, position) => {
             dispatch.bind(BufferIndex.Input, input, inputOffset + position * rowBytes, (length - position) * rowBytes)

@@ -10,16 +10,17 @@ import {
 import type { Interrupt } from '../../interrupt.js'
 import type { Geometry } from '../../plan/geometry.js'
 import type { FullSequenceMemory } from '../../plan/ops/full-sequence-ops.js'
+import type { RoutingPrograms } from '../../plan/layer-plan.js'
+import type { ResourceScope } from '../placement/resource-scope.js'
 import { retryForMemory } from '../placement/retry.js'
 
-/** `FullSequencePrograms` of one layer, taken in by a device. */
-export interface CompiledFullSequencePrograms {
+/** `RoutingPrograms` of one layer, taken in by a device. */
+export interface CompiledRoutingPrograms {
   readonly decisions: CompiledProgram
   readonly similarities: CompiledProgram
   readonly selections: CompiledProgram
   readonly slots: CompiledProgram
   readonly projections: readonly CompiledProgram[]
-  readonly chunk: CompiledProgram
 }
 
 /** One sequence on its way through one layer with the published routing. */
@@ -33,7 +34,7 @@ export interface FullSequenceRouting {
   /** The whole sequence's rows, from `inputOffset` on. */
   readonly input: DeviceBuffer
   readonly inputOffset: number
-  readonly programs: CompiledFullSequencePrograms
+  readonly programs: CompiledRoutingPrograms
   readonly length: number
   /** Whether the caller reads what was decided. */
   readonly trace: boolean
@@ -41,6 +42,17 @@ export interface FullSequenceRouting {
   readonly yieldPoint: () => Promise<void>
   /** Ends it within a dispatch. */
   readonly interrupt: Interrupt | undefined
+}
+
+/** Gives a layer's programs to a device; `scope` disposes of them. */
+export function compileRouting(scope: ResourceScope, programs: RoutingPrograms): CompiledRoutingPrograms {
+  return {
+    decisions: scope.compile(programs.decisions),
+    similarities: scope.compile(programs.similarities),
+    selections: scope.compile(programs.selections),
+    slots: scope.compile(programs.slots),
+    projections: programs.projections.map((program) => scope.compile(program)),
+  }
 }
 
 /**

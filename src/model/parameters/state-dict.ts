@@ -4,7 +4,7 @@ import { createRandom } from '../../random.js'
 import { isMap } from '../../realm.js'
 import { Tensor } from '../../tensor.js'
 import type { ModelConfig } from '../config/config.js'
-import type { LayerConfig } from '../../plan/config.js'
+import { isRouted, type LayerConfig } from '../../plan/config.js'
 import { likelyPrefix } from './state-dict-prefix.js'
 
 /** A parameter's PyTorch name and its shape. */
@@ -19,19 +19,26 @@ export type StoredNames = ReadonlyMap<string, string>
 /** Tensors by PyTorch name. */
 export type StateDict = ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>
 
-/** The parameters of a layer: SPEC section 1. */
-export function layerParameters(config: LayerConfig, prefix = ''): ParameterSpec[] {
+/**
+ * The parameters of a layer: SPEC section 1.
+ * @param isRouted whether it has a routed part
+ */
+export function layerParameters(config: LayerConfig, prefix = '', isRouted = true): ParameterSpec[] {
   const { dim, heads, dimHead, numExperts, prenorm } = config
   const inner = heads * dimHead
   const norms = <T>(specs: T[]): T[] => (prenorm ? specs : [])
-  return named(prefix, [
-    ['null_tokens', [numExperts, dim]],
+  const local: Named[] = [
     ...norms<Named>([
       ['local_attn.norm.weight', [dim]],
       ['local_attn.norm.bias', [dim]],
     ]),
     ['local_attn.to_qkv.weight', [3 * inner, dim]],
     ['local_attn.to_out.weight', [dim, inner]],
+  ]
+  if (!isRouted) return named(prefix, local)
+  return named(prefix, [
+    ['null_tokens', [numExperts, dim]],
+    ...local,
     ['query_router.routing_token', [numExperts, dim]],
     ['key_value_router.routing_token', [numExperts, dim]],
     ...norms<Named>([
@@ -53,7 +60,7 @@ export function modelParameters(config: ModelConfig): ParameterSpec[] {
   const specs = named('', [['token_emb.weight', [numTokens, dim]]])
   if (maxPositions !== null) specs.push(...named('', [['pos_emb.weight', [maxPositions, dim]]]))
   for (let block = 0; block < depth; block++) {
-    specs.push(...layerParameters(layer, `layers.${block}.0.`))
+    specs.push(...layerParameters(layer, `layers.${block}.0.`, isRouted(config, block)))
     specs.push(
       ...named(`layers.${block}.1.`, [
         ['0.gamma', [dim]],

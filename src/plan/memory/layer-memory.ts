@@ -113,8 +113,19 @@ export function planFullSequenceState(layout: Layout, contexts: Layout, geometry
   return { ...planLocal(layout, geometry), contexts: planContexts(contexts, BufferIndex.Contexts, geometry) }
 }
 
-/** What a strictly causal layer carries besides: the open window, and the similarities its context was chosen by. */
+/** What a strictly causal layer carries. */
 export interface CausalState extends LayerState {
+  /** Absent where the layer has local attention alone. */
+  readonly routing: RoutingState | undefined
+}
+
+/** What a strictly causal layer with a routed part carries. */
+export interface RoutedState extends CausalState {
+  readonly routing: RoutingState
+}
+
+/** The open window, and the similarities that the contexts were chosen by. */
+export interface RoutingState {
   /** [expert][window]. */
   readonly openQuerySimilarities: Operand
   readonly openKeyValueSimilarities: Operand
@@ -125,13 +136,24 @@ export interface CausalState extends LayerState {
   readonly contextPositions: Operand
 }
 
-export function planCausalState(layout: Layout, geometry: Geometry): CausalState {
+/** The state of a layer that has local attention alone. */
+export function planLocalState(layout: Layout, geometry: Geometry): CausalState {
+  return { ...planLocal(layout, geometry), contexts: [], routing: undefined }
+}
+
+export function planCausalState(layout: Layout, geometry: Geometry): RoutedState {
+  return {
+    ...planLocal(layout, geometry),
+    contexts: planContexts(layout, BufferIndex.State, geometry),
+    routing: planRoutingState(layout, geometry),
+  }
+}
+
+function planRoutingState(layout: Layout, geometry: Geometry): RoutingState {
   const { windowCapacity } = geometry
   const { numExperts } = geometry.config
   const words = (count: number) => at(BufferIndex.State, layout.words(count))
   return {
-    ...planLocal(layout, geometry),
-    contexts: planContexts(layout, BufferIndex.State, geometry),
     openQuerySimilarities: words(numExperts * windowCapacity),
     openKeyValueSimilarities: words(numExperts * windowCapacity),
     openInputs: words(windowCapacity * geometry.stride),

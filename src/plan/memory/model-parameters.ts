@@ -1,4 +1,4 @@
-import type { ModelConfig } from '../config.js'
+import { isRouted, type ModelConfig } from '../config.js'
 import type { WeightFormat, WeightLayout } from '../../device/device.js'
 import { createGeometry, workPerToken } from '../geometry.js'
 import type { Operand } from '../ops/program-builder.js'
@@ -25,10 +25,8 @@ export interface ModelParameters {
 }
 
 /** @param formatOf how a parameter that is read for every token is kept */
-export function planModelParameters(
-  { layer, numTokens, depth, feedForwardMultiplier, maxPositions }: ModelConfig,
-  formatOf: (name: string) => WeightFormat,
-): ModelParameters {
+export function planModelParameters(config: ModelConfig, formatOf: (name: string) => WeightFormat): ModelParameters {
+  const { layer, numTokens, depth, feedForwardMultiplier, maxPositions } = config
   const plan = new WeightPlan(formatOf)
   const { dim } = layer
   const hidden = dim * feedForwardMultiplier
@@ -39,7 +37,7 @@ export function planModelParameters(
   const layers = Array.from({ length: depth }, (_, index) => {
     const prefix = `layers.${index}.1.`
     return {
-      attention: planLayerWeights(plan, geometry, `layers.${index}.0.`),
+      attention: planLayerWeights(plan, geometry, `layers.${index}.0.`, isRouted(config, index)),
       feedForward: {
         norm: plan.vector(`${prefix}0.gamma`, dim),
         up: plan.linear(`${prefix}1.weight`, hidden, dim),

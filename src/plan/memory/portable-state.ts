@@ -1,4 +1,4 @@
-import type { ModelConfig } from '../config.js'
+import { countRouted, type ModelConfig } from '../config.js'
 import type { CausalModelPlan } from '../model-plan.js'
 import { closingRows, contextCount, type Cursor } from '../chunk.js'
 
@@ -38,13 +38,15 @@ export function visitState({ geometry, states }: CausalModelPlan, cursor: Cursor
   for (const state of states) {
     const firstKey = Math.max(0, position - localAttnWindowSize)
     keysAndValues(state.localKeys.byteOffset / 4, state.localValues.byteOffset / 4, localCapacity, firstKey - base, position - base)
+    const { routing } = state
+    if (routing === undefined) continue
     for (let expert = 0; expert < numExperts; expert++) {
-      visit(state.openQuerySimilarities.byteOffset / 4 + expert * windowCapacity, 1, openRows)
-      visit(state.openKeyValueSimilarities.byteOffset / 4 + expert * windowCapacity, 1, openRows)
+      visit(routing.openQuerySimilarities.byteOffset / 4 + expert * windowCapacity, 1, openRows)
+      visit(routing.openKeyValueSimilarities.byteOffset / 4 + expert * windowCapacity, 1, openRows)
     }
-    for (let row = 0; row < openRows; row++) visit(state.openInputs.byteOffset / 4 + row * stride, 1, dim)
+    for (let row = 0; row < openRows; row++) visit(routing.openInputs.byteOffset / 4 + row * stride, 1, dim)
     state.contexts.forEach(({ keys, values }, expert) => {
-      visit(state.contextSimilarities.byteOffset / 4 + expert * contextCapacity, 1, context)
+      visit(routing.contextSimilarities.byteOffset / 4 + expert * contextCapacity, 1, context)
       keysAndValues(keys.byteOffset / 4, values.byteOffset / 4, contextCapacity, 1, context + 1)
     })
   }
@@ -74,18 +76,20 @@ export function changedState({ geometry, states }: CausalModelPlan, before: Curs
         for (let channel = 0; channel < headStride; channel += 8) words(values + start + channel * localCapacity + first * 8, rows * 8)
       }
     }
+    const { routing } = state
+    if (routing === undefined) continue
     if (closingRows(config, before.position, rows) > 0) {
-      words(state.contextSimilarities.byteOffset / 4, numExperts * contextCapacity)
+      words(routing.contextSimilarities.byteOffset / 4, numExperts * contextCapacity)
       state.contexts.forEach((context) => {
         words(context.keys.byteOffset / 4, contextWords)
         words(context.values.byteOffset / 4, contextWords)
       })
     } else {
       for (let expert = 0; expert < numExperts; expert++) {
-        words(state.openQuerySimilarities.byteOffset / 4 + expert * windowCapacity + offset, rows)
-        words(state.openKeyValueSimilarities.byteOffset / 4 + expert * windowCapacity + offset, rows)
+        words(routing.openQuerySimilarities.byteOffset / 4 + expert * windowCapacity + offset, rows)
+        words(routing.openKeyValueSimilarities.byteOffset / 4 + expert * windowCapacity + offset, rows)
       }
-      words(state.openInputs.byteOffset / 4 + offset * stride, rows * stride)
+      words(routing.openInputs.byteOffset / 4 + offset * stride, rows * stride)
     }
   }
   return ranges
@@ -95,13 +99,15 @@ export function changedState({ geometry, states }: CausalModelPlan, before: Curs
  * Floats that `visitState` visits: known before there is a plan, since saved bytes that claim another position must not
  * have one made.
  */
-export function stateLength({ layer, depth }: ModelConfig, position: number): number {
+export function stateLength(config: ModelConfig, position: number): number {
+  const { layer, depth } = config
   const { heads, dimHead, dim, numExperts, localAttnWindowSize, routedWindowSize } = layer
   const keyAndValue = 2 * heads * dimHead
   const local = Math.min(position, localAttnWindowSize)
   const openRows = position % routedWindowSize
   const context = contextCount(layer, position)
-  return depth * (local * keyAndValue + openRows * (2 * numExperts + dim) + numExperts * context * (1 + keyAndValue))
+  const routed = openRows * (2 * numExperts + dim) + numExperts * context * (1 + keyAndValue)
+  return depth * local * keyAndValue + countRouted(config) * routed
 }
 
 /** The place of a sequence whose local buffer holds no more than it must. */

@@ -96,28 +96,43 @@ export interface ExpertWeights {
   readonly nullPair: Operand
 }
 
-export interface LayerWeights {
-  readonly localNorm: { readonly weight: Operand; readonly bias: Operand } | undefined
-  readonly toQueriesKeysValues: Weights
-  readonly toOutputs: Weights
+/** Weights of a layer's routed part. */
+export interface RoutingWeights {
   /** Routing tokens of the queries' router, then of the key/values'. */
   readonly routingTokens: Weights
   readonly nullTokens: Operand
   readonly experts: readonly ExpertWeights[]
 }
 
-/** Plans the weights of one layer whose parameters' names begin with `prefix`. */
-export function planLayerWeights(plan: WeightPlan, { config, headStride }: Geometry, prefix: string): LayerWeights {
-  const { dim, heads, dimHead, numExperts, prenorm, cosineSimRouting } = config
+export interface LayerWeights {
+  readonly localNorm: { readonly weight: Operand; readonly bias: Operand } | undefined
+  readonly toQueriesKeysValues: Weights
+  readonly toOutputs: Weights
+  /** Absent in blocks that have local attention alone. */
+  readonly routing: RoutingWeights | undefined
+}
+
+/**
+ * Plans the weights of one layer whose parameters' names begin with `prefix`.
+ * @param isRouted whether it has a routed part
+ */
+export function planLayerWeights(plan: WeightPlan, geometry: Geometry, prefix: string, isRouted = true): LayerWeights {
+  const { dim, heads, prenorm } = geometry.config
   const name = (suffix: string) => prefix + suffix
-  /** Heads from row `first` on, each padded. */
-  const headRows = (groups: number, first = 0): Axis => ({ first, groups, size: dimHead, stride: headStride })
   return {
     localNorm: prenorm
       ? { weight: plan.vector(name('local_attn.norm.weight'), dim), bias: plan.vector(name('local_attn.norm.bias'), dim) }
       : undefined,
-    toQueriesKeysValues: plan.panels([{ name: name('local_attn.to_qkv.weight'), outputs: headRows(3 * heads) }], run(dim)),
-    toOutputs: plan.panels([{ name: name('local_attn.to_out.weight'), outputs: run(dim) }], headRows(heads)),
+    toQueriesKeysValues: plan.panels([{ name: name('local_attn.to_qkv.weight'), outputs: headRows(geometry, 3 * heads) }], run(dim)),
+    toOutputs: plan.panels([{ name: name('local_attn.to_out.weight'), outputs: run(dim) }], headRows(geometry, heads)),
+    routing: isRouted ? planRoutingWeights(plan, geometry, prefix) : undefined,
+  }
+}
+
+function planRoutingWeights(plan: WeightPlan, geometry: Geometry, prefix: string): RoutingWeights {
+  const { dim, heads, dimHead, numExperts, prenorm, cosineSimRouting } = geometry.config
+  const name = (suffix: string) => prefix + suffix
+  return {
     routingTokens: plan.panels(
       [
         { name: name('query_router.routing_token'), outputs: run(numExperts) },
@@ -130,13 +145,21 @@ export function planLayerWeights(plan: WeightPlan, { config, headStride }: Geome
     experts: Array.from({ length: numExperts }, (_, expert) => ({
       queryNorm: prenorm ? plan.rows(name('attn.norm.gamma'), 1, dim, expert) : undefined,
       contextNorm: prenorm ? plan.rows(name('attn.context_norm.gamma'), 1, dim, expert) : undefined,
-      toQueries: plan.panels([{ name: name('attn.to_q.weight'), outputs: headRows(heads, expert * heads * dimHead) }], run(dim)),
-      toKeyValues: plan.panels([{ name: name('attn.to_kv.weight'), outputs: headRows(2 * heads, expert * 2 * heads * dimHead) }], run(dim)),
-      toOutputs: plan.panels([{ name: name('attn.to_out.weight'), outputs: run(dim, expert * dim) }], headRows(heads)),
+      toQueries: plan.panels([{ name: name('attn.to_q.weight'), outputs: headRows(geometry, heads, expert * heads * dimHead) }], run(dim)),
+      toKeyValues: plan.panels(
+        [{ name: name('attn.to_kv.weight'), outputs: headRows(geometry, 2 * heads, expert * 2 * heads * dimHead) }],
+        run(dim),
+      ),
+      toOutputs: plan.panels([{ name: name('attn.to_out.weight'), outputs: run(dim, expert * dim) }], headRows(geometry, heads)),
       nullPair: plan.stacked(
         [0, 1].map((part) => ({ name: name('attn.null_kv'), outputs: run(heads, (part * numExperts + expert) * heads) })),
         dimHead,
       ),
     })),
   }
+}
+
+/** Heads from row `first` on, each padded. */
+function headRows({ config, headStride }: Geometry, groups: number, first = 0): Axis {
+  return { first, groups, size: config.dimHead, stride: headStride }
 }

@@ -1,5 +1,5 @@
 import { CopyRows, Opcode, NullContext, DispatchHeader, RouteCausal, SelectContext, UpdateContext } from '../../../assembly/ops.js'
-import type { CausalState, ContextUpdateScratch } from '../memory/layer-memory.js'
+import type { CausalState, ContextUpdateScratch, RoutingState } from '../memory/layer-memory.js'
 import {
   addCombination,
   addExpertNorm,
@@ -17,7 +17,7 @@ import {
 } from './layer-ops.js'
 import type { Geometry } from '../geometry.js'
 import type { ProgramBuilder } from './program-builder.js'
-import type { LayerWeights } from '../memory/weights.js'
+import type { LayerWeights, RoutingWeights } from '../memory/weights.js'
 
 /** A strictly causal layer besides. */
 export interface CausalContext extends LayerContext {
@@ -27,17 +27,24 @@ export interface CausalContext extends LayerContext {
   readonly windowTable: RotaryTable | undefined
 }
 
-/** One chunk of a strictly causal layer; a chunk lies within one window. */
-export function addCausalLayer(context: CausalContext): void {
-  const { builder } = context
-  addLocalAttention(context)
-  if (!context.trace) builder.skipBarrier()
-  // the open window and the contexts: what the chunk before adds is read, and what it reads replaced
-  builder.serialized(() => addRouting(context))
+interface RoutedCausalContext extends CausalContext {
+  readonly routing: RoutingWeights
+  readonly routingState: RoutingState
 }
 
-function addRouting(context: CausalContext): void {
-  const { builder, geometry, scratch, state, input } = context
+/** One chunk of a strictly causal layer; a chunk lies within one window. */
+export function addCausalLayer(context: CausalContext): void {
+  const { builder, weights, state } = context
+  addLocalAttention(context)
+  if (weights.routing === undefined || state.routing === undefined) return addCombination(context)
+  const routed = { ...context, routing: weights.routing, routingState: state.routing }
+  if (!context.trace) builder.skipBarrier()
+  // the open window and the contexts: what the chunk before adds is read, and what it reads replaced
+  builder.serialized(() => addRouting(routed))
+}
+
+function addRouting(context: RoutedCausalContext): void {
+  const { builder, geometry, scratch, routingState: state, input } = context
   const { config, chunkRows, stride, windowCapacity } = geometry
   const { rows, first } = rangeWords(context.outputRows)
   addSimilarities(context, {
@@ -68,7 +75,7 @@ function addRouting(context: CausalContext): void {
     [RouteCausal.RowCapacity]: chunkRows,
   })
   addExperts(context)
-  addCombination(context, false)
+  addCombination(context)
   builder.skipBarrier()
   addContextUpdate(context)
 }
@@ -77,12 +84,13 @@ function addRouting(context: CausalContext): void {
  * When the chunk ends its window: the window's tokens compete for the contexts' places, and only those that enter are
  * projected.
  */
-function addContextUpdate({ builder, geometry, weights, state, contextUpdate, windowTable }: CausalContext): void {
+function addContextUpdate(context: RoutedCausalContext): void {
+  const { builder, geometry, routing, routingState, state, contextUpdate, windowTable } = context
   const { config, stride, inner, headStride, contextCapacity, windowCapacity } = geometry
   builder.op(Opcode.SelectContext, SelectContext.Length, {
-    [SelectContext.Similarities]: state.openKeyValueSimilarities,
-    [SelectContext.ContextSimilarities]: state.contextSimilarities,
-    [SelectContext.ContextPositions]: state.contextPositions,
+    [SelectContext.Similarities]: routingState.openKeyValueSimilarities,
+    [SelectContext.ContextSimilarities]: routingState.contextSimilarities,
+    [SelectContext.ContextPositions]: routingState.contextPositions,
     [SelectContext.Retained]: contextUpdate.retained,
     [SelectContext.RetainedCounts]: contextUpdate.retainedCounts,
     [SelectContext.Admitted]: contextUpdate.admitted,
@@ -94,11 +102,17 @@ function addContextUpdate({ builder, geometry, weights, state, contextUpdate, wi
     [SelectContext.Window]: windowCapacity,
     [SelectContext.WorkBytes]: contextUpdate.candidateBytes,
   })
-  weights.experts.forEach((expert, index) => {
+  routing.experts.forEach((expert, index) => {
     const count = offset(contextUpdate.admittedCounts, index)
     const indices = offset(contextUpdate.admitted, index * windowCapacity)
     const limit = DispatchHeader.ClosingRows
-    addExpertNorm(builder, geometry, expert.contextNorm, { count, indices, input: state.openInputs, output: contextUpdate.normed, limit })
+    addExpertNorm(builder, geometry, expert.contextNorm, {
+      count,
+      indices,
+      input: routingState.openInputs,
+      output: contextUpdate.normed,
+      limit,
+    })
     addProduct(builder, {
       rows: count,
       input: contextUpdate.normed,
@@ -131,7 +145,7 @@ function addContextUpdate({ builder, geometry, weights, state, contextUpdate, wi
 
 /** What a new sequence begins with: the null key/value at rank 0 of every expert's context. */
 export function addOpening(builder: ProgramBuilder, geometry: Geometry, weights: LayerWeights, state: CausalState): void {
-  weights.experts.forEach((expert, index) => {
+  weights.routing?.experts.forEach((expert, index) => {
     builder.op(Opcode.NullContext, NullContext.Length, {
       [NullContext.Null]: expert.nullPair,
       [NullContext.Keys]: state.contexts[index]!.keys,

@@ -192,10 +192,11 @@ export function addProjection(
 
 /** One chunk of such a layer, everything about its routing decided. */
 export function addFullSequenceLayer(context: LayerContext, memory: FullSequenceMemory): void {
-  const { builder, geometry, scratch, state, weights } = context
+  const { builder, geometry, scratch, state } = context
+  const { routing } = context.weights
   const { config, chunkRows, chunkWindows, headStride, contextCapacity } = geometry
   addLocalAttention(context)
-  if (memory.windows > 0) {
+  if (routing !== undefined && memory.windows > 0) {
     // lists and contexts are made beside the local outputs
     if (!context.trace) builder.skipBarrier()
     const { rows, first } = rangeWords(context.outputRows)
@@ -217,7 +218,7 @@ export function addFullSequenceLayer(context: LayerContext, memory: FullSequence
       [ListQueries.WindowSize]: config.routedWindowSize,
       [ListQueries.KeyValues]: config.numRoutedKeyValues,
     })
-    weights.experts.forEach((expert, index) => {
+    routing.experts.forEach((expert, index) => {
       // the first reads how many key/values the lists say
       if (index > 0) builder.skipBarrier()
       builder.op(Opcode.GatherContext, GatherContext.Length, {
@@ -239,11 +240,14 @@ export function addFullSequenceLayer(context: LayerContext, memory: FullSequence
         [GatherContext.GroupStride]: geometry.contextWords,
       })
     })
-    addExperts(context, {
-      ends: scratch.contextEnds,
-      starts: (expert) => offset(scratch.queryStarts, expert * (chunkWindows + 1)),
-      rows: Math.min(config.numRoutedQueries, geometry.windowCapacity),
-    })
+    addExperts(
+      { ...context, routing },
+      {
+        ends: scratch.contextEnds,
+        starts: (expert) => offset(scratch.queryStarts, expert * (chunkWindows + 1)),
+        rows: Math.min(config.numRoutedQueries, geometry.windowCapacity),
+      },
+    )
   }
   addCombination(context, true)
 }

@@ -16,7 +16,7 @@ import {
 import type { Geometry } from '../geometry.js'
 import type { LayerScratch, LayerState } from '../memory/layer-memory.js'
 import { at, type Operand, type ProgramBuilder } from './program-builder.js'
-import type { LayerWeights, Weights } from '../memory/weights.js'
+import type { LayerWeights, RoutingWeights, Weights } from '../memory/weights.js'
 
 /** A word of the dispatch header as an operand. */
 export function headerWord(word: DispatchHeader): Operand {
@@ -72,6 +72,11 @@ export interface LayerContext {
   readonly routedTable: RotaryTable | undefined
   /** Whether a copy of the local output is wanted, in `BufferIndex.LocalOutput`. */
   readonly trace: boolean
+}
+
+/** The same of a layer with a routed part. */
+export interface RoutedContext extends LayerContext {
+  readonly routing: RoutingWeights
 }
 
 export interface ProductOptions {
@@ -253,16 +258,16 @@ export function addLocalAttention(context: LayerContext): void {
  * the raw ones pass through `products`.
  */
 export function addSimilarities(
-  context: Pick<LayerContext, 'builder' | 'geometry' | 'weights' | 'input'>,
+  context: Pick<RoutedContext, 'builder' | 'geometry' | 'routing' | 'input'>,
   target: { products: Operand; queries: Operand; keyValues: Operand; capacity: number; first: Operand },
 ): void {
-  const { builder, geometry, weights, input } = context
+  const { builder, geometry, routing, input } = context
   const { config, stride, productStride } = geometry
   const rows = headerWord(DispatchHeader.Rows)
   addProduct(builder, {
     rows,
     input,
-    weights: weights.routingTokens,
+    weights: routing.routingTokens,
     output: target.products,
     inputStride: stride,
     depth: config.dim,
@@ -296,11 +301,11 @@ export interface QueryGroups {
 /**
  * Routed attention of the queries that `scratch` lists, expert by expert (SPEC section 5), to `scratch.expertOutputs`.
  */
-export function addExperts(context: LayerContext, groups?: QueryGroups): void {
-  const { builder, geometry, weights, scratch, state, input, outputRows, routedTable } = context
+export function addExperts(context: RoutedContext, groups?: QueryGroups): void {
+  const { builder, geometry, routing, scratch, state, input, outputRows, routedTable } = context
   const { config, chunkRows, stride, inner, headStride, contextCapacity } = geometry
   const limit = outputRows.count
-  weights.experts.forEach((expert, index) => {
+  routing.experts.forEach((expert, index) => {
     // rows are gathered beside the outputs of the expert before
     if (index > 0) builder.skipBarrier()
     const count = offset(scratch.queryCounts, index)
@@ -354,8 +359,11 @@ export function addExperts(context: LayerContext, groups?: QueryGroups): void {
   })
 }
 
-/** The layer's result (SPEC section 6). */
-export function addCombination(context: LayerContext, scored: boolean): void {
+/**
+ * The layer's result (SPEC section 6); without a routed part its local output.
+ * @param scored whether what experts give is multiplied by scores
+ */
+export function addCombination(context: LayerContext, scored = false): void {
   const { builder, geometry, weights, scratch, input, output, outputRows, residual } = context
   const { rows, first } = rangeWords(outputRows)
   builder.op(Opcode.Combine, Combine.Length, {
@@ -365,11 +373,11 @@ export function addCombination(context: LayerContext, scored: boolean): void {
     [Combine.Routed]: scratch.expertOutputs,
     [Combine.Slots]: scratch.querySlots,
     [Combine.ListScores]: scored ? scratch.queryScores : undefined,
-    [Combine.NullTokens]: weights.nullTokens,
+    [Combine.NullTokens]: weights.routing?.nullTokens,
     [Combine.Residual]: residual ? input : undefined,
     [Combine.Output]: output,
     [Combine.Stride]: geometry.stride,
-    [Combine.Experts]: geometry.config.numExperts,
+    [Combine.Experts]: weights.routing?.experts.length ?? 0,
     [Combine.RowCapacity]: geometry.chunkRows,
   })
 }
