@@ -1,7 +1,7 @@
 /*
- * Arithmetic that every kernel shares. Whether `multiplyAdd` rounds once or twice is the one difference between the
- * builds, and it exists only in vector form (wasm has no scalar fused multiply-add), so every value that a kernel makes
- * with it is made by vectors, tails too.
+ * Arithmetic shared by all kernels. The builds differ only in whether `multiplyAdd` rounds once or twice. It exists
+ * only in vector form, since wasm has no scalar fused multiply-add, so every value that a kernel computes with it is
+ * computed in vectors, including tails.
  */
 
 // @ts-ignore: decorator
@@ -19,7 +19,7 @@ function subtractProduct(sum: v128, a: v128, b: v128): v128 {
   return f32x4.sub(sum, f32x4.mul(a, b))
 }
 
-/** The one tree by which four lanes become a sum. */
+/** The fixed tree that sums four lanes. */
 // @ts-ignore: decorator
 @inline
 export function sumLanes(v: v128): f32 {
@@ -41,14 +41,13 @@ export function laneMask(count: i32): v128 {
 }
 
 /*
- * Constants live in memory and are loaded into locals before a loop: `f32x4.splat` of a constant inside it is rebuilt
- * at every use by V8 from 13.6 on, at a fifth of the speed (docs/kernel-pitfalls.md#splat-constants).
- *
- * 2^y = 2^n · p(y - n), n = round(y): the difference is exact, and p, of degree 5 with p(0) = 1, fitted to the least
- * relative error on ±1/2, 9e-8. n is found by adding 1.5 · 2^23, whose low bits are then its own. Powers of e are
- * powers of 2 of an exponent times log2 e, a factor that callers have on the numbers that they scale by anyway: two
- * operations of sixteen less than reduction by ln 2 in two parts, and as exact where the scaled exponent is rounded as
- * well (its rounding, 6e-8 · |y|, is more than the rest together from |y| = 3 on).
+ * Constants live in memory and are loaded into locals before a loop: V8 from 13.6 on rebuilds an `f32x4.splat` of a
+ * constant at every use, at a fifth of the speed (docs/kernel-pitfalls.md#splat-constants).
+ * 2^y = 2^n · p(y - n), n = round(y): the difference is exact, and p, of degree 5 with p(0) = 1, is fitted to the least
+ * relative error on ±1/2, 9e-8. Adding 1.5 · 2^23 rounds y and leaves n in the low bits. Powers of e are computed as
+ * powers of 2 with the exponent scaled by log2 e, which callers fold into a factor they apply anyway. That saves two of
+ * sixteen operations over reduction by ln 2 in two parts, and is as accurate where the scaled exponent is rounded
+ * anyway (its rounding, 6e-8 · |y|, exceeds all other errors from |y| = 3 on).
  */
 // @ts-ignore: decorator
 @lazy
@@ -60,8 +59,8 @@ export const EXP2: usize = memory.data<f32>(
 export const LOG2_E: f64 = 1.4426950408889634
 
 /**
- * 2^y of four values from -126 to 0; of others anything. The constants are `EXP2`'s, each splatted into a local by the
- * caller.
+ * 2^y of four values from -126 to 0; undefined for others. The constants are `EXP2`'s, each splatted into a local by
+ * the caller.
  */
 // @ts-ignore: decorator
 @inline
@@ -83,7 +82,7 @@ export function exp2InRange(y: v128, magic: v128, p5: v128, p4: v128, p3: v128, 
 // @ts-ignore: decorator
 @inline
 export function exp2Vector(y: v128, low: v128, magic: v128, p5: v128, p4: v128, p3: v128, p2: v128, p1: v128, one: v128): v128 {
-  // a pseudo-maximum is one instruction; it takes the bound for a NaN, which is masked
+  // A pseudo-maximum is a single instruction; for NaN it returns the bound, which is masked
   return v128.and(exp2InRange(f32x4.pmax(low, y), magic, p5, p4, p3, p2, p1, one), f32x4.ge(y, low))
 }
 
@@ -103,16 +102,16 @@ export function exp2Lanes(y: v128): v128 {
 }
 
 /**
- * A float16 shifted to float32's places, sign extended, keeps this mask's bits; what they say then is the value times
- * 2^-112, subnormal or not (infinity and NaN excepted), and 2^112 undoes it exactly. Behind the two: the mask of eight
- * float16's upper halves.
+ * A float16, sign-extended and shifted to float32's bit positions, keeps this mask's bits; they then represent the
+ * value times 2^-112, subnormal or not (except infinity and NaN), and multiplying by 2^112 undoes that exactly. The
+ * third constant masks the upper halves of eight float16 values.
  */
 // @ts-ignore: decorator
 @lazy
 export const HALF: usize = memory.data<u32>([0x8fffe000, 0x77800000, 0x8fff8fff], 16)
 
 /**
- * Four float16, sign extended, to float32, exactly; `mask` and `scale` are `HALF`'s, splatted into locals by the
+ * Converts four sign-extended float16 to float32, exactly; `mask` and `scale` are `HALF`'s, splatted into locals by the
  * caller.
  */
 // @ts-ignore: decorator
@@ -121,21 +120,21 @@ export function widenHalves(halves: v128, mask: v128, scale: v128): v128 {
   return f32x4.mul(v128.and(i32x4.shl(halves, 13), mask), scale)
 }
 
-/** Eight float16 to the lower halves of float32's bits, but for `HALF`'s factor. */
+/** Converts eight float16 to the lower halves of float32's bits, up to `HALF`'s factor. */
 // @ts-ignore: decorator
 @inline
 export function lowerHalves(halves: v128): v128 {
   return i16x8.shl(halves, 13)
 }
 
-/** And to the upper halves; `mask` is the third of `HALF`. */
+/** The same for the upper halves; `mask` is the third of `HALF`. */
 // @ts-ignore: decorator
 @inline
 export function upperHalves(halves: v128, mask: v128): v128 {
   return v128.and(i16x8.shr_s(halves, 3), mask)
 }
 
-/** The first four values of eight whose bits lie in halves. */
+/** The first four of eight values whose bits are split into halves. */
 // @ts-ignore: decorator
 @inline
 export function joinFirst(lower: v128, upper: v128): v128 {
@@ -149,7 +148,7 @@ export function joinLast(lower: v128, upper: v128): v128 {
   return v128.shuffle<i16>(lower, upper, 4, 12, 5, 13, 6, 14, 7, 15)
 }
 
-/** Four bfloat16, zero extended, to float32: the upper halves of its bits. */
+/** Converts four zero-extended bfloat16 to float32: the upper half of its bits. */
 // @ts-ignore: decorator
 @inline
 export function widenBrainHalves(halves: v128): v128 {
@@ -157,9 +156,9 @@ export function widenBrainHalves(halves: v128): v128 {
 }
 
 /**
- * log2 erfc(u / √2) = u · q(u) on [0, 6.5], q of degree 8, fitted by weighted least squares to the error that it leaves
- * in GELU: 1.6e-9, below float32's own rounding. Beyond 6.5 the tail Φ(-u) is below 4.1e-11 and left out. Last,
- * `EXP2`'s 1.5 · 2^23 less one, which halves the power.
+ * log2 erfc(u / √2) = u · q(u) on [0, 6.5], q of degree 8, fitted by weighted least squares to the resulting error in
+ * GELU: 1.6e-9, below float32's own rounding. Beyond 6.5 the tail Φ(-u) is below 4.1e-11 and omitted. The last constant
+ * is `EXP2`'s 1.5 · 2^23 minus one, which halves the power.
  */
 // @ts-ignore: decorator
 @lazy
@@ -173,13 +172,13 @@ const GELU: usize = memory.data<f32>(
 
 /**
  * Exact GELU of four values, x · Φ(x) = max(x, 0) - u · Φ(-u), u = |x|, and Φ(-u) = erfc(u / √2) / 2: no cancellation
- * on the negative side. A NaN stays one. Inlined, so that two of them run side by side.
+ * on the negative side. NaN stays NaN. Inlined, so that two calls can execute in parallel.
  */
 // @ts-ignore: decorator
 @inline
 export function geluLanes(x: v128): v128 {
   const size = f32x4.abs(x)
-  // beyond the bound, and for NaN, 0: what is subtracted then is 0 times a half
+  // beyond the bound, and for NaN, u is 0, so 0 times one half is subtracted
   const u = v128.and(size, f32x4.lt(size, v128.load32_splat(GELU)))
   let q = v128.load32_splat(GELU, 36)
   q = multiplyAdd(q, u, v128.load32_splat(GELU, 32))
@@ -206,7 +205,7 @@ export function geluLanes(x: v128): v128 {
 
 /**
  * cos and sin of an angle in float64, rounded to float32. Up to `REDUCTION_LIMIT` the angle is reduced by π/2 in three
- * parts of 26, 26 and 53 bits, so that k · part is exact; beyond it by the standard library, at any size.
+ * parts of 26, 26 and 53 bits, so that k · part is exact; beyond it the standard library reduces it, at any size.
  */
 const REDUCTION_LIMIT: f64 = 1e8
 const TWO_OVER_PI: f64 = 0.6366197723675814
@@ -215,7 +214,7 @@ const PI_2_MIDDLE: f64 = 1.5893254712295857e-8
 const PI_2_LOW: f64 = 6.123233995736766e-17
 
 /**
- * The Taylor series of sine and cosine on [-π/4, π/4], less their first terms: the next terms are below 2e-13, far
+ * Taylor series of sine and cosine on [-π/4, π/4] without their first terms; the omitted terms are below 2e-13, far
  * below float32's rounding.
  */
 const SINE_3: f64 = -1.6666666666666666e-1
@@ -276,7 +275,7 @@ const COSINE_SINE: usize = memory.data<f64>(
   16,
 )
 
-/** a + b · c in float64, both rounded. */
+/** a + b · c in float64, both operations rounded. */
 // @ts-ignore: decorator
 @inline
 function plusProduct(a: v128, b: v128, c: v128): v128 {
@@ -284,7 +283,7 @@ function plusProduct(a: v128, b: v128, c: v128): v128 {
 }
 
 /**
- * `storeCosineSine` of two angles (f64x2), stored side by side: the same operations, so the same bits, without its
+ * `storeCosineSine` of two angles (f64x2), stored side by side: the same operations, hence the same bits, without its
  * branches.
  */
 export function storeTwoCosinesSines(angles: v128, cosine: usize, sine: usize): void {
@@ -309,7 +308,7 @@ export function storeTwoCosinesSines(angles: v128, cosine: usize, sine: usize): 
   c = plusProduct(v128.load64_splat(COSINE_SINE, 88), square, c)
   c = plusProduct(v128.load64_splat(COSINE_SINE, 80), square, c)
   c = plusProduct(v128.load64_splat(COSINE_SINE, 128), square, c)
-  // float32 from here on: the quadrant's lowest bit exchanges the two, its bits say which are negative
+  // float32 from here on: the quadrant's lowest bit swaps the two, and its bits determine the signs
   const quadrant = i32x4.trunc_sat_f64x2_s_zero(k)
   const s32 = f32x4.demote_f64x2_zero(s)
   const c32 = f32x4.demote_f64x2_zero(c)

@@ -14,14 +14,14 @@ export function floatWord(base: usize, index: i32): f32 {
   return load<f32>(base + ((<usize>index) << 2))
 }
 
-/** Where a buffer begins in this chunk. */
+/** Base address of a buffer in this dispatch. */
 // @ts-ignore: decorator
 @inline
 export function bufferAddress(header: usize, buffer: i32): usize {
   return load<u32>(header + (DispatchHeader.Buffers << 2) + ((<usize>buffer) << 2))
 }
 
-/** The address that an operand of an op has in this chunk; 0 for none. */
+/** Address of an op's operand in this dispatch; 0 for none. */
 // @ts-ignore: decorator
 @inline
 export function operand(op: usize, index: i32, header: usize): usize {
@@ -29,14 +29,14 @@ export function operand(op: usize, index: i32, header: usize): usize {
   return bufferAddress(header, load<i32>(at)) + load<u32>(at, 4)
 }
 
-/** The integer that an operand points to. */
+/** The integer an operand points to. */
 // @ts-ignore: decorator
 @inline
 export function count(op: usize, index: i32, header: usize): i32 {
   return load<i32>(operand(op, index, header))
 }
 
-/** The integer that an operand points to, or `otherwise` where there is none. */
+/** The integer an operand points to, or `otherwise` if there is none. */
 // @ts-ignore: decorator
 @inline
 export function countOr(op: usize, index: i32, header: usize, otherwise: i32): i32 {

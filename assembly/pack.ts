@@ -1,8 +1,8 @@
 import { WeightFormat } from './ops'
 
 /**
- * float16 to float32, exactly, infinity and NaN too: shifted to float32's places the exponent is 112 short, and what
- * has the largest exponent of float16 gets float32's.
+ * float16 to float32, exactly, including infinity and NaN: after shifting to float32's bit positions the exponent is
+ * 112 too small, and float16's largest exponent becomes float32's.
  */
 // @ts-ignore: decorator
 @inline
@@ -36,7 +36,7 @@ function widenBrainHalves(source: usize, count: i32, target: usize, step: usize)
   for (; count > 0; --count, source += 2, target += step) store<u32>(target, (<u32>load<u16>(source)) << 16)
 }
 
-/** 1 / ‖x‖₂, the norm at least 1e-12, in float64. */
+/** 1 / ‖x‖₂ in float64, the norm being at least 1e-12. */
 function reciprocalNorm(source: usize, format: WeightFormat, count: i32, size: usize): f64 {
   let sum: f64 = 0
   for (; count > 0; --count, source += size) {
@@ -51,8 +51,8 @@ function scale(target: usize, count: i32, step: usize, factor: f64): void {
 }
 
 /**
- * Packs `rows` rows of `groups` × `size` values, row-major at `source`, into the layout of a device's weights: value
- * (row, group, i) becomes element row · rowStep + (group · stride + i) · step behind `target`. The packed format is the
+ * Packs `rows` rows of `groups` × `size` values, row-major at `source`, into a device's weight layout: value (row,
+ * group, i) becomes element row · rowStep + (group · stride + i) · step after `target`. The packed format is the
  * source's, or float32; `normalised` rows, in float32, are divided by their norm.
  */
 export function pack(

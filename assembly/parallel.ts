@@ -1,12 +1,11 @@
 import { DispatchHeader } from './ops'
 
 /*
- * Partitions, the barrier, the order of dispatches, and their end before the end. An op is cut into `partitions`,
- * between outputs and never inside a sum, so neither how many there are nor who runs which leaves a trace in the
- * result.
+ * Partitions, the barrier, the order of dispatches, and cancellation. An op is split into `partitions` between outputs,
+ * never inside a sum, so neither their number nor the thread that runs each affects the result.
  */
 
-/** First of `total` items that belong to a partition; the next partition's first ends it. */
+/** Index of the first of `total` items in a partition; the next partition's first ends it. */
 // @ts-ignore: decorator
 @inline
 export function partitionStart(total: i32, partition: i32, partitions: i32): i32 {
@@ -14,15 +13,14 @@ export function partitionStart(total: i32, partition: i32, partitions: i32): i32
 }
 
 /**
- * How often a waiting thread looks before it sleeps: about 100 µs. A virtual machine takes some 50 µs to wake it, so
- * that it slept and woke at nearly every barrier when it looked for 20 µs; longer spins starve the others where cores
- * are shared.
+ * Number of polls before a waiting thread sleeps: about 100 µs. Waking takes some 50 µs in a virtual machine, so with
+ * 20 µs threads slept at nearly every barrier; longer spins starve the others on shared cores.
  */
 const SPINS: i32 = 20000
 
 /**
- * Waits until all `threads` have come. `barrier` is three zeroed words, [arrived, generation, taken]; the last to
- * arrive resets the first and the third and opens the second, so the words serve again at once.
+ * Waits until all `threads` have arrived. `barrier` is three zeroed words, [arrived, generation, taken]; the last to
+ * arrive resets the first and third and increments the second, so the words can be reused immediately.
  */
 export function meet(barrier: usize, threads: i32): void {
   const generation = atomic.load<i32>(barrier, 4)
@@ -40,10 +38,9 @@ export function meet(barrier: usize, threads: i32): void {
 }
 
 /**
- * A partition that nobody has taken since the last barrier, or -1: from the front for the thread whose partitions were
- * the first, from the back for the others, so that of two threads each mostly meets the heads that its core has in the
- * cache. How many are gone from the front lies in the lower half of the third word, how many from the back in the
- * upper.
+ * Takes a partition not yet taken since the last barrier; -1 if there is none. The thread whose partitions come first
+ * takes from the front and the others from the back, so that of two threads each mostly gets the heads in its core's
+ * cache. The lower half of the third word counts those taken from the front, the upper half those from the back.
  */
 export function takePartition(barrier: usize, first: i32, partitions: i32): i32 {
   const taken = atomic.add<i32>(barrier, first == 0 ? 1 : 0x10000, 8)
@@ -54,7 +51,7 @@ export function takePartition(barrier: usize, first: i32, partitions: i32): i32 
 }
 
 /**
- * Waits until the dispatch before this chunk's, if that may be at work, is through with so many ordered parts of the
+ * Waits until the preceding dispatch, if it may still be running, has left this many serialized sections of the
  * program.
  */
 export function waitForPredecessor(header: usize, parts: i32): void {
@@ -67,7 +64,7 @@ export function waitForPredecessor(header: usize, parts: i32): void {
   for (let seen = atomic.load<i32>(passed); seen < parts; seen = atomic.load<i32>(passed)) atomic.wait<i32>(passed, seen, -1)
 }
 
-/** Tells the dispatch behind this chunk's how many ordered parts this one is through with. */
+/** Signals to the next dispatch how many serialized sections this one has left. */
 export function signalStage(header: usize, parts: i32): void {
   const passed = header + (DispatchHeader.SectionsLeft << 2)
   atomic.store<i32>(passed, parts)
@@ -75,9 +72,9 @@ export function signalStage(header: usize, parts: i32): void {
 }
 
 /**
- * Whether nobody wants any more what this dispatch computes. It is walked through to its end all the same, so that
- * barriers and ordered parts are left as they always are, but computes nothing: whoever meets a thread that has seen
- * this sees it too, and reads nothing that was not computed.
+ * Whether this dispatch was cancelled. The program is still walked to its end, so that barriers and serialized sections
+ * are left in their usual state, but nothing is computed. A thread that synchronises with one that has seen this sees
+ * it too, and thus reads nothing that was not computed.
  */
 export function isStopped(header: usize): bool {
   const stop = <usize>load<i32>(header + (DispatchHeader.Stop << 2))

@@ -5,24 +5,24 @@ import { count, operand, word } from './operands'
 import { Attention, Descent, OPCODE_MASK, Opcode, DispatchHeader, Matmul, SelectKeyValues, SelectQueries, Selection } from './ops'
 
 /*
- * What an op costs, and how the long ones are cut where one thread computes them part by part. Parts are cut as
- * partitions are, between outputs (or between the passes of a descent, which carry two numbers), so how many there are
- * leaves no trace in the result.
+ * The cost of ops, and how long ones are split into slices when one thread runs them step by step. Slices, like
+ * partitions, are split between outputs (or between the passes of a descent, which carry two numbers), so their number
+ * does not affect the result.
  */
 
-/** Fewer rows than this take no less time: they wait for the weights. */
+/** Fewer rows take no less time, since they wait for the weights. */
 const FEWEST_ROWS: i32 = 4
-/** Operations that a weight of the softmax is worth, beside the products of its key and value. */
+/** Cost of a softmax weight in operations, besides the products with its key and value. */
 const SOFTMAX: f64 = 16
-/** Operations of a value in one pass of a descent; and what passes choosing the largest is worth. */
+/** Cost of a value in one pass of a descent, in operations; choosing the largest costs this many passes. */
 const PASS: f64 = 16
 const CHOOSING: i32 = 20
-/** What any other op is worth for a row. */
+/** Cost of a row in any other op. */
 const ROW: f64 = 32768
-/** More parts than this would be smaller than a tile. */
+/** More slices would be smaller than a tile. */
 const MOST_PARTS: f64 = 65536
 
-/** Operations that an op takes, about, multiply and add counted as two. */
+/** Approximate number of operations of an op, a multiply-add counting as two. */
 export function workOf(op: usize, header: usize): f64 {
   const opcode = word(op, 0) & OPCODE_MASK
   if (opcode == Opcode.Matmul) {
@@ -32,7 +32,7 @@ export function workOf(op: usize, header: usize): f64 {
   if (opcode == Opcode.Attention) {
     const rows = count(op, Attention.Rows, header)
     const last = load<i32>(operand(op, Attention.End, header)) + 1 + rows * word(op, Attention.Advance)
-    // groups see different numbers of keys, at most as many as there is room for
+    // groups see different numbers of keys, at most the capacity
     const keys = operand(op, Attention.Starts, header) ? word(op, Attention.Window) : min(word(op, Attention.Window), last)
     return <f64>rows * <f64>keys * <f64>word(op, Attention.Heads) * (4 * <f64>word(op, Attention.HeadStride) + SOFTMAX)
   }
@@ -41,12 +41,12 @@ export function workOf(op: usize, header: usize): f64 {
   return ROW * <f64>word(header, DispatchHeader.Rows)
 }
 
-/** (Window, expert) pairs of a selection. */
+/** Number of (window, expert) pairs of a selection. */
 function pairsOf(op: usize, header: usize, experts: i32): i32 {
   return word(header, DispatchHeader.Windows) * word(op, experts)
 }
 
-/** Operations of one pair, of the last window. */
+/** Operations of one pair in the last window. */
 function workOfPair(op: usize, header: usize, areQueries: bool): f64 {
   const descent = op + ((areQueries ? SelectQueries.Descent : SelectKeyValues.Descent) << 2)
   const isChoice = word(descent, Descent.Selection) == Selection.TopK && word(descent, Descent.StraightThrough) != 0
@@ -58,14 +58,14 @@ function workOfPair(op: usize, header: usize, areQueries: bool): f64 {
 }
 
 /**
- * Parts that an op of so much work is cut into, so that none but the smallest that there can be is more than `most`
- * operations.
+ * Number of slices for an op of this much work, so that none exceeds `most` operations unless it is as small as
+ * possible.
  */
 export function partsOf(op: usize, header: usize, work: f64, most: f64): i32 {
   if (work <= most) return 1
   const opcode = word(op, 0) & OPCODE_MASK
   if (opcode == Opcode.Matmul || opcode == Opcode.Attention) return <i32>min<f64>(Math.ceil(work / most), MOST_PARTS)
-  // each pair is cut alike
+  // each pair is split alike
   if (opcode == Opcode.SelectQueries) return partsOfPairs(pairsOf(op, header, SelectQueries.Experts), work, most)
   if (opcode == Opcode.SelectKeyValues) return partsOfPairs(pairsOf(op, header, SelectKeyValues.Experts), work, most)
   return 1
@@ -75,7 +75,7 @@ function partsOfPairs(pairs: i32, work: f64, most: f64): i32 {
   return pairs * <i32>min<f64>(Math.ceil(work / <f64>pairs / most), MOST_PARTS)
 }
 
-/** Runs one of several parts of an op that `partsOf` cuts. */
+/** Runs one of the slices that `partsOf` counts. */
 export function runPart(op: usize, header: usize, part: i32, parts: i32): void {
   const opcode = word(op, 0) & OPCODE_MASK
   if (opcode == Opcode.Matmul) productPart(op, header, part, parts)

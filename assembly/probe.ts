@@ -1,8 +1,6 @@
 import { multiplyAdd } from './math'
 
-/**
- * 1 where this engine's `multiplyAdd` rounds once: (1 + ε)² - fl((1 + ε)²) is 0 only if the product was rounded first.
- */
+/** 1 if this engine's `multiplyAdd` rounds once: (1 + ε)² - fl((1 + ε)²) is 0 only if the product was rounded first. */
 export function fused(): i32 {
   const x = load<f32>(PROBE)
   return f32x4.extract_lane(multiplyAdd(f32x4.splat(x), f32x4.splat(x), f32x4.splat(-(x * x))), 0) != 0 ? 1 : 0

@@ -44,27 +44,27 @@ const KERNELS: StaticArray<Kernel> = [
   logProbabilities,
 ]
 
-/** The op behind one. */
+/** The op after the given one. */
 // @ts-ignore: decorator
 @inline
 function after(op: usize): usize {
   return op + ((<usize>load<i32>(op, 4)) << 2)
 }
 
-/** Behind the last of the ops that are joined from this one on. */
+/** The end of the ops from this one to the next barrier. */
 function nextBarrier(op: usize): usize {
   while (load<i32>(op) & SKIPS_BARRIER) op = after(op)
   return after(op)
 }
 
-/** How many ordered parts end with joined ops. */
+/** Number of serialized sections that end among these ops. */
 function serializedEnds(op: usize, end: usize): i32 {
   let ends = 0
   for (; op != end; op = after(op)) ends += i32((load<i32>(op) & ENDS_SERIALIZED) != 0)
   return ends
 }
 
-/** Runs one partition of joined ops, all of them, of a dispatch that is through with `passed` ordered parts. */
+/** Runs one partition of the ops up to the next barrier, for a dispatch that has left `passed` serialized sections. */
 function runUnbarriered(op: usize, end: usize, header: usize, partition: i32, partitions: i32, passed: i32): void {
   while (op != end) {
     const word = load<i32>(op)
@@ -78,10 +78,10 @@ function runUnbarriered(op: usize, end: usize, header: usize, partition: i32, pa
 }
 
 /**
- * Runs the ops from `program` on: on one thread the partitions `first` … `first` + `count` - 1 of `partitions`. Several
- * threads, all called with the same program and chunk, take partitions as they come to them, so that one that is held
- * up leaves its to the others; behind joined ops they meet at `barrier` (three zeroed words). Runs of one program may
- * be at work side by side, each with memory of its own for all but what its ordered parts use.
+ * Runs a program. On one thread: partitions `first` … `first` + `count` - 1 of `partitions`. Several threads, all
+ * called with the same program and header, take partitions dynamically, so that a delayed thread leaves its share to
+ * the others, and meet at `barrier` (three zeroed words) wherever the barrier is not skipped. Dispatches of one program
+ * may overlap; each needs its own memory for everything used outside serialized sections.
  */
 export function run(program: usize, header: usize, partitions: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
   let op = program
@@ -89,8 +89,8 @@ export function run(program: usize, header: usize, partitions: i32, first: i32, 
   let ends = load<i32>(op) == Opcode.End
   while (!ends) {
     const end = nextBarrier(op)
-    // what follows is read now: once all have come to the last barrier the host may take the program's memory back,
-    // while this thread still leaves it
+    // read now: once all threads have reached the last barrier, the host may free the program while this thread is
+    // still leaving it
     ends = load<i32>(end) == Opcode.End
     const leaves = serializedEnds(op, end)
     if (threads > 1) {
@@ -114,9 +114,9 @@ export function run(program: usize, header: usize, partitions: i32, first: i32, 
 }
 
 /**
- * Runs a program on one thread from where `cursor` says on, until some `budget` operations are done; ops of more than
- * `most` are left and entered again between their parts. Returns 1 at the program's end; until then the host may do
- * other work, and go on by the same call or never: nothing is left to be undone but what ops have written.
+ * Runs a program on one thread from the position in `cursor` until about `budget` operations are done; ops of more than
+ * `most` may be left and resumed between slices. Returns 1 at the program's end. Until then the host may do other work
+ * and resume with the same call, or abandon it: nothing needs undoing except what the ops have written.
  */
 export function proceed(cursor: usize, header: usize, budget: f64, most: f64): i32 {
   let op = load<usize>(cursor + (ResumePoint.Op << 2))

@@ -1,7 +1,4 @@
-/*
- * Passes over a model's bytes as they came, before they are packed: what JavaScript would do at an engine's first, slow
- * tier.
- */
+/* Scans of a model's unpacked bytes, which JavaScript would run in an engine's slow first tier. */
 
 const PRIME_0: i32 = <i32>0x9e3779b1
 const PRIME_1: i32 = <i32>0x85ebca77
@@ -18,7 +15,7 @@ export function mixBlocks(lanes: usize, start: usize, end: usize): void {
   v128.store(lanes, lane)
 }
 
-/** Whether the float16 values from `start` to `end`, whole vectors, hold neither infinity nor NaN. */
+/** Whether the float16 values from `start` to `end`, whole vectors, contain neither infinity nor NaN. */
 export function isFiniteFloat16(start: usize, end: usize): bool {
   const exponent = i16x8.splat(0x7c00)
   let found = i16x8.splat(0)

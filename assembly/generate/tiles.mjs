@@ -31,8 +31,8 @@ const shapes = [
 ]
 
 /**
- * How four weights become a vector of float32. A single row takes `Half`'s factor 2^112 on itself: once for 32 weights,
- * not once for four.
+ * How four weights become a vector of float32. A single row applies `Half`'s factor 2^112 to itself: once for 32
+ * weights, not once for four.
  */
 const widenings = {
   Float: (at) => `v128.load(${at})`,
@@ -44,10 +44,10 @@ const widenings = {
 }
 
 /**
- * Eight weights as the two halves of float32's bits. With the joining that is 5 operations and one load for two
- * vectors, where the above takes 6 and two; for tiles that unroll k, since the engines that take those have
- * instructions for the shuffles (one row 11 to 17 % faster on Node 24, 20 % on Deno) and JavaScriptCore on x64, which
- * takes the others, has none (20 % slower).
+ * Widens eight weights as the two halves of float32's bits. Including the joining, that takes 5 operations and one load
+ * for two vectors, where the above takes 6 and two. For tiles that unroll k: the engines that use those have
+ * instructions for the shuffles (one row 11 to 17 % faster on Node 24, 20 % on Deno), and JavaScriptCore on x64, which
+ * uses the others, has none (20 % slower).
  */
 const halvesOf = {
   Half: ['lower = lowerHalves(weights)', 'upper = upperHalves(weights, upperMask)'],
@@ -58,9 +58,7 @@ const range = (count) => [...Array(count).keys()]
 const plural = (count, word) => `${count} ${word}${count > 1 ? 's' : ''}`
 const indexed = (name, index) => (index === 0 ? name : `${name}${index}`)
 
-/**
- * As XNNPACK names kernels: what, type of the weights, tile, variant (unrolled k, panels of one group side by side).
- */
+/** Named as in XNNPACK: operation, weight type, tile, variant (k unrolled, panels of one group side by side). */
 const TYPES = { Float: 'f32', Half: 'f16', BrainHalf: 'bf16' }
 
 function nameOf({ rows, panels, unroll, grouped, weights = 'Float' }) {
@@ -81,8 +79,8 @@ function describe({ rows, panels, unroll, grouped, weights }) {
 const joinsHalves = ({ unroll, weights }) => unroll > 1 && weights !== undefined
 
 /**
- * One k: `step` is which of an unrolled loop. Up to two panels of B are held while the rows of A pass; of more, B
- * passes and A is held.
+ * One k: `step` is its index in an unrolled loop. Up to two panels of B are held while the rows of A pass by; with
+ * more, A is held and B passes by.
  */
 function multiplyAdds(shape, step) {
   const { rows, panels, grouped, weights = 'Float' } = shape
@@ -106,7 +104,7 @@ function multiplyAdds(shape, step) {
   return [...range(rows).map(loadA), ...vectors.flatMap((column) => [...loadB(column), ...range(rows).map((row) => add(row, column))])]
 }
 
-/** What widening needs, by its place in `HALF`. */
+/** The constants that widening needs, by their position in `HALF`. */
 function constantsOf(shape) {
   if (shape.weights !== 'Half') return []
   return [['scale', 4], joinsHalves(shape) ? ['upperMask', 8] : ['mask', 0]]
@@ -146,8 +144,8 @@ function tile(shape) {
         ...pointers.slice(1).map((name, panel) => `let ${name} = ${pointers[panel]} + panelStride`),
         ...range(rows - 1).map((row) => `const d${row + 1} = ${target(row)} + ldc`),
         ...accumulators.map(({ name }) => `let ${name} = f32x4.splat(0)`),
-        // outside the loops: what is set again behind a multiply-add keeps the compiler from moving that to the end of
-        // the loop, where it spills
+        // outside the loops: a variable set again after a multiply-add keeps the compiler from moving that to the end
+        // of the loop, where it spills
         ...(joinsHalves(shape) ? ['weights', 'lower', 'upper'].map((name) => `let ${name} = f32x4.splat(0)`) : []),
         'if (accumulate) {',
         ...accumulators.map(({ row, column, name }) => `  ${name} = v128.load(${target(row)}, ${column * 16})`),

@@ -7,15 +7,15 @@ import { rotateHead } from './rotary'
 import { TILE_ROWS } from './tile-shapes'
 
 /*
- * Keys lie across lanes: [key / 8][channel][8 keys], so that a score is one chain over channels. Values lie [channel /
- * 8][key][8 channels], so that an output is one chain over keys, ascending. A hidden key inside a tile's range has
- * weight +0 and leaves both sums' bits as they were.
+ * Keys are laid out across lanes, [key / 8][channel][8 keys], so that a score is one chain over channels. Values are
+ * laid out as [channel / 8][key][8 channels], so that an output is one chain over keys, ascending. A hidden key inside
+ * a tile's range has weight +0, which does not change the bits of either sum.
  */
 
 /**
  * Softmax of scores `first` … `end` - 1 in place; the others up to `columns` (a multiple of 4, like the row's address)
- * become +0. Returns 1 / sum: the maximum first, then one pass of exponentials, summed in four lanes by column modulo
- * 4, ascending.
+ * become +0. Returns 1 / sum. The maximum is found first, followed by one pass of exponentials summed in four lanes by
+ * column modulo 4, ascending.
  */
 export function softmax(row: usize, first: i32, end: i32, columns: i32, scale: f32): f32 {
   let x = row + floats(first & ~3)
@@ -50,9 +50,7 @@ export function softmax(row: usize, first: i32, end: i32, columns: i32, scale: f
   return 1 / sumLanes(sum)
 }
 
-/**
- * The largest of some vectors, at least one, lane by lane: in four chains, because one would wait four cycles for each.
- */
+/** Lane-wise maximum of one or more vectors, in four chains, because a single one would wait four cycles for each. */
 // @ts-ignore: decorator
 @inline
 function largestLanes(x: usize, end: usize): v128 {
@@ -70,7 +68,7 @@ function largestLanes(x: usize, end: usize): v128 {
   return f32x4.pmax(f32x4.pmax(m0, m1), f32x4.pmax(m2, m3))
 }
 
-/** Whole vectors; a bulk fill costs more than the few there are. */
+/** Stores whole vectors, since a bulk fill costs more than these few. */
 // @ts-ignore: decorator
 @inline
 function fillZeros(from: usize, end: usize): void {
@@ -87,8 +85,8 @@ function scaleHead(x: usize, width: i32, scale: f32): void {
 }
 
 /**
- * A tile of rows of one head: row i attends to keys `end` + i·`advance` - `window` … `end` + i·`advance` - 1 (from 0).
- * Scores live in `scores`, `scoreStride` floats a row, from product to weighted sum.
+ * Computes a tile of rows of one head: row i attends to keys `end` + i·`advance` - `window` … `end` + i·`advance` - 1
+ * (from 0). `scores`, with `scoreStride` floats per row, holds the scores from the product to the weighted sum.
  */
 function attend(
   shape: TileShape,
@@ -137,7 +135,7 @@ function attend(
   for (let row = 0; row < rows; ++row) {
     const at = scores + <usize>row * rowSize
     const rowEnd = end + row * advance
-    // the reciprocals wait behind the scores until the weighted sums are done
+    // the reciprocals are stored after the scores until the weighted sums are done
     store<f32>(
       scores + <usize>TILE_ROWS * rowSize + floats(row),
       softmax(at, max(0, rowEnd - window) - base, rowEnd - base, columns, scale),
@@ -174,9 +172,9 @@ function attend(
 }
 
 /**
- * Reads keys or values in one stream, at the memory's rate, before a single row's chains go through four panels of them
- * at once, which is too many streams for a processor to read ahead. What is read ends at `sink`, so that no compiler
- * leaves it out.
+ * Prefetches keys or values in a single stream, at memory speed; a single row's chains then go through four panels at
+ * once, which is too many streams for hardware prefetching. The result is stored at `sink`, so that no compiler removes
+ * the loads.
  */
 function readAhead(from: usize, size: usize, sink: usize): void {
   const end = from + size
@@ -190,19 +188,19 @@ function readAhead(from: usize, size: usize, sink: usize): void {
   v128.store(sink, v128.or(a, b))
 }
 
-/** Bytes of scores that one partition needs: a tile's rows and their reciprocals. */
+/** Bytes of scores needed per partition: a tile's rows and their reciprocals. */
 // @ts-ignore: decorator
 @inline
 function scoreBytes(scoreStride: i32): usize {
   return floats(scoreStride * TILE_ROWS + 8)
 }
 
-/** Moves what is kept of a chunk's local keys or values to the front. */
+/** Moves the retained part of a chunk's local keys or values to the front. */
 function dropFront(base: usize, size: usize, dropped: i32, retained: i32): void {
   memory.copy(base, base + <usize>dropped * size, <usize>retained * size)
 }
 
-/** `LocalStore`: heads are shared out. */
+/** `LocalStore`: split by heads. */
 export function localStore(op: usize, header: usize, partition: i32, partitions: i32): void {
   const rows = word(header, DispatchHeader.Rows)
   const heads = word(op, LocalStore.Heads)
@@ -228,7 +226,7 @@ export function localStore(op: usize, header: usize, partition: i32, partitions:
     const part = floats(heads * headStride)
     const first = projected + floats(head * headStride)
     for (let row = 0; row < rows;) {
-      // four keys go to half a panel at once, while they are in the first-level cache
+      // four keys at once fill half a panel, while they are in the first-level cache
       const block = ((index + row) & 3) == 0 && row + 4 <= rows ? 4 : 1
       const query = first + <usize>row * stride
       const key = query + part
@@ -257,7 +255,7 @@ export function storeKey(key: usize, keys: usize, index: i32, headStride: i32): 
   }
 }
 
-/** The same for four keys whose first index is a multiple of 4: a vector of four keys is stored for each channel. */
+/** The same for four keys whose first index is a multiple of 4, storing one vector of four keys per channel. */
 export function storeFourKeys(key0: usize, key1: usize, key2: usize, key3: usize, keys: usize, index: i32, headStride: i32): void {
   let to = keys + floats((index >> 3) * headStride) * 8 + floats(index & 7)
   const end = key0 + floats(headStride)
@@ -287,19 +285,19 @@ export function storeValue(value: usize, values: usize, index: i32, headStride: 
 }
 
 /**
- * `Attention`: in each group (head, tile of rows) pairs are shared out, head by head, so that a head's keys stay in the
- * cache, and whole heads where the partitions divide them: joined ops rest on that.
+ * `Attention`: in each group, (head, tile of rows) pairs are split head by head, so that a head's keys stay in the
+ * cache, and by whole heads if their number is divisible by the number of partitions; skipped barriers rely on that.
  */
 export function attention(op: usize, header: usize, partition: i32, partitions: i32): void {
   attendShare(op, header, partition, partitions, partition)
 }
 
-/** One of the parts that one thread computes one after the other, with the first partition's scores. */
+/** One of the slices that a single thread computes in sequence, using the first partition's scores. */
 export function attentionPart(op: usize, header: usize, part: i32, parts: i32): void {
   attendShare(op, header, part, parts, 0)
 }
 
-/** A partition, with the scores of partition `place`. */
+/** A partition, using the scores of partition `place`. */
 function attendShare(op: usize, header: usize, partition: i32, partitions: i32, place: i32): void {
   const heads = word(op, Attention.Heads)
   const starts = operand(op, Attention.Starts, header)

@@ -5,12 +5,12 @@ import { storeFourKeys, storeKey, storeValue } from './attention'
 import { takeLargest } from './selection'
 
 /*
- * An expert's context: the keys and values its queries see, by rank: the null pair first, then chosen tokens in
- * ascending position. Admitted tokens are later than all that are retained, so a context that changes keeps its order
- * by closing ranks and appending.
+ * An expert's context: the keys and values its queries see, by rank: first the null KV, then the chosen tokens in
+ * ascending position. Admitted tokens come after all retained ones, so updating a context means closing gaps and
+ * appending.
  */
 
-/** `SelectContext`: experts are shared out. */
+/** `SelectContext`: split by experts. */
 export function selectContext(op: usize, header: usize, partition: i32, partitions: i32): void {
   const closes = word(header, DispatchHeader.ClosingRows) != 0
   const experts = word(op, SelectContext.Experts)
@@ -54,7 +54,7 @@ export function selectContext(op: usize, header: usize, partition: i32, partitio
   }
 }
 
-/** `UpdateContext`: heads are shared out. */
+/** `UpdateContext`: split by heads. */
 export function updateContext(op: usize, header: usize, partition: i32, partitions: i32): void {
   const admitted = count(op, UpdateContext.AdmittedCount, header)
   const retained = count(op, UpdateContext.RetainedCount, header)
@@ -91,7 +91,7 @@ function moveRank(keys: usize, values: usize, from: i32, to: i32, headStride: i3
   }
 }
 
-/** `NullContext`: one partition does it. */
+/** `NullContext`: done by one partition. */
 export function nullContext(op: usize, header: usize, partition: i32, partitions: i32): void {
   if (partition != 0) return
   const pair = operand(op, NullContext.Null, header)
@@ -108,7 +108,7 @@ export function nullContext(op: usize, header: usize, partition: i32, partitions
   }
 }
 
-/** `GatherContext`: heads are shared out. */
+/** `GatherContext`: split by heads. */
 export function gatherContext(op: usize, header: usize, partition: i32, partitions: i32): void {
   if (word(header, DispatchHeader.WindowStart) == 0 || word(header, DispatchHeader.Routed) == 0) return
   const windows = max(1, word(header, DispatchHeader.Windows))
@@ -120,7 +120,7 @@ export function gatherContext(op: usize, header: usize, partition: i32, partitio
   }
 }
 
-/** One window's context, `group` bytes behind the first one's. */
+/** One window's context, `group` bytes after the first one's. */
 function gatherWindow(op: usize, header: usize, window: i32, group: usize, visible: i32, partition: i32, partitions: i32): void {
   const expert = word(op, GatherContext.Expert)
   const offset = floats(((window - 1) * word(op, GatherContext.Experts) + expert) * word(op, GatherContext.ListCapacity))
@@ -158,7 +158,7 @@ function gatherWindow(op: usize, header: usize, window: i32, group: usize, visib
   }
 }
 
-/** Projected key of the i-th token of a list; its value lies `part` behind. */
+/** Projected key of the i-th token of a list; its value follows `part` bytes later. */
 // @ts-ignore: decorator
 @inline
 function rowOf(keyValues: usize, list: usize, slots: usize, i: i32, part: usize): usize {

@@ -4,7 +4,7 @@ import { partitionStart } from '../parallel'
 import { Combine, CopyRows, Embed, LogProbabilities, DispatchHeader, WeightFormat } from '../ops'
 import { largestOf, sumOfExponentials } from './log-sum-exp'
 
-/** `Embed`: rows of the token table, plus the position's learned row where the model has any. */
+/** `Embed`: rows of the token table, plus the learned position row if the model has any. */
 export function embed(op: usize, header: usize, partition: i32, partitions: i32): void {
   const rows = count(op, Embed.Rows, header)
   const ids = operand(op, Embed.TokenIds, header)
@@ -25,7 +25,7 @@ function addRow(out: usize, x: usize, stride: i32): void {
   for (let i = 0; i < stride; i += 4, out += 16, x += 16) v128.store(out, f32x4.add(v128.load(out), v128.load(x)))
 }
 
-/** Row `index` of a table, widened to float32, to `out` or added to it. */
+/** Row `index` of a table, widened to float32, stored at `out` or added to it. */
 function readRow(format: WeightFormat, table: usize, index: usize, stride: i32, out: usize, adds: bool): void {
   const size: usize = format == WeightFormat.Float32 ? 16 : 8
   let at = table + index * ((<usize>stride) >> 2) * size
@@ -50,7 +50,7 @@ export function copyRows(op: usize, header: usize, partition: i32, partitions: i
   memory.copy(output, operand(op, CopyRows.Input, header) + <usize>first * size, <usize>(last - first) * size)
 }
 
-/** `Combine`: one row is one thread's, its terms in expert order. */
+/** `Combine`: one thread computes a row, adding terms in expert order. */
 export function combine(op: usize, header: usize, partition: i32, partitions: i32): void {
   const rows = count(op, Combine.Rows, header)
   const first = countOr(op, Combine.First, header, 0)
@@ -70,7 +70,7 @@ export function combine(op: usize, header: usize, partition: i32, partitions: i3
   const end = partitionStart(rows, partition + 1, partitions)
   for (let row = partitionStart(rows, partition, partitions); row < end; ++row) {
     const out = output + <usize>row * size
-    // the sum grows in the local output's place: the output may be the residual itself
+    // the sum accumulates in place of the local output, since the output may be the residual itself
     const sum = local + <usize>row * size
     const place = first + row
     if (place >= firstRouted) {

@@ -20,7 +20,7 @@ export function sumOfExponentials(s: usize, n: i32, cap: f32, largest: f32, eps:
   return sum
 }
 
-/** Terms below 2^-126 count as that much, which leaves no trace in a sum that has a 1. */
+/** Terms below 2^-126 count as 2^-126, which cannot affect a sum that contains a 1. */
 function blockOfExponentials(s: usize, n: i32, cap: f32, largest: f32, scale: f32): f64 {
   const caps = f32x4.splat(cap)
   const shift = f32x4.splat(largest)
@@ -35,7 +35,7 @@ function blockOfExponentials(s: usize, n: i32, cap: f32, largest: f32, scale: f3
   const one = v128.load32_splat(EXP2, 28)
   let sum = f32x4.splat(0)
   for (const end = s + floats(n & ~3); s < end; s += 16) {
-    // a pseudo-minimum or -maximum is one instruction, a minimum eight
+    // A pseudo-minimum or -maximum is one instruction, a minimum eight
     const y = f32x4.mul(f32x4.sub(f32x4.pmin(v128.load(s), caps), shift), scales)
     sum = f32x4.add(sum, exp2InRange(f32x4.pmax(low, y), magic, p5, p4, p3, p2, p1, one))
   }

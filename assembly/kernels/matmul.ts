@@ -33,22 +33,22 @@ import {
 } from './tiles'
 
 /*
- * Few rows take several panels at once, whatever the shape, so that there are enough chains to hide the latency of an
- * addition. Where the shape's k goes four at a time, theirs does: the same engines gain by it (one row 7 % on Node 24,
- * 15 % on Deno) and lose by it (15 % on Node 22).
+ * Few rows process several panels at once, whatever the tile shape, to have enough chains to hide the latency of an
+ * addition. They unroll k by four if the shape does, since the same engines gain from it (one row 7 % on Node 24, 15 %
+ * on Deno) or lose (15 % on Node 22).
  */
-/** By whether k is unrolled, then rows 0 (never taken) to 3. */
+/** Indexed by whether k is unrolled, then by rows from 0 (never used) to 3. */
 // prettier-ignore
 const TWO_PANELS: StaticArray<Tile> = [
   gemm_f32_1x16, gemm_f32_1x16, gemm_f32_2x16, gemm_f32_3x16,
   gemm_f32_1x16_u4, gemm_f32_1x16_u4, gemm_f32_2x16_u4, gemm_f32_3x16_u4,
 ]
-/** By whether k is unrolled, then whether panels are joined. */
+/** Indexed by whether k is unrolled, then by whether panels are grouped. */
 const FOUR_PANELS: StaticArray<Tile> = [gemm_f32_1x32, gemm_f32_1x32_grouped, gemm_f32_1x32_u4, gemm_f32_1x32_u4_grouped]
 /**
- * Few rows by a group of weights as they lie, which each pass widens in registers: by whether k is unrolled,
- * `WeightFormat`, then rows 0 (never taken) to
- * 4. More rows leave no register for that, and have it done once for all.
+ * For few rows, on a group of weights in storage format, which each pass widens in registers. Indexed by whether k is
+ * unrolled, `WeightFormat`, then rows from 0 (never used) to 4. More rows leave no register for that, so weights are
+ * widened once for all rows.
  */
 // prettier-ignore
 const AS_THEY_LIE: StaticArray<Tile> = [
@@ -66,10 +66,10 @@ const FEW_ROWS_PANELS: StaticArray<i32> = [4, 4, 2, 1, 1]
 
 /** Bytes of one row of a panel. */
 export const PANEL_ROW: usize = 32
-/** Panels of a group of packed weights: what one row takes at once. */
+/** Panels per group of packed weights: the number that one row processes at once. */
 const GROUP: i32 = 4
 
-/** Depth of a block: 256 rows of two panels stay in the first-level cache while the rows of A pass. */
+/** Depth of a block: 256 rows of two panels stay in the first-level cache while the rows of A pass by. */
 const BLOCK_DEPTH: i32 = 256
 /**
  * Panels that pass over a tile's rows of A while these are in the first-level cache: the two that share cache lines in
@@ -77,12 +77,12 @@ const BLOCK_DEPTH: i32 = 256
  */
 const STRIP: i32 = 2
 
-/** Bytes that a cache fetches at once. */
+/** Bytes per cache line. */
 const CACHE_LINE: usize = 64
 
 /**
- * Has the caches fetch from `from` to `end`, and returns where it ended. A load whose value nobody uses is still done:
- * it may trap.
+ * Prefetches from `from` to `end`, and returns where it ended. Loads of unused values are not optimised away, since
+ * they may trap.
  */
 // @ts-ignore: decorator
 @inline
@@ -92,9 +92,9 @@ function prefetch(from: usize, end: usize): usize {
 }
 
 /**
- * A strip of tiles down the rows, `repeat` of them side by side. Meanwhile `nextBytes` from `next` on are fetched, a
- * few lines behind each tile: what is multiplied next need not be waited for then (4 MB of weights by 128 rows at a
- * time, as they lie in a third-level cache: 2 to 4 % less time).
+ * A strip of tiles down the rows, `repeat` of them side by side, while prefetching `nextBytes` from `next`, a few lines
+ * after each tile: the next operands are then in the cache when needed (4 MB of weights in a third-level cache, times
+ * 128 rows: 2 to 4 % less time).
  */
 function gemmStrip(
   shape: TileShape,
@@ -117,7 +117,7 @@ function gemmStrip(
   const behindEach = nextBytes / <usize>((rows + most - 1) / most) + CACHE_LINE
   let left = rows
   while (left > 0) {
-    // two tiles of nearly equal height end the rows better than a full one and a sliver
+    // two tiles of nearly equal height finish the rows faster than a full one and a sliver
     const height = left >= 2 * most || left <= most ? min(left, most) : (left + 1) >> 1
     tileOf(shape, height)(repeat, k, a, lda, b, kStride, panelStride, c, ldc, accumulate)
     a += <usize>height * lda
@@ -128,9 +128,9 @@ function gemmStrip(
 }
 
 /**
- * C (rows × 8·panels) = A · B, or C + A · B. A is row-major; B in panels, `panelStride` bytes from one to the next and
- * `kStride` from a row to the next. Every output is one chain in ascending k, whatever the tile. `nextBytes` from
- * `next` on are what will be multiplied then.
+ * C (rows × 8·panels) = A · B, or C + A · B. A is row-major; B consists of panels `panelStride` bytes apart, with rows
+ * `kStride` apart. Every output is one chain in ascending k, whatever the tile. The `nextBytes` from `next` are
+ * multiplied next.
  */
 export function gemm(
   shape: TileShape,
@@ -173,7 +173,7 @@ export function gemm(
     }
   }
   const leftover = leftoverShape(shape)
-  // rows of one tile need no panel twice
+  // with a single tile of rows, no panel is needed twice
   const most = rows <= rowsOf(leftover) ? panels : STRIP
   for (; panel < panels; panel += most) {
     const repeat = min(most, panels - panel)
@@ -185,8 +185,8 @@ export function gemm(
 }
 
 /**
- * What follows the last k, in this order: bias, activation, addition to `addTo`. Row by row: rows may lie a multiple of
- * 4 KiB apart, where a first-level cache holds a dozen of them.
+ * Operations after the last k, in this order: bias, activation, addition to `addTo`. Row by row, since rows may be a
+ * multiple of 4 KiB apart, of which a first-level cache holds only a dozen.
  */
 function finish(rows: i32, panels: i32, c: usize, ldc: usize, bias: usize, activation: i32, addTo: usize): void {
   if (bias == 0 && addTo == 0 && activation == Activation.None) return
@@ -234,7 +234,7 @@ function widen(format: WeightFormat, source: usize, length: i32, target: usize):
   }
 }
 
-/** Whether every value of a row, times 2^112, is finite: then the factor of float16 weights can be on it. */
+/** Whether every value of a row, times 2^112, is finite, so that it can absorb the factor of float16 weights. */
 function staysFinite(x: usize, width: i32): bool {
   let largest = f32x4.splat(0)
   let i = 0
@@ -244,15 +244,12 @@ function staysFinite(x: usize, width: i32): bool {
   return all < 32768
 }
 
-/**
- * `Matmul`: groups of panels are shared out, so each weight is read by one thread; where there are too few of them,
- * rows.
- */
+/** `Matmul`: split by groups of panels, so each weight is read by one thread; by rows if there are too few groups. */
 export function matmul(op: usize, header: usize, partition: i32, partitions: i32): void {
   multiplyShare(op, header, partition, partitions, partition)
 }
 
-/** One of the parts of a product that one thread computes one after the other, in the first partition's workspace. */
+/** One of the slices of a product that a single thread computes in sequence, in the first partition's workspace. */
 export function productPart(op: usize, header: usize, part: i32, parts: i32): void {
   multiplyShare(op, header, part, parts, 0)
 }
@@ -307,9 +304,9 @@ function productGroups(op: usize, header: usize, place: i32, row: i32, rows: i32
   const panelBytes = <usize>(depth * 8) * elementBytes
   const endPanel = min(endGroup * GROUP, allPanels)
   const end = weights + <usize>endPanel * panelBytes
-  // few rows read each weight once, in one stream: nothing to keep in a cache
+  // few rows read each weight once, in one stream, so there is nothing to keep in a cache
   const inRegisters = rows == 1 ? format != WeightFormat.Float16 || staysFinite(input, depth) : isNarrow && rows <= FEW_ROWS
-  // one row passes over all whole groups in one call (decoding: 4 to 6 % faster)
+  // A single row passes over all whole groups in one call (decoding: 4 to 6 % faster)
   const isStream = inRegisters && rows == 1
   let panels = 0
   for (let panel = firstGroup * GROUP; panel < endPanel; panel += panels) {
@@ -325,14 +322,14 @@ function productGroups(op: usize, header: usize, place: i32, row: i32, rows: i32
       const panelStride = isStream ? panelBytes : <usize>8 * elementBytes
       tile(tiles, depth, input, lda, group, <usize>(GROUP * 8) * elementBytes, panelStride, target, ldc, false)
     } else {
-      // k inside: a group's outputs stay in the cache until they are finished
+      // k is the inner loop: a group's outputs stay in the cache until they are finished
       for (let k = 0; k < depth || k == 0; k += BLOCK_DEPTH) {
         const block = min(BLOCK_DEPTH, depth - k)
         const kStride = <usize>panels * PANEL_ROW
         let from = group + <usize>(k * panels * 8) * elementBytes
-        // blocks lie one behind the other
+        // blocks follow one another in memory
         const next = from + <usize>(block * panels * 8) * elementBytes
-        // one tile's rows read them in one stream, which a processor sees coming
+        // A single tile's rows read them in one stream, which hardware prefetches
         const nextBytes = rows > MOST_TILE_ROWS ? min(next - from, end - next) : 0
         if (isNarrow) {
           widen(format, from, block * panels * 8, workspace)

@@ -4,8 +4,9 @@ import { partitionStart } from '../parallel'
 import { Norm, Normalise } from '../ops'
 
 /**
- * Σ (x - shift)² over `width` floats, in four vectors: one would wait four cycles for each addition. Lane l of vector v
- * sums what lies at indices ≡ 4v + l (mod 16), ascending, the first what is left at the end; then one tree.
+ * Σ (x - shift)² over `width` floats, in four vectors, since a single one would wait four cycles for each addition.
+ * Lane l of vector v sums the indices ≡ 4v + l (mod 16), ascending, the first one also the remainder; then one fixed
+ * tree.
  */
 export function sumOfSquares(x: usize, width: i32, shift: f32 = 0): f32 {
   const shifts = f32x4.splat(shift)
@@ -66,7 +67,7 @@ function rmsNormRow(x: usize, out: usize, stride: i32, scale: f32, weight: usize
   }
 }
 
-/** `Normalise`: rows are shared out. Weights and biases are zero beyond the width, so that padding stays zero. */
+/** `Normalise`: split by rows. Weights and biases are zero beyond the width, so that padding stays zero. */
 export function normalise(op: usize, header: usize, partition: i32, partitions: i32): void {
   const rows = count(op, Normalise.Rows, header)
   const first = countOr(op, Normalise.First, header, 0)

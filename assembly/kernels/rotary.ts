@@ -4,7 +4,8 @@ import { partitionStart } from '../parallel'
 import { Rotate, RotaryFromAngles, RotaryFromPositions } from '../ops'
 
 /**
- * `RotaryFromPositions`: each angle from its own position, in float64, so that position 10,000,000 is as exact as 10.
+ * `RotaryFromPositions`: each angle is computed from its own position in float64, so that position 10,000,000 is as
+ * exact as 10.
  */
 export function rotaryFromPositions(op: usize, header: usize, partition: i32, partitions: i32): void {
   const rows = count(op, RotaryFromPositions.Rows, header)
@@ -65,8 +66,9 @@ function angleRow(angles: usize, row: usize, width: i32): void {
 }
 
 /**
- * Rotates one head in place: (a, b) → (a·cos - b·sin, b·cos + a·sin), a and b its halves. Products and sums are rounded
- * one by one in either build, so the scalar tail of a half that is no multiple of 4 has the vectors' bits.
+ * Rotates one head in place: (a, b) → (a·cos - b·sin, b·cos + a·sin), where a and b are its halves. Products and sums
+ * are rounded separately in either build, so the scalar tail of a half that is not a multiple of 4 gives the same bits
+ * as the vectors.
  */
 export function rotateHead(x: usize, cosine: usize, sine: usize, width: i32): void {
   const half = floats(width >> 1)
@@ -85,7 +87,7 @@ export function rotateHead(x: usize, cosine: usize, sine: usize, width: i32): vo
   }
 }
 
-/** `Rotate`: heads are shared out. */
+/** `Rotate`: split by heads. */
 export function rotate(op: usize, header: usize, partition: i32, partitions: i32): void {
   const rows = count(op, Rotate.Rows, header)
   const values = operand(op, Rotate.Values, header)

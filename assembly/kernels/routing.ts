@@ -4,8 +4,8 @@ import { ListQueries, DispatchHeader, RouteCausal, Similarities } from '../ops'
 import { sumOfSquares } from './norms'
 
 /**
- * `Similarities`: rows are shared out. Equal tokens have equal products (one chain each, whatever the tile) and equal
- * norms, so they have bit-equal similarities wherever they stand. Adding +0 turns -0 into +0, so that zeros tie.
+ * `Similarities`: split by rows. Equal tokens have equal products (one chain each, whatever the tile) and equal norms,
+ * and hence bit-equal router scores wherever they occur. Adding +0 turns -0 into +0, so that zeros tie.
  */
 export function similarities(op: usize, header: usize, partition: i32, partitions: i32): void {
   const rows = count(op, Similarities.Rows, header)
@@ -33,7 +33,7 @@ export function similarities(op: usize, header: usize, partition: i32, partition
   }
 }
 
-/** How many of `n` values are at or above `value`. */
+/** Number of the `n` values that are at least `value`. */
 function countAtLeast(values: usize, n: i32, value: f32): i32 {
   const bound = f32x4.splat(value)
   let counts = i32x4.splat(0)
@@ -44,7 +44,7 @@ function countAtLeast(values: usize, n: i32, value: f32): i32 {
   return total
 }
 
-/** `RouteCausal`: experts are shared out. */
+/** `RouteCausal`: split by experts. */
 export function routeCausal(op: usize, header: usize, partition: i32, partitions: i32): void {
   const first = countOr(op, RouteCausal.First, header, 0)
   const rowEnd = word(header, DispatchHeader.Routed) ? first + count(op, RouteCausal.Rows, header) : 0
@@ -68,7 +68,7 @@ export function routeCausal(op: usize, header: usize, partition: i32, partitions
   }
 }
 
-/** `ListQueries`: experts are shared out. */
+/** `ListQueries`: split by experts. */
 export function listQueries(op: usize, header: usize, partition: i32, partitions: i32): void {
   const rows = word(header, DispatchHeader.Routed) ? word(header, DispatchHeader.Rows) : 0
   const first = countOr(op, ListQueries.First, header, 0)
@@ -90,7 +90,7 @@ export function listQueries(op: usize, header: usize, partition: i32, partitions
     const slots = operand(op, ListQueries.Slots, header) + floats(expert * rowCapacity)
     const scores = operand(op, ListQueries.ListScores, header) + floats(expert * rowCapacity)
     const starts = allStarts + floats(expert * word(op, ListQueries.StartCapacity))
-    // where the next window begins; a chunk that begins within a window has no other
+    // start of the next window; a chunk that begins within a window has no other
     let nextStart = 0
     let window = 0
     let taken = 0
@@ -112,7 +112,7 @@ export function listQueries(op: usize, header: usize, partition: i32, partitions
   }
 }
 
-/** How many key/values each window of the chunk has: all earlier windows' tokens, or as many as are chosen. */
+/** Number of key/values for each window of the chunk: the tokens of all earlier windows, or as many as are chosen. */
 function listEnds(op: usize, header: usize, windows: i32): void {
   const ends = operand(op, ListQueries.Ends, header)
   const first = word(header, DispatchHeader.Window)

@@ -4,7 +4,7 @@ import { isStopped, partitionStart } from '../parallel'
 import { AssignSlots, Descent, HISTOGRAM_BYTES, DispatchHeader, SelectKeyValues, SelectQueries, Selection } from '../ops'
 import { largestOf, sumOfExponentials } from './log-sum-exp'
 
-/** A float's bits, rearranged so that unsigned order is the floats' order. Similarities hold no -0. */
+/** A float's bits, rearranged so that unsigned order equals float order. Router scores are never -0. */
 // @ts-ignore: decorator
 @inline
 function orderedKey(address: usize): u32 {
@@ -13,9 +13,9 @@ function orderedKey(address: usize): u32 {
 }
 
 /**
- * Ascending indices of the `k` largest of `n` values (all, when there are no more), ties to the lower index. Returns
- * how many. Nothing is sorted: four passes of a histogram find the k-th largest value, byte by byte from the top, and a
- * last one takes what is above it and the first of its equals.
+ * Ascending indices of the `k` largest of `n` values (all, if there are no more), ties to the lower index. Returns
+ * their number. Nothing is sorted: four passes of a histogram find the k-th largest value byte by byte from the top,
+ * and a last one takes the values above it and the first of those equal to it.
  */
 export function takeLargest(values: usize, n: i32, k: i32, histogram: usize, indices: usize): i32 {
   let threshold: u32 = 0
@@ -33,7 +33,7 @@ export function takeLargest(values: usize, n: i32, k: i32, histogram: usize, ind
   return takeAbove(values, n, threshold, equals, indices)
 }
 
-/** Counts the byte at `shift` of every key whose higher bytes are the threshold's. */
+/** Counts the byte at `shift` of every key whose higher bytes equal the threshold's. */
 function countBytes(values: usize, n: i32, threshold: u32, shift: i32, histogram: usize): void {
   const mask: u32 = shift == 24 ? 0 : (<u32>0xffffffff) << (shift + 8)
   for (let i = 0; i < n; ++i) {
@@ -55,16 +55,16 @@ function takeAbove(values: usize, n: i32, threshold: u32, equals: i32, indices: 
   return count
 }
 
-/** What a descent carries from pass to pass, two f64s at the front of a partition's working memory. */
+/** State that a descent carries between passes: two f64s at the start of a partition's working memory. */
 enum Carried {
   A = 0,
   Eps = 8,
 }
 
 /**
- * Coordinate descent over one row (SPEC section 4): only the scalar a is carried from pass to pass, with eps, and a
- * pass is one logsumexp of min(s, -a). `n` similarities, all unmasked, of a row of `length`. Does one of `parts` of the
- * passes; the parts before it are done.
+ * Coordinate descent over one row (SPEC section 4): only the scalar a and eps are carried between passes, and a pass is
+ * one logsumexp of min(s, -a). `n` router scores, all unmasked, of a row of `length`. Runs one of `parts` slices of the
+ * passes, after the preceding ones.
  */
 function descend(header: usize, s: usize, n: i32, length: i32, k: i32, descent: usize, carried: usize, part: i32, parts: i32): void {
   const floor = load<f64>(descent + (Descent.Eps << 2))
@@ -81,7 +81,7 @@ function descend(header: usize, s: usize, n: i32, length: i32, k: i32, descent: 
     a = load<f64>(carried + Carried.A)
     eps = load<f64>(carried + Carried.Eps)
   }
-  // the first needs no similarities
+  // the first pass needs no router scores
   const passes = word(descent, Descent.Iterations) - 1
   for (let left = partitionStart(passes, part + 1, parts) - partitionStart(passes, part, parts); left > 0; --left) {
     if (isStopped(header)) return
@@ -94,14 +94,14 @@ function descend(header: usize, s: usize, n: i32, length: i32, k: i32, descent: 
   store<f64>(carried + Carried.Eps, eps)
 }
 
-/** c = min(s + a, 0), what is compared and, divided by eps, exponentiated. */
+/** c = min(s + a, 0), which is compared and, divided by eps, exponentiated. */
 function relax(s: usize, n: i32, a: f32, c: usize): void {
   const shift = f32x4.splat(a)
   const zero = f32x4.splat(0)
   for (let i = 0; i < n; i += 4, s += 16, c += 16) v128.store(c, f32x4.add(f32x4.pmin(f32x4.add(v128.load(s), shift), zero), zero))
 }
 
-/** Scores of the chosen: exp(min(s + a, 0) / eps). */
+/** Scores of the chosen tokens: exp(min(s + a, 0) / eps). */
 function scoresOf(s: usize, indices: usize, count: i32, a: f32, eps: f64, scores: usize): void {
   for (let i = 0; i < count; ++i) {
     const c = min<f32>(load<f32>(s + floats(load<i32>(indices + floats(i)))) + a, 0)
@@ -114,9 +114,9 @@ function fillOnes(scores: usize, count: i32): void {
 }
 
 /**
- * Chooses k of the `n` unmasked candidates of a row of `length`; ascending indices and carried scores. Returns how
- * many. `work` holds a histogram, then a row of values. In `parts`, one after the other with the same `work`, the last
- * of which chooses; the others return -1.
+ * Chooses k of the `n` unmasked candidates of a row of `length`: ascending indices and carried scores. Returns their
+ * number. `work` holds a histogram, then a row of values. Split into `parts` slices run in sequence with the same
+ * `work`: the last one chooses, the others return -1.
  */
 function choose(
   header: usize,
@@ -166,8 +166,8 @@ export function selectQueries(op: usize, header: usize, partition: i32, partitio
 }
 
 /**
- * One of the parts that one thread computes one after the other, in the first partition's working memory: as many of
- * each (window, expert) pair, pair by pair.
+ * One of the slices that a single thread computes in sequence, in the first partition's working memory: each (window,
+ * expert) pair has equally many, pair by pair.
  */
 export function selectQueriesPart(op: usize, header: usize, part: i32, parts: i32): void {
   const experts = word(op, SelectQueries.Experts)
@@ -199,8 +199,8 @@ function selectWindowQueries(op: usize, header: usize, window: i32, expert: i32,
 }
 
 /**
- * The k largest of a growing set: what falls out never returns, so window j's choice is among window j - 1's and that
- * window's own tokens, in time that does not grow with the sequence.
+ * The k largest of a growing set: tokens that drop out never return, so window j chooses among the choice of window j -
+ * 1 and its own tokens, in time independent of the sequence's length.
  */
 function chooseGrowing(s: usize, window: i32, windowSize: i32, k: i32, work: usize, previous: usize, list: usize): void {
   const retained = min(k, (window - 1) * windowSize)
@@ -216,8 +216,8 @@ function chooseGrowing(s: usize, window: i32, windowSize: i32, k: i32, work: usi
 }
 
 /**
- * `SelectKeyValues`: (window, expert) pairs are dealt out in turn; where a window's choice begins from the one before
- * it, experts are. Two threads may mark one token: they write the same word.
+ * `SelectKeyValues`: (window, expert) pairs are dealt out in turn, or only experts, if each window's choice starts from
+ * the previous one's. Two threads may mark the same token; they write the same word.
  */
 export function selectKeyValues(op: usize, header: usize, partition: i32, partitions: i32): void {
   const experts = word(op, SelectKeyValues.Experts)
@@ -235,7 +235,7 @@ export function selectKeyValues(op: usize, header: usize, partition: i32, partit
     selectWindowKeyValues(op, header, first + pair / experts, pair % experts, work, 0, 1)
 }
 
-/** As `selectQueriesPart`. */
+/** See `selectQueriesPart`. */
 export function selectKeyValuesPart(op: usize, header: usize, part: i32, parts: i32): void {
   const experts = word(op, SelectKeyValues.Experts)
   const each = parts / (word(header, DispatchHeader.Windows) * experts)
@@ -244,7 +244,7 @@ export function selectKeyValuesPart(op: usize, header: usize, part: i32, parts: 
   selectWindowKeyValues(op, header, window, pair % experts, operand(op, SelectKeyValues.Work, header), part % each, each)
 }
 
-/** Whether a window's choice begins from that of the window before. */
+/** Whether a window's choice starts from that of the previous window. */
 function isGrowing(op: usize): bool {
   const descent = op + (SelectKeyValues.Descent << 2)
   return word(descent, Descent.Selection) == Selection.TopK && word(descent, Descent.StraightThrough) != 0
@@ -257,7 +257,7 @@ function selectWindowKeyValues(op: usize, header: usize, window: i32, expert: i3
   const listCapacity = word(op, SelectKeyValues.ListCapacity)
   const k = word(op, SelectKeyValues.Count)
   const candidates = window * windowSize
-  // the row is as long as for the last window: the tokens that this one does not see are masked, and count
+  // the row is as long as for the last window: the tokens this window does not see are masked, but count
   const length = ((word(header, DispatchHeader.SequenceRows) - 1) / windowSize) * windowSize
   const s = operand(op, SelectKeyValues.Similarities, header) + floats(expert * capacity)
   const offset = floats(((window - 1) * experts + expert) * listCapacity)
@@ -276,7 +276,7 @@ function selectWindowKeyValues(op: usize, header: usize, window: i32, expert: i3
   for (let i = 0; i < count; ++i) store<i32>(chosen + floats(load<i32>(list + floats(i))), 1)
 }
 
-/** `AssignSlots`: numbers run on from expert to expert, so one partition does it. */
+/** `AssignSlots`: numbering continues from expert to expert, so one partition does it. */
 export function assignSlots(op: usize, header: usize, partition: i32, partitions: i32): void {
   if (partition != 0) return
   const experts = word(op, AssignSlots.Experts)

@@ -25,8 +25,8 @@ import {
 } from './tiles'
 
 /**
- * `count` times C (rows × columns) = A · B, or C + A · B where `accumulate`, side by side: `kernels/tiles.ts`. All
- * strides in bytes.
+ * A micro-kernel of `kernels/tiles.ts`: `count` tiles side by side, each C (rows × columns) = A · B, or C + A · B if
+ * `accumulate`. All strides are in bytes.
  */
 export type Tile = (
   count: i32,
@@ -42,17 +42,17 @@ export type Tile = (
 ) => void
 
 /**
- * Rows of the tallest tile: it has two vectors of B and twelve of C in fifteen registers, which leaves one for A;
- * unfused arithmetic needs another, for the product that it rounds on its own.
+ * Rows of the tallest tile: two vectors of B and twelve of C take fourteen of fifteen registers and leave one for A;
+ * unfused arithmetic needs another, for the separately rounded product.
  */
 export const TILE_ROWS: i32 = ASC_FEATURE_RELAXED_SIMD ? MOST_TILE_ROWS : MOST_TILE_ROWS - 1
 
-/** Places in the table below for each shape: heights 0 (never taken) to 6. */
+/** Entries per shape in the table below: heights 0 (never used) to 6. */
 const HEIGHTS: i32 = 7
 
 /*
- * The shapes, in the order of `TileShape`. Tiles are reached through tables, never by name: a function with one caller
- * would be inlined into it, and one large function stays in V8's baseline tier for its whole first run
+ * The tiles, in the order of `TileShape`. They are called through tables, never by name: a function with a single
+ * caller would be inlined into it, and one large function stays in V8's baseline tier for its whole first run
  * (docs/kernel-pitfalls.md#tiering).
  */
 // prettier-ignore
@@ -65,9 +65,9 @@ const TILES: StaticArray<Tile> = [
 ]
 const ROWS: StaticArray<i32> = [TILE_ROWS, TILE_ROWS, 2, 2, TILE_ROWS]
 const PANELS: StaticArray<i32> = [1, 1, 3, 3, 2]
-/** 1 where k goes four at a time. */
+/** 1 if k is unrolled by four. */
 const UNROLLED: StaticArray<i32> = [0, 1, 0, 1, 1]
-/** The shape of one panel that takes what panels are left over. */
+/** The one-panel shape used for leftover panels. */
 const LEFTOVER: StaticArray<TileShape> = [
   TileShape.Gemm6x8,
   TileShape.Gemm6x8Unrolled,
@@ -86,7 +86,7 @@ export function panelsOf(shape: TileShape): i32 {
   return unchecked(PANELS[shape])
 }
 
-/** As an index: 1 or 0. */
+/** 1 or 0, for use as an index. */
 export function isUnrolled(shape: TileShape): i32 {
   return unchecked(UNROLLED[shape])
 }
@@ -95,7 +95,7 @@ export function leftoverShape(shape: TileShape): TileShape {
   return unchecked(LEFTOVER[shape])
 }
 
-/** The shape's tile of a height, 1 to its rows. */
+/** The shape's tile of a height from 1 to its rows. */
 export function tileOf(shape: TileShape, height: i32): Tile {
   return unchecked(TILES[shape * HEIGHTS + height])
 }

@@ -4,7 +4,7 @@ import { fourWeights, HALVES } from './wgsl/halves.js'
 import { EXP, LOG } from './wgsl/math.js'
 import { perVector, ROW_SUM, ROW_WIDTH, UNIFORM } from './wgsl/rows.js'
 
-/** `Embed`. Learned positions are few: the low word of the position is all of it. */
+/** `Embed`. Learned positions are few, so the low word of the position suffices. */
 function makeEmbed(tokens: WeightFormat, positions: WeightFormat): Kernel {
   const position = `(u32(header_word(${DispatchHeader.Position})) + row) * stride + column`
   return {
@@ -27,7 +27,7 @@ ${HALVES}
 }
 
 const FORMATS = [WeightFormat.Float32, WeightFormat.Float16, WeightFormat.Bfloat16]
-/** By the tokens' format, then the positions'. */
+/** Indexed by the tokens' format, then the positions'. */
 const embeds = FORMATS.map((tokens) => FORMATS.map((positions) => makeEmbed(tokens, positions)))
 
 export function chooseEmbed({ words }: OpView): Kernel {
@@ -93,7 +93,7 @@ export const combine: Kernel = {
   workgroups: (op) => perVector(op, Combine.Rows, op.words[Combine.Stride]!),
 }
 
-/** `LogProbabilities`: a workgroup a row. The result is a float32, written as the f64 that it also is. */
+/** `LogProbabilities`: one workgroup per row. The result is a float32, written as an f64 of the same value. */
 export const logProbabilities: Kernel = {
   name: 'log-probabilities',
   operands: {

@@ -2,7 +2,7 @@ import { Norm, Normalise } from '../../../../assembly/ops.js'
 import type { Kernel } from '../kernel.js'
 import { ROW_SUM, ROW_WIDTH, UNIFORM } from './wgsl/rows.js'
 
-/** `Normalise`: a workgroup a row. */
+/** `Normalise`: one workgroup per row. */
 export const normalise: Kernel = {
   name: 'normalise',
   operands: {

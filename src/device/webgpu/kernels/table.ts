@@ -12,7 +12,7 @@ import { listQueries, similarities } from './routing/routing.js'
 import { selectContext } from './routing/select-context.js'
 import { assignSlots, selectKeyValues, selectQueries } from './routing/selection.js'
 
-/** What runs each kind of op: kernels, one after the other. */
+/** The kernels of each kind of op, in order of execution. */
 const KERNELS: Readonly<Partial<Record<Opcode, (op: OpView) => readonly Kernel[]>>> = {
   [Opcode.Embed]: (op) => [chooseEmbed(op)],
   [Opcode.RotaryFromPositions]: () => [rotaryFromPositions],
@@ -44,7 +44,7 @@ export function kernelsOf(op: OpView): readonly Kernel[] {
   return kernels(op)
 }
 
-/** The words of an op that are f64: a shader sees the first of their two as f32. */
+/** The words of an op that are f64: shaders see the first of the two as f32. */
 export function doublesOf(opcode: Opcode): readonly number[] {
   const base = { [Opcode.SelectQueries]: SelectQueries.Descent, [Opcode.SelectKeyValues]: SelectKeyValues.Descent }[opcode as number]
   if (base === undefined) return []

@@ -3,38 +3,36 @@ import type { Kernel, OpView } from '../../kernel.js'
 import { EXP } from '../wgsl/math.js'
 
 /*
- * A workgroup takes 16 rows of one head. Its 64 invocations are 4 by 16: each makes four rows' scores with up to three
- * times four keys in registers, from queries and keys staged 16 channels at a time, and later four rows by four
- * channels of the output, from values staged 16 keys at a time. Between the two, scores and then weights lie in
- * workgroup memory, a vector of four rows for each key.
- *
- * A query's bits do not depend on its neighbours: a score is one chain over channels, the maximum comes before the
- * first exponential, their sum is eight chains by key modulo 8 and one tree, an output is one chain over keys; hidden
- * keys have weight +0, which leaves sums as they were.
+ * A workgroup computes 16 rows of one head. Its 64 invocations are arranged 4 by 16: each computes four rows' scores,
+ * for up to three times four keys, in registers, from queries and keys staged 16 channels at a time, and later four
+ * rows by four channels of the output, from values staged 16 keys at a time. In between, scores and then weights are
+ * kept in workgroup memory, a vector of four rows per key.
+ * A query's bits do not depend on its neighbours: a score is one chain over channels; the maximum precedes the first
+ * exponential; their sum is eight chains by key modulo 8 and one tree; an output is one chain over keys. Hidden keys
+ * have weight +0, which leaves sums unchanged.
  */
 const TILE_ROWS = 16
 const LANES = 64
-/** Channels of keys, or keys of values, that are staged at a time. */
+/** Channels of keys, or keys of values, staged at a time. */
 const STAGED = 16
-/** Channels of the output that a workgroup makes at a time: four for each of the 16 invocations that partition rows. */
+/** Output channels that a workgroup computes at a time: four for each of the 16 invocations across a row. */
 const SLAB = 64
-/** Vectors from one staged key's values to the next: a slab's, and two that spread them over the banks. */
+/** Vectors between the values of consecutive staged keys: a slab, plus two to spread them over the banks. */
 const VALUE_STRIDE = SLAB / 4 + 2
-/** Keys whose scores a workgroup holds, where invocations hold one, two or three times four. */
+/** Keys whose scores a workgroup holds, if invocations hold one, two or three times four. */
 const BLOCKS = [64, 128, 176]
 
 const lines = (count: number, line: (i: number) => string) => Array.from({ length: count }, (_, i) => line(i)).join('\n')
 
 /**
- * @param spans how many times four keys an invocation holds
- * @param wide for any number of keys, block by block: scores are made twice, for the maximum and for the weights, and
- * outputs wait in their place
+ * @param spans number of groups of four keys per invocation
+ * @param wide for any number of keys, block by block: scores are computed twice, for the maximum and for the weights,
+ * and outputs accumulate in place
  */
 function attentionKernel(spans: number, wide: boolean): Kernel {
   const block = BLOCKS[spans - 1]!
   const quads = block / 4
-  // from one of four neighbouring keys to the next: such that what neighbouring invocations touch lies in different
-  // banks
+  // distance between four neighbouring keys, chosen so that neighbouring invocations access different banks
   const keyStride = Math.ceil((quads - 2) / 4) * 4 + 2
   const groupStride = 3 * keyStride + quads + 1
   const stagedQueries = STAGED * keyStride
@@ -228,15 +226,15 @@ fn weights_of(score: vec4f, largest: vec4f, seen: vec4<bool>) -> vec4f {
   }
 }
 
-/** Kernels by the most keys of a tile, the last for any number. All give the same bits. */
+/** Kernels by the maximum number of keys of a tile; the last for any number. All give the same bits. */
 export const attentionForms: readonly { readonly keys: number; readonly kernel: Kernel }[] = [
   ...BLOCKS.map((keys, i) => ({ keys, kernel: attentionKernel(i + 1, false) })),
   { keys: Infinity, kernel: attentionKernel(BLOCKS.length, true) },
 ]
 
 /**
- * The forms that can run an op: those with room for the keys between the first panel that a tile's rows see and their
- * last key.
+ * The forms that can run an op: those with room for all keys from the first panel that a tile's rows see to the last
+ * key.
  */
 export function fittingForms({ words }: OpView): readonly Kernel[] {
   const most = Math.min(words[Attention.Capacity]!, words[Attention.Window]! + (TILE_ROWS - 1) * words[Attention.Advance]! + 7)

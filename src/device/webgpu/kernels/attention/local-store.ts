@@ -3,13 +3,13 @@ import type { Kernel } from '../../kernel.js'
 import { ROW_WIDTH } from '../wgsl/rows.js'
 
 /*
- * `LocalStore` in two kernels, the first only where the front is dropped: new keys may go where the kept ones still
- * lie.
+ * `LocalStore` as two kernels, the first used only if the front is dropped: new keys may go where retained ones still
+ * are.
  */
 
 /**
- * Moves what is kept to the front. A vector's place is one that another one left, `LocalDrop` keys further: an
- * invocation moves those that follow one another so, in order, and none meets another's.
+ * Moves the retained part to the front. Each vector moves to the place of the one `LocalDrop` keys earlier: one
+ * invocation moves all vectors of such a sequence, in order, so that invocations do not conflict.
  */
 export const dropFront: Kernel = {
   name: 'drop-front',
@@ -42,8 +42,8 @@ export const dropFront: Kernel = {
 }
 
 /**
- * A workgroup for each head and eight keys that share a panel: neighbouring invocations have neighbouring keys, or
- * channels of a value.
+ * One workgroup per head and panel of eight keys: neighbouring invocations handle neighbouring keys, or channels of a
+ * value.
  */
 export const storeLocal: Kernel = {
   name: 'store-local',

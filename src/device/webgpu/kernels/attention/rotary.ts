@@ -4,8 +4,8 @@ import { COSINE_SINE } from '../wgsl/math.js'
 import { ROW_WIDTH } from '../wgsl/rows.js'
 
 /**
- * `RotaryFromPositions`. There is no float64 here: a frequency is a fraction of a turn in 64 bits (`packWeights` makes
- * it so), its product with a position is exact modulo a turn, and so is position 10,000,000 as exact as 10.
+ * `RotaryFromPositions`. WGSL has no float64: a frequency is a 64-bit fraction of a turn (made by `packWeights`), whose
+ * product with a position is exact modulo a turn, so position 10,000,000 is as exact as 10.
  */
 export const rotaryFromPositions: Kernel = {
   name: 'rotary-from-positions',
@@ -46,8 +46,8 @@ ${COSINE_SINE}
 }
 
 /**
- * `RotaryFromAngles`: an angle's bits times those of 1 / 2π that decide, so that large angles are as exact as small
- * ones.
+ * `RotaryFromAngles`: multiplies an angle's bits by the relevant bits of 1 / 2π, so that large angles are as exact as
+ * small ones.
  */
 export const rotaryFromAngles: Kernel = {
   name: 'rotary-from-angles',
@@ -92,7 +92,7 @@ fn turn_of(angle: u32) -> u32 {
   workgroups: (op) => [Math.ceil(op.words[RotaryFromAngles.Width]! / ROW_WIDTH), op.rows(RotaryFromAngles.Rows)],
 }
 
-/** `Rotate`: an invocation for each pair of each head. */
+/** `Rotate`: one invocation per pair of each head. */
 export const rotate: Kernel = {
   name: 'rotate',
   operands: { count: Rotate.Rows, values: Rotate.Values, table: Rotate.Table, indices: Rotate.Indices },

@@ -2,25 +2,25 @@ import type { ProductTile } from './product-tiles.js'
 import { each, lines, parts } from '../wgsl/text.js'
 
 export interface RowsShape {
-  /** rows and columns of C for one workgroup; columns a multiple of 4 */
+  /** Rows and columns of C per workgroup; columns a multiple of 4. */
   readonly rows: number
   readonly columns: number
-  /** k of one slab in workgroup memory, a multiple of 4 */
+  /** k per slab in workgroup memory, a multiple of 4. */
   readonly depth: number
-  /** invocations, at least one for each row and four columns: the others only help to load */
+  /** Invocations, at least one per row and four columns; the others only help to load. */
   readonly threads: number
 }
 
 /**
- * Groups of four k that are written out; drivers unroll the rest, or compile in a fraction of the time (SwiftShader: 5
+ * Number of groups of four k written out; drivers unroll the rest, or compile in a fraction of the time (SwiftShader: 5
  * s for 32 groups).
  */
 const UNROLLED = 4
 
 /**
- * The product for few rows, where the time is waiting and not arithmetic: an invocation has one row and four columns,
- * and slabs deep in k pass through workgroup memory, the next one already on its way to registers. What a caller's
- * module declares, and the bits of the result, are those of `productTile`.
+ * The product for few rows, which is bound by latency rather than arithmetic: an invocation computes one row and four
+ * columns, and slabs deep in k pass through workgroup memory while the next one is loaded into registers. The module's
+ * declarations and the bits of the result are the same as for `productTile`.
  */
 export function productRows(shape: RowsShape): ProductTile {
   const { rows, columns, depth, threads } = shape
@@ -35,8 +35,8 @@ export function productRows(shape: RowsShape): ProductTile {
   const vectorsOfB = depth * across
   const eachOfA = Math.ceil(vectorsOfA / threads)
   const eachOfB = Math.ceil(vectorsOfB / threads)
-  // `%` with the array's size, where the value is in range anyway, tells Tint that it is; an index beyond is one that
-  // `partly` keeps out
+  // `%` with the array's size tells Tint that an index is in range, which it is anyway; `partly` excludes indices
+  // beyond.
   const partly = (vectors: number, index: string, text: string) =>
     vectors % threads === 0 ? text : `if (${index} < ${vectors}u) { ${text} }`
   const places = `

@@ -51,14 +51,14 @@ export function productOf(name: ProductShapeName): ProductTile {
 }
 
 /**
- * Columns from which a workgroup of few rows takes 64 of them: then the device is full all the same, and each row of B
- * comes in one chunk.
+ * Number of columns from which a workgroup of few rows takes 64 of them: the device is full all the same, and each row
+ * of B is read contiguously.
  */
 const wide = 4096
 
 /**
- * The shape for a product of so many rows and columns, rows the most there can be: the largest tile that still gives a
- * large device enough workgroups. The bits of the result do not depend on it.
+ * The shape for a product of at most this many rows and columns: the largest tile that still gives a large device
+ * enough workgroups. Does not affect the bits of the result.
  */
 export function chooseProductShape(rows: number, columns: number): ProductShapeName {
   const workgroups = (name: ProductShapeName) =>
@@ -66,7 +66,7 @@ export function chooseProductShape(rows: number, columns: number): ProductShapeN
   if (columns >= wide && rows <= 16) return rows === 1 ? 'rows1Wide' : rows <= 4 ? 'rows4Wide' : 'rows8Wide'
   if (rows <= 4) return 'rows4'
   if (rows <= 16) return 'rows16'
-  // 256 and 128: where the next larger tile overtook in the table above
+  // 256 and 128: where the next larger tile became faster in the table above.
   if (workgroups('large') >= 256) return 'large'
   if (workgroups('middle') >= 256) return 'middle'
   if (workgroups('medium') >= 128) return 'medium'

@@ -32,12 +32,12 @@ import { each, lines, parts } from '../wgsl/text.js'
  *   38.5.
  */
 export interface TileShape {
-  /** rows and columns of C for one workgroup */
+  /** Rows and columns of C per workgroup. */
   readonly rows: number
   readonly columns: number
-  /** k of one block in workgroup memory, a multiple of 4 */
+  /** k per block in workgroup memory, a multiple of 4. */
   readonly depth: number
-  /** rows and columns of C for one invocation, multiples of 4 */
+  /** Rows and columns of C per invocation, multiples of 4. */
   readonly threadRows: number
   readonly threadColumns: number
 }
@@ -49,15 +49,14 @@ export interface ProductTile {
   readonly declarations: string
   readonly body: string
   /**
-   * A vector of workgroup memory that is free before the body begins: what else needs some finds all of the default
-   * limit taken.
+   * A vector of workgroup memory that is unused before the body begins, since tiles take up all of the default limit.
    */
   readonly freeVector: string
 }
 
 /**
- * How 32 neighbouring invocations lie in a tile: 4 along the rows, 8 along the columns, so that they share what they
- * read.
+ * Arrangement of 32 neighbouring invocations in a tile: 4 along the rows, 8 along the columns, so that they share
+ * operands.
  */
 const lanes = { rows: 4, columns: 8 }
 
@@ -70,8 +69,8 @@ export function productTile(shape: TileShape): ProductTile {
   const threads = across * down
   const groups = depth / 4
 
-  // A in blocks of 4 rows x 4 k: some for every invocation, or the first half of the invocations loads A and the other
-  // half B
+  // A in blocks of 4 rows x 4 k: either each invocation loads some, or the first half of the invocations loads A and
+  // the other half B.
   const blocks = (rows / 4) * groups
   const split = blocks * 2 === threads
   const loadersOfB = split ? threads / 2 : threads
@@ -81,8 +80,8 @@ export function productTile(shape: TileShape): ProductTile {
   for (const count of [rowVectors, columnVectors, groups, blocksEach, vectorsEach, warpsAcross, down / lanes.rows])
     if (!Number.isInteger(count)) throw new Error(`No product tile has this shape: ${JSON.stringify(shape)}`)
 
-  // The place of A's rows is turned by the block's k, or the stores of neighbouring blocks would meet in one memory
-  // bank.
+  // The positions of A's rows are rotated by the block's k, as stores of neighbouring blocks would otherwise hit the
+  // same memory bank.
   const span = Math.min(8, down)
   const turn = Math.max(1, Math.floor(span / groups))
   const turned = (group: number) => (group * turn) % span

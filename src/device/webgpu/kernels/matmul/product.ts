@@ -5,15 +5,15 @@ import { EXP, GELU } from '../wgsl/math.js'
 import { chooseProductShape, productOf, type ProductShapeName } from './product-shapes.js'
 
 /**
- * Columns up to which a product has one shape, whatever its rows: those that similarities come from are among them, and
- * equal tokens need bit-equal similarities at any row and in any batch, on GPUs too that round an `fma` once in one
- * pipeline and twice in another.
+ * Up to this many columns, a product has one shape whatever its rows. This includes those that router scores are
+ * computed from: equal tokens need bit-equal scores at any row and in any batch, even on GPUs that round an `fma` once
+ * in one pipeline and twice in another.
  */
 const NARROW = 64
 
 /**
- * `Matmul` in tiles of a shape. Its count of rows is shared as `uniform_of` does it, in memory of the tile. Bias,
- * activation and what is added come after the last k.
+ * `Matmul` with tiles of one shape. The row count is shared as in `uniform_of`, in the tile's memory. Bias, activation
+ * and addition come after the last k.
  */
 function makeProduct(shape: ProductShapeName, format: WeightFormat): Kernel {
   const tile = productOf(shape)
@@ -64,7 +64,7 @@ export function chooseProduct(op: OpView): Kernel {
   return productKernel(shape, op.words[Matmul.Format])
 }
 
-/** Each is written once, when it is first wanted. */
+/** Each is generated once, on first use. */
 export function productKernel(shape: ProductShapeName, format: WeightFormat = WeightFormat.Float32): Kernel {
   const key = `${shape} ${format}`
   let kernel = kernels.get(key)

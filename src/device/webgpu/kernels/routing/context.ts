@@ -2,12 +2,12 @@ import { BufferIndex, GatherContext, NullContext, DispatchHeader, UpdateContext 
 import type { Kernel } from '../../kernel.js'
 import { ROW_WIDTH } from '../wgsl/rows.js'
 
-/** `key_place(rank, channel, …)` and `value_place`: where a head's key and value lie. */
+/** `key_place(rank, channel, …)` and `value_place`: positions of a head's key and value. */
 const PLACES = `
 fn key_place(rank: u32, channel: u32, head_stride: u32) -> u32 { return (rank / 8u * head_stride + channel) * 8u + rank % 8u; }
 fn value_place(rank: u32, channel: u32, capacity: u32) -> u32 { return (channel / 8u * capacity + rank) * 8u + channel % 8u; }`
 
-/** `NullContext`: an invocation for each channel of each head. */
+/** `NullContext`: one invocation per channel of each head. */
 export const nullContext: Kernel = {
   name: 'null-context',
   operands: { pair: NullContext.Null, keys: NullContext.Keys, values: NullContext.Values },
@@ -28,8 +28,8 @@ ${PLACES}
 }
 
 /**
- * `GatherContext`: a workgroup for eight ranks of a head in a window. Neighbouring invocations have neighbouring ranks
- * of a key, or channels of a value, and each the same rank all along.
+ * `GatherContext`: one workgroup per eight ranks of a head in a window. Neighbouring invocations handle neighbouring
+ * ranks of a key, or channels of a value, and each keeps the same rank.
  */
 export const gatherContext: Kernel = {
   name: 'gather-context',
@@ -102,8 +102,8 @@ fn row_of(rank: u32, list: u32, part: u32) -> u32 {
 const MOVED = 32
 
 /**
- * `UpdateContext`: a workgroup for eight channels of a head moves ranks down so many at a time, ascending: all are read
- * before any is written, and what is written lies below all that is still to be read.
+ * `UpdateContext`: one workgroup per eight channels of a head moves ranks down in batches, ascending: a batch is read
+ * before any of it is written, and the places written are below all that are still to be read.
  */
 export const updateContext: Kernel = {
   name: 'update-context',

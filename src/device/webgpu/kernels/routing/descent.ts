@@ -3,15 +3,8 @@ import { EXP, LOG } from '../wgsl/math.js'
 import { BLOCK, OFFSETS, SUM_OF_ALL } from '../wgsl/workgroup.js'
 
 /**
- * Coordinate descent over one row (SPEC section 4) by a workgroup: only the scalar a is carried from pass to pass, and
- * a pass is one logsumexp of min(s, -a). A kernel defines `similarity_at(i)`; needs `withCollectives`.
- *
- * `descend(lane, n, length, k)`: of n similarities, all unmasked, of a row of `length`; returns a and the last eps. The
- * order of the sums follows from n. ln(k / sum), rather than the difference of two logarithms, is as exact as it is
- * small, which it is once the passes have converged. WGSL's own exp2 may err by 3 + 2·|x| units in the last place,
- * about what rounding x does to it, and makes passes 1.7 times as fast as a polynomial does (measured, H100).
- *
- * @param words the op's words of the descent
+ * Coordinate descent over one row (SPEC section 4) by a workgroup: only the scalar a is carried between passes, and a
+ * pass is one logsumexp of min(s, -a). The kernel must define `similarity_at(i)`; needs `withCollectives`.
  */
 export const descent = (words: number) => `
 ${EXP}

@@ -4,9 +4,9 @@ import { withCollectives } from '../wgsl/collectives.js'
 import { WIDTH } from '../wgsl/workgroup.js'
 
 /**
- * `RouteCausal`: a workgroup an expert, an invocation a row. Earlier tokens pass through the workgroup's memory, always
- * as many at a time, so that the loop can be unrolled: three times as fast as stopping at the last one (measured,
- * H100).
+ * `RouteCausal`: one workgroup per expert, one invocation per row. Earlier tokens pass through workgroup memory, always
+ * in batches of the same size, so that the loop can be unrolled: three times as fast as stopping at the last token
+ * (measured, H100).
  */
 export const routeCausal: Kernel = {
   name: 'route-causal',

@@ -5,8 +5,8 @@ import { ROW_SUM, ROW_WIDTH, UNIFORM } from '../wgsl/rows.js'
 import { BLOCK, CHUNK, MARKS, OFFSETS, WIDTH } from '../wgsl/workgroup.js'
 
 /**
- * `Similarities`: a workgroup a row, so that a norm is summed in one order wherever a token stands. Adding +0 turns -0
- * into +0, so that zeros tie.
+ * `Similarities`: one workgroup per row, so that a norm is summed in the same order wherever a token is. Adding +0
+ * turns -0 into +0, so that zeros tie.
  */
 export const similarities: Kernel = {
   name: 'similarities',
@@ -46,8 +46,8 @@ ${ROW_SUM}
 }
 
 /**
- * `ListQueries`: a workgroup an expert goes through the rows, a chunk at a time, each finding its place among the
- * marked.
+ * `ListQueries`: one workgroup per expert goes through the rows in batches; each row finds its place among the marked
+ * ones.
  */
 export const listQueries: Kernel = {
   name: 'list-queries',

@@ -5,8 +5,8 @@ import { TOP_K } from './top-k.js'
 import { CHUNK, WIDTH } from '../wgsl/workgroup.js'
 
 /**
- * `SelectContext`: a workgroup an expert. The context's places are written while its candidates are read: a candidate
- * moves to its own place or a lower one, and so many together are read before any of them is written.
+ * `SelectContext`: one workgroup per expert. The context is overwritten while its candidates are read: a candidate
+ * moves to its own place or a lower one, and each batch is read before any of it is written.
  */
 export const selectContext: Kernel = {
   name: 'select-context',

@@ -5,24 +5,23 @@ import { descent } from './descent.js'
 import { TOP_K } from './top-k.js'
 import { BLOCK, CHUNK, MARKS, OFFSETS, WIDTH } from '../wgsl/workgroup.js'
 
-/** Most workgroups along a dimension. */
+/** Maximum workgroups along a dimension. */
 const MOST_WORKGROUPS = 65535
 
-/** Experts in x, the chunk's windows in y and, so many at a time, in z. */
+/** Experts in x, and the chunk's windows in y and, beyond its maximum, in z. */
 function perWindow({ header }: OpView, experts: number): Workgroups {
   const windows = header[DispatchHeader.Windows]!
   return [experts, Math.min(windows, MOST_WORKGROUPS), Math.ceil(windows / MOST_WORKGROUPS)]
 }
 
-/** `window_of(group)`: the window that a workgroup of `perWindow` works on. */
+/** `window_of(group)`: the window for a workgroup of `perWindow`. */
 const WINDOW_OF = `
 fn window_of(group: vec3u) -> u32 { return u32(header_word(${DispatchHeader.Window})) + group.z * ${MOST_WORKGROUPS}u + group.y; }`
 
 /**
- * Chooses k of a row's candidates by `Similarities` from `row_start` on. `choose(lane, n, length, k)`: n candidates,
- * all unmasked, of a row of `length`; returns the cut. `score_at(i)`: what candidate i carries if it is taken. c is
- * computed where it is needed, from an a that all invocations share, so that it is the same at every place.
- *
+ * Chooses k of a row's candidates by the `Similarities` from `row_start` on. `choose(lane, n, length, k)`: n
+ * candidates, all unmasked, of a row of `length`; returns the cut-off. `score_at(i)`: the score that candidate i
+ * carries if chosen. c is recomputed where needed from an a that all invocations share, so it is the same everywhere.
  * @param words the op's words of the descent
  */
 const choice = (words: number) => `
@@ -54,7 +53,7 @@ fn score_at(i: u32) -> f32 {
   return 1.0;
 }`
 
-/** `SelectQueries`: a workgroup for each window and expert. */
+/** `SelectQueries`: one workgroup per window and expert. */
 export const selectQueries: Kernel = {
   name: 'select-queries',
   operands: { similarities: SelectQueries.Similarities, taken: SelectQueries.Taken, scores: SelectQueries.Scores },
@@ -86,9 +85,9 @@ ${choice(SelectQueries.Descent)}
 }
 
 /**
- * `folded(window)`: the chunk's windows in another order, the last half first and backwards, then the first half.
- * Workgroups half the windows apart have rows of a constant length together, which evens out what each of a GPU's
- * processors gets to do: a sixth of the time (16,384 tokens, measured, H100).
+ * `folded(window)`: reorders the chunk's windows, the last half first and backwards, then the first half. Workgroups
+ * half the windows apart then have rows of constant total length, which balances the load over a GPU's processors and
+ * saves a sixth of the time (16,384 tokens, measured, H100).
  */
 const FOLDED = `
 fn folded(window: u32) -> u32 {
@@ -100,8 +99,8 @@ fn folded(window: u32) -> u32 {
 }`
 
 /**
- * `SelectKeyValues`: a workgroup for each window and expert, among all the tokens that the window sees: windows run at
- * once, so none begins from another's choice.
+ * `SelectKeyValues`: one workgroup per window and expert, choosing among all tokens the window sees: windows run
+ * concurrently, so none can start from another's choice.
  */
 export const selectKeyValues: Kernel = {
   name: 'select-key-values',
@@ -146,8 +145,8 @@ ${choice(SelectKeyValues.Descent)}
 }
 
 /**
- * `AssignSlots`: where numbers run on from expert to expert, one workgroup goes through them all; otherwise each has
- * one.
+ * `AssignSlots`: if numbering continues from expert to expert, one workgroup handles them all; otherwise one per
+ * expert.
  */
 export const assignSlots: Kernel = {
   name: 'assign-slots',

@@ -1,14 +1,8 @@
 import { BLOCK, CHUNK, MARKS, OFFSETS } from '../wgsl/workgroup.js'
 
 /**
- * The k largest of n candidates, ties to the lower index, by a workgroup, nothing sorted. A kernel defines `key_at(i)`,
- * the `ordered_key` of candidate i; needs `withCollectives`.
- *
- * `find_cut(lane, n, k)`: the k-th largest key, and how many of its equals are taken: a histogram finds it byte by byte
- * from the top. Copies of the histogram, lest invocations wait for one counter, gain nothing (measured, H100).
- * `rank(lane, chunk, n, cut)`: marks the candidates of a chunk that lie above the cut or at it, and counts them. Of
- * candidate chunk + at, `is_taken(at, cut, before)` and `taken_before(at, cut, before)`, its place in the ascending
- * list, where `before` sums the counts of earlier chunks.
+ * The k largest of n candidates, ties to the lower index, by a workgroup without sorting. The kernel must define
+ * `key_at(i)`, the `ordered_key` of candidate i; needs `withCollectives`.
  */
 export const TOP_K = `
 ${MARKS}

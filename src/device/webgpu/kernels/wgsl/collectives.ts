@@ -2,18 +2,13 @@ import type { Kernel } from '../../kernel.js'
 import { WIDTH } from './workgroup.js'
 
 /*
- * What the `WIDTH` invocations of a workgroup bring, put together, in two forms that define the same functions and give
- * the same bits: by subgroups' operations, for devices that have them, and through the workgroup's memory alone. Only
- * what no order of operations can change is here; sums of floats keep their one order (`SUM_OF_ALL`) and never meet a
- * subgroup.
- *
- * `lane_of(index)`: the number from 0 that an invocation goes by in everything else; called once, first of all, with
- * its local index. `prefix_sum(lane, value)`: the sum of what lower lanes bring, and the sum over all.
- * `largest_of_all(lane, value)`: of numbers, among which -0 and +0 are equal. Every invocation of the workgroup must
- * call each of them, in uniform control flow.
+ * Collective operations over the `WIDTH` invocations of a workgroup, in two forms that define the same functions and
+ * give the same bits: with subgroup operations, for devices that support them, and with workgroup memory alone. Only
+ * operations whose result is independent of order are here; float sums keep their fixed order (`SUM_OF_ALL`) and never
+ * use subgroups.
  */
 
-/** Lanes in groups of so many, then the groups. */
+/** Lanes are combined in groups of this size, then the groups. */
 const GROUP = 16
 
 const PLAIN = `
@@ -54,10 +49,10 @@ fn largest_of_all(lane: u32, value: f32) -> f32 {
 }`
 
 /*
- * WebGPU does not say which invocations share a subgroup, nor how many do. So invocations are numbered anew: each
- * subgroup takes as many numbers as it has invocations, in the order in which subgroups come, from a counter that holds
- * the next number and, in its upper half, how many subgroups came. A subgroup's lanes then follow one another as its
- * own scans go through them. What a workgroup computes depends on its lanes alone, not on who has which.
+ * WebGPU does not specify which invocations share a subgroup, nor how many do. So invocations are renumbered: each
+ * subgroup takes as many numbers as it has invocations, in order of arrival, from a counter that holds the next number
+ * and, in its upper half, the number of subgroups so far. A subgroup's lanes are then consecutive, in the order of its
+ * own scans. What a workgroup computes depends only on its lanes, not on which invocation has which.
  */
 const SUBGROUPS = `
 var<workgroup> numbered: atomic<u32>;

@@ -1,9 +1,9 @@
 import { WeightFormat } from '../../../../../assembly/ops.js'
 
 /**
- * Widens four 16-bit floats, two in each word, exactly, by integer arithmetic: it needs no feature of the adapter, and
- * unlike `unpack2x16float` and the types of `shader-f16` it may not flush subnormals. Float16 holds neither infinity
- * nor NaN here.
+ * Widens four 16-bit floats, two per word, exactly, with integer arithmetic: unlike `unpack2x16float` and the types of
+ * `shader-f16`, this needs no adapter feature and never flushes subnormals. Float16 values here are never infinity or
+ * NaN.
  */
 export const HALVES = `
 fn halves_of(pair: vec2u) -> vec4u { return vec4u(pair.x & 0xffffu, pair.x >> 16u, pair.y & 0xffffu, pair.y >> 16u); }
@@ -19,8 +19,8 @@ fn widen_float16(pair: vec2u) -> vec4f {
 fn widen_bfloat16(pair: vec2u) -> vec4f { return bitcast<vec4f>(halves_of(pair) << vec4u(16u)); }`
 
 /**
- * WGSL for four neighbouring weights, widened, in the vector view; needs `HALVES`.
- * @param at the first one's index, a multiple of 4
+ * WGSL that widens four neighbouring weights, in the vector view; needs `HALVES`.
+ * @param at index of the first weight, a multiple of 4
  */
 export function fourWeights(operand: string, format: WeightFormat, at: string): string {
   switch (format) {

@@ -1,6 +1,6 @@
 /*
- * What WGSL's own functions leave open: their errors differ from one GPU to the next, and reach 2^-11 for a cosine.
- * Polynomials of products and sums have the same accuracy everywhere, about that of float32.
+ * WGSL's own functions have implementation-defined errors, which reach 2^-11 for a cosine. Polynomials of products and
+ * sums are equally accurate everywhere, to about float32 precision.
  */
 
 /** `exp_of(x)`: e^x for x ≤ 88, 0 below -87.3; within 2 units in the last place. */

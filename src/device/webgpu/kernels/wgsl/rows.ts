@@ -1,17 +1,17 @@
 import { type DispatchHeader } from '../../../../../assembly/ops.js'
 import type { OpView, Workgroups } from '../../kernel.js'
 
-/** Invocations of a workgroup that works along a row. */
+/** Invocations per workgroup in kernels that work along a row. */
 export const ROW_WIDTH = 64
 
-/** A workgroup of `ROW_WIDTH` vectors for each part of each row: columns in x, rows in y. */
+/** One workgroup for every `ROW_WIDTH` vectors of each row: columns in x, rows in y. */
 export function perVector(op: OpView, rows: number, stride: number, limit?: DispatchHeader): Workgroups {
   return [Math.ceil(stride / (4 * ROW_WIDTH)), op.rows(rows, limit)]
 }
 
 /**
- * `uniform_of(lane, value)`: what invocation 0 brings, for all of a workgroup. Barriers must be reached by all or none,
- * and the compiler believes that of no value that it has not seen them share.
+ * `uniform_of(lane, value)`: broadcasts invocation 0's value to the workgroup. Barriers must be in uniform control
+ * flow, and the compiler accepts only values it has seen broadcast as uniform.
  */
 export const UNIFORM = `
 var<workgroup> uniform_value: i32;
@@ -21,8 +21,8 @@ fn uniform_of(lane: u32, value: i32) -> i32 {
 }`
 
 /**
- * `sum_over_row(lane, value)`: the sum of what all invocations of a workgroup bring, by one tree whatever the row;
- * every one of them must come. What invocations bring must follow from the row's length alone.
+ * `sum_over_row(lane, value)`: the sum over all invocations of a workgroup, by the same tree for every row; all
+ * invocations must call it. Each invocation's value must depend only on the row's length and contents.
  */
 export const ROW_SUM = `
 var<workgroup> row_parts: array<f32, ${ROW_WIDTH}>;

@@ -1,23 +1,23 @@
-/** Invocations of a workgroup that goes through a row together: the most that WebGPU grants everywhere. */
+/** Invocations of a workgroup that processes a row together: the most that WebGPU guarantees. */
 export const WIDTH = 256
 /**
- * Elements that a workgroup looks at in one step: each invocation at four, a workgroup's width apart, so that
- * neighbours read neighbours and four reads are under way at once.
+ * Elements that a workgroup reads per step: each invocation reads four, a workgroup's width apart, so that neighbours
+ * read neighbouring elements and four reads are in flight.
  */
 export const BLOCK = 4 * WIDTH
-/** A sum takes two steps: so many groups of invocations, then the groups. */
+/** Sums take two steps: groups of this many invocations, then the groups. */
 const GROUP = 16
 
-/** How far an invocation's elements lie behind its first. */
+/** Offsets of an invocation's elements from its first. */
 export const OFFSETS = `vec4u(0u, ${WIDTH}u, ${2 * WIDTH}u, ${3 * WIDTH}u)`
 
-/** Elements of a row that are marked together: a word of marks for each invocation. */
+/** Elements of a row marked together: one word of marks per invocation. */
 export const CHUNK = 32 * WIDTH
 
 /**
  * Marks of two kinds on the elements of a chunk, and their ranks; needs `withCollectives`. `clear_marks(lane)`, then
- * `mark(at, kind)`, then `count_marks(lane)`, which every invocation must call: how many there are of each kind; then
- * `is_marked(at, kind)` and `marks_before(at)`. A bit is set by an atomic, for which few marks seldom wait.
+ * `mark(at, kind)`, then `count_marks(lane)`, which every invocation must call: the number of each kind; then
+ * `is_marked(at, kind)` and `marks_before(at)`. Bits are set atomically; with few marks there is little contention.
  */
 export const MARKS = `
 var<workgroup> marks: array<atomic<u32>, ${2 * WIDTH}>;
@@ -45,8 +45,7 @@ fn marks_before(at: u32) -> vec2u {
 }`
 
 /**
- * `sum_of_all(lane, value)`: the sum of what all invocations of a workgroup bring, in one order; every one of them must
- * come.
+ * `sum_of_all(lane, value)`: the sum over all invocations of a workgroup, in a fixed order; all of them must call it.
  */
 export const SUM_OF_ALL = `
 var<workgroup> summed_parts: array<f32, ${WIDTH}>;
