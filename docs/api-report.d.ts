@@ -160,13 +160,13 @@ declare class LanguageModel {
 
 interface LayerConfig {
   readonly dim: number
-  readonly heads: number
-  readonly dimHead: number
-  readonly numExperts: number
-  readonly localAttnWindowSize: number
-  readonly routedWindowSize: number
   readonly numRoutedQueries: number
   readonly numRoutedKeyValues: number
+  readonly localAttnWindowSize: number
+  readonly routedWindowSize: number
+  readonly numExperts: number
+  readonly dimHead: number
+  readonly heads: number
   readonly prenorm: boolean
   readonly averageRouted: boolean
   readonly cosineSimRouting: boolean

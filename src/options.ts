@@ -25,6 +25,14 @@ export function checkOptions(call: string, options: unknown, known: readonly str
   checkFunction(call, 'onProgress', onProgress, code)
 }
 
+/**
+ * The names of a call's options, for `checkOptions`. A list that lacks one of the interface's members, or has another,
+ * does not compile.
+ */
+export function namesOf<Options extends object>(names: Readonly<Record<keyof Options, true>>): readonly string[] {
+  return Object.keys(names)
+}
+
 /** @throws RoutedAttentionError `code` unless it is undefined or a signal */
 export function checkSignal(call: string, signal: unknown, code: ErrorCode = 'BAD_ARGUMENT'): void {
   if (signal !== undefined && !isSignal(signal))

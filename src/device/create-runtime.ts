@@ -1,7 +1,7 @@
 import type * as NodeFiles from 'node:fs/promises'
 import { builtinModule } from '../builtin-module.js'
 import { describe, reasonOf, RoutedAttentionError } from '../errors.js'
-import { checkOptions } from '../options.js'
+import { checkOptions, namesOf } from '../options.js'
 import type { Signal, Url, WasmModule } from '../platform.js'
 import { isArrayBuffer, isUrl, isWasmModule } from '../realm.js'
 import { type GpuUse, Runtime } from './runtime.js'
@@ -38,13 +38,21 @@ export interface RuntimeOptions {
 
 const DEVICES = ['wasm', 'webgpu', 'auto']
 const SIMD = ['auto', 'baseline', 'relaxed']
-const OPTIONS = ['device', 'threads', 'simd', 'revectorize', 'wasm', 'worker', 'signal']
+const RUNTIME_OPTIONS = namesOf<RuntimeOptions>({
+  device: true,
+  threads: true,
+  simd: true,
+  revectorize: true,
+  wasm: true,
+  worker: true,
+  signal: true,
+})
 
 function checkRuntimeOptions(options: RuntimeOptions): void {
   const refuse = (name: string, expected: string, value: unknown): never => {
     throw new RoutedAttentionError('BAD_CONFIG', `createRuntime: ${name} must be ${expected}, got ${describe(value)}`)
   }
-  checkOptions('createRuntime', options, OPTIONS, 'BAD_CONFIG')
+  checkOptions('createRuntime', options, RUNTIME_OPTIONS, 'BAD_CONFIG')
   const { device, threads, simd, revectorize, wasm, worker } = options
   if (device !== undefined && !DEVICES.includes(device)) refuse('device', "'wasm', 'webgpu' or 'auto'", device)
   if (simd !== undefined && !SIMD.includes(simd)) refuse('simd', "'auto', 'baseline' or 'relaxed'", simd)

@@ -1,5 +1,5 @@
 import { describe, RoutedAttentionError } from '../errors.js'
-import { checkOptions } from '../options.js'
+import { checkOptions, namesOf } from '../options.js'
 import { isUint8Array } from '../realm.js'
 import { parseJson } from './json.js'
 import { ByteCodec } from './tokenizer/byte-codec.js'
@@ -152,8 +152,10 @@ class CodecTokenizer implements ModelTokenizer {
   }
 }
 
+const ENCODE_OPTIONS = namesOf<EncodeOptions>({ allowSpecial: true })
+
 function resolveAllowSpecial(call: string, options: EncodeOptions): boolean {
-  checkOptions(call, options, ['allowSpecial'])
+  checkOptions(call, options, ENCODE_OPTIONS)
   const { allowSpecial = true } = options
   if (typeof allowSpecial !== 'boolean')
     throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: allowSpecial must be true or false, got ${describe(allowSpecial)}`)

@@ -1,5 +1,5 @@
 import { describe, RoutedAttentionError } from '../errors.js'
-import { checkFunction, checkOptions } from '../options.js'
+import { checkFunction, checkOptions, namesOf } from '../options.js'
 import type { Signal } from '../platform.js'
 import { bitsOf } from './engine/surprise.js'
 
@@ -41,7 +41,7 @@ export interface Evaluation {
 
 const DEFAULT_CHUNK = 2048
 
-const EVALUATE_OPTIONS = ['chunk', 'onProgress', 'onBits', 'signal']
+const EVALUATE_OPTIONS = namesOf<EvaluateOptions>({ chunk: true, onProgress: true, onBits: true, signal: true })
 
 /**
  * Chunk i reads tokens from i·chunk on, with an empty context, and predicts those from i·chunk + 1 on.

@@ -7,7 +7,7 @@ import { type ModelSource, READ_OPTIONS, type ReadOptions } from '../io/read-opt
 import type { TensorInfo } from '../io/safetensors.js'
 import type { Tokenizer } from '../io/tokenizer.js'
 import { interruptBy } from '../interrupt.js'
-import { checkOptions } from '../options.js'
+import { checkOptions, namesOf } from '../options.js'
 import type { Signal } from '../platform.js'
 import { Tensor } from '../tensor.js'
 import { checkTokenizerKind, type TokenizerKind } from './text/choose-tokenizer.js'
@@ -43,7 +43,7 @@ export interface LoadOptions extends ReadOptions {
   tokenizer?: TokenizerKind | undefined
 }
 
-const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [...READ_OPTIONS, 'runtime', 'workload', 'tokenizer']
+const LOAD_OPTIONS = [...READ_OPTIONS, ...namesOf<Omit<LoadOptions, keyof ReadOptions>>({ runtime: true, workload: true, tokenizer: true })]
 
 /** Options of `LanguageModel.forward`. */
 export interface ModelForwardOptions {
@@ -51,7 +51,7 @@ export interface ModelForwardOptions {
   signal?: Signal | undefined
 }
 
-const FORWARD_OPTIONS = ['signal']
+const FORWARD_OPTIONS = namesOf<ModelForwardOptions>({ signal: true })
 
 /** State shared by a model and its sessions. */
 interface Parts extends Omit<ModelContents, 'parameters'> {

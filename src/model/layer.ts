@@ -1,7 +1,7 @@
 import { checkRuntime, type Runtime } from '../device/runtime.js'
 import { describe, RoutedAttentionError } from '../errors.js'
 import { interruptBy } from '../interrupt.js'
-import { checkOptions } from '../options.js'
+import { checkOptions, namesOf } from '../options.js'
 import type { Signal } from '../platform.js'
 import { type LayerParameters, planLayerParameters } from '../plan/layer-plan.js'
 import { Tensor } from '../tensor.js'
@@ -36,7 +36,14 @@ export type { LayerTrace } from './engine/layer-trace.js'
 /** Maximum number of tokens used to compare devices. */
 const MEASURED_LENGTH = 2048
 
-const FORWARD_OPTIONS = ['rotaryEmb', 'numRoutedQueries', 'numRoutedKeyValues', 'trace', 'signal']
+const INIT_OPTIONS = namesOf<{ seed?: number }>({ seed: true })
+const FORWARD_OPTIONS = namesOf<ForwardOptions>({
+  rotaryEmb: true,
+  numRoutedQueries: true,
+  numRoutedKeyValues: true,
+  trace: true,
+  signal: true,
+})
 
 /**
  * Causal local attention over a window, plus experts that route a few tokens of each window as queries to the best
@@ -57,12 +64,7 @@ export class MixtureOfAutoregressiveAttention {
   constructor(runtime: Runtime, options: LayerOptions, init: { seed?: number } = {}) {
     checkRuntime(runtime)
     runtime.assertUsable()
-    if (typeof init !== 'object' || init === null) {
-      throw new RoutedAttentionError(
-        'BAD_ARGUMENT',
-        `the layer's third argument must be an object such as { seed: 1 }, got ${describe(init)}`,
-      )
-    }
+    checkOptions("the layer's third argument", init, INIT_OPTIONS)
     this.options = Object.freeze(resolveLayerOptions(options))
     this.#parameters = planLayerParameters(this.options)
     this.#placement = new LayerPlacement(runtime, this.#parameters, () => initialLayerParameters(this.options, init.seed))

@@ -1,7 +1,7 @@
 import { yieldToEventLoop } from '../event-loop.js'
 import { describe, RoutedAttentionError } from '../errors.js'
 import { type Interrupt, interruptBy } from '../interrupt.js'
-import { checkOptions } from '../options.js'
+import { checkOptions, namesOf } from '../options.js'
 import type { Signal } from '../platform.js'
 import { generate, type GeneratedToken, type Reading, type ReadingOptions } from './generation/generate.js'
 import { type GenerateOptions, type GenerationModel, resolveGeneration } from './generation/generate-options.js'
@@ -65,7 +65,7 @@ interface Request extends Partial<ReadingOptions> {
   readonly bits?: boolean
 }
 
-const APPEND_OPTIONS = ['signal', 'bits']
+const APPEND_OPTIONS = namesOf<AppendOptions>({ signal: true, bits: true })
 
 /** An open sequence: append tokens, get logits back. For `causal` models nothing is computed twice. */
 export class Session {

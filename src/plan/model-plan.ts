@@ -1,4 +1,5 @@
-import { isRouted, type LayerConfig, type ModelConfig } from './config.js'
+import type { LayerConfig, ModelConfig } from './config.js'
+import { isRouted } from './routed-blocks.js'
 import { BufferIndex, DispatchHeader } from '../../assembly/ops.js'
 import type { Program } from '../device/device.js'
 import { addCausalLayer, addOpening } from './ops/causal-ops.js'

@@ -56,6 +56,8 @@ describe('a layer is not made', () => {
     for (const init of [null, 5, 'seed', true]) {
       expectThrows(() => new MixtureOfAutoregressiveAttention(runtime, published, init as never), 'BAD_ARGUMENT')
     }
+    const misspelt = () => new MixtureOfAutoregressiveAttention(runtime, published, { sed: 1 } as never)
+    expectThrows(misspelt, 'BAD_ARGUMENT', /third argument knows no option "sed" \(did you mean 'seed'\?\)/)
     expect(runtime.info.memory.used).toBe(before)
   })
 

@@ -3,6 +3,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { RoutedAttentionError } from '../../src/errors.js'
 import { assumedDefaults, type LayerOptions, parseModelConfig, resolveLayerOptions } from '../../src/model/config/config.js'
+import { configKey } from '../../src/model/config/config-keys.js'
+import { LAYER_OPTIONS, MODEL_OPTIONS, type OptionSpec } from '../../src/model/config/schema.js'
 import { layerParameters, modelParameters } from '../../src/model/parameters/state-dict.js'
 import { expectThrows } from '../support/errors.js'
 import { foreignKeys } from '../support/foreign-config-keys.js'
@@ -296,6 +298,53 @@ describe('config.json', () => {
       }),
       { numRuns: 1000 },
     )
+  })
+})
+
+describe('the schema of the options', () => {
+  const python = readFileSync('training/routed_attention_training/options.py', 'utf8')
+  const literals: Record<string, unknown> = { True: true, False: false, None: null, '9 / 8': 9 / 8 }
+
+  /** The fields of a dataclass, each with its default; undefined where there is none. */
+  function fieldsOf(name: string): Map<string, unknown> {
+    const body = python.split(`class ${name}:`)[1]!.split('def ')[0]!
+    const fields = body.matchAll(/^ {4}(\w+): [\w[\]]+(?: = (.*))?$/gm)
+    return new Map(
+      [...fields].map(([, field, value]) => [
+        field!,
+        value && (value in literals ? literals[value] : JSON.parse(value.replaceAll("'", '"'))),
+      ]),
+    )
+  }
+
+  it.each([
+    ['LayerOptions', LAYER_OPTIONS],
+    ['ModelOptions', MODEL_OPTIONS],
+  ] as const)('has the names and defaults of %s in training/', (name, schema) => {
+    // what chooses an implementation means nothing there
+    const absent = ['useTriton', 'flashAttn']
+    const ours = Object.entries<OptionSpec>(schema).filter(([option]) => !absent.includes(option))
+    const theirs = fieldsOf(name)
+    theirs.delete('layer')
+    expect(theirs).toEqual(
+      new Map(ours.map(([option, spec]) => [configKey(option, spec), spec.inherits || spec.isOptional ? null : spec.default])),
+    )
+  })
+
+  it('has the names and defaults of SPEC section 1', () => {
+    const section = readFileSync('docs/SPEC.md', 'utf8').split('\nOptions (PyTorch name, default): ')[1]!.split('\n\n')[0]!
+    for (const [option, spec] of Object.entries<OptionSpec>(LAYER_OPTIONS)) {
+      const [, text = ''] = section.split(`\`${configKey(option, spec)}\``)
+      expect(section).toContain(`\`${configKey(option, spec)}\``)
+      const [value] = /^ (?:`'[\w-]+'`|[\w./]*\w)/.exec(text) ?? ['']
+      const stated = value.trim().replaceAll(/[`']/g, '').replace('9/8', '1.125')
+      if (spec.default !== undefined && spec.default !== null) expect([option, stated]).toEqual([option, String(spec.default)])
+    }
+  })
+
+  it('says of every option what it is, in a phrase', () => {
+    for (const [option, { sentence, note = '' }] of Object.entries<OptionSpec>({ ...LAYER_OPTIONS, ...MODEL_OPTIONS }))
+      for (const phrase of [sentence, note]) expect([option, phrase]).toEqual([option, expect.not.stringMatching(/\.$|\||\n/)])
   })
 })
 

@@ -139,7 +139,7 @@ describe('the reference', () => {
     } satisfies Record<keyof LayerOptions, 0>) // prettier-ignore
       .filter((name) => name !== 'useTriton' && name !== 'flashAttn')
       .map((name) => {
-        const value = name in required ? 'required' : name === 'routedWindowSize' ? 'the local one' : String(resolved[name])
+        const value = name in required ? 'required' : name === 'routedWindowSize' ? 'localAttnWindowSize' : String(resolved[name])
         return [ours.includes(name) ? '' : snakeCase(name), name, value]
       })
     expected.splice(-2, 0, ['use_triton, flash_attn', 'useTriton, flashAttn', 'none'])

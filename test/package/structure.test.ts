@@ -98,6 +98,11 @@ describe('imports', () => {
   })
 })
 
+test('the types and tables of the options are what their schema makes of them', () => {
+  const { status, stderr } = spawnSync(process.execPath, [join(root, 'scripts/generate-config.mjs'), '--check'], { encoding: 'utf8' })
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+})
+
 describe('generated kernels', () => {
   const generator = 'assembly/generate/generate.mjs'
 

@@ -1,63 +1,67 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
 import { isStated } from './config-keys.js'
+import type { ConfigOf, OptionSpec, Schema } from './schema.js'
 
 /** The values of an options object or of config.json, each checked as it is read. Only own properties count. */
 export class ConfigFields {
+  /**
+   * @param where what stands in front of names in messages
+   * @param spell how the record spells an option
+   */
   constructor(
     private readonly record: Record<string, unknown>,
     private readonly where: string,
-    private readonly spell: (name: string) => string,
+    private readonly spell: (name: string, spec: OptionSpec) => string,
   ) {}
 
-  name(key: string): string {
-    return `${this.where}${this.spell(key)}`
+  /** How messages call an option. */
+  name(schema: Schema, option: string): string {
+    return this.where + this.spell(option, schema[option]!)
   }
 
-  isStated(key: string): boolean {
-    return isStated(this.record, this.spell(key))
-  }
-
-  isNullOrAbsent(key: string): boolean {
-    return this.value(key, null) === null
-  }
-
-  integer(key: string, minimum: number, maximum: number, fallback?: number): number {
-    const value = this.value(key, fallback)
-    if (!Number.isInteger(value) || (value as number) < minimum || (value as number) > maximum) {
-      throw this.unfit(key, `an integer from ${minimum} to ${maximum}`, value)
+  /** Every option of a schema that has an effect, with defaults filled in. */
+  readAll<Table extends Schema>(schema: Table): ConfigOf<Table> {
+    const config: Record<string, unknown> = {}
+    for (const [option, spec] of Object.entries(schema)) {
+      const value = this.read(schema, option)
+      if (!spec.isIgnored && value !== undefined) config[option] = value
     }
-    return (value as number) + 0 // never -0
+    return config as ConfigOf<Table>
   }
 
-  number(key: string, expected: string, fits: (value: number) => boolean, fallback: number): number {
-    const value = this.value(key, fallback)
-    // Finite in float32 as well: that is what the kernels compute in.
-    if (typeof value !== 'number' || !Number.isFinite(Math.fround(value)) || !fits(value))
-      throw this.unfit(key, `a finite number, ${expected}`, value)
+  /** @throws RoutedAttentionError `BAD_CONFIG` for an option that is missing or does not fit */
+  read(schema: Schema, option: string): unknown {
+    const spec = schema[option]!
+    const key = this.spell(option, spec)
+    const value = this.readKey(schema, spec, key)
+    if (spec.alias === undefined || !isStated(this.record, spec.alias)) return value
+    const aliased = this.readKey(schema, spec, spec.alias)
+    if (isStated(this.record, key) && value !== aliased) {
+      const names = `${this.where}${key} and ${spec.alias}`
+      throw badConfig(`${names} are two names of one thing, the ${spec.sentence}; got ${describe(value)} and ${describe(aliased)}`)
+    }
+    return aliased
+  }
+
+  private readKey(schema: Schema, spec: OptionSpec, key: string): unknown {
+    const stated = isStated(this.record, key) ? this.record[key] : undefined
+    if (spec.inherits !== undefined && (stated ?? undefined) === undefined) return this.inherit(schema, spec, key)
+    if (spec.isOptional && (stated ?? undefined) === undefined) return undefined
+    if (stated === undefined) {
+      if (spec.default === undefined) throw badConfig(`${this.where}${key} is missing`)
+      return spec.default
+    }
+    if (stated === null && spec.default === null) return null
+    const value = spec.rule.parse(stated)
+    if (value === undefined) throw badConfig(`${this.where}${key} must be ${spec.rule.words}; got ${describe(stated)}`)
     return value
   }
 
-  boolean(key: string, fallback: boolean): boolean {
-    const value = this.value(key, fallback)
-    if (typeof value !== 'boolean') throw this.unfit(key, 'true or false', value)
+  private inherit(schema: Schema, { rule, inherits }: OptionSpec, key: string): unknown {
+    const value = this.read(schema, inherits!)
+    if (rule.parse(value) === undefined)
+      throw badConfig(`${this.where}${key} must be given, ${rule.range}, when ${this.name(schema, inherits!)} is ${describe(value)}`)
     return value
-  }
-
-  choice<T extends string>(key: string, choices: readonly T[], fallback: T): T {
-    const value = this.value(key, fallback)
-    const found = choices.find((choice) => choice === value)
-    if (found === undefined) throw this.unfit(key, choices.map((choice) => `'${choice}'`).join(' or '), value)
-    return found
-  }
-
-  private value(key: string, fallback?: unknown): unknown {
-    if (this.isStated(key)) return this.record[this.spell(key)]
-    if (fallback === undefined) throw badConfig(`${this.name(key)} is missing`)
-    return fallback
-  }
-
-  private unfit(key: string, expected: string, value: unknown): RoutedAttentionError {
-    return badConfig(`${this.name(key)} must be ${expected}; got ${describe(value)}`)
   }
 }
 

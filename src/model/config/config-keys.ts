@@ -1,21 +1,18 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
 import { nearestName } from '../../options.js'
+import { isRequired, LAYER_OPTIONS, MODEL_OPTIONS, type OptionSpec } from './schema.js'
 
-/** Keys of config.json beside the layer's options: SPEC section 7. */
-const MODEL_KEYS = [
+const OPTIONS: readonly (readonly [string, OptionSpec])[] = [...Object.entries(MODEL_OPTIONS), ...Object.entries(LAYER_OPTIONS)]
+
+/** Keys that are known here. */
+const KNOWN_KEYS = [
   'model_type',
-  'num_tokens',
-  'depth',
-  'ff_mult',
-  'routed_rotary_emb',
-  'max_positions',
-  'seq_len',
-  'routed_layers',
   'tokenizer',
+  ...OPTIONS.flatMap(([name, spec]) => [configKey(name, spec), ...(spec.alias === undefined ? [] : [spec.alias])]),
 ]
 
 /** Keys that have no default. */
-const REQUIRED_KEYS = ['num_tokens', 'depth', 'dim', 'num_routed_queries', 'num_routed_key_values', 'local_attn_window_size']
+const REQUIRED_KEYS = OPTIONS.filter(([, spec]) => isRequired(spec)).map(([name, spec]) => configKey(name, spec))
 
 /**
  * Letters, underscores apart, that a key must have for a name near it to be taken for a slip: short names are near too
@@ -46,11 +43,10 @@ const KEYS_OF_OTHERS = [
 /**
  * Refuses keys of a config.json that are nearly ours, and a config.json of another kind of model. All other unknown
  * keys are ignored.
- * @param optionKeys the layer's options, as config.json spells them
  * @throws RoutedAttentionError `BAD_CONFIG` with the keys' `names`
  */
-export function checkConfigKeys(json: Readonly<Record<string, unknown>>, optionKeys: readonly string[]): void {
-  refuseSlips(Object.keys(json), [...MODEL_KEYS, ...optionKeys])
+export function checkConfigKeys(json: Readonly<Record<string, unknown>>): void {
+  refuseSlips(Object.keys(json), KNOWN_KEYS)
   const missing = REQUIRED_KEYS.filter((key) => !isStated(json, key))
   if (missing.length === 0) return
   const foreign = KEYS_OF_OTHERS.filter((key) => isStated(json, key))
@@ -70,8 +66,8 @@ export function isStated(json: Readonly<Record<string, unknown>>, key: string): 
 }
 
 /** How config.json spells an option. */
-export function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+export function configKey(name: string, { key }: OptionSpec): string {
+  return key ?? name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 }
 
 function refuseSlips(keys: readonly string[], known: readonly string[]): void {

@@ -1,6 +1,6 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
 import type { ModelTokenizer } from '../../io/tokenizer.js'
-import { checkOptions } from '../../options.js'
+import { checkOptions, namesOf } from '../../options.js'
 import type { Signal } from '../../platform.js'
 import { type LogitsConfig, type LogitsOptions, resolveLogits } from './logits-adjuster.js'
 import { noTokenizer } from '../text/missing-tokenizer.js'
@@ -66,26 +66,25 @@ export interface Generation {
 
 const DEFAULT_MAX_TOKENS = 256
 
-/** Typed by the interface, so that adding an option there without listing it here fails to compile. */
-const GENERATE_OPTIONS = Object.keys({
-  maxTokens: 0,
-  temperature: 0,
-  topK: 0,
-  topP: 0,
-  minP: 0,
-  seed: 0,
-  repetitionPenalty: 0,
-  frequencyPenalty: 0,
-  presencePenalty: 0,
-  logitBias: 0,
-  logitsProcessor: 0,
-  stop: 0,
-  stopTokenIds: 0,
-  ignoreEos: 0,
-  topLogprobs: 0,
-  signal: 0,
-  onProgress: 0,
-} satisfies Record<keyof GenerateOptions, 0>)
+const GENERATE_OPTIONS = namesOf<GenerateOptions>({
+  maxTokens: true,
+  temperature: true,
+  topK: true,
+  topP: true,
+  minP: true,
+  seed: true,
+  repetitionPenalty: true,
+  frequencyPenalty: true,
+  presencePenalty: true,
+  logitBias: true,
+  logitsProcessor: true,
+  stop: true,
+  stopTokenIds: true,
+  ignoreEos: true,
+  topLogprobs: true,
+  signal: true,
+  onProgress: true,
+})
 
 /**
  * Checks all arguments and copies them, since the caller may change them later.

@@ -35,9 +35,6 @@ export interface SamplingConfig {
 
 /** @throws RoutedAttentionError `BAD_ARGUMENT` for an option out of range; ignores options it does not know */
 export function resolveSampling(options: SamplingOptions = {}): SamplingConfig {
-  if (typeof options !== 'object' || (options as unknown) === null) {
-    throw new RoutedAttentionError('BAD_ARGUMENT', `sampling options must be an object, got ${describe(options)}`)
-  }
   const { temperature = 1, topK = Infinity, topP = 1, minP = 0, seed, topLogprobs = 0 } = options
   checkOption('temperature', temperature, Number.isFinite(temperature) && temperature >= 0, 'a finite number from 0')
   checkOption('topK', topK, options.topK === undefined || (Number.isSafeInteger(topK) && topK >= 1), 'an integer from 1')

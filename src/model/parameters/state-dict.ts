@@ -4,7 +4,8 @@ import { createRandom } from '../../random.js'
 import { isMap } from '../../realm.js'
 import { Tensor } from '../../tensor.js'
 import type { ModelConfig } from '../config/config.js'
-import { isRouted, type LayerConfig } from '../../plan/config.js'
+import type { LayerConfig } from '../../plan/config.js'
+import { isRouted } from '../../plan/routed-blocks.js'
 import { likelyPrefix } from './state-dict-prefix.js'
 
 /** A parameter's PyTorch name and its shape. */

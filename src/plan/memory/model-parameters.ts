@@ -1,4 +1,5 @@
-import { isRouted, type ModelConfig } from '../config.js'
+import type { ModelConfig } from '../config.js'
+import { isRouted } from '../routed-blocks.js'
 import type { WeightFormat, WeightLayout } from '../../device/device.js'
 import { createGeometry, workPerToken } from '../geometry.js'
 import type { Operand } from '../ops/program-builder.js'

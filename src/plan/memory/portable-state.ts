@@ -1,4 +1,5 @@
-import { countRouted, type ModelConfig } from '../config.js'
+import type { ModelConfig } from '../config.js'
+import { countRouted } from '../routed-blocks.js'
 import type { CausalModelPlan } from '../model-plan.js'
 import { closingRows, contextCount, type Cursor } from '../chunk.js'
 
