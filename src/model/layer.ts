@@ -10,7 +10,7 @@ import type { LayerConfig } from '../plan/config.js'
 import { causalForward } from './engine/causal-forward.js'
 import type { LayerTrace } from './engine/layer-trace.js'
 import { fullSequenceForward } from './engine/full-sequence-forward.js'
-import { type Installed, LayerPlacement } from './placement/layer-placement.js'
+import { type InstalledLayer, LayerPlacement } from './placement/layer-placement.js'
 import { Lifetime } from './placement/lifetime.js'
 import { retryForMemory } from './placement/retry.js'
 import { checkStateDict, initialLayerParameters, layerParameters } from './parameters/state-dict.js'
@@ -101,7 +101,10 @@ export class MixtureOfAutoregressiveAttention {
   }
 
   async #forwardLater(call: CheckedCall): Promise<Tensor | LayerTrace> {
-    const deciding = this.#placement.chooseDevice((installed) => this.#time(call, installed))
+    const deciding = this.#placement.chooseDevice(
+      (installed) => this.#time(call, installed),
+      () => this.#lifetime.check(),
+    )
     if (deciding) {
       await this.#lifetime.use(() => deciding)
       call.signal?.throwIfAborted()
@@ -126,20 +129,20 @@ export class MixtureOfAutoregressiveAttention {
     })
   }
 
-  async #with(call: CheckedCall, work: (installed: Installed) => Promise<LayerTrace>): Promise<Tensor | LayerTrace> {
+  async #with(call: CheckedCall, work: (installed: InstalledLayer) => Promise<LayerTrace>): Promise<Tensor | LayerTrace> {
     const installed = this.#placement.take()
     try {
       const result = await this.#lifetime.use(() => work(installed))
       return call.trace ? result : result.out
     } finally {
-      installed.weights.release()
+      installed.dispose()
     }
   }
 
   /**
    * Measures a forward like this one, in milliseconds, capped in length, after a first run that builds the pipelines.
    */
-  async #time(call: CheckedCall, installed: Installed): Promise<number> {
+  async #time(call: CheckedCall, installed: InstalledLayer): Promise<number> {
     const length = Math.min(call.length, MEASURED_LENGTH)
     const x = call.x.slice(0, length * this.options.dim)
     const angles = call.angles && new Tensor(call.angles.data.slice(0, length * call.angles.shape[1]!), [length, call.angles.shape[1]!])
@@ -151,7 +154,7 @@ export class MixtureOfAutoregressiveAttention {
   }
 
   /** @param inputsRead called synchronously by a forward that will not read the tensors of `call` again */
-  #run(call: CheckedCall, { device, weights }: Installed, inputsRead?: () => void): Promise<LayerTrace> {
+  #run(call: CheckedCall, { device, weights }: InstalledLayer, inputsRead?: () => void): Promise<LayerTrace> {
     const { config, batch, length, trace } = call
     const forward = config.causal ? causalForward : fullSequenceForward
     return forward({
@@ -159,7 +162,7 @@ export class MixtureOfAutoregressiveAttention {
       interrupt: interruptBy(call.signal, this.#lifetime),
       config,
       parameters: this.#parameters,
-      weights: weights.buffer,
+      weights,
       x: call.x,
       batch,
       length,

@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, type MockInstance, test, vi } from 'vitest'
 import { type Device, DispatchHeader } from '../../src/device/device.js'
 import type { Runtime } from '../../src/device/runtime.js'
+import { RoutedAttentionError } from '../../src/errors.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { initialLayerParameters } from '../../src/model/parameters/state-dict.js'
@@ -97,6 +98,27 @@ describe.skipIf(noAdapter)('a runtime with a choice of devices', () => {
     expect(runtime.info.device).toBe('wasm')
     expectSameBits(await layer.forward(x), await other.forward(x))
   }, 300_000)
+
+  test.each(['the GPU', 'the processor'] as const)(
+    'takes the other one where %s fails as it is measured',
+    async (failing) => {
+      price(gpu, 1, 0)
+      price(processor, 1, 0)
+      const [device, other] = failing === 'the GPU' ? [gpu, 'wasm'] : [processor, 'webgpu']
+      for (const use of [
+        async () => void (await makeLayer(runtime, causal).forward(x)),
+        async () => void (await LanguageModel.load(files, { runtime })),
+      ]) {
+        runtime.commitTo(device, 'none was chosen yet')
+        vi.spyOn(device, 'run').mockRejectedValueOnce(new RoutedAttentionError('OUT_OF_MEMORY', 'no room for it'))
+        await use()
+        expect(runtime.info.device).toBe(other)
+        if (failing === 'the GPU')
+          expect(runtime.info.unavailable.webgpu).toMatch(/^slower here: .* took the GPU: no room for it, \d+\.00 ms on the processor$/)
+      }
+    },
+    300_000,
+  )
 
   test('goes on with the processor when the GPU is lost, from where the last finished append left a session', async () => {
     using alone = openRuntime('relaxed')

@@ -1,27 +1,45 @@
-import { type Device, float32Values } from '../../device/device.js'
+import { type Device, type DeviceBuffer, float32Values } from '../../device/device.js'
 import type { Runtime } from '../../device/runtime.js'
 import type { LayerParameters } from '../../plan/layer-plan.js'
 import { Tensor } from '../../tensor.js'
-import { SharedWeights } from '../parameters/shared-weights.js'
+import { DevicePlacement, type Installation } from './device-placement.js'
+import { type Comparison, installOnQuickest } from './quickest-device.js'
 
 export type LayerValues = ReadonlyMap<string, Tensor>
 
-/** Packed weights on one device. */
-export interface Installed {
+/** A layer's weights, packed on one device: forwards may still be using them when the layer has let go of them. */
+export class InstalledLayer implements Installation {
   readonly device: Device
-  readonly weights: SharedWeights
+  readonly weights: DeviceBuffer
+  /** What was packed: kept only where it may have to be packed again, elsewhere. */
+  readonly values: LayerValues | undefined
+  #holders = 1
+
+  constructor(device: Device, weights: DeviceBuffer, values: LayerValues | undefined) {
+    this.device = device
+    this.weights = weights
+    this.values = values
+  }
+
+  /** One more holder, who will dispose of it. */
+  retain(): this {
+    this.#holders++
+    return this
+  }
+
+  dispose(): void {
+    if (--this.#holders === 0) this.weights.dispose()
+  }
 }
 
-/** Where a layer lives: on the device that it was put on, until that is lost and the runtime has another. */
+/** Where a layer lives; it is put on a device when it is made, and compares them at its first forward. */
 export class LayerPlacement {
   readonly #runtime: Runtime
   readonly #parameters: LayerParameters
-  #installed: Installed
-  /** Kept only where the weights may have to be packed again, or elsewhere. */
-  #values: LayerValues | undefined
+  readonly #placement: DevicePlacement<InstalledLayer>
   /** Until it is known which of the runtime's devices is quickest. */
-  #deciding: Promise<void> | undefined
-  #chosen: boolean
+  #choosing: Promise<void> | undefined
+  #isChosen: boolean
 
   /**
    * @param make called once the device has room for the values: too large a layer fails before its parameters are drawn
@@ -29,27 +47,37 @@ export class LayerPlacement {
   constructor(runtime: Runtime, parameters: LayerParameters, make: () => LayerValues) {
     this.#runtime = runtime
     this.#parameters = parameters
-    this.#chosen = runtime.candidates.length === 1
-    this.#installed = this.#install(runtime.device, make)
+    this.#isChosen = runtime.candidates.length === 1
+    const installed = this.#install(runtime.device, make)
+    this.#placement = new DevicePlacement(runtime, installed, (device, lost) => this.#reinstall(device, lost))
   }
 
-  #install(device: Device, make: () => LayerValues): Installed {
+  #install(device: Device, make: () => LayerValues): InstalledLayer {
     let values: LayerValues | undefined
-    const buffer = device.packWeights(this.#parameters.layout, (name) => float32Values((values ??= make()).get(name)!.data))
+    const weights = this.#pack(device, (name) => (values ??= make()).get(name)!)
     // the caller's tensors may change
-    if (this.#runtime.isReplaceable(device) && values)
-      this.#values = new Map([...values].map(([name, { data, shape }]) => [name, new Tensor(data.slice(), shape)]))
-    return { device, weights: new SharedWeights(buffer) }
+    const own =
+      this.#runtime.isReplaceable(device) && values
+        ? new Map([...values].map(([name, { data, shape }]) => [name, new Tensor(data.slice(), shape)]))
+        : undefined
+    return new InstalledLayer(device, weights, own)
+  }
+
+  #reinstall(device: Device, { values }: InstalledLayer): InstalledLayer {
+    return new InstalledLayer(
+      device,
+      this.#pack(device, (name) => values!.get(name)!),
+      values,
+    )
+  }
+
+  #pack(device: Device, valueOf: (name: string) => Tensor): DeviceBuffer {
+    return device.packWeights(this.#parameters.layout, (name) => float32Values(valueOf(name).data))
   }
 
   /** Packs other values; work begun before ends with the old ones. */
   replace(values: LayerValues): void {
-    this.#adopt(this.#install(this.#device, () => values))
-  }
-
-  #adopt(installed: Installed): void {
-    this.#installed.weights.release()
-    this.#installed = installed
+    this.#placement.replace(this.#install(this.#placement.device, () => values))
   }
 
   /**
@@ -57,74 +85,47 @@ export class LayerPlacement {
    * again.
    */
   get readsAtOnce(): boolean {
-    return this.#chosen && this.#runtime.isHere(this.#device)
+    return this.#isChosen && this.#runtime.isHere(this.#placement.device)
   }
 
-  get #device(): Device {
-    const { device } = this.#installed
-    return this.#runtime.isStale(device) ? this.#runtime.device : device
-  }
-
-  /** What a forward runs with: retained, to be released by the caller. */
-  take(): Installed {
-    const device = this.#device
-    if (device !== this.#installed.device) this.#move(device)
-    const { weights } = this.#installed
-    return { device, weights: weights.retain() }
-  }
-
-  #move(device: Device): void {
-    this.#adopt(this.#install(device, () => this.#values!))
+  /** What a forward runs with, to be disposed of by the caller. */
+  take(): InstalledLayer {
+    return this.#placement.current.retain()
   }
 
   /**
    * Where there is a choice of devices, takes the quickest, once.
    * @param time milliseconds that a forward takes
+   * @param check throws once nobody needs to know any more
    */
-  chooseDevice(time: (installed: Installed) => Promise<number>): Promise<void> | undefined {
-    if (this.#chosen) return undefined
-    this.#deciding ??= this.#chooseDevice(time).finally(() => {
-      this.#chosen = true
-      this.#deciding = undefined
+  chooseDevice(time: Comparison<InstalledLayer>['time'], check: () => void): Promise<void> | undefined {
+    if (this.#isChosen) return undefined
+    this.#choosing ??= this.#chooseDevice(time, check).finally(() => {
+      this.#isChosen = true
+      this.#choosing = undefined
     })
-    return this.#deciding
+    return this.#choosing
   }
 
-  async #chooseDevice(time: (installed: Installed) => Promise<number>): Promise<void> {
-    let best: { installed: Installed; values: LayerValues | undefined; time: number } | undefined
-    const times: string[] = []
-    try {
-      for (const device of this.#runtime.candidates) {
-        const values = this.#values
-        const { weights } = device === this.#installed.device ? this.take() : this.#install(device, () => values!)
-        let beaten: SharedWeights | undefined = weights
-        try {
-          const taken = await time({ device, weights })
-          times.push(`${taken.toFixed(2)} ms on ${device.name}`)
-          if (!best || taken < best.time) {
-            beaten = best?.installed.weights
-            best = { installed: { device, weights }, values, time: taken }
-          }
-        } catch (error) {
-          if (!this.#runtime.isReplaceable(device)) throw error
-          times.push(`${device.name}: ${(error as Error).message}`)
-        } finally {
-          beaten?.release()
-        }
-      }
-      const { installed, values } = best!
-      if (installed.device !== this.#installed.device) {
-        // unless the layer was given others meanwhile
-        if (values === this.#values) this.#adopt({ ...installed, weights: installed.weights.retain() })
-        else this.#move(installed.device)
-      }
-      this.#runtime.commitTo(installed.device, `slower here: a forward took ${times.join(', ')}`)
-    } finally {
-      best?.installed.weights.release()
+  async #chooseDevice(time: Comparison<InstalledLayer>['time'], check: () => void): Promise<void> {
+    const placement = this.#placement
+    const quickest = await installOnQuickest(this.#runtime, {
+      install: (device) => (device === placement.current.device ? this.take() : this.#reinstall(device, placement.current)),
+      time,
+      work: 'a forward',
+      check,
+    })
+    const { current } = placement
+    // meanwhile the layer may have been given other values
+    if (current.device === quickest.device) quickest.dispose()
+    else if (current.values === quickest.values) placement.replace(quickest)
+    else {
+      quickest.dispose()
+      placement.replace(this.#reinstall(quickest.device, current))
     }
   }
 
   dispose(): void {
-    this.#installed.weights.release()
+    this.#placement.dispose()
   }
 }

@@ -1,5 +1,5 @@
 import { atOnce, gradually } from '../../event-loop.js'
-import { type Device, type DeviceBuffer } from '../../device/device.js'
+import type { Device, DeviceBuffer } from '../../device/device.js'
 import type { Runtime } from '../../device/runtime.js'
 import { checkStillThere } from '../../io/moved-bytes.js'
 import type { StoredTensor } from '../../io/safetensors.js'
@@ -9,6 +9,8 @@ import type { ModelConfig } from '../config/config.js'
 import { FullSequenceEngine } from '../engine/full-sequence-engine.js'
 import type { Engine, Sequence } from '../engine/sequence.js'
 import { storedValues } from '../parameters/stored-parameters.js'
+import { DevicePlacement, type Installation } from './device-placement.js'
+import { installOnQuickest } from './quickest-device.js'
 
 /** What a model will mostly do: one token after the other, or long texts at once. */
 export type Workload = 'decode' | 'prefill'
@@ -18,13 +20,6 @@ const MEASURED_TOKENS: Readonly<Record<Workload, number>> = { decode: 1, prefill
 /** Steps that are measured, after one that makes the pipelines; the quickest counts. */
 const MEASURED_STEPS = 3
 
-/** A model's weights on one device, and what reads sequences with them. */
-interface Installation {
-  readonly device: Device
-  readonly weights: DeviceBuffer
-  readonly engine: Engine
-}
-
 /** What a model is made of. */
 interface ModelParts {
   readonly runtime: Runtime
@@ -33,21 +28,30 @@ interface ModelParts {
   readonly tensors: ReadonlyMap<string, StoredTensor>
 }
 
-/** Where a model lives: on the device that it was put on, until that is lost and the runtime has another. */
-export class ModelPlacement {
-  readonly #runtime: Runtime
-  readonly #config: ModelConfig
-  readonly #parameters: ModelParameters
-  /** Kept only where the weights may have to be packed again. */
-  readonly #tensors: ReadonlyMap<string, StoredTensor> | undefined
-  #current: Installation
+/** A model's weights on one device, and what reads sequences with them. */
+class InstalledModel implements Installation {
+  readonly device: Device
+  readonly engine: Engine
+  readonly #weights: DeviceBuffer
 
-  private constructor({ runtime, config, parameters, tensors }: ModelParts, current: Installation) {
-    this.#runtime = runtime
-    this.#config = config
-    this.#parameters = parameters
-    this.#tensors = runtime.isReplaceable(current.device) ? tensors : undefined
-    this.#current = current
+  constructor(device: Device, engine: Engine, weights: DeviceBuffer) {
+    this.device = device
+    this.engine = engine
+    this.#weights = weights
+  }
+
+  dispose(): void {
+    this.engine.dispose()
+    this.#weights.dispose()
+  }
+}
+
+/** Where a model lives; devices are compared when it is loaded. */
+export class ModelPlacement {
+  readonly #placement: DevicePlacement<InstalledModel>
+
+  private constructor(placement: DevicePlacement<InstalledModel>) {
+    this.#placement = placement
   }
 
   /**
@@ -57,50 +61,20 @@ export class ModelPlacement {
    */
   static async create(parts: ModelParts, workload: Workload, check: () => void): Promise<ModelPlacement> {
     const { runtime } = parts
-    const [first, ...others] = runtime.candidates
-    if (others.length === 0) return new ModelPlacement(parts, await gradually(install(parts, first!), check))
-    let best: { installation: Installation; time: number } | undefined
-    const times: string[] = []
-    for (const device of runtime.candidates) {
-      let installation: Installation | undefined
-      try {
-        installation = await gradually(install(parts, device), check)
-        const time = await timeSteps(installation.engine, MEASURED_TOKENS[workload])
-        times.push(`${time.toFixed(2)} ms on ${device.name}`)
-        if (best && best.time <= time) {
-          uninstall(installation)
-          continue
-        }
-        if (best) uninstall(best.installation)
-        best = { installation, time }
-      } catch (error) {
-        if (installation) uninstall(installation)
-        try {
-          check()
-        } catch (reason) {
-          if (best) uninstall(best.installation)
-          throw reason
-        }
-        if (!runtime.isReplaceable(device)) {
-          if (best) break
-          throw error
-        }
-        times.push(`${device.name}: ${(error as Error).message}`)
-      }
-    }
     const tokens = MEASURED_TOKENS[workload]
-    runtime.commitTo(best!.installation.device, `slower here: ${tokens === 1 ? 'a token' : `${tokens} tokens`} took ${times.join(', ')}`)
-    return new ModelPlacement(parts, best!.installation)
+    const installed = await installOnQuickest(runtime, {
+      install: (device) => gradually(install(parts, device), check),
+      time: ({ engine }) => timeSteps(engine, tokens),
+      work: tokens === 1 ? 'a token' : `${tokens} tokens`,
+      check,
+    })
+    // the tensors are kept only where they may have to be packed again
+    const isReplaceable = runtime.isReplaceable(installed.device)
+    return new ModelPlacement(new DevicePlacement(runtime, installed, isReplaceable ? reinstaller(parts) : undefined))
   }
 
   get engine(): Engine {
-    if (this.#runtime.isStale(this.#current.device)) {
-      const lost = this.#current
-      const parts = { runtime: this.#runtime, config: this.#config, parameters: this.#parameters, tensors: this.#tensors! }
-      this.#current = atOnce(install(parts, this.#runtime.device))
-      uninstall(lost)
-    }
-    return this.#current.engine
+    return this.#placement.current.engine
   }
 
   /** The sequence, or what continues it where the model lives now. */
@@ -113,24 +87,23 @@ export class ModelPlacement {
   }
 
   dispose(): void {
-    uninstall(this.#current)
+    this.#placement.dispose()
   }
+}
+
+function reinstaller(parts: ModelParts): (device: Device) => InstalledModel {
+  return (device) => atOnce(install(parts, device))
 }
 
 /**
  * @throws RoutedAttentionError `OUT_OF_MEMORY`; `BAD_FILE` where a caller has transferred the tensors' bytes away; or
  * whatever the device throws
  */
-function* install({ config, parameters, tensors }: ModelParts, device: Device): Generator<void, Installation> {
+function* install({ config, parameters, tensors }: ModelParts, device: Device): Generator<void, InstalledModel> {
   checkStillThere(tensors)
   const weights = yield* device.packInParts(parameters.layout, (name) => storedValues(tensors.get(name)!, name))
   const engine = new (config.layer.causal ? CausalEngine : FullSequenceEngine)(device, config, parameters, weights)
-  return { device, weights, engine }
-}
-
-function uninstall({ engine, weights }: Installation): void {
-  engine.dispose()
-  weights.dispose()
+  return new InstalledModel(device, engine, weights)
 }
 
 /** Milliseconds that so many tokens take, after some others. */

@@ -1,0 +1,63 @@
+import type { Device } from '../../device/device.js'
+import type { Runtime } from '../../device/runtime.js'
+import type { Installation } from './device-placement.js'
+
+/** How devices are compared. */
+export interface Comparison<T extends Installation> {
+  install(device: Device): T | Promise<T>
+  /** Milliseconds that some work takes there. */
+  time(installed: T): Promise<number>
+  /** What is timed, for messages: 'a token', say. */
+  readonly work: string
+  /** Throws once the comparison should end. */
+  check(): void
+}
+
+/**
+ * Installs on each device that the runtime offers, and keeps the one where the work took least time. A device that
+ * fails is out of it, unless it is the last hope. Where there is only one, nothing is timed.
+ * @throws whatever `check` or the only device threw; nothing is left installed then
+ */
+export async function installOnQuickest<T extends Installation>(runtime: Runtime, comparison: Comparison<T>): Promise<T> {
+  const { candidates } = runtime
+  if (candidates.length === 1) return comparison.install(candidates[0]!)
+  let best: Timed<T> | undefined
+  const times: string[] = []
+  for (const device of candidates) {
+    try {
+      const timed = await installAndTime(device, comparison)
+      times.push(`${timed.time.toFixed(2)} ms on ${device.name}`)
+      const isBetter = !best || timed.time < best.time
+      const beaten = isBetter ? best : timed
+      if (isBetter) best = timed
+      beaten?.installed.dispose()
+    } catch (error) {
+      try {
+        comparison.check()
+        if (!best && !runtime.isReplaceable(device)) throw error
+      } catch (reason) {
+        best?.installed.dispose()
+        throw reason
+      }
+      times.push(`${device.name}: ${(error as Error).message}`)
+    }
+  }
+  const { installed } = best!
+  runtime.commitTo(installed.device, `slower here: ${comparison.work} took ${times.join(', ')}`)
+  return installed
+}
+
+interface Timed<T> {
+  readonly installed: T
+  readonly time: number
+}
+
+async function installAndTime<T extends Installation>(device: Device, { install, time }: Comparison<T>): Promise<Timed<T>> {
+  const installed = await install(device)
+  try {
+    return { installed, time: await time(installed) }
+  } catch (error) {
+    installed.dispose()
+    throw error
+  }
+}
