@@ -3,13 +3,10 @@
  * run that cannot run ours. Its vocabulary is a placeholder; only token ids are used. Each file format of this folder
  * writes the same numbers.
  */
+import { BYTES, SPECIAL } from '../lib/gguf.mjs'
 import { uniform } from '../lib/recipe.mjs'
 
 export const dense = { vocabulary: 4096, dim: 256, layers: 6, heads: 4, dimHead: 64, hidden: 1376, normEpsilon: 1e-5, rotaryBase: 10000 }
-
-/** The first tokens of its vocabulary; 256 of single bytes follow. */
-export const SPECIAL = ['<unk>', '<s>', '</s>']
-export const BYTES = 256
 
 /** [name as llama.cpp has it, inputs, outputs] of a matrix, [name, length] of a vector, in the order of their seeds. */
 function parameters() {

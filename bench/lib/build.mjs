@@ -2,29 +2,13 @@
  * What the bench builds for itself before it measures: the package's inner modules as one file, and the ceilings.
  */
 import { writeFileSync } from 'node:fs'
-import { bench, built, root } from './paths.mjs'
+import { bench, built } from './paths.mjs'
 
-/** Inner modules of src/, for suites that time one step rather than a layer. */
+/** `internals/` in one file. */
 export async function buildInternals() {
   const { build } = await import('esbuild')
   await build({
-    stdin: {
-      contents: `
-        export { createRuntime } from './src/device/create-runtime.js'
-        export { Runtime } from './src/device/runtime.js'
-        export { chooseBuild } from './src/device/wasm/builds.js'
-        export { WebGpuDevice } from './src/device/webgpu/webgpu-device.js'
-        export { MixtureOfAutoregressiveAttention } from './src/model/layer.js'
-        export { parseModelConfig } from './src/model/config.js'
-        export { modelParameters } from './src/model/state-dict.js'
-        export { Tensor } from './src/tensor.js'
-        export { Dispatch, float32Values, WeightFormat } from './src/device/device.js'
-        export { at, ProgramBuilder } from './src/plan/program-builder.js'
-        export { WeightPlan } from './src/plan/weights.js'
-        export { BufferIndex, DispatchHeader, Opcode, Product } from './assembly/ops.js'`,
-      resolveDir: root,
-      loader: 'ts',
-    },
+    entryPoints: [`${bench}/internals/index.ts`],
     outfile: built('internals.mjs'),
     bundle: true,
     format: 'esm',

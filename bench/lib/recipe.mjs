@@ -3,7 +3,7 @@
  * (test/golden/README.md).
  */
 
-/** `length` numbers, uniform in ±scale around `offset`. */
+/** Numbers that are uniform in ±scale around `offset`. @param {number} length @param {number} seed */
 export function uniform(length, seed, scale = Math.sqrt(3), offset = 0) {
   const values = new Float32Array(length)
   for (let i = 0; i < length; i++) {
@@ -51,14 +51,14 @@ export function layerParameters() {
     const length = shape.reduce((product, size) => product * size, 1)
     let scale = Math.sqrt(3)
     let offset = 0
-    if (/to_\w+\.weight$/.test(name)) scale /= Math.sqrt(shape[1])
+    if (/to_\w+\.weight$/.test(name)) scale /= Math.sqrt(shape[1] ?? 1)
     else if (/gamma$|norm\.weight$/.test(name)) [scale, offset] = [0.1, 1]
     else if (/bias$/.test(name)) scale = 0.1
     return [name, uniform(length, 9010 + i, scale, offset), shape]
   })
 }
 
-/** (1, n, 256), row-major. */
+/** (1, n, 256), row-major. @param {number} n */
 export const layerInput = (n) => uniform(n * layerOptions.dim, 9000)
 
 /**

@@ -1,5 +1,5 @@
-/* llama.cpp, native, through node-llama-cpp: the dense model that dense/gguf.mjs writes. */
-import { writeFileSync } from 'node:fs'
+/* llama.cpp, native, through node-llama-cpp: a model that lib/gguf.mjs wrote. */
+import { rmSync, statSync, writeFileSync } from 'node:fs'
 import { getLlama, LlamaLogLevel } from 'node-llama-cpp'
 import { dense, prompt } from '../dense/weights.mjs'
 import { built } from '../lib/paths.mjs'
@@ -20,7 +20,7 @@ async function prefill(position) {
 }
 
 serve({
-  async open({ format, positions, threads = 1 }) {
+  async open({ file, positions, threads = 1 }) {
     // its builds are installed with it: nothing is compiled or fetched
     const llama = await getLlama({
       gpu: false,
@@ -30,10 +30,16 @@ serve({
       logLevel: LlamaLogLevel.error,
       maxThreads: threads,
     })
-    const model = await llama.loadModel({ modelPath: built(`dense-${format}.gguf`) })
+    const model = await llama.loadModel({ modelPath: built(file) })
     const context = await model.createContext({ contextSize: positions, batchSize: 512, threads })
     sequence = context.getSequence()
-    return { threads: context.currentThreads }
+    return {
+      threads: context.currentThreads,
+      numParameters: model.fileInfo.tensorInfo?.reduce(
+        (sum, { dimensions }) => sum + dimensions.reduce((size, length) => size * Number(length), 1),
+        0,
+      ),
+    }
   },
 
   prefill,
@@ -47,6 +53,15 @@ serve({
       if (++done === count) break
     }
     return (performance.now() - start) / 1000 / done
+  },
+
+  /** Bytes of the state that a conversation needs to go on. */
+  async savedBytes() {
+    const file = built(`state-${process.pid}.bin`)
+    await sequence.saveStateToFile(file)
+    const { size } = statSync(file)
+    rmSync(file)
+    return size
   },
 
   /** Writes the logits behind a prompt. */

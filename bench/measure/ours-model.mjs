@@ -37,8 +37,7 @@ serve({
   /** Seconds that the one-row kernel takes to stream so many weights of 10 million, in this process. */
   async streamWeights(count, weights, seconds) {
     if (!stream) {
-      const { prepareProduct } = await import('../lib/product.mjs')
-      const { createRuntime: createInner } = await import(built('internals.mjs'))
+      const { createRuntime: createInner, prepareProduct } = await import(built('internals.mjs'))
       stream = prepareProduct(await createInner({ threads: 1 }), 1, 256, STREAMED / 256, weights === 'float16' ? 1 : 0)
     }
     return (count / STREAMED) * (await secondsEach(stream.run, seconds))
@@ -69,6 +68,9 @@ serve({
     for (let i = 0; i < count; i++) open.next = mostProbable(await open.session.append([open.next]))
     return (performance.now() - start) / 1000 / count
   },
+
+  /** Bytes of the state that a conversation needs to go on, of the session that was opened last. */
+  savedBytes: () => [...sessions.values()].at(-1).session.save().byteLength,
 
   /**
    * Seconds a token, reading `count` tokens on in the session of `position`, `size` of them at once, each time up to

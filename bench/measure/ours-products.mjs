@@ -2,10 +2,9 @@
 import { writeFileSync } from 'node:fs'
 import { openCeiling } from '../lib/ceiling.mjs'
 import { built } from '../lib/paths.mjs'
-import { prepareProduct } from '../lib/product.mjs'
 import { secondsEach, serve } from '../lib/serve.mjs'
 
-const { createRuntime } = await import(built('internals.mjs'))
+const { createRuntime, prepareProduct } = await import(built('internals.mjs'))
 
 let runtime
 let ceiling

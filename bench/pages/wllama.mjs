@@ -3,7 +3,7 @@ import { Wllama } from '/wllama/index.js'
 let wllama
 
 /**
- * It takes prompts as text only: capitals, which are tokens of one byte each in the vocabulary of dense/weights.mjs.
+ * It takes prompts as text only: capitals, which are tokens of one byte each in the vocabulary of lib/gguf.mjs.
  */
 const text = (length) => Array.from({ length }, (_, i) => String.fromCharCode(65 + ((i * 7919) % 26))).join('')
 
@@ -19,11 +19,11 @@ async function complete(position, count, cached) {
   return timings
 }
 
-export async function open({ format, positions, threads }) {
+export async function open({ file: name, positions, threads }) {
   wllama = new Wllama({ default: new URL('/wllama/wasm/wllama.wasm', location.href).href }, { suppressNativeLog: true })
-  const file = await (await fetch(`/dense-${format}.gguf`)).blob()
+  const file = await (await fetch(`/${name}`)).blob()
   // fastest of what it offers here: no flash attention, a float32 cache
-  await wllama.loadModel([new File([file], 'dense.gguf')], {
+  await wllama.loadModel([new File([file], name)], {
     n_ctx: positions,
     n_threads: threads,
     n_gpu_layers: 0,

@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs'
 import { basename } from 'node:path'
-import { writeGguf } from '../dense/gguf.mjs'
 import { float32Model } from '../lib/float32-model.mjs'
 import { climb, ladderTable } from '../lib/ladder.mjs'
 import { caption } from '../lib/machine.mjs'
-import { built, chromiumBinary } from '../lib/paths.mjs'
+import { chromiumBinary } from '../lib/paths.mjs'
 import { closeAll, openRivals } from '../lib/rival.mjs'
+import { writeBaseline } from './constant-memory.mjs'
 import { mebibytes, significant } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 
@@ -25,11 +25,11 @@ export async function run({ quick, note }) {
   const rounds = quick ? 2 : 9
   const tokens = quick ? 8 : 32
   const room = Math.min(ladder.at(-1), WLLAMA_UP_TO) + 2 * tokens
-  for (const format of ['f32', 'q8_0']) writeGguf(built(`dense-${format}.gguf`), format)
+  const files = writeBaseline('sliding window')
   const wllama = (name, format) => ({
     name,
     script: 'browser',
-    args: { kind: 'wllama', format, positions: room, threads: 1 },
+    args: { kind: 'wllama', file: files[format], positions: room, threads: 1 },
     last: WLLAMA_UP_TO,
   })
   const ours = (name, model) => ({ name, script: 'browser', args: { kind: 'ours', threads: 1, model }, ours: true, last: Infinity })
@@ -48,7 +48,7 @@ export async function run({ quick, note }) {
       pages.push([name, significant(info.loaded * 1000), mebibytes(await rival.call('pageMemory'))])
     }
     return [
-      `Tokens a second in Chromium ${entries[0].info.chromium}, one thread. Ours has float32 weights except in the columns marked float16, which is how the model is stored. wllama runs **another model of the same size**, the dense transformer with random weights of the table above, with its fastest settings here (no flash attention, a float32 cache), float32 and Q8_0.`,
+      `Tokens a second in Chromium ${entries[0].info.chromium}, one thread. Ours has float32 weights except in the columns marked float16, which is how the model is stored. wllama runs **another model of the same size**, the sliding window with random weights of the table above, with its fastest settings here (no flash attention, a float32 cache), float32 and Q8_0.`,
       'Prefill:',
       rows('prefill'),
       'Decoding:',

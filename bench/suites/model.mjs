@@ -1,4 +1,4 @@
-import { writeGguf } from '../dense/gguf.mjs'
+import { writeDenseGguf } from '../dense/gguf.mjs'
 import { writeOnnx } from '../dense/onnx.mjs'
 import { numParameters } from '../dense/weights.mjs'
 import { assertAgreement, outputFile } from '../lib/agreement.mjs'
@@ -44,14 +44,14 @@ export async function run({ quick, note }) {
   const rounds = quick ? 3 : 9
   const tokens = quick ? 8 : 32
   const room = (last) => last + 2 * rounds * tokens + COMPARED_AT
-  for (const format of ['f32', 'q8_0']) writeGguf(built(`dense-${format}.gguf`), format)
+  for (const format of ['f32', 'q8_0']) writeDenseGguf(built(`dense-${format}.gguf`), format)
   writeOnnx(built('dense.onnx'), room(ONNX_UP_TO))
 
   const ofOurs = (name, args) => ({ name, script: 'ours-model', args: { threads: 1, ...args }, ours: true, last: Infinity })
   const ofLlama = (name, format, last) => ({
     name,
     script: 'llama',
-    args: { format, positions: room(Math.min(ladder.at(-1), last)) },
+    args: { file: `dense-${format}.gguf`, positions: room(Math.min(ladder.at(-1), last)) },
     last,
   })
   const models = [

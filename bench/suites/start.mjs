@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { gzipSync } from 'node:zlib'
-import { writeGguf } from '../dense/gguf.mjs'
+import { writeDenseGguf } from '../dense/gguf.mjs'
 import { writeOnnx } from '../dense/onnx.mjs'
 import { caption } from '../lib/machine.mjs'
 import { bench, built, root } from '../lib/paths.mjs'
@@ -20,8 +20,13 @@ const starts = [
   { what: 'layer: onnxruntime-web', script: 'onnxruntime', args: { kind: 'web' }, work: ['prepareLayer', LENGTH] },
   { what: 'layer: onnxruntime-node (native)', script: 'onnxruntime', args: { kind: 'node' }, work: ['prepareLayer', LENGTH] },
   { what: 'model: ours', script: 'ours-model', args: {}, work: ['firstToken', PROMPT], ours: true },
-  { what: 'model: llama.cpp (native)', script: 'llama', args: { format: 'f32', positions: 4096 }, work: ['firstToken', PROMPT] },
-  { what: 'model: llama.cpp (native), Q8_0', script: 'llama', args: { format: 'q8_0', positions: 4096 }, work: ['firstToken', PROMPT] },
+  { what: 'model: llama.cpp (native)', script: 'llama', args: { file: 'dense-f32.gguf', positions: 4096 }, work: ['firstToken', PROMPT] },
+  {
+    what: 'model: llama.cpp (native), Q8_0',
+    script: 'llama',
+    args: { file: 'dense-q8_0.gguf', positions: 4096 },
+    work: ['firstToken', PROMPT],
+  },
   { what: 'model: onnxruntime-web', script: 'onnxruntime-model', args: {}, work: ['firstToken', PROMPT] },
 ]
 
@@ -43,7 +48,7 @@ const downloads = [
 ]
 
 export async function run({ quick, note }) {
-  for (const format of ['f32', 'q8_0']) writeGguf(built(`dense-${format}.gguf`), format)
+  for (const format of ['f32', 'q8_0']) writeDenseGguf(built(`dense-${format}.gguf`), format)
   writeOnnx(built('dense.onnx'), 4096)
   const samples = starts.map(() => [])
   for (let round = 0; round < (quick ? 1 : 7); round++) {

@@ -1,7 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { openWebGpu } from '../lib/gpu.mjs'
 import { GpuClock } from '../lib/gpu-clock.mjs'
-import { Products } from '../lib/gpu-products.mjs'
 import { caption } from '../lib/machine.mjs'
 import { matMulModel } from '../lib/onnx.mjs'
 import { openOnnxRuntime } from '../lib/onnxruntime-webgpu.mjs'
@@ -51,7 +50,7 @@ function within(what, error, allowed) {
 
 /** Rounds of a product: milliseconds by the GPU's clock, and by the wall's of ours and of onnxruntime-web, in turn. */
 async function measureProduct({ internals, clock, device, warmUp, rounds, onnxRuntime }, n) {
-  const product = new Products(internals, device, n, n, n)
+  const product = new internals.Products(device, n, n, n)
   const allowed = n * 1e-5
   const error = within(`the product of ${n}³`, await product.error(), allowed)
   const theirs = await onnxRuntime?.open(`the product of ${n}³`, matMulModel(n, n, n, product.b()), ['x', product.x, [n, n]], {
@@ -136,7 +135,7 @@ export async function run({ quick, note }) {
   }
   const { clock, device, about, software } = opened
   const { rounds, warmUps, busy, sizes, lengths } = effort(quick, software)
-  const warm = new Products(internals, device, busy, busy, busy)
+  const warm = new internals.Products(device, busy, busy, busy)
   const warmUp = async () => {
     for (let i = 0; i < warmUps; i++) await warm.run()
   }

@@ -1,14 +1,37 @@
-import { uniform } from './recipe.mjs'
+import { BufferIndex, DispatchHeader, Matmul, Opcode } from '../../assembly/ops.js'
+import { type CompiledProgram, type DeviceBuffer, Dispatch, float32Values } from '../../src/device/device.js'
+import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
+import { WeightPlan } from '../../src/plan/memory/weights.js'
+import { at, ProgramBuilder } from '../../src/plan/ops/program-builder.js'
+import { uniform } from '../lib/recipe.mjs'
 
 /** Most bytes of one binding within WebGPU's default limits. */
 const MOST_BYTES = 128 << 20
 
+/** A part of the result, computed on its own. */
+interface Cut {
+  readonly dispatch: Dispatch
+  readonly output: DeviceBuffer
+  readonly row: number
+  readonly column: number
+  readonly rows: number
+  readonly columns: number
+}
+
 /** y (m, n) = x (m, k) · b (k, n) on a GPU, cut where a binding is too small for it. */
 export class Products {
-  constructor({ WeightPlan, ProgramBuilder, Dispatch, Opcode, Matmul, BufferIndex, DispatchHeader, at, float32Values }, device, m, k, n) {
+  readonly device: WebGpuDevice
+  readonly size: readonly [m: number, k: number, n: number]
+  readonly x: Float32Array
+  readonly bTransposed: Float32Array
+  readonly program: CompiledProgram
+  readonly cuts: readonly Cut[]
+  readonly memory: readonly DeviceBuffer[]
+
+  constructor(device: WebGpuDevice, m: number, k: number, n: number) {
     this.device = device
     this.size = [m, k, n]
-    const halves = (rows, columns) => (rows * columns * 4 > MOST_BYTES ? 2 : 1)
+    const halves = (rows: number, columns: number) => (rows * columns * 4 > MOST_BYTES ? 2 : 1)
     const [cutRows, cutColumns] = [Math.max(halves(m, k), halves(m, n)), halves(k, n)]
     const [rows, columns] = [m / cutRows, n / cutColumns]
     const plan = new WeightPlan()
@@ -51,14 +74,14 @@ export class Products {
   }
 
   /** b (k, n), row-major. */
-  b() {
+  b(): Float32Array {
     const [, k, n] = this.size
     const b = new Float32Array(k * n)
-    for (let j = 0; j < n; j++) for (let i = 0; i < k; i++) b[i * n + j] = this.bTransposed[j * k + i]
+    for (let j = 0; j < n; j++) for (let i = 0; i < k; i++) b[i * n + j] = this.bTransposed[j * k + i]!
     return b
   }
 
-  async run() {
+  async run(): Promise<void> {
     await this.device.run(
       this.program,
       this.cuts.map(({ dispatch }) => dispatch),
@@ -67,31 +90,31 @@ export class Products {
   }
 
   /** The largest difference of 1,000 random elements from their float64 sums. */
-  async error() {
+  async error(): Promise<number> {
     for (const { dispatch, output } of this.cuts) dispatch.readbacks = [{ memory: output, byteOffset: 0, byteLength: output.byteLength }]
     await this.run()
     for (const { dispatch } of this.cuts) dispatch.readbacks = []
     return this.errorOf((row, column) => {
-      const cut = this.cuts.find((cut) => row - cut.row < cut.rows && column - cut.column < cut.columns)
-      return cut.output.readFloats(((row - cut.row) * cut.columns + column - cut.column) * 4, 1)[0]
+      const cut = this.cuts.find((cut) => row - cut.row < cut.rows && column - cut.column < cut.columns)!
+      return cut.output.readFloats(((row - cut.row) * cut.columns + column - cut.column) * 4, 1)[0]!
     })
   }
 
   /** The same of anybody's result. @param at (row, column) => its element */
-  errorOf(at) {
+  errorOf(at: (row: number, column: number) => number): number {
     const [m, k, n] = this.size
     const random = uniform(2000, 3, 0.5, 0.5)
     let largest = 0
     for (let i = 0; i < 1000; i++) {
-      const [row, column] = [Math.floor(random[2 * i] * m), Math.floor(random[2 * i + 1] * n)]
+      const [row, column] = [Math.floor(random[2 * i]! * m), Math.floor(random[2 * i + 1]! * n)]
       let sum = 0
-      for (let j = 0; j < k; j++) sum += this.x[row * k + j] * this.bTransposed[column * k + j]
+      for (let j = 0; j < k; j++) sum += this.x[row * k + j]! * this.bTransposed[column * k + j]!
       largest = Math.max(largest, Math.abs(at(row, column) - sum))
     }
     return largest
   }
 
-  dispose() {
+  dispose(): void {
     for (const memory of this.memory) memory.dispose()
     this.program.dispose()
   }

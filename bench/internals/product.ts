@@ -1,22 +1,22 @@
-import { built } from './paths.mjs'
-import { uniform } from './recipe.mjs'
-
-const { at, BufferIndex, Dispatch, float32Values, Opcode, Matmul, ProgramBuilder, WeightFormat, WeightPlan } = await import(
-  built('internals.mjs')
-)
+import { BufferIndex, Matmul, Opcode } from '../../assembly/ops.js'
+import { type DeviceBuffer, Dispatch, float32Values, WeightFormat } from '../../src/device/device.js'
+import type { Runtime } from '../../src/device/runtime.js'
+import { WeightPlan } from '../../src/plan/memory/weights.js'
+import { at, ProgramBuilder } from '../../src/plan/ops/program-builder.js'
+import { uniform } from '../lib/recipe.mjs'
 
 /**
- * y (m, n) = x (m, k) · b (k, n) on a runtime of internals.mjs, as a program of one step for each chunk of rows; b at
- * random in float32, or one third all over in another format.
+ * y (m, n) = x (m, k) · b (k, n), as a program of one op for each chunk of rows; b at random in float32, or one third
+ * all over in another format.
  */
-export function prepareProduct({ device }, m, k, n, format = WeightFormat.Float32) {
+export function prepareProduct({ device }: Runtime, m: number, k: number, n: number, format: WeightFormat = WeightFormat.Float32) {
   const plan = new WeightPlan(() => format)
   const operand = plan.linear('b', n, k)
   const weights = device.packWeights(plan.finish(), () => {
     if (format !== WeightFormat.Float32) return { format, bytes: new Uint8Array(new Uint16Array(k * n).fill(0x3555).buffer) }
     const b = uniform(k * n, 2)
     const transposed = new Float32Array(k * n)
-    for (let i = 0; i < k; i++) for (let j = 0; j < n; j++) transposed[j * k + i] = b[i * n + j]
+    for (let i = 0; i < k; i++) for (let j = 0; j < n; j++) transposed[j * k + i] = b[i * n + j]!
     return float32Values(transposed)
   })
   const input = device.allocate(m * k * 4, 'x')
@@ -51,5 +51,9 @@ export function prepareProduct({ device }, m, k, n, format = WeightFormat.Float3
   dispatch.bind(BufferIndex.Input, input)
   dispatch.bind(BufferIndex.Output, output)
   dispatch.bind(BufferIndex.Call, counts)
-  return { run: () => device.run(program, dispatch), address: weights.address, read: () => output.readFloats(0, m * n) }
+  return {
+    run: () => device.run(program, dispatch),
+    address: (weights as DeviceBuffer & { readonly address: number }).address,
+    read: () => output.readFloats(0, m * n),
+  }
 }

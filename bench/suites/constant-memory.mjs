@@ -1,0 +1,72 @@
+import { models as baselines, WINDOW } from '../constant-memory/models.mjs'
+import { writeGguf } from '../lib/gguf.mjs'
+import { climb, ladderTable } from '../lib/ladder.mjs'
+import { caption } from '../lib/machine.mjs'
+import { built } from '../lib/paths.mjs'
+import { closeAll, openRivals } from '../lib/rival.mjs'
+import { count, mebibytes, significant } from '../lib/statistics.mjs'
+import { table } from '../lib/tables.mjs'
+
+export const title = 'Against models whose memory does not grow either'
+
+const positions = [256, 2048, 8192, 16384]
+const quickPositions = [256, 1024]
+/** Whose saved state is measured. */
+const SAVED_AT = 2048
+
+const fileOf = (name, format) => `${name.toLowerCase().replace(/\W+/g, '-')}-${format}.gguf`
+
+/** Writes the files of a baseline in both formats; @returns their names */
+export function writeBaseline(name) {
+  return Object.fromEntries(
+    ['f32', 'q8_0'].map((format) => {
+      const file = fileOf(name, format)
+      writeGguf(built(file), { ...baselines[name], tensors: baselines[name].tensors() }, format)
+      return [format, file]
+    }),
+  )
+}
+
+export async function run({ quick, note }) {
+  const ladder = quick ? quickPositions : positions
+  const rounds = quick ? 3 : 9
+  const tokens = quick ? 8 : 32
+  const room = ladder.at(-1) + 4 * rounds * tokens
+  const ofOurs = (name, args) => ({ name, script: 'ours-model', args: { threads: 1, ...args }, ours: true, last: Infinity })
+  const ofLlama = (name, file) => ({ name, script: 'llama', args: { file, positions: room }, last: Infinity })
+  const others = Object.keys(baselines).flatMap((name) => {
+    const files = writeBaseline(name)
+    return [ofLlama(name, files.f32), ofLlama(`${name}, Q8_0`, files.q8_0)]
+  })
+  const models = [ofOurs('ours, float16', {}), ofOurs('ours, float32', { weights: 'float32' }), ...others]
+  const entries = await openRivals(models, note)
+  try {
+    const rungs = await climb(entries, ladder, { rounds, tokens })
+    const rows = (what) => ladderTable(rungs, what, models, ['sliding window', 'sliding window, Q8_0', 'RWKV-7', 'RWKV-7, Q8_0'])
+    const states = []
+    for (const { name, rival, info } of entries) {
+      await rival.call('prefill', quick ? ladder.at(-1) : SAVED_AT)
+      states.push([
+        name,
+        significant(info.numParameters / 1e6),
+        mebibytes(await rival.call('savedBytes')),
+        mebibytes(await rival.call('peakMemory')),
+      ])
+    }
+    const sizes = Object.entries(baselines).map(
+      ([name, { architecture, numParameters }]) => `${name} (${architecture}, ${count(numParameters)} parameters)`,
+    )
+    return [
+      `Tokens a second, one thread. Ours is models/novels-10m; the baselines are models of the same size and of random weights that continue a text in constant memory too, natively in llama.cpp, float32 and Q8_0: ${sizes.join(', ')}. The sliding window sees ${WINDOW} tokens, and nothing before them. Speed does not depend on the weights; how well these would predict is not compared here.`,
+      'Prefill:',
+      rows('prefill'),
+      'Decoding:',
+      rows('decode'),
+      `Parameters, the state that is saved behind ${count(quick ? ladder.at(-1) : SAVED_AT)} tokens, and peak memory of the process:`,
+      table(['', 'million parameters', 'saved state', 'peak memory'], states),
+      caption(['node-llama-cpp']),
+    ].join('\n\n')
+  } finally {
+    await closeAll(entries)
+  }
+}
