@@ -7,7 +7,7 @@ import { normalise } from './kernels/norms'
 import { matmul } from './kernels/matmul'
 import { rotate, rotaryFromAngles, rotaryFromPositions } from './kernels/rotary'
 import { waitForPredecessor, isStopped, meet, takePartition, signalStage } from './parallel'
-import { partsOf, runPart, workOf } from './parts'
+import { slicesOf, runSlice, workOf } from './preemption'
 import { BEGINS_SERIALIZED, ResumePoint, ENDS_SERIALIZED, SKIPS_BARRIER, OPCODE_MASK, Opcode } from './ops'
 
 /** Runs one partition of an op. */
@@ -120,22 +120,22 @@ export function run(program: usize, header: usize, partitions: i32, first: i32, 
  */
 export function proceed(cursor: usize, header: usize, budget: f64, most: f64): i32 {
   let op = load<usize>(cursor + (ResumePoint.Op << 2))
-  let part = load<i32>(cursor + (ResumePoint.Part << 2))
-  let parts = load<i32>(cursor + (ResumePoint.Parts << 2))
+  let slice = load<i32>(cursor + (ResumePoint.Part << 2))
+  let slices = load<i32>(cursor + (ResumePoint.Parts << 2))
   while (load<i32>(op) != Opcode.End) {
     if (budget <= 0) {
       store<usize>(cursor + (ResumePoint.Op << 2), op)
-      store<i32>(cursor + (ResumePoint.Part << 2), part)
-      store<i32>(cursor + (ResumePoint.Parts << 2), parts)
+      store<i32>(cursor + (ResumePoint.Part << 2), slice)
+      store<i32>(cursor + (ResumePoint.Parts << 2), slices)
       return 0
     }
     const work = workOf(op, header)
-    if (part == 0) parts = partsOf(op, header, work, most)
-    if (parts == 1) unchecked(KERNELS[load<i32>(op) & OPCODE_MASK])(op, header, 0, 1)
-    else runPart(op, header, part, parts)
-    budget -= max<f64>(work / <f64>parts, 1)
-    if (++part < parts) continue
-    part = 0
+    if (slice == 0) slices = slicesOf(op, header, work, most)
+    if (slices == 1) unchecked(KERNELS[load<i32>(op) & OPCODE_MASK])(op, header, 0, 1)
+    else runSlice(op, header, slice, slices)
+    budget -= max<f64>(work / <f64>slices, 1)
+    if (++slice < slices) continue
+    slice = 0
     op = after(op)
   }
   return 1

@@ -293,8 +293,8 @@ export function attention(op: usize, header: usize, partition: i32, partitions: 
 }
 
 /** One of the slices that a single thread computes in sequence, using the first partition's scores. */
-export function attentionPart(op: usize, header: usize, part: i32, parts: i32): void {
-  attendShare(op, header, part, parts, 0)
+export function attentionSlice(op: usize, header: usize, slice: i32, slices: i32): void {
+  attendShare(op, header, slice, slices, 0)
 }
 
 /** A partition, using the scores of partition `place`. */

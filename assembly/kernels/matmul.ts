@@ -51,7 +51,7 @@ const FOUR_PANELS: StaticArray<Tile> = [gemm_f32_1x32, gemm_f32_1x32_grouped, ge
  * widened once for all rows.
  */
 // prettier-ignore
-const AS_THEY_LIE: StaticArray<Tile> = [
+const IN_STORAGE_FORMAT: StaticArray<Tile> = [
   gemm_f32_1x32_grouped, gemm_f32_1x32_grouped, gemm_f32_1x32_grouped, gemm_f32_1x32_grouped, gemm_f32_1x32_grouped,
   gemm_f16_1x32_grouped, gemm_f16_1x32_grouped, gemm_f16_2x16_grouped, gemm_f16_3x8_grouped, gemm_f16_4x8_grouped,
   gemm_bf16_1x32_grouped, gemm_bf16_1x32_grouped, gemm_bf16_2x16_grouped, gemm_bf16_3x8_grouped, gemm_bf16_4x8_grouped,
@@ -250,8 +250,8 @@ export function matmul(op: usize, header: usize, partition: i32, partitions: i32
 }
 
 /** One of the slices of a product that a single thread computes in sequence, in the first partition's workspace. */
-export function productPart(op: usize, header: usize, part: i32, parts: i32): void {
-  multiplyShare(op, header, part, parts, 0)
+export function productSlice(op: usize, header: usize, slice: i32, slices: i32): void {
+  multiplyShare(op, header, slice, slices, 0)
 }
 
 /** A partition, in the workspace of partition `place`. */
@@ -317,7 +317,7 @@ function productGroups(op: usize, header: usize, place: i32, row: i32, rows: i32
     const group = weights + <usize>panel * panelBytes
     const target = output + column
     if (inRegisters && panels >= GROUP) {
-      const tile = unchecked(AS_THEY_LIE[(FORMATS * isUnrolled(shape) + format) * (FEW_ROWS + 1) + rows])
+      const tile = unchecked(IN_STORAGE_FORMAT[(FORMATS * isUnrolled(shape) + format) * (FEW_ROWS + 1) + rows])
       const tiles = panels / unchecked(FEW_ROWS_PANELS[rows])
       const panelStride = isStream ? panelBytes : <usize>8 * elementBytes
       tile(tiles, depth, input, lda, group, <usize>(GROUP * 8) * elementBytes, panelStride, target, ldc, false)

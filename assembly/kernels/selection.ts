@@ -63,17 +63,17 @@ enum Carried {
 
 /**
  * Coordinate descent over one row (SPEC section 4): only the scalar a and eps are carried between passes, and a pass is
- * one logsumexp of min(s, -a). `n` router scores, all unmasked, of a row of `length`. Runs one of `parts` slices of the
+ * one logsumexp of min(s, -a). `n` router scores, all unmasked, of a row of `length`. Runs slice `slice` of `slices` of the
  * passes, after the preceding ones.
  */
-function descend(header: usize, s: usize, n: i32, length: i32, k: i32, descent: usize, carried: usize, part: i32, parts: i32): void {
+function descend(header: usize, s: usize, n: i32, length: i32, k: i32, descent: usize, carried: usize, slice: i32, slices: i32): void {
   const floor = load<f64>(descent + (Descent.Eps << 2))
   const decay = load<f64>(descent + (Descent.EpsDecay << 2))
   const logK = NativeMath.log(min<f64>(<f64>k * load<f64>(descent + (Descent.FetchRatio << 2)), <f64>length))
   const largest = largestOf(s, n)
   let eps: f64
   let a: f64
-  if (part == 0) {
+  if (slice == 0) {
     eps = max<f64>(load<f64>(descent + (Descent.EpsInit << 2)), floor)
     a = eps * (logK - NativeMath.log(<f64>n))
     eps = max<f64>(eps * decay, floor)
@@ -83,7 +83,7 @@ function descend(header: usize, s: usize, n: i32, length: i32, k: i32, descent: 
   }
   // the first pass needs no router scores
   const passes = word(descent, Descent.Iterations) - 1
-  for (let left = partitionStart(passes, part + 1, parts) - partitionStart(passes, part, parts); left > 0; --left) {
+  for (let left = partitionStart(passes, slice + 1, slices) - partitionStart(passes, slice, slices); left > 0; --left) {
     if (isStopped(header)) return
     const cap = <f32>-a
     const top = min<f32>(largest, cap)
@@ -115,7 +115,7 @@ function fillOnes(scores: usize, count: i32): void {
 
 /**
  * Chooses k of the `n` unmasked candidates of a row of `length`: ascending indices and carried scores. Returns their
- * number. `work` holds a histogram, then a row of values. Split into `parts` slices run in sequence with the same
+ * number. `work` holds a histogram, then a row of values. Split into `slices` steps run in sequence with the same
  * `work`: the last one chooses, the others return -1.
  */
 function choose(
@@ -128,19 +128,19 @@ function choose(
   work: usize,
   indices: usize,
   scores: usize,
-  part: i32,
-  parts: i32,
+  slice: i32,
+  slices: i32,
 ): i32 {
   const straightThrough = word(descent, Descent.StraightThrough) != 0
   const topK = word(descent, Descent.Selection) == Selection.TopK
-  const isLast = part == parts - 1
+  const isLast = slice == slices - 1
   if (length <= k || (topK && straightThrough)) {
     if (!isLast) return -1
     const count = takeLargest(s, n, length <= k ? n : k, work, indices)
     fillOnes(scores, count)
     return count
   }
-  descend(header, s, n, length, k, descent, work, part, parts)
+  descend(header, s, n, length, k, descent, work, slice, slices)
   if (!isLast) return -1
   const a = <f32>load<f64>(work + Carried.A)
   const eps = load<f64>(work + Carried.Eps)
@@ -169,15 +169,15 @@ export function selectQueries(op: usize, header: usize, partition: i32, partitio
  * One of the slices that a single thread computes in sequence, in the first partition's working memory: each (window,
  * expert) pair has equally many, pair by pair.
  */
-export function selectQueriesPart(op: usize, header: usize, part: i32, parts: i32): void {
+export function selectQueriesSlice(op: usize, header: usize, slice: i32, slices: i32): void {
   const experts = word(op, SelectQueries.Experts)
-  const each = parts / (word(header, DispatchHeader.Windows) * experts)
-  const pair = part / each
+  const each = slices / (word(header, DispatchHeader.Windows) * experts)
+  const pair = slice / each
   const window = word(header, DispatchHeader.Window) + pair / experts
-  selectWindowQueries(op, header, window, pair % experts, operand(op, SelectQueries.Work, header), part % each, each)
+  selectWindowQueries(op, header, window, pair % experts, operand(op, SelectQueries.Work, header), slice % each, each)
 }
 
-function selectWindowQueries(op: usize, header: usize, window: i32, expert: i32, work: usize, part: i32, parts: i32): void {
+function selectWindowQueries(op: usize, header: usize, window: i32, expert: i32, work: usize, slice: i32, slices: i32): void {
   const windowSize = word(op, SelectQueries.WindowSize)
   const start = window * windowSize
   const candidates = min(windowSize, word(header, DispatchHeader.SequenceRows) - start)
@@ -186,7 +186,7 @@ function selectWindowQueries(op: usize, header: usize, window: i32, expert: i32,
   const scores = indices + floats(candidates)
   const s = operand(op, SelectQueries.Similarities, header) + offset
   const descent = op + (SelectQueries.Descent << 2)
-  const count = choose(header, s, candidates, windowSize, word(op, SelectQueries.Count), descent, work, indices, scores, part, parts)
+  const count = choose(header, s, candidates, windowSize, word(op, SelectQueries.Count), descent, work, indices, scores, slice, slices)
   if (count < 0) return
   const taken = operand(op, SelectQueries.Taken, header) + offset
   const carried = operand(op, SelectQueries.Scores, header) + offset
@@ -235,13 +235,13 @@ export function selectKeyValues(op: usize, header: usize, partition: i32, partit
     selectWindowKeyValues(op, header, first + pair / experts, pair % experts, work, 0, 1)
 }
 
-/** See `selectQueriesPart`. */
-export function selectKeyValuesPart(op: usize, header: usize, part: i32, parts: i32): void {
+/** See `selectQueriesSlice`. */
+export function selectKeyValuesSlice(op: usize, header: usize, slice: i32, slices: i32): void {
   const experts = word(op, SelectKeyValues.Experts)
-  const each = parts / (word(header, DispatchHeader.Windows) * experts)
-  const pair = part / each
+  const each = slices / (word(header, DispatchHeader.Windows) * experts)
+  const pair = slice / each
   const window = word(header, DispatchHeader.Window) + pair / experts
-  selectWindowKeyValues(op, header, window, pair % experts, operand(op, SelectKeyValues.Work, header), part % each, each)
+  selectWindowKeyValues(op, header, window, pair % experts, operand(op, SelectKeyValues.Work, header), slice % each, each)
 }
 
 /** Whether a window's choice starts from that of the previous window. */
@@ -250,7 +250,7 @@ function isGrowing(op: usize): bool {
   return word(descent, Descent.Selection) == Selection.TopK && word(descent, Descent.StraightThrough) != 0
 }
 
-function selectWindowKeyValues(op: usize, header: usize, window: i32, expert: i32, work: usize, part: i32, parts: i32): void {
+function selectWindowKeyValues(op: usize, header: usize, window: i32, expert: i32, work: usize, slice: i32, slices: i32): void {
   const experts = word(op, SelectKeyValues.Experts)
   const windowSize = word(op, SelectKeyValues.WindowSize)
   const capacity = word(op, SelectKeyValues.Capacity)
@@ -265,12 +265,12 @@ function selectWindowKeyValues(op: usize, header: usize, window: i32, expert: i3
   const scores = operand(op, SelectKeyValues.Scores, header) + offset
   const count = min(k, candidates)
   if (isGrowing(op)) {
-    if (part < parts - 1) return
+    if (slice < slices - 1) return
     chooseGrowing(s, window, windowSize, k, work, list - floats(experts * listCapacity), list)
     fillOnes(scores, count)
   } else {
     const descent = op + (SelectKeyValues.Descent << 2)
-    if (choose(header, s, candidates, length, k, descent, work, list, scores, part, parts) < 0) return
+    if (choose(header, s, candidates, length, k, descent, work, list, scores, slice, slices) < 0) return
   }
   const chosen = operand(op, SelectKeyValues.Chosen, header) + floats(expert * capacity)
   for (let i = 0; i < count; ++i) store<i32>(chosen + floats(load<i32>(list + floats(i))), 1)

@@ -1,5 +1,5 @@
 /*
- * A dense transformer of random weights, of the llama architecture and of the size of models/novels-10m: what rivals
+ * A dense transformer of random weights, of the llama architecture and of the size of models/novels-10m: what baselines
  * run that cannot run ours. Its vocabulary is a placeholder; only token ids are used. Each file format of this folder
  * writes the same numbers.
  */

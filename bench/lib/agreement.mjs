@@ -1,13 +1,13 @@
 import { readFileSync, rmSync } from 'node:fs'
 import { built } from './paths.mjs'
 
-/** Where a rival shall write its output. */
+/** The file for a runner's output. */
 export const outputFile = (index) => built(`output-${index}.bin`)
 
 /**
- * Compares what rivals computed with what the first of them did, and removes the files.
- * @param tolerance largest difference, as a share of the largest value
- * @throws when one of them computed something else: its time would mean nothing
+ * Compares the runners' outputs with the first one's, and removes the files.
+ * @param tolerance largest difference, relative to the largest value
+ * @throws if one of them computed something else, which makes its time meaningless
  */
 export function assertAgreement(what, names, tolerance) {
   const outputs = names.map((_, index) => {

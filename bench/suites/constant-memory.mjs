@@ -1,9 +1,9 @@
 import { models as baselines, WINDOW } from '../constant-memory/models.mjs'
 import { writeGguf } from '../lib/gguf.mjs'
-import { climb, ladderTable } from '../lib/ladder.mjs'
+import { runSweep, sweepTable } from '../lib/sweep.mjs'
 import { caption } from '../lib/machine.mjs'
 import { built } from '../lib/paths.mjs'
-import { closeAll, openRivals } from '../lib/rival.mjs'
+import { closeAll, openRunners } from '../lib/runner.mjs'
 import { count, mebibytes, significant } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 
@@ -28,10 +28,10 @@ export function writeBaseline(name) {
 }
 
 export async function run({ quick, note }) {
-  const ladder = quick ? quickPositions : positions
+  const sweep = quick ? quickPositions : positions
   const rounds = quick ? 3 : 9
   const tokens = quick ? 8 : 32
-  const room = ladder.at(-1) + 4 * rounds * tokens
+  const room = sweep.at(-1) + 4 * rounds * tokens
   const ofOurs = (name, args) => ({ name, script: 'ours-model', args: { threads: 1, ...args }, ours: true, last: Infinity })
   const ofLlama = (name, file) => ({ name, script: 'llama', args: { file, positions: room }, last: Infinity })
   const others = Object.keys(baselines).flatMap((name) => {
@@ -39,18 +39,18 @@ export async function run({ quick, note }) {
     return [ofLlama(name, files.f32), ofLlama(`${name}, Q8_0`, files.q8_0)]
   })
   const models = [ofOurs('ours, float16', {}), ofOurs('ours, float32', { weights: 'float32' }), ...others]
-  const entries = await openRivals(models, note)
+  const entries = await openRunners(models, note)
   try {
-    const rungs = await climb(entries, ladder, { rounds, tokens })
-    const rows = (what) => ladderTable(rungs, what, models, ['sliding window', 'sliding window, Q8_0', 'RWKV-7', 'RWKV-7, Q8_0'])
+    const points = await runSweep(entries, sweep, { rounds, tokens })
+    const rows = (what) => sweepTable(points, what, models, ['sliding window', 'sliding window, Q8_0', 'RWKV-7', 'RWKV-7, Q8_0'])
     const states = []
-    for (const { name, rival, info } of entries) {
-      await rival.call('prefill', quick ? ladder.at(-1) : SAVED_AT)
+    for (const { name, runner, info } of entries) {
+      await runner.call('prefill', quick ? sweep.at(-1) : SAVED_AT)
       states.push([
         name,
         significant(info.numParameters / 1e6),
-        mebibytes(await rival.call('savedBytes')),
-        mebibytes(await rival.call('peakMemory')),
+        mebibytes(await runner.call('savedBytes')),
+        mebibytes(await runner.call('peakMemory')),
       ])
     }
     const sizes = Object.entries(baselines).map(
@@ -62,7 +62,7 @@ export async function run({ quick, note }) {
       rows('prefill'),
       'Decoding:',
       rows('decode'),
-      `Parameters, the state that is saved behind ${count(quick ? ladder.at(-1) : SAVED_AT)} tokens, and peak memory of the process:`,
+      `Parameters, the state that is saved behind ${count(quick ? sweep.at(-1) : SAVED_AT)} tokens, and peak memory of the process:`,
       table(['', 'million parameters', 'saved state', 'peak memory'], states),
       caption(['node-llama-cpp']),
     ].join('\n\n')

@@ -1,5 +1,5 @@
 import { caption } from '../lib/machine.mjs'
-import { closeAll, openRivals, withThreads } from '../lib/rival.mjs'
+import { closeAll, openRunners, withThreads } from '../lib/runner.mjs'
 import { count, median, medianRatio, significant } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 
@@ -21,11 +21,11 @@ export async function run({ quick, note }) {
   const rows = []
   for (const { name, config } of models) {
     for (const threads of [1, 2]) {
-      const entries = await openRivals([{ name: 'ours', script: 'ours-interrupt', args: { threads, config }, threads, ours: true }], note)
+      const entries = await openRunners([{ name: 'ours', script: 'ours-interrupt', args: { threads, config }, threads, ours: true }], note)
       try {
-        for (const { rival, info } of withThreads(entries, note)) {
+        for (const { runner, info } of withThreads(entries, note)) {
           const size = `${significant(info.numParameters / 1e6)} million${name && ` (${name})`}`
-          rows.push([size, String(threads), info.loading, ...(await measure(rival, threads, info.numParameters, quick))])
+          rows.push([size, String(threads), info.loading, ...(await measure(runner, threads, info.numParameters, quick))])
         }
       } finally {
         await closeAll(entries)
@@ -53,20 +53,20 @@ export async function run({ quick, note }) {
   ].join('\n\n')
 }
 
-async function measure(rival, threads, parameters, quick) {
+async function measure(runner, threads, parameters, quick) {
   // some seconds of work at a time
   const length = Math.min(PROMPT, Math.max(128, 128 * Math.floor(2e8 / parameters)))
-  await rival.call('prefill', 64, true)
-  await rival.call('decode', 3)
+  await runner.call('prefill', 64, true)
+  await runner.call('decode', 3)
   const aborts = []
-  for (let i = 0; i < (quick ? 5 : 20); i++) aborts.push(await rival.call('abort', 16 * PROMPT, 40 + ((i * 97) % 400)))
+  for (let i = 0; i < (quick ? 5 : 20); i++) aborts.push(await runner.call('abort', 16 * PROMPT, 40 + ((i * 97) % 400)))
   const left = []
   const whole = []
   for (let round = 0; round < (quick ? 1 : 5); round++) {
-    left.push(await rival.call('prefill', length, true))
-    if (threads === 1) whole.push(await rival.call('prefill', length, false))
+    left.push(await runner.call('prefill', length, true))
+    if (threads === 1) whole.push(await runner.call('prefill', length, false))
   }
-  const decoding = await rival.call('decode', quick ? 5 : 20)
+  const decoding = await runner.call('decode', quick ? 5 : 20)
   const seconds = (results) => results.map(({ milliseconds }) => milliseconds / 1000)
   return [
     Math.max(...aborts),

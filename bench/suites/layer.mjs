@@ -1,7 +1,7 @@
 import { assertAgreement, outputFile } from '../lib/agreement.mjs'
 import { caption } from '../lib/machine.mjs'
 import { layerFlop } from '../lib/recipe.mjs'
-import { closeAll, inTurn, openRivals, withThreads } from '../lib/rival.mjs'
+import { closeAll, inTurn, openRunners, withThreads } from '../lib/runner.mjs'
 import { count, mebibytes, median, medianRatio, percent, significant, times } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 
@@ -16,16 +16,16 @@ const all = [1, 2].flatMap((threads) => [
 ])
 
 export async function run({ quick, note }) {
-  const rivals = quick ? all.filter(({ args }) => args.selection === undefined && !args.revectorize) : all
+  const candidates = quick ? all.filter(({ args }) => args.selection === undefined && !args.revectorize) : all
   const tables = []
   const differences = []
   // new processes for each length, so that peak memory is this length's; quickly, the same ones
   for (const lengths of quick ? [[1024, 4096]] : [[1024], [4096]]) {
-    const entries = await openRivals(rivals, note)
+    const entries = await openRunners(candidates, note)
     try {
       const used = withThreads(entries, note)
       for (const n of lengths) {
-        const { difference, rows } = await measure(n, used, rivals, quick)
+        const { difference, rows } = await measure(n, used, candidates, quick)
         differences.push(difference)
         tables.push(
           `n = ${n}`,
@@ -48,24 +48,24 @@ export async function run({ quick, note }) {
 /** Whether the ceiling of one thread's 128 bits is its ceiling. */
 const hasShare = ({ name, ours, threads }) => ours && threads === 1 && name !== 'ours, 256-bit'
 
-async function measure(n, used, rivals, quick) {
-  for (const [index, { rival }] of used.entries()) await rival.call('prepareLayer', n, outputFile(index))
+async function measure(n, used, candidates, quick) {
+  for (const [index, { runner }] of used.entries()) await runner.call('prepareLayer', n, outputFile(index))
   const difference = assertAgreement(
     `layer, n = ${n}`,
     used.map(({ name, threads }) => `${name} on ${threads}`),
     1e-4,
   )
   const shares = used.map(() => [])
-  const seconds = await inTurn(used, quick ? 3 : 11, async (rival, entry) => {
+  const seconds = await inTurn(used, quick ? 3 : 11, async (runner, entry) => {
     const long = quick ? 0 : 0.5
-    if (!hasShare(entry)) return rival.call('time', long)
-    const { seconds, flops } = await rival.call('timeBesideCeiling', long)
+    if (!hasShare(entry)) return runner.call('time', long)
+    const { seconds, flops } = await runner.call('timeBesideCeiling', long)
     shares[used.indexOf(entry)].push(layerFlop[n] / (seconds * flops))
     return seconds
   })
   const memory = []
-  for (const { rival } of used) memory.push(await rival.call('peakMemory'))
-  const rows = rivals.map((row) => {
+  for (const { runner } of used) memory.push(await runner.call('peakMemory'))
+  const rows = candidates.map((row) => {
     const { name, threads, ours } = row
     const find = (wanted, on = threads) => used.findIndex((entry) => entry.name === wanted && entry.threads === on)
     const index = find(name)
@@ -91,15 +91,15 @@ async function measure(n, used, rivals, quick) {
  */
 async function measureSideBySide(quick, note) {
   const one = { name: 'ours', script: 'ours-layer', args: { threads: 1 }, ours: true }
-  const entries = await openRivals([one, one], note)
+  const entries = await openRunners([one, one], note)
   try {
     const n = 4096
-    for (const { rival } of entries) await rival.call('prepareLayer', n)
+    for (const { runner } of entries) await runner.call('prepareLayer', n)
     const long = quick ? 0.3 : 0.5
     const gains = []
     for (let round = 0; round < (quick ? 3 : 11); round++) {
-      const alone = await entries[0].rival.call('time', long)
-      const together = await Promise.all(entries.map(({ rival }) => rival.call('time', long)))
+      const alone = await entries[0].runner.call('time', long)
+      const together = await Promise.all(entries.map(({ runner }) => runner.call('time', long)))
       gains.push(alone / together[0] + alone / together[1])
     }
     return `Two processes of one thread each, side by side at n = ${count(n)}, do ${times(median(gains))} the work of one alone, which is about what two threads can reach here.`
@@ -117,14 +117,14 @@ async function measurePrompts(quick, note) {
     ours: true,
     threads,
   }))
-  const entries = await openRivals(models, note)
+  const entries = await openRunners(models, note)
   try {
     const used = withThreads(entries, note)
     if (used.length < models.length) return []
-    await inTurn(used, 2, (rival) => rival.call('prefill', 512))
+    await inTurn(used, 2, (runner) => runner.call('prefill', 512))
     const rows = []
     for (const length of quick ? [512] : [512, 2048, 8192]) {
-      const seconds = await inTurn(used, quick ? 3 : 9, (rival) => rival.call('prefill', length))
+      const seconds = await inTurn(used, quick ? 3 : 9, (runner) => runner.call('prefill', length))
       rows.push([count(length), ...seconds.map((each) => significant(length / median(each))), times(medianRatio(seconds[0], seconds[1]))])
     }
     return [

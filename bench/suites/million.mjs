@@ -1,5 +1,5 @@
 import { caption } from '../lib/machine.mjs'
-import { closeAll, openRivals } from '../lib/rival.mjs'
+import { closeAll, openRunners } from '../lib/runner.mjs'
 import { count, mebibytes, significant } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 
@@ -8,17 +8,17 @@ export const title = 'A million tokens through one session'
 export async function run({ quick, note }) {
   const total = quick ? 10_240 : 1_000_000
   const marks = quick ? 2 : 8
-  const entries = await openRivals([{ name: 'ours', script: 'ours-model', args: { threads: 1 }, ours: true }], note)
+  const entries = await openRunners([{ name: 'ours', script: 'ours-model', args: { threads: 1 }, ours: true }], note)
   try {
-    const [{ rival }] = entries
+    const [{ runner }] = entries
     const first = 2048
-    await rival.call('prefill', first)
+    await runner.call('prefill', first)
     const rows = []
     const lengths = new Set()
     for (let mark = 0; mark <= marks; mark++) {
       const target = mark === 0 ? first : Math.round((total * mark) / marks)
       const before = rows.length === 0 ? first : rows.at(-1).position
-      const state = await rival.call('stream', first, target - before)
+      const state = await runner.call('stream', first, target - before)
       lengths.add(state.byteLength)
       rows.push({ ...state, tokens: target - before })
     }

@@ -2,10 +2,10 @@ import { writeDenseGguf } from '../dense/gguf.mjs'
 import { writeOnnx } from '../dense/onnx.mjs'
 import { numParameters } from '../dense/weights.mjs'
 import { assertAgreement, outputFile } from '../lib/agreement.mjs'
-import { climb, ladderTable, ONCE_FROM } from '../lib/ladder.mjs'
+import { runSweep, sweepTable, ONCE_FROM } from '../lib/sweep.mjs'
 import { caption } from '../lib/machine.mjs'
 import { built } from '../lib/paths.mjs'
-import { closeAll, inTurn, openRivals } from '../lib/rival.mjs'
+import { closeAll, inTurn, openRunners } from '../lib/runner.mjs'
 import { count, mebibytes, median, medianRatio, percent, significant } from '../lib/statistics.mjs'
 
 export const title = 'The language model'
@@ -40,7 +40,7 @@ function weightsRead() {
 }
 
 export async function run({ quick, note }) {
-  const ladder = quick ? quickPositions : positions
+  const sweep = quick ? quickPositions : positions
   const rounds = quick ? 3 : 9
   const tokens = quick ? 8 : 32
   const room = (last) => last + 2 * rounds * tokens + COMPARED_AT
@@ -51,7 +51,7 @@ export async function run({ quick, note }) {
   const ofLlama = (name, format, last) => ({
     name,
     script: 'llama',
-    args: { file: `dense-${format}.gguf`, positions: room(Math.min(ladder.at(-1), last)) },
+    args: { file: `dense-${format}.gguf`, positions: room(Math.min(sweep.at(-1), last)) },
     last,
   })
   const models = [
@@ -62,44 +62,44 @@ export async function run({ quick, note }) {
     ofLlama('llama.cpp, Q8_0', 'q8_0', QUANTISED_UP_TO),
     { name: 'onnxruntime-web', script: 'onnxruntime-model', args: { threads: 1 }, last: ONNX_UP_TO, dense: true },
   ]
-  const entries = await openRivals(models, note)
+  const entries = await openRunners(models, note)
   try {
     const [ours] = entries
     const agreement = await compareDense(entries, note)
-    if (ladder.at(-1) > ONNX_UP_TO) note(`onnxruntime-web is not measured beyond position ${count(ONNX_UP_TO)}, where it takes too long`)
-    const rungs = await climb(entries, ladder, { rounds, tokens })
-    const rows = (what) => ladderTable(rungs, what, models, ['llama.cpp', 'onnxruntime-web'])
+    if (sweep.at(-1) > ONNX_UP_TO) note(`onnxruntime-web is not measured beyond position ${count(ONNX_UP_TO)}, where it takes too long`)
+    const points = await runSweep(entries, sweep, { rounds, tokens })
+    const rows = (what) => sweepTable(points, what, models, ['llama.cpp', 'onnxruntime-web'])
 
     // the same process holds a session at each position: decoding far on against decoding early, in turn
-    const late = ladder.at(-1)
+    const late = sweep.at(-1)
     const far = []
     const near = []
     for (let round = 0; round < rounds; round++) {
-      near.push(await ours.rival.call('decode', EARLY, tokens))
-      far.push(await ours.rival.call('decode', late, tokens))
+      near.push(await ours.runner.call('decode', EARLY, tokens))
+      far.push(await ours.runner.call('decode', late, tokens))
     }
     // tokens of whole windows, against the time to stream what they read of the weights, in turn
-    const at = quick ? ladder.at(-1) : STREAMED_AT
+    const at = quick ? sweep.at(-1) : STREAMED_AT
     const shares = new Map()
-    for (const { name, rival, ours: isOurs, args } of entries) {
+    for (const { name, runner, ours: isOurs, args } of entries) {
       if (!isOurs || args.revectorize) continue
       const values = []
       for (let round = 0; round < rounds; round++) {
-        const least = await rival.call('streamWeights', weightsRead(), args.weights ?? 'float16', 0.05)
-        values.push(least / (await rival.call('decode', at, WINDOW)))
+        const least = await runner.call('streamWeights', weightsRead(), args.weights ?? 'float16', 0.05)
+        values.push(least / (await runner.call('decode', at, WINDOW)))
       }
       shares.set(name, percent(median(values)))
     }
     // the same tokens a window, more and more at once
     const together = await inTurn(
-      TOGETHER.map((size) => ({ rival: ours.rival, size })),
+      TOGETHER.map((size) => ({ runner: ours.runner, size })),
       rounds,
-      (rival, { size }) => rival.call('readOn', at, size, WINDOW),
+      (runner, { size }) => runner.call('readOn', at, size, WINDOW),
     )
     const memory = []
-    for (const { name, rival } of entries) memory.push(`${name} ${mebibytes(await rival.call('peakMemory'))}`)
+    for (const { name, runner } of entries) memory.push(`${name} ${mebibytes(await runner.call('peakMemory'))}`)
     return [
-      `Tokens a second, one thread. Ours is models/novels-10m (${count(ours.info.numParameters)} parameters); the baselines run **another model of the same size**: a dense llama transformer of ${count(numParameters())} random parameters (6 layers, dim 256, 4 heads of 64, SwiGLU 1376): llama.cpp natively, float32 and Q8_0; onnxruntime-web in WebAssembly, float32, each run's keys and values fed into the next${agreement}. Ours has float32 weights except in the columns marked float16, which is how the model is stored; "256-bit" is \`createRuntime({ revectorize: true })\`. Prefill runs from an empty state to the first token; decoding is greedy, after a context of that many tokens.${ladder.at(-1) >= ONCE_FROM ? ` Prompts from ${count(ONCE_FROM)} on were read once.` : ''}`,
+      `Tokens a second, one thread. Ours is models/novels-10m (${count(ours.info.numParameters)} parameters); the baselines run **another model of the same size**: a dense llama transformer of ${count(numParameters())} random parameters (6 layers, dim 256, 4 heads of 64, SwiGLU 1376): llama.cpp natively, float32 and Q8_0; onnxruntime-web in WebAssembly, float32, each run's keys and values fed into the next${agreement}. Ours has float32 weights except in the columns marked float16, which is how the model is stored; "256-bit" is \`createRuntime({ revectorize: true })\`. Prefill runs from an empty state to the first token; decoding is greedy, after a context of that many tokens.${sweep.at(-1) >= ONCE_FROM ? ` Prompts from ${count(ONCE_FROM)} on were read once.` : ''}`,
       'Prefill:',
       rows('prefill'),
       'Decoding:',
@@ -119,7 +119,7 @@ async function compareDense(entries, note) {
     note(`the dense model's logits were not compared: ${same.length === 1 ? `only ${same[0].name} runs it here` : 'nothing runs it here'}`)
     return ''
   }
-  for (const [index, { rival }] of same.entries()) await rival.call('logits', COMPARED_AT, outputFile(index))
+  for (const [index, { runner }] of same.entries()) await runner.call('logits', COMPARED_AT, outputFile(index))
   const names = same.map(({ name }) => name)
   return ` (its logits agree with llama.cpp's to ${significant(assertAgreement('logits of the dense model', names, TOLERANCE), 2)})`
 }

@@ -1,7 +1,7 @@
 import { assertAgreement, outputFile } from '../lib/agreement.mjs'
 import { installedEngines } from '../lib/engines.mjs'
 import { caption } from '../lib/machine.mjs'
-import { closeAll, inTurn, openRivals, withThreads } from '../lib/rival.mjs'
+import { closeAll, inTurn, openRunners, withThreads } from '../lib/runner.mjs'
 import { median, medianRatio, percent, significant, times } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 
@@ -22,7 +22,7 @@ const quickSizes = [sizes[1], sizes[3], sizes[5]]
 
 const packages = ['onnxruntime-web', 'onnxruntime-node', '@tensorflow/tfjs-backend-wasm']
 
-const rivals = [
+const candidates = [
   { name: 'ours', script: 'ours-products', args: { threads: 1 }, ours: true, threads: 1 },
   { name: 'ours, plain', script: 'ours-products', args: { threads: 1, simd: 'baseline' }, ours: true, threads: 1 },
   { name: 'ours, 256-bit', script: 'ours-products', args: { threads: 1, revectorize: true }, ours: true, threads: 1 },
@@ -37,16 +37,16 @@ async function otherEngines(quick, note) {
   const engines = installedEngines(note)
   const rows = []
   for (const { name, binary, flags } of engines) {
-    const [entry] = await openRivals([{ name, script: 'ours-products', args: { threads: 1 }, binary, flags }], note)
+    const [entry] = await openRunners([{ name, script: 'ours-products', args: { threads: 1 }, binary, flags }], note)
     if (!entry) continue
     try {
-      const { rival, info } = entry
+      const { runner, info } = entry
       const n = 1024
-      await rival.call('prepare', n, n, n)
+      await runner.call('prepare', n, n, n)
       const ceilings = []
       const speeds = []
       for (let round = 0; round < (quick ? 3 : 9); round++) {
-        const { seconds, flops } = await rival.call('timeBesideCeiling', quick ? 0.08 : 0.25)
+        const { seconds, flops } = await runner.call('timeBesideCeiling', quick ? 0.08 : 0.25)
         ceilings.push(flops)
         speeds.push((2 * n ** 3) / seconds)
       }
@@ -64,7 +64,7 @@ async function otherEngines(quick, note) {
 }
 
 export async function run({ quick, note }) {
-  const entries = await openRivals(rivals, note)
+  const entries = await openRunners(candidates, note)
   try {
     const used = withThreads(entries, note)
     const rounds = quick ? 3 : 9
@@ -72,7 +72,7 @@ export async function run({ quick, note }) {
     const rows = []
     for (const size of quick ? quickSizes : sizes) {
       const [m, k, n] = size
-      for (const [index, { rival }] of used.entries()) await rival.call('prepare', m, k, n, outputFile(index))
+      for (const [index, { runner }] of used.entries()) await runner.call('prepare', m, k, n, outputFile(index))
       assertAgreement(
         `product ${size.join(' x ')}`,
         used.map(({ name }) => name),
@@ -80,10 +80,10 @@ export async function run({ quick, note }) {
       )
       /** What registers alone allow, of each arithmetic. */
       const ceilings = new Map(['ours', 'ours, plain'].map((name) => [name, []]))
-      const measured = await inTurn(used, rounds, async (rival, { name }) => {
+      const measured = await inTurn(used, rounds, async (runner, { name }) => {
         const flop = 2 * m * k * n
-        if (!ceilings.has(name)) return flop / (await rival.call('time', seconds))
-        const beside = await rival.call('timeBesideCeiling', seconds)
+        if (!ceilings.has(name)) return flop / (await runner.call('time', seconds))
+        const beside = await runner.call('timeBesideCeiling', seconds)
         ceilings.get(name).push(beside.flops)
         return flop / beside.seconds
       })
@@ -97,7 +97,7 @@ export async function run({ quick, note }) {
         share('ours'),
         figure('ours, plain'),
         share('ours, plain'),
-        ...rivals.slice(2).map(({ name }) => figure(name)),
+        ...candidates.slice(2).map(({ name }) => figure(name)),
         ratio('ours', 'onnxruntime-web'),
         ratio('ours', 'tfjs-wasm'),
         ratio('ours, 256-bit', 'onnxruntime-node (native)'),
@@ -115,7 +115,7 @@ export async function run({ quick, note }) {
           'of the ceiling',
           'ours, plain',
           'of the ceiling',
-          ...rivals.slice(2).map(({ name }) => name),
+          ...candidates.slice(2).map(({ name }) => name),
           'ours / web',
           'ours / tfjs',
           '256-bit / native',

@@ -1,5 +1,5 @@
 import { caption } from '../lib/machine.mjs'
-import { closeAll, inTurn, openRivals } from '../lib/rival.mjs'
+import { closeAll, inTurn, openRunners } from '../lib/runner.mjs'
 import { median, medianRatio, percent, significant, times } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 
@@ -8,9 +8,9 @@ export const title = 'One row'
 const DEPTH = 256
 
 export async function run({ quick, note }) {
-  const entries = await openRivals([{ name: 'ours', script: 'ours-products', args: { threads: 1 }, ours: true }], note)
+  const entries = await openRunners([{ name: 'ours', script: 'ours-products', args: { threads: 1 }, ours: true }], note)
   try {
-    const [{ rival }] = entries
+    const [{ runner }] = entries
     const rounds = quick ? 5 : 25
     const seconds = quick ? 0.02 : 0.05
     const rows = []
@@ -19,14 +19,14 @@ export async function run({ quick, note }) {
       const weights = columns * DEPTH
       // jobs of one process, in turn; each prepares its weights once and keeps them
       const jobs = [
-        { rival, format: 0, method: ['time', seconds] },
-        { rival, format: 0, method: ['sum', weights * 4, seconds] },
-        { rival, format: 1, method: ['time', seconds] },
+        { runner, format: 0, method: ['time', seconds] },
+        { runner, format: 0, method: ['sum', weights * 4, seconds] },
+        { runner, format: 1, method: ['time', seconds] },
       ]
-      for (const format of [0, 1]) await rival.call('prepare', 1, DEPTH, columns, undefined, format)
+      for (const format of [0, 1]) await runner.call('prepare', 1, DEPTH, columns, undefined, format)
       const [float32, sum, float16] = await inTurn(jobs, rounds, async (_, { format, method }) => {
-        await rival.call('choose', format)
-        return weights / (await rival.call(...method))
+        await runner.call('choose', format)
+        return weights / (await runner.call(...method))
       })
       rows.push([
         `${millions} million`,

@@ -4,7 +4,7 @@ import { writeDenseGguf } from '../dense/gguf.mjs'
 import { writeOnnx } from '../dense/onnx.mjs'
 import { caption } from '../lib/machine.mjs'
 import { bench, built, root } from '../lib/paths.mjs'
-import { Rival } from '../lib/rival.mjs'
+import { Runner } from '../lib/runner.mjs'
 import { mebibytes, median, significant } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 
@@ -53,17 +53,17 @@ export async function run({ quick, note }) {
   const samples = starts.map(() => [])
   for (let round = 0; round < (quick ? 1 : 7); round++) {
     for (const [index, { what, script, args, work, ours }] of starts.entries()) {
-      const rival = new Rival(what, script)
+      const runner = new Runner(what, script)
       try {
-        await rival.call('open', args)
-        const opened = await rival.call('clock')
-        await rival.call(...work)
-        samples[index].push({ opened, done: await rival.call('clock'), memory: await rival.call('peakMemory') })
+        await runner.call('open', args)
+        const opened = await runner.call('clock')
+        await runner.call(...work)
+        samples[index].push({ opened, done: await runner.call('clock'), memory: await runner.call('peakMemory') })
       } catch (error) {
         if (ours) throw error
         note(`${what} is left out: ${error.message.split('\n')[0]}`)
       } finally {
-        await rival.close()
+        await runner.close()
       }
     }
   }

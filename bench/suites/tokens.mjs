@@ -1,6 +1,6 @@
 import { caption } from '../lib/machine.mjs'
 import { layerFlop } from '../lib/recipe.mjs'
-import { closeAll, inTurn, openRivals } from '../lib/rival.mjs'
+import { closeAll, inTurn, openRunners } from '../lib/runner.mjs'
 import { count, median, significant } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 
@@ -15,15 +15,15 @@ const layers = [
 ]
 
 export async function run({ quick, note }) {
-  const entries = await openRivals(
+  const entries = await openRunners(
     layers.map((layer) => ({ ...layer, script: 'ours-layer', ours: true })),
     note,
   )
   try {
     const rows = []
     for (const n of quick ? lengths.slice(0, 2) : lengths) {
-      for (const { rival } of entries) await rival.call('prepareLayer', n)
-      const seconds = await inTurn(entries, quick ? 3 : n > 16384 ? 5 : 9, (rival) => rival.call('time', quick ? 0 : 0.3))
+      for (const { runner } of entries) await runner.call('prepareLayer', n)
+      const seconds = await inTurn(entries, quick ? 3 : n > 16384 ? 5 : 9, (runner) => runner.call('time', quick ? 0 : 0.3))
       const least = layerFlop[n] === undefined ? undefined : significant(layerFlop[n] / n / 1e6)
       rows.push([count(n), ...seconds.map((values) => significant((median(values) * 1e6) / n)), least])
     }

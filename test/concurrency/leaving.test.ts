@@ -108,7 +108,7 @@ test('as it is, the calling thread leaves a long step between its parts, and sho
 
 test('the passes of one selection are left too: the more there are, the more often', async () => {
   using runtime = openRuntime('relaxed')
-  leaveOften(runtime, { leaveWork: 1, partWork: 1e6 })
+  leaveOften(runtime, { leaveWork: 1, sliceWork: 1e6 })
   const answers: Tensor[] = []
   const leavesOf = async (nIters: number, where: Runtime) => {
     const options = { dim: 8, heads: 1, dimHead: 8, numExperts: 1, numRoutedQueries: 9, numRoutedKeyValues: 9, localAttnWindowSize: 500 }

@@ -7,7 +7,7 @@ import { nextMacrotask } from '../../src/event-loop.js'
  * Operations behind which it leaves, and beyond which a step is cut: fewer than nearly any step has, and each step
  * twice or so.
  */
-const OFTEN = { leaveWork: 1, partWork: 5000 }
+const OFTEN = { leaveWork: 1, sliceWork: 5000 }
 
 /** Leaves behind every part of every step, and turns the event loop each time. */
 export function leaveOften(runtime: Runtime, work = OFTEN): void {

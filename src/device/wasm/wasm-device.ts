@@ -140,7 +140,7 @@ const CHUNK_ROWS = 256
  */
 const LEAVE_WORK = 1e8
 /** An op larger than this may be left between its slices. */
-const PART_WORK = 1.5e8
+const SLICE_WORK = 1.5e8
 
 /** Maximum dispatches submitted to the pool at once: enough that its threads seldom wait for the caller. */
 const BATCH = 8
@@ -178,7 +178,7 @@ export class WasmDevice implements Device {
    * The cursor of the resumable program on the calling thread, followed by a word that is set to 1 to stop the pool's
    * dispatches.
    */
-  readonly #marks: Block
+  readonly #cursor: Block
   #batches = 0
   /** Scratch of the calling thread's partitions. */
   readonly #workspace: Block
@@ -186,7 +186,7 @@ export class WasmDevice implements Device {
   #groupWorkspaces: Block | undefined
   /** Number of operations after which the calling thread leaves a program; does not affect results. */
   leaveWork = LEAVE_WORK
-  partWork = PART_WORK
+  sliceWork = SLICE_WORK
   yieldToEventLoop = yieldToEventLoop
   /** Tile shape of products; does not affect results. */
   tileShape = TileShape.Gemm6x8
@@ -207,7 +207,7 @@ export class WasmDevice implements Device {
     this.arena = new Arena(memory, kernels.heapBase())
     this.scanner = new WasmScanner(this.arena, kernels)
     this.#headers = this.arena.allocate((BATCHES * BATCH + 2) * HEADER_BYTES, 'the dispatch headers')
-    this.#marks = this.arena.allocateZeros((ResumePoint.Length + 1) * 4, 'the program cursor')
+    this.#cursor = this.arena.allocateZeros((ResumePoint.Length + 1) * 4, 'the program cursor')
     this.#workspace = this.arena.allocate(partitions * WORKSPACE_BYTES, 'the workspace')
   }
 
@@ -314,7 +314,7 @@ export class WasmDevice implements Device {
    * method may not.
    */
   #runInParts(program: CompiledProgram, dispatches: readonly Dispatch[], interrupt: Interrupt | undefined): Promise<void> {
-    const cursor = this.#marks.address
+    const cursor = this.#cursor.address
     return this.#mutex.runExclusive(async () => {
       for (const dispatch of dispatches) {
         this.#assertUsable()
@@ -323,7 +323,7 @@ export class WasmDevice implements Device {
         const { ints } = this.arena
         ints.fill(0, cursor / 4, cursor / 4 + ResumePoint.Length)
         ints[cursor / 4 + ResumePoint.Op] = (program as WasmProgram).buffer.address
-        while (!this.#kernels.proceed(cursor, header, this.leaveWork, this.partWork)) {
+        while (!this.#kernels.proceed(cursor, header, this.leaveWork, this.sliceWork)) {
           const turning = this.yieldToEventLoop()
           if (turning) await turning
           this.#assertUsable()
@@ -417,7 +417,7 @@ export class WasmDevice implements Device {
 
   /** Address of the word that stops the pool's dispatches. */
   get #stop(): number {
-    return this.#marks.address + ResumePoint.Length * 4
+    return this.#cursor.address + ResumePoint.Length * 4
   }
 
   #setStop(value: 0 | 1): void {
@@ -451,7 +451,7 @@ export class WasmDevice implements Device {
     if (this.#disposed) return
     this.#disposed = true
     this.arena.free(this.#headers)
-    this.arena.free(this.#marks)
+    this.arena.free(this.#cursor)
     this.arena.free(this.#workspace)
     if (this.#groupWorkspaces) this.arena.free(this.#groupWorkspaces)
     const pool = this.#pool

@@ -1,8 +1,8 @@
 import { fork } from 'node:child_process'
 import { bench, nodeBinary } from './paths.mjs'
 
-/** One rival in a process of its own, which does what it is told and otherwise waits. */
-export class Rival {
+/** A child process that runs one of the compared programs: it executes calls and otherwise waits. */
+export class Runner {
   #child
   #waiting = []
   #ended
@@ -16,7 +16,7 @@ export class Rival {
       execPath: binary,
       execArgv: flags,
       env: { ...process.env, ...env },
-      // What libraries print is not ours to show, unless they fail.
+      // Output of libraries is hidden unless they fail.
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     })
     const collect = (text) => (this.#stderr = (this.#stderr + text).slice(-2000))
@@ -42,7 +42,7 @@ export class Rival {
     })
   }
 
-  /** Asks the process to end, and soon insists; what it started ends with it. */
+  /** Asks the process to end, and kills it soon after, along with its children. */
   async close() {
     if (this.#ended) return
     const ended = new Promise((resolve) => this.#child.once('exit', resolve))
@@ -53,17 +53,17 @@ export class Rival {
   }
 }
 
-/** Opens rivals; one that does not start is left out, and `note` says why. Ours must start. */
-export async function openRivals(entries, note) {
+/** Starts runners; a baseline that does not start is left out, and `note` says why. Ours must start. */
+export async function openRunners(entries, note) {
   const opened = []
   try {
     for (const { name, script, args, binary, env, flags, ours = false, ...rest } of entries) {
-      const rival = new Rival(name, script, { binary, env, flags })
+      const runner = new Runner(name, script, { binary, env, flags })
       try {
-        const info = await rival.call('open', args ?? {})
-        opened.push({ ...rest, name, ours, args, rival, info })
+        const info = await runner.call('open', args ?? {})
+        opened.push({ ...rest, name, ours, args, runner, info })
       } catch (error) {
-        await rival.close()
+        await runner.close()
         if (ours) throw error
         note(`${name} is left out: ${error.message.split('\n')[0].replace(/^Error: /, '')}`)
       }
@@ -75,7 +75,7 @@ export async function openRivals(entries, note) {
   return opened
 }
 
-/** Those that got the threads they asked for; for each of ours that did not, a note says what the runtime says. */
+/** Those that got the threads they asked for; for each of ours that did not, a note gives the runtime's reason. */
 export function withThreads(entries, note) {
   return entries.filter(({ name, ours, threads, info }) => {
     const got = !ours || info.threads === threads
@@ -88,18 +88,18 @@ export function withThreads(entries, note) {
 }
 
 export async function closeAll(entries) {
-  await Promise.all(entries.map(({ rival }) => rival.close()))
+  await Promise.all(entries.map(({ runner }) => runner.close()))
 }
 
 /**
- * Lets every rival do the same work in turn, round after round.
- * @param work (rival) => number
- * @returns for each rival, in order, its number of every round
+ * Lets all runners do the same work in turn, round after round.
+ * @param work (runner) => number
+ * @returns for each runner, in order, its number in every round
  */
 export async function inTurn(entries, rounds, work) {
   const results = entries.map(() => [])
   for (let round = 0; round < rounds; round++) {
-    for (const [index, entry] of entries.entries()) results[index].push(await work(entry.rival, entry))
+    for (const [index, entry] of entries.entries()) results[index].push(await work(entry.runner, entry))
   }
   return results
 }

@@ -1,6 +1,6 @@
-import { attentionPart } from './kernels/attention'
-import { productPart } from './kernels/matmul'
-import { selectKeyValuesPart, selectQueriesPart } from './kernels/selection'
+import { attentionSlice } from './kernels/attention'
+import { productSlice } from './kernels/matmul'
+import { selectKeyValuesSlice, selectQueriesSlice } from './kernels/selection'
 import { count, operand, word } from './operands'
 import { Attention, Descent, OPCODE_MASK, Opcode, DispatchHeader, Matmul, SelectKeyValues, SelectQueries, Selection } from './ops'
 
@@ -20,7 +20,7 @@ const CHOOSING: i32 = 20
 /** Cost of a row in any other op. */
 const ROW: f64 = 32768
 /** More slices would be smaller than a tile. */
-const MOST_PARTS: f64 = 65536
+const MAX_SLICES: f64 = 65536
 
 /** Approximate number of operations of an op, a multiply-add counting as two. */
 export function workOf(op: usize, header: usize): f64 {
@@ -61,26 +61,26 @@ function workOfPair(op: usize, header: usize, areQueries: bool): f64 {
  * Number of slices for an op of this much work, so that none exceeds `most` operations unless it is as small as
  * possible.
  */
-export function partsOf(op: usize, header: usize, work: f64, most: f64): i32 {
+export function slicesOf(op: usize, header: usize, work: f64, most: f64): i32 {
   if (work <= most) return 1
   const opcode = word(op, 0) & OPCODE_MASK
-  if (opcode == Opcode.Matmul || opcode == Opcode.Attention) return <i32>min<f64>(Math.ceil(work / most), MOST_PARTS)
+  if (opcode == Opcode.Matmul || opcode == Opcode.Attention) return <i32>min<f64>(Math.ceil(work / most), MAX_SLICES)
   // each pair is split alike
-  if (opcode == Opcode.SelectQueries) return partsOfPairs(pairsOf(op, header, SelectQueries.Experts), work, most)
-  if (opcode == Opcode.SelectKeyValues) return partsOfPairs(pairsOf(op, header, SelectKeyValues.Experts), work, most)
+  if (opcode == Opcode.SelectQueries) return slicesOfPairs(pairsOf(op, header, SelectQueries.Experts), work, most)
+  if (opcode == Opcode.SelectKeyValues) return slicesOfPairs(pairsOf(op, header, SelectKeyValues.Experts), work, most)
   return 1
 }
 
-function partsOfPairs(pairs: i32, work: f64, most: f64): i32 {
-  return pairs * <i32>min<f64>(Math.ceil(work / <f64>pairs / most), MOST_PARTS)
+function slicesOfPairs(pairs: i32, work: f64, most: f64): i32 {
+  return pairs * <i32>min<f64>(Math.ceil(work / <f64>pairs / most), MAX_SLICES)
 }
 
-/** Runs one of the slices that `partsOf` counts. */
-export function runPart(op: usize, header: usize, part: i32, parts: i32): void {
+/** Runs one of the slices that `slicesOf` counts. */
+export function runSlice(op: usize, header: usize, slice: i32, slices: i32): void {
   const opcode = word(op, 0) & OPCODE_MASK
-  if (opcode == Opcode.Matmul) productPart(op, header, part, parts)
-  else if (opcode == Opcode.Attention) attentionPart(op, header, part, parts)
-  else if (opcode == Opcode.SelectQueries) selectQueriesPart(op, header, part, parts)
-  else if (opcode == Opcode.SelectKeyValues) selectKeyValuesPart(op, header, part, parts)
+  if (opcode == Opcode.Matmul) productSlice(op, header, slice, slices)
+  else if (opcode == Opcode.Attention) attentionSlice(op, header, slice, slices)
+  else if (opcode == Opcode.SelectQueries) selectQueriesSlice(op, header, slice, slices)
+  else if (opcode == Opcode.SelectKeyValues) selectKeyValuesSlice(op, header, slice, slices)
   else assert(false, 'an op that is not cut')
 }

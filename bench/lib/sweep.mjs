@@ -1,0 +1,56 @@
+/*
+ * Language models over a sweep of positions, with a table of the results.
+ */
+import { inTurn } from './runner.mjs'
+import { count, median, medianRatio, significant, times } from './statistics.mjs'
+import { table } from './tables.mjs'
+
+/** Longer prompts are read once: reading them takes a dense transformer minutes. */
+export const ONCE_FROM = 8192
+
+/**
+ * Rounds of the first position that go before all: engines compile hot code anew, and in its first second Chromium
+ * gives ours a third of its speed.
+ */
+const WARM_UP = 2
+
+/**
+ * Lets models read a prompt of each length up to the first token, and decode behind it, in turn.
+ * @param entries of openRunners; `last` is the longest prompt that one is given
+ * @returns for each position, the rounds of each model by name: seconds of `prefill`, and seconds a token of `decode`
+ */
+export async function runSweep(entries, positions, { rounds, tokens }) {
+  await inTurn(entries, WARM_UP, async (runner) => {
+    await runner.call('prefill', positions[0])
+    await runner.call('decode', positions[0], tokens)
+  })
+  const points = []
+  for (const position of positions) {
+    const used = entries.filter(({ last }) => position <= last)
+    const byName = (rows) => new Map(rows.map((seconds, index) => [used[index].name, seconds]))
+    const prefill = await inTurn(used, position >= ONCE_FROM ? 1 : rounds, (runner) => runner.call('prefill', position))
+    await inTurn(used, 1, (runner) => runner.call('decode', position, 4))
+    const decode = await inTurn(used, rounds, (runner) => runner.call('decode', position, tokens))
+    points.push({ position, prefill: byName(prefill), decode: byName(decode) })
+  }
+  return points
+}
+
+/**
+ * Tokens a second.
+ * @param what 'prefill' or 'decode'
+ * @param models what was to be opened, ours first
+ * @param baselines names of those that ours is divided by
+ */
+export function sweepTable(points, what, models, baselines) {
+  const names = models.map(({ name }) => name)
+  const rows = points.map(({ position, [what]: seconds }) => {
+    const tokens = what === 'prefill' ? position : 1
+    return [
+      count(position),
+      ...names.map((name) => (seconds.has(name) ? significant(tokens / median(seconds.get(name))) : undefined)),
+      ...baselines.map((name) => (seconds.has(name) ? times(medianRatio(seconds.get(name), seconds.get(names[0]))) : undefined)),
+    ]
+  })
+  return table(['position', ...names, ...baselines.map((name) => `${names[0]} / ${name}`)], rows)
+}
