@@ -1,5 +1,5 @@
 /*
- * Imports in src/ go downwards only: cli → index → model → plan → device → memory, io beside device, the files at the root of src/ under all.
+ * Imports in src/ go downwards only: cli → index → model → plan → device → program → memory, io beside device, the files at the root of src/ under all.
  * Types count too.
  */
 
@@ -7,8 +7,9 @@
 const below = {
   memory: [],
   io: [],
-  device: ['memory'],
-  plan: ['device', 'memory'],
+  program: [],
+  device: ['program', 'memory'],
+  plan: ['device', 'program', 'memory'],
   model: ['plan', 'device', 'memory', 'io'],
   cli: ['index', 'model', 'plan', 'device', 'memory', 'io'],
 }
@@ -17,7 +18,8 @@ const rootFiles = '^src/(?!(index|webgpu)[.]ts$)[^/]+[.]ts$'
 /** The public surfaces: the package, and the package with the GPU's part inside. */
 const index = '^src/(index|webgpu)[.]ts$'
 /** The op vocabulary: plain TypeScript that both compilers read. */
-const ops = '^assembly/ops[.]ts$'
+const vocabulary = '^assembly/ir/'
+const readVocabulary = ['program', 'device', 'plan']
 /** Files of the project; packages have a rule of their own. */
 const local = { dependencyTypes: ['local', 'localmodule'] }
 
@@ -31,7 +33,7 @@ const layers = Object.entries(below).map(([part, parts]) => ({
     pathNot: [
       rootFiles,
       ...[part, ...parts].map((name) => (name === 'index' ? index : `^src/${name}/`)),
-      ...(part === 'plan' || part === 'device' ? [ops] : []),
+      ...(readVocabulary.includes(part) ? [vocabulary] : []),
     ],
   },
 }))

@@ -1,4 +1,4 @@
-import { DispatchHeader } from './ops'
+import { DispatchHeader } from './ir/header'
 
 /** A word of an op or of the dispatch header. */
 // @ts-ignore: decorator

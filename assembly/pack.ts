@@ -1,4 +1,4 @@
-import { WeightFormat } from './ops'
+import { WeightFormat } from './ir/values'
 
 /**
  * float16 to float32, exactly, including infinity and NaN: after shifting to float32's bit positions the exponent is

@@ -1,4 +1,4 @@
-import { DispatchHeader } from './ops'
+import { DispatchHeader } from './ir/header'
 
 /*
  * Partitions, the barrier, the order of dispatches, and cancellation. An op is split into `partitions` between outputs,

@@ -2,7 +2,10 @@ import { attentionSlice } from './kernels/attention'
 import { productSlice } from './kernels/matmul'
 import { selectKeyValuesSlice, selectQueriesSlice } from './kernels/selection'
 import { count, operand, word } from './operands'
-import { Attention, Descent, OPCODE_MASK, Opcode, DispatchHeader, Matmul, SelectKeyValues, SelectQueries, Selection } from './ops'
+import { OPCODE_MASK } from './ir/flags'
+import { DispatchHeader } from './ir/header'
+import { Attention, Descent, Matmul, Opcode, SelectKeyValues, SelectQueries } from './ir/ops'
+import { Selection } from './ir/values'
 
 /*
  * The cost of ops, and how long ones are split into slices when one thread runs them step by step. Slices, like

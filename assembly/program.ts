@@ -1,48 +1,9 @@
-import { assignSlots, selectKeyValues, selectQueries } from './kernels/selection'
-import { combine, copyRows, embed, logProbabilities } from './kernels/elementwise'
-import { gatherContext, nullContext, selectContext, updateContext } from './kernels/context'
-import { listQueries, routeCausal, similarities } from './kernels/routing'
-import { attention, localStore } from './kernels/attention'
-import { normalise } from './kernels/norms'
-import { matmul } from './kernels/matmul'
-import { rotate, rotaryFromAngles, rotaryFromPositions } from './kernels/rotary'
+import { KERNELS } from './kernels/table'
 import { waitForPredecessor, isStopped, meet, takePartition, signalStage } from './parallel'
 import { slicesOf, runSlice, workOf } from './preemption'
-import { BEGINS_SERIALIZED, ResumePoint, ENDS_SERIALIZED, SKIPS_BARRIER, OPCODE_MASK, Opcode } from './ops'
-
-/** Runs one partition of an op. */
-type Kernel = (op: usize, header: usize, partition: i32, partitions: i32) => void
-
-function end(op: usize, header: usize, partition: i32, partitions: i32): void {}
-
-/**
- * In the order of `Opcode`. An immutable table: each kernel is compiled and tiers up by itself
- * (docs/kernel-pitfalls.md#tiering).
- */
-const KERNELS: StaticArray<Kernel> = [
-  end,
-  embed,
-  rotaryFromPositions,
-  rotaryFromAngles,
-  normalise,
-  matmul,
-  rotate,
-  localStore,
-  attention,
-  similarities,
-  copyRows,
-  routeCausal,
-  listQueries,
-  combine,
-  selectContext,
-  updateContext,
-  nullContext,
-  selectQueries,
-  selectKeyValues,
-  assignSlots,
-  gatherContext,
-  logProbabilities,
-]
+import { BEGINS_SERIALIZED, ENDS_SERIALIZED, OPCODE_MASK, SKIPS_BARRIER } from './ir/flags'
+import { Opcode } from './ir/ops'
+import { ResumePoint } from './ir/resume-point'
 
 /** The op after the given one. */
 // @ts-ignore: decorator

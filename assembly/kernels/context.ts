@@ -1,6 +1,8 @@
 import { count, floats, operand, word } from '../operands'
 import { partitionStart } from '../parallel'
-import { GatherContext, HISTOGRAM_BYTES, NullContext, DispatchHeader, SelectContext, UpdateContext } from '../ops'
+import { DispatchHeader } from '../ir/header'
+import { GatherContext, NullContext, SelectContext, UpdateContext } from '../ir/ops'
+import { HISTOGRAM_BYTES } from '../ir/sizes'
 import { storeFourKeys, storeKey, storeValue } from './attention'
 import { takeLargest } from './selection'
 

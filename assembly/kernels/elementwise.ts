@@ -1,7 +1,9 @@
 import { HALF, widenBrainHalves, widenHalves } from '../math'
 import { count, countOr, floats, operand, word } from '../operands'
 import { partitionStart } from '../parallel'
-import { Combine, CopyRows, Embed, LogProbabilities, DispatchHeader, WeightFormat } from '../ops'
+import { DispatchHeader } from '../ir/header'
+import { Combine, CopyRows, Embed, LogProbabilities } from '../ir/ops'
+import { WeightFormat } from '../ir/values'
 import { largestOf, sumOfExponentials } from './log-sum-exp'
 
 /** `Embed`: rows of the token table, plus the learned position row if the model has any. */

@@ -1,7 +1,10 @@
 import { HALF, geluLanes, maxLanes, widenBrainHalves, widenHalves } from '../math'
 import { bufferAddress, count, floats, operand, word } from '../operands'
 import { isStopped, partitionStart } from '../parallel'
-import { Activation, BufferIndex, MOST_TILE_ROWS, DispatchHeader, Matmul, TileShape, WORKSPACE_BYTES, WeightFormat } from '../ops'
+import { BufferIndex, DispatchHeader } from '../ir/header'
+import { Matmul } from '../ir/ops'
+import { MOST_TILE_ROWS, WORKSPACE_BYTES } from '../ir/sizes'
+import { Activation, TileShape, WeightFormat } from '../ir/values'
 import { Tile, isUnrolled, leftoverShape, panelsOf, rowsOf, tileOf } from './tile-shapes'
 import {
   gemm_f32_1x16,

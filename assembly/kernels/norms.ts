@@ -1,7 +1,8 @@
 import { laneMask, multiplyAdd, sumLanes } from '../math'
 import { count, countOr, floats, operand, word } from '../operands'
 import { partitionStart } from '../parallel'
-import { Norm, Normalise } from '../ops'
+import { Normalise } from '../ir/ops'
+import { Norm } from '../ir/values'
 
 /**
  * Σ (x - shift)² over `width` floats, in four vectors, since a single one would wait four cycles for each addition.

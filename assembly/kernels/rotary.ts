@@ -1,7 +1,7 @@
 import { storeCosineSine, storeTwoCosinesSines } from '../math'
 import { count, floats, operand, word } from '../operands'
 import { partitionStart } from '../parallel'
-import { Rotate, RotaryFromAngles, RotaryFromPositions } from '../ops'
+import { RotaryFromAngles, RotaryFromPositions, Rotate } from '../ir/ops'
 
 /**
  * `RotaryFromPositions`: each angle is computed from its own position in float64, so that position 10,000,000 is as

@@ -1,6 +1,7 @@
 import { count, countOr, floatWord, floats, operand, word } from '../operands'
 import { partitionStart } from '../parallel'
-import { ListQueries, DispatchHeader, RouteCausal, Similarities } from '../ops'
+import { DispatchHeader } from '../ir/header'
+import { ListQueries, RouteCausal, Similarities } from '../ir/ops'
 import { sumOfSquares } from './norms'
 
 /**

@@ -1,7 +1,10 @@
 import { exp2Lanes, LOG2_E } from '../math'
 import { floats, operand, word } from '../operands'
 import { isStopped, partitionStart } from '../parallel'
-import { AssignSlots, Descent, HISTOGRAM_BYTES, DispatchHeader, SelectKeyValues, SelectQueries, Selection } from '../ops'
+import { DispatchHeader } from '../ir/header'
+import { AssignSlots, Descent, SelectKeyValues, SelectQueries } from '../ir/ops'
+import { HISTOGRAM_BYTES } from '../ir/sizes'
+import { Selection } from '../ir/values'
 import { largestOf, sumOfExponentials } from './log-sum-exp'
 
 /** A float's bits, rearranged so that unsigned order equals float order. Router scores are never -0. */

@@ -1,4 +1,5 @@
-import { MOST_TILE_ROWS, TileShape } from '../ops'
+import { MOST_TILE_ROWS } from '../ir/sizes'
+import { TileShape } from '../ir/values'
 import {
   gemm_f32_1x16_u4,
   gemm_f32_1x24,

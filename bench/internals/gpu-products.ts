@@ -1,8 +1,11 @@
-import { BufferIndex, DispatchHeader, Matmul, Opcode } from '../../assembly/ops.js'
+import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
+import { Activation } from '../../assembly/ir/values.js'
 import { type CompiledProgram, type DeviceBuffer, Dispatch, float32Values } from '../../src/device/device.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { WeightPlan } from '../../src/plan/memory/weights.js'
-import { at, ProgramBuilder } from '../../src/plan/ops/program-builder.js'
+import { ProgramBuilder } from '../../src/plan/ops/program-builder.js'
+import { at } from '../../src/program/operand.js'
 import { uniform } from '../lib/recipe.mjs'
 
 /** Most bytes of one binding within WebGPU's default limits. */
@@ -48,15 +51,17 @@ export class Products {
       return input
     })
     const builder = new ProgramBuilder()
-    builder.op(Opcode.Matmul, Matmul.Length, {
-      [Matmul.Rows]: at(BufferIndex.DispatchHeader, DispatchHeader.Rows * 4),
-      [Matmul.Input]: at(BufferIndex.Input),
-      [Matmul.Weights]: operand,
-      [Matmul.Output]: at(BufferIndex.Output),
-      [Matmul.InputStride]: k,
-      [Matmul.OutputStride]: columns,
-      [Matmul.Depth]: k,
-      [Matmul.Panels]: columns / 8,
+    builder.op(Opcode.Matmul, {
+      rows: at(BufferIndex.DispatchHeader, DispatchHeader.Rows * 4),
+      input: at(BufferIndex.Input),
+      weights: operand,
+      output: at(BufferIndex.Output),
+      inputStride: k,
+      outputStride: columns,
+      depth: k,
+      panels: columns / 8,
+      activation: Activation.None,
+      format: operand.format,
     })
     this.program = device.compile(builder.finish())
     this.cuts = inputs.flatMap((input, row) =>

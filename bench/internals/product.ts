@@ -1,8 +1,11 @@
-import { BufferIndex, Matmul, Opcode } from '../../assembly/ops.js'
+import { BufferIndex } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
+import { Activation } from '../../assembly/ir/values.js'
 import { type DeviceBuffer, Dispatch, float32Values, WeightFormat } from '../../src/device/device.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { WeightPlan } from '../../src/plan/memory/weights.js'
-import { at, ProgramBuilder } from '../../src/plan/ops/program-builder.js'
+import { ProgramBuilder } from '../../src/plan/ops/program-builder.js'
+import { at } from '../../src/program/operand.js'
 import { uniform } from '../lib/recipe.mjs'
 
 /**
@@ -31,16 +34,17 @@ export function prepareProduct({ device }: Runtime, m: number, k: number, n: num
   const builder = new ProgramBuilder()
   for (let chunk = 0; chunk < chunks; chunk++) {
     const first = chunk * device.chunkRows
-    builder.op(Opcode.Matmul, Matmul.Length, {
-      [Matmul.Rows]: at(BufferIndex.Call, chunk * 4),
-      [Matmul.Input]: at(BufferIndex.Input, first * k * 4),
-      [Matmul.Weights]: operand,
-      [Matmul.Output]: at(BufferIndex.Output, first * n * 4),
-      [Matmul.InputStride]: k,
-      [Matmul.OutputStride]: n,
-      [Matmul.Depth]: k,
-      [Matmul.Panels]: n / 8,
-      [Matmul.Format]: operand.format,
+    builder.op(Opcode.Matmul, {
+      rows: at(BufferIndex.Call, chunk * 4),
+      input: at(BufferIndex.Input, first * k * 4),
+      weights: operand,
+      output: at(BufferIndex.Output, first * n * 4),
+      inputStride: k,
+      outputStride: n,
+      depth: k,
+      panels: n / 8,
+      activation: Activation.None,
+      format: operand.format,
     })
   }
   const program = device.compile(builder.finish())

@@ -1,4 +1,5 @@
-import { BufferIndex, DispatchHeader, WeightFormat } from '../../assembly/ops.js'
+import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
+import { WeightFormat } from '../../assembly/ir/values.js'
 import type { Interrupt } from '../interrupt.js'
 
 // the words in which dispatches and weights are described
@@ -24,7 +25,7 @@ export interface DeviceBuffer {
 }
 
 /**
- * A program as written by the plan: the words of `assembly/ops.ts`. It contains no addresses, so one program serves
+ * A program as written by the plan: the words of `assembly/ir/ops.ts`. It contains no addresses, so one program serves
  * every dispatch.
  */
 export interface Program {

@@ -1,4 +1,4 @@
-import { TileShape } from '../../assembly/ops.js'
+import { TileShape } from '../../assembly/ir/values.js'
 import { describe, reasonOf, RoutedAttentionError } from '../errors.js'
 import type { Device } from './device.js'
 import type { Build } from './wasm/builds.js'

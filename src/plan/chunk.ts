@@ -1,5 +1,5 @@
 import type { LayerConfig } from './config.js'
-import { DispatchHeader } from '../../assembly/ops.js'
+import { DispatchHeader } from '../../assembly/ir/header.js'
 import type { Dispatch } from '../device/device.js'
 import type { Geometry } from './geometry.js'
 

@@ -1,5 +1,5 @@
 import type { LayerConfig } from './config.js'
-import { MOST_TILE_ROWS } from '../../assembly/ops.js'
+import { MOST_TILE_ROWS } from '../../assembly/ir/sizes.js'
 import { roundUp } from './memory/layout.js'
 
 /** What a plan is made for: a device's threads, and how much it is worth giving it at once. */

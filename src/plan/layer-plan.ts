@@ -1,5 +1,5 @@
 import type { LayerConfig } from './config.js'
-import { BufferIndex, DispatchHeader } from '../../assembly/ops.js'
+import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
 import type { Program, WeightLayout } from '../device/device.js'
 import { addCausalLayer, addOpening } from './ops/causal-ops.js'
 import { type Capacity, createGeometry, type Geometry } from './geometry.js'
@@ -14,7 +14,8 @@ import {
 } from './memory/layer-memory.js'
 import { addSimilarities, EVERY_ROW, type LayerContext, offset, headerWord, type RotaryTable } from './ops/layer-ops.js'
 import { Layout } from './memory/layout.js'
-import { at, type Operand, ProgramBuilder } from './ops/program-builder.js'
+import { ProgramBuilder } from './ops/program-builder.js'
+import { at, type Operand } from '../program/operand.js'
 import { addRotaryTable, type RotarySource, rotaryTableWords } from './ops/rotary-ops.js'
 import {
   addProjection,

@@ -1,6 +1,6 @@
 import type { LayerConfig, ModelConfig } from './config.js'
 import { isRouted } from './routed-blocks.js'
-import { BufferIndex, DispatchHeader } from '../../assembly/ops.js'
+import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
 import type { Program } from '../device/device.js'
 import { addCausalLayer, addOpening } from './ops/causal-ops.js'
 import { type Capacity, createGeometry, type Geometry } from './geometry.js'
@@ -27,7 +27,8 @@ import {
   writeHead,
   writeLogProbabilities,
 } from './ops/model-ops.js'
-import { at, ProgramBuilder } from './ops/program-builder.js'
+import { ProgramBuilder } from './ops/program-builder.js'
+import { at } from '../program/operand.js'
 import { addRotaryTable, type RotarySource, rotaryTableWords } from './ops/rotary-ops.js'
 
 /** What every model's plan tells. */

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
-import { SKIPS_BARRIER } from '../../assembly/ops.js'
+import { SKIPS_BARRIER } from '../../assembly/ir/flags.js'
 import { Runtime } from '../../src/device/runtime.js'
 import { type Build, openBuild } from '../../src/device/wasm/builds.js'
 import { cases, makeForwardOptions, makeInput, runs } from '../support/arbitraries.js'

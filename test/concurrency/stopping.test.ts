@@ -2,7 +2,7 @@
 import { getEventListeners } from 'node:events'
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
-import { DispatchHeader } from '../../assembly/ops.js'
+import { DispatchHeader } from '../../assembly/ir/header.js'
 import { createRuntime } from '../../src/device/create-runtime.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { MixtureOfAutoregressiveAttention } from '../../src/model/layer.js'

@@ -1,7 +1,10 @@
 import { Worker } from 'node:worker_threads'
 import asc from 'assemblyscript/asc'
 import { describe, expect, test, vi } from 'vitest'
-import { BufferIndex, CopyRows, Opcode } from '../../assembly/ops.js'
+import { BufferIndex } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
+import { encodeOp } from '../../src/program/encode-op.js'
+import { at } from '../../src/program/operand.js'
 import { type Device, type DeviceBuffer, Dispatch } from '../../src/device/device.js'
 import { createRuntime } from '../../src/device/create-runtime.js'
 import type { Runtime } from '../../src/device/runtime.js'
@@ -264,13 +267,13 @@ test("a program's memory may be taken back once its last step has begun to end: 
   await using runtime = await createRuntime({ threads: 1 })
   const { device } = runtime
   // the step overwrites its own program, as the host may when the first thread has reported the end and another is late
-  const words = new Int32Array(CopyRows.Length + 1)
-  words.set([Opcode.CopyRows, CopyRows.Length])
-  words.set([BufferIndex.Call, 0], CopyRows.Rows)
-  words.set([BufferIndex.Input, 0], CopyRows.Input)
-  words.set([BufferIndex.Output, 0], CopyRows.Output)
-  words[CopyRows.Stride] = 16
-  const program = device.compile({ words })
+  const words = encodeOp(Opcode.CopyRows, {
+    rows: at(BufferIndex.Call),
+    input: at(BufferIndex.Input),
+    output: at(BufferIndex.Output),
+    stride: 16,
+  })
+  const program = device.compile({ words: Int32Array.of(...words, Opcode.End) })
   const rows = device.allocate(64, 'a count of rows')
   rows.write(Int32Array.of(1), 0)
   const garbage = device.allocate(64, 'what lies there next')

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { TileShape } from '../../assembly/ops.js'
+import { TileShape } from '../../assembly/ir/values.js'
 import { createRuntime } from '../../src/device/create-runtime.js'
 import { chooseTile } from '../../src/device/wasm/choose-tile.js'
 import { WasmDevice } from '../../src/device/wasm/wasm-device.js'

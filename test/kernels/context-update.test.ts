@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { Opcode, DispatchHeader, SelectContext } from '../../assembly/ops.js'
+import { DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { largest } from '../reference/index.js'
 import { allBuilds } from '../support/runtimes.js'
@@ -48,27 +49,27 @@ function selectContext(runtime: Runtime, options: ContextUpdateCase, closes = tr
   const admitted = memory.output(experts * rows, [{ width: closes ? experts * rows : 0 }])
   const retainedCounts = memory.output(experts)
   const admittedCounts = memory.output(experts)
-  const words = {
-    [SelectContext.Similarities]: memory.input(Float32Array.from(window.flatMap((s) => [...s]))),
-    [SelectContext.ContextSimilarities]: contextSimilarities,
-    [SelectContext.ContextPositions]: contextPositions,
-    [SelectContext.Retained]: retained,
-    [SelectContext.RetainedCounts]: retainedCounts,
-    [SelectContext.Admitted]: admitted,
-    [SelectContext.AdmittedCounts]: admittedCounts,
-    [SelectContext.Candidates]: memory.output(experts * workWords),
-    [SelectContext.Experts]: experts,
-    [SelectContext.Count]: count,
-    [SelectContext.ContextCapacity]: capacity,
-    [SelectContext.Window]: rows,
-    [SelectContext.WorkBytes]: workWords * 4,
+  const fields = {
+    similarities: memory.input(Float32Array.from(window.flatMap((s) => [...s]))),
+    contextSimilarities,
+    contextPositions,
+    retained,
+    retainedCounts,
+    admitted,
+    admittedCounts,
+    candidates: memory.output(experts * workWords),
+    experts,
+    count,
+    contextCapacity: capacity,
+    window: rows,
+    workBytes: workWords * 4,
   }
   const chunk = {
     [DispatchHeader.ClosingRows]: closes ? rows : 0,
     [DispatchHeader.ContextCount]: before,
     [DispatchHeader.WindowPosition]: start,
   }
-  memory.run(runtime, Opcode.SelectContext, SelectContext.Length, words, chunk)
+  memory.run(runtime, Opcode.SelectContext, fields, chunk)
   return range(experts).map((r) => ({
     similarities: [...memory.floats(contextSimilarities).subarray(r * capacity, r * capacity + after)],
     positions: [...memory.ints(contextPositions).subarray(r * capacity, r * capacity + after)],

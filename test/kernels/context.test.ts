@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { AssignSlots, GatherContext, NullContext, Opcode, DispatchHeader, UpdateContext } from '../../assembly/ops.js'
+import { DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
 import { createRandom } from '../../src/random.js'
 import { allBuilds } from '../support/runtimes.js'
 import { headRows, keyIndex, packHeads, unpackHeads, valueIndex } from './attention-twin.js'
@@ -71,13 +72,13 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
         const memory = new OpMemory(4)
         const pair = somePairs(1, shape, 1)
         const { packed, expectRanks } = placeContext(memory, noPairs, shape, 16)
-        memory.run(runtimeOf(build, partitions), Opcode.NullContext, NullContext.Length, {
-          [NullContext.Null]: memory.input(interleave(pair)),
-          [NullContext.Keys]: packed.keys,
-          [NullContext.Values]: packed.values,
-          [NullContext.Heads]: shape.heads,
-          [NullContext.HeadStride]: shape.headStride,
-          [NullContext.Capacity]: 16,
+        memory.run(runtimeOf(build, partitions), Opcode.NullContext, {
+          null: memory.input(interleave(pair)),
+          keys: packed.keys,
+          values: packed.values,
+          heads: shape.heads,
+          headStride: shape.headStride,
+          capacity: 16,
         })
         expectRanks(pair, 'after opening')
       }
@@ -100,16 +101,16 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
           const old = somePairs(before + 1, shape, 2)
           const added = somePairs(admitted, shape, 3)
           const { packed, expectRanks } = placeContext(memory, old, shape, 24)
-          memory.run(runtimeOf(build, partitions), Opcode.UpdateContext, UpdateContext.Length, {
-            [UpdateContext.Retained]: memory.input(Int32Array.from(retained)),
-            [UpdateContext.RetainedCount]: memory.count(retained.length),
-            [UpdateContext.AdmittedCount]: memory.count(admitted),
-            [UpdateContext.Projected]: memory.input(interleave(added)),
-            [UpdateContext.Keys]: packed.keys,
-            [UpdateContext.Values]: packed.values,
-            [UpdateContext.Heads]: shape.heads,
-            [UpdateContext.HeadStride]: shape.headStride,
-            [UpdateContext.Capacity]: 24,
+          memory.run(runtimeOf(build, partitions), Opcode.UpdateContext, {
+            retained: memory.input(Int32Array.from(retained)),
+            retainedCount: memory.count(retained.length),
+            admittedCount: memory.count(admitted),
+            projected: memory.input(interleave(added)),
+            keys: packed.keys,
+            values: packed.values,
+            heads: shape.heads,
+            headStride: shape.headStride,
+            capacity: 24,
           })
           const ranks = (rows: readonly Float32Array[], fresh: readonly Float32Array[]) => [
             rows[0]!,
@@ -148,21 +149,21 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
           for (const partitions of everyPartition) {
             const memory = new OpMemory(4 * (partitions % 4))
             const { packed, expectRanks } = placeContext(memory, noPairs, shape, capacity)
-            const words = {
-              [GatherContext.Lists]: memory.input(lists),
-              [GatherContext.Scores]: memory.input(scores),
-              [GatherContext.Slots]: memory.input(slots),
-              [GatherContext.KeyValues]: memory.input(interleave(all)),
-              [GatherContext.Null]: memory.input(interleave(pair)),
-              [GatherContext.Keys]: packed.keys,
-              [GatherContext.Values]: packed.values,
-              [GatherContext.Expert]: expert,
-              [GatherContext.Experts]: experts,
-              [GatherContext.ListCapacity]: listCapacity,
-              [GatherContext.SequenceCapacity]: sequenceCapacity,
-              [GatherContext.Heads]: shape.heads,
-              [GatherContext.HeadStride]: shape.headStride,
-              [GatherContext.Capacity]: capacity,
+            const fields = {
+              lists: memory.input(lists),
+              scores: memory.input(scores),
+              slots: memory.input(slots),
+              keyValues: memory.input(interleave(all)),
+              null: memory.input(interleave(pair)),
+              keys: packed.keys,
+              values: packed.values,
+              expert,
+              experts,
+              listCapacity,
+              sequenceCapacity,
+              heads: shape.heads,
+              headStride: shape.headStride,
+              capacity,
             }
             const chunk = {
               [DispatchHeader.WindowStart]: opens,
@@ -170,7 +171,7 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
               [DispatchHeader.Window]: window,
               [DispatchHeader.ContextCount]: visible,
             }
-            memory.run(runtimeOf(build, partitions), Opcode.GatherContext, GatherContext.Length, words, chunk)
+            memory.run(runtimeOf(build, partitions), Opcode.GatherContext, fields, chunk)
             const list = range(visible).map((i) => ((window - 1) * experts + expert) * listCapacity + i)
             const slotOf = (i: number) => slots[expert * sequenceCapacity + lists[i]!]!
             const expected = {
@@ -197,14 +198,14 @@ describe.each(allBuilds)('slots on the %s build', (build) => {
         const chosen = memory.inputOutput(marks, [{ rows: experts, width: length, stride: capacity }])
         const positions = memory.output(total)
         const counts = memory.output(experts)
-        const words = {
-          [AssignSlots.Chosen]: chosen,
-          [AssignSlots.Positions]: positions,
-          [AssignSlots.Counts]: counts,
-          [AssignSlots.Experts]: experts,
-          [AssignSlots.Capacity]: capacity,
+        const fields = {
+          chosen,
+          positions,
+          counts,
+          experts,
+          capacity,
         }
-        memory.run(runtimeOf(build, partitions), Opcode.AssignSlots, AssignSlots.Length, words, { [DispatchHeader.SequenceRows]: length })
+        memory.run(runtimeOf(build, partitions), Opcode.AssignSlots, fields, { [DispatchHeader.SequenceRows]: length })
         expect([...memory.ints(positions)]).toEqual(taken.flat())
         expect([...memory.ints(counts)]).toEqual(taken.map((list) => list.length))
         let slot = 0

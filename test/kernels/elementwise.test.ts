@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { Combine, CopyRows, Embed, LogProbabilities, Opcode, DispatchHeader } from '../../assembly/ops.js'
+import { DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
+import { WeightFormat } from '../../assembly/ir/values.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { allBuilds } from '../support/runtimes.js'
 import { expectClose, expectSameBits, gather, integers, normals, range, roundUpTo8, spread } from './float32.js'
@@ -14,15 +16,16 @@ describe.each(allBuilds)('embedding on the %s build', (build) => {
   function embed(runtime: Runtime, ids: Int32Array, stride: number, position?: number, misalignment = 0): Float32Array {
     const memory = new OpMemory(misalignment)
     const output = memory.output(ids.length * stride)
-    const words = {
-      [Embed.Rows]: memory.count(ids.length),
-      [Embed.TokenIds]: memory.input(ids),
-      [Embed.Tokens]: memory.input(normals(vocabulary * stride, 1)),
-      [Embed.Positions]: position === undefined ? undefined : memory.input(normals(places * stride, 2)),
-      [Embed.Output]: output,
-      [Embed.Stride]: stride,
+    const fields = {
+      rows: memory.count(ids.length),
+      tokenIds: memory.input(ids),
+      tokens: memory.input(normals(vocabulary * stride, 1)),
+      positions: position === undefined ? undefined : memory.input(normals(places * stride, 2)),
+      output,
+      stride,
+      tokensFormat: WeightFormat.Float32,
     }
-    memory.run(runtime, Opcode.Embed, Embed.Length, words, { [DispatchHeader.Position]: position ?? 2 ** 40 })
+    memory.run(runtime, Opcode.Embed, fields, { [DispatchHeader.Position]: position ?? 2 ** 40 })
     return memory.floats(output)
   }
 
@@ -64,12 +67,12 @@ describe.each(allBuilds)('copying rows on the %s build', (build) => {
         const memory = new OpMemory(4 * (partitions % 4))
         const input = normals(rows * stride, rows)
         const output = memory.output((rows + 6) * stride, [{ first: (first ?? 0) * stride, width: rows * stride }])
-        memory.run(runtimeOf(build, partitions), Opcode.CopyRows, CopyRows.Length, {
-          [CopyRows.Rows]: memory.count(rows),
-          [CopyRows.First]: first === undefined ? undefined : memory.count(first),
-          [CopyRows.Input]: memory.input(input),
-          [CopyRows.Output]: output,
-          [CopyRows.Stride]: stride,
+        memory.run(runtimeOf(build, partitions), Opcode.CopyRows, {
+          rows: memory.count(rows),
+          first: first === undefined ? undefined : memory.count(first),
+          input: memory.input(input),
+          output,
+          stride,
         })
         expectSameBits(memory.floats(output).subarray((first ?? 0) * stride, ((first ?? 0) + rows) * stride), input)
       }
@@ -114,21 +117,21 @@ function combine(runtime: Runtime, options: CombineCase): Float32Array {
   const { answered = { first: 0, rows } } = options
   const behind = (answered.first + answered.rows) * COMBINE_STRIDE
   const output = residual === 'output' ? memory.inputOutput(operands.residual) : memory.output(answered.rows * COMBINE_STRIDE)
-  const words = {
-    [Combine.Rows]: memory.count(answered.rows),
-    [Combine.First]: options.answered && memory.count(answered.first),
-    [Combine.Local]: memory.inputOutput(operands.local.subarray(answered.first * COMBINE_STRIDE, behind)),
-    [Combine.Routed]: memory.input(operands.outputs),
-    [Combine.Slots]: memory.input(operands.slots),
-    [Combine.ListScores]: scored ? memory.input(operands.scores) : undefined,
-    [Combine.NullTokens]: memory.input(operands.nullTokens),
-    [Combine.Residual]: residual === 'none' ? undefined : residual === 'output' ? output : memory.input(operands.residual),
-    [Combine.Output]: output,
-    [Combine.Stride]: COMBINE_STRIDE,
-    [Combine.Experts]: experts,
-    [Combine.RowCapacity]: operands.rowCapacity,
+  const fields = {
+    rows: memory.count(answered.rows),
+    first: options.answered && memory.count(answered.first),
+    local: memory.inputOutput(operands.local.subarray(answered.first * COMBINE_STRIDE, behind)),
+    routed: memory.input(operands.outputs),
+    slots: memory.input(operands.slots),
+    listScores: scored ? memory.input(operands.scores) : undefined,
+    nullTokens: memory.input(operands.nullTokens),
+    residual: residual === 'none' ? undefined : residual === 'output' ? output : memory.input(operands.residual),
+    output,
+    stride: COMBINE_STRIDE,
+    experts,
+    rowCapacity: operands.rowCapacity,
   }
-  memory.run(runtime, Opcode.Combine, Combine.Length, words, {
+  memory.run(runtime, Opcode.Combine, fields, {
     [DispatchHeader.Rows]: rows,
     [DispatchHeader.Routed]: Number(routed),
     [DispatchHeader.Average]: Number(average),
@@ -192,13 +195,13 @@ describe.each(allBuilds)('probabilities of targets on the %s build', (build) => 
     const stride = roundUpTo8(width) + 8
     const memory = new OpMemory(misalignment)
     const output = memory.output(targets.length * 2)
-    memory.run(runtime, Opcode.LogProbabilities, LogProbabilities.Length, {
-      [LogProbabilities.Rows]: memory.count(targets.length),
-      [LogProbabilities.Logits]: memory.input(spread(logits, width, stride)),
-      [LogProbabilities.Targets]: memory.input(targets),
-      [LogProbabilities.Output]: output,
-      [LogProbabilities.Stride]: stride,
-      [LogProbabilities.Width]: width,
+    memory.run(runtime, Opcode.LogProbabilities, {
+      rows: memory.count(targets.length),
+      logits: memory.input(spread(logits, width, stride)),
+      targets: memory.input(targets),
+      output,
+      stride,
+      width,
     })
     return memory.doubles(output)
   }

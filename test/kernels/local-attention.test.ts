@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { Attention, LocalStore, Opcode, DispatchHeader } from '../../assembly/ops.js'
+import { DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { createRandom } from '../../src/random.js'
 import { allBuilds, type BuildName } from '../support/runtimes.js'
@@ -117,17 +118,16 @@ function attendInChunks(runtime: Runtime, sequence: Sequence, pieces: Chunks) {
     memory.run(
       runtime,
       Opcode.LocalStore,
-      LocalStore.Length,
       {
-        [LocalStore.Projected]: queries,
-        [LocalStore.Table]: memory.input(Float32Array.from(range(rows).flatMap((row) => [...angles(position + row, width)]))),
-        [LocalStore.Keys]: keys,
-        [LocalStore.Values]: values,
-        [LocalStore.Stride]: stride,
-        [LocalStore.Heads]: heads,
-        [LocalStore.HeadWidth]: width,
-        [LocalStore.HeadStride]: headStride,
-        [LocalStore.Capacity]: capacity,
+        projected: queries,
+        table: memory.input(Float32Array.from(range(rows).flatMap((row) => [...angles(position + row, width)]))),
+        keys,
+        values,
+        stride,
+        heads,
+        headWidth: width,
+        headStride,
+        capacity,
       },
       chunk,
     )
@@ -141,26 +141,25 @@ function attendInChunks(runtime: Runtime, sequence: Sequence, pieces: Chunks) {
     attending.run(
       runtime,
       Opcode.Attention,
-      Attention.Length,
       {
-        [Attention.Rows]: attending.count(asked),
-        [Attention.First]: skipped === undefined ? undefined : attending.count(first),
-        [Attention.End]: attending.count(chunk[DispatchHeader.LocalIndex]),
-        [Attention.Queries]: attending.input(memory.floats(queries)),
-        [Attention.Keys]: attending.input(buffers.keys),
-        [Attention.Values]: attending.input(buffers.values),
-        [Attention.Output]: output,
-        [Attention.Scores]: scores,
-        [Attention.QueryStride]: stride,
-        [Attention.OutputStride]: outputStride,
-        [Attention.Heads]: heads,
-        [Attention.HeadWidth]: width,
-        [Attention.HeadStride]: headStride,
-        [Attention.Capacity]: capacity,
-        [Attention.Window]: window + 1,
-        [Attention.Advance]: 1,
-        [Attention.ScoreStride]: scoreStride,
-        [Attention.Scale]: { float: 1 / Math.sqrt(width) },
+        rows: attending.count(asked),
+        first: skipped === undefined ? undefined : attending.count(first),
+        end: attending.count(chunk[DispatchHeader.LocalIndex]),
+        queries: attending.input(memory.floats(queries)),
+        keys: attending.input(buffers.keys),
+        values: attending.input(buffers.values),
+        output,
+        scores,
+        queryStride: stride,
+        outputStride,
+        heads,
+        headWidth: width,
+        headStride,
+        capacity,
+        window: window + 1,
+        advance: 1,
+        scoreStride,
+        scale: 1 / Math.sqrt(width),
       },
       chunk,
     )

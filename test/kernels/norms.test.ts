@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { Norm, Normalise, Opcode } from '../../assembly/ops.js'
+import { Opcode } from '../../assembly/ir/ops.js'
+import { Norm } from '../../assembly/ir/values.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { layerNorm, rmsNorm } from '../reference/arithmetic.js'
 import { allBuilds } from '../support/runtimes.js'
@@ -26,17 +27,17 @@ function normalise(runtime: Runtime, options: NormCase): { values: Float32Array;
   const stride = options.stride ?? roundUpTo8(width)
   const memory = new OpMemory(options.misalignment)
   const output = memory.output(rows * stride)
-  memory.run(runtime, Opcode.Normalise, Normalise.Length, {
-    [Normalise.Rows]: memory.count(rows),
-    [Normalise.First]: first === undefined ? undefined : memory.count(first),
-    [Normalise.Indices]: indices && memory.input(indices),
-    [Normalise.Input]: memory.input(spread(options.input, width, stride, 0)),
-    [Normalise.Output]: output,
-    [Normalise.Weight]: weight && memory.input(spread(weight, width, stride, 0)),
-    [Normalise.Bias]: bias && memory.input(spread(bias, width, stride, 0)),
-    [Normalise.Kind]: kind,
-    [Normalise.Width]: width,
-    [Normalise.Stride]: stride,
+  memory.run(runtime, Opcode.Normalise, {
+    rows: memory.count(rows),
+    first: first === undefined ? undefined : memory.count(first),
+    indices: indices && memory.input(indices),
+    input: memory.input(spread(options.input, width, stride, 0)),
+    output,
+    weight: weight && memory.input(spread(weight, width, stride, 0)),
+    bias: bias && memory.input(spread(bias, width, stride, 0)),
+    kind,
+    width,
+    stride,
   })
   const all = memory.floats(output)
   return { values: gather(all, rows, width, stride), padding: all.filter((_, i) => i % stride >= width) }

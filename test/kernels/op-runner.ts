@@ -1,10 +1,14 @@
 /** Runs one op at a time, its operands anywhere in memory, and proves that it wrote nothing but what it may write. */
 import { expect, vi } from 'vitest'
-import { BufferIndex, type Opcode, DispatchHeader, TileShape } from '../../assembly/ops.js'
+import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
+import { TileShape } from '../../assembly/ir/values.js'
 import { type CompiledProgram, type Device, type DeviceBuffer, Dispatch } from '../../src/device/device.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import type { WasmDevice } from '../../src/device/wasm/wasm-device.js'
-import { at, type Operand, ProgramBuilder } from '../../src/plan/ops/program-builder.js'
+import { ProgramBuilder } from '../../src/plan/ops/program-builder.js'
+import type { OpName } from '../../src/program/encode-op.js'
+import type { OpFields } from '../../src/program/op-fields.js'
+import { at, type Operand } from '../../src/program/operand.js'
 import { type BuildName, openRuntime } from '../support/runtimes.js'
 
 // Tests of thousands of ops take a second, and many where others use the machine.
@@ -107,19 +111,18 @@ export class OpMemory {
 
   /**
    * Runs one op, every partition of it.
-   * @param words the op's, by their names; regions are operands
+   * @param fields regions are operands
    * @param chunk words of the dispatch header
    * @throws when the op wrote anything that it may not
    */
-  run(
+  run<O extends OpName>(
     runtime: Runtime,
-    opcode: Opcode,
-    length: number,
-    words: Parameters<ProgramBuilder['op']>[2],
+    opcode: O,
+    fields: OpFields[O],
     chunk: Readonly<Partial<Record<DispatchHeader, number>>> = {},
   ): void {
     const { device } = runtime
-    const { program, memory, dispatch } = this.#prepare(device, opcode, length, words, chunk)
+    const { program, memory, dispatch } = this.#prepare(device, opcode, fields, chunk)
     try {
       device.runSync(program, dispatch)
       this.#accept(memory.readInts(0, this.#used))
@@ -130,14 +133,13 @@ export class OpMemory {
   }
 
   /** The same on a device that the caller must wait for. */
-  async runOn(
+  async runOn<O extends OpName>(
     device: Device,
-    opcode: Opcode,
-    length: number,
-    words: Parameters<ProgramBuilder['op']>[2],
+    opcode: O,
+    fields: OpFields[O],
     chunk: Readonly<Partial<Record<DispatchHeader, number>>> = {},
   ): Promise<void> {
-    const { program, memory, dispatch } = this.#prepare(device, opcode, length, words, chunk)
+    const { program, memory, dispatch } = this.#prepare(device, opcode, fields, chunk)
     try {
       dispatch.readbacks = [{ memory, byteOffset: 0, byteLength: this.#used * 4 }]
       await device.run(program, dispatch)
@@ -148,15 +150,14 @@ export class OpMemory {
     }
   }
 
-  #prepare(
+  #prepare<O extends OpName>(
     device: Device,
-    opcode: Opcode,
-    length: number,
-    words: Parameters<ProgramBuilder['op']>[2],
+    opcode: O,
+    fields: OpFields[O],
     chunk: Readonly<Partial<Record<DispatchHeader, number>>>,
   ): { program: CompiledProgram; memory: DeviceBuffer; dispatch: Dispatch } {
     const builder = new ProgramBuilder()
-    builder.op(opcode, length, words)
+    builder.op(opcode, fields)
     const program = device.compile(builder.finish())
     const memory = device.allocate(this.#used * 4, 'the operands of a step')
     memory.write(this.#image.subarray(0, this.#used), 0)

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { Activation, Opcode, Matmul, WeightFormat } from '../../assembly/ops.js'
+import { Opcode } from '../../assembly/ir/ops.js'
+import { Activation, WeightFormat } from '../../assembly/ir/values.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { createRandom } from '../../src/random.js'
 import { gelu } from '../reference/arithmetic.js'
@@ -59,19 +60,19 @@ function product(runtime: Runtime, options: ProductCase): Float32Array {
   const writable = [{ rows, width, stride: outputStride }]
   const output = memory.output(rows * outputStride, writable)
   const target = addTo ? memory.inputOutput(spread(addTo, width, outputStride), writable) : output
-  memory.run(runtime, Opcode.Matmul, Matmul.Length, {
-    [Matmul.Rows]: memory.count(rows),
-    [Matmul.Input]: memory.input(spread(options.input, depth, inputStride)),
-    [Matmul.Weights]: options.isAtEnd ? memory.inputAtEnd(weights) : memory.input(weights),
-    [Matmul.Output]: output,
-    [Matmul.Bias]: bias && memory.input(bias.subarray(0, width)),
-    [Matmul.AddTo]: addTo && target,
-    [Matmul.InputStride]: inputStride,
-    [Matmul.OutputStride]: outputStride,
-    [Matmul.Depth]: depth,
-    [Matmul.Panels]: panels,
-    [Matmul.Activation]: options.activation ?? Activation.None,
-    [Matmul.Format]: format,
+  memory.run(runtime, Opcode.Matmul, {
+    rows: memory.count(rows),
+    input: memory.input(spread(options.input, depth, inputStride)),
+    weights: options.isAtEnd ? memory.inputAtEnd(weights) : memory.input(weights),
+    output,
+    bias: bias && memory.input(bias.subarray(0, width)),
+    addTo: addTo && target,
+    inputStride,
+    outputStride,
+    depth,
+    panels,
+    activation: options.activation ?? Activation.None,
+    format,
   })
   return gather(memory.floats(target), rows, width, outputStride)
 }

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { BufferIndex, Opcode, DispatchHeader, Rotate, RotaryFromAngles, RotaryFromPositions } from '../../assembly/ops.js'
+import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
-import { at } from '../../src/plan/ops/program-builder.js'
+import { at } from '../../src/program/operand.js'
 import { allBuilds } from '../support/runtimes.js'
 import { expectSameBits, integers, normals, range } from './float32.js'
 import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
@@ -31,22 +32,15 @@ function positionTable(
 ) {
   const memory = new OpMemory(misalignment)
   const output = memory.output(rows * 2 * width)
-  const words = {
-    [RotaryFromPositions.Rows]: memory.count(rows),
-    [RotaryFromPositions.Position]:
-      start === 'header' ? at(BufferIndex.DispatchHeader, DispatchHeader.Position * 4) : memory.input(Float64Array.of(position)),
-    [RotaryFromPositions.Indices]: indices && memory.input(indices),
-    [RotaryFromPositions.Frequencies]: memory.input(frequenciesOf(width)),
-    [RotaryFromPositions.Output]: output,
-    [RotaryFromPositions.Width]: width,
+  const fields = {
+    rows: memory.count(rows),
+    position: start === 'header' ? at(BufferIndex.DispatchHeader, DispatchHeader.Position * 4) : memory.input(Float64Array.of(position)),
+    indices: indices && memory.input(indices),
+    frequencies: memory.input(frequenciesOf(width)),
+    output,
+    width,
   }
-  memory.run(
-    runtime,
-    Opcode.RotaryFromPositions,
-    RotaryFromPositions.Length,
-    words,
-    start === 'header' ? { [DispatchHeader.Position]: position } : {},
-  )
+  memory.run(runtime, Opcode.RotaryFromPositions, fields, start === 'header' ? { [DispatchHeader.Position]: position } : {})
   return memory.floats(output)
 }
 
@@ -54,15 +48,15 @@ function positionTable(
 function angleTable(runtime: Runtime, { rows, width, position = 0, indices, misalignment }: TableCase, angles: Float32Array) {
   const memory = new OpMemory(misalignment)
   const output = memory.output(rows * 2 * width)
-  const words = {
-    [RotaryFromAngles.Rows]: memory.count(rows),
-    [RotaryFromAngles.Position]: at(BufferIndex.DispatchHeader, DispatchHeader.Position * 4),
-    [RotaryFromAngles.Indices]: indices && memory.input(indices),
-    [RotaryFromAngles.Angles]: memory.input(angles),
-    [RotaryFromAngles.Output]: output,
-    [RotaryFromAngles.Width]: width,
+  const fields = {
+    rows: memory.count(rows),
+    position: at(BufferIndex.DispatchHeader, DispatchHeader.Position * 4),
+    indices: indices && memory.input(indices),
+    angles: memory.input(angles),
+    output,
+    width,
   }
-  memory.run(runtime, Opcode.RotaryFromAngles, RotaryFromAngles.Length, words, { [DispatchHeader.Position]: position })
+  memory.run(runtime, Opcode.RotaryFromAngles, fields, { [DispatchHeader.Position]: position })
   return memory.floats(output)
 }
 
@@ -174,17 +168,17 @@ function rotate(runtime: Runtime, options: RotateCase): Float32Array {
   const memory = new OpMemory(options.misalignment)
   const spans = range(heads).map((head) => ({ first: head * headStride, rows, width, stride }))
   const values = memory.inputOutput(options.values, spans)
-  memory.run(runtime, Opcode.Rotate, Rotate.Length, {
-    [Rotate.Rows]: memory.count(rows),
-    [Rotate.Values]: values,
-    [Rotate.Table]: memory.input(options.table),
-    [Rotate.Indices]: indices && memory.input(indices),
-    [Rotate.Stride]: stride,
-    [Rotate.Heads]: heads,
-    [Rotate.HeadWidth]: width,
-    [Rotate.HeadStride]: headStride,
-    [Rotate.AngleStride]: options.angleStride,
-    [Rotate.TableWidth]: options.tableWidth,
+  memory.run(runtime, Opcode.Rotate, {
+    rows: memory.count(rows),
+    values,
+    table: memory.input(options.table),
+    indices: indices && memory.input(indices),
+    stride,
+    heads,
+    headWidth: width,
+    headStride,
+    angleStride: options.angleStride,
+    tableWidth: options.tableWidth,
   })
   return memory.floats(values)
 }

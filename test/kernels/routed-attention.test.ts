@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { Attention, Opcode } from '../../assembly/ops.js'
+import { Opcode } from '../../assembly/ir/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { createRandom } from '../../src/random.js'
 import { allBuilds } from '../support/runtimes.js'
@@ -42,25 +42,26 @@ function attend(runtime: Runtime, options: RoutedCase): Float32Array[] {
   const { partitions } = runtime.device
   const scores = memory.output(partitions * (capacity * TILE_ROWS + 8))
   const output = memory.output(rows * stride, [{ rows, width: inner, stride }])
-  const words = {
-    [Attention.Rows]: memory.count(rows),
-    [Attention.Queries]: memory.input(projected),
-    [Attention.Keys]: memory.input(packHeads(keyIndex, keys, heads, headStride, capacity)),
-    [Attention.Values]: memory.input(packHeads(valueIndex, values, heads, headStride, capacity)),
-    [Attention.Output]: output,
-    [Attention.Scores]: scores,
-    [Attention.End]: memory.count(keys.length - 1),
-    [Attention.QueryStride]: stride,
-    [Attention.OutputStride]: stride,
-    [Attention.Window]: capacity,
-    [Attention.Heads]: heads,
-    [Attention.HeadWidth]: width,
-    [Attention.HeadStride]: headStride,
-    [Attention.Capacity]: capacity,
-    [Attention.ScoreStride]: capacity,
-    [Attention.Scale]: { float: 1 / Math.sqrt(width) },
+  const fields = {
+    rows: memory.count(rows),
+    queries: memory.input(projected),
+    keys: memory.input(packHeads(keyIndex, keys, heads, headStride, capacity)),
+    values: memory.input(packHeads(valueIndex, values, heads, headStride, capacity)),
+    output,
+    scores,
+    end: memory.count(keys.length - 1),
+    queryStride: stride,
+    outputStride: stride,
+    window: capacity,
+    heads,
+    headWidth: width,
+    headStride,
+    capacity,
+    advance: 0,
+    scoreStride: capacity,
+    scale: 1 / Math.sqrt(width),
   }
-  memory.run(runtime, Opcode.Attention, Attention.Length, words)
+  memory.run(runtime, Opcode.Attention, fields)
   if (heads * Math.ceil(rows / TILE_ROWS) >= partitions) expectOwnMemory(memory.ints(scores), partitions)
   const attended = memory.floats(output)
   return range(rows).map((row) => attended.slice(row * stride, row * stride + inner))

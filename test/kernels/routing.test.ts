@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { ListQueries, Opcode, DispatchHeader, RouteCausal } from '../../assembly/ops.js'
+import { DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { ANSWERED_ROWS, rangeWords } from '../../src/plan/ops/layer-ops.js'
 import { selectCausally } from '../reference/index.js'
@@ -65,18 +66,17 @@ function routeCausal(runtime: Runtime, options: CausalCase): Lists {
   memory.run(
     runtime,
     Opcode.RouteCausal,
-    RouteCausal.Length,
     {
-      [RouteCausal.Rows]: answeredRows,
-      [RouteCausal.First]: answeredFirst,
-      [RouteCausal.Similarities]: memory.input(all),
-      [RouteCausal.Lists]: lists,
-      [RouteCausal.Slots]: slots,
-      [RouteCausal.Counts]: counts,
-      [RouteCausal.Experts]: experts,
-      [RouteCausal.Count]: count,
-      [RouteCausal.Capacity]: capacity,
-      [RouteCausal.RowCapacity]: rowCapacity,
+      rows: answeredRows,
+      first: answeredFirst,
+      similarities: memory.input(all),
+      lists,
+      slots,
+      counts,
+      experts,
+      count,
+      capacity,
+      rowCapacity,
     },
     {
       [DispatchHeader.Rows]: rows,
@@ -163,20 +163,20 @@ describe.each(allBuilds)('listing queries on the %s build', (build) => {
     const slots = memory.output(experts * rowCapacity, writable)
     const listScores = memory.output(experts * rowCapacity, writable)
     const counts = memory.output(experts)
-    const words = {
-      [ListQueries.Rows]: answeredRows,
-      [ListQueries.First]: answeredFirst,
-      [ListQueries.Taken]: memory.input(taken),
-      [ListQueries.Scores]: memory.input(scores),
-      [ListQueries.Lists]: lists,
-      [ListQueries.Slots]: slots,
-      [ListQueries.Counts]: counts,
-      [ListQueries.ListScores]: listScores,
-      [ListQueries.Experts]: experts,
-      [ListQueries.Capacity]: capacity,
-      [ListQueries.RowCapacity]: rowCapacity,
+    const fields = {
+      rows: answeredRows,
+      first: answeredFirst,
+      taken: memory.input(taken),
+      scores: memory.input(scores),
+      lists,
+      slots,
+      counts,
+      listScores,
+      experts,
+      capacity,
+      rowCapacity,
     }
-    memory.run(runtime, Opcode.ListQueries, ListQueries.Length, words, {
+    memory.run(runtime, Opcode.ListQueries, fields, {
       [DispatchHeader.Rows]: rows,
       [DispatchHeader.AnswerFirst]: answered.first,
       [DispatchHeader.AnswerRows]: answered.rows,

@@ -1,6 +1,9 @@
 /** Runs the ops that select queries and key/values over a whole sequence. */
 import { expect } from 'vitest'
-import { Descent, Opcode, DispatchHeader, Selection, SelectKeyValues, SelectQueries } from '../../assembly/ops.js'
+import { DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
+import { Selection } from '../../assembly/ir/values.js'
+import type { DescentFields } from '../../src/program/op-fields.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { coordinateDescent, select, type Selected, type SelectionRule } from '../reference/index.js'
 import { integers, normals, range } from './float32.js'
@@ -17,15 +20,15 @@ export interface SelectionCase {
   readonly misalignment?: number
 }
 
-function descentWords(base: number, rule: SelectionRule) {
+function descentFields(rule: SelectionRule): DescentFields {
   return {
-    [base + Descent.FetchRatio]: { double: rule.fetchKRatio },
-    [base + Descent.Eps]: { double: rule.eps },
-    [base + Descent.EpsInit]: { double: rule.epsInit },
-    [base + Descent.EpsDecay]: { double: rule.epsDecay },
-    [base + Descent.Iterations]: rule.nIters,
-    [base + Descent.StraightThrough]: rule.straightThrough,
-    [base + Descent.Selection]: rule.selection === 'top-k' ? Selection.TopK : Selection.CoordinateDescent,
+    fetchRatio: rule.fetchKRatio,
+    eps: rule.eps,
+    epsInit: rule.epsInit,
+    epsDecay: rule.epsDecay,
+    iterations: rule.nIters,
+    straightThrough: rule.straightThrough,
+    selection: rule.selection === 'top-k' ? Selection.TopK : Selection.CoordinateDescent,
   }
 }
 
@@ -107,7 +110,7 @@ function runBatches(batches: readonly number[], sequenceRows: number, run: (chun
   }
 }
 
-/** The memory and the words of `SelectQueries`. */
+/** The memory and the fields of `SelectQueries`. */
 export function placeQueries(options: SelectionCase, partitions = 1) {
   const { similarities, windowSize, count, rule } = options
   const experts = similarities.length
@@ -119,19 +122,19 @@ export function placeQueries(options: SelectionCase, partitions = 1) {
   const taken = memory.output(experts * capacity, writable)
   const scores = memory.output(experts * capacity, writable)
   const work = memory.output(partitions * workWords)
-  const words = {
-    [SelectQueries.Similarities]: placeSimilarities(memory, similarities, capacity),
-    [SelectQueries.Taken]: taken,
-    [SelectQueries.Scores]: scores,
-    [SelectQueries.Work]: work,
-    [SelectQueries.Experts]: experts,
-    [SelectQueries.Count]: count,
-    [SelectQueries.WindowSize]: windowSize,
-    [SelectQueries.Capacity]: capacity,
-    [SelectQueries.WorkBytes]: workWords * 4,
-    ...descentWords(SelectQueries.Descent, rule),
+  const fields = {
+    similarities: placeSimilarities(memory, similarities, capacity),
+    taken,
+    scores,
+    work,
+    experts,
+    count,
+    windowSize,
+    capacity,
+    workBytes: workWords * 4,
+    ...descentFields(rule),
   }
-  return { memory, words, taken, scores, work, capacity }
+  return { memory, fields, taken, scores, work, capacity }
 }
 
 /**
@@ -139,11 +142,11 @@ export function placeQueries(options: SelectionCase, partitions = 1) {
  * @param batches how many windows each run handles; default all
  */
 export function selectQueries(runtime: Runtime, options: SelectionCase, batches = [windowsOf(options)]): SelectedWindows {
-  const { memory, words, taken, scores, work, capacity } = placeQueries(options, runtime.device.partitions)
+  const { memory, fields, taken, scores, work, capacity } = placeQueries(options, runtime.device.partitions)
   const { similarities, windowSize } = options
   const experts = similarities.length
   const length = similarities[0]!.length
-  runBatches(batches, length, (chunk) => memory.run(runtime, Opcode.SelectQueries, SelectQueries.Length, words, chunk))
+  runBatches(batches, length, (chunk) => memory.run(runtime, Opcode.SelectQueries, fields, chunk))
   const [flags, carried] = [memory.ints(taken), memory.floats(scores)]
   const windows = range(windowsOf(options)).map((i) => {
     const start = (i + 1) * windowSize
@@ -158,7 +161,7 @@ export function selectQueries(runtime: Runtime, options: SelectionCase, batches 
   return { windows, work: memory.ints(work) }
 }
 
-/** The memory and the words of `SelectKeyValues`. */
+/** The memory and the fields of `SelectKeyValues`. */
 export function placeKeyValues(options: SelectionCase, partitions = 1) {
   const { similarities, windowSize, count, rule } = options
   const experts = similarities.length
@@ -176,21 +179,21 @@ export function placeKeyValues(options: SelectionCase, partitions = 1) {
   const scores = memory.output(blocks.length * experts * listCapacity, blocks)
   const chosen = memory.inputOutput(new Int32Array(experts * capacity), [{ rows: experts, width: past, stride: capacity }])
   const work = memory.output(partitions * workWords)
-  const words = {
-    [SelectKeyValues.Similarities]: placeSimilarities(memory, similarities, capacity),
-    [SelectKeyValues.Lists]: lists,
-    [SelectKeyValues.Scores]: scores,
-    [SelectKeyValues.Chosen]: chosen,
-    [SelectKeyValues.Work]: work,
-    [SelectKeyValues.Experts]: experts,
-    [SelectKeyValues.Count]: count,
-    [SelectKeyValues.WindowSize]: windowSize,
-    [SelectKeyValues.Capacity]: capacity,
-    [SelectKeyValues.ListCapacity]: listCapacity,
-    [SelectKeyValues.WorkBytes]: workWords * 4,
-    ...descentWords(SelectKeyValues.Descent, rule),
+  const fields = {
+    similarities: placeSimilarities(memory, similarities, capacity),
+    lists,
+    scores,
+    chosen,
+    work,
+    experts,
+    count,
+    windowSize,
+    capacity,
+    listCapacity,
+    workBytes: workWords * 4,
+    ...descentFields(rule),
   }
-  return { memory, words, blocks, listCapacity, lists, scores, chosen, work, capacity }
+  return { memory, fields, blocks, listCapacity, lists, scores, chosen, work, capacity }
 }
 
 /**
@@ -203,10 +206,10 @@ export function selectKeyValues(
   batches = [windowsOf(options)],
 ): SelectedWindows & { marks: number[][] } {
   const placed = placeKeyValues(options, runtime.device.partitions)
-  const { memory, words, blocks, listCapacity, lists, scores, chosen, work, capacity } = placed
+  const { memory, fields, blocks, listCapacity, lists, scores, chosen, work, capacity } = placed
   const experts = options.similarities.length
   const length = options.similarities[0]!.length
-  runBatches(batches, length, (chunk) => memory.run(runtime, Opcode.SelectKeyValues, SelectKeyValues.Length, words, chunk))
+  runBatches(batches, length, (chunk) => memory.run(runtime, Opcode.SelectKeyValues, fields, chunk))
   const [indices, carried, flags] = [memory.ints(lists), memory.floats(scores), memory.ints(chosen)]
   const windows = blocks.map(({ first, width }) =>
     range(experts).map((expert) => {

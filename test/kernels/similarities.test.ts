@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { Opcode, Matmul, Similarities } from '../../assembly/ops.js'
+import { Opcode } from '../../assembly/ir/ops.js'
+import { Activation, WeightFormat } from '../../assembly/ir/values.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { norm } from '../reference/arithmetic.js'
 import { allBuilds } from '../support/runtimes.js'
@@ -29,20 +30,20 @@ function similarities(runtime: Runtime, options: SimilarityCase): { queries: Flo
   const writable = [{ first, rows: experts, width: rows, stride: capacity }]
   const queries = memory.output(experts * capacity, writable)
   const keyValues = memory.output(experts * capacity, writable)
-  memory.run(runtime, Opcode.Similarities, Similarities.Length, {
-    [Similarities.Rows]: memory.count(rows),
-    [Similarities.First]: options.first === undefined ? undefined : memory.count(first),
-    [Similarities.Input]: memory.input(spread(options.input, width, stride)),
-    [Similarities.Products]: memory.input(spread(options.products, 2 * experts, productStride)),
-    [Similarities.Queries]: queries,
-    [Similarities.KeyValues]: keyValues,
-    [Similarities.Stride]: stride,
-    [Similarities.Width]: width,
-    [Similarities.ProductStride]: productStride,
-    [Similarities.Experts]: experts,
-    [Similarities.Capacity]: capacity,
-    [Similarities.Cosine]: cosineScale !== undefined,
-    [Similarities.Scale]: { float: cosineScale ?? NaN },
+  memory.run(runtime, Opcode.Similarities, {
+    rows: memory.count(rows),
+    first: options.first === undefined ? undefined : memory.count(first),
+    input: memory.input(spread(options.input, width, stride)),
+    products: memory.input(spread(options.products, 2 * experts, productStride)),
+    queries,
+    keyValues,
+    stride,
+    width,
+    productStride,
+    experts,
+    capacity,
+    cosine: cosineScale !== undefined,
+    scale: cosineScale ?? NaN,
   })
   const written = (values: Float32Array) =>
     Float32Array.from({ length: experts * rows }, (_, i) => values[Math.floor(i / rows) * capacity + first + (i % rows)]!)
@@ -127,15 +128,17 @@ describe.each(allBuilds)('similarities on the %s build', (build) => {
         for (let row = 1; row < rows; row += 2) input.set(token, row * roundUpTo8(width))
         input.set(token, 0)
         const products = memory.output(rows * 8)
-        memory.run(runtimeOf(build, partitions), Opcode.Matmul, Matmul.Length, {
-          [Matmul.Rows]: memory.count(rows),
-          [Matmul.Input]: memory.input(input),
-          [Matmul.Weights]: memory.input(weights),
-          [Matmul.Output]: products,
-          [Matmul.InputStride]: roundUpTo8(width),
-          [Matmul.OutputStride]: 8,
-          [Matmul.Depth]: width,
-          [Matmul.Panels]: 1,
+        memory.run(runtimeOf(build, partitions), Opcode.Matmul, {
+          rows: memory.count(rows),
+          input: memory.input(input),
+          weights: memory.input(weights),
+          output: products,
+          inputStride: roundUpTo8(width),
+          outputStride: 8,
+          depth: width,
+          panels: 1,
+          activation: Activation.None,
+          format: WeightFormat.Float32,
         })
         for (const cosineScale of [8, undefined]) {
           const { queries, keyValues } = similarities(runtimeOf(build, partitions), {

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -48,7 +48,8 @@ describe('imports', () => {
     ['src/errors.ts', 'src/memory/arena.ts', 'root-downwards'],
     ['src/tensor.ts', 'src/index.ts', 'root-downwards'],
     ['src/memory/arena.ts', 'src/device/device.ts', 'memory-downwards'],
-    ['src/memory/arena.ts', 'assembly/ops.ts', 'memory-downwards'],
+    ['src/memory/arena.ts', 'assembly/ir/ops.ts', 'memory-downwards'],
+    ['src/program/encode-op.ts', 'src/device/device.ts', 'program-downwards'],
     ['src/device/wasm/pool.ts', 'src/plan/program.ts', 'device-downwards'],
     ['src/device/device.ts', 'src/io/safetensors.ts', 'device-downwards'],
     ['src/device/device.ts', 'assembly/program.ts', 'device-downwards'],
@@ -56,7 +57,7 @@ describe('imports', () => {
     ['src/plan/program.ts', 'src/model/layer.ts', 'plan-downwards'],
     ['src/plan/program.ts', 'src/io/safetensors.ts', 'plan-downwards'],
     ['src/model/layer.ts', 'src/index.ts', 'model-downwards'],
-    ['src/model/layer.ts', 'assembly/ops.ts', 'model-downwards'],
+    ['src/model/layer.ts', 'assembly/ir/ops.ts', 'model-downwards'],
     ['src/index.ts', 'src/cli/main.ts', 'index-downwards'],
     ['src/cli/main.ts', 'test/helper.ts', 'cli-downwards'],
     ['src/elsewhere/file.ts', 'src/errors.ts', 'known-part'],
@@ -89,7 +90,9 @@ describe('imports', () => {
     ['src/index.ts', 'src/model/layer.ts'],
     ['src/model/layer.ts', 'src/plan/program.ts'],
     ['src/model/model.ts', 'src/io/safetensors.ts'],
-    ['src/plan/program.ts', 'assembly/ops.ts'],
+    ['src/plan/program.ts', 'assembly/ir/ops.ts'],
+    ['src/device/wasm/pool.ts', 'src/program/encode-op.ts'],
+    ['src/program/encode-op.ts', 'assembly/ir/ops.ts'],
     ['src/device/wasm/pool.ts', 'src/memory/arena.ts'],
     ['src/memory/arena.ts', 'src/errors.ts'],
   ])('%s may import %s', async (from, to) => {
@@ -113,19 +116,21 @@ describe('generated kernels', () => {
   })
 
   test('that were edited or are missing fail the check by name, and the generator mends them', () => {
-    const assembly = join(temporary, 'assembly')
-    cpSync(join(root, 'assembly'), assembly, { recursive: true })
-    const copy = join(temporary, generator)
-    const tiles = join(assembly, 'kernels/tiles.ts')
-    const source = readFileSync(tiles, 'utf8')
+    const copied = join(temporary, 'generated')
+    for (const path of ['assembly', 'src/program', '.prettierrc.json']) cpSync(join(root, path), join(copied, path), { recursive: true })
+    symlinkSync(join(root, 'node_modules'), join(copied, 'node_modules'))
+    const copy = join(copied, generator)
     const check = () => spawnSync(process.execPath, [copy, '--check'], { encoding: 'utf8' })
 
-    writeFileSync(tiles, `${source}// edited\n`)
-    expect(check()).toMatchObject({ status: 1, stderr: expect.stringContaining('tiles.ts') })
-    rmSync(tiles)
-    expect(check()).toMatchObject({ status: 1, stderr: expect.stringContaining('tiles.ts') })
+    const files = ['assembly/kernels/tiles.ts', 'assembly/ir/ops.ts', 'assembly/kernels/table.ts', 'src/program/op-fields.ts']
+    const sources = files.map((file) => readFileSync(join(copied, file), 'utf8'))
+    const named = { status: 1, stderr: expect.stringMatching(files.map((file) => `${file}.*`).join('\\n.*')) }
+    files.forEach((file, i) => writeFileSync(join(copied, file), `${sources[i]}// edited\n`))
+    expect(check()).toMatchObject(named)
+    for (const file of files) rmSync(join(copied, file))
+    expect(check()).toMatchObject(named)
     execFileSync(process.execPath, [copy])
-    expect(readFileSync(tiles, 'utf8')).toBe(source)
+    expect(files.map((file) => readFileSync(join(copied, file), 'utf8'))).toEqual(sources)
   })
 })
 

@@ -3,7 +3,8 @@
  * checked build.
  */
 import { readFileSync } from 'node:fs'
-import { BEGINS_SERIALIZED, ENDS_SERIALIZED, SKIPS_BARRIER, DispatchHeader } from '../../assembly/ops.js'
+import { BEGINS_SERIALIZED, ENDS_SERIALIZED, SKIPS_BARRIER } from '../../assembly/ir/flags.js'
+import { DispatchHeader } from '../../assembly/ir/header.js'
 import { Runtime } from '../../src/device/runtime.js'
 import { type Build, openBuild } from '../../src/device/wasm/builds.js'
 import type { ThreadPool, Work } from '../../src/device/wasm/thread-pool.js'

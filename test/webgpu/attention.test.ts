@@ -1,5 +1,7 @@
 import { beforeAll, describe, expect, test, vi } from 'vitest'
-import { Attention, MOST_TILE_ROWS, Opcode, DispatchHeader } from '../../assembly/ops.js'
+import { DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
+import { MOST_TILE_ROWS } from '../../assembly/ir/sizes.js'
 import type { Kernel, OpView } from '../../src/device/webgpu/kernel.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
@@ -60,7 +62,7 @@ function attendingOf(shape: Shape, rows: number, last: number, window: number, a
   }
 }
 
-function attentionCase(attending: Attending): OpCase {
+function attentionCase(attending: Attending): OpCase<Opcode.Attention> {
   const { heads, width, queries, keys, values, last, window, advance, skipped } = attending
   const asked = queries.length - (skipped ?? 0)
   const headStride = roundUpTo8(width)
@@ -72,31 +74,30 @@ function attentionCase(attending: Attending): OpCase {
   const strided = new Float32Array(queries.length * stride).fill(NaN)
   queries.forEach((row, i) => strided.set(row, i * stride))
   const output = memory.output(asked * stride, [{ rows: asked, width: inner, stride }])
-  const words = {
-    [Attention.Rows]: memory.count(asked),
-    [Attention.First]: skipped === undefined ? undefined : memory.count(skipped),
-    [Attention.End]: memory.count(last),
-    [Attention.Queries]: memory.input(strided),
-    [Attention.Keys]: memory.input(packHeads(keyIndex, keys, heads, headStride, capacity)),
-    [Attention.Values]: memory.input(packHeads(valueIndex, values, heads, headStride, capacity)),
-    [Attention.Output]: output,
-    [Attention.Scores]: memory.output(scoreStride * MOST_TILE_ROWS + 8),
-    [Attention.QueryStride]: stride,
-    [Attention.OutputStride]: stride,
-    [Attention.Heads]: heads,
-    [Attention.HeadWidth]: width,
-    [Attention.HeadStride]: headStride,
-    [Attention.Capacity]: capacity,
-    [Attention.Window]: window,
-    [Attention.Advance]: advance,
-    [Attention.ScoreStride]: scoreStride,
-    [Attention.Scale]: { float: 1 / Math.sqrt(width) },
+  const fields = {
+    rows: memory.count(asked),
+    first: skipped === undefined ? undefined : memory.count(skipped),
+    end: memory.count(last),
+    queries: memory.input(strided),
+    keys: memory.input(packHeads(keyIndex, keys, heads, headStride, capacity)),
+    values: memory.input(packHeads(valueIndex, values, heads, headStride, capacity)),
+    output,
+    scores: memory.output(scoreStride * MOST_TILE_ROWS + 8),
+    queryStride: stride,
+    outputStride: stride,
+    heads,
+    headWidth: width,
+    headStride,
+    capacity,
+    window,
+    advance,
+    scoreStride,
+    scale: 1 / Math.sqrt(width),
   }
   return {
     memory,
     opcode: Opcode.Attention,
-    length: Attention.Length,
-    words,
+    fields,
     chunk: { [DispatchHeader.Rows]: queries.length },
     floats: [output],
   }
@@ -108,10 +109,10 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
 
   /** What the GPU gives, row by row. */
   async function attend(attending: Attending, form = 0): Promise<Float32Array[]> {
-    const { memory, opcode, length, words, chunk, floats } = attentionCase(attending)
+    const { memory, opcode, fields, chunk, floats } = attentionCase(attending)
     forms.forced = form
     try {
-      await memory.runOn(device, opcode, length, words, chunk)
+      await memory.runOn(device, opcode, fields, chunk)
     } finally {
       forms.forced = 0
     }
@@ -163,7 +164,7 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
     const [heads, width, headStride, capacity, groupRows] = [2, 10, 16, 24, 20]
     const inner = heads * headStride
     for (const counts of [[3], [0, 5, 20], [17, 0, 1, 4]]) {
-      const make = (): OpCase => {
+      const make = (): OpCase<Opcode.Attention> => {
         const rows = counts.reduce((sum, count) => sum + count, 0)
         const starts = [0, ...counts].map((_, z) => counts.slice(0, z).reduce((sum, count) => sum + count, 0))
         const ends = counts.map((_, z) => (z * 11) % capacity)
@@ -172,29 +173,30 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
           return ends.flatMap((end, z) => [...packHeads(index, rowsOf(end + 1, { heads, width }, 7 * z), heads, headStride, capacity)])
         }
         const output = memory.output(rows * inner)
-        const words = {
-          [Attention.Rows]: memory.count(rows),
-          [Attention.End]: memory.input(Int32Array.from(ends)),
-          [Attention.Queries]: memory.input(Float32Array.from(rowsOf(rows, { heads, width }, 1).flatMap((row) => [...row]))),
-          [Attention.Keys]: memory.input(Float32Array.from(packed(keyIndex))),
-          [Attention.Values]: memory.input(Float32Array.from(packed(valueIndex))),
-          [Attention.Output]: output,
-          [Attention.Scores]: memory.output(capacity * MOST_TILE_ROWS + 8),
-          [Attention.QueryStride]: inner,
-          [Attention.OutputStride]: inner,
-          [Attention.Heads]: heads,
-          [Attention.HeadWidth]: width,
-          [Attention.HeadStride]: headStride,
-          [Attention.Capacity]: capacity,
-          [Attention.Window]: capacity,
-          [Attention.ScoreStride]: capacity,
-          [Attention.Scale]: { float: 1 / Math.sqrt(width) },
-          [Attention.Starts]: memory.input(Int32Array.from(starts)),
-          [Attention.GroupStride]: inner * capacity,
-          [Attention.GroupRows]: groupRows,
+        const fields = {
+          rows: memory.count(rows),
+          end: memory.input(Int32Array.from(ends)),
+          queries: memory.input(Float32Array.from(rowsOf(rows, { heads, width }, 1).flatMap((row) => [...row]))),
+          keys: memory.input(Float32Array.from(packed(keyIndex))),
+          values: memory.input(Float32Array.from(packed(valueIndex))),
+          output,
+          scores: memory.output(capacity * MOST_TILE_ROWS + 8),
+          queryStride: inner,
+          outputStride: inner,
+          heads,
+          headWidth: width,
+          headStride,
+          capacity,
+          window: capacity,
+          advance: 0,
+          scoreStride: capacity,
+          scale: 1 / Math.sqrt(width),
+          starts: memory.input(Int32Array.from(starts)),
+          groupStride: inner * capacity,
+          groupRows,
         }
         const chunk = { [DispatchHeader.Rows]: rows, [DispatchHeader.Windows]: counts.length }
-        return { memory, opcode: Opcode.Attention, length: Attention.Length, words, chunk, floats: [output] }
+        return { memory, opcode: Opcode.Attention, fields, chunk, floats: [output] }
       }
       await expectSameOp(device, make, `windows of ${counts.join(', ')} rows`)
     }

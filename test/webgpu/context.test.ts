@@ -1,5 +1,6 @@
 import { beforeAll, describe, test } from 'vitest'
-import { GatherContext, NullContext, Opcode, DispatchHeader, UpdateContext } from '../../assembly/ops.js'
+import { DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
 import { headRows, keyIndex, packHeads, valueIndex } from '../kernels/attention-twin.js'
@@ -47,18 +48,18 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
 
   test('begin with the null key/value at rank 0', async () => {
     for (const shape of shapes) {
-      const make = (): OpCase => {
+      const make = (): OpCase<Opcode.NullContext> => {
         const memory = new OpMemory()
         const { keys, values } = placeContext(memory, 3, shape, 16)
-        const words = {
-          [NullContext.Null]: memory.input(pairs(1, shape, 1)),
-          [NullContext.Keys]: keys,
-          [NullContext.Values]: values,
-          [NullContext.Heads]: shape.heads,
-          [NullContext.HeadStride]: shape.headStride,
-          [NullContext.Capacity]: 16,
+        const fields = {
+          null: memory.input(pairs(1, shape, 1)),
+          keys,
+          values,
+          heads: shape.heads,
+          headStride: shape.headStride,
+          capacity: 16,
         }
-        return { memory, opcode: Opcode.NullContext, length: NullContext.Length, words, exact: [keys, values] }
+        return { memory, opcode: Opcode.NullContext, fields, exact: [keys, values] }
       }
       await expectSameOp(device, make, `heads of ${shape.width}`)
     }
@@ -76,22 +77,22 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
         [128, range(128).slice(40), 40],
         [128, range(128), 0],
       ] as const) {
-        const make = (): OpCase => {
+        const make = (): OpCase<Opcode.UpdateContext> => {
           const memory = new OpMemory()
           const { keys, values } = placeContext(memory, before + 1, shape, capacity)
-          const words = {
-            [UpdateContext.Retained]: memory.input(Int32Array.from(retained)),
-            [UpdateContext.RetainedCount]: memory.count(retained.length),
-            [UpdateContext.AdmittedCount]: memory.count(admitted),
-            [UpdateContext.Projected]: memory.input(pairs(admitted, shape, 3)),
-            [UpdateContext.Keys]: keys,
-            [UpdateContext.Values]: values,
-            [UpdateContext.Heads]: shape.heads,
-            [UpdateContext.HeadStride]: shape.headStride,
-            [UpdateContext.Capacity]: capacity,
+          const fields = {
+            retained: memory.input(Int32Array.from(retained)),
+            retainedCount: memory.count(retained.length),
+            admittedCount: memory.count(admitted),
+            projected: memory.input(pairs(admitted, shape, 3)),
+            keys,
+            values,
+            heads: shape.heads,
+            headStride: shape.headStride,
+            capacity,
           }
           const chunk = { [DispatchHeader.ClosingRows]: 1 }
-          return { memory, opcode: Opcode.UpdateContext, length: UpdateContext.Length, words, chunk, exact: [keys, values] }
+          return { memory, opcode: Opcode.UpdateContext, fields, chunk, exact: [keys, values] }
         }
         await expectSameOp(device, make, `${retained.length} of ${before} kept, ${admitted} added, heads of ${shape.width}`)
       }
@@ -102,26 +103,26 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
     const [experts, listCapacity, sequenceCapacity, capacity, chosen] = [2, 19, 80, 24, 30]
     for (const shape of shapes) {
       for (const { window, windows, ends, routed = 1, opens = 1 } of gatherings) {
-        const make = (): OpCase => {
+        const make = (): OpCase<Opcode.GatherContext> => {
           const memory = new OpMemory()
           const { keys, values } = placeContext(memory, 2, shape, capacity, windows)
-          const words = {
-            [GatherContext.Lists]: memory.input(integers(4 * experts * listCapacity, sequenceCapacity, 7)),
-            [GatherContext.Scores]: memory.input(normals(4 * experts * listCapacity, 8)),
-            [GatherContext.Slots]: memory.input(integers(experts * sequenceCapacity, chosen, 6)),
-            [GatherContext.KeyValues]: memory.input(pairs(chosen, shape, 4)),
-            [GatherContext.Null]: memory.input(pairs(1, shape, 5)),
-            [GatherContext.Keys]: keys,
-            [GatherContext.Values]: values,
-            [GatherContext.Expert]: 1,
-            [GatherContext.Experts]: experts,
-            [GatherContext.ListCapacity]: listCapacity,
-            [GatherContext.SequenceCapacity]: sequenceCapacity,
-            [GatherContext.Heads]: shape.heads,
-            [GatherContext.HeadStride]: shape.headStride,
-            [GatherContext.Capacity]: capacity,
-            [GatherContext.Ends]: ends && memory.input(Int32Array.from(ends)),
-            [GatherContext.GroupStride]: shape.heads * shape.headStride * capacity,
+          const fields = {
+            lists: memory.input(integers(4 * experts * listCapacity, sequenceCapacity, 7)),
+            scores: memory.input(normals(4 * experts * listCapacity, 8)),
+            slots: memory.input(integers(experts * sequenceCapacity, chosen, 6)),
+            keyValues: memory.input(pairs(chosen, shape, 4)),
+            null: memory.input(pairs(1, shape, 5)),
+            keys,
+            values,
+            expert: 1,
+            experts,
+            listCapacity,
+            sequenceCapacity,
+            heads: shape.heads,
+            headStride: shape.headStride,
+            capacity,
+            ends: ends && memory.input(Int32Array.from(ends)),
+            groupStride: shape.heads * shape.headStride * capacity,
           }
           const header = {
             [DispatchHeader.WindowStart]: opens,
@@ -130,7 +131,7 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
             [DispatchHeader.Windows]: windows,
             [DispatchHeader.ContextCount]: 17,
           }
-          return { memory, opcode: Opcode.GatherContext, length: GatherContext.Length, words, chunk: header, exact: [keys, values] }
+          return { memory, opcode: Opcode.GatherContext, fields, chunk: header, exact: [keys, values] }
         }
         await expectSameOp(device, make, `${windows} windows from ${window}, heads of ${shape.width}`)
       }

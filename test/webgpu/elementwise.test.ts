@@ -1,10 +1,12 @@
 import { beforeAll, describe, test } from 'vitest'
-import { Combine, CopyRows, Embed, LogProbabilities, Norm, Normalise, Opcode, DispatchHeader } from '../../assembly/ops.js'
+import { DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
+import { Norm, WeightFormat } from '../../assembly/ir/values.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
 import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
-import { expectSameOp } from './op-comparison.js'
+import { expectSameOp, type OpCase } from './op-comparison.js'
 
 const roundUp = (value: number) => Math.ceil(value / 8) * 8
 const widths = [1, 7, 8, 61, 256, 600]
@@ -23,27 +25,26 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
   test('normalises rows of any width, listed or in order', async () => {
     for (const kind of [Norm.None, Norm.Layer, Norm.RootMeanSquare]) {
       for (const width of widths) {
-        const make = () => {
+        const make = (): OpCase<Opcode.Normalise> => {
           const stride = roundUp(width)
           const memory = new OpMemory()
           const output = memory.output(5 * stride)
-          const words = {
-            [Normalise.Rows]: memory.count(5),
-            [Normalise.First]: memory.count(1),
-            [Normalise.Indices]: memory.input(Int32Array.of(7, 0, 3, 3, 1)),
-            [Normalise.Input]: memory.input(randomRows(9, width)),
-            [Normalise.Output]: output,
-            [Normalise.Weight]: kind === Norm.None ? undefined : memory.input(randomRows(1, width, 1)),
-            [Normalise.Bias]: kind === Norm.Layer ? memory.input(randomRows(1, width, 2)) : undefined,
-            [Normalise.Kind]: kind,
-            [Normalise.Width]: width,
-            [Normalise.Stride]: stride,
+          const fields = {
+            rows: memory.count(5),
+            first: memory.count(1),
+            indices: memory.input(Int32Array.of(7, 0, 3, 3, 1)),
+            input: memory.input(randomRows(9, width)),
+            output,
+            weight: kind === Norm.None ? undefined : memory.input(randomRows(1, width, 1)),
+            bias: kind === Norm.Layer ? memory.input(randomRows(1, width, 2)) : undefined,
+            kind,
+            width,
+            stride,
           }
           return {
             memory,
             opcode: Opcode.Normalise,
-            length: Normalise.Length,
-            words,
+            fields,
             chunk: { [DispatchHeader.Rows]: 8 },
             floats: [output],
           }
@@ -56,23 +57,23 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
   test('embeds tokens, with the learned row of their position where there is one', async () => {
     for (const width of widths) {
       for (const learned of [false, true]) {
-        const make = () => {
+        const make = (): OpCase<Opcode.Embed> => {
           const stride = roundUp(width)
           const memory = new OpMemory()
           const output = memory.output(3 * stride)
-          const words = {
-            [Embed.Rows]: memory.count(3),
-            [Embed.TokenIds]: memory.input(Int32Array.of(4, 0, 2)),
-            [Embed.Tokens]: memory.input(randomRows(5, width)),
-            [Embed.Positions]: learned ? memory.input(randomRows(9, width, 1)) : undefined,
-            [Embed.Output]: output,
-            [Embed.Stride]: stride,
+          const fields = {
+            rows: memory.count(3),
+            tokenIds: memory.input(Int32Array.of(4, 0, 2)),
+            tokens: memory.input(randomRows(5, width)),
+            positions: learned ? memory.input(randomRows(9, width, 1)) : undefined,
+            output,
+            stride,
+            tokensFormat: WeightFormat.Float32,
           }
           return {
             memory,
             opcode: Opcode.Embed,
-            length: Embed.Length,
-            words,
+            fields,
             chunk: { [DispatchHeader.Rows]: 3, [DispatchHeader.Position]: 5 },
             exact: [output],
           }
@@ -84,20 +85,20 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
 
   test('copies rows bit by bit', async () => {
     for (const width of widths) {
-      const make = () => {
+      const make = (): OpCase<Opcode.CopyRows> => {
         const stride = roundUp(width)
         const memory = new OpMemory()
         const output = memory.output(7 * stride, [{ first: 2 * stride, width: 4 * stride }])
         const input = randomRows(4, width)
         new Int32Array(input.buffer)[0] = 0x7fa12345
-        const words = {
-          [CopyRows.Rows]: memory.count(4),
-          [CopyRows.First]: memory.count(2),
-          [CopyRows.Input]: memory.input(input),
-          [CopyRows.Output]: output,
-          [CopyRows.Stride]: stride,
+        const fields = {
+          rows: memory.count(4),
+          first: memory.count(2),
+          input: memory.input(input),
+          output,
+          stride,
         }
-        return { memory, opcode: Opcode.CopyRows, length: CopyRows.Length, words, chunk: { [DispatchHeader.Rows]: 4 }, exact: [output] }
+        return { memory, opcode: Opcode.CopyRows, fields, chunk: { [DispatchHeader.Rows]: 4 }, exact: [output] }
       }
       await expectSameOp(device, make, `width ${width}`)
     }
@@ -115,25 +116,25 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
         [false, true, 0, 3, 2],
         [true, false, 0, 0, 4],
       ] as const) {
-        const make = () => {
+        const make = (): OpCase<Opcode.Combine> => {
           const stride = roundUp(width)
           const memory = new OpMemory()
           const answered = rows - first
           const output = memory.output(answered * stride)
           const slots = Int32Array.from({ length: experts * capacity }, (_, i) => ((i * 7) % 5) - 1)
-          const words = {
-            [Combine.Rows]: memory.count(answered),
-            [Combine.First]: first > 0 ? memory.count(first) : undefined,
-            [Combine.Local]: memory.inputOutput(randomRows(answered, width, 1)),
-            [Combine.Routed]: memory.input(randomRows(experts * capacity, width, 2)),
-            [Combine.Slots]: memory.input(slots),
-            [Combine.ListScores]: scored ? memory.input(randomRows(3, 6, 3)) : undefined,
-            [Combine.NullTokens]: memory.input(randomRows(experts, width, 4)),
-            [Combine.Residual]: residual ? memory.input(randomRows(rows, width, 5)) : undefined,
-            [Combine.Output]: output,
-            [Combine.Stride]: stride,
-            [Combine.Experts]: experts,
-            [Combine.RowCapacity]: capacity,
+          const fields = {
+            rows: memory.count(answered),
+            first: first > 0 ? memory.count(first) : undefined,
+            local: memory.inputOutput(randomRows(answered, width, 1)),
+            routed: memory.input(randomRows(experts * capacity, width, 2)),
+            slots: memory.input(slots),
+            listScores: scored ? memory.input(randomRows(3, 6, 3)) : undefined,
+            nullTokens: memory.input(randomRows(experts, width, 4)),
+            residual: residual ? memory.input(randomRows(rows, width, 5)) : undefined,
+            output,
+            stride,
+            experts,
+            rowCapacity: capacity,
           }
           const chunk = {
             [DispatchHeader.Rows]: rows,
@@ -141,7 +142,7 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
             [DispatchHeader.Unrouted]: unrouted,
             [DispatchHeader.Average]: average,
           }
-          return { memory, opcode: Opcode.Combine, length: Combine.Length, words, chunk, floats: [output] }
+          return { memory, opcode: Opcode.Combine, fields, chunk, floats: [output] }
         }
         await expectSameOp(
           device,
@@ -154,25 +155,24 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
 
   test('gives the logarithms of probabilities', async () => {
     for (const width of [1, 2, 63, 64, 65, 1000, 4099]) {
-      const make = () => {
+      const make = (): OpCase<Opcode.LogProbabilities> => {
         const rows = 3
         const stride = roundUp(width)
         const memory = new OpMemory()
         const output = memory.output(2 * rows)
         const logits = randomRows(rows, width).map((value) => 6 * value)
-        const words = {
-          [LogProbabilities.Rows]: memory.count(rows),
-          [LogProbabilities.Logits]: memory.input(logits),
-          [LogProbabilities.Targets]: memory.input(Int32Array.of(0, width - 1, width >> 1)),
-          [LogProbabilities.Output]: output,
-          [LogProbabilities.Stride]: stride,
-          [LogProbabilities.Width]: width,
+        const fields = {
+          rows: memory.count(rows),
+          logits: memory.input(logits),
+          targets: memory.input(Int32Array.of(0, width - 1, width >> 1)),
+          output,
+          stride,
+          width,
         }
         return {
           memory,
           opcode: Opcode.LogProbabilities,
-          length: LogProbabilities.Length,
-          words,
+          fields,
           chunk: { [DispatchHeader.Rows]: rows },
           doubles: [output],
         }

@@ -1,5 +1,6 @@
 import { beforeAll, describe, test } from 'vitest'
-import { LocalStore, Opcode, DispatchHeader } from '../../assembly/ops.js'
+import { DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { normals, range, roundUpTo8 } from '../kernels/float32.js'
 import { Region, OpMemory } from '../kernels/op-runner.js'
@@ -31,21 +32,21 @@ describe.skipIf(noAdapter)('local keys and values on a GPU, as on the processor'
       { rows: 30, index: 7, dropped: 56 },
       { rows: 3, index: 0, dropped: 16 },
     ]) {
-      const make = (): OpCase => {
+      const make = (): OpCase<Opcode.LocalStore> => {
         const memory = new OpMemory()
         const projected = memory.inputOutput(normals(rows * stride, 1), [{ rows, width: 2 * inner, stride }])
         const keys = memory.inputOutput(normals(inner * capacity, 2))
         const values = memory.inputOutput(normals(inner * capacity, 3))
-        const words = {
-          [LocalStore.Projected]: projected,
-          [LocalStore.Table]: memory.input(normals(rows * 2 * width, 4)),
-          [LocalStore.Keys]: keys,
-          [LocalStore.Values]: values,
-          [LocalStore.Stride]: stride,
-          [LocalStore.Heads]: heads,
-          [LocalStore.HeadWidth]: width,
-          [LocalStore.HeadStride]: headStride,
-          [LocalStore.Capacity]: capacity,
+        const fields = {
+          projected,
+          table: memory.input(normals(rows * 2 * width, 4)),
+          keys,
+          values,
+          stride,
+          heads,
+          headWidth: width,
+          headStride,
+          capacity,
         }
         const chunk = {
           [DispatchHeader.Rows]: rows,
@@ -54,7 +55,7 @@ describe.skipIf(noAdapter)('local keys and values on a GPU, as on the processor'
         }
         // keys turn on their way, or where they are: nobody reads them there
         const queries = range(rows).map((row) => new Region(projected.byteOffset + 4 * row * stride, inner))
-        return { memory, opcode: Opcode.LocalStore, length: LocalStore.Length, words, chunk, floats: [keys, ...queries], exact: [values] }
+        return { memory, opcode: Opcode.LocalStore, fields, chunk, floats: [keys, ...queries], exact: [values] }
       }
       await expectSameOp(device, make, `${rows} rows at ${index}, ${dropped} dropped`)
     }

@@ -3,21 +3,18 @@
  * write.
  */
 import { expect } from 'vitest'
-import type { Opcode } from '../../assembly/ops.js'
+import type { OpName } from '../../src/program/encode-op.js'
+import type { OpFields } from '../../src/program/op-fields.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
-import type { ProgramBuilder } from '../../src/plan/ops/program-builder.js'
 import type { OpMemory } from '../kernels/op-runner.js'
 import { type Region, runtimeOf } from '../kernels/op-runner.js'
-import type { DispatchHeader } from '../../assembly/ops.js'
+import type { DispatchHeader } from '../../assembly/ir/header.js'
 
-type Words = Parameters<ProgramBuilder['op']>[2]
-
-/** One op: the memory it works on, its words, and which of its operands hold what. */
-export interface OpCase {
+/** One op: the memory it works on, its operands and numbers, and which of its operands hold what. */
+export interface OpCase<O extends OpName> {
   readonly memory: OpMemory
-  readonly opcode: Opcode
-  readonly length: number
-  readonly words: Words
+  readonly opcode: O
+  readonly fields: OpFields[O]
   readonly chunk?: Readonly<Partial<Record<DispatchHeader, number>>>
   /** Compared within a tolerance: relative to the largest value expected, or 1. */
   readonly floats?: readonly Region[]
@@ -27,13 +24,18 @@ export interface OpCase {
 }
 
 /** The words of all that an op may write. */
-export function written({ memory, floats = [], doubles = [], exact = [] }: OpCase): Int32Array[] {
+export function written({
+  memory,
+  floats = [],
+  doubles = [],
+  exact = [],
+}: Pick<OpCase<OpName>, 'memory' | 'floats' | 'doubles' | 'exact'>): Int32Array[] {
   return [...exact, ...floats, ...doubles].map((region) => memory.ints(region))
 }
 
 /** What an op writes on a device. */
-export async function wordsFrom(device: WebGpuDevice, op: OpCase): Promise<Int32Array[]> {
-  await op.memory.runOn(device, op.opcode, op.length, op.words, op.chunk)
+export async function wordsFrom<O extends OpName>(device: WebGpuDevice, op: OpCase<O>): Promise<Int32Array[]> {
+  await op.memory.runOn(device, op.opcode, op.fields, op.chunk)
   return written(op)
 }
 
@@ -41,11 +43,16 @@ export async function wordsFrom(device: WebGpuDevice, op: OpCase): Promise<Int32
  * @param make the same case twice: each device writes to its own
  * @param tolerance see `floats`; default 2e-6
  */
-export async function expectSameOp(device: WebGpuDevice, make: () => OpCase, about: string, tolerance = 2e-6): Promise<void> {
+export async function expectSameOp<O extends OpName>(
+  device: WebGpuDevice,
+  make: () => OpCase<O>,
+  about: string,
+  tolerance = 2e-6,
+): Promise<void> {
   const expected = make()
   const actual = make()
-  expected.memory.run(runtimeOf('checked-relaxed'), expected.opcode, expected.length, expected.words, expected.chunk)
-  await actual.memory.runOn(device, actual.opcode, actual.length, actual.words, actual.chunk)
+  expected.memory.run(runtimeOf('checked-relaxed'), expected.opcode, expected.fields, expected.chunk)
+  await actual.memory.runOn(device, actual.opcode, actual.fields, actual.chunk)
   expected.exact?.forEach((region, i) => {
     expect(actual.memory.ints(actual.exact![i]!), `${about}: exact operand ${i}`).toEqual(expected.memory.ints(region))
   })

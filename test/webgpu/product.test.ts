@@ -1,8 +1,11 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { Activation, BufferIndex, Opcode, DispatchHeader, Matmul } from '../../assembly/ops.js'
+import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
+import { Activation } from '../../assembly/ir/values.js'
 import { float32Values, Dispatch } from '../../src/device/device.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
-import { at, ProgramBuilder } from '../../src/plan/ops/program-builder.js'
+import { ProgramBuilder } from '../../src/plan/ops/program-builder.js'
+import { at } from '../../src/program/operand.js'
 import { WeightPlan } from '../../src/plan/memory/weights.js'
 import { createRandom } from '../../src/random.js'
 import { noAdapter, openDevice } from './gpu.js'
@@ -47,18 +50,19 @@ async function multiply(device: WebGpuDevice, { rows, depth, columns, bias = fal
   output.write(base, 0)
   count.write(Int32Array.of(rows), 0)
   const builder = new ProgramBuilder()
-  builder.op(Opcode.Matmul, Matmul.Length, {
-    [Matmul.Rows]: at(BufferIndex.Call),
-    [Matmul.Input]: at(BufferIndex.Input),
-    [Matmul.Weights]: weights,
-    [Matmul.Output]: at(BufferIndex.Output),
-    [Matmul.Bias]: bias ? vector : undefined,
-    [Matmul.AddTo]: adds ? at(BufferIndex.Output) : undefined,
-    [Matmul.InputStride]: inputStride,
-    [Matmul.OutputStride]: outputStride,
-    [Matmul.Depth]: depth,
-    [Matmul.Panels]: outputStride / 8,
-    [Matmul.Activation]: gelu ? Activation.Gelu : Activation.None,
+  builder.op(Opcode.Matmul, {
+    rows: at(BufferIndex.Call),
+    input: at(BufferIndex.Input),
+    weights,
+    output: at(BufferIndex.Output),
+    bias: bias ? vector : undefined,
+    addTo: adds ? at(BufferIndex.Output) : undefined,
+    inputStride,
+    outputStride,
+    depth,
+    panels: outputStride / 8,
+    activation: gelu ? Activation.Gelu : Activation.None,
+    format: weights.format,
   })
   const program = device.compile(builder.finish())
   const dispatch = new Dispatch()

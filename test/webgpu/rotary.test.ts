@@ -1,13 +1,15 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { BufferIndex, Opcode, DispatchHeader, Rotate, RotaryFromAngles, RotaryFromPositions } from '../../assembly/ops.js'
+import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
 import { Dispatch } from '../../src/device/device.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
-import { at, ProgramBuilder } from '../../src/plan/ops/program-builder.js'
+import { ProgramBuilder } from '../../src/plan/ops/program-builder.js'
+import { at } from '../../src/program/operand.js'
 import { WeightPlan } from '../../src/plan/memory/weights.js'
 import { createRandom } from '../../src/random.js'
 import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
-import { expectSameOp } from './op-comparison.js'
+import { expectSameOp, type OpCase } from './op-comparison.js'
 
 describe.skipIf(noAdapter)('rotation on a GPU', () => {
   let device: WebGpuDevice
@@ -23,12 +25,12 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
       })
       for (const position of [0, 1, 1000, 10_000_000, 2 ** 31 - 2, 2 ** 32 - 2, 2 ** 40 + 12345]) {
         const builder = new ProgramBuilder()
-        builder.op(Opcode.RotaryFromPositions, RotaryFromPositions.Length, {
-          [RotaryFromPositions.Rows]: at(BufferIndex.DispatchHeader, DispatchHeader.Rows * 4),
-          [RotaryFromPositions.Position]: at(BufferIndex.DispatchHeader, DispatchHeader.Position * 4),
-          [RotaryFromPositions.Frequencies]: frequencies,
-          [RotaryFromPositions.Output]: at(BufferIndex.Scratch),
-          [RotaryFromPositions.Width]: width,
+        builder.op(Opcode.RotaryFromPositions, {
+          rows: at(BufferIndex.DispatchHeader, DispatchHeader.Rows * 4),
+          position: at(BufferIndex.DispatchHeader, DispatchHeader.Position * 4),
+          frequencies,
+          output: at(BufferIndex.Scratch),
+          width,
         })
         const program = device.compile(builder.finish())
         const memory = device.allocate(rows * 2 * width * 4, 'the table')
@@ -79,19 +81,19 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
     )
     const values = Float32Array.from({ length: 4 * width }, (_, i) => angles[i % angles.length]!)
     for (const listed of [false, true]) {
-      const make = () => {
+      const make = (): OpCase<Opcode.RotaryFromAngles> => {
         const memory = new OpMemory()
         const output = memory.output(3 * 2 * width)
-        const words = {
-          [RotaryFromAngles.Rows]: memory.count(3),
-          [RotaryFromAngles.Position]: at(BufferIndex.DispatchHeader, DispatchHeader.Position * 4),
-          [RotaryFromAngles.Indices]: listed ? memory.input(Int32Array.of(3, 0, 2)) : undefined,
-          [RotaryFromAngles.Angles]: memory.input(values),
-          [RotaryFromAngles.Output]: output,
-          [RotaryFromAngles.Width]: width,
+        const fields = {
+          rows: memory.count(3),
+          position: at(BufferIndex.DispatchHeader, DispatchHeader.Position * 4),
+          indices: listed ? memory.input(Int32Array.of(3, 0, 2)) : undefined,
+          angles: memory.input(values),
+          output,
+          width,
         }
         const chunk = { [DispatchHeader.Rows]: 3, [DispatchHeader.Position]: 1 }
-        return { memory, opcode: Opcode.RotaryFromAngles, length: RotaryFromAngles.Length, words, chunk, floats: [output] }
+        return { memory, opcode: Opcode.RotaryFromAngles, fields, chunk, floats: [output] }
       }
       await expectSameOp(device, make, listed ? 'listed' : 'in order', 2e-7)
     }
@@ -100,7 +102,7 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
   test('rotates heads of any width by shared angles or by their own', async () => {
     for (const width of [2, 6, 64, 96]) {
       for (const own of [false, true]) {
-        const make = () => {
+        const make = (): OpCase<Opcode.Rotate> => {
           const { normal } = createRandom(width)
           const heads = 3
           const headStride = Math.ceil(width / 8) * 8
@@ -108,19 +110,19 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
           const tableWidth = own ? heads * width : width
           const memory = new OpMemory()
           const values = memory.inputOutput(Float32Array.from({ length: 4 * stride }, normal))
-          const words = {
-            [Rotate.Rows]: memory.count(4),
-            [Rotate.Values]: values,
-            [Rotate.Table]: memory.input(Float32Array.from({ length: 6 * 2 * tableWidth }, normal)),
-            [Rotate.Indices]: memory.input(Int32Array.of(5, 1, 1, 0)),
-            [Rotate.Stride]: stride,
-            [Rotate.Heads]: heads,
-            [Rotate.HeadWidth]: width,
-            [Rotate.HeadStride]: headStride,
-            [Rotate.AngleStride]: own ? width : 0,
-            [Rotate.TableWidth]: tableWidth,
+          const fields = {
+            rows: memory.count(4),
+            values,
+            table: memory.input(Float32Array.from({ length: 6 * 2 * tableWidth }, normal)),
+            indices: memory.input(Int32Array.of(5, 1, 1, 0)),
+            stride,
+            heads,
+            headWidth: width,
+            headStride,
+            angleStride: own ? width : 0,
+            tableWidth,
           }
-          return { memory, opcode: Opcode.Rotate, length: Rotate.Length, words, chunk: { [DispatchHeader.Rows]: 4 }, floats: [values] }
+          return { memory, opcode: Opcode.Rotate, fields, chunk: { [DispatchHeader.Rows]: 4 }, floats: [values] }
         }
         await expectSameOp(device, make, `width ${width}, angles ${own ? 'of each head' : 'shared'}`)
       }

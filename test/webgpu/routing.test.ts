@@ -1,11 +1,12 @@
 import { beforeAll, describe, test } from 'vitest'
-import { Opcode, DispatchHeader, Similarities } from '../../assembly/ops.js'
+import { DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
 import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
 import { listOp } from './selection-ops.js'
-import { expectSameOp } from './op-comparison.js'
+import { expectSameOp, type OpCase } from './op-comparison.js'
 
 describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
   let device: WebGpuDevice
@@ -13,31 +14,31 @@ describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
 
   test('spreads similarities over experts, as cosines or as they are', async () => {
     for (const width of [3, 64, 333]) {
-      for (const cosine of [0, 1]) {
-        const make = () => {
+      for (const cosine of [false, true]) {
+        const make = (): OpCase<Opcode.Similarities> => {
           const { normal } = createRandom(width)
           const [rows, experts, capacity, stride] = [5, 3, 9, Math.ceil(width / 8) * 8]
           const memory = new OpMemory()
           const written = Array.from({ length: experts }, (_, expert) => ({ first: expert * capacity + 2, width: rows }))
           const queries = memory.output(experts * capacity, written)
           const keyValues = memory.output(experts * capacity, written)
-          const words = {
-            [Similarities.Rows]: memory.count(rows),
-            [Similarities.First]: memory.count(2),
-            [Similarities.Input]: memory.input(Float32Array.from({ length: rows * stride }, (_, i) => (i % stride < width ? normal() : 0))),
-            [Similarities.Products]: memory.input(Float32Array.from({ length: rows * 8 }, normal)),
-            [Similarities.Queries]: queries,
-            [Similarities.KeyValues]: keyValues,
-            [Similarities.Stride]: stride,
-            [Similarities.Width]: width,
-            [Similarities.ProductStride]: 8,
-            [Similarities.Experts]: experts,
-            [Similarities.Capacity]: capacity,
-            [Similarities.Cosine]: cosine,
-            [Similarities.Scale]: { float: 8 },
+          const fields = {
+            rows: memory.count(rows),
+            first: memory.count(2),
+            input: memory.input(Float32Array.from({ length: rows * stride }, (_, i) => (i % stride < width ? normal() : 0))),
+            products: memory.input(Float32Array.from({ length: rows * 8 }, normal)),
+            queries,
+            keyValues,
+            stride,
+            width,
+            productStride: 8,
+            experts,
+            capacity,
+            cosine,
+            scale: 8,
           }
           const chunk = { [DispatchHeader.Rows]: rows }
-          return { memory, opcode: Opcode.Similarities, length: Similarities.Length, words, chunk, floats: [queries, keyValues] }
+          return { memory, opcode: Opcode.Similarities, fields, chunk, floats: [queries, keyValues] }
         }
         await expectSameOp(device, make, `width ${width}, cosine ${cosine}`)
       }

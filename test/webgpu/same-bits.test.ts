@@ -3,7 +3,9 @@
  * texts have few words, often repeated.
  */
 import { beforeAll, describe, expect, test } from 'vitest'
-import { Opcode, DispatchHeader, Matmul, Similarities } from '../../assembly/ops.js'
+import { DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
+import { Activation, WeightFormat } from '../../assembly/ir/values.js'
 import { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import type { Tensor } from '../../src/tensor.js'
@@ -28,16 +30,17 @@ async function similaritiesOf(device: WebGpuDevice, { width, experts, cosine }: 
   await products.runOn(
     device,
     Opcode.Matmul,
-    Matmul.Length,
     {
-      [Matmul.Rows]: products.count(rows.length),
-      [Matmul.Input]: products.input(input),
-      [Matmul.Weights]: products.input(normals(width * productStride, 5)),
-      [Matmul.Output]: output,
-      [Matmul.InputStride]: stride,
-      [Matmul.OutputStride]: productStride,
-      [Matmul.Depth]: width,
-      [Matmul.Panels]: productStride / 8,
+      rows: products.count(rows.length),
+      input: products.input(input),
+      weights: products.input(normals(width * productStride, 5)),
+      output,
+      inputStride: stride,
+      outputStride: productStride,
+      depth: width,
+      panels: productStride / 8,
+      activation: Activation.None,
+      format: WeightFormat.Float32,
     },
     { [DispatchHeader.Rows]: rows.length },
   )
@@ -47,21 +50,20 @@ async function similaritiesOf(device: WebGpuDevice, { width, experts, cosine }: 
   await memory.runOn(
     device,
     Opcode.Similarities,
-    Similarities.Length,
     {
-      [Similarities.Rows]: memory.count(rows.length),
-      [Similarities.First]: memory.count(0),
-      [Similarities.Input]: memory.input(input),
-      [Similarities.Products]: memory.input(products.floats(output)),
-      [Similarities.Queries]: queries,
-      [Similarities.KeyValues]: keyValues,
-      [Similarities.Stride]: stride,
-      [Similarities.Width]: width,
-      [Similarities.ProductStride]: productStride,
-      [Similarities.Experts]: experts,
-      [Similarities.Capacity]: rows.length,
-      [Similarities.Cosine]: cosine,
-      [Similarities.Scale]: { float: 8 },
+      rows: memory.count(rows.length),
+      first: memory.count(0),
+      input: memory.input(input),
+      products: memory.input(products.floats(output)),
+      queries,
+      keyValues,
+      stride,
+      width,
+      productStride,
+      experts,
+      capacity: rows.length,
+      cosine,
+      scale: 8,
     },
     { [DispatchHeader.Rows]: rows.length },
   )

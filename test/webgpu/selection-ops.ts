@@ -1,14 +1,6 @@
 /** Ops that count, select and list, with the operands that they work on: all that they write is compared. */
-import {
-  AssignSlots,
-  ListQueries,
-  Opcode,
-  DispatchHeader,
-  RouteCausal,
-  SelectContext,
-  SelectKeyValues,
-  SelectQueries,
-} from '../../assembly/ops.js'
+import { DispatchHeader } from '../../assembly/ir/header.js'
+import { Opcode } from '../../assembly/ir/ops.js'
 import { ANSWERED_ROWS, rangeWords } from '../../src/plan/ops/layer-ops.js'
 import { createRandom } from '../../src/random.js'
 import { integers, normals, range, roundUpTo8, spread } from '../kernels/float32.js'
@@ -40,15 +32,15 @@ export function chunkOf(options: SelectionCase, first = 1, windows = windowsOf(o
   }
 }
 
-export function queriesOp(options: SelectionCase, chunk = chunkOf(options)): OpCase {
-  const { memory, words, taken, scores } = placeQueries(options)
-  return { memory, opcode: Opcode.SelectQueries, length: SelectQueries.Length, words, chunk, exact: [taken], floats: [scores] }
+export function queriesOp(options: SelectionCase, chunk = chunkOf(options)): OpCase<Opcode.SelectQueries> {
+  const { memory, fields, taken, scores } = placeQueries(options)
+  return { memory, opcode: Opcode.SelectQueries, fields, chunk, exact: [taken], floats: [scores] }
 }
 
-export function keyValuesOp(options: SelectionCase, chunk = chunkOf(options)): OpCase {
-  const { memory, words, lists, scores, chosen } = placeKeyValues(options)
+export function keyValuesOp(options: SelectionCase, chunk = chunkOf(options)): OpCase<Opcode.SelectKeyValues> {
+  const { memory, fields, lists, scores, chosen } = placeKeyValues(options)
   const written = { exact: [lists, chosen], floats: [scores] }
-  return { memory, opcode: Opcode.SelectKeyValues, length: SelectKeyValues.Length, words, chunk, ...written }
+  return { memory, opcode: Opcode.SelectKeyValues, fields, chunk, ...written }
 }
 
 /**
@@ -56,7 +48,7 @@ export function keyValuesOp(options: SelectionCase, chunk = chunkOf(options)): O
  * @param density one of so many is chosen, about
  * @param stride where each expert's numbers begin; 0: they run on
  */
-export function slotsOp(length: number, density: number, stride = 0): OpCase {
+export function slotsOp(length: number, density: number, stride = 0): OpCase<Opcode.AssignSlots> {
   const [experts, capacity] = [3, 8600]
   const marks = integers(experts * capacity, density, length).map((mark) => Number(mark === 1))
   const chosenOf = (expert: number) => marks.subarray(expert * capacity, expert * capacity + length).filter(Boolean).length
@@ -66,16 +58,16 @@ export function slotsOp(length: number, density: number, stride = 0): OpCase {
   const chosen = memory.inputOutput(marks, [{ rows: experts, width: length, stride: capacity }])
   const positions = stride > 0 ? memory.output(experts * stride, listed) : memory.output(all)
   const counts = memory.output(experts)
-  const words = {
-    [AssignSlots.Chosen]: chosen,
-    [AssignSlots.Positions]: positions,
-    [AssignSlots.Counts]: counts,
-    [AssignSlots.Experts]: experts,
-    [AssignSlots.Capacity]: capacity,
-    [AssignSlots.Stride]: stride,
+  const fields = {
+    chosen,
+    positions,
+    counts,
+    experts,
+    capacity,
+    stride,
   }
   const exact = [chosen, positions, counts]
-  return { memory, opcode: Opcode.AssignSlots, length: AssignSlots.Length, words, chunk: { [DispatchHeader.SequenceRows]: length }, exact }
+  return { memory, opcode: Opcode.AssignSlots, fields, chunk: { [DispatchHeader.SequenceRows]: length }, exact }
 }
 
 /** Some rows of a chunk. */
@@ -97,7 +89,7 @@ export function routeOp(
   rows: number,
   routed = 1,
   answered: Answered = { first: 0, rows },
-): OpCase {
+): OpCase<Opcode.RouteCausal> {
   const [capacity, rowCapacity] = [window + 3, rows + 2]
   const all = range(3).flatMap((r) => [...similarity(window, r + 1)])
   const memory = new OpMemory()
@@ -105,17 +97,17 @@ export function routeOp(
   const lists = memory.output(3 * rowCapacity, [writable])
   const slots = memory.output(3 * rowCapacity, [{ ...writable, first: answered.first }])
   const counts = memory.output(3)
-  const words = {
-    [RouteCausal.Rows]: answeredRows,
-    [RouteCausal.First]: answeredFirst,
-    [RouteCausal.Similarities]: memory.input(spread(Float32Array.from(all), window, capacity)),
-    [RouteCausal.Lists]: lists,
-    [RouteCausal.Slots]: slots,
-    [RouteCausal.Counts]: counts,
-    [RouteCausal.Experts]: 3,
-    [RouteCausal.Count]: count,
-    [RouteCausal.Capacity]: capacity,
-    [RouteCausal.RowCapacity]: rowCapacity,
+  const fields = {
+    rows: answeredRows,
+    first: answeredFirst,
+    similarities: memory.input(spread(Float32Array.from(all), window, capacity)),
+    lists,
+    slots,
+    counts,
+    experts: 3,
+    count,
+    capacity,
+    rowCapacity,
   }
   const chunk = {
     [DispatchHeader.Rows]: rows,
@@ -123,11 +115,11 @@ export function routeOp(
     [DispatchHeader.WindowOffset]: offset,
     [DispatchHeader.Routed]: routed,
   }
-  return { memory, opcode: Opcode.RouteCausal, length: RouteCausal.Length, words, chunk, exact: [lists, slots, counts] }
+  return { memory, opcode: Opcode.RouteCausal, fields, chunk, exact: [lists, slots, counts] }
 }
 
 /** `SelectContext` of `count` places, of which `before` are held, when a window closes; @param closes 0: it does not */
-export function contextOp(similarity: Rows, before: number, window: number, count: number, closes = 1): OpCase {
+export function contextOp(similarity: Rows, before: number, window: number, count: number, closes = 1): OpCase<Opcode.SelectContext> {
   const capacity = roundUpTo8(count + 1)
   const rows = (width: number, seed: number) => range(3).flatMap((r) => [...similarity(width, seed + r)])
   const memory = new OpMemory(8)
@@ -147,28 +139,34 @@ export function contextOp(similarity: Rows, before: number, window: number, coun
   const admitted = memory.output(3 * window, [{ width: closes * 3 * window }])
   const counts = [memory.output(3), memory.output(3)] as const
   const workBytes = 1024 + 8 * (capacity + window)
-  const words = {
-    [SelectContext.Similarities]: memory.input(Float32Array.from(rows(window, 11))),
-    [SelectContext.ContextSimilarities]: contextSimilarities,
-    [SelectContext.ContextPositions]: contextPositions,
-    [SelectContext.Retained]: retained,
-    [SelectContext.RetainedCounts]: counts[0],
-    [SelectContext.Admitted]: admitted,
-    [SelectContext.AdmittedCounts]: counts[1],
-    [SelectContext.Candidates]: memory.output((3 * workBytes) / 4),
-    [SelectContext.Experts]: 3,
-    [SelectContext.Count]: count,
-    [SelectContext.ContextCapacity]: capacity,
-    [SelectContext.Window]: window,
-    [SelectContext.WorkBytes]: workBytes,
+  const fields = {
+    similarities: memory.input(Float32Array.from(rows(window, 11))),
+    contextSimilarities,
+    contextPositions,
+    retained,
+    retainedCounts: counts[0],
+    admitted,
+    admittedCounts: counts[1],
+    candidates: memory.output((3 * workBytes) / 4),
+    experts: 3,
+    count,
+    contextCapacity: capacity,
+    window,
+    workBytes,
   }
   const chunk = { [DispatchHeader.ClosingRows]: closes, [DispatchHeader.ContextCount]: before, [DispatchHeader.WindowPosition]: 1000 }
   const exact = [contextSimilarities, contextPositions, retained, admitted, ...counts]
-  return { memory, opcode: Opcode.SelectContext, length: SelectContext.Length, words, chunk, exact }
+  return { memory, opcode: Opcode.SelectContext, fields, chunk, exact }
 }
 
 /** `ListQueries` for a chunk of `rows` rows, `windows` windows of `size` from `window` on. */
-export function listOp(window: number, size: number, windows: number, rows: number, answered: Answered = { first: 0, rows }): OpCase {
+export function listOp(
+  window: number,
+  size: number,
+  windows: number,
+  rows: number,
+  answered: Answered = { first: 0, rows },
+): OpCase<Opcode.ListQueries> {
   const experts = 2
   const { uniform } = createRandom(rows)
   const position = window * size
@@ -181,23 +179,23 @@ export function listOp(window: number, size: number, windows: number, rows: numb
   const counts = memory.output(experts)
   const starts = memory.output(experts * (windows + 1))
   const ends = memory.output(windows)
-  const words = {
-    [ListQueries.Rows]: answeredRows,
-    [ListQueries.First]: answeredFirst,
-    [ListQueries.Taken]: memory.input(taken),
-    [ListQueries.Scores]: memory.input(Float32Array.from(taken, uniform)),
-    [ListQueries.Lists]: lists[0]!,
-    [ListQueries.Slots]: lists[1]!,
-    [ListQueries.Counts]: counts,
-    [ListQueries.ListScores]: listScores,
-    [ListQueries.Experts]: experts,
-    [ListQueries.Capacity]: capacity,
-    [ListQueries.RowCapacity]: rows,
-    [ListQueries.Starts]: starts,
-    [ListQueries.Ends]: ends,
-    [ListQueries.StartCapacity]: windows + 1,
-    [ListQueries.WindowSize]: size,
-    [ListQueries.KeyValues]: 150,
+  const fields = {
+    rows: answeredRows,
+    first: answeredFirst,
+    taken: memory.input(taken),
+    scores: memory.input(Float32Array.from(taken, uniform)),
+    lists: lists[0]!,
+    slots: lists[1]!,
+    counts,
+    listScores,
+    experts,
+    capacity,
+    rowCapacity: rows,
+    starts,
+    ends,
+    startCapacity: windows + 1,
+    windowSize: size,
+    keyValues: 150,
   }
   const chunk = {
     [DispatchHeader.Rows]: rows,
@@ -210,5 +208,5 @@ export function listOp(window: number, size: number, windows: number, rows: numb
   }
   // of window 0 nothing is listed, and what lies there stays
   const exact = chunk[DispatchHeader.Routed] ? [...lists, listScores, counts, starts, ends] : [counts, starts, ends]
-  return { memory, opcode: Opcode.ListQueries, length: ListQueries.Length, words, chunk, exact }
+  return { memory, opcode: Opcode.ListQueries, fields, chunk, exact }
 }

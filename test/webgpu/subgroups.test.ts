@@ -4,6 +4,7 @@ import { range } from '../kernels/float32.js'
 import { selectionRules } from '../kernels/selection-runner.js'
 import { noSubgroups, openDevice } from './gpu.js'
 import { causalKinds, contextOp, keyValuesOp, kinds, listOp, queriesOp, routeOp, slotsOp } from './selection-ops.js'
+import type { OpName } from '../../src/program/encode-op.js'
 import { type OpCase, wordsFrom } from './op-comparison.js'
 
 describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
@@ -14,7 +15,7 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
     plain = await openDevice({ subgroups: false })
   })
 
-  async function expectSameBits(make: () => OpCase, about: string) {
+  async function expectSameBits<O extends OpName>(make: () => OpCase<O>, about: string) {
     const expected = await wordsFrom(plain, make())
     expect(await wordsFrom(device, make()), about).toEqual(expected)
   }

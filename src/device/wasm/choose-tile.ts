@@ -1,4 +1,8 @@
-import { BufferIndex, Opcode, Matmul, TileShape } from '../../../assembly/ops.js'
+import { BufferIndex } from '../../../assembly/ir/header.js'
+import { Opcode } from '../../../assembly/ir/ops.js'
+import { Activation, TileShape, WeightFormat } from '../../../assembly/ir/values.js'
+import { encodeOp } from '../../program/encode-op.js'
+import { at } from '../../program/operand.js'
 import { Dispatch } from '../device.js'
 import type { WasmDevice } from './wasm-device.js'
 
@@ -119,25 +123,19 @@ class Trial {
     this.#memory = device.allocate(output + ROWS * PANELS * 32, 'the product that kernels are timed on')
     this.#memory.clear()
     this.#memory.write(Int32Array.of(ROWS), 0)
-    const words = new Int32Array(Matmul.Length + 1)
-    words[0] = Opcode.Matmul
-    words[1] = Matmul.Length
-    const operands = [
-      [Matmul.Rows, 0],
-      [Matmul.Input, input],
-      [Matmul.Weights, weights],
-      [Matmul.Output, output],
-    ] as const
-    for (const [word, byteOffset] of operands) {
-      words[word] = BufferIndex.Scratch
-      words[word + 1] = byteOffset
-    }
-    words[Matmul.InputStride] = DEPTH
-    words[Matmul.OutputStride] = PANELS * 8
-    words[Matmul.Depth] = DEPTH
-    words[Matmul.Panels] = PANELS
-    words[Matmul.Length] = Opcode.End
-    this.#program = device.compile({ words })
+    const words = encodeOp(Opcode.Matmul, {
+      rows: at(BufferIndex.Scratch),
+      input: at(BufferIndex.Scratch, input),
+      weights: at(BufferIndex.Scratch, weights),
+      output: at(BufferIndex.Scratch, output),
+      inputStride: DEPTH,
+      outputStride: PANELS * 8,
+      depth: DEPTH,
+      panels: PANELS,
+      activation: Activation.None,
+      format: WeightFormat.Float32,
+    })
+    this.#program = device.compile({ words: Int32Array.of(...words, Opcode.End) })
     this.#dispatch.bind(BufferIndex.Scratch, this.#memory)
   }
 

@@ -1,4 +1,4 @@
-import type { WeightFormat } from '../../../assembly/ops.js'
+import type { WeightFormat } from '../../../assembly/ir/values.js'
 import { RoutedAttentionError } from '../../errors.js'
 
 /** The exports of a build of `assembly/`. */

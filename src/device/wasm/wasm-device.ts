@@ -1,14 +1,9 @@
-import {
-  BEGINS_SERIALIZED,
-  BufferIndex,
-  ResumePoint,
-  ENDS_SERIALIZED,
-  SKIPS_BARRIER,
-  Opcode,
-  DispatchHeader,
-  TileShape,
-  WORKSPACE_BYTES,
-} from '../../../assembly/ops.js'
+import { BEGINS_SERIALIZED, ENDS_SERIALIZED, SKIPS_BARRIER } from '../../../assembly/ir/flags.js'
+import { BufferIndex, DispatchHeader } from '../../../assembly/ir/header.js'
+import { Opcode } from '../../../assembly/ir/ops.js'
+import { ResumePoint } from '../../../assembly/ir/resume-point.js'
+import { WORKSPACE_BYTES } from '../../../assembly/ir/sizes.js'
+import { TileShape } from '../../../assembly/ir/values.js'
 import { atOnce, yieldToEventLoop, nextMacrotask } from '../../event-loop.js'
 import { RoutedAttentionError } from '../../errors.js'
 import type { Interrupt } from '../../interrupt.js'

@@ -1,4 +1,4 @@
-import { DispatchHeader } from '../../../assembly/ops.js'
+import { DispatchHeader } from '../../../assembly/ir/header.js'
 
 /** Number of workgroups along each dimension. */
 export type Workgroups = readonly [x: number, y?: number, z?: number]

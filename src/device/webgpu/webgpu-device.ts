@@ -1,4 +1,4 @@
-import { BufferIndex, DispatchHeader } from '../../../assembly/ops.js'
+import { BufferIndex, DispatchHeader } from '../../../assembly/ir/header.js'
 import { atOnce } from '../../event-loop.js'
 import { type ErrorCode, RoutedAttentionError } from '../../errors.js'
 import { type Interrupt, unlessInterrupted } from '../../interrupt.js'

@@ -1,4 +1,5 @@
-import { BufferIndex, Opcode, DispatchHeader } from '../../../assembly/ops.js'
+import { BufferIndex, DispatchHeader } from '../../../assembly/ir/header.js'
+import { Opcode } from '../../../assembly/ir/ops.js'
 import type { CompiledProgram, Dispatch, Program } from '../device.js'
 import { RoutedAttentionError } from '../../errors.js'
 import { FIRST_BUFFER, HEADER_BYTES, type Kernel, type Place, OP_VECTORS, type OpView } from './kernel.js'

@@ -1,7 +1,8 @@
-import { BufferIndex, HISTOGRAM_BYTES } from '../../../assembly/ops.js'
+import { BufferIndex } from '../../../assembly/ir/header.js'
+import { HISTOGRAM_BYTES } from '../../../assembly/ir/sizes.js'
 import { type Geometry, scoreBytes } from '../geometry.js'
 import type { Layout } from './layout.js'
-import { at, type Operand } from '../ops/program-builder.js'
+import { at, type Operand } from '../../program/operand.js'
 
 /** Working memory of one chunk of one layer; layers of a model share it. */
 export interface LayerScratch {

@@ -1,4 +1,4 @@
-/** Floats are laid out in whole vectors of eight; see "Layouts" in `assembly/ops.ts`. */
+/** Floats are laid out in whole vectors of eight; see "Layouts" in `assembly/ir/ops.ts`. */
 export function roundUp(value: number, multiple = 8): number {
   return Math.ceil(value / multiple) * multiple
 }

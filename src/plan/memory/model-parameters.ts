@@ -2,7 +2,7 @@ import type { ModelConfig } from '../config.js'
 import { isRouted } from '../routed-blocks.js'
 import type { WeightFormat, WeightLayout } from '../../device/device.js'
 import { createGeometry, workPerToken } from '../geometry.js'
-import type { Operand } from '../ops/program-builder.js'
+import type { Operand } from '../../program/operand.js'
 import { type LayerWeights, planLayerWeights, type Weights, WeightPlan } from './weights.js'
 
 export interface FeedForwardWeights {

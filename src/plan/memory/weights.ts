@@ -1,8 +1,9 @@
-import { BufferIndex, WeightFormat } from '../../../assembly/ops.js'
+import { BufferIndex } from '../../../assembly/ir/header.js'
+import { WeightFormat } from '../../../assembly/ir/values.js'
 import { type Axis, formatBytes, type PackedWeight, type WeightLayout } from '../../device/device.js'
 import type { Geometry } from '../geometry.js'
 import { Layout, roundUp } from './layout.js'
-import { at, type Operand } from '../ops/program-builder.js'
+import { at, type Operand } from '../../program/operand.js'
 
 /** One run of rows. */
 function run(size: number, first = 0, stride = size): Axis {

@@ -1,4 +1,5 @@
-import { CopyRows, Opcode, NullContext, DispatchHeader, RouteCausal, SelectContext, UpdateContext } from '../../../assembly/ops.js'
+import { DispatchHeader } from '../../../assembly/ir/header.js'
+import { Opcode } from '../../../assembly/ir/ops.js'
 import type { CausalState, ContextUpdateScratch, RoutingState } from '../memory/layer-memory.js'
 import {
   addCombination,
@@ -55,24 +56,24 @@ function addRouting(context: RoutedCausalContext): void {
     first: headerWord(DispatchHeader.WindowOffset),
   })
   builder.skipBarrier()
-  builder.op(Opcode.CopyRows, CopyRows.Length, {
-    [CopyRows.Rows]: headerWord(DispatchHeader.Rows),
-    [CopyRows.First]: headerWord(DispatchHeader.WindowOffset),
-    [CopyRows.Input]: input,
-    [CopyRows.Output]: state.openInputs,
-    [CopyRows.Stride]: stride,
+  builder.op(Opcode.CopyRows, {
+    rows: headerWord(DispatchHeader.Rows),
+    first: headerWord(DispatchHeader.WindowOffset),
+    input,
+    output: state.openInputs,
+    stride,
   })
-  builder.op(Opcode.RouteCausal, RouteCausal.Length, {
-    [RouteCausal.Rows]: rows,
-    [RouteCausal.First]: first,
-    [RouteCausal.Similarities]: state.openQuerySimilarities,
-    [RouteCausal.Lists]: scratch.queryLists,
-    [RouteCausal.Slots]: scratch.querySlots,
-    [RouteCausal.Counts]: scratch.queryCounts,
-    [RouteCausal.Experts]: config.numExperts,
-    [RouteCausal.Count]: config.numRoutedQueries,
-    [RouteCausal.Capacity]: windowCapacity,
-    [RouteCausal.RowCapacity]: chunkRows,
+  builder.op(Opcode.RouteCausal, {
+    rows,
+    first,
+    similarities: state.openQuerySimilarities,
+    lists: scratch.queryLists,
+    slots: scratch.querySlots,
+    counts: scratch.queryCounts,
+    experts: config.numExperts,
+    count: config.numRoutedQueries,
+    capacity: windowCapacity,
+    rowCapacity: chunkRows,
   })
   addExperts(context)
   addCombination(context)
@@ -87,20 +88,20 @@ function addRouting(context: RoutedCausalContext): void {
 function addContextUpdate(context: RoutedCausalContext): void {
   const { builder, geometry, routing, routingState, state, contextUpdate, windowTable } = context
   const { config, stride, inner, headStride, contextCapacity, windowCapacity } = geometry
-  builder.op(Opcode.SelectContext, SelectContext.Length, {
-    [SelectContext.Similarities]: routingState.openKeyValueSimilarities,
-    [SelectContext.ContextSimilarities]: routingState.contextSimilarities,
-    [SelectContext.ContextPositions]: routingState.contextPositions,
-    [SelectContext.Retained]: contextUpdate.retained,
-    [SelectContext.RetainedCounts]: contextUpdate.retainedCounts,
-    [SelectContext.Admitted]: contextUpdate.admitted,
-    [SelectContext.AdmittedCounts]: contextUpdate.admittedCounts,
-    [SelectContext.Candidates]: contextUpdate.candidates,
-    [SelectContext.Experts]: config.numExperts,
-    [SelectContext.Count]: config.numRoutedKeyValues,
-    [SelectContext.ContextCapacity]: contextCapacity,
-    [SelectContext.Window]: windowCapacity,
-    [SelectContext.WorkBytes]: contextUpdate.candidateBytes,
+  builder.op(Opcode.SelectContext, {
+    similarities: routingState.openKeyValueSimilarities,
+    contextSimilarities: routingState.contextSimilarities,
+    contextPositions: routingState.contextPositions,
+    retained: contextUpdate.retained,
+    retainedCounts: contextUpdate.retainedCounts,
+    admitted: contextUpdate.admitted,
+    admittedCounts: contextUpdate.admittedCounts,
+    candidates: contextUpdate.candidates,
+    experts: config.numExperts,
+    count: config.numRoutedKeyValues,
+    contextCapacity,
+    window: windowCapacity,
+    workBytes: contextUpdate.candidateBytes,
   })
   routing.experts.forEach((expert, index) => {
     const count = offset(contextUpdate.admittedCounts, index)
@@ -129,16 +130,16 @@ function addContextUpdate(context: RoutedCausalContext): void {
       addRotation(builder, geometry, windowTable, { count, values: contextUpdate.projected, stride: 2 * inner, indices, limit })
       builder.skipBarrier(headParts(geometry))
     }
-    builder.op(Opcode.UpdateContext, UpdateContext.Length, {
-      [UpdateContext.Retained]: offset(contextUpdate.retained, index * contextCapacity),
-      [UpdateContext.RetainedCount]: offset(contextUpdate.retainedCounts, index),
-      [UpdateContext.AdmittedCount]: count,
-      [UpdateContext.Projected]: contextUpdate.projected,
-      [UpdateContext.Keys]: state.contexts[index]!.keys,
-      [UpdateContext.Values]: state.contexts[index]!.values,
-      [UpdateContext.Heads]: config.heads,
-      [UpdateContext.HeadStride]: headStride,
-      [UpdateContext.Capacity]: contextCapacity,
+    builder.op(Opcode.UpdateContext, {
+      retained: offset(contextUpdate.retained, index * contextCapacity),
+      retainedCount: offset(contextUpdate.retainedCounts, index),
+      admittedCount: count,
+      projected: contextUpdate.projected,
+      keys: state.contexts[index]!.keys,
+      values: state.contexts[index]!.values,
+      heads: config.heads,
+      headStride,
+      capacity: contextCapacity,
     })
   })
 }
@@ -146,13 +147,13 @@ function addContextUpdate(context: RoutedCausalContext): void {
 /** What a new sequence begins with: the null key/value at rank 0 of every expert's context. */
 export function addOpening(builder: ProgramBuilder, geometry: Geometry, weights: LayerWeights, state: CausalState): void {
   weights.routing?.experts.forEach((expert, index) => {
-    builder.op(Opcode.NullContext, NullContext.Length, {
-      [NullContext.Null]: expert.nullPair,
-      [NullContext.Keys]: state.contexts[index]!.keys,
-      [NullContext.Values]: state.contexts[index]!.values,
-      [NullContext.Heads]: geometry.config.heads,
-      [NullContext.HeadStride]: geometry.headStride,
-      [NullContext.Capacity]: geometry.contextCapacity,
+    builder.op(Opcode.NullContext, {
+      null: expert.nullPair,
+      keys: state.contexts[index]!.keys,
+      values: state.contexts[index]!.values,
+      heads: geometry.config.heads,
+      headStride: geometry.headStride,
+      capacity: geometry.contextCapacity,
     })
   })
 }

@@ -1,15 +1,7 @@
-import {
-  AssignSlots,
-  BufferIndex,
-  Descent,
-  GatherContext,
-  HISTOGRAM_BYTES,
-  ListQueries,
-  Opcode,
-  SelectKeyValues,
-  SelectQueries,
-  Selection,
-} from '../../../assembly/ops.js'
+import { BufferIndex } from '../../../assembly/ir/header.js'
+import { Opcode } from '../../../assembly/ir/ops.js'
+import { HISTOGRAM_BYTES } from '../../../assembly/ir/sizes.js'
+import { Selection } from '../../../assembly/ir/values.js'
 import type { Capacity, Geometry } from '../geometry.js'
 import { type Layout, roundUp } from '../memory/layout.js'
 import {
@@ -23,7 +15,9 @@ import {
   offset,
   rangeWords,
 } from './layer-ops.js'
-import { at, type Operand, type ProgramBuilder } from './program-builder.js'
+import type { ProgramBuilder } from './program-builder.js'
+import type { DescentFields } from '../../program/op-fields.js'
+import { at, type Operand } from '../../program/operand.js'
 import type { RotaryTable } from './layer-ops.js'
 import type { ExpertWeights } from '../memory/weights.js'
 
@@ -102,15 +96,15 @@ export function planFullSequence(
   }
 }
 
-function descentWords(base: number, { config }: Geometry): Record<number, number | boolean | { double: number }> {
+function descentFields({ config }: Geometry): DescentFields {
   return {
-    [base + Descent.FetchRatio]: { double: config.fetchKRatio },
-    [base + Descent.Eps]: { double: config.eps },
-    [base + Descent.EpsInit]: { double: config.epsInit },
-    [base + Descent.EpsDecay]: { double: config.epsDecay },
-    [base + Descent.Iterations]: config.nIters,
-    [base + Descent.StraightThrough]: config.straightThrough,
-    [base + Descent.Selection]: config.selection === 'top-k' ? Selection.TopK : Selection.CoordinateDescent,
+    fetchRatio: config.fetchKRatio,
+    eps: config.eps,
+    epsInit: config.epsInit,
+    epsDecay: config.epsDecay,
+    iterations: config.nIters,
+    straightThrough: config.straightThrough,
+    selection: config.selection === 'top-k' ? Selection.TopK : Selection.CoordinateDescent,
   }
 }
 
@@ -119,43 +113,43 @@ function descentWords(base: number, { config }: Geometry): Record<number, number
  */
 export function addSelections(builder: ProgramBuilder, geometry: Geometry, memory: FullSequenceMemory): void {
   const { numExperts, routedWindowSize, numRoutedQueries, numRoutedKeyValues } = geometry.config
-  builder.op(Opcode.SelectQueries, SelectQueries.Length, {
-    [SelectQueries.Similarities]: memory.querySimilarities,
-    [SelectQueries.Taken]: memory.taken,
-    [SelectQueries.Scores]: memory.takenScores,
-    [SelectQueries.Work]: memory.work,
-    [SelectQueries.Experts]: numExperts,
-    [SelectQueries.Count]: numRoutedQueries,
-    [SelectQueries.WindowSize]: routedWindowSize,
-    [SelectQueries.Capacity]: memory.capacity,
-    [SelectQueries.WorkBytes]: memory.workBytes,
-    ...descentWords(SelectQueries.Descent, geometry),
+  builder.op(Opcode.SelectQueries, {
+    similarities: memory.querySimilarities,
+    taken: memory.taken,
+    scores: memory.takenScores,
+    work: memory.work,
+    experts: numExperts,
+    count: numRoutedQueries,
+    windowSize: routedWindowSize,
+    capacity: memory.capacity,
+    workBytes: memory.workBytes,
+    ...descentFields(geometry),
   })
-  builder.op(Opcode.SelectKeyValues, SelectKeyValues.Length, {
-    [SelectKeyValues.Similarities]: memory.keyValueSimilarities,
-    [SelectKeyValues.Lists]: memory.lists,
-    [SelectKeyValues.Scores]: memory.listScores,
-    [SelectKeyValues.Chosen]: memory.chosen,
-    [SelectKeyValues.Work]: memory.work,
-    [SelectKeyValues.Experts]: numExperts,
-    [SelectKeyValues.Count]: numRoutedKeyValues,
-    [SelectKeyValues.WindowSize]: routedWindowSize,
-    [SelectKeyValues.Capacity]: memory.capacity,
-    [SelectKeyValues.ListCapacity]: memory.listCapacity,
-    [SelectKeyValues.WorkBytes]: memory.workBytes,
-    ...descentWords(SelectKeyValues.Descent, geometry),
+  builder.op(Opcode.SelectKeyValues, {
+    similarities: memory.keyValueSimilarities,
+    lists: memory.lists,
+    scores: memory.listScores,
+    chosen: memory.chosen,
+    work: memory.work,
+    experts: numExperts,
+    count: numRoutedKeyValues,
+    windowSize: routedWindowSize,
+    capacity: memory.capacity,
+    listCapacity: memory.listCapacity,
+    workBytes: memory.workBytes,
+    ...descentFields(geometry),
   })
 }
 
 /** Numbers the chosen (token, expert) pairs: each will be projected once, whichever windows it serves. */
 export function addSlots(builder: ProgramBuilder, { config }: Geometry, memory: FullSequenceMemory): void {
-  builder.op(Opcode.AssignSlots, AssignSlots.Length, {
-    [AssignSlots.Chosen]: memory.chosen,
-    [AssignSlots.Positions]: memory.positions,
-    [AssignSlots.Counts]: memory.counts,
-    [AssignSlots.Experts]: config.numExperts,
-    [AssignSlots.Capacity]: memory.capacity,
-    [AssignSlots.Stride]: memory.slotStride,
+  builder.op(Opcode.AssignSlots, {
+    chosen: memory.chosen,
+    positions: memory.positions,
+    counts: memory.counts,
+    experts: config.numExperts,
+    capacity: memory.capacity,
+    stride: memory.slotStride,
   })
 }
 
@@ -200,44 +194,44 @@ export function addFullSequenceLayer(context: LayerContext, memory: FullSequence
     // lists and contexts are made beside the local outputs
     if (!context.trace) builder.skipBarrier()
     const { rows, first } = rangeWords(context.outputRows)
-    builder.op(Opcode.ListQueries, ListQueries.Length, {
-      [ListQueries.Rows]: rows,
-      [ListQueries.First]: first,
-      [ListQueries.Taken]: memory.taken,
-      [ListQueries.Scores]: memory.takenScores,
-      [ListQueries.Lists]: scratch.queryLists,
-      [ListQueries.Slots]: scratch.querySlots,
-      [ListQueries.Counts]: scratch.queryCounts,
-      [ListQueries.ListScores]: scratch.queryScores,
-      [ListQueries.Experts]: config.numExperts,
-      [ListQueries.Capacity]: memory.capacity,
-      [ListQueries.RowCapacity]: chunkRows,
-      [ListQueries.Starts]: scratch.queryStarts,
-      [ListQueries.Ends]: scratch.contextEnds,
-      [ListQueries.StartCapacity]: chunkWindows + 1,
-      [ListQueries.WindowSize]: config.routedWindowSize,
-      [ListQueries.KeyValues]: config.numRoutedKeyValues,
+    builder.op(Opcode.ListQueries, {
+      rows,
+      first,
+      taken: memory.taken,
+      scores: memory.takenScores,
+      lists: scratch.queryLists,
+      slots: scratch.querySlots,
+      counts: scratch.queryCounts,
+      listScores: scratch.queryScores,
+      experts: config.numExperts,
+      capacity: memory.capacity,
+      rowCapacity: chunkRows,
+      starts: scratch.queryStarts,
+      ends: scratch.contextEnds,
+      startCapacity: chunkWindows + 1,
+      windowSize: config.routedWindowSize,
+      keyValues: config.numRoutedKeyValues,
     })
     routing.experts.forEach((expert, index) => {
       // the first reads how many key/values the lists say
       if (index > 0) builder.skipBarrier()
-      builder.op(Opcode.GatherContext, GatherContext.Length, {
-        [GatherContext.Lists]: memory.lists,
-        [GatherContext.Scores]: memory.listScores,
-        [GatherContext.Slots]: memory.chosen,
-        [GatherContext.KeyValues]: at(BufferIndex.KeyValues),
-        [GatherContext.Null]: expert.nullPair,
-        [GatherContext.Keys]: state.contexts[index]!.keys,
-        [GatherContext.Values]: state.contexts[index]!.values,
-        [GatherContext.Expert]: index,
-        [GatherContext.Experts]: config.numExperts,
-        [GatherContext.ListCapacity]: memory.listCapacity,
-        [GatherContext.SequenceCapacity]: memory.capacity,
-        [GatherContext.Heads]: config.heads,
-        [GatherContext.HeadStride]: headStride,
-        [GatherContext.Capacity]: contextCapacity,
-        [GatherContext.Ends]: scratch.contextEnds,
-        [GatherContext.GroupStride]: geometry.contextWords,
+      builder.op(Opcode.GatherContext, {
+        lists: memory.lists,
+        scores: memory.listScores,
+        slots: memory.chosen,
+        keyValues: at(BufferIndex.KeyValues),
+        null: expert.nullPair,
+        keys: state.contexts[index]!.keys,
+        values: state.contexts[index]!.values,
+        expert: index,
+        experts: config.numExperts,
+        listCapacity: memory.listCapacity,
+        sequenceCapacity: memory.capacity,
+        heads: config.heads,
+        headStride,
+        capacity: contextCapacity,
+        ends: scratch.contextEnds,
+        groupStride: geometry.contextWords,
       })
     })
     addExperts(

@@ -1,21 +1,10 @@
-import {
-  Activation,
-  Attention,
-  BufferIndex,
-  Combine,
-  CopyRows,
-  LocalStore,
-  Norm,
-  Normalise,
-  Opcode,
-  DispatchHeader,
-  Matmul,
-  Rotate,
-  Similarities,
-} from '../../../assembly/ops.js'
+import { BufferIndex, DispatchHeader } from '../../../assembly/ir/header.js'
+import { Opcode } from '../../../assembly/ir/ops.js'
+import { Activation, Norm } from '../../../assembly/ir/values.js'
 import type { Geometry } from '../geometry.js'
 import type { LayerScratch, LayerState } from '../memory/layer-memory.js'
-import { at, type Operand, type ProgramBuilder } from './program-builder.js'
+import type { ProgramBuilder } from './program-builder.js'
+import { at, type Operand } from '../../program/operand.js'
 import type { LayerWeights, RoutingWeights, Weights } from '../memory/weights.js'
 
 /** A word of the dispatch header as an operand. */
@@ -97,21 +86,21 @@ export interface ProductOptions {
 }
 
 export function addProduct(builder: ProgramBuilder, options: ProductOptions): void {
-  builder.op(Opcode.Matmul, Matmul.Length, {
-    [Matmul.Rows]: options.rows,
-    [Matmul.Input]: options.input,
-    [Matmul.Weights]: options.weights,
-    [Matmul.Output]: options.output,
-    [Matmul.Bias]: options.bias,
-    [Matmul.AddTo]: options.addTo,
-    [Matmul.InputStride]: options.inputStride,
-    [Matmul.OutputStride]: options.outputStride,
-    [Matmul.Depth]: options.depth ?? options.inputStride,
-    [Matmul.Panels]: options.outputStride / 8,
-    [Matmul.Activation]: options.activation ?? Activation.None,
-    [Matmul.Format]: options.weights.format,
-    [Matmul.Parts]: options.parts ?? 1,
-    [Matmul.Limit]: options.limit ?? DispatchHeader.Rows,
+  builder.op(Opcode.Matmul, {
+    rows: options.rows,
+    input: options.input,
+    weights: options.weights,
+    output: options.output,
+    bias: options.bias,
+    addTo: options.addTo,
+    inputStride: options.inputStride,
+    outputStride: options.outputStride,
+    depth: options.depth ?? options.inputStride,
+    panels: options.outputStride / 8,
+    activation: options.activation ?? Activation.None,
+    format: options.weights.format,
+    parts: options.parts ?? 1,
+    limit: options.limit ?? DispatchHeader.Rows,
   })
 }
 
@@ -122,16 +111,16 @@ export function addExpertNorm(
   gamma: Operand | undefined,
   rows: { count: Operand; indices: Operand; input: Operand; output: Operand; limit?: DispatchHeader },
 ): void {
-  builder.op(Opcode.Normalise, Normalise.Length, {
-    [Normalise.Rows]: rows.count,
-    [Normalise.Indices]: rows.indices,
-    [Normalise.Input]: rows.input,
-    [Normalise.Output]: rows.output,
-    [Normalise.Weight]: gamma,
-    [Normalise.Kind]: gamma ? Norm.RootMeanSquare : Norm.None,
-    [Normalise.Width]: config.dim,
-    [Normalise.Stride]: stride,
-    [Normalise.Limit]: rows.limit ?? DispatchHeader.Rows,
+  builder.op(Opcode.Normalise, {
+    rows: rows.count,
+    indices: rows.indices,
+    input: rows.input,
+    output: rows.output,
+    weight: gamma,
+    kind: gamma ? Norm.RootMeanSquare : Norm.None,
+    width: config.dim,
+    stride,
+    limit: rows.limit ?? DispatchHeader.Rows,
   })
 }
 
@@ -141,18 +130,18 @@ export function addRotation(
   table: RotaryTable,
   rows: { count: Operand; values: Operand; stride: number; indices?: Operand; limit?: DispatchHeader },
 ): void {
-  builder.op(Opcode.Rotate, Rotate.Length, {
-    [Rotate.Rows]: rows.count,
-    [Rotate.Values]: rows.values,
-    [Rotate.Table]: table.rows,
-    [Rotate.Indices]: rows.indices,
-    [Rotate.Stride]: rows.stride,
-    [Rotate.Heads]: config.heads,
-    [Rotate.HeadWidth]: config.dimHead,
-    [Rotate.HeadStride]: headStride,
-    [Rotate.AngleStride]: table.angleStride,
-    [Rotate.TableWidth]: table.width,
-    [Rotate.Limit]: rows.limit ?? DispatchHeader.Rows,
+  builder.op(Opcode.Rotate, {
+    rows: rows.count,
+    values: rows.values,
+    table: table.rows,
+    indices: rows.indices,
+    stride: rows.stride,
+    heads: config.heads,
+    headWidth: config.dimHead,
+    headStride,
+    angleStride: table.angleStride,
+    tableWidth: table.width,
+    limit: rows.limit ?? DispatchHeader.Rows,
   })
 }
 
@@ -177,15 +166,15 @@ export function addLocalAttention(context: LayerContext): void {
   const rows = headerWord(DispatchHeader.Rows)
   const outputs = rangeWords(outputRows)
   if (weights.localNorm) {
-    builder.op(Opcode.Normalise, Normalise.Length, {
-      [Normalise.Rows]: rows,
-      [Normalise.Input]: input,
-      [Normalise.Output]: scratch.normed,
-      [Normalise.Weight]: weights.localNorm.weight,
-      [Normalise.Bias]: weights.localNorm.bias,
-      [Normalise.Kind]: Norm.Layer,
-      [Normalise.Width]: config.dim,
-      [Normalise.Stride]: stride,
+    builder.op(Opcode.Normalise, {
+      rows,
+      input,
+      output: scratch.normed,
+      weight: weights.localNorm.weight,
+      bias: weights.localNorm.bias,
+      kind: Norm.Layer,
+      width: config.dim,
+      stride,
     })
   }
   addProduct(builder, {
@@ -201,37 +190,37 @@ export function addLocalAttention(context: LayerContext): void {
   builder.skipBarrier(headParts(geometry))
   // keys that the chunk before attends to are dropped, and those that it stores attended to
   builder.serialized(() => {
-    builder.op(Opcode.LocalStore, LocalStore.Length, {
-      [LocalStore.Projected]: scratch.projected,
-      [LocalStore.Table]: localTable,
-      [LocalStore.Keys]: state.localKeys,
-      [LocalStore.Values]: state.localValues,
-      [LocalStore.Stride]: 3 * inner,
-      [LocalStore.Heads]: config.heads,
-      [LocalStore.HeadWidth]: config.dimHead,
-      [LocalStore.HeadStride]: headStride,
-      [LocalStore.Capacity]: localCapacity,
+    builder.op(Opcode.LocalStore, {
+      projected: scratch.projected,
+      table: localTable,
+      keys: state.localKeys,
+      values: state.localValues,
+      stride: 3 * inner,
+      heads: config.heads,
+      headWidth: config.dimHead,
+      headStride,
+      capacity: localCapacity,
     })
     builder.skipBarrier(headParts(geometry))
-    builder.op(Opcode.Attention, Attention.Length, {
-      [Attention.Rows]: outputs.rows,
-      [Attention.First]: outputs.first,
-      [Attention.End]: headerWord(DispatchHeader.LocalIndex),
-      [Attention.Queries]: scratch.projected,
-      [Attention.Keys]: state.localKeys,
-      [Attention.Values]: state.localValues,
-      [Attention.Output]: scratch.attended,
-      [Attention.Scores]: scratch.localScores,
-      [Attention.QueryStride]: 3 * inner,
-      [Attention.OutputStride]: inner,
-      [Attention.Heads]: config.heads,
-      [Attention.HeadWidth]: config.dimHead,
-      [Attention.HeadStride]: headStride,
-      [Attention.Capacity]: localCapacity,
-      [Attention.Window]: config.localAttnWindowSize + 1,
-      [Attention.Advance]: 1,
-      [Attention.ScoreStride]: geometry.localScoreStride,
-      [Attention.Scale]: { float: 1 / Math.sqrt(config.dimHead) },
+    builder.op(Opcode.Attention, {
+      rows: outputs.rows,
+      first: outputs.first,
+      end: headerWord(DispatchHeader.LocalIndex),
+      queries: scratch.projected,
+      keys: state.localKeys,
+      values: state.localValues,
+      output: scratch.attended,
+      scores: scratch.localScores,
+      queryStride: 3 * inner,
+      outputStride: inner,
+      heads: config.heads,
+      headWidth: config.dimHead,
+      headStride,
+      capacity: localCapacity,
+      window: config.localAttnWindowSize + 1,
+      advance: 1,
+      scoreStride: geometry.localScoreStride,
+      scale: 1 / Math.sqrt(config.dimHead),
     })
   })
   addProduct(builder, {
@@ -244,11 +233,11 @@ export function addLocalAttention(context: LayerContext): void {
     outputStride: stride,
   })
   if (trace) {
-    builder.op(Opcode.CopyRows, CopyRows.Length, {
-      [CopyRows.Rows]: outputs.rows,
-      [CopyRows.Input]: scratch.local,
-      [CopyRows.Output]: at(BufferIndex.LocalOutput),
-      [CopyRows.Stride]: stride,
+    builder.op(Opcode.CopyRows, {
+      rows: outputs.rows,
+      input: scratch.local,
+      output: at(BufferIndex.LocalOutput),
+      stride,
     })
   }
 }
@@ -273,20 +262,20 @@ export function addSimilarities(
     depth: config.dim,
     outputStride: productStride,
   })
-  builder.op(Opcode.Similarities, Similarities.Length, {
-    [Similarities.Rows]: rows,
-    [Similarities.First]: target.first,
-    [Similarities.Input]: input,
-    [Similarities.Products]: target.products,
-    [Similarities.Queries]: target.queries,
-    [Similarities.KeyValues]: target.keyValues,
-    [Similarities.Stride]: stride,
-    [Similarities.Width]: config.dim,
-    [Similarities.ProductStride]: productStride,
-    [Similarities.Experts]: config.numExperts,
-    [Similarities.Capacity]: target.capacity,
-    [Similarities.Cosine]: config.cosineSimRouting,
-    [Similarities.Scale]: { float: config.cosineSimScale },
+  builder.op(Opcode.Similarities, {
+    rows,
+    first: target.first,
+    input,
+    products: target.products,
+    queries: target.queries,
+    keyValues: target.keyValues,
+    stride,
+    width: config.dim,
+    productStride,
+    experts: config.numExperts,
+    capacity: target.capacity,
+    cosine: config.cosineSimRouting,
+    scale: config.cosineSimScale,
   })
 }
 
@@ -326,26 +315,27 @@ export function addExperts(context: RoutedContext, groups?: QueryGroups): void {
       addRotation(builder, geometry, routedTable, { count, values: scratch.queries, stride: inner, indices, limit })
       builder.skipBarrier(headParts(geometry))
     }
-    builder.op(Opcode.Attention, Attention.Length, {
-      [Attention.End]: groups ? groups.ends : headerWord(DispatchHeader.ContextCount),
-      [Attention.Starts]: groups?.starts(index),
-      [Attention.GroupStride]: geometry.contextWords,
-      [Attention.GroupRows]: groups?.rows,
-      [Attention.Rows]: count,
-      [Attention.Queries]: scratch.queries,
-      [Attention.Keys]: state.contexts[index]!.keys,
-      [Attention.Values]: state.contexts[index]!.values,
-      [Attention.Output]: scratch.attended,
-      [Attention.Scores]: scratch.routedScores,
-      [Attention.QueryStride]: inner,
-      [Attention.OutputStride]: inner,
-      [Attention.Window]: contextCapacity,
-      [Attention.Heads]: config.heads,
-      [Attention.HeadWidth]: config.dimHead,
-      [Attention.HeadStride]: headStride,
-      [Attention.Capacity]: contextCapacity,
-      [Attention.ScoreStride]: geometry.contextScoreStride,
-      [Attention.Scale]: { float: 1 / Math.sqrt(config.dimHead) },
+    builder.op(Opcode.Attention, {
+      end: groups ? groups.ends : headerWord(DispatchHeader.ContextCount),
+      starts: groups?.starts(index),
+      groupStride: geometry.contextWords,
+      groupRows: groups?.rows,
+      rows: count,
+      queries: scratch.queries,
+      keys: state.contexts[index]!.keys,
+      values: state.contexts[index]!.values,
+      output: scratch.attended,
+      scores: scratch.routedScores,
+      queryStride: inner,
+      outputStride: inner,
+      window: contextCapacity,
+      advance: 0,
+      heads: config.heads,
+      headWidth: config.dimHead,
+      headStride,
+      capacity: contextCapacity,
+      scoreStride: geometry.contextScoreStride,
+      scale: 1 / Math.sqrt(config.dimHead),
     })
     addProduct(builder, {
       rows: count,
@@ -366,18 +356,18 @@ export function addExperts(context: RoutedContext, groups?: QueryGroups): void {
 export function addCombination(context: LayerContext, scored = false): void {
   const { builder, geometry, weights, scratch, input, output, outputRows, residual } = context
   const { rows, first } = rangeWords(outputRows)
-  builder.op(Opcode.Combine, Combine.Length, {
-    [Combine.Rows]: rows,
-    [Combine.First]: first,
-    [Combine.Local]: scratch.local,
-    [Combine.Routed]: scratch.expertOutputs,
-    [Combine.Slots]: scratch.querySlots,
-    [Combine.ListScores]: scored ? scratch.queryScores : undefined,
-    [Combine.NullTokens]: weights.routing?.nullTokens,
-    [Combine.Residual]: residual ? input : undefined,
-    [Combine.Output]: output,
-    [Combine.Stride]: geometry.stride,
-    [Combine.Experts]: weights.routing?.experts.length ?? 0,
-    [Combine.RowCapacity]: geometry.chunkRows,
+  builder.op(Opcode.Combine, {
+    rows,
+    first,
+    local: scratch.local,
+    routed: scratch.expertOutputs,
+    slots: scratch.querySlots,
+    listScores: scored ? scratch.queryScores : undefined,
+    nullTokens: weights.routing?.nullTokens,
+    residual: residual ? input : undefined,
+    output,
+    stride: geometry.stride,
+    experts: weights.routing?.experts.length ?? 0,
+    rowCapacity: geometry.chunkRows,
   })
 }

@@ -1,11 +1,14 @@
 import type { ModelConfig } from '../config.js'
-import { Activation, BufferIndex, Embed, LogProbabilities, Norm, Normalise, Opcode, DispatchHeader } from '../../../assembly/ops.js'
+import { BufferIndex, DispatchHeader } from '../../../assembly/ir/header.js'
+import { Opcode } from '../../../assembly/ir/ops.js'
+import { Activation, Norm } from '../../../assembly/ir/values.js'
 import type { Program } from '../../device/device.js'
 import type { Geometry } from '../geometry.js'
 import { addProduct, ANSWERED_ROWS, EVERY_ROW, type LayerContext, headerWord } from './layer-ops.js'
 import { type Layout, roundUp } from '../memory/layout.js'
 import type { FeedForwardWeights, ModelParameters } from '../memory/model-parameters.js'
-import { at, type Operand, ProgramBuilder } from './program-builder.js'
+import { ProgramBuilder } from './program-builder.js'
+import { at, type Operand } from '../../program/operand.js'
 
 /**
  * Working memory around the layers, in `BufferIndex.Scratch`. A chunk's tokens are at `BufferIndex.TokenIds`, its rows
@@ -64,15 +67,15 @@ export function layerOutput({ scratch }: ModelContext, isLast: boolean): LayerOu
 }
 
 export function addEmbedding(builder: ProgramBuilder, { parameters, geometry }: ModelContext): void {
-  builder.op(Opcode.Embed, Embed.Length, {
-    [Embed.Rows]: headerWord(DispatchHeader.Rows),
-    [Embed.TokenIds]: at(BufferIndex.TokenIds),
-    [Embed.Tokens]: parameters.tokens,
-    [Embed.Positions]: parameters.positions,
-    [Embed.Output]: stream,
-    [Embed.Stride]: geometry.stride,
-    [Embed.TokensFormat]: parameters.tokens.format,
-    [Embed.PositionsFormat]: parameters.positions?.format,
+  builder.op(Opcode.Embed, {
+    rows: headerWord(DispatchHeader.Rows),
+    tokenIds: at(BufferIndex.TokenIds),
+    tokens: parameters.tokens,
+    positions: parameters.positions,
+    output: stream,
+    stride: geometry.stride,
+    tokensFormat: parameters.tokens.format,
+    positionsFormat: parameters.positions?.format,
   })
 }
 
@@ -89,15 +92,15 @@ export function addFeedForward(
   const hiddenStride = roundUp(dim * config.feedForwardMultiplier)
   // a layer ends with the sums of its rows, of which each partition takes its own, or with contexts
   builder.skipBarrier()
-  builder.op(Opcode.Normalise, Normalise.Length, {
-    [Normalise.Rows]: rows,
-    [Normalise.Input]: output,
-    [Normalise.Output]: normed,
-    [Normalise.Weight]: weights.norm,
-    [Normalise.Kind]: Norm.RootMeanSquare,
-    [Normalise.Width]: dim,
-    [Normalise.Stride]: geometry.stride,
-    [Normalise.Limit]: limit,
+  builder.op(Opcode.Normalise, {
+    rows,
+    input: output,
+    output: normed,
+    weight: weights.norm,
+    kind: Norm.RootMeanSquare,
+    width: dim,
+    stride: geometry.stride,
+    limit,
   })
   addProduct(builder, {
     rows,
@@ -129,16 +132,16 @@ export function addFeedForward(
 export function addHead(builder: ProgramBuilder, { config, geometry, parameters, scratch }: ModelContext): void {
   const rows = headerWord(DispatchHeader.HeadRows)
   const logitStride = roundUp(config.numTokens)
-  builder.op(Opcode.Normalise, Normalise.Length, {
-    [Normalise.Rows]: rows,
-    [Normalise.First]: headerWord(DispatchHeader.HeadFirst),
-    [Normalise.Input]: scratch.answers,
-    [Normalise.Output]: scratch.headInput,
-    [Normalise.Weight]: parameters.norm,
-    [Normalise.Kind]: Norm.RootMeanSquare,
-    [Normalise.Width]: config.layer.dim,
-    [Normalise.Stride]: geometry.stride,
-    [Normalise.Limit]: DispatchHeader.HeadRows,
+  builder.op(Opcode.Normalise, {
+    rows,
+    first: headerWord(DispatchHeader.HeadFirst),
+    input: scratch.answers,
+    output: scratch.headInput,
+    weight: parameters.norm,
+    kind: Norm.RootMeanSquare,
+    width: config.layer.dim,
+    stride: geometry.stride,
+    limit: DispatchHeader.HeadRows,
   })
   addProduct(builder, {
     rows,
@@ -155,13 +158,13 @@ export function addHead(builder: ProgramBuilder, { config, geometry, parameters,
 }
 
 function addLogProbabilities(builder: ProgramBuilder, config: ModelConfig, scratch: ModelScratch): void {
-  builder.op(Opcode.LogProbabilities, LogProbabilities.Length, {
-    [LogProbabilities.Rows]: headerWord(DispatchHeader.TargetRows),
-    [LogProbabilities.Logits]: scratch.logits,
-    [LogProbabilities.Targets]: scratch.targets,
-    [LogProbabilities.Output]: scratch.logProbabilities,
-    [LogProbabilities.Stride]: roundUp(config.numTokens),
-    [LogProbabilities.Width]: config.numTokens,
+  builder.op(Opcode.LogProbabilities, {
+    rows: headerWord(DispatchHeader.TargetRows),
+    logits: scratch.logits,
+    targets: scratch.targets,
+    output: scratch.logProbabilities,
+    stride: roundUp(config.numTokens),
+    width: config.numTokens,
   })
 }
 

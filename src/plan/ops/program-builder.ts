@@ -1,44 +1,19 @@
-import type { BufferIndex } from '../../../assembly/ops.js'
-import { Opcode } from '../../../assembly/ops.js'
+import { Opcode } from '../../../assembly/ir/ops.js'
 import type { BarrierSkip, SerializedOps, Program } from '../../device/device.js'
+import { encodeOp, type OpName } from '../../program/encode-op.js'
+import type { OpFields } from '../../program/op-fields.js'
 
-/** Where an operand lies: a buffer and an offset in bytes. */
-export interface Operand {
-  readonly buffer: BufferIndex
-  readonly byteOffset: number
-}
-
-export function at(buffer: BufferIndex, byteOffset = 0): Operand {
-  return { buffer, byteOffset }
-}
-
-/** An f32 word. */
-export interface Float {
-  readonly float: number
-}
-
-/** An f64, two words. */
-export interface Double {
-  readonly double: number
-}
-
-type Value = number | boolean | Operand | Float | Double | undefined
-
-/** Writes a program op by op; words not given are 0, which for an operand means "none". */
+/** Writes a program op by op. */
 export class ProgramBuilder {
   readonly #words: number[] = []
   readonly #barrierSkips: BarrierSkip[] = []
   readonly #serialized: SerializedOps[] = []
   #last = 0
 
-  /** @param values by the names of the op's words in `assembly/ops.ts`; `length` is the op's length there */
-  op(opcode: Opcode, length: number, values: Readonly<Record<number, Value>>): void {
-    const words = new Int32Array(length)
-    words[0] = opcode
-    words[1] = length
-    for (const [key, value] of Object.entries(values)) encode(words, Number(key), value)
+  /** @param fields all operands and numbers of the op, as `assembly/generate/op-schema.mjs` lists them */
+  op<O extends OpName>(opcode: O, fields: OpFields[O]): void {
     this.#last = this.#words.length
-    this.#words.push(...words)
+    this.#words.push(...encodeOp(opcode, fields))
   }
 
   /**
@@ -63,14 +38,4 @@ export class ProgramBuilder {
   finish(): Program {
     return { words: Int32Array.from([...this.#words, Opcode.End]), barrierSkips: this.#barrierSkips, serialized: this.#serialized }
   }
-}
-
-function encode(words: Int32Array, index: number, value: Value): void {
-  if (value === undefined) return
-  if (typeof value !== 'object') words[index] = Number(value)
-  else if ('buffer' in value) {
-    words[index] = value.buffer
-    words[index + 1] = value.byteOffset
-  } else if ('float' in value) words.set(new Int32Array(new Float32Array([value.float]).buffer), index)
-  else words.set(new Int32Array(new Float64Array([value.double]).buffer), index)
 }

@@ -1,6 +1,8 @@
-import { Opcode, DispatchHeader, RotaryFromAngles, RotaryFromPositions } from '../../../assembly/ops.js'
+import { DispatchHeader } from '../../../assembly/ir/header.js'
+import { Opcode } from '../../../assembly/ir/ops.js'
 import { headerWord, type RotaryTable } from './layer-ops.js'
-import type { Operand, ProgramBuilder } from './program-builder.js'
+import type { ProgramBuilder } from './program-builder.js'
+import type { Operand } from '../../program/operand.js'
 
 /** Where the angles of routed attention come from: the model's own positions, or the caller's table. */
 export type RotarySource =
@@ -23,23 +25,23 @@ export function rotaryTableWords(rows: number, width: number): number {
 export function addRotaryTable(builder: ProgramBuilder, source: RotarySource, rows: RotaryRows, output: Operand): RotaryTable {
   const start = headerWord(rows.start ?? DispatchHeader.Position)
   if (source.kind === 'positions') {
-    builder.op(Opcode.RotaryFromPositions, RotaryFromPositions.Length, {
-      [RotaryFromPositions.Rows]: rows.count,
-      [RotaryFromPositions.Position]: start,
-      [RotaryFromPositions.Indices]: rows.indices,
-      [RotaryFromPositions.Frequencies]: source.frequencies,
-      [RotaryFromPositions.Output]: output,
-      [RotaryFromPositions.Width]: source.width,
+    builder.op(Opcode.RotaryFromPositions, {
+      rows: rows.count,
+      position: start,
+      indices: rows.indices,
+      frequencies: source.frequencies,
+      output,
+      width: source.width,
     })
     return { rows: output, width: source.width, angleStride: 0 }
   }
-  builder.op(Opcode.RotaryFromAngles, RotaryFromAngles.Length, {
-    [RotaryFromAngles.Rows]: rows.count,
-    [RotaryFromAngles.Position]: start,
-    [RotaryFromAngles.Indices]: rows.indices,
-    [RotaryFromAngles.Angles]: source.angles,
-    [RotaryFromAngles.Output]: output,
-    [RotaryFromAngles.Width]: source.width,
+  builder.op(Opcode.RotaryFromAngles, {
+    rows: rows.count,
+    position: start,
+    indices: rows.indices,
+    angles: source.angles,
+    output,
+    width: source.width,
   })
   return { rows: output, width: source.width, angleStride: source.angleStride }
 }

@@ -1,4 +1,6 @@
-import { Combine, CopyRows, Embed, LogProbabilities, DispatchHeader, WeightFormat } from '../../../../assembly/ops.js'
+import { DispatchHeader } from '../../../../assembly/ir/header.js'
+import { Combine, CopyRows, Embed, LogProbabilities } from '../../../../assembly/ir/ops.js'
+import { WeightFormat } from '../../../../assembly/ir/values.js'
 import type { Kernel, OpView } from '../kernel.js'
 import { fourWeights, HALVES } from './wgsl/halves.js'
 import { EXP, LOG } from './wgsl/math.js'

@@ -1,4 +1,5 @@
-import { Norm, Normalise } from '../../../../assembly/ops.js'
+import { Normalise } from '../../../../assembly/ir/ops.js'
+import { Norm } from '../../../../assembly/ir/values.js'
 import type { Kernel } from '../kernel.js'
 import { ROW_SUM, ROW_WIDTH, UNIFORM } from './wgsl/rows.js'
 

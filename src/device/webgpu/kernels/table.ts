@@ -1,4 +1,4 @@
-import { Descent, Opcode, SelectKeyValues, SelectQueries } from '../../../../assembly/ops.js'
+import { Descent, Opcode, SelectKeyValues, SelectQueries } from '../../../../assembly/ir/ops.js'
 import type { Kernel, OpView } from '../kernel.js'
 import { chooseAttention } from './attention/attention.js'
 import { gatherContext, nullContext, updateContext } from './routing/context.js'

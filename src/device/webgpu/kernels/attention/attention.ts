@@ -1,4 +1,5 @@
-import { Attention, BufferIndex, DispatchHeader } from '../../../../../assembly/ops.js'
+import { BufferIndex, DispatchHeader } from '../../../../../assembly/ir/header.js'
+import { Attention } from '../../../../../assembly/ir/ops.js'
 import type { Kernel, OpView } from '../../kernel.js'
 import { EXP } from '../wgsl/math.js'
 

@@ -1,4 +1,5 @@
-import { LocalStore, DispatchHeader } from '../../../../../assembly/ops.js'
+import { DispatchHeader } from '../../../../../assembly/ir/header.js'
+import { LocalStore } from '../../../../../assembly/ir/ops.js'
 import type { Kernel } from '../../kernel.js'
 import { ROW_WIDTH } from '../wgsl/rows.js'
 

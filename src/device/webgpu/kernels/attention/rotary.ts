@@ -1,4 +1,4 @@
-import { Rotate, RotaryFromAngles, RotaryFromPositions } from '../../../../../assembly/ops.js'
+import { RotaryFromAngles, RotaryFromPositions, Rotate } from '../../../../../assembly/ir/ops.js'
 import type { Kernel } from '../../kernel.js'
 import { COSINE_SINE } from '../wgsl/math.js'
 import { ROW_WIDTH } from '../wgsl/rows.js'

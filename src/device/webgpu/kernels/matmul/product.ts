@@ -1,4 +1,5 @@
-import { Activation, Matmul, WeightFormat } from '../../../../../assembly/ops.js'
+import { Matmul } from '../../../../../assembly/ir/ops.js'
+import { Activation, WeightFormat } from '../../../../../assembly/ir/values.js'
 import type { Kernel, OpView } from '../../kernel.js'
 import { fourWeights, HALVES } from '../wgsl/halves.js'
 import { EXP, GELU } from '../wgsl/math.js'

@@ -1,4 +1,5 @@
-import { BufferIndex, GatherContext, NullContext, DispatchHeader, UpdateContext } from '../../../../../assembly/ops.js'
+import { BufferIndex, DispatchHeader } from '../../../../../assembly/ir/header.js'
+import { GatherContext, NullContext, UpdateContext } from '../../../../../assembly/ir/ops.js'
 import type { Kernel } from '../../kernel.js'
 import { ROW_WIDTH } from '../wgsl/rows.js'
 

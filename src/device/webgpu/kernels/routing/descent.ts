@@ -1,4 +1,4 @@
-import { Descent } from '../../../../../assembly/ops.js'
+import { Descent } from '../../../../../assembly/ir/ops.js'
 import { EXP, LOG } from '../wgsl/math.js'
 import { BLOCK, OFFSETS, SUM_OF_ALL } from '../wgsl/workgroup.js'
 

@@ -1,4 +1,5 @@
-import { DispatchHeader, RouteCausal } from '../../../../../assembly/ops.js'
+import { DispatchHeader } from '../../../../../assembly/ir/header.js'
+import { RouteCausal } from '../../../../../assembly/ir/ops.js'
 import type { Kernel } from '../../kernel.js'
 import { withCollectives } from '../wgsl/collectives.js'
 import { WIDTH } from '../wgsl/workgroup.js'

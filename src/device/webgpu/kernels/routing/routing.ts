@@ -1,4 +1,5 @@
-import { ListQueries, DispatchHeader, Similarities } from '../../../../../assembly/ops.js'
+import { DispatchHeader } from '../../../../../assembly/ir/header.js'
+import { ListQueries, Similarities } from '../../../../../assembly/ir/ops.js'
 import type { Kernel } from '../../kernel.js'
 import { withCollectives } from '../wgsl/collectives.js'
 import { ROW_SUM, ROW_WIDTH, UNIFORM } from '../wgsl/rows.js'

@@ -1,4 +1,5 @@
-import { DispatchHeader, SelectContext } from '../../../../../assembly/ops.js'
+import { DispatchHeader } from '../../../../../assembly/ir/header.js'
+import { SelectContext } from '../../../../../assembly/ir/ops.js'
 import type { Kernel } from '../../kernel.js'
 import { withCollectives } from '../wgsl/collectives.js'
 import { TOP_K } from './top-k.js'

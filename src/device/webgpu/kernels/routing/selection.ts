@@ -1,4 +1,6 @@
-import { AssignSlots, Descent, DispatchHeader, Selection, SelectKeyValues, SelectQueries } from '../../../../../assembly/ops.js'
+import { DispatchHeader } from '../../../../../assembly/ir/header.js'
+import { AssignSlots, Descent, SelectKeyValues, SelectQueries } from '../../../../../assembly/ir/ops.js'
+import { Selection } from '../../../../../assembly/ir/values.js'
 import type { Kernel, OpView, Workgroups } from '../../kernel.js'
 import { withCollectives } from '../wgsl/collectives.js'
 import { descent } from './descent.js'

@@ -1,4 +1,4 @@
-import { WeightFormat } from '../../../../../assembly/ops.js'
+import { WeightFormat } from '../../../../../assembly/ir/values.js'
 
 /**
  * Widens four 16-bit floats, two per word, exactly, with integer arithmetic: unlike `unpack2x16float` and the types of

@@ -1,4 +1,4 @@
-import { type DispatchHeader } from '../../../../../assembly/ops.js'
+import type { DispatchHeader } from '../../../../../assembly/ir/header.js'
 import type { OpView, Workgroups } from '../../kernel.js'
 
 /** Invocations per workgroup in kernels that work along a row. */

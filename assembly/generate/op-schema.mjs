@@ -1,0 +1,397 @@
+/*
+ * Every op once: what it does, which kernel file runs it, and its words in their order. `ops.mjs` writes from it the
+ * enums that both compilers read, the types of what a program's writer passes, the table of kernels, and what devices
+ * ask about operands.
+ *
+ * In sentences an op's own words stand in backticks by their names here.
+ */
+
+const operand = (access) => (doc) => ({ kind: 'operand', access, doc })
+/** Where no kernel writes. */
+const read = operand('read')
+/** A result; what was there before does not matter. */
+const written = operand('written')
+/** A result that depends on what was there. */
+const updated = operand('updated')
+/** Read, and left undefined: a kernel may compute in its place. */
+const consumed = operand('consumed')
+/** Working memory. */
+const scratch = operand('scratch')
+/** An operand that may be none, or a number that is then 0. */
+const optional = (field) => ({ ...field, optional: true })
+
+const i32 = (doc) => ({ kind: 'i32', type: 'number', doc })
+const f32 = (doc) => ({ kind: 'f32', type: 'number', doc })
+/** Two words; a shader sees the first of them, as an f32. */
+const f64 = (doc) => ({ kind: 'f64', type: 'number', doc })
+/** 1 or 0. */
+const flag = (doc) => ({ kind: 'i32', type: 'boolean', doc })
+/** A value of an enum of `assembly/ir/values.ts`. */
+const oneOf = (type, doc) => ({ kind: 'i32', type, values: true, doc })
+/** The word of the dispatch header that `rows` does not exceed, where the count lies elsewhere. */
+const limit = { kind: 'i32', type: 'DispatchHeader', optional: true, limit: true }
+/** Words that several ops have in common: `groups` lists them. */
+const group = (name) => ({ kind: 'group', name })
+
+/** Files of `assembly/kernels`, as the compiler meets them: another order would only move functions in the builds. */
+export const kernelFiles = ['selection', 'elementwise', 'context', 'routing', 'attention', 'norms', 'matmul', 'rotary']
+
+export const groups = {
+  Descent: {
+    doc: 'Words shared by the two selections over rows of similarities ([expert][Capacity] by position).',
+    fields: {
+      fetchRatio: f64('fetch_k_ratio, eps, eps_init, eps_decay of SPEC section 4.'),
+      eps: f64(),
+      epsInit: f64(),
+      epsDecay: f64(),
+      iterations: i32(),
+      straightThrough: flag('Whether carried scores are all 1.'),
+      selection: oneOf('Selection'),
+    },
+  },
+}
+
+export const ops = {
+  Embed: {
+    doc: 'Token embeddings (and learned positions) to rows.',
+    kernels: 'elementwise',
+    fields: {
+      rows: read(),
+      tokenIds: read(),
+      tokens: read(),
+      positions: optional(read()),
+      output: written(),
+      stride: i32(),
+      tokensFormat: oneOf('WeightFormat'),
+      positionsFormat: optional(oneOf('WeightFormat')),
+    },
+  },
+  RotaryFromPositions: {
+    doc: `cos and sin of every pair's angle: row i of the table is [cos: width][sin: width], for position
+      \`position\`[0] (an f64) + i, or \`indices\`[i]. The angle of columns j and j + width / 2 is position ·
+      \`frequencies\`[j] (f64).`,
+    kernels: 'rotary',
+    fields: { rows: read(), position: read(), indices: optional(read()), frequencies: read(), output: written(), width: i32() },
+  },
+  RotaryFromAngles: {
+    doc: `The same from given angles (float32, row-major, \`width\` wide): of row \`position\`[0] + i, or
+      \`indices\`[i].`,
+    kernels: 'rotary',
+    fields: { rows: read(), position: read(), indices: optional(read()), angles: read(), output: written(), width: i32() },
+  },
+  Normalise: {
+    doc: 'Output row i is the norm of input row `first`[0] + (`indices`[i] or i).',
+    kernels: 'norms',
+    fields: {
+      rows: read(),
+      first: optional(read()),
+      indices: optional(read()),
+      input: read(),
+      output: written(),
+      weight: optional(read('None with `Norm.None` only.')),
+      bias: optional(read()),
+      kind: oneOf('Norm'),
+      width: i32(),
+      stride: i32(),
+      limit,
+    },
+  },
+  Matmul: {
+    doc: `\`output\` (rows, 8 · \`panels\`) = activation(\`input\` (rows, \`depth\`) · \`weights\` + \`bias\`). With
+      \`addTo\` (of the output's stride) the result is added to its rows instead, and the output is only working memory.
+      Weights of 16 bits are widened, exactly: in registers, or block by block in the device's workspace.`,
+    kernels: 'matmul',
+    fields: {
+      rows: read(),
+      input: read(),
+      weights: read(),
+      output: written(),
+      bias: optional(read()),
+      addTo: optional(updated()),
+      inputStride: i32(),
+      outputStride: i32(),
+      depth: i32(),
+      panels: i32(),
+      activation: oneOf('Activation'),
+      format: oneOf('WeightFormat'),
+      parts: optional(
+        i32(`Parts of the outputs, each shared out on its own: what one partition makes of queries, keys and values then
+          belongs to the same heads. 0 counts as 1.`),
+      ),
+      limit,
+    },
+  },
+  Rotate: {
+    doc: `Rotates the heads of each row in place: by table row i, or \`indices\`[i]. Heads are shared out, as in the
+      product before and the attention behind.`,
+    kernels: 'rotary',
+    fields: {
+      rows: read(),
+      values: updated(),
+      table: read(),
+      indices: optional(read()),
+      stride: i32(),
+      heads: i32(),
+      headWidth: i32(),
+      headStride: i32(),
+      angleStride: i32("Floats from one head's angles to the next one's in a row of the table: 0 when the heads share them."),
+      tableWidth: i32('Floats in cos, and in sin, of a row of the table.'),
+      limit,
+    },
+  },
+  LocalStore: {
+    doc: `Local keys and values of a chunk: rotates the queries of \`projected\` (rows of [q | k | v], each heads ·
+      headStride) in place, and the keys on their way to \`keys\` [head][key / 8][headStride][8]; values go to
+      \`values\` [head][headStride / 8][capacity][8]. First drops what the dispatch header says from the front of
+      both.`,
+    kernels: 'attention',
+    fields: {
+      projected: updated(),
+      table: read(),
+      keys: updated(),
+      values: updated(),
+      stride: i32(),
+      heads: i32(),
+      headWidth: i32(),
+      headStride: i32(),
+      capacity: i32(),
+    },
+  },
+  Attention: {
+    doc: `Row i of each head attends to keys \`end\`[0] + 1 + i · \`advance\` - \`window\` up to \`end\`[0] + i ·
+      \`advance\`, from key 0 on. Local attention: \`end\` is the first row's own key, \`advance\` 1. Routed attention,
+      over the null key/value and the context in rank order: \`end\` is the context's last, \`advance\` 0. With
+      \`first\` output row i is that of row \`first\`[0] + i. With \`starts\` the rows come in groups, one for each
+      window of the chunk: rows \`starts\`[z] … \`starts\`[z + 1] - 1 attend to keys and values \`groupStride\` floats
+      further for each z, up to \`end\`[z].`,
+    kernels: 'attention',
+    fields: {
+      rows: read(),
+      queries: read(),
+      keys: read(),
+      values: read(),
+      output: written(),
+      scores: scratch(),
+      end: read(),
+      queryStride: i32(),
+      outputStride: i32(),
+      heads: i32(),
+      headWidth: i32(),
+      headStride: i32(),
+      capacity: i32(),
+      window: i32('Keys that a row sees, its last one included, at most.'),
+      advance: i32(),
+      scoreStride: i32('Floats in one row of scores.'),
+      scale: f32('What scores are multiplied by.'),
+      starts: optional(read()),
+      groupStride: optional(i32()),
+      groupRows: optional(i32('Most rows of a group.')),
+      first: optional(read()),
+    },
+  },
+  Similarities: {
+    doc: `From raw products (rows of \`productStride\`: query similarities of all experts, then key/value similarities)
+      to similarities by expert: [expert][capacity], written at \`first\`[0] + i. With \`cosine\`, times \`scale\` /
+      max(‖x‖, 1e-12); the routing tokens were normalised when packed.`,
+    kernels: 'routing',
+    fields: {
+      rows: read(),
+      first: optional(read()),
+      input: read(),
+      products: read(),
+      queries: written(),
+      keyValues: written(),
+      stride: i32(),
+      width: i32(),
+      productStride: i32(),
+      experts: i32(),
+      capacity: i32(),
+      cosine: flag(),
+      scale: f32(),
+    },
+  },
+  CopyRows: {
+    doc: 'Rows of `input` to rows `first`[0] + i of `output`.',
+    kernels: 'elementwise',
+    fields: { rows: read(), first: optional(read()), input: read(), output: written(), stride: i32() },
+  },
+  RouteCausal: {
+    doc: `Which of the chunk's \`rows\`[0] rows from \`first\`[0] on are queries, decided without looking ahead: those
+      with fewer than \`count\` earlier tokens of the window at or above them. Lists are [expert][rowCapacity];
+      \`slots\`[expert][row] is the row's place in its list, or -1; \`counts\`[expert].`,
+    kernels: 'routing',
+    fields: {
+      rows: read(),
+      first: optional(read()),
+      similarities: read(),
+      lists: written(),
+      slots: written(),
+      counts: written(),
+      experts: i32(),
+      count: i32(),
+      capacity: i32(),
+      rowCapacity: i32(),
+    },
+  },
+  ListQueries: {
+    doc: `The same lists from decisions already made for the whole sequence: \`taken\` and \`scores\` are
+      [expert][capacity] by position. Where \`starts\` is given, \`starts\`[expert][startCapacity] tells for each window
+      of the chunk the first place in the list of its rows, and behind the last where the list ends; \`ends\`[z] the
+      key/values of the chunk's window z, at most \`keyValues\`.`,
+    kernels: 'routing',
+    fields: {
+      rows: read(),
+      first: optional(read()),
+      taken: read(),
+      scores: read(),
+      lists: written(),
+      slots: written(),
+      counts: written(),
+      listScores: written(),
+      experts: i32(),
+      capacity: i32(),
+      rowCapacity: i32(),
+      starts: optional(written()),
+      ends: optional(written()),
+      startCapacity: optional(i32()),
+      windowSize: optional(i32()),
+      keyValues: optional(i32()),
+    },
+  },
+  Combine: {
+    doc: `Local output plus the experts' outputs or null tokens, in expert order; averaged if the dispatch header says
+      so; plus \`residual\`. Rows of \`local\` and \`output\` are those of the chunk from \`first\`[0] on; of \`slots\`
+      and \`residual\`, the chunk's own.`,
+    kernels: 'elementwise',
+    fields: {
+      rows: read(),
+      first: optional(read()),
+      local: consumed(),
+      routed: read(),
+      slots: read(),
+      listScores: optional(read()),
+      nullTokens: optional(read('None where there are no experts.')),
+      residual: optional(read()),
+      output: written(),
+      stride: i32(),
+      experts: i32(),
+      rowCapacity: i32(),
+    },
+  },
+  SelectContext: {
+    doc: `A window closes: its tokens compete with the context for its places, by similarity, ties to the earlier. The
+      context's \`contextSimilarities\` and \`contextPositions\` ([expert][contextCapacity]) become the new ones;
+      \`retained\` lists the old ranks that stay, \`admitted\` the window's tokens that enter, both ascending,
+      \`retainedCounts\` and \`admittedCounts\` how many.`,
+    kernels: 'context',
+    fields: {
+      similarities: read(),
+      contextSimilarities: updated(),
+      contextPositions: updated(),
+      retained: written(),
+      retainedCounts: written(),
+      admitted: written(),
+      admittedCounts: written(),
+      candidates: scratch(),
+      experts: i32(),
+      count: i32('Places of the context.'),
+      contextCapacity: i32(),
+      window: i32('Tokens in a window: row length of similarities and admitted tokens.'),
+      workBytes: i32('Bytes of working memory at `candidates` for each expert.'),
+    },
+  },
+  UpdateContext: {
+    doc: "Moves kept key/values to their new ranks and appends the admitted tokens' (`projected`: rows of [k | v]).",
+    kernels: 'context',
+    fields: {
+      retained: read(),
+      retainedCount: read(),
+      admittedCount: read(),
+      projected: read(),
+      keys: updated(),
+      values: updated(),
+      heads: i32(),
+      headStride: i32(),
+      capacity: i32(),
+    },
+  },
+  NullContext: {
+    doc: `The null key and value of one expert become rank 0 of its context. \`null\` is [key: heads · headStride][value:
+      likewise].`,
+    kernels: 'context',
+    fields: { null: read(), keys: written(), values: written(), heads: i32(), headStride: i32(), capacity: i32() },
+  },
+  SelectQueries: {
+    doc: `Which tokens of each window are queries: \`taken\` 0 / 1, and their scores. \`work\` has \`workBytes\` for each
+      partition.`,
+    kernels: 'selection',
+    fields: {
+      similarities: read(),
+      taken: written(),
+      scores: written(),
+      work: scratch(),
+      experts: i32(),
+      count: i32(),
+      windowSize: i32(),
+      capacity: i32(),
+      workBytes: i32(),
+      descent: group('Descent'),
+    },
+  },
+  SelectKeyValues: {
+    doc: `Which earlier tokens are key/values of each window, min(count, window · windowSize) of them: ascending
+      positions in \`lists\` [window - 1][expert][listCapacity], their scores in \`scores\` likewise, and a mark in
+      \`chosen\` [expert][capacity]. Windows come in ascending order. \`work\` has \`workBytes\` for each partition.`,
+    kernels: 'selection',
+    fields: {
+      similarities: read(),
+      lists: updated(),
+      scores: written(),
+      chosen: updated(),
+      work: scratch(),
+      experts: i32(),
+      count: i32(),
+      windowSize: i32(),
+      capacity: i32(),
+      listCapacity: i32(),
+      workBytes: i32(),
+      descent: group('Descent'),
+    },
+  },
+  AssignSlots: {
+    doc: `Numbers the chosen tokens, expert by expert: \`chosen\` becomes slots (-1: not chosen), \`positions\` lists
+      them, \`counts\` says how many each has. Numbers run on from one expert to the next, or with \`stride\` begin at
+      its multiples.`,
+    kernels: 'selection',
+    fields: { chosen: updated(), positions: written(), counts: written(), experts: i32(), capacity: i32(), stride: optional(i32()) },
+  },
+  GatherContext: {
+    doc: `When a window opens: packs its context for one expert behind the null key/value; values times their scores.
+      Where a chunk has several windows, z's context of \`ends\`[z] key/values lies z · \`groupStride\` floats behind
+      the first; without \`ends\` the dispatch header tells how many there are.`,
+    kernels: 'context',
+    fields: {
+      lists: read(),
+      scores: read(),
+      slots: read(),
+      keyValues: read(),
+      null: read(),
+      keys: written(),
+      values: written(),
+      expert: i32(),
+      experts: i32(),
+      listCapacity: i32(),
+      sequenceCapacity: i32(),
+      heads: i32(),
+      headStride: i32(),
+      capacity: i32(),
+      ends: optional(read()),
+      groupStride: optional(i32()),
+    },
+  },
+  LogProbabilities: {
+    doc: 'ln of the probability that row i of the logits gives to `targets`[i], an f64.',
+    kernels: 'elementwise',
+    fields: { rows: read(), logits: read(), targets: read(), output: written(), stride: i32(), width: i32() },
+  },
+}
