@@ -6,11 +6,11 @@ import { Effort } from './effort.js'
 import { isTokenId, type Vocabulary } from './models/model.js'
 import { chain, checkHeld, type EncodingContext, type Stage, type TextSink } from './stage.js'
 
-/** A token that is found in the text before, or after, the text is normalized. */
+/** A token that is searched for in the text, before or after normalization. */
 export interface AddedToken {
   readonly id: number
   readonly content: string
-  /** What is looked for, and decoded: the content as the normalizer makes it, of a token that is `normalized`. */
+  /** The text searched for and decoded: the token's content, normalized if the token is `normalized`. */
   readonly text: string
   readonly isSingleWord: boolean
   readonly stripsLeft: boolean
@@ -20,8 +20,8 @@ export interface AddedToken {
 }
 
 /**
- * Reads `added_tokens`. Ids are those that Hugging Face's library gives, whatever the file says: that of the
- * vocabulary, or the next one beyond it.
+ * Reads `added_tokens`. Ids are assigned as in Hugging Face's library, whatever the file says: the vocabulary's, or the
+ * next one beyond it.
  * @throws RoutedAttentionError `BAD_FILE`, `UNSUPPORTED` (a text that the normalizer makes grow without end)
  */
 export function readAddedTokens(list: unknown, vocabulary: Vocabulary, normalizer: readonly Stage[]): AddedToken[] {
@@ -33,7 +33,7 @@ export function readAddedTokens(list: unknown, vocabulary: Vocabulary, normalize
     const content = token.string('content')
     if (!isTokenId(token.value('id'))) throw token.unfit('id', 'an id', token.value('id'))
     if (content === '') continue
-    // Of a file whose ids are others, the library keeps its own.
+    // If a file gives other ids, the library still uses its own.
     const id = byContent.get(content)?.id ?? vocabulary.idOf.get(content) ?? nextId++
     const isSpecial = token.boolean('special', false)
     const isNormalized = token.boolean('normalized', !isSpecial)
@@ -65,12 +65,12 @@ interface TrieNode {
   token: AddedToken | undefined
 }
 
-/** Finds added tokens in a text: the leftmost, and of those the longest. */
+/** Finds added tokens in a text: the leftmost first, and the longest at each position. */
 export class AddedTokenFinder {
   private readonly root: TrieNode = { children: new Map(), token: undefined }
   private readonly stripsLeft: boolean
 
-  /** @throws RoutedAttentionError `UNSUPPORTED` for tokens whose texts are equal once normalized, or empty */
+  /** @throws RoutedAttentionError `UNSUPPORTED` for tokens whose normalized texts are equal or empty */
   constructor(readonly tokens: readonly AddedToken[]) {
     this.stripsLeft = tokens.some(({ stripsLeft }) => stripsLeft)
     for (const token of tokens) {
@@ -92,8 +92,8 @@ export class AddedTokenFinder {
   }
 
   /**
-   * A stage that gives the text between the tokens to the next, piece by piece, and the tokens to `take`.
-   * @param allowSpecial whether special tokens are looked for; otherwise their text is plain text
+   * A stage that passes the text between tokens to the next stage, piece by piece, and the tokens to `take`.
+   * @param allowSpecial whether special tokens are recognised; otherwise they are plain text
    */
   stage(take: (id: number) => void, allowSpecial: boolean, isFirstStage: boolean): Stage {
     if (this.tokens.length === 0) return (next, context) => (isFirstStage ? new WholeText(next, context) : next)
@@ -110,8 +110,8 @@ export class AddedTokenFinder {
   }
 
   /**
-   * The longest token that begins at a place.
-   * @returns 'more' where the text ends before that is certain
+   * The longest token that begins at a position.
+   * @returns 'more' if the text ends before that can be decided
    */
   longestAt(text: string, start: number, isWhole: boolean, effort: Effort): { token: AddedToken; end: number } | 'more' | undefined {
     let node = this.root
@@ -132,7 +132,7 @@ export class AddedTokenFinder {
   }
 }
 
-/** Only the first piece begins where the text does. */
+/** Only the first piece begins at the start of the text. */
 class WholeText implements TextSink {
   constructor(
     private readonly next: TextSink,
@@ -147,11 +147,11 @@ class WholeText implements TextSink {
 
 class AddedTokenStage implements TextSink {
   private buffer = ''
-  /** Where the search goes on, and what is before it and not given out yet. */
+  /** Where the search continues; what precedes it has not been emitted yet. */
   private from = 0
   private given = 0
   private isPieceOpen = false
-  /** A search that met the end of the text waits until there is twice as much. */
+  /** A search that reached the end of the text waits until there is twice as much. */
   private enough = 0
 
   constructor(
@@ -174,7 +174,7 @@ class AddedTokenStage implements TextSink {
     } else this.wait(certain)
   }
 
-  /** @returns the place before which all tokens are found */
+  /** @returns the position before which all tokens have been found */
   private search(isWhole: boolean): number {
     const { buffer, finder, context } = this
     for (; this.from < buffer.length;) {
@@ -189,7 +189,7 @@ class AddedTokenStage implements TextSink {
         continue
       }
       const { token, end } = found
-      // Its neighbours decide about it.
+      // The following characters decide.
       if (end === buffer.length && !isWhole && (token.isSingleWord || token.stripsRight)) return this.from
       const stop = token.stripsRight ? spaceEnd(buffer, end) : end
       if (stop === buffer.length && !isWhole && token.stripsRight) return this.from
@@ -197,7 +197,7 @@ class AddedTokenStage implements TextSink {
         const start = token.stripsLeft ? Math.max(spaceStart(buffer, this.from), this.given) : this.from
         this.give(start)
         this.endPiece()
-        // A token in space that the one before it has stripped is lost.
+        // A token within space stripped by the preceding token is dropped.
         if (start < stop) this.take(token.id)
         this.given = Math.max(stop, this.given)
         this.context.isAtStart = false
@@ -213,7 +213,7 @@ class AddedTokenStage implements TextSink {
     return (before !== undefined && wordCharacters().has(before)) || (end < buffer.length && wordCharacters().has(buffer.codePointAt(end)!))
   }
 
-  /** Gives out what belongs to no token, and keeps what one may still strip, and the character before it. */
+  /** Emits what belongs to no token; keeps what a token may still strip, and the character before it. */
   private wait(certain: number): void {
     const held = this.finder.keepsSpace ? Math.max(spaceStart(this.buffer, certain), Math.min(this.given, certain)) : certain
     this.give(held)

@@ -3,7 +3,7 @@ import { decodeBytes } from './decoders.js'
 
 const NOTHING = new Uint8Array(0)
 
-/** Ids are the bytes of UTF-8. There are no special tokens. */
+/** Token ids are UTF-8 bytes. There are no special tokens. */
 export class ByteCodec implements Codec {
   constructor(readonly size: number) {}
 
@@ -27,7 +27,7 @@ export class ByteCodec implements Codec {
     return id < 256
   }
 
-  /** Bytes that are no character are told by themselves. */
+  /** Invalid bytes are reported individually. */
   isByteToken(): boolean {
     return false
   }

@@ -1,6 +1,6 @@
 /**
- * The 256 characters that byte-level BPE writes bytes as, by byte: printable characters of Latin-1 stand for
- * themselves, the others for characters from U+0100 on, in order.
+ * The 256 characters that represent bytes in byte-level BPE, by byte: printable Latin-1 characters represent
+ * themselves, other bytes use the characters from U+0100 on, in order.
  */
 function alphabet(): Uint16Array {
   const characters = new Uint16Array(256)
@@ -25,10 +25,10 @@ function byteTables(): ByteTables {
   return tables
 }
 
-/** Arguments of one call, which lie on the stack. */
+/** Maximum arguments per call, since they are put on the stack. */
 const CALL = 4096
 
-/** A text's UTF-8, as characters. */
+/** Converts a text's UTF-8 bytes to characters. */
 export function textToByteCharacters(text: string): string {
   return text.replace(/[^!-~]+/g, (run) => {
     const { characters } = byteTables()
@@ -43,8 +43,7 @@ export function textToByteCharacters(text: string): string {
 }
 
 /**
- * The bytes that a token of a byte-level vocabulary stands for; one with other characters in it stands for its own
- * UTF-8.
+ * The bytes represented by a token of a byte-level vocabulary; a token with other characters represents its own UTF-8.
  */
 export function bytesOfToken(token: string): Uint8Array {
   const bytes = new Uint8Array(token.length)

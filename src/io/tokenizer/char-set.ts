@@ -1,10 +1,10 @@
-/** A set of code points, asked by pages of 256 that are filled when they are first needed. */
+/** A set of code points, stored in pages of 256 that are computed when first needed. */
 export class CharSet {
   private readonly pages: (Uint8Array | undefined)[] = []
 
   constructor(private readonly test: (codePoint: number) => boolean) {}
 
-  /** @param pattern of one character */
+  /** @param pattern matches a single character */
   static matching(pattern: Pick<RegExp, 'test'>): CharSet {
     return new CharSet((codePoint) => pattern.test(String.fromCodePoint(codePoint)))
   }
@@ -27,24 +27,24 @@ export function parseRanges(text: string): (codePoint: number) => boolean {
   return (codePoint) => ranges.some(([first, last = first]) => codePoint >= first! && codePoint <= last!)
 }
 
-/** Code units of the character at a place. */
+/** Number of code units of the character at a position. */
 export function widthAt(text: string, at: number): number {
   return text.codePointAt(at)! > 0xffff ? 2 : 1
 }
 
-/** The code point that ends before a place; undefined at the beginning. */
+/** The code point that ends at a position; undefined at the beginning. */
 export function codePointBefore(text: string, at: number): number | undefined {
   if (at === 0) return undefined
   const unit = text.charCodeAt(at - 1)
   return unit >= 0xdc00 && unit <= 0xdfff && at > 1 ? text.codePointAt(at - 2) : unit
 }
 
-/** Replaces halves of surrogate pairs by U+FFFD, as TextEncoder does. */
+/** Replaces unpaired surrogates with U+FFFD, as TextEncoder does. */
 export function toWellFormed(text: string): string {
   return text.replace(/[\ud800-\udfff]/gu, '\ufffd')
 }
 
-/** Makes a set once, when it is first asked for. */
+/** Creates a set when first needed. */
 export function lazyCharSet(pattern: RegExp): () => CharSet {
   let made: CharSet | undefined
   return () => (made ??= CharSet.matching(pattern))

@@ -1,14 +1,14 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
 
-/** Letters of an affix and the like: what is set in front of every character is short in every real file. */
+/** Maximum length of affixes and the like: in real files, text inserted before every character is short. */
 const MAX_AFFIX = 256
 
 /**
- * A part of tokenizer.json whose fields are checked as they are read. Absent fields have the defaults of Hugging Face's
- * library. Every method throws RoutedAttentionError `BAD_FILE` for what does not fit.
+ * A part of tokenizer.json whose fields are checked as they are read. Missing fields have the defaults of Hugging
+ * Face's library. Every method throws RoutedAttentionError `BAD_FILE` for invalid values.
  */
 export class Component {
-  /** Its `type`; empty where it names none. */
+  /** Its `type`; empty if it has none. */
   readonly type: string
 
   private constructor(
@@ -23,7 +23,7 @@ export class Component {
     return new Component(json, path)
   }
 
-  /** For messages: where it stands, and its type. */
+  /** For messages: its location and type. */
   get name(): string {
     return this.type === '' ? this.path : `${this.path} (${this.type})`
   }
@@ -42,7 +42,7 @@ export class Component {
     return value
   }
 
-  /** A text that is put before or behind others. */
+  /** A text that is added before or after others. */
   affix(field: string, fallback = ''): string {
     const value = this.string(field, fallback)
     if (value.length > MAX_AFFIX) throw this.unfit(field, `a text of at most ${MAX_AFFIX} characters`, value)
@@ -88,12 +88,12 @@ export class Component {
     return broken(`must have ${expected} as ${field} of ${this.name}, got ${describe(got)}`)
   }
 
-  /** Of a type that Hugging Face's library does not know either. */
+  /** The error for a type that Hugging Face's library does not know either. */
   unknown(): RoutedAttentionError {
     return broken(`has ${this.path} of an unknown type, ${describe(this.value('type'))}`)
   }
 
-  /** Of a kind that Hugging Face's library knows, and this package does not. */
+  /** The error for something that Hugging Face's library supports and this package does not. */
   unsupported(why: string): RoutedAttentionError {
     return unsupported(`${this.name} ${why}`)
   }

@@ -5,7 +5,7 @@ import { Pattern } from './pattern.js'
 import { prependScheme } from './pre-tokenizers.js'
 import { PatternSegments } from './split.js'
 
-/** Texts of tokens to parts of the text; all together they are it. */
+/** Converts the texts of tokens to parts of the text, whose concatenation is the text. */
 export type Decoder = (tokens: string[], effort: Effort) => string[]
 
 /** @throws RoutedAttentionError `BAD_FILE`, `UNSUPPORTED` */
@@ -46,12 +46,12 @@ export function createDecoder(component: Component): Decoder {
 /** One byte of a run, such as <0xC3>. */
 export const BYTE_TOKEN = /^<0x(?:\+([0-9A-Fa-f])|([0-9A-Fa-f]{2}))>$/
 
-/** Whether a decoder, or one in it, reads runs of byte tokens. */
+/** Whether a decoder, or a nested one, handles runs of byte tokens. */
 export function readsByteTokens(component: Component): boolean {
   return component.type === 'ByteFallback' || (component.type === 'Sequence' && component.children('decoders').some(readsByteTokens))
 }
 
-/** UTF-8, with U+FFFD for what is none; a byte order mark is a character. */
+/** Decodes UTF-8, with U+FFFD for invalid bytes; a byte order mark is a character. */
 export function decodeBytes(parts: readonly Uint8Array[]): string {
   const bytes = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
   let offset = 0
@@ -62,7 +62,7 @@ export function decodeBytes(parts: readonly Uint8Array[]): string {
   return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes)
 }
 
-/** As Rust replaces: an empty text is found before and behind every character. */
+/** Replaces as Rust does: an empty text is found before and after every character. */
 function replaceAll(text: string, search: string, content: string): string {
   return search === '' ? content + Array.from(text, (character) => character + content).join('') : text.replaceAll(search, () => content)
 }
@@ -75,7 +75,7 @@ function wordPiece(prefix: string, isCleaned: boolean): Decoder {
     })
 }
 
-/** English punctuation and contractions, each token by itself. */
+/** English punctuation and contractions, within each token. */
 const CLEANUPS = [
   [' .', '.'],
   [' ?', '?'],
@@ -108,7 +108,7 @@ function connectionist(component: Component): Decoder {
       .filter((text) => text !== '')
 }
 
-/** Runs of <0x00> to <0xFF> that are UTF-8 become their text; of one that is not, each becomes U+FFFD. */
+/** Runs of <0x00> to <0xFF> that are valid UTF-8 become text; in others, each byte becomes U+FFFD. */
 const byteFallback: Decoder = (tokens) => {
   const parts: string[] = []
   let run: number[] = []

@@ -11,15 +11,15 @@ import { createNormalizer } from './normalizers.js'
 import { createPreTokenizer, type PreTokenizer } from './pre-tokenizers.js'
 import { chain, checkHeld, type EncodingContext, MAX_HELD, type Stage, type TextSink } from './stage.js'
 
-/** Components in a row: each passes over the text. */
+/** Maximum number of consecutive components, each of which passes over the text. */
 const MAX_STAGES = 200
-/** Levels of nesting that are read. */
+/** Maximum nesting depth. */
 const MAX_DEPTH = 128
 const POST_PROCESSORS = ['BertProcessing', 'ByteLevel', 'RobertaProcessing', 'Sequence', 'TemplateProcessing']
 const NOTHING: ReadonlySet<number> = new Set()
 
 /**
- * What tokenizer.json says, as Hugging Face's library (0.23) does it: added tokens, normalizer, pre-tokenizer, model,
+ * Implements a tokenizer.json as Hugging Face's library (0.23) does: added tokens, normalizer, pre-tokenizer, model,
  * decoder.
  */
 export class FileCodec implements Codec {
@@ -44,7 +44,7 @@ export class FileCodec implements Codec {
   }
 
   /**
-   * @param numTokens size of the model's vocabulary, where the file may name fewer
+   * @param numTokens size of the model's vocabulary, even if the file lists fewer
    * @throws RoutedAttentionError `BAD_FILE`, `UNSUPPORTED`
    */
   static read(json: unknown, numTokens: number): FileCodec {
@@ -139,7 +139,7 @@ export class FileCodec implements Codec {
     return this.addedTexts.get(id) ?? this.source.vocabulary.tokenOf.get(id)
   }
 
-  /** The model that gives no special token, though its vocabulary may have them as words. */
+  /** A model that produces no special tokens, even if its vocabulary contains them as words. */
   private withoutSpecial(): TokenModel {
     if (this.plainModel === undefined) {
       const { tokenOf } = this.source.vocabulary
@@ -150,8 +150,8 @@ export class FileCodec implements Codec {
   }
 
   /**
-   * Encodes what the file itself replaces, so that one that makes texts grow without end is refused before it meets a
-   * user's text.
+   * Encodes the file's own replacement texts, so that a file that makes texts grow without end is rejected before it is
+   * used.
    */
   private tryOut(json: unknown): void {
     const samples = ['A word.']
@@ -164,7 +164,7 @@ export class FileCodec implements Codec {
       try {
         this.begin([], true, false).push(sample, true)
       } catch (error) {
-        // What the vocabulary lacks is for the caller of encode to learn.
+        // Gaps in the vocabulary are reported by `encode`.
         if (error instanceof RoutedAttentionError && error.code === 'BAD_ARGUMENT') continue
         throw error
       }
@@ -172,7 +172,7 @@ export class FileCodec implements Codec {
   }
 }
 
-/** The end of the pipeline: pre-tokens become ids. */
+/** The end of the pipeline: converts pre-tokens to ids. */
 class Words implements TextSink {
   private word = ''
 
@@ -196,26 +196,26 @@ function part(file: Component, field: string): Component {
   return Component.of(file.value(field), field)
 }
 
-/** Of CLIP's vocabularies, whose decoder leaves `</w>` in the text: transformers puts a space in its place. */
+/** For CLIP's vocabularies, whose decoder leaves `</w>` in the text: transformers replaces it with a space. */
 function endWordsWithSpace(decoder: Decoder, suffix: string): Decoder {
   return (tokens, effort) => [decoder(tokens, effort).join('').replaceAll(suffix, ' ')]
 }
 
-/** A file that asks for shortened or lengthened ids would have them everywhere, in the middle of a prompt too. */
+/** A file that requests truncation or padding would get it everywhere, even in the middle of a prompt. */
 function checkEncodesWhole(file: Component): void {
-  if (!file.isNullOrAbsent('truncation')) throw unsupported('truncation would cut every text; set it to null')
+  if (!file.isNullOrAbsent('truncation')) throw unsupported('truncation would shorten every text; set it to null')
   if (file.isNullOrAbsent('padding')) return
   const padding = part(file, 'padding')
   if (padding.value('strategy') !== 'BatchLongest' || !padding.isNullOrAbsent('pad_to_multiple_of'))
     throw unsupported('padding would lengthen every text; set it to null')
 }
 
-/** They add special tokens and move offsets, neither of which is asked for here. */
+/** They add special tokens and shift offsets, neither of which is used here. */
 function checkPostProcessor(component: Component): void {
   if (!POST_PROCESSORS.includes(component.type)) throw component.unknown()
 }
 
-/** JSON nested without end would overflow the stack of whatever reads it. */
+/** Deeply nested JSON would overflow the stack of any reader. */
 function checkDepth(json: unknown): void {
   let level = [json]
   for (let depth = 0; level.length > 0; depth++) {

@@ -60,7 +60,7 @@ function spaceIdeographs(text: string): string {
   )
 }
 
-/** Each character by itself: a string's own method looks around a Σ. */
+/** Character by character, since the string's own method considers the context of Σ. */
 const lowercase = mapping((text) =>
   text.includes('Σ')
     ? text
@@ -75,7 +75,7 @@ function nmt(): Stage[] {
   return [without(removed), mapping((text) => text.replace(/[\t\n\f\r\u1680\u200b-\u200f\u2028\u2029\u2581\ufeff\ufffd]/g, ' '))]
 }
 
-/** Removes characters; where the first of the text is one, what is left does not begin where the text does. */
+/** Removes characters; if the text's first character is removed, the rest no longer begins at the start of the text. */
 function without(set: CharSet): Stage {
   return (next, context) => {
     let isFirst = true
@@ -101,7 +101,7 @@ function without(set: CharSet): Stage {
   }
 }
 
-/** Holds back what later characters may be joined to. */
+/** Holds back text that later characters may combine with. */
 function normalizationForm(form: 'NFC' | 'NFD' | 'NFKC' | 'NFKD'): Stage {
   return (next, context) => {
     let held = ''
@@ -134,7 +134,7 @@ function normalize(text: string, form: string): string {
   return normalized + text.slice(start).normalize(form)
 }
 
-/** The place of the last character that joins nothing before it. */
+/** Position of the last character that does not combine with preceding ones. */
 function lastStart(text: string): number {
   for (let at = text.length; at > 0;) {
     const codePoint = codePointBefore(text, at)!
@@ -158,7 +158,7 @@ function strip(isLeft: boolean, isRight: boolean): Stage {
         if (rest !== '') isBeginning = false
         if (isRight) {
           const end = endWithoutSpace(rest)
-          // Space alone adds to what is held back.
+          // Only space adds to what is held back.
           const isSpace = end === 0
           const certain = isSpace ? '' : held + rest.slice(0, end)
           held = isSpace ? held + rest : rest.slice(end)
@@ -195,7 +195,7 @@ function prepend(prefix: string): Stage {
 
 function replace(component: Component): Stage {
   const pattern = Pattern.of(component)
-  // The library ends the process there.
+  // Here the library aborts the process.
   if (pattern.mayBeEmpty) throw component.unsupported('has a pattern that may match no characters')
   const content = component.string('content')
   return (next, context) => new PatternSegments(pattern, context, new Replacement(content, component.name, next, context))
@@ -228,7 +228,7 @@ class Replacement {
       this.next.push(this.out.join('') + text, false)
       this.out = []
     } else if (this.isFirst) {
-      // What replaces several characters begins, to the library, where the last of them did.
+      // In the library, a replacement of several characters begins where the last of them did.
       if (this.content === '' || text.length > (text.codePointAt(0)! > 0xffff ? 2 : 1)) this.context.isAtStart = false
     }
     this.isFirst = false

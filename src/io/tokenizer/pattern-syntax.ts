@@ -2,8 +2,8 @@ import { CharSet } from './char-set.js'
 import { sinceUnicode17 } from './characters.js'
 
 /*
- * Regular expressions as Oniguruma reads them, which Hugging Face's library uses: what published tokenizers are written
- * in. What is left out is refused.
+ * Regular expressions in Oniguruma's syntax, as used by Hugging Face's library, to the extent that published tokenizers
+ * use it. Other syntax is rejected.
  */
 
 export type Node =
@@ -18,11 +18,11 @@ export type Node =
 export type RepeatMode = 'greedy' | 'lazy' | 'possessive'
 export type Assertion = 'word boundary' | 'no word boundary' | 'line begin' | 'line end' | 'text begin' | 'text end' | 'last line end'
 
-/** Why a pattern is refused. */
+/** Why a pattern is rejected. */
 export class PatternError extends Error {
   constructor(
     message: string,
-    /** Whether it is no regular expression at all, rather than one that is not supported. */
+    /** Whether it is invalid, rather than unsupported. */
     readonly isBroken: boolean,
   ) {
     super(message)
@@ -53,7 +53,7 @@ const ASSERTIONS: Record<string, Assertion> = {
   Z: 'last line end',
 }
 const CONTROLS: Record<string, number> = { t: 9, n: 10, v: 11, f: 12, r: 13, a: 7, e: 27 }
-/** POSIX brackets, as Unicode has them. */
+/** POSIX brackets with their Unicode meaning. */
 const POSIX: Record<string, RegExp> = {
   alnum: /[\p{Alphabetic}\p{Nd}]/u,
   alpha: /\p{Alphabetic}/u,
@@ -107,7 +107,7 @@ class PatternParser {
       if (count > 0) throw this.unsupported('a repeat of a repeat')
       if (node.kind === 'assertion' || node.kind === 'look') throw this.unsupported('a repeated assertion')
       const [min, max, isInterval] = bounds
-      // Behind an interval + is a repeat of the repeat, not possession.
+      // After an interval, + is a repeat of the repeat, not possessive.
       const mode: RepeatMode = this.accept('?') ? 'lazy' : !isInterval && this.accept('+') ? 'possessive' : 'greedy'
       if (isInterval && this.sees('+')) throw this.unsupported('+ behind an interval')
       if (isInterval && mode === 'lazy' && min === max) throw this.unsupported('{n}?')
@@ -171,17 +171,17 @@ class PatternParser {
     return { kind: 'set', set: this.ignoresCase ? this.anyCase(single(codePoint), codePoint, codePoint) : single(codePoint) }
   }
 
-  /** A character of another case counts too; only ASCII, since beyond it some characters equal several. */
+  /** Also matches the other case; only for ASCII, since beyond it some characters equal several. */
   private anyCase(set: CharSet, first: number, last: number): CharSet {
     if (last > 0x7f) throw this.unsupported('(?i: with other characters than ASCII')
-    // 'ß' equals 'ss', and ligatures what they are made of.
+    // 'ß' equals 'ss', and ligatures equal their components.
     if (this.pattern.length > 1 && /ss|f[fil]|st/i.test(this.pattern))
       throw this.unsupported('(?i: with letters that ß or a ligature stands for')
     const pattern = new RegExp(`^[${escapeForClass(first)}-${escapeForClass(last)}]$`, 'iu')
     return new CharSet((codePoint) => set.has(codePoint) || pattern.test(String.fromCodePoint(codePoint)))
   }
 
-  /** Behind a backslash: a character, or a set of them. */
+  /** After a backslash: a character, or a set of characters. */
   private escape(): number | CharSet {
     const letter = this.pattern[this.at]
     if (letter === undefined) throw this.broken('a \\ at its end')
@@ -233,19 +233,19 @@ class PatternParser {
     for (const value of [`gc=${capitals}`, `sc=${capitals}`, capitals]) {
       try {
         const pattern = new RegExp(`^\\p{${value}}$`, 'u')
-        // What is unassigned to the library is 'other' to it.
+        // Characters unassigned in the library are 'other' there.
         if (/^(gc=)?(C|Cn|Other|Unassigned)$/.test(value)) {
           return new CharSet((codePoint) => sinceUnicode17().has(codePoint) || pattern.test(String.fromCodePoint(codePoint)))
         }
         return property(pattern)
       } catch {
-        // another kind of name, below
+        // another kind of name, handled below
       }
     }
     throw this.unsupported(`the property ${name}`)
   }
 
-  /** Behind a [: Oniguruma has sets in sets, and && for what both sides have. */
+  /** After a [: Oniguruma has nested sets, and && for intersections. */
   private bracket(): CharSet {
     if (++this.depth > MAX_DEPTH) throw new PatternError(`sets nested more than ${MAX_DEPTH} deep`, false)
     const isNegative = this.accept('^')
@@ -342,7 +342,7 @@ function complement(set: CharSet): CharSet {
   return new CharSet((codePoint) => !set.has(codePoint))
 }
 
-/** A class of Unicode 16, which Hugging Face's library matches by. */
+/** A class of Unicode 16, which Hugging Face's library uses for matching. */
 function property(pattern: RegExp): CharSet {
   return new CharSet((codePoint) => !sinceUnicode17().has(codePoint) && pattern.test(String.fromCodePoint(codePoint)))
 }

@@ -3,7 +3,7 @@ import { type Assertion, literal, type Node, parsePattern, PatternError, wordSet
 import type { Component } from './component.js'
 import type { Effort } from './effort.js'
 
-/** Where a pattern matches. */
+/** The range of a match. */
 export interface Match {
   readonly start: number
   readonly end: number
@@ -13,25 +13,25 @@ const enum Op {
   Match,
   Set,
   Jump,
-  /** Goes on at the first operand, and at the second where that fails. */
+  /** Continues at the first operand, or at the second if that fails. */
   Fork,
-  /** A set repeated: set, least, most, mode. */
+  /** A repeated set: set, minimum, maximum, mode. */
   Greedy,
   Lazy,
   Possessive,
   Assert,
   /**
-   * A program of its own from the next instruction on: where to go on, whether it must not match, characters to step
+   * A separate program from the next instruction on: where to continue, whether it must not match, characters to step
    * back.
    */
   Look,
   Atomic,
 }
 
-/** Instructions, where intervals are written out. */
+/** Maximum number of instructions, with intervals expanded. */
 const MAX_PROGRAM = 50_000
 const UNBOUNDED = 2 ** 30
-/** On the stack: below it by as many characters as a lazy run may still take. */
+/** On the stack: preceded by the number of characters that a lazy run may still take. */
 const LAZY = -2
 const ASSERTIONS: readonly Assertion[] = [
   'word boundary',
@@ -44,20 +44,20 @@ const ASSERTIONS: readonly Assertion[] = [
 ]
 
 /**
- * A regular expression that finds what Oniguruma finds, by backtracking over a program, in which every step is counted.
- * It also tells whether it looked at the end of the text: where it did not, more text changes nothing, which is what
- * makes streaming exact.
+ * A regular expression that finds what Oniguruma finds, by backtracking over a program and counting every step. It also
+ * records whether it looked at the end of the text: if not, more text cannot change the result, which makes streaming
+ * exact.
  */
 export class Pattern {
   private readonly program: number[] = []
   private readonly sets: CharSet[] = []
-  /** What a match may begin with; undefined where it may be empty. */
+  /** Characters that a match may begin with; undefined if it may be empty. */
   private readonly first: CharSet | undefined
-  /** Whether a match may have no characters. */
+  /** Whether a match may be empty. */
   readonly mayBeEmpty: boolean
-  /** Characters before a match that decide about it. */
+  /** Number of characters before a match that affect it. */
   readonly lookBehind: number
-  /** What is still to be tried: an instruction, the least place, a place. */
+  /** Alternatives still to be tried: an instruction, the lowest position, a position. */
   private stack = new Int32Array(96)
   private sawEnd = false
   private text = ''
@@ -77,8 +77,8 @@ export class Pattern {
   }
 
   /**
-   * The field `pattern` of a component: { String } or { Regex }.
-   * @throws RoutedAttentionError `BAD_FILE` for what is no pattern, or an empty one; `UNSUPPORTED` for one that is not
+   * Reads the field `pattern` of a component: { String } or { Regex }.
+   * @throws RoutedAttentionError `BAD_FILE` for an invalid or empty pattern; `UNSUPPORTED` for one that is not
    * supported
    */
   static of(component: Component): Pattern {
@@ -105,11 +105,11 @@ export class Pattern {
   }
 
   /**
-   * The first match from a place on.
+   * The first match from a position on.
    * @param isWhole whether the text ends where the string does
-   * @returns the match; undefined where there is none; a number where more text could change the answer: from that
-   * place on nothing is certain
-   * @throws RoutedAttentionError `UNSUPPORTED` when it takes too many steps
+   * @returns the match; undefined if there is none; a number if more text could change the answer: nothing is final
+   * from that position on
+   * @throws RoutedAttentionError `UNSUPPORTED` if it takes too many steps
    */
   find(text: string, from: number, isWhole: boolean, effort: Effort): Match | undefined | number {
     this.text = text
@@ -130,14 +130,14 @@ export class Pattern {
     return isWhole ? undefined : text.length
   }
 
-  /** Tells the effort what was spent. */
+  /** Reports the steps spent. */
   private settle(): void {
     const { steps } = this
     this.steps = 0
     this.effort!.spend(steps, this.what)
   }
 
-  /** @returns where the match ends, or -1 */
+  /** @returns the end of the match, or -1 */
   private run(begin: number, from: number, base: number): number {
     const { program, sets, text } = this
     let at = begin
@@ -211,7 +211,7 @@ export class Pattern {
           break
         }
       }
-      // The last choice that is left.
+      // The last remaining alternative.
       while (!isAlive) {
         if (top === base) return -1
         top -= 3
@@ -220,11 +220,11 @@ export class Pattern {
         place = this.stack[top + 2]!
         isAlive = true
         if (limit >= 0) {
-          // A greedy run gives one character back.
+          // A greedy run gives back one character.
           place -= codePointBefore(text, place)! > 0xffff ? 2 : 1
           if (place > limit) top = this.save(top, at, limit, place)
         } else if (limit < LAZY) {
-          // A lazy run takes one more.
+          // A lazy run takes one more character.
           place = this.skip(sets[program[at + 1]!]!, place, 1)
           isAlive = place !== -1
           if (isAlive && limit + 1 < LAZY) top = this.save(top, at, limit + 1, place)
@@ -246,7 +246,7 @@ export class Pattern {
     return top + 3
   }
 
-  /** @returns the place behind `count` characters of a set, or -1 */
+  /** @returns the position after `count` characters of a set, or -1 */
   private skip(set: CharSet, from: number, count: number): number {
     let place = from
     for (let i = 0; i < count; i++) {
@@ -458,7 +458,7 @@ function lookBehindOf(node: Node): number {
   }
 }
 
-/** Characters of what is looked back at. */
+/** Length of a look-behind, in characters. */
 function fixedLength(node: Node): number {
   const length = (part: Node): number => {
     switch (part.kind) {

@@ -6,10 +6,10 @@ import { Pattern } from './pattern.js'
 import { BEHAVIORS, splitAtCharacters, splitAtMatches } from './split.js'
 import { mapping, type Stage } from './stage.js'
 
-/** How a text is cut before the model sees it. */
+/** How a text is split before it reaches the model. */
 export interface PreTokenizer {
   readonly stages: readonly Stage[]
-  /** Whether it cuts at all: what is never cut cannot be streamed. */
+  /** Whether it splits at all; otherwise the text cannot be streamed. */
   readonly splits: boolean
 }
 
@@ -74,7 +74,7 @@ function metaspace(component: Component): PreTokenizer {
   return { stages, splits }
 }
 
-/** Older files say it with `add_prefix_space`. */
+/** Older files use `add_prefix_space` instead. */
 export function prependScheme(component: Component): 'always' | 'first' | 'never' {
   const isPrefixed = component.boolean('add_prefix_space', true)
   const scheme = component.choice('prepend_scheme', ['always', 'first', 'never'], isPrefixed ? 'always' : 'never')
@@ -87,7 +87,7 @@ function oneCharacter(character: string): CharSet {
   return new CharSet((other) => other === codePoint)
 }
 
-/** Puts a prefix before each piece that lacks it. */
+/** Adds a prefix to each piece that lacks it. */
 function beginWith(prefix: string, isWanted: (isAtStart: boolean) => boolean): Stage {
   return (next, context) => {
     let isBeginning = true
@@ -102,7 +102,7 @@ function beginWith(prefix: string, isWanted: (isAtStart: boolean) => boolean): S
   }
 }
 
-/** `\w+|[^\w\s]+`, the space between them gone: cuts where words and other characters meet. */
+/** `\w+|[^\w\s]+` without the space in between: splits between words and other characters. */
 const betweenWords: Stage = (next) => {
   let last: boolean | undefined
   return {

@@ -2,10 +2,7 @@ import { type CharSet, codePointBefore, lazyCharSet } from './char-set.js'
 import type { Component } from './component.js'
 import { checkHeld, type Stage } from './stage.js'
 
-/**
- * What SentencePiece compiles its normalization into: a double-array trie (Darts) of UTF-8, and texts that end with a
- * zero.
- */
+/** SentencePiece's compiled normalization: a double-array trie (Darts) over UTF-8, and zero-terminated texts. */
 class CharacterMap {
   private readonly encoder = new TextEncoder()
   private readonly known = new Map<string, string | undefined>()
@@ -15,7 +12,7 @@ class CharacterMap {
     private readonly texts: Uint8Array,
   ) {}
 
-  /** What stands for the shortest beginning of a text that the map has; undefined where it has none. */
+  /** The replacement for the shortest prefix of a text that the map contains; undefined if there is none. */
   get(text: string): string | undefined {
     if (this.known.has(text)) return this.known.get(text)
     const found = this.find(this.encoder.encode(text))
@@ -51,13 +48,12 @@ function offsetOf(unit: number): number {
   return (unit >>> 10) << ((unit & (1 << 9)) >>> 6)
 }
 
-/** Characters between two of which a cluster of characters always ends. */
+/** Characters such that a grapheme cluster always ends between any two of them. */
 const simple: () => CharSet = lazyCharSet(/[\x20-\x7e\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]/u)
 
 /**
- * SentencePiece's normalization: clusters of up to five bytes are looked up whole, and otherwise their characters one
- * by one.
- * @throws RoutedAttentionError `BAD_FILE`; `UNSUPPORTED` where the engine cannot tell clusters
+ * SentencePiece's normalization: clusters of up to five bytes are looked up whole, other text character by character.
+ * @throws RoutedAttentionError `BAD_FILE`; `UNSUPPORTED` if the engine cannot segment clusters
  */
 export function precompiled(component: Component): Stage {
   const map = parseCharacterMap(component)
@@ -82,7 +78,7 @@ export function precompiled(component: Component): Stage {
   function change(text: string): string {
     let changed = ''
     let from = 0
-    // Runs of characters that stand alone need no segmenter.
+    // Runs of characters that are clusters by themselves need no segmenter.
     for (const run of text.matchAll(/[\x20-\x7e]+(?=[\x20-\x7e]|$)/g)) {
       const start = run.index > 0 ? run.index + 1 : 0
       if (start < from || start >= run.index + run[0].length) continue

@@ -2,18 +2,18 @@ import { type CharSet, codePointBefore, widthAt } from './char-set.js'
 import type { Match, Pattern } from './pattern.js'
 import { checkHeld, type EncodingContext, type Stage, type TextSink } from './stage.js'
 
-/** Takes a text cut into matches and what lies between them, each in one or more parts. */
+/** Receives a text split into matches and the text between them, each in one or more parts. */
 export interface SegmentSink {
   begin(isMatch: boolean): void
   part(text: string): void
-  /** The text ends. */
+  /** Ends the text. */
   end(): void
 }
 
 export const BEHAVIORS = ['Removed', 'Isolated', 'MergedWithPrevious', 'MergedWithNext', 'Contiguous'] as const
 export type Behavior = (typeof BEHAVIORS)[number]
 
-/** Makes pieces of segments. */
+/** Combines segments into pieces. */
 export function intoPieces(behavior: Behavior, next: TextSink): SegmentSink {
   let hasPiece = false
   let wasMatch = false
@@ -51,7 +51,7 @@ export function intoPieces(behavior: Behavior, next: TextSink): SegmentSink {
   }
 }
 
-/** Cuts at the characters of a set, each of which is a match. */
+/** Splits at the characters of a set, each of which is a match. */
 export function splitAtCharacters(set: CharSet, behavior: Behavior): Stage {
   return (next) => {
     const segments = intoPieces(behavior, next)
@@ -86,7 +86,7 @@ export function splitAtCharacters(set: CharSet, behavior: Behavior): Stage {
   }
 }
 
-/** Cuts at the matches of a pattern. */
+/** Splits at the matches of a pattern. */
 export function splitAtMatches(pattern: Pattern, behavior: Behavior, isInverted: boolean): Stage {
   return (next, context) => {
     const segments = intoPieces(behavior, next)
@@ -98,16 +98,16 @@ export function splitAtMatches(pattern: Pattern, behavior: Behavior, isInverted:
   }
 }
 
-/** Finds the matches of a pattern in pieces that come in parts. */
+/** Finds the matches of a pattern in pieces that arrive in parts. */
 export class PatternSegments implements TextSink {
   private buffer = ''
-  /** Where the search goes on, and what is before it and not given out yet. */
+  /** Where the search continues; what precedes it has not been emitted yet. */
   private from = 0
   private given = 0
   private lastEnd = -1
   private isBetween = false
   /**
-   * A search that met the end of the text waits until there is twice as much, so that small parts cost no more than
+   * A search that reached the end of the text waits until there is twice as much, so that small parts cost no more than
    * large ones.
    */
   private enough = 0
@@ -146,7 +146,7 @@ export class PatternSegments implements TextSink {
     }
   }
 
-  /** An empty match just behind another is none. */
+  /** An empty match right after another does not count. */
   private take({ start, end }: Match): void {
     const { buffer } = this
     if (start === end && this.lastEnd === end) {
@@ -160,13 +160,13 @@ export class PatternSegments implements TextSink {
     this.from = this.given = this.lastEnd = end
   }
 
-  /** Gives out what no match can begin in, and keeps what a search from there on may look back at. */
+  /** Emits text in which no match can begin, and keeps what a later search may look back at. */
   private wait(certain: number): void {
     if (certain > this.given) this.between(certain)
     checkHeld(this.buffer.length - certain, this.context)
     const held = this.buffer.length - certain
     let keep = certain
-    // One character more than is looked at, since there would be the beginning of the text.
+    // One character more than is looked at, since that position would count as the beginning of the text.
     for (let i = 0; i <= this.pattern.lookBehind; i++) {
       const before = codePointBefore(this.buffer, keep)
       if (before !== undefined) keep -= before > 0xffff ? 2 : 1

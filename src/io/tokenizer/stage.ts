@@ -1,31 +1,31 @@
 import { RoutedAttentionError } from '../../errors.js'
 import type { Effort } from './effort.js'
 
-/** Takes pieces of text, each in one or more parts that cut no character in two. */
+/** Receives pieces of text, each in one or more parts that do not split characters. */
 export interface TextSink {
-  /** @param isEnd whether the piece ends with this part */
+  /** @param isEnd whether this part ends the piece */
   push(text: string, isEnd: boolean): void
 }
 
-/** What the stages of one encoding share. */
+/** State shared by the stages of one encoding. */
 export interface EncodingContext {
   readonly effort: Effort
   /**
-   * Whether the piece under way begins where the text does: `prepend_scheme: "first"`. Stages that remove its beginning
-   * unset it.
+   * Whether the current piece begins at the start of the text, for `prepend_scheme: "first"`. Stages that remove its
+   * beginning clear this.
    */
   isAtStart: boolean
-  /** Most characters that a stage may hold back; infinite where the whole text is there anyway. */
+  /** Maximum characters that a stage may hold back; Infinity if the whole text is available anyway. */
   readonly mostHeld: number
 }
 
-/** A step of the pipeline, made for one encoding. */
+/** A step of the pipeline, created for one encoding. */
 export type Stage = (next: TextSink, context: EncodingContext) => TextSink
 
-/** Characters that a stream may hold back until they are certain. */
+/** Characters that a stream may hold back until they are final. */
 export const MAX_HELD = 2 ** 20
 
-/** @throws RoutedAttentionError `BAD_ARGUMENT` when a stage holds back more than it may */
+/** @throws RoutedAttentionError `BAD_ARGUMENT` if a stage holds back more than allowed */
 export function checkHeld(length: number, context: EncodingContext): void {
   if (length <= context.mostHeld) return
   throw new RoutedAttentionError(
@@ -34,12 +34,12 @@ export function checkHeld(length: number, context: EncodingContext): void {
   )
 }
 
-/** The first stage of a list feeds the second, and so on. */
+/** Connects stages in order. */
 export function chain(stages: readonly Stage[]): Stage {
   return (next, context) => stages.reduceRight((sink, stage) => stage(sink, context), next)
 }
 
-/** Changes every character by itself. */
+/** Maps every character separately. */
 export function mapping(change: (text: string) => string): Stage {
   return (next) => ({ push: (text, isEnd) => next.push(text === '' ? text : change(text), isEnd) })
 }

@@ -1,32 +1,32 @@
 /*
- * Hugging Face's library (tokenizers 0.23) takes its characters from several tables: its regular expressions from
- * Unicode 16, lowercase, whitespace and numbers from 17, and punctuation, marks and normalization from the older tables
- * of crates that are no longer renewed. These are the characters of Unicode 17 of which the older tables know nothing
- * or something else; so what is right does not depend on the engine, as far as it knows their characters.
- * test/io/unicode.test.ts holds every code point against the library.
+ * Hugging Face's library (tokenizers 0.23) takes its characters from several tables: regular expressions from Unicode
+ * 16, lowercase, whitespace and numbers from Unicode 17, and punctuation, marks and normalization from the older tables
+ * of unmaintained crates. Listed here are the characters of Unicode 17 that the older tables lack or classify
+ * differently, so that results do not depend on the engine, provided it knows their characters. test/io/unicode.test.ts
+ * compares every code point with the library.
  */
 
-/** Assigned since Unicode 17: its regular expressions take them for unassigned. */
+/** Assigned since Unicode 17; unassigned in the library's regular expressions. */
 export const SINCE_UNICODE_17 =
   '88f c5c cdc 1acf-1add 1ae0-1aeb 20c1 2b96 a7ce-a7cf a7d2 a7d4 a7f1 fbc3-fbd2 fd90-fd91 fdc8-fdce 10940-10959 10ec5-10ec7 ' +
   '10ed0-10ed8 10efa-10efb 11b60-11b67 11db0-11ddb 11de0-11de9 16ea0-16eb8 16ebb-16ed3 16ff2-16ff6 187f8-187ff 18d09-18d1e ' +
   '18d80-18df2 1ccfa-1ccfc 1ceba-1ced0 1cee0-1cef0 1e6c0-1e6de 1e6e0-1e6f5 1e6fe-1e6ff 1f6d8 1f777-1f77a 1f8d0-1f8d8 ' +
   '1fa54-1fa57 1fa8a 1fa8e 1fac8 1facd 1faea 1faef 1fbfa 2b73a-2b73f 2cea2-2cead 323b0-33479'
 
-/** Punctuation (P) that it does not know as such. */
+/** Punctuation (P) that the library does not classify as such. */
 export const NO_PUNCTUATION =
   '61d 9fd a76 c77 c84 1b4e-1b4f 1b7d-1b7f 2e43-2e4f 2e52-2e5d 10d6e 10ead 10ed0 10f55-10f59 10f86-10f89 113d4-113d5 ' +
   '113d7-113d8 1144b-1144f 1145a-1145b 1145d 11660-1166c 116b9 1183b 11944-11946 119e2 11a3f-11a46 11a9a-11a9c 11a9e-11aa2 ' +
   '11b00-11b09 11be1 11c41-11c45 11c70-11c71 11ef7-11ef8 11f43-11f4f 11fff 12ff1-12ff2 16d6d-16d6f 16e97-16e9a 16fe2 1e5ff ' +
   '1e95e-1e95f'
 
-/** Punctuation to it, and nowhere else any more. */
+/** Punctuation only in the library. */
 export const ALSO_PUNCTUATION = '166d 111c9'
 
-/** Control and format characters (C) that it does not know as such. */
+/** Control and format characters (C) that the library does not classify as such. */
 export const NO_OTHER = '890-891 8e2 110cd 13430-1343f'
 
-/** Marks (M) that it does not know as such. */
+/** Marks (M) that the library does not classify as such. */
 export const NO_MARK =
   '7fd 897-89f 8ca-8d3 9fe afa-aff b55 c04 c3c cf3 d00 d3b-d3c d81 eba ece 1715 180f 1abf-1add 1ae0-1aeb 1cf7 1df6-1dfa ' +
   'a82c a8ff 10d24-10d27 10d69-10d6d 10eab-10eac 10efa-10eff 10f46-10f50 10f82-10f85 11070 11073-11074 110c2 11145-11146 ' +
@@ -37,10 +37,10 @@ export const NO_MARK =
   '16fe4 16ff0-16ff1 1cf00-1cf2d 1cf30-1cf46 1e08f 1e130-1e136 1e2ae 1e2ec-1e2ef 1e4ec-1e4ef 1e5ee-1e5ef 1e6e3 1e6e6 ' +
   '1e6ee-1e6ef 1e6f5'
 
-/** Marks to it, and nowhere else any more. */
+/** Marks only in the library. */
 export const ALSO_MARK = '1cf2-1cf3'
 
-/** Nonspacing marks (Mn) that it does not know as such. */
+/** Nonspacing marks (Mn) that the library does not classify as such. */
 export const NO_NONSPACING_MARK =
   '7fd 897-89f 8ca-8e1 9fe afa-aff b55 c04 c3c d00 d3b-d3c d81 eba ece 180f 1885-1886 1abf-1add 1ae0-1aeb 1df6-1dfb a82c ' +
   'a8c5 a8ff a9bd 10d24-10d27 10d69-10d6d 10eab-10eac 10efa-10eff 10f46-10f50 10f82-10f85 11070 11073-11074 110c2 111c9 ' +
@@ -52,10 +52,10 @@ export const NO_NONSPACING_MARK =
   '1e008-1e018 1e01b-1e021 1e023-1e024 1e026-1e02a 1e08f 1e130-1e136 1e2ae 1e2ec-1e2ef 1e4ec-1e4ef 1e5ee-1e5ef 1e6e3 1e6e6 ' +
   '1e6ee-1e6ef 1e6f5 1e944-1e94a'
 
-/** Nonspacing marks to it, and nowhere else any more. */
+/** Nonspacing marks only in the library. */
 export const ALSO_NONSPACING_MARK = '1734 1171e'
 
-/** Characters that its normalization forms leave where they are. */
+/** Characters that the library's normalization forms leave in place. */
 export const NOT_NORMALIZED =
   '7fd 897-89f 8ca-8d3 9fe c3c d3b-d3c eba 1715 1abf-1add 1ae0-1aeb 1df6-1dfa 32ff a7f1-a7f4 a82c ab69 105c9 105e4 ' +
   '10781-10785 10787-107b0 107b2-107ba 10d24-10d27 10d69-10d6d 10eab-10eac 10efa-10efb 10efd-10eff 10f46-10f50 10f82-10f85 ' +

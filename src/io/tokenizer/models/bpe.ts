@@ -2,13 +2,11 @@ import { describe } from '../../../errors.js'
 import { broken, type Component } from '../component.js'
 import { byteFallback, cannotExpress, type TokenModel, type Vocabulary, withoutIds } from './model.js'
 
-/** Words of at most this length are remembered with their ids, up to so many of them. */
+/** Words of at most this length are cached with their ids, up to a maximum number. */
 const MAX_REMEMBERED_LENGTH = 64
 const MAX_REMEMBERED = 30_000
 
-/**
- * Byte-pair encoding: the most wanted pair of neighbours becomes one token, until none is left that the merges name.
- */
+/** Byte-pair encoding: repeatedly merges the neighbouring pair of lowest rank, until no merge applies. */
 export class BytePairModel implements TokenModel {
   private readonly idOf: ReadonlyMap<string, number>
   private readonly merges: MergeTable
@@ -19,10 +17,7 @@ export class BytePairModel implements TokenModel {
   private readonly prefix: string
   private readonly suffix: string
   private readonly remembered = new Map<string, readonly number[]>()
-  /**
-   * Ids of single characters of the first plane, where nothing is set before or behind them: -1 for none, 0 for not yet
-   * asked, else id + 1.
-   */
+  /** Ids of single BMP characters without affixes: -1 for none, 0 if not yet looked up, else id + 1. */
   private readonly characters = new Int32Array(0x10000)
   private symbols = new Symbols()
 
@@ -81,7 +76,7 @@ export class BytePairModel implements TokenModel {
         symbols.add(id)
       } else {
         const bytes = this.fallsBackToBytes ? byteFallback(this.affixed(word, at, end), this.idOf) : undefined
-        // An unknown character before it stays pending, as in the library.
+        // As in the library, an unknown character before it stays pending.
         if (bytes !== undefined) for (const byte of bytes) symbols.add(byte)
         else if (this.unknown === undefined) throw cannotExpress(word)
         else {
@@ -111,7 +106,7 @@ export class BytePairModel implements TokenModel {
   }
 }
 
-/** A word's symbols in a list that is linked both ways. */
+/** A word's symbols as a doubly linked list. */
 class Symbols {
   private ids = new Int32Array(64)
   private next = new Int32Array(64)
@@ -120,7 +115,7 @@ class Symbols {
 
   clear(room: number): void {
     this.length = 0
-    // Long words leave nothing behind.
+    // Long words leave no large buffers behind.
     if (room < 4096 && this.ids.length > 65_536) this.resize(4096)
   }
 
@@ -144,7 +139,7 @@ class Symbols {
       const { rank, place } = due
       const right = next[place]!
       if (ids[place] === -1 || right >= length) continue
-      // The pair may have become another one meanwhile.
+      // The pair may have changed in the meantime.
       const found = merges.rankOf(ids[place]!, ids[right]!)
       if (found === -1 || merges.merged[found] !== merges.merged[rank]) continue
       ids[place] = merges.merged[rank]!
@@ -173,7 +168,7 @@ class Symbols {
   }
 }
 
-/** The places where one merge may be due, from the left once the first is taken. */
+/** The positions where a merge may apply, from the left once the first has been taken. */
 class DuePlaces {
   private places = new Int32Array(8)
   private count = 0
@@ -190,7 +185,7 @@ class DuePlaces {
     this.places[this.count++] = place
   }
 
-  /** @returns -1 when there are no more */
+  /** @returns -1 if there are no more */
   take(): number {
     if (!this.isSorted) {
       this.places.subarray(this.done, this.count).sort()
@@ -201,24 +196,24 @@ class DuePlaces {
 }
 
 /**
- * Merges that may be due: the lowest rank first, and of one rank from the left. What a merge makes is longer than its
- * parts, so it never leads to another of its own rank: the places of a rank are all known when the first of them is
- * taken, and are put in order then.
+ * Merges that may apply: lowest rank first, and for one rank from the left. The result of a merge is longer than its
+ * parts, so it never enables another merge of the same rank: all positions of a rank are known when the first of them
+ * is taken, and are sorted then.
  */
 class DueMerges {
-  /** What was taken last. */
+  /** The rank taken last. */
   rank = 0
   place = 0
   /** A binary heap. */
   private readonly ranks: number[] = []
   private readonly due = new Map<number, DuePlaces>()
   private current: DuePlaces | undefined
-  /** What was added last. */
+  /** The rank added last. */
   private lastRank = -1
   private last: DuePlaces | undefined
 
   add(rank: number, place: number): void {
-    // Runs of one character ask for one merge again and again.
+    // Runs of one character request the same merge again and again.
     const known = rank === this.lastRank ? this.last : this.due.get(rank)
     this.lastRank = rank
     if (known !== undefined) {
@@ -240,7 +235,7 @@ class DueMerges {
     ranks[hole] = rank
   }
 
-  /** @returns false when nothing is due any more */
+  /** @returns false if no merge is left */
   take(): boolean {
     for (;;) {
       const rank = this.ranks[0]
@@ -273,9 +268,9 @@ class DueMerges {
   }
 }
 
-/** Ranks of pairs of ids, in a hash table with open addresses. */
+/** Ranks of pairs of ids, in a hash table with open addressing. */
 class MergeTable {
-  /** The id that a merge makes, by rank. */
+  /** The resulting id, by rank. */
   readonly merged: Int32Array
   private readonly left: Int32Array
   private readonly right: Int32Array
@@ -291,7 +286,7 @@ class MergeTable {
     this.ranks = new Int32Array(size)
   }
 
-  /** Of the same pair the last counts. */
+  /** If a pair is repeated, the last entry wins. */
   set(left: number, right: number, rank: number, merged: number): void {
     const slot = this.slotOf(left, right)
     this.left[slot] = left
@@ -300,7 +295,7 @@ class MergeTable {
     this.merged[rank] = merged
   }
 
-  /** @returns -1 for what is no pair */
+  /** @returns -1 if it is not a pair */
   rankOf(left: number, right: number): number {
     const slot = this.slotOf(left, right)
     return this.left[slot] === -1 ? -1 : this.ranks[slot]!
@@ -315,7 +310,7 @@ class MergeTable {
 }
 
 /**
- * A merge is a pair of tokens, in newer files an array and in older ones a string with one space; what it makes is a
+ * A merge is a pair of tokens: an array in newer files, a string with one space in older ones. Its result must be a
  * token too.
  */
 function readMerges(component: Component, idOf: ReadonlyMap<string, number>, prefix: string, excluded: ReadonlySet<number>): MergeTable {

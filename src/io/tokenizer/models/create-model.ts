@@ -4,15 +4,15 @@ import { readVocabulary, type TokenModel, type Vocabulary } from './model.js'
 import { readScoredVocabulary, UnigramModel } from './unigram.js'
 import { WordLevelModel, WordPieceModel } from './word-models.js'
 
-/** A vocabulary, and the model that uses it. */
+/** A vocabulary, and how to create a model that uses it. */
 export interface ModelSource {
   readonly vocabulary: Vocabulary
-  /** @param excluded ids that it shall never give */
+  /** @param excluded ids that the model must never produce */
   create(excluded: ReadonlySet<number>): TokenModel
 }
 
 /**
- * @throws RoutedAttentionError `BAD_FILE`, also for a type that is unknown and a vocabulary of another type;
+ * @throws RoutedAttentionError `BAD_FILE`, including for an unknown type and a vocabulary of the wrong type;
  * `UNSUPPORTED`
  */
 export function readModel(component: Component): ModelSource {
@@ -30,7 +30,7 @@ export function readModel(component: Component): ModelSource {
   }
 }
 
-/** Files of before the type was written: by what they hold. */
+/** Older files have no type; it is inferred from their contents. */
 function typeOf(component: Component): string {
   if (!component.isNullOrAbsent('merges')) return 'BPE'
   if (Array.isArray(component.value('vocab'))) return 'Unigram'

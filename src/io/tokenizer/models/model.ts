@@ -6,25 +6,25 @@ import type { EncodingContext } from '../stage.js'
 export interface TokenModel {
   /**
    * @param word not empty
-   * @param ids takes the ids
+   * @param ids receives the ids
    * @throws RoutedAttentionError `BAD_ARGUMENT` for a word that the vocabulary cannot express
    */
   tokenize(word: string, ids: number[], context: EncodingContext): void
 }
 
-/** The tokens of a model, both ways. */
+/** A model's tokens, in both directions. */
 export interface Vocabulary {
   readonly idOf: ReadonlyMap<string, number>
-  /** By id; of several tokens with one id the last. */
+  /** By id; if several tokens share an id, the last one. */
   readonly tokenOf: ReadonlyMap<number, string>
-  /** Tokens as its library counts them, which decides the ids of tokens added beyond them. */
+  /** Number of tokens as counted by the library, which determines the ids of tokens added after them. */
   readonly count: number
 }
 
-/** Ids above this would make tables of that size: no vocabulary comes near it. */
+/** Maximum id, since tables have this size; no vocabulary comes near it. */
 const MAX_TOKENS = 2 ** 24
 
-/** @throws RoutedAttentionError `BAD_FILE` unless `vocab` gives ids by token */
+/** @throws RoutedAttentionError `BAD_FILE` unless `vocab` maps tokens to ids */
 export function readVocabulary(component: Component): Vocabulary {
   const vocab = component.value('vocab')
   if (!isRecord(vocab)) throw component.unfit('vocab', 'an object of ids by token', vocab)
@@ -42,7 +42,7 @@ export function isTokenId(id: unknown): id is number {
   return Number.isInteger(id) && (id as number) >= 0 && (id as number) < MAX_TOKENS
 }
 
-/** The vocabulary without some ids, for text in which special tokens shall be plain text. */
+/** The vocabulary without certain ids, for text in which special tokens are plain text. */
 export function withoutIds(idOf: ReadonlyMap<string, number>, excluded: ReadonlySet<number>): ReadonlyMap<string, number> {
   if (excluded.size === 0) return idOf
   return new Map([...idOf].filter(([, id]) => !excluded.has(id)))
@@ -55,7 +55,7 @@ export function cannotExpress(word: string): RoutedAttentionError {
   )
 }
 
-/** Ids of the bytes of a text as <0x00> to <0xFF>; undefined unless the vocabulary has all of them. */
+/** Ids of a text's bytes as <0x00> to <0xFF>; undefined unless the vocabulary contains all of them. */
 export function byteFallback(text: string, idOf: ReadonlyMap<string, number>): number[] | undefined {
   const ids: number[] = []
   for (const byte of new TextEncoder().encode(text)) {

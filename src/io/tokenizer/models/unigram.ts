@@ -3,7 +3,7 @@ import { broken, type Component } from '../component.js'
 import type { EncodingContext } from '../stage.js'
 import { byteFallback, cannotExpress, type TokenModel, type Vocabulary } from './model.js'
 
-/** How much less likely than the least likely token an unknown character is. */
+/** Difference in score between the least likely token and an unknown character. */
 const UNKNOWN_PENALTY = 10
 
 /** @throws RoutedAttentionError `BAD_FILE` unless `vocab` lists [token, score] in order of id */
@@ -23,7 +23,7 @@ export function readScoredVocabulary(component: Component): Vocabulary & { reado
   return { idOf, tokenOf, count: scores.length, scores }
 }
 
-/** The tokens whose scores add up to most. */
+/** Chooses the tokens with the highest total score. */
 export class UnigramModel implements TokenModel {
   private readonly idOf: ReadonlyMap<string, number>
   private readonly scores: Float64Array
@@ -65,7 +65,7 @@ export class UnigramModel implements TokenModel {
     }
   }
 
-  /** Viterbi's path: where its parts begin, and the end; neighbours that are unknown are one part. */
+  /** The Viterbi path: the start of each part, and the end; adjacent unknown characters form one part. */
   private bestPath(word: string, { effort }: EncodingContext): Int32Array {
     const length = word.length
     const best = new Float64Array(length + 1)
@@ -119,7 +119,7 @@ export class UnigramModel implements TokenModel {
   }
 }
 
-/** Tokens by their code units, in a hash table with open addresses: a vocabulary has a million nodes. */
+/** Tokens by code units, as a trie in a hash table with open addressing; a vocabulary has a million nodes. */
 class Trie {
   /** By node: the id of the token that ends there, or -1. */
   readonly ids: Int32Array
@@ -130,7 +130,7 @@ class Trie {
 
   constructor(tokens: readonly (readonly [string, number])[]) {
     const most = 1 + tokens.reduce((sum, [token]) => sum + token.length, 0)
-    // Room for every node that there can be would be several times what tokens that share beginnings need.
+    // Allocating for the maximum number of nodes would take several times what tokens with common prefixes need.
     const nodes = countNodes(tokens, most)
     const size = 2 ** Math.ceil(Math.log2(Math.max(2 * nodes, 16)))
     this.mask = size - 1
@@ -155,7 +155,7 @@ class Trie {
     }
   }
 
-  /** @returns -1 where there is none */
+  /** @returns -1 if there is none */
   child(node: number, unit: number): number {
     const slot = this.slotOf(node, unit)
     return this.parents[slot] === -1 ? -1 : this.children[slot]!
@@ -169,7 +169,7 @@ class Trie {
   }
 }
 
-/** Nodes of a trie: the beginnings that a token does not share with the one before it in order. */
+/** Number of nodes of a trie: the prefixes that a token does not share with its predecessor in sorted order. */
 function countNodes(tokens: readonly (readonly [string, number])[], most: number): number {
   const sorted = tokens.map(([token]) => token).sort()
   let nodes = 1

@@ -19,7 +19,7 @@ export class WordLevelModel implements TokenModel {
   }
 }
 
-/** From the left, the longest token that a word goes on with; a word with a part that is none is unknown as a whole. */
+/** From the left, the longest token that continues the word; a word with an unknown part is unknown as a whole. */
 export class WordPieceModel implements TokenModel {
   private readonly idOf: ReadonlyMap<string, number>
   private readonly unknown: number | undefined
@@ -54,7 +54,7 @@ export class WordPieceModel implements TokenModel {
       let end = Math.min(word.length, start + this.longest)
       let id: number | undefined
       for (; end > start; end--) {
-        // Half a pair begins nothing that is in a vocabulary, save one that is broken itself.
+        // A vocabulary has no token that begins with half a surrogate pair, except malformed ones.
         if (isInsidePair(word, end)) continue
         effort.spend(1 + ((end - start) >> 4), this.name)
         id = this.idOf.get(prefix + word.slice(start, end))
