@@ -3,55 +3,55 @@ import { DispatchHeader } from '../../assembly/ir/header.js'
 import type { Dispatch } from '../device/device.js'
 import type { Geometry } from './geometry.js'
 
-/** How far a sequence has come. */
+/** The position of a sequence. */
 export interface Cursor {
   /** Absolute position of the next token. */
   readonly position: number
   /**
-   * Absolute position of the first key in the local buffers, a multiple of 8: lanes of scores then are positions modulo
-   * 4.
+   * Absolute position of the first key in the local buffers, a multiple of 8, so that lanes of scores are positions
+   * modulo 4.
    */
   readonly base: number
 }
 
-/** Length of the next chunk: it stays within one routed window, or is several whole ones. */
+/** Length of the next chunk, which stays within one routed window or consists of several whole ones. */
 export function nextChunkRows({ chunkRows, chunkWindows, config }: Geometry, position: number, remaining: number): number {
   const window = config.routedWindowSize
   if (chunkWindows > 1) return Math.min(remaining, chunkRows)
   return Math.min(remaining, chunkRows, window - (position % window))
 }
 
-/** Where the local buffer will begin once it has room for the chunk. */
+/** Where the local buffer will start once it has room for the chunk. */
 function nextBase({ localCapacity, config }: Geometry, { position, base }: Cursor, rows: number): number {
   if (position - base + rows <= localCapacity) return base
   return Math.floor(Math.max(0, position - config.localAttnWindowSize) / 8) * 8
 }
 
 /**
- * Tokens of the window that a causal layer's chunk ends: all of them compete for the contexts then. 0 for a chunk that
- * leaves its window open.
+ * Number of tokens in the window that a causal layer's chunk ends, all of which then compete for the contexts; 0 if the
+ * chunk leaves its window open.
  */
 export function closingRows({ routedWindowSize }: LayerConfig, position: number, rows: number): number {
   return (position % routedWindowSize) + rows === routedWindowSize ? routedWindowSize : 0
 }
 
-/** Whether a chunk overwrites what the state held before it, instead of only writing behind it. */
+/** Whether a chunk overwrites earlier state, rather than only appending to it. */
 export function needsCopyOnWrite(geometry: Geometry, cursor: Cursor, rows: number): boolean {
   return closingRows(geometry.config, cursor.position, rows) > 0 || nextBase(geometry, cursor, rows) !== cursor.base
 }
 
-/** Key/values that serve the window of a position: all earlier windows' tokens, or as many as are chosen. */
+/** Number of key/values for the window of a position: the tokens of all earlier windows, or as many as are chosen. */
 export function contextCount({ routedWindowSize, numRoutedKeyValues }: LayerConfig, position: number): number {
   return Math.min(numRoutedKeyValues, Math.floor(position / routedWindowSize) * routedWindowSize)
 }
 
-/** Fills the header for a chunk of `rows` tokens, and returns the place behind it. */
+/** Sets the header for a chunk of `rows` tokens, and returns the cursor after it. */
 export function describeChunk(dispatch: Dispatch, geometry: Geometry, cursor: Cursor, rows: number): Cursor {
   const base = fillHeader(dispatch, geometry, cursor, rows)
   return { position: cursor.position + rows, base }
 }
 
-/** The same without an object: returns the `base` behind the chunk. */
+/** The same without allocating an object: returns the `base` after the chunk. */
 export function fillHeader(dispatch: Dispatch, geometry: Geometry, cursor: Cursor, rows: number): number {
   const { position } = cursor
   const window = geometry.config.routedWindowSize

@@ -2,7 +2,7 @@ import type { LayerConfig } from './config.js'
 import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
 import type { Program, WeightLayout } from '../device/device.js'
 import { addCausalLayer, addOpening } from './ops/causal-ops.js'
-import { type Capacity, createGeometry, type Geometry } from './geometry.js'
+import { createGeometry, type Geometry, type PlanLimits } from './geometry.js'
 import {
   type RoutedState,
   type LayerScratch,
@@ -53,7 +53,7 @@ export interface LayerCall {
   /** Width of the caller's angles (`dimHead`, or `heads · dimHead`), or none. */
   readonly angleWidth: number | undefined
   readonly trace: boolean
-  readonly capacity: Capacity
+  readonly limits: PlanLimits
 }
 
 function rotarySource({ dimHead }: LayerConfig, angleWidth: number | undefined): RotarySource | undefined {
@@ -75,8 +75,8 @@ export interface CausalLayerPlan {
 }
 
 export function planCausalLayer(config: LayerConfig, parameters: LayerParameters, call: LayerCall): CausalLayerPlan {
-  const { partitions } = call.capacity
-  const geometry = createGeometry(config, contextsOf(config, call.length), call.length, call.capacity)
+  const { partitions } = call.limits
+  const geometry = createGeometry(config, contextsOf(config, call.length), call.length, call.limits)
   const scratchLayout = new Layout()
   const scratch = planLayerScratch(scratchLayout, geometry, partitions)
   const contextUpdate = planContextUpdateScratch(scratchLayout, geometry)
@@ -247,16 +247,16 @@ export function planFullSequenceContext(
   local: RotarySource,
   routed: RotarySource | undefined,
   length: number,
-  capacity: Capacity,
+  limits: PlanLimits,
 ): FullSequencePlan {
-  const { partitions } = capacity
-  const geometry = createGeometry(config, contextsOf(config, length), length, capacity)
+  const { partitions } = limits
+  const geometry = createGeometry(config, contextsOf(config, length), length, limits)
   const scratchLayout = new Layout()
   const stateLayout = new Layout()
   const contextLayout = new Layout()
   const callLayout = new Layout()
   const table = (rows: number, width: number) => at(BufferIndex.Scratch, scratchLayout.words(rotaryTableWords(rows, width)))
-  const memory = planFullSequence(callLayout, geometry, length, capacity)
+  const memory = planFullSequence(callLayout, geometry, length, limits)
   const chosenRows = memory.slotStride || Math.min(Math.max(PROJECTED_ROWS, geometry.chunkRows), length)
   return {
     geometry,
@@ -283,7 +283,7 @@ export interface FullSequenceLayerPlan extends FullSequencePlan {
 
 export function planFullSequenceLayer(config: LayerConfig, parameters: LayerParameters, call: LayerCall): FullSequenceLayerPlan {
   const local: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: config.dimHead }
-  const plan = planFullSequenceContext(config, local, rotarySource(config, call.angleWidth), call.length, call.capacity)
+  const plan = planFullSequenceContext(config, local, rotarySource(config, call.angleWidth), call.length, call.limits)
   const programs = writeFullSequencePrograms(plan, parameters.weights, {
     output: at(BufferIndex.Output),
     outputRows: EVERY_ROW,

@@ -3,7 +3,7 @@ import { isRouted } from './routed-blocks.js'
 import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
 import type { Program } from '../device/device.js'
 import { addCausalLayer, addOpening } from './ops/causal-ops.js'
-import { type Capacity, createGeometry, type Geometry } from './geometry.js'
+import { createGeometry, type Geometry, type PlanLimits } from './geometry.js'
 import { type CausalState, planCausalState, planContextUpdateScratch, planLayerScratch, planLocalState } from './memory/layer-memory.js'
 import {
   contextsOf,
@@ -31,31 +31,31 @@ import { ProgramBuilder } from './ops/program-builder.js'
 import { at } from '../program/operand.js'
 import { addRotaryTable, type RotarySource, rotaryTableWords } from './ops/rotary-ops.js'
 
-/** What every model's plan tells. */
+/** The parts common to all model plans. */
 export interface ModelPlan {
   readonly geometry: Geometry
   readonly scratchBytes: number
   readonly stateBytes: number
   readonly scratch: ModelScratch
   readonly head: Program
-  /** The end of `head`: from logits on. */
+  /** The end of `head`, from logits on. */
   readonly logProbabilities: Program
 }
 
-/** A strictly causal model: one program for a chunk, embedding to logits. */
+/** A causal model: one program for a chunk, from embedding to logits. */
 export interface CausalModelPlan extends ModelPlan {
   readonly states: readonly CausalState[]
   readonly open: Program
   readonly chunk: Program
-  /** The chunk's rows, in the scratch: what `BufferIndex.Input` is bound to. */
+  /** Offset of the chunk's rows in the scratch, where `BufferIndex.Input` is bound. */
   readonly streamOffset: number
 }
 
-/** @param length most tokens that a sequence will have: `planBucket` */
-export function planCausalModel(config: ModelConfig, parameters: ModelParameters, length: number, capacity: Capacity): CausalModelPlan {
+/** @param length maximum tokens of a sequence: `planBucket` */
+export function planCausalModel(config: ModelConfig, parameters: ModelParameters, length: number, limits: PlanLimits): CausalModelPlan {
   const { layer } = config
-  const { partitions } = capacity
-  const geometry = createGeometry(layer, contextsOf(layer, length), length, capacity)
+  const { partitions } = limits
+  const geometry = createGeometry(layer, contextsOf(layer, length), length, limits)
   const scratchLayout = new Layout()
   const layerScratch = planLayerScratch(scratchLayout, geometry, partitions)
   const contextUpdate = planContextUpdateScratch(scratchLayout, geometry)
@@ -77,7 +77,7 @@ export function planCausalModel(config: ModelConfig, parameters: ModelParameters
     builder.skipBarrier()
     windowTable = addRotaryTable(builder, source, rows, table(geometry.windowCapacity))
   }
-  // what is normalised first are the rows that the same partition embedded
+  // the first norm reads rows embedded by the same partition
   if (layer.prenorm) builder.skipBarrier()
   parameters.layers.forEach(({ attention, feedForward }, index) => {
     const result = layerOutput(context, index === config.depth - 1)
@@ -116,12 +116,12 @@ export function planCausalModel(config: ModelConfig, parameters: ModelParameters
   }
 }
 
-/** A model with the published routing: the whole sequence passes through one layer after the other. */
+/** A model with full-sequence routing: the whole sequence passes through one layer after another. */
 export interface FullSequenceModelPlan extends ModelPlan {
   readonly sequence: FullSequencePlan
   /** For each chunk: token ids to rows. */
   readonly embed: Program
-  /** The last one's chunks end with their logits. */
+  /** The chunks of the last one end with their logits. */
   readonly layers: readonly FullSequencePrograms[]
 }
 
@@ -129,11 +129,11 @@ export function planFullSequenceModel(
   config: ModelConfig,
   parameters: ModelParameters,
   length: number,
-  capacity: Capacity,
+  limits: PlanLimits,
 ): FullSequenceModelPlan {
   const { layer } = config
   const source: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: layer.dimHead }
-  const sequence = planFullSequenceContext(layer, source, config.routedRotaryEmb ? source : undefined, length, capacity)
+  const sequence = planFullSequenceContext(layer, source, config.routedRotaryEmb ? source : undefined, length, limits)
   const { geometry, scratchLayout } = sequence
   const scratch = planModelScratch(scratchLayout, config, geometry)
   const context: ModelContext = { config, geometry, parameters, scratch, normed: sequence.scratch.normed, sum: sequence.scratch.local }
@@ -159,13 +159,13 @@ export function planFullSequenceModel(
   }
 }
 
-/** Tokens that the smallest plan is made for. */
+/** Number of tokens for the smallest plan. */
 const SMALLEST_BUCKET = 1024
 
 /**
- * The most tokens that a plan for a sequence of `length` is made for: a power of two, or Infinity once neither window
- * nor the contexts would need more for any longer one. Sequences that outgrow their plan move to the next, so windows
- * far wider than the text cost no memory.
+ * Maximum tokens of the plan for a sequence of `length`: a power of two, or Infinity once neither window nor contexts
+ * would need more for any longer sequence. Sequences that outgrow their plan move to the next, so windows far wider
+ * than the text cost no memory.
  */
 export function planBucket({ localAttnWindowSize, routedWindowSize, numRoutedKeyValues }: LayerConfig, length: number): number {
   let bucket = SMALLEST_BUCKET

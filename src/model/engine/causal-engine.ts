@@ -13,20 +13,20 @@ import type { Interrupt } from '../../interrupt.js'
 import { Mutex } from '../../mutex.js'
 
 /**
- * Chunks per worker group that are handed over together. With this many, filling and draining the pipeline costs about
- * 1 % of the time (six layers), and an abort or another caller waits only briefly.
+ * Chunks submitted together, per worker group. With this many, filling and draining the pipeline costs about 1 % of the
+ * time (six layers), and an abort or another caller waits only briefly.
  */
 const CHUNKS_PER_WORKER_GROUP = 2
 
-/** The dispatch of one of the chunks that are handed over together. */
+/** The dispatch of one of the chunks submitted together. */
 interface Slot {
   readonly dispatch: Dispatch
   readonly head: LogitsReader
-  /** Where its tokens lie. */
+  /** Offset of its tokens. */
   readonly tokenOffset: number
 }
 
-/** A plan taken in by the device: it serves every sequence of up to `length` tokens, some chunks at a time. */
+/** A plan compiled by the device, for sequences of up to `length` tokens, several chunks at a time. */
 interface CapacityBucket {
   readonly length: number
   readonly plan: CausalModelPlan
@@ -37,11 +37,11 @@ interface CapacityBucket {
   readonly logProbabilities: CompiledProgram
   readonly slots: readonly Slot[]
   readonly workerGroups: number
-  /** Sequences share the slots: each has them for some chunks, its answers read, before the next sequence's begin. */
+  /** Serialises the use of the slots: a sequence holds them for some chunks, until their results have been read. */
   readonly mutex: Mutex
 }
 
-/** Reads sequences with a strictly causal model: constant memory and constant work a token, at any position. */
+/** Reads sequences with a causal model: constant memory, and constant work per token, at any position. */
 export class CausalEngine implements Engine {
   readonly #device: Device
   readonly #config: ModelConfig
@@ -110,7 +110,7 @@ export class CausalEngine implements Engine {
     return this.#device.allocate(plan.stateBytes, "a session's state", { zeroed, mirrored: true })
   }
 
-  /** The state of a sequence that has read nothing. */
+  /** The state of an empty sequence. */
   #openState(bucket: CapacityBucket): DeviceBuffer {
     const state = this.allocateState(bucket, true)
     this.#open(bucket, state)
@@ -137,7 +137,7 @@ export class CausalEngine implements Engine {
   }
 
   /**
-   * What a state holds, in portable order.
+   * The contents of a state, in portable order.
    * @throws RoutedAttentionError `OUT_OF_MEMORY`
    */
   exportState({ plan }: CapacityBucket, state: DeviceBuffer, cursor: Cursor): Float32Array {
@@ -151,7 +151,7 @@ export class CausalEngine implements Engine {
   }
 
   /**
-   * A state that holds `values`.
+   * Creates a state with the given contents.
    * @throws RoutedAttentionError `OUT_OF_MEMORY`
    */
   importState(bucket: CapacityBucket, position: number, values: Float32Array): DeviceBuffer {
@@ -167,8 +167,8 @@ export class CausalEngine implements Engine {
   }
 
   /**
-   * Runs `tokenIds` through the model from `start` on, some chunks at a time. The state is written behind `start` only
-   * where `needsCopyOnWrite` says so.
+   * Runs `tokenIds` through the model from `start` on, several chunks at a time. State before `start` is overwritten
+   * only if `needsCopyOnWrite` says so.
    */
   async read(
     bucket: CapacityBucket,
@@ -182,7 +182,7 @@ export class CausalEngine implements Engine {
     const { plan, tokens, slots, workerGroups, mutex } = bucket
     const device = this.#device
     const result = prepareResult(this.#config.numTokens, tokenIds.length, request)
-    // each worker group's working memory holds what the head makes of one chunk
+    // each worker group's scratch holds the head's results for one chunk
     const atOnce = Math.min(slots.length, request.rows === 'last' && !request.targets ? device.batch : workerGroups)
     let cursor = start
     for (let done = 0; done < tokenIds.length;) {
@@ -215,7 +215,7 @@ export class CausalEngine implements Engine {
     return { cursor, result }
   }
 
-  /** One token, within the call and without an allocation; @returns false, nothing done, where that cannot be. */
+  /** Reads one token synchronously without allocating; @returns false, having done nothing, if that is not possible. */
   step(
     bucket: CapacityBucket,
     state: DeviceBuffer,
@@ -300,8 +300,8 @@ class CausalSequence implements Sequence {
   }
 
   /**
-   * What the state held before stays readable until the end: a chunk that overwrites part of it (a window closes, the
-   * local buffer moves on; once in many tokens) makes the whole append work on a copy.
+   * The previous state stays readable until the end: a chunk that overwrites part of it (a window closes, or the local
+   * buffer moves; once in many tokens) makes the whole append work on a copy.
    */
   async append(tokenIds: Int32Array, request: LogitsRequest, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<Appended> {
     const bucket = this.engine.bucket(this.position + tokenIds.length)

@@ -5,15 +5,13 @@ import { createYieldPoint, createDispatches, type LayerForward, runChunks, write
 import { type LayerTrace, TraceBuilder } from './layer-trace.js'
 import { ResourceScope } from '../placement/resource-scope.js'
 
-/**
- * A strictly causal layer: chunk after chunk through one program, as a session does, so memory does not grow with n.
- */
+/** A causal layer: one program runs chunk after chunk, as in a session, so memory does not grow with n. */
 export async function causalForward(forward: LayerForward): Promise<LayerTrace> {
   const { device, config, parameters, x, batch, length, trace } = forward
   const result = new TraceBuilder(forward)
   if (batch * length === 0) return result.finish()
   const { dim, numExperts, routedWindowSize } = config
-  const plan = planCausalLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, capacity: device })
+  const plan = planCausalLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, limits: device })
   const { geometry } = plan
   const scope = new ResourceScope(device)
   try {

@@ -11,8 +11,8 @@ import { compileRouting, selectRouted } from './full-sequence-routing.js'
 import type { Appended, Engine, LogitsResult, LogitsRequest, YieldPoint, Sequence } from './sequence.js'
 
 /**
- * Reads sequences with a model of the published routing, where later tokens change earlier outputs (SPEC section 7): a
- * sequence keeps its tokens and every answer is one forward over all of them.
+ * Reads sequences with full-sequence routing, where later tokens change earlier outputs (SPEC section 7): a sequence
+ * keeps its tokens, and every request is one forward pass over all of them.
  */
 export class FullSequenceEngine implements Engine {
   readonly #device: Device
@@ -28,16 +28,16 @@ export class FullSequenceEngine implements Engine {
   }
 
   createSequence(): Sequence {
-    return new FullSequenceText(this, new Int32Array(0))
+    return new RecomputedSequence(this, new Int32Array(0))
   }
 
   restoreSequence(position: number, saved: Uint8Array): Sequence | undefined {
     if (saved.byteLength !== position * 4) return undefined
     const tokenIds = new Int32Array(saved.slice().buffer)
-    return tokenIds.every((id) => id >= 0 && id < this.#config.numTokens) ? new FullSequenceText(this, tokenIds) : undefined
+    return tokenIds.every((id) => id >= 0 && id < this.#config.numTokens) ? new RecomputedSequence(this, tokenIds) : undefined
   }
 
-  /** One forward over all of `tokenIds`: layer after layer, each chunk by chunk. */
+  /** One forward pass over all of `tokenIds`: layer after layer, each chunk by chunk. */
   async read(
     tokenIds: Int32Array,
     request: LogitsRequest,
@@ -69,7 +69,7 @@ export class FullSequenceEngine implements Engine {
       dispatch.set(DispatchHeader.SequenceRows, length)
       dispatch.set(DispatchHeader.Average, Number(layer.averageRouted && memory.windows > 0))
       const head = new LogitsReader({ numTokens, scratch: plan.scratch, memory: scratch, byteOffset: 0 }, dispatch)
-      // what is done is told in tokens: each layer does a share of every one
+      // progress is reported in tokens: each layer does a fraction of every token's work
       const passes = plan.layers.length
       let pass = 0
       const pauseAt = async (position: number) => yieldPoint(Math.floor((pass * length + position) / passes))
@@ -142,7 +142,7 @@ export class FullSequenceEngine implements Engine {
     }
   }
 
-  /** Visits the sequence's chunks, `BufferIndex.Input` bound to each one's rows. */
+  /** Visits the sequence's chunks, with `BufferIndex.Input` bound to each one's rows. */
   async #chunks(
     { geometry }: FullSequenceModelPlan,
     dispatch: Dispatch,
@@ -160,11 +160,11 @@ export class FullSequenceEngine implements Engine {
   }
 
   dispose(): void {
-    // every call takes and gives back its own memory
+    // every call allocates and releases its own memory
   }
 }
 
-class FullSequenceText implements Sequence {
+class RecomputedSequence implements Sequence {
   readonly engine: FullSequenceEngine
   #tokenIds: Int32Array
 
@@ -193,12 +193,12 @@ class FullSequenceText implements Sequence {
     const commit = () => (this.#tokenIds = all)
     const { rows, targets } = request
     if (rows === 'last' && targets) return { result: await this.#readEach(all, targets, yieldPoint, interrupt), commit }
-    // the forward over all of them does a share of each new token
+    // A forward pass over all tokens does a fraction of each new token's work
     const pauseAt = (done: number) => yieldPoint(Math.floor((done * tokenIds.length) / all.length))
     return { result: await this.engine.read(all, request, pauseAt, interrupt), commit }
   }
 
-  /** What comes later decides on the answers before: so each token takes a forward over those before it. */
+  /** Later tokens change earlier results, so each token takes a forward pass over those before it. */
   async #readEach(all: Int32Array, targets: Int32Array, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<LogitsResult> {
     const logProbabilities = new Float64Array(targets.length)
     for (let done = 0; ; done++) {
@@ -210,7 +210,7 @@ class FullSequenceText implements Sequence {
   }
 
   clone(): Sequence {
-    return new FullSequenceText(this.engine, this.#tokenIds)
+    return new RecomputedSequence(this.engine, this.#tokenIds)
   }
 
   save(): Uint8Array {

@@ -7,15 +7,15 @@ import { ResourceScope } from '../placement/resource-scope.js'
 import { compileRouting, selectRouted, type FullSequenceRouting } from './full-sequence-routing.js'
 
 /**
- * A layer with the published routing: what is routed is decided over the whole sequence first, then it is computed
- * chunk by chunk.
+ * A layer with full-sequence routing: routing is decided over the whole sequence first, then outputs are computed chunk
+ * by chunk.
  */
 export async function fullSequenceForward(forward: LayerForward): Promise<LayerTrace> {
   const { device, config, parameters, batch, length, trace } = forward
   const result = new TraceBuilder(forward)
   if (batch * length === 0) return result.finish()
   const { dim } = config
-  const plan = planFullSequenceLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, capacity: device })
+  const plan = planFullSequenceLayer(config, parameters, { length, angleWidth: forward.angles?.shape[1], trace, limits: device })
   const { geometry, memory, chosenRows } = plan
   const scope = new ResourceScope(device)
   try {
@@ -48,7 +48,7 @@ export async function fullSequenceForward(forward: LayerForward): Promise<LayerT
     const routing = new Dispatch()
     bind(routing, 0)
     const yieldPoint = createYieldPoint(forward)
-    // last of all: only now nothing more of this turn can fail
+    // last, since from here on nothing in this turn can fail
     input.writeRows(forward.x, dim, geometry.stride, 0)
     forward.inputsRead?.()
 

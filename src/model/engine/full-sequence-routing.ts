@@ -14,7 +14,7 @@ import type { RoutingPrograms } from '../../plan/layer-plan.js'
 import type { ResourceScope } from '../placement/resource-scope.js'
 import { retryForMemory } from '../placement/retry.js'
 
-/** `RoutingPrograms` of one layer, taken in by a device. */
+/** `RoutingPrograms` of one layer, compiled by a device. */
 export interface CompiledRoutingPrograms {
   readonly decisions: CompiledProgram
   readonly similarities: CompiledProgram
@@ -23,28 +23,28 @@ export interface CompiledRoutingPrograms {
   readonly projections: readonly CompiledProgram[]
 }
 
-/** One sequence on its way through one layer with the published routing. */
+/** One sequence passing through one layer with full-sequence routing. */
 export interface FullSequenceRouting {
   readonly device: Device
   readonly dispatch: Dispatch
   readonly geometry: Geometry
   readonly memory: FullSequenceMemory
-  /** Chosen tokens that one projection takes. */
+  /** Chosen tokens per projection. */
   readonly chosenRows: number
   /** The whole sequence's rows, from `inputOffset` on. */
   readonly input: DeviceBuffer
   readonly inputOffset: number
   readonly programs: CompiledRoutingPrograms
   readonly length: number
-  /** Whether the caller reads what was decided. */
+  /** Whether the caller reads the routing decisions. */
   readonly trace: boolean
-  /** Between chunks: lets the event loop turn, and throws when the work should end. */
+  /** Called between chunks: yields to the event loop, and throws if the work should end. */
   readonly yieldPoint: () => Promise<void>
   /** Ends it within a dispatch. */
   readonly interrupt: Interrupt | undefined
 }
 
-/** Gives a layer's programs to a device; `scope` disposes of them. */
+/** Compiles a layer's programs on a device; `scope` disposes of them. */
 export function compileRouting(scope: ResourceScope, programs: RoutingPrograms): CompiledRoutingPrograms {
   return {
     decisions: scope.compile(programs.decisions),
@@ -56,21 +56,21 @@ export function compileRouting(scope: ResourceScope, programs: RoutingPrograms):
 }
 
 /**
- * Similarities that passes of one dispatch of selections go over for each row of a chunk, about: some ten milliseconds
- * of coordinate descent for 128 of them.
+ * Approximate number of router scores that the passes of one dispatch of selections process per row of a chunk: about
+ * ten milliseconds of coordinate descent for 128 rows.
  */
 const SELECTION_WORK = 32_000
-/** Passes that choosing the largest, without a descent, is worth. */
+/** Cost of choosing the largest without a descent, in passes. */
 const CHOOSING = 20
 
-/** How many windows from this one on are selected for in one dispatch. */
+/** Number of windows, from this one on, to select for in one dispatch. */
 function windowsAtOnce({ config, chunkRows }: Geometry, window: number): number {
   const { nIters, numExperts, routedWindowSize, selection, straightThrough } = config
   const passes = selection === 'top-k' && straightThrough ? CHOOSING : nIters
   return Math.max(1, Math.floor((SELECTION_WORK * chunkRows) / (window * routedWindowSize * numExperts * passes)))
 }
 
-/** Where `memory.taken` and `memory.lists` lie. */
+/** Location of `memory.taken` and `memory.lists`. */
 function decisions({ geometry, memory }: FullSequenceRouting, call: DeviceBuffer): BufferRange[] {
   const { numExperts } = geometry.config
   return [
@@ -80,9 +80,9 @@ function decisions({ geometry, memory }: FullSequenceRouting, call: DeviceBuffer
 }
 
 /**
- * Decides what every window of the sequence routes, and projects each chosen (token, expert) pair once. How many there
- * are is known only then: this is the one place where a forward may come back for sizes. Returns their keys and values,
- * bound to `dispatch`; the caller disposes of them.
+ * Decides the routing of every window of the sequence, and projects each chosen (token, expert) pair once. Their number
+ * is known only then: this is the one place where a forward may have to return to JavaScript for sizes. Returns their
+ * keys and values, bound to `dispatch`; the caller disposes of them.
  */
 export async function selectRouted(sequence: FullSequenceRouting): Promise<DeviceBuffer | undefined> {
   const { device, dispatch, geometry, memory, chosenRows, input, inputOffset, programs, length, trace, yieldPoint, interrupt } = sequence
@@ -92,7 +92,7 @@ export async function selectRouted(sequence: FullSequenceRouting): Promise<Devic
   const call = dispatch.buffers[BufferIndex.Call]!
   call.clear(memory.chosen.byteOffset, numExperts * memory.capacity * 4)
 
-  // where slots are kept for all that there can be, the host need not wait to know how many are used
+  // if slots are reserved for the maximum, the host need not wait to learn how many are used
   const bounded = memory.slotStride > 0
   const results = bounded ? [] : [{ memory: call, byteOffset: memory.counts.byteOffset, byteLength: numExperts * 4 }]
   if (trace) results.push(...decisions(sequence, call))

@@ -11,20 +11,20 @@ import type { ResourceScope } from '../placement/resource-scope.js'
 /** One checked call of a layer. */
 export interface LayerForward extends TracedCall {
   readonly device: Device
-  /** Ends it: with `DISPOSED`, for one. */
+  /** Ends it, for instance with `DISPOSED`. */
   readonly interrupt: Interrupt
   readonly parameters: LayerParameters
   readonly weights: DeviceBuffer
   readonly x: Float32Array
   readonly angles: Tensor | undefined
   /**
-   * Called in the turn of the call, where `x` and `angles` will not be read again; without it they are nobody else's
-   * and stay as they are.
+   * Called synchronously once `x` and `angles` will not be read again; if absent, they belong to this call and do not
+   * change.
    */
   readonly inputsRead?: (() => void) | undefined
 }
 
-/** One sequence's chunks, as many at a time as one of the `groups` of dispatches has. */
+/** The chunks of one sequence, processed in groups as large as those of `groups`. */
 interface Chunks {
   readonly forward: LayerForward
   readonly geometry: Geometry
@@ -32,20 +32,20 @@ interface Chunks {
   readonly groups: DispatchGroups
   /** Binds what differs from chunk to chunk. */
   readonly prepare: (dispatch: Dispatch, slot: number, position: number, rows: number) => void
-  /** What `collect` reads. */
+  /** The ranges that `collect` reads. */
   readonly results: (slot: number, rows: number) => readonly BufferRange[]
   readonly collect: (slot: number, position: number, rows: number) => void
   readonly yieldPoint: () => Promise<void>
 }
 
 /**
- * Runs that are handed over together; their inputs and outputs lie in slots, numbered through all groups. Where other
- * threads compute there are two: the results of one are copied out, and it is prepared anew, while the other is
- * computed.
+ * Dispatches submitted together; their inputs and outputs are in slots, numbered across all groups. If other threads
+ * compute there are two groups: while one is computed, the results of the other are copied out and it is prepared
+ * again.
  */
 export type DispatchGroups = readonly (readonly Dispatch[])[]
 
-/** A group that has been handed over. */
+/** A group that has been submitted. */
 interface Flight {
   readonly running: void | Promise<void>
   readonly collect: () => void
@@ -73,7 +73,7 @@ export async function runChunks({ forward, geometry, program, groups, prepare, r
       chunks.push({ position, rows })
     }
     const running = device.run(program, chunks.length === 1 ? dispatches[0]! : dispatches.slice(0, chunks.length), interrupt)
-    // it may fail before its turn to be waited for comes
+    // it may fail before it is waited for
     running?.catch(() => undefined)
     return {
       running,
@@ -94,12 +94,12 @@ export async function runChunks({ forward, geometry, program, groups, prepare, r
       if (cursor.position < length) flights.push(launch(group))
     }
   } finally {
-    // what is under way still uses what the caller will give back
+    // pending work still uses memory that the caller will release
     await Promise.allSettled(flights.map(async ({ running }) => running))
   }
 }
 
-/** Between runs: turns the event loop now and then, and ends work on what was disposed. */
+/** Called between dispatches: yields to the event loop now and then, and ends work on disposed objects. */
 export function createYieldPoint(forward: LayerForward): () => Promise<void> {
   return async () => {
     await yieldToEventLoop()

@@ -1,13 +1,13 @@
 import { Tensor } from '../../tensor.js'
 import type { LayerConfig } from '../../plan/config.js'
 
-/** What a traced forward returns. */
+/** Result of a traced forward. */
 export interface LayerTrace {
   /** (batch, n, dim). */
   readonly out: Tensor
   /** (batch, n, dim): local attention alone, never averaged. */
   readonly localOut: Tensor
-  /** (batch, windows, experts, window): 1 where a token of window 1, 2, … is the expert's query, else 0. */
+  /** (batch, windows, experts, window): 1 if a token of window 1, 2, … is a query of the expert, else 0. */
   readonly routedQueries: Tensor
   /**
    * (batch, windows, experts, k): positions of the key/values of window 1, 2, …, ascending; empty places, -1, come
@@ -16,7 +16,7 @@ export interface LayerTrace {
   readonly keyValueIndices: Tensor
 }
 
-/** Of a call, what its results are shaped by. */
+/** The parts of a call that determine the shapes of its results. */
 export interface TracedCall {
   readonly config: LayerConfig
   readonly batch: number
@@ -24,7 +24,7 @@ export interface TracedCall {
   readonly trace: boolean
 }
 
-/** The tensors of a trace, while they fill; without one only `out` has room. */
+/** The tensors of a trace as they are filled; without a trace, only `out` is allocated. */
 export class TraceBuilder {
   readonly #config: LayerConfig
   readonly #windows: number
@@ -60,7 +60,7 @@ export class TraceBuilder {
     this.#trace.routedQueries.data[this.#pair(sequence, window, expert) * this.#config.routedWindowSize + token] = 1
   }
 
-  /** An expert's key/values for a window (from 1). */
+  /** Records an expert's key/values for a window (from 1). */
   keyValues(sequence: number, window: number, expert: number, positions: Int32Array): void {
     this.#trace.keyValueIndices.data.set(positions, (this.#pair(sequence, window, expert) + 1) * this.#places - positions.length)
   }

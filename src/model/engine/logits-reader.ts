@@ -4,14 +4,14 @@ import type { ModelScratch } from '../../plan/ops/model-ops.js'
 import { Tensor } from '../../tensor.js'
 import type { LogitsResult, LogitsRequest } from './sequence.js'
 
-/** An answer, and what it is to. */
+/** A result, and the request it belongs to. */
 export interface LogitsReadback extends LogitsResult {
   readonly request: LogitsRequest
-  /** Tokens of the whole request. */
+  /** Number of tokens in the whole request. */
   readonly length: number
 }
 
-/** @throws RoutedAttentionError `OUT_OF_MEMORY` for more logits than this engine can hold */
+/** @throws RoutedAttentionError `OUT_OF_MEMORY` for more logits than this engine can allocate */
 export function prepareResult(numTokens: number, length: number, request: LogitsRequest): LogitsReadback {
   const rows = { last: Math.min(length, 1), all: length, none: 0 }[request.rows]
   return {
@@ -31,14 +31,14 @@ export interface HeadPlace {
 }
 
 /**
- * Asks the head of a model, in the dispatch of one chunk after the other, for what answers a request, as many rows at a
+ * Requests logits and log probabilities from a model's head in the dispatches of successive chunks, as many rows at a
  * time as fit.
  */
 export class LogitsReader {
   readonly #place: HeadPlace
   readonly #dispatch: Dispatch
   #result: LogitsReadback | undefined
-  /** The token of the chunk's first row that is answered; which of those rows come next, and how many there are. */
+  /** The token of the chunk's first requested row; the next of those rows, and their number. */
   #start = 0
   #next = 0
   #end = 0
@@ -48,11 +48,11 @@ export class LogitsReader {
     this.#dispatch = dispatch
   }
 
-  /** Fills the dispatch's header for a chunk of `rows` tokens, the request's token `start` first. */
+  /** Sets the dispatch's header for a chunk of `rows` tokens, starting with the request's token `start`. */
   describe(result: LogitsReadback, start: number, rows: number): void {
     const { rows: wanted, targets } = result.request
     const isLast = start + rows === result.length
-    // every row that has a target, and those whose logits are wanted
+    // every row that has a target, and those whose logits are requested
     const first = wanted === 'last' && !targets ? rows - 1 : 0
     const counts = { last: Number(isLast), all: rows, none: 0 }
     const targetRows = targets ? Math.max(0, Math.min(rows, targets.length - start)) : 0
@@ -65,7 +65,7 @@ export class LogitsReader {
     this.#ask()
   }
 
-  /** Fills the dispatch's header for a chunk of one token whose logits are wanted: `readToken` reads them. */
+  /** Sets the dispatch's header for a chunk of one token whose logits are requested; `readToken` reads them. */
   describeToken(): void {
     this.#dispatch.set(DispatchHeader.AnswerFirst, 0)
     this.#dispatch.set(DispatchHeader.AnswerRows, 1)
@@ -75,7 +75,7 @@ export class LogitsReader {
   }
 
   /**
-   * Writes a row of logits and a target where a dispatch of the plan's `logProbabilities` takes them, and fills its
+   * Writes a row of logits and a target where a dispatch of the plan's `logProbabilities` expects them, and sets its
    * header.
    */
   describeTarget(logits: Float32Array, target: number): void {
@@ -91,7 +91,7 @@ export class LogitsReader {
     return memory.readDoubles(byteOffset + scratch.logProbabilities.byteOffset, 1)[0]!
   }
 
-  /** Allocates nothing. */
+  /** Does not allocate. */
   readToken(logits: Float32Array): void {
     this.#readLogits(logits, 0, 1)
   }
@@ -101,13 +101,13 @@ export class LogitsReader {
     return Math.max(0, Math.min(this.#place.scratch.headRows, this.#end - this.#next))
   }
 
-  /** Those of them that have a target: the first ones. */
+  /** The first of these, which have a target. */
   get #targetRows(): number {
     const { targets } = this.#result!.request
     return targets ? Math.min(this.#rows, targets.length - this.#start - this.#next) : 0
   }
 
-  /** Those of them whose logits are wanted: the last ones. */
+  /** The last of these, whose logits are requested. */
   get #logitRows(): number {
     const { rows, targets } = this.#result!.request
     if (!targets) return this.#rows
@@ -125,7 +125,7 @@ export class LogitsReader {
     if (targetRows > 0) memory.write(targets!.subarray(token, token + targetRows), byteOffset + scratch.targets.byteOffset)
   }
 
-  /** What the dispatch will leave that `read` collects. */
+  /** The ranges that `read` will read after the dispatch. */
   results(): readonly BufferRange[] {
     const { numTokens, scratch, memory, byteOffset } = this.#place
     const rowBytes = roundUp(numTokens) * 4
@@ -141,7 +141,8 @@ export class LogitsReader {
   }
 
   /**
-   * Collects what was asked for; where more rows are wanted than fit, `runHead` makes them from what the chunk left.
+   * Collects the requested results; if more rows are requested than fit, `runHead` computes them from the chunk's
+   * outputs.
    */
   async read(runHead: () => void | Promise<void>): Promise<void> {
     while (this.#next < this.#end) {
@@ -164,7 +165,7 @@ export class LogitsReader {
     if (logitRows > 0) this.#readLogits(logits, request.rows === 'all' ? token : 0, logitRows, this.#rows - logitRows)
   }
 
-  /** To rows `row`, `row` + 1, … of [rows, V], from row `first` of the head's on. */
+  /** Reads into rows `row`, `row` + 1, … of [rows, V], starting with the head's row `first`. */
   #readLogits(logits: Float32Array, row: number, rows: number, first = 0): void {
     const { numTokens, scratch, memory, byteOffset } = this.#place
     const stride = roundUp(numTokens)

@@ -1,17 +1,17 @@
 import type { Interrupt } from '../../interrupt.js'
 
-/** What a language model is asked for besides going on. */
+/** What a language model should return besides advancing the sequence. */
 export interface LogitsRequest {
-  /** Rows whose logits are wanted: of the last token only, of all, or of none. */
+  /** Rows whose logits are requested: the last token's, all, or none. */
   readonly rows: 'last' | 'all' | 'none'
   /**
-   * Tokens whose log probabilities are wanted. With 'none', one for each row: under the logits of one forward over all.
-   * With 'last', one for each row but the last: given what comes before the token, and nothing after it.
+   * Tokens whose log probabilities are requested. With 'none', one per row, under the logits of a single forward pass
+   * over all. With 'last', one per row except the last, given only the preceding tokens.
    */
   readonly targets?: Int32Array
 }
 
-/** What it answers. */
+/** The result of a request. */
 export interface LogitsResult {
   /** [rows, V], or empty. */
   readonly logits: Float32Array
@@ -19,45 +19,45 @@ export interface LogitsResult {
   readonly logProbabilities: Float64Array
 }
 
-/** An append that has been computed; until `commit` the sequence is as it was before. */
+/** An append that has been computed; the sequence is unchanged until `commit`. */
 export interface Appended {
   readonly result: LogitsResult
   readonly commit: () => void
 }
 
-/** Called between chunks: may let the event loop turn, and throws when the work should end. */
+/** Called between chunks: may yield to the event loop, and throws if the work should end. */
 export type YieldPoint = (tokensDone: number) => Promise<void> | undefined
 
-/** A sequence that a model has read so far. */
+/** The tokens a model has read so far, with its state. */
 export interface Sequence {
-  /** What reads it. */
+  /** The engine that reads it. */
   readonly engine: Engine
   readonly position: number
-  /** Bytes of the runtime's memory that it holds. */
+  /** Bytes of the runtime's memory that it uses. */
   readonly byteLength: number
   /**
-   * Reads one token on within the call, and writes the logits after it to `logits`, [V]: where nobody need be waited
-   * for, and nothing that the sequence held before is written over. Otherwise it does nothing; `append` will do.
+   * Reads one token synchronously and writes the logits after it to `logits`, [V], if it does not have to wait and no
+   * earlier state is overwritten. Otherwise it does nothing, and `append` must be used.
    * @returns whether it did
    */
   step(tokenId: number, logits: Float32Array): boolean
   /**
-   * Reads on.
-   * @param interrupt ends it within a chunk; `yieldPoint` sees to it between them
+   * Reads more tokens.
+   * @param interrupt ends it within a chunk; `yieldPoint` does so between chunks
    */
   append(tokenIds: Int32Array, request: LogitsRequest, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<Appended>
   clone(): Sequence
-  /** What must be saved of it, besides its position. */
+  /** The state to be saved, besides the position. */
   save(): Uint8Array
   dispose(): void
 }
 
-/** How a kind of model reads sequences. */
+/** Reads sequences with one kind of model. */
 export interface Engine {
   createSequence(): Sequence
-  /** @returns undefined when `saved` does not fit the position */
+  /** @returns undefined if `saved` does not fit the position */
   restoreSequence(position: number, saved: Uint8Array): Sequence | undefined
-  /** ln p of a token under logits, [V]: with the bits of an append's `targets`. */
+  /** ln p of a token under logits, [V], bit-identical to that of an append's `targets`. */
   logProbability(logits: Float32Array, target: number, interrupt?: Interrupt): Promise<number>
   dispose(): void
 }

@@ -1,17 +1,17 @@
 import { atOnce } from '../../event-loop.js'
 import type { ByteScanner } from '../../device/device.js'
 
-/** Bytes of a checksum. */
+/** Size of a checksum in bytes. */
 export const CHECKSUM_BYTES = 16
 
-/** A few milliseconds' worth; a multiple of 16. */
+/** A few milliseconds of work; a multiple of 16. */
 const PART_BYTES = 1 << 22
 
 const PRIMES = [0x9e3779b1, 0x85ebca77, 0xc2b2ae3d, 0x27d4eb2f] as const
 
 /**
- * A 128-bit checksum for finding damage and telling models apart (it is no defence against someone who forges one).
- * Four lanes of 32-bit multiply-rotate-multiply rounds, as xxHash32's, over four words at a time; the lanes then mix
+ * A 128-bit checksum for detecting damage and identifying models (no protection against deliberate forgery). Four lanes
+ * of 32-bit multiply-rotate-multiply rounds, as in xxHash32, over four words at a time; finally the lanes are mixed
  * with each other and with the length.
  */
 export class Checksum {
@@ -19,21 +19,20 @@ export class Checksum {
   readonly #lanes = Uint32Array.of(0x24234428, 0x85ebca77, 0x00000000, 0x61c8864f)
   #length = 0
 
-  /** @param scanner who mixes blocks faster than this class does */
+  /** @param scanner mixes blocks faster than this class */
   constructor(scanner?: ByteScanner) {
     this.#scanner = scanner
   }
 
   /**
-   * Bytes are taken in blocks of 16; the last block of each call is filled up with zeros, and the call's length counts
-   * too.
+   * Bytes are processed in blocks of 16; the last block of each call is zero-padded, and the call's length counts too.
    */
   update(bytes: Uint8Array): this {
     atOnce(this.updateInParts(bytes))
     return this
   }
 
-  /** The same, `PART_BYTES` at a time. */
+  /** The same, in steps of `PART_BYTES`. */
   *updateInParts(bytes: Uint8Array): Generator<void, void> {
     const whole = bytes.length - (bytes.length % 16)
     for (let from = 0; from < whole; from += PART_BYTES) {
@@ -57,7 +56,7 @@ export class Checksum {
   digest(): Uint8Array {
     const lanes = [...this.#lanes]
     lanes[0]! ^= this.#length
-    // twice around, so that every lane has reached every other
+    // twice around, so that every lane has affected every other
     for (let turn = 0; turn < 2; turn++) {
       for (let i = 0; i < 4; i++) lanes[(i + 1) % 4] = avalanche(lanes[(i + 1) % 4]! ^ round(lanes[i]!, i))
     }

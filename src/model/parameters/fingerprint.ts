@@ -4,8 +4,8 @@ import { Checksum } from './checksum.js'
 import type { ModelConfig } from '../config/config.js'
 
 /**
- * Tells a model by its configuration and weights: the same files give the same bytes, however they are sharded and
- * wherever they run. In parts, each of some milliseconds.
+ * Identifies a model by its configuration and weights: the same files give the same bytes, however they are sharded and
+ * wherever they run. Computed in steps of a few milliseconds.
  */
 export function* fingerprintOf(
   config: ModelConfig,

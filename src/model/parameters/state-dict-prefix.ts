@@ -1,12 +1,12 @@
-/** Names looked at to find a prefix; a state dict from a stranger may have a hundred thousand. */
+/** Number of names examined to find a prefix; an untrusted state dict may have a hundred thousand. */
 const SAMPLE = 256
 
 /**
- * What stands in front of parameters' names where a wrapper has put something there, as `net.`, `module.` or
- * `_orig_mod.` do: the text that, left off, makes parameters of the most names; of two the shorter.
+ * The prefix that a wrapper has added to the parameters' names, such as `net.`, `module.` or `_orig_mod.`: the one
+ * whose removal turns the most names into parameters, or the shorter of two.
  * @param known the parameters' names
  * @param names those of a state dict
- * @returns '' where nothing stands in front, or no name is a parameter's
+ * @returns '' if there is no prefix, or no name is a parameter's
  */
 export function likelyPrefix(known: ReadonlySet<string>, names: readonly string[]): string {
   const lengths = [...new Set([...known].map(({ length }) => length))]

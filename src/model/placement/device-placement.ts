@@ -1,34 +1,34 @@
 import type { Device } from '../../device/device.js'
 import type { Runtime } from '../../device/runtime.js'
 
-/** What was put on a device: weights, and what computes with them. */
+/** Something installed on a device: weights, and the code that computes with them. */
 export interface Installation {
   readonly device: Device
-  /** Gives its memory back. */
+  /** Releases its memory. */
   dispose(): void
 }
 
-/** Which device a layer or model is on: the one that it was put on, until that is lost and the runtime has another. */
+/** Tracks the device a layer or model is on: the original one, until that is lost and the runtime has a replacement. */
 export class DevicePlacement<T extends Installation> {
   readonly #runtime: Runtime
   readonly #reinstall: ((device: Device, lost: T) => T) | undefined
   #current: T
 
-  /** @param reinstall puts on another device what was on a lost one; not needed where none would take its place */
+  /** @param reinstall installs on another device what was on a lost one; not needed if there is no replacement */
   constructor(runtime: Runtime, current: T, reinstall: ((device: Device, lost: T) => T) | undefined) {
     this.#runtime = runtime
     this.#current = current
     this.#reinstall = reinstall
   }
 
-  /** The device that `current` is on, or will be put on. */
+  /** The device that `current` is on, or will be installed on. */
   get device(): Device {
     const { device } = this.#current
     return this.#runtime.isStale(device) ? this.#runtime.device : device
   }
 
   /**
-   * What computes now: moved first, if its device was lost.
+   * The current installation, moved first if its device was lost.
    * @throws RoutedAttentionError `OUT_OF_MEMORY`, or whatever the device throws
    */
   get current(): T {
@@ -37,7 +37,7 @@ export class DevicePlacement<T extends Installation> {
     return this.#current
   }
 
-  /** Puts another in its place. */
+  /** Replaces the current installation. */
   replace(next: T): void {
     const before = this.#current
     this.#current = next

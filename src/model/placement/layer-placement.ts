@@ -7,11 +7,11 @@ import { type Comparison, installOnQuickest } from './quickest-device.js'
 
 export type LayerValues = ReadonlyMap<string, Tensor>
 
-/** A layer's weights, packed on one device: forwards may still be using them when the layer has let go of them. */
+/** A layer's weights, packed on one device. Forward passes may still use them after the layer has released them. */
 export class InstalledLayer implements Installation {
   readonly device: Device
   readonly weights: DeviceBuffer
-  /** What was packed: kept only where it may have to be packed again, elsewhere. */
+  /** The unpacked values; kept only if they may have to be packed again on another device. */
   readonly values: LayerValues | undefined
   #holders = 1
 
@@ -21,7 +21,7 @@ export class InstalledLayer implements Installation {
     this.values = values
   }
 
-  /** One more holder, who will dispose of it. */
+  /** Adds a holder, who must dispose of it too. */
   retain(): this {
     this.#holders++
     return this
@@ -32,17 +32,18 @@ export class InstalledLayer implements Installation {
   }
 }
 
-/** Where a layer lives; it is put on a device when it is made, and compares them at its first forward. */
+/** The placement of a layer, which is installed on a device when created, and compares devices at its first forward. */
 export class LayerPlacement {
   readonly #runtime: Runtime
   readonly #parameters: LayerParameters
   readonly #placement: DevicePlacement<InstalledLayer>
-  /** Until it is known which of the runtime's devices is quickest. */
+  /** Pending until the fastest of the runtime's devices is known. */
   #choosing: Promise<void> | undefined
   #isChosen: boolean
 
   /**
-   * @param make called once the device has room for the values: too large a layer fails before its parameters are drawn
+   * @param make called once the device has room for the values, so that a layer that is too large fails before its
+   * parameters are drawn
    */
   constructor(runtime: Runtime, parameters: LayerParameters, make: () => LayerValues) {
     this.#runtime = runtime
@@ -75,28 +76,28 @@ export class LayerPlacement {
     return device.packWeights(this.#parameters.layout, (name) => float32Values(valueOf(name).data))
   }
 
-  /** Packs other values; work begun before ends with the old ones. */
+  /** Packs other values; work already in progress finishes with the old ones. */
   replace(values: LayerValues): void {
     this.#placement.replace(this.#install(this.#placement.device, () => values))
   }
 
   /**
-   * Whether a forward's device is known and takes its inputs at once: one whose memory fails later has to be given them
-   * again.
+   * Whether the device of a forward is known and accepts its inputs synchronously; a device whose memory may fail later
+   * must be given them again.
    */
   get readsAtOnce(): boolean {
     return this.#isChosen && this.#runtime.isHere(this.#placement.device)
   }
 
-  /** What a forward runs with, to be disposed of by the caller. */
+  /** The installation for one forward; the caller must dispose of it. */
   take(): InstalledLayer {
     return this.#placement.current.retain()
   }
 
   /**
-   * Where there is a choice of devices, takes the quickest, once.
-   * @param time milliseconds that a forward takes
-   * @param check throws once nobody needs to know any more
+   * If there is a choice of devices, chooses the fastest, once.
+   * @param time measures a forward in milliseconds
+   * @param check throws once the result is no longer needed
    */
   chooseDevice(time: Comparison<InstalledLayer>['time'], check: () => void): Promise<void> | undefined {
     if (this.#isChosen) return undefined
@@ -116,7 +117,7 @@ export class LayerPlacement {
       check,
     })
     const { current } = placement
-    // meanwhile the layer may have been given other values
+    // the layer may have been given other values in the meantime
     if (current.device === quickest.device) quickest.dispose()
     else if (current.values === quickest.values) placement.replace(quickest)
     else {

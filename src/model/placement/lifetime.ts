@@ -3,23 +3,23 @@ import { RoutedAttentionError } from '../../errors.js'
 import type { Interrupt } from '../../interrupt.js'
 
 /**
- * What is given back at a life's end. It must not refer to who holds the life: whatever a runtime can reach is never
- * collected.
+ * The memory released at the end of a lifetime. It must not refer to the holder, since anything reachable from a
+ * runtime is never collected.
  */
 export interface Memory {
   dispose(): void
 }
 
 /**
- * Ends the lives of what was collected without having been disposed of. Made with the first life: nothing happens at
- * import.
+ * Ends the lifetimes of objects collected without having been disposed of. Created with the first lifetime, so that
+ * nothing happens at import.
  */
 let collected: FinalizationRegistry<Lifetime> | undefined
 
 /**
- * The life of something that owns memory: marked disposed at once, its memory given back when the work begun before has
- * ended, which it interrupts. What nobody disposes of ends when it is collected, where the engine tells; not before the
- * work that was begun on it has ended.
+ * The lifetime of an object that owns memory. Disposal takes effect immediately and interrupts pending work; the memory
+ * is released when that work has ended. If nobody disposes of the object, its lifetime ends some time after it is
+ * collected, if the engine reports that, and not before its pending work has ended.
  */
 export class Lifetime implements Interrupt {
   readonly runtime: Runtime
@@ -27,17 +27,17 @@ export class Lifetime implements Interrupt {
   readonly #memory: Memory
   readonly #siblings: Set<Lifetime> | undefined
   readonly #holder: WeakRef<object> | undefined
-  /** The holder, while work is under way: nobody else may hold it then. */
+  /** Keeps the holder alive while work is pending, when nothing else may refer to it. */
   readonly #atWork = new Set<object>()
   readonly #listeners = new Set<() => void>()
   #pending = 0
   #disposed = false
 
   /**
-   * @param holder whose life it is
-   * @param name what that is, for messages
+   * @param holder the object that owns the memory
+   * @param name its description, for messages
    * @param memory disposed of once
-   * @param siblings among which it is found until then
+   * @param siblings the set that contains it until then
    */
   constructor(runtime: Runtime, holder: object, name: string, memory: Memory, siblings?: Set<Lifetime>) {
     this.runtime = runtime
@@ -71,7 +71,7 @@ export class Lifetime implements Interrupt {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Runs `work` while the memory is sure to stay. */
+  /** Runs `work` while guaranteeing that the memory stays. */
   async use<T>(work: () => Promise<T>): Promise<T> {
     this.assertUsable()
     const holder = this.#holder?.deref()

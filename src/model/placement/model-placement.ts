@@ -12,15 +12,15 @@ import { storedValues } from '../parameters/stored-parameters.js'
 import { DevicePlacement, type Installation } from './device-placement.js'
 import { installOnQuickest } from './quickest-device.js'
 
-/** What a model will mostly do: one token after the other, or long texts at once. */
+/** A model's main workload: 'decode', one token after another, or 'prefill', long texts at once. */
 export type Workload = 'decode' | 'prefill'
 
-/** Tokens of one measured step. */
+/** Tokens per measured step. */
 const MEASURED_TOKENS: Readonly<Record<Workload, number>> = { decode: 1, prefill: 256 }
-/** Steps that are measured, after one that makes the pipelines; the quickest counts. */
+/** Number of measured steps, after one that builds the pipelines; the fastest counts. */
 const MEASURED_STEPS = 3
 
-/** What a model is made of. */
+/** The constituents of a model. */
 interface ModelParts {
   readonly runtime: Runtime
   readonly config: ModelConfig
@@ -28,7 +28,7 @@ interface ModelParts {
   readonly tensors: ReadonlyMap<string, StoredTensor>
 }
 
-/** A model's weights on one device, and what reads sequences with them. */
+/** A model's weights on one device, and the engine that reads sequences with them. */
 class InstalledModel implements Installation {
   readonly device: Device
   readonly engine: Engine
@@ -46,7 +46,7 @@ class InstalledModel implements Installation {
   }
 }
 
-/** Where a model lives; devices are compared when it is loaded. */
+/** The placement of a model; devices are compared when it is loaded. */
 export class ModelPlacement {
   readonly #placement: DevicePlacement<InstalledModel>
 
@@ -55,8 +55,8 @@ export class ModelPlacement {
   }
 
   /**
-   * Where there is a choice of devices, each does some of the workload, and the quickest is taken.
-   * @param check called when the event loop has turned: throws when the load should end
+   * If there is a choice of devices, each runs a sample of the workload, and the fastest is chosen.
+   * @param check called after yielding to the event loop; throws if the load should end
    * @throws RoutedAttentionError `OUT_OF_MEMORY`, or whatever the only device threw
    */
   static async create(parts: ModelParts, workload: Workload, check: () => void): Promise<ModelPlacement> {
@@ -68,7 +68,7 @@ export class ModelPlacement {
       work: tokens === 1 ? 'a token' : `${tokens} tokens`,
       check,
     })
-    // the tensors are kept only where they may have to be packed again
+    // the tensors are kept only if they may have to be packed again
     const isReplaceable = runtime.isReplaceable(installed.device)
     return new ModelPlacement(new DevicePlacement(runtime, installed, isReplaceable ? reinstaller(parts) : undefined))
   }
@@ -77,7 +77,7 @@ export class ModelPlacement {
     return this.#placement.current.engine
   }
 
-  /** The sequence, or what continues it where the model lives now. */
+  /** The sequence itself, or its continuation on the model's current device. */
   migrate(sequence: Sequence): Sequence {
     const { engine } = this
     if (sequence.engine === engine) return sequence
@@ -96,7 +96,7 @@ function reinstaller(parts: ModelParts): (device: Device) => InstalledModel {
 }
 
 /**
- * @throws RoutedAttentionError `OUT_OF_MEMORY`; `BAD_FILE` where a caller has transferred the tensors' bytes away; or
+ * @throws RoutedAttentionError `OUT_OF_MEMORY`; `BAD_FILE` if the caller has transferred the tensors' bytes away; or
  * whatever the device throws
  */
 function* install({ config, parameters, tensors }: ModelParts, device: Device): Generator<void, InstalledModel> {
@@ -106,7 +106,7 @@ function* install({ config, parameters, tensors }: ModelParts, device: Device): 
   return new InstalledModel(device, engine, weights)
 }
 
-/** Milliseconds that so many tokens take, after some others. */
+/** Milliseconds for this many tokens, after some others. */
 async function timeSteps(engine: Engine, tokens: number): Promise<number> {
   const sequence = engine.createSequence()
   try {

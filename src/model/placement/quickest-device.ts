@@ -2,21 +2,21 @@ import type { Device } from '../../device/device.js'
 import type { Runtime } from '../../device/runtime.js'
 import type { Installation } from './device-placement.js'
 
-/** How devices are compared. */
+/** How to compare devices. */
 export interface Comparison<T extends Installation> {
   install(device: Device): T | Promise<T>
-  /** Milliseconds that some work takes there. */
+  /** Measures some work on a device, in milliseconds. */
   time(installed: T): Promise<number>
-  /** What is timed, for messages: 'a token', say. */
+  /** Description of the work, for messages, such as 'a token'. */
   readonly work: string
-  /** Throws once the comparison should end. */
+  /** Throws if the comparison should end. */
   check(): void
 }
 
 /**
- * Installs on each device that the runtime offers, and keeps the one where the work took least time. A device that
- * fails is out of it, unless it is the last hope. Where there is only one, nothing is timed.
- * @throws whatever `check` or the only device threw; nothing is left installed then
+ * Installs on each device the runtime offers, and keeps the one where the work was fastest. A device that fails is
+ * skipped, unless it is the last one. If there is only one, nothing is timed.
+ * @throws whatever `check` or the only device threw; nothing remains installed then
  */
 export async function installOnQuickest<T extends Installation>(runtime: Runtime, comparison: Comparison<T>): Promise<T> {
   const { candidates } = runtime

@@ -1,6 +1,6 @@
 import type { CompiledProgram, Device, DeviceBuffer, Program } from '../../device/device.js'
 
-/** What a call takes from a device, given back together, also when taking the next one fails. */
+/** Resources that a call takes from a device, released together, also if acquiring the next one fails. */
 export class ResourceScope {
   readonly #device: Device
   readonly #taken: { dispose(): void }[] = []
@@ -22,7 +22,7 @@ export class ResourceScope {
     return compiled
   }
 
-  /** Takes over what another has taken. */
+  /** Takes ownership of another scope's resources. */
   adopt(other: ResourceScope): void {
     this.#taken.push(...other.#taken.splice(0))
   }

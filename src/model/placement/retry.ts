@@ -2,8 +2,8 @@ import { RoutedAttentionError } from '../../errors.js'
 import { nextMacrotask } from '../../event-loop.js'
 
 /**
- * Does `work`, and where that runs out of memory does it once more, after the event loop has turned: what was collected
- * gives its memory back only then. It must leave nothing behind when it fails.
+ * Runs `work` and, if it runs out of memory, once more after the event loop has run, since collected objects release
+ * their memory only then. `work` must leave nothing behind when it fails.
  */
 export async function retryForMemory<T>(work: (attempt: number) => T | Promise<T>): Promise<T> {
   try {
@@ -11,7 +11,7 @@ export async function retryForMemory<T>(work: (attempt: number) => T | Promise<T
   } catch (error) {
     if (!(error instanceof RoutedAttentionError && error.code === 'OUT_OF_MEMORY')) throw error
   }
-  // a turn that is half over may have passed the place where engines finalise
+  // the current turn may already be past the point where engines finalise
   await nextMacrotask()
   await nextMacrotask()
   return work(1)

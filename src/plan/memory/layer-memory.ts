@@ -4,7 +4,7 @@ import { type Geometry, scoreBytes } from '../geometry.js'
 import type { Layout } from './layout.js'
 import { at, type Operand } from '../../program/operand.js'
 
-/** Working memory of one chunk of one layer; layers of a model share it. */
+/** Working memory for one chunk of one layer, shared by a model's layers. */
 export interface LayerScratch {
   readonly normed: Operand
   readonly projected: Operand
@@ -18,9 +18,9 @@ export interface LayerScratch {
   readonly querySlots: Operand
   readonly queryScores: Operand
   readonly queryCounts: Operand
-  /** [expert][chunkWindows + 1]: where each window's queries begin in the expert's list. */
+  /** [expert][chunkWindows + 1]: where each window's queries start in the expert's list. */
   readonly queryStarts: Operand
-  /** [chunkWindows]: key/values of each window. */
+  /** [chunkWindows]: number of key/values of each window. */
   readonly contextEnds: Operand
   readonly queries: Operand
   /** [expert][chunkRows][stride]. */
@@ -50,7 +50,7 @@ export function planLayerScratch(layout: Layout, geometry: Geometry, partitions:
   }
 }
 
-/** What a strictly causal layer works in when a window closes. */
+/** Scratch for a causal layer's context update, when a window closes. */
 export interface ContextUpdateScratch {
   readonly retained: Operand
   readonly retainedCounts: Operand
@@ -69,7 +69,7 @@ export function planContextUpdateScratch(
   const { numExperts, numRoutedKeyValues } = config
   const words = (count: number) => at(BufferIndex.Scratch, layout.words(count))
   const admitted = Math.min(windowCapacity, numRoutedKeyValues)
-  // a histogram, the candidates' similarities, the indices of those chosen
+  // A histogram, the candidates' router scores, and the indices of the chosen ones
   const candidateBytes = HISTOGRAM_BYTES + 8 * (contextCapacity + windowCapacity)
   return {
     retained: words(numExperts * contextCapacity),
@@ -83,15 +83,15 @@ export function planContextUpdateScratch(
   }
 }
 
-/** One expert's packed contexts, one for each window of a chunk. */
+/** One expert's packed contexts, one per window of a chunk. */
 export interface ContextState {
   readonly keys: Operand
   readonly values: Operand
 }
 
 /**
- * What a layer carries from chunk to chunk, and its contexts, which one that sees the whole sequence gathers anew for
- * each.
+ * State that a layer carries from chunk to chunk, and its contexts, which a full-sequence layer gathers anew for each
+ * chunk.
  */
 export interface LayerState {
   readonly localKeys: Operand
@@ -109,23 +109,23 @@ function planContexts(layout: Layout, buffer: BufferIndex, { config, chunkWindow
   return Array.from({ length: config.numExperts }, () => ({ keys: words(), values: words() }))
 }
 
-/** @param contexts where the contexts of a chunk lie: `BufferIndex.Contexts` */
+/** @param contexts location of a chunk's contexts: `BufferIndex.Contexts` */
 export function planFullSequenceState(layout: Layout, contexts: Layout, geometry: Geometry): LayerState {
   return { ...planLocal(layout, geometry), contexts: planContexts(contexts, BufferIndex.Contexts, geometry) }
 }
 
-/** What a strictly causal layer carries. */
+/** The state of a causal layer. */
 export interface CausalState extends LayerState {
-  /** Absent where the layer has local attention alone. */
+  /** Absent if the layer has only local attention. */
   readonly routing: RoutingState | undefined
 }
 
-/** What a strictly causal layer with a routed part carries. */
+/** The state of a causal layer with a routed part. */
 export interface RoutedState extends CausalState {
   readonly routing: RoutingState
 }
 
-/** The open window, and the similarities that the contexts were chosen by. */
+/** The open window, and the router scores by which the contexts were chosen. */
 export interface RoutingState {
   /** [expert][window]. */
   readonly openQuerySimilarities: Operand
@@ -137,7 +137,7 @@ export interface RoutingState {
   readonly contextPositions: Operand
 }
 
-/** The state of a layer that has local attention alone. */
+/** The state of a layer with only local attention. */
 export function planLocalState(layout: Layout, geometry: Geometry): CausalState {
   return { ...planLocal(layout, geometry), contexts: [], routing: undefined }
 }

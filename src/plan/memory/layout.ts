@@ -3,7 +3,7 @@ export function roundUp(value: number, multiple = 8): number {
   return Math.ceil(value / multiple) * multiple
 }
 
-/** Hands out offsets in a buffer that does not exist yet. */
+/** Assigns offsets in a buffer that has not been allocated yet. */
 export class Layout {
   #byteLength = 0
 
@@ -11,14 +11,14 @@ export class Layout {
     return this.#byteLength
   }
 
-  /** Byte offset of the next `byteLength` bytes, on a cache line. */
+  /** Byte offset of the next `byteLength` bytes, aligned to a cache line. */
   bytes(byteLength: number): number {
     const offset = this.#byteLength
     this.#byteLength += roundUp(byteLength, 64)
     return offset
   }
 
-  /** Byte offset of as many 32-bit values. */
+  /** Byte offset of this many 32-bit values. */
   words(count: number): number {
     return this.bytes(count * 4)
   }

@@ -3,19 +3,18 @@ import { countRouted } from '../routed-blocks.js'
 import type { CausalModelPlan } from '../model-plan.js'
 import { closingRows, contextCount, type Cursor } from '../chunk.js'
 
-/** Part of a state. */
+/** A byte range of a state. */
 export interface ByteRange {
   readonly byteOffset: number
   readonly byteLength: number
 }
 
-/** A run of values in a session's state: the index of the first float, floats from one to the next, how many. */
+/** A run of values in a session's state: index of the first float, distance between floats, count. */
 export type VisitRun = (start: number, stride: number, count: number) => void
 
 /**
- * Visits all that a session's state holds, in an order that depends on the model and the position alone: not on panels,
- * capacities or where the local buffer begins. Saving reads along it, restoring writes along it, in whatever plan is at
- * hand.
+ * Visits everything in a session's state, in an order that depends only on the model and the position: not on panels,
+ * capacities or the start of the local buffer. Saving reads in this order and restoring writes in it, with any plan.
  */
 export function visitState({ geometry, states }: CausalModelPlan, cursor: Cursor, visit: VisitRun): void {
   const { config, headStride, localCapacity, contextCapacity, windowCapacity, stride } = geometry
@@ -53,7 +52,7 @@ export function visitState({ geometry, states }: CausalModelPlan, cursor: Cursor
   }
 }
 
-/** What a chunk changes of a session's state, of that which `visitState` visits behind it: ranges in bytes. */
+/** The byte ranges of a session's state that a chunk changes, among those that `visitState` visits afterwards. */
 export function changedState({ geometry, states }: CausalModelPlan, before: Cursor, after: Cursor): ByteRange[] {
   const { config, inner, headStride, localCapacity, contextCapacity, contextWords, windowCapacity, stride } = geometry
   const { heads, numExperts, routedWindowSize } = config
@@ -97,8 +96,8 @@ export function changedState({ geometry, states }: CausalModelPlan, before: Curs
 }
 
 /**
- * Floats that `visitState` visits: known before there is a plan, since saved bytes that claim another position must not
- * have one made.
+ * Number of floats that `visitState` visits; computed without a plan, since saved bytes may claim any position and must
+ * not cause a plan to be made for it.
  */
 export function stateLength(config: ModelConfig, position: number): number {
   const { layer, depth } = config
@@ -111,7 +110,7 @@ export function stateLength(config: ModelConfig, position: number): number {
   return depth * local * keyAndValue + countRouted(config) * routed
 }
 
-/** The place of a sequence whose local buffer holds no more than it must. */
+/** The cursor of a sequence whose local buffer contains no more than necessary. */
 export function freshPlace({ geometry }: CausalModelPlan, position: number): Cursor {
   return { position, base: Math.floor(Math.max(0, position - geometry.config.localAttnWindowSize) / 8) * 8 }
 }

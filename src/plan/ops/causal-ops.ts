@@ -9,7 +9,7 @@ import {
   addProduct,
   addRotation,
   addSimilarities,
-  headParts,
+  headGroups,
   type LayerContext,
   offset,
   headerWord,
@@ -20,11 +20,11 @@ import type { Geometry } from '../geometry.js'
 import type { ProgramBuilder } from './program-builder.js'
 import type { LayerWeights, RoutingWeights } from '../memory/weights.js'
 
-/** A strictly causal layer besides. */
+/** Additional context for a causal layer. */
 export interface CausalContext extends LayerContext {
   readonly state: CausalState
   readonly contextUpdate: ContextUpdateScratch
-  /** Angles of the whole window's rows, for the keys that enter when it closes. */
+  /** Angles of all rows of the window, for the keys admitted when it closes. */
   readonly windowTable: RotaryTable | undefined
 }
 
@@ -33,14 +33,14 @@ interface RoutedCausalContext extends CausalContext {
   readonly routingState: RoutingState
 }
 
-/** One chunk of a strictly causal layer; a chunk lies within one window. */
+/** One chunk of a causal layer; a chunk stays within one window. */
 export function addCausalLayer(context: CausalContext): void {
   const { builder, weights, state } = context
   addLocalAttention(context)
   if (weights.routing === undefined || state.routing === undefined) return addCombination(context)
   const routed = { ...context, routing: weights.routing, routingState: state.routing }
   if (!context.trace) builder.skipBarrier()
-  // the open window and the contexts: what the chunk before adds is read, and what it reads replaced
+  // the open window and the contexts: reads what the previous chunk added, and replaces what it read
   builder.serialized(() => addRouting(routed))
 }
 
@@ -82,7 +82,7 @@ function addRouting(context: RoutedCausalContext): void {
 }
 
 /**
- * When the chunk ends its window: the window's tokens compete for the contexts' places, and only those that enter are
+ * If the chunk ends its window, the window's tokens compete for places in the contexts, and only the admitted ones are
  * projected.
  */
 function addContextUpdate(context: RoutedCausalContext): void {
@@ -125,10 +125,10 @@ function addContextUpdate(context: RoutedCausalContext): void {
       parts: 2,
       limit,
     })
-    builder.skipBarrier(headParts(geometry))
+    builder.skipBarrier(headGroups(geometry))
     if (windowTable) {
       addRotation(builder, geometry, windowTable, { count, values: contextUpdate.projected, stride: 2 * inner, indices, limit })
-      builder.skipBarrier(headParts(geometry))
+      builder.skipBarrier(headGroups(geometry))
     }
     builder.op(Opcode.UpdateContext, {
       retained: offset(contextUpdate.retained, index * contextCapacity),
@@ -144,7 +144,7 @@ function addContextUpdate(context: RoutedCausalContext): void {
   })
 }
 
-/** What a new sequence begins with: the null key/value at rank 0 of every expert's context. */
+/** Initial state of a sequence: the null KV at rank 0 of every expert's context. */
 export function addOpening(builder: ProgramBuilder, geometry: Geometry, weights: LayerWeights, state: CausalState): void {
   weights.routing?.experts.forEach((expert, index) => {
     builder.op(Opcode.NullContext, {

@@ -2,7 +2,7 @@ import { BufferIndex } from '../../../assembly/ir/header.js'
 import { Opcode } from '../../../assembly/ir/ops.js'
 import { HISTOGRAM_BYTES } from '../../../assembly/ir/sizes.js'
 import { Selection } from '../../../assembly/ir/values.js'
-import type { Capacity, Geometry } from '../geometry.js'
+import type { Geometry, PlanLimits } from '../geometry.js'
 import { type Layout, roundUp } from '../memory/layout.js'
 import {
   addCombination,
@@ -22,13 +22,13 @@ import type { RotaryTable } from './layer-ops.js'
 import type { ExpertWeights } from '../memory/weights.js'
 
 /**
- * What a layer that is not strictly causal decides over the whole sequence before any of it is computed. Arrays by
- * position are [expert][capacity].
+ * Decisions of a full-sequence layer over the whole sequence, made before any output is computed. Arrays by position
+ * are [expert][capacity].
  */
 export interface FullSequenceMemory {
   readonly capacity: number
   readonly windows: number
-  /** Most rows of one dispatch of similarities. */
+  /** Maximum rows per dispatch of router scores. */
   readonly similarityRows: number
   readonly similarityProducts: Operand
   readonly querySimilarities: Operand
@@ -44,8 +44,8 @@ export interface FullSequenceMemory {
   readonly positions: Operand
   readonly counts: Operand
   /**
-   * Slots of each expert, where as many are kept as there can be: then nobody needs to know how many were chosen before
-   * all is computed. 0 where only the slots that are used are kept, one expert's behind the other's.
+   * Slots reserved per expert. If the maximum is reserved, nothing needs to know how many were chosen before everything
+   * is computed. 0 if only used slots are kept, expert after expert.
    */
   readonly slotStride: number
   readonly work: Operand
@@ -53,7 +53,8 @@ export interface FullSequenceMemory {
 }
 
 /**
- * Rows whose similarities are computed in one dispatch, or as many as a chunk has: little memory, and few enough runs.
+ * Rows whose router scores are computed in one dispatch, unless a chunk has more: little memory, and few enough
+ * dispatches.
  */
 const SIMILARITY_ROWS = 4096
 
@@ -62,7 +63,7 @@ export function planFullSequence(
   layout: Layout,
   { config, windowCapacity, chunkRows, productStride, inner, stride }: Geometry,
   length: number,
-  { partitions, hostVisible, bufferBytes }: Capacity,
+  { partitions, hostVisible, bufferBytes }: PlanLimits,
 ): FullSequenceMemory {
   const { numExperts, routedWindowSize, numRoutedKeyValues } = config
   const capacity = roundUp(length)
@@ -70,7 +71,7 @@ export function planFullSequence(
   const past = windows * routedWindowSize
   const listCapacity = Math.min(numRoutedKeyValues, past)
   const words = (count: number) => at(BufferIndex.Call, layout.words(count))
-  // a histogram; then values, indices and scores of a window, or the values of a whole row of candidates
+  // A histogram; then values, indices and scores of a window, or the values of a whole row of candidates
   const workBytes = HISTOGRAM_BYTES + 4 * roundUp(Math.max(3 * windowCapacity, past, listCapacity + windowCapacity) + 8, 16)
   const mostSlots = roundUp(Math.min(length, windows * listCapacity))
   const fits = numExperts * mostSlots * 2 * inner * 4 <= bufferBytes && mostSlots * stride * 4 <= bufferBytes / 4
@@ -109,7 +110,8 @@ function descentFields({ config }: Geometry): DescentFields {
 }
 
 /**
- * Which tokens of some windows are queries, and which earlier tokens their key/values. Windows come in ascending order.
+ * Selects the queries of some windows, and the earlier tokens that are their key/values. Windows must come in ascending
+ * order.
  */
 export function addSelections(builder: ProgramBuilder, geometry: Geometry, memory: FullSequenceMemory): void {
   const { numExperts, routedWindowSize, numRoutedQueries, numRoutedKeyValues } = geometry.config
@@ -141,7 +143,7 @@ export function addSelections(builder: ProgramBuilder, geometry: Geometry, memor
   })
 }
 
-/** Numbers the chosen (token, expert) pairs: each will be projected once, whichever windows it serves. */
+/** Numbers the chosen (token, expert) pairs, so that each is projected once, whichever windows use it. */
 export function addSlots(builder: ProgramBuilder, { config }: Geometry, memory: FullSequenceMemory): void {
   builder.op(Opcode.AssignSlots, {
     chosen: memory.chosen,
@@ -184,14 +186,14 @@ export function addProjection(
   if (table) addRotation(builder, geometry, table, { count, values, stride: 2 * geometry.inner })
 }
 
-/** One chunk of such a layer, everything about its routing decided. */
+/** One chunk of a full-sequence layer, after all routing decisions. */
 export function addFullSequenceLayer(context: LayerContext, memory: FullSequenceMemory): void {
   const { builder, geometry, scratch, state } = context
   const { routing } = context.weights
   const { config, chunkRows, chunkWindows, headStride, contextCapacity } = geometry
   addLocalAttention(context)
   if (routing !== undefined && memory.windows > 0) {
-    // lists and contexts are made beside the local outputs
+    // lists and contexts are built in parallel with the local outputs
     if (!context.trace) builder.skipBarrier()
     const { rows, first } = rangeWords(context.outputRows)
     builder.op(Opcode.ListQueries, {
@@ -213,7 +215,7 @@ export function addFullSequenceLayer(context: LayerContext, memory: FullSequence
       keyValues: config.numRoutedKeyValues,
     })
     routing.experts.forEach((expert, index) => {
-      // the first reads how many key/values the lists say
+      // the first one reads the numbers of key/values from the lists
       if (index > 0) builder.skipBarrier()
       builder.op(Opcode.GatherContext, {
         lists: memory.lists,

@@ -12,36 +12,36 @@ export function headerWord(word: DispatchHeader): Operand {
   return at(BufferIndex.DispatchHeader, word * 4)
 }
 
-/** Some rows of a chunk: how many, and from which on; default: from its first. */
+/** A range of a chunk's rows: count, and first row; default: from row 0. */
 export interface RowRange {
   readonly count: DispatchHeader
   readonly first?: DispatchHeader
 }
 
 export const EVERY_ROW: RowRange = { count: DispatchHeader.Rows }
-/** Those whose output anyone asks for. */
+/** The rows whose outputs are requested. */
 export const ANSWERED_ROWS: RowRange = { count: DispatchHeader.AnswerRows, first: DispatchHeader.AnswerFirst }
 
-/** The operand that tells how many rows, and the one that tells the first. */
+/** The operands for the number of rows and the first row. */
 export function rangeWords({ count, first }: RowRange): { rows: Operand; first: Operand | undefined } {
   return { rows: headerWord(count), first: first === undefined ? undefined : headerWord(first) }
 }
 
-/** The operand `words` 32-bit words further. */
+/** The operand moved by `words` 32-bit words. */
 export function offset({ buffer, byteOffset }: Operand, words: number): Operand {
   return at(buffer, byteOffset + words * 4)
 }
 
-/** cos and sin of the angles of some rows, as the rotary ops write them. */
+/** cos and sin of the angles of some rows, as written by the rotary ops. */
 export interface RotaryTable {
   readonly rows: Operand
-  /** Floats in one row of cos. */
+  /** Floats per row of cos. */
   readonly width: number
-  /** Floats from one head's angles to the next one's; 0 when the heads share them. */
+  /** Floats between the angles of consecutive heads; 0 if the heads share them. */
   readonly angleStride: number
 }
 
-/** One layer, where its data lies, and the program that its ops go to. */
+/** One layer, the location of its data, and the program its ops are added to. */
 export interface LayerContext {
   readonly builder: ProgramBuilder
   readonly geometry: Geometry
@@ -51,7 +51,7 @@ export interface LayerContext {
   readonly input: Operand
   /** Its rows are those of `outputRows`. */
   readonly output: Operand
-  /** Rows whose outputs are computed; what the layer remembers it takes of all. */
+  /** Rows whose outputs are computed; state is updated from all rows. */
   readonly outputRows: RowRange
   /** Whether the layer's result is added to its input (in a model). */
   readonly residual: boolean
@@ -59,11 +59,11 @@ export interface LayerContext {
   readonly localTable: Operand
   /** Angles of routed queries for the chunk's rows. */
   readonly routedTable: RotaryTable | undefined
-  /** Whether a copy of the local output is wanted, in `BufferIndex.LocalOutput`. */
+  /** Whether to copy the local output to `BufferIndex.LocalOutput`. */
   readonly trace: boolean
 }
 
-/** The same of a layer with a routed part. */
+/** The same for a layer with a routed part. */
 export interface RoutedContext extends LayerContext {
   readonly routing: RoutingWeights
 }
@@ -79,9 +79,9 @@ export interface ProductOptions {
   readonly bias?: Operand
   readonly addTo?: Operand
   readonly activation?: Activation
-  /** Parts of the output that are shared out each on its own; default 1. */
+  /** Sections of the outputs, each partitioned separately; default 1. */
   readonly parts?: number
-  /** What `rows` does not exceed; default: the chunk's rows. */
+  /** Upper bound of `rows`; default: the chunk's rows. */
   readonly limit?: DispatchHeader
 }
 
@@ -104,7 +104,7 @@ export function addProduct(builder: ProgramBuilder, options: ProductOptions): vo
   })
 }
 
-/** Rows for an expert's projection: gathered, and normalised where the layer has norms. */
+/** Input rows of an expert's projection: gathered, and normalised if the layer has norms. */
 export function addExpertNorm(
   builder: ProgramBuilder,
   { config, stride }: Geometry,
@@ -146,10 +146,10 @@ export function addRotation(
 }
 
 /**
- * Parts of a row of heads that threads may take alone from its product to its attention: heads whole, and whole groups
- * of a product's panels.
+ * Number of groups of heads that a thread can process alone from product to attention: whole heads, and whole groups of
+ * a product's panels.
  */
-export function headParts({ config, headStride, inner }: Geometry): number {
+export function headGroups({ config, headStride, inner }: Geometry): number {
   if (headStride % 32 === 0) return config.heads
   let [a, b] = [config.heads, inner / 32]
   if (!Number.isInteger(b)) return 1
@@ -187,8 +187,8 @@ export function addLocalAttention(context: LayerContext): void {
     outputStride: 3 * inner,
     parts: 3,
   })
-  builder.skipBarrier(headParts(geometry))
-  // keys that the chunk before attends to are dropped, and those that it stores attended to
+  builder.skipBarrier(headGroups(geometry))
+  // drops keys that the previous chunk attends to, and attends to keys that it stores
   builder.serialized(() => {
     builder.op(Opcode.LocalStore, {
       projected: scratch.projected,
@@ -201,7 +201,7 @@ export function addLocalAttention(context: LayerContext): void {
       headStride,
       capacity: localCapacity,
     })
-    builder.skipBarrier(headParts(geometry))
+    builder.skipBarrier(headGroups(geometry))
     builder.op(Opcode.Attention, {
       rows: outputs.rows,
       first: outputs.first,
@@ -243,8 +243,8 @@ export function addLocalAttention(context: LayerContext): void {
 }
 
 /**
- * Similarities of the chunk's rows to every expert's routing tokens (SPEC section 4), written from index `first` on;
- * the raw ones pass through `products`.
+ * Router scores of the chunk's rows for every expert (SPEC section 4), written from index `first` on; raw products are
+ * kept in `products`.
  */
 export function addSimilarities(
   context: Pick<RoutedContext, 'builder' | 'geometry' | 'routing' | 'input'>,
@@ -279,23 +279,25 @@ export function addSimilarities(
   })
 }
 
-/** A chunk of several windows: the key/values of each, and where each one's rows begin in an expert's list. */
+/**
+ * A chunk of several windows: the number of key/values of each, and where each one's rows start in an expert's list.
+ */
 export interface QueryGroups {
   readonly ends: Operand
   readonly starts: (expert: number) => Operand
-  /** Most rows of a window's. */
+  /** Maximum rows of a window. */
   readonly rows: number
 }
 
 /**
- * Routed attention of the queries that `scratch` lists, expert by expert (SPEC section 5), to `scratch.expertOutputs`.
+ * Routed attention of the queries listed in `scratch`, expert by expert (SPEC section 5), to `scratch.expertOutputs`.
  */
 export function addExperts(context: RoutedContext, groups?: QueryGroups): void {
   const { builder, geometry, routing, scratch, state, input, outputRows, routedTable } = context
   const { config, chunkRows, stride, inner, headStride, contextCapacity } = geometry
   const limit = outputRows.count
   routing.experts.forEach((expert, index) => {
-    // rows are gathered beside the outputs of the expert before
+    // rows are gathered in parallel with the outputs of the previous expert
     if (index > 0) builder.skipBarrier()
     const count = offset(scratch.queryCounts, index)
     const indices = offset(scratch.queryLists, index * chunkRows)
@@ -310,10 +312,10 @@ export function addExperts(context: RoutedContext, groups?: QueryGroups): void {
       depth: config.dim,
       outputStride: inner,
     })
-    builder.skipBarrier(headParts(geometry))
+    builder.skipBarrier(headGroups(geometry))
     if (routedTable) {
       addRotation(builder, geometry, routedTable, { count, values: scratch.queries, stride: inner, indices, limit })
-      builder.skipBarrier(headParts(geometry))
+      builder.skipBarrier(headGroups(geometry))
     }
     builder.op(Opcode.Attention, {
       end: groups ? groups.ends : headerWord(DispatchHeader.ContextCount),
@@ -350,8 +352,8 @@ export function addExperts(context: RoutedContext, groups?: QueryGroups): void {
 }
 
 /**
- * The layer's result (SPEC section 6); without a routed part its local output.
- * @param scored whether what experts give is multiplied by scores
+ * The layer's result (SPEC section 6); without a routed part, its local output.
+ * @param scored whether experts' outputs are multiplied by scores
  */
 export function addCombination(context: LayerContext, scored = false): void {
   const { builder, geometry, weights, scratch, input, output, outputRows, residual } = context

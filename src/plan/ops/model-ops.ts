@@ -11,7 +11,7 @@ import { ProgramBuilder } from './program-builder.js'
 import { at, type Operand } from '../../program/operand.js'
 
 /**
- * Working memory around the layers, in `BufferIndex.Scratch`. A chunk's tokens are at `BufferIndex.TokenIds`, its rows
+ * Working memory outside the layers, in `BufferIndex.Scratch`. A chunk's tokens are at `BufferIndex.TokenIds`, its rows
  * at `BufferIndex.Input`.
  */
 export interface ModelScratch {
@@ -20,13 +20,13 @@ export interface ModelScratch {
   readonly answers: Operand
   readonly headInput: Operand
   readonly logits: Operand
-  /** Rows of logits that fit. */
+  /** Maximum rows of logits. */
   readonly headRows: number
   readonly targets: Operand
   readonly logProbabilities: Operand
 }
 
-/** Logits of one dispatch take at most about this much, unless one row is more. */
+/** Approximate maximum size of the logits of one dispatch, unless a single row needs more. */
 const LOGITS_BYTES = 4 << 20
 
 export function planModelScratch(layout: Layout, config: ModelConfig, { chunkRows, stride }: Geometry): ModelScratch {
@@ -44,24 +44,24 @@ export function planModelScratch(layout: Layout, config: ModelConfig, { chunkRow
   }
 }
 
-/** What an op of a model needs to know. */
+/** What a model's ops need to know. */
 export interface ModelContext {
   readonly config: ModelConfig
   readonly geometry: Geometry
   readonly parameters: ModelParameters
   readonly scratch: ModelScratch
-  /** The layers' row for what is normalised, and for the outputs of products that are added to the stream. */
+  /** The layers' row for normalised inputs, and for the outputs of products that are added to the stream. */
   readonly normed: Operand
   readonly sum: Operand
 }
 
-/** A chunk's rows, which every layer but the last adds to. */
+/** A chunk's rows, to which every layer but the last adds. */
 export const stream = at(BufferIndex.Input)
 
-/** Where a layer's outputs go, and of which rows. */
+/** Destination of a layer's outputs, and their rows. */
 export type LayerOutput = Pick<LayerContext, 'output' | 'outputRows'>
 
-/** Of the last layer only those rows that the head will read, behind each other. */
+/** For the last layer, only the rows that the head will read, contiguously. */
 export function layerOutput({ scratch }: ModelContext, isLast: boolean): LayerOutput {
   return isLast ? { output: scratch.answers, outputRows: ANSWERED_ROWS } : { output: stream, outputRows: EVERY_ROW }
 }
@@ -79,7 +79,7 @@ export function addEmbedding(builder: ProgramBuilder, { parameters, geometry }: 
   })
 }
 
-/** What follows a layer, added to its outputs. */
+/** The feed-forward after a layer, added to its outputs. */
 export function addFeedForward(
   builder: ProgramBuilder,
   { config, geometry, scratch, normed, sum }: ModelContext,
@@ -90,7 +90,7 @@ export function addFeedForward(
   const limit = outputRows.count
   const rows = headerWord(limit)
   const hiddenStride = roundUp(dim * config.feedForwardMultiplier)
-  // a layer ends with the sums of its rows, of which each partition takes its own, or with contexts
+  // A layer ends with sums over its rows, of which each partition continues with its own, or with contexts
   builder.skipBarrier()
   builder.op(Opcode.Normalise, {
     rows,
@@ -128,7 +128,7 @@ export function addFeedForward(
   })
 }
 
-/** Logits of the rows that the dispatch header asks for, and the probabilities of their targets. */
+/** Logits of the rows requested by the dispatch header, and the probabilities of their targets. */
 export function addHead(builder: ProgramBuilder, { config, geometry, parameters, scratch }: ModelContext): void {
   const rows = headerWord(DispatchHeader.HeadRows)
   const logitStride = roundUp(config.numTokens)
@@ -168,14 +168,14 @@ function addLogProbabilities(builder: ProgramBuilder, config: ModelConfig, scrat
   })
 }
 
-/** The head alone, for rows that did not fit into the chunk's run. */
+/** Only the head, for rows that did not fit in the chunk's dispatch. */
 export function writeHead(context: ModelContext): Program {
   const builder = new ProgramBuilder()
   addHead(builder, context)
   return builder.finish()
 }
 
-/** Probabilities of targets under logits that are there already. */
+/** Probabilities of targets under existing logits. */
 export function writeLogProbabilities({ config, scratch }: ModelContext): Program {
   const builder = new ProgramBuilder()
   addLogProbabilities(builder, config, scratch)

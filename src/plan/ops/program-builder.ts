@@ -17,17 +17,17 @@ export class ProgramBuilder {
   }
 
   /**
-   * Omits the barrier after the last op: always, or only where `parts` (of the heads) divide evenly among the
-   * partitions, each of which then uses its own parts only. The same holds for what follows, up to the first op that
-   * keeps its barrier.
+   * Omits the barrier after the last op: always or, given `parts`, only if these groups of heads divide evenly among
+   * the partitions, each of which then uses only its own. The same must hold for the following ops, up to the first
+   * that keeps its barrier.
    */
   skipBarrier(parts = 0): void {
     this.#barrierSkips.push({ op: this.#last, parts })
   }
 
   /**
-   * Says that the ops that `add` adds read or write what a dispatch leaves to the next: all else is a dispatch's own,
-   * or only read.
+   * Declares that the ops added by `add` read or write state passed between dispatches; everything else is private to a
+   * dispatch, or only read.
    */
   serialized(add: () => void): void {
     const first = this.#words.length

@@ -4,19 +4,19 @@ import { headerWord, type RotaryTable } from './layer-ops.js'
 import type { ProgramBuilder } from './program-builder.js'
 import type { Operand } from '../../program/operand.js'
 
-/** Where the angles of routed attention come from: the model's own positions, or the caller's table. */
+/** Source of the angles for routed attention: the model's own positions, or the caller's table. */
 export type RotarySource =
   | { readonly kind: 'positions'; readonly frequencies: Operand; readonly width: number }
   | { readonly kind: 'angles'; readonly angles: Operand; readonly width: number; readonly angleStride: number }
 
-/** Which rows a table is for: consecutive ones from a position of the header on, or those of a list. */
+/** The rows of a table: consecutive ones from a position in the header, or those of a list. */
 export interface RotaryRows {
   readonly count: Operand
   readonly start?: DispatchHeader.Position | DispatchHeader.WindowPosition
   readonly indices?: Operand
 }
 
-/** Floats of a table of `rows` rows. */
+/** Floats in a table of `rows` rows. */
 export function rotaryTableWords(rows: number, width: number): number {
   return rows * 2 * width
 }
