@@ -5,6 +5,7 @@ import { type CompiledProgram, type DeviceBuffer, Dispatch, float32Values } from
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { WeightPlan } from '../../src/plan/memory/weights.js'
 import { ProgramBuilder } from '../../src/plan/ops/program-builder.js'
+import { linear } from '../../src/plan/parameters.js'
 import { at } from '../../src/program/operand.js'
 import { uniform } from '../lib/recipe.mjs'
 
@@ -38,7 +39,7 @@ export class Products {
     const [cutRows, cutColumns] = [Math.max(halves(m, k), halves(m, n)), halves(k, n)]
     const [rows, columns] = [m / cutRows, n / cutColumns]
     const plan = new WeightPlan()
-    const operand = plan.linear('b', columns, k)
+    const operand = plan.pack(linear('b', columns, k))
     const layout = plan.finish()
     this.x = uniform(m * k, 1)
     this.bTransposed = uniform(n * k, 2)

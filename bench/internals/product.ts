@@ -5,6 +5,7 @@ import { type DeviceBuffer, Dispatch, float32Values, WeightFormat } from '../../
 import type { Runtime } from '../../src/device/runtime.js'
 import { WeightPlan } from '../../src/plan/memory/weights.js'
 import { ProgramBuilder } from '../../src/plan/ops/program-builder.js'
+import { linear } from '../../src/plan/parameters.js'
 import { at } from '../../src/program/operand.js'
 import { uniform } from '../lib/recipe.mjs'
 
@@ -14,7 +15,7 @@ import { uniform } from '../lib/recipe.mjs'
  */
 export function prepareProduct({ device }: Runtime, m: number, k: number, n: number, format: WeightFormat = WeightFormat.Float32) {
   const plan = new WeightPlan(() => format)
-  const operand = plan.linear('b', n, k)
+  const operand = plan.pack(linear('b', n, k))
   const weights = device.packWeights(plan.finish(), () => {
     if (format !== WeightFormat.Float32) return { format, bytes: new Uint8Array(new Uint16Array(k * n).fill(0x3555).buffer) }
     const b = uniform(k * n, 2)

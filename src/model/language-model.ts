@@ -4,11 +4,11 @@ import { checkRuntime, type Runtime } from '../device/runtime.js'
 import { describe, RoutedAttentionError } from '../errors.js'
 import { checkStillThere } from '../io/moved-bytes.js'
 import { type ModelSource, READ_OPTIONS, type ReadOptions } from '../io/read-options.js'
-import type { TensorInfo } from '../io/safetensors.js'
 import type { Tokenizer } from '../io/tokenizer.js'
 import { interruptBy } from '../interrupt.js'
 import { checkOptions, namesOf } from '../options.js'
 import type { Signal } from '../platform.js'
+import { modelParameterCount } from '../plan/parameters.js'
 import { Tensor } from '../tensor.js'
 import { checkTokenizerKind, type TokenizerKind } from './text/choose-tokenizer.js'
 import type { AssumedDefaults, ModelConfig } from './config/config.js'
@@ -111,7 +111,7 @@ export class LanguageModel {
     this.eosTokenIds = Object.freeze([...parts.eosTokenIds])
     this.unavailable = Object.fromEntries([...parts.unavailable].map(([name, { message }]) => [name, message]))
     this.runtime = parts.runtime
-    this.numParameters = sizeOf(parts.tensors)
+    this.numParameters = modelParameterCount(parts.config)
     this.#placement = parts.placement
     this.#lifetime = new Lifetime(
       parts.runtime,
@@ -316,8 +316,4 @@ export class LanguageModel {
   [Symbol.dispose](): void {
     this.dispose()
   }
-}
-
-function sizeOf(tensors: ReadonlyMap<string, TensorInfo>): number {
-  return [...tensors.values()].reduce((sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1), 0)
 }

@@ -13,7 +13,8 @@ import { fullSequenceForward } from './engine/full-sequence-forward.js'
 import { type InstalledLayer, LayerPlacement } from './placement/layer-placement.js'
 import { Lifetime } from './placement/lifetime.js'
 import { retryForMemory } from './placement/retry.js'
-import { checkStateDict, initialLayerParameters, layerParameters } from './parameters/state-dict.js'
+import { layerParameters } from '../plan/parameters.js'
+import { checkStateDict, initialLayerParameters } from './parameters/state-dict.js'
 
 /** Options of `layer.forward`. */
 export interface ForwardOptions {

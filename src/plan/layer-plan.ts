@@ -37,7 +37,7 @@ export interface LayerParameters {
 export function planLayerParameters(config: LayerConfig): LayerParameters {
   const plan = new WeightPlan()
   const frequencies = plan.frequencies(config.dimHead)
-  const weights = planLayerWeights(plan, createGeometry(config, 0), '')
+  const weights = planLayerWeights(plan, config)
   return { layout: plan.finish(), weights, frequencies }
 }
 

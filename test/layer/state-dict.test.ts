@@ -1,16 +1,14 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { WeightFormat } from '../../src/device/device.js'
 import { parseModelConfig, resolveLayerOptions } from '../../src/model/config/config.js'
-import {
-  checkStateDict,
-  initialLayerParameters,
-  layerParameters,
-  matchStoredTensors,
-  modelParameters,
-  pick,
-} from '../../src/model/parameters/state-dict.js'
+import { checkStateDict, initialLayerParameters, matchStoredTensors, pick } from '../../src/model/parameters/state-dict.js'
+import { planModelParameters } from '../../src/plan/memory/model-parameters.js'
+import { layerParameters, modelParameters } from '../../src/plan/parameters.js'
 import { Tensor } from '../../src/tensor.js'
 import { expectThrows } from '../support/errors.js'
 import { layerCases, modelCases } from '../support/golden.js'
+import { causalConfigs, publishedConfigs } from '../support/small-models.js'
 
 const config = resolveLayerOptions({
   dim: 6,
@@ -23,6 +21,30 @@ const config = resolveLayerOptions({
 })
 const specs = layerParameters(config)
 const stateDict = () => initialLayerParameters(config, 1)
+
+it('every value of a parameter is packed, and once', () => {
+  const elements = (lengths: readonly number[]) => lengths.reduce((product, length) => product * length, 1)
+  fc.assert(
+    fc.property(fc.oneof(causalConfigs, publishedConfigs), (json) => {
+      const config = parseModelConfig(json)
+      const packed = new Map<string, { rows: Set<number>; count: number; width: number }>()
+      for (const { sources, inputs } of planModelParameters(config, () => WeightFormat.Float32).layout.weights) {
+        for (const { name, outputs } of sources) {
+          const { rows, count } = packed.get(name) ?? { rows: new Set(), count: 0 }
+          for (let row = 0; row < outputs.groups * outputs.size; row++) rows.add(outputs.first + row)
+          packed.set(name, { rows, count: count + outputs.groups * outputs.size, width: inputs.groups * inputs.size })
+        }
+      }
+      const specs = modelParameters(config)
+      expect([...packed.keys()].sort()).toEqual(specs.map(({ name }) => name).sort())
+      for (const { name, shape } of specs) {
+        const { rows, count, width } = packed.get(name)!
+        expect([name, rows.size, count * width, Math.max(...rows)]).toEqual([name, count, elements(shape), count - 1])
+      }
+    }),
+    { numRuns: 50 },
+  )
+})
 
 describe('the parameters', () => {
   it('of a layer are those of the golden cases, by name and shape', () => {

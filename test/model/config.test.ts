@@ -5,7 +5,7 @@ import { RoutedAttentionError } from '../../src/errors.js'
 import { assumedDefaults, type LayerOptions, parseModelConfig, resolveLayerOptions } from '../../src/model/config/config.js'
 import { configKey } from '../../src/model/config/config-keys.js'
 import { LAYER_OPTIONS, MODEL_OPTIONS, type OptionSpec } from '../../src/model/config/schema.js'
-import { layerParameters, modelParameters } from '../../src/model/parameters/state-dict.js'
+import { layerParameters, modelParameters } from '../../src/plan/parameters.js'
 import { expectThrows } from '../support/errors.js'
 import { foreignKeys } from '../support/foreign-config-keys.js'
 

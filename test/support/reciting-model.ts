@@ -1,5 +1,5 @@
 import { parseModelConfig } from '../../src/model/config/config.js'
-import { modelParameters } from '../../src/model/parameters/state-dict.js'
+import { modelParameters } from '../../src/plan/parameters.js'
 import { Tensor } from '../../src/tensor.js'
 import { causalConfig, smallModelFiles } from './small-models.js'
 

@@ -7,6 +7,7 @@ import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { ProgramBuilder } from '../../src/plan/ops/program-builder.js'
 import { at } from '../../src/program/operand.js'
 import { WeightPlan } from '../../src/plan/memory/weights.js'
+import { linear, vector } from '../../src/plan/parameters.js'
 import { createRandom } from '../../src/random.js'
 import { noAdapter, openDevice } from './gpu.js'
 
@@ -37,8 +38,8 @@ function erf(x: number): number {
 async function multiply(device: WebGpuDevice, { rows, depth, columns, bias = false, gelu = false, adds = false, most = rows }: Options) {
   const plan = new WeightPlan()
   const b = values(columns * depth, 1).map((value) => value / Math.sqrt(depth || 1))
-  const weights = plan.linear('b', columns, depth)
-  const vector = plan.vector('bias', columns)
+  const weights = plan.pack(linear('b', columns, depth))
+  const biases = plan.pack(vector('bias', columns))
   const packed = device.packWeights(plan.finish(), (name) => float32Values(name === 'b' ? b : values(columns, 2)))
   const [inputStride, outputStride] = [roundUp(depth) + 8, roundUp(columns)]
   const a = values(rows * inputStride, 3)
@@ -55,7 +56,7 @@ async function multiply(device: WebGpuDevice, { rows, depth, columns, bias = fal
     input: at(BufferIndex.Input),
     weights,
     output: at(BufferIndex.Output),
-    bias: bias ? vector : undefined,
+    bias: bias ? biases : undefined,
     addTo: adds ? at(BufferIndex.Output) : undefined,
     inputStride,
     outputStride,

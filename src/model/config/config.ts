@@ -1,5 +1,5 @@
 import type { LayerConfig, ModelConfig } from '../../plan/config.js'
-import { countRouted } from '../../plan/routed-blocks.js'
+import { layerParameterCount, modelParameterCount } from '../../plan/parameters.js'
 import { describe, RoutedAttentionError } from '../../errors.js'
 import { checkOptions } from '../../options.js'
 import { badConfig, ConfigFields } from './config-fields.js'
@@ -25,7 +25,7 @@ export function resolveLayerOptions(options: LayerOptions): LayerConfig {
     throw new RoutedAttentionError('BAD_ARGUMENT', `layer options must be an object such as { dim: 512, … }, got ${describe(options)}`)
   checkOptions('a layer', options, Object.keys(LAYER_OPTIONS), 'BAD_CONFIG')
   const config = readLayer(new ConfigFields(options, 'option ', (name) => name))
-  checkParameterCount(localParameterCount(config) + routedParameterCount(config), 'these options')
+  checkParameterCount(layerParameterCount(config), 'these options')
   return config
 }
 
@@ -44,10 +44,7 @@ export function parseModelConfig(json: unknown): ModelConfig {
   const { routedLayers, ...model } = fields.readAll(MODEL_OPTIONS)
   const blocks = routedLayers && checkBlocks(fields, routedLayers, model.depth)
   const config: ModelConfig = { layer, ...model, ...(blocks && { routedLayers: blocks }) }
-  const inner = layer.dim * config.feedForwardMultiplier
-  const block = localParameterCount(layer) + 2 * inner * layer.dim + inner + 2 * layer.dim
-  const tables = (2 * config.numTokens + (config.maxPositions ?? 0) + 1) * layer.dim + config.numTokens
-  checkParameterCount(config.depth * block + countRouted(config) * routedParameterCount(layer) + tables, 'config.json')
+  checkParameterCount(modelParameterCount(config), 'config.json')
   return config
 }
 
@@ -104,16 +101,6 @@ function readLayer(fields: ConfigFields): LayerConfig {
     throw badConfig(`${name('causal')} requires ${required}, since anything else lets later tokens decide`)
   }
   return config
-}
-
-/** Sum of the sizes in SPEC section 1, of local attention and of the routed part. */
-function localParameterCount({ dim, heads, dimHead, prenorm }: LayerConfig): number {
-  return 4 * heads * dimHead * dim + (prenorm ? 2 * dim : 0)
-}
-
-function routedParameterCount({ dim, heads, dimHead, numExperts, prenorm }: LayerConfig): number {
-  const inner = heads * dimHead
-  return numExperts * (4 * inner * dim + 3 * dim + 2 * inner + (prenorm ? 2 * dim : 0))
 }
 
 function checkParameterCount(count: number, what: string): void {

@@ -3,84 +3,18 @@ import { isFloatDtype, type TensorInfo } from '../../io/safetensors.js'
 import { createRandom } from '../../random.js'
 import { isMap } from '../../realm.js'
 import { Tensor } from '../../tensor.js'
-import type { ModelConfig } from '../config/config.js'
 import type { LayerConfig } from '../../plan/config.js'
-import { isRouted } from '../../plan/routed-blocks.js'
+import { layerParameters, type Parameter } from '../../plan/parameters.js'
 import { likelyPrefix } from './state-dict-prefix.js'
 
-/** A parameter's PyTorch name and its shape. */
-export interface ParameterSpec {
-  readonly name: string
-  readonly shape: readonly number[]
-}
+/** What is asked of a parameter's tensor. */
+type ParameterSpec = Pick<Parameter, 'name' | 'shape'>
 
 /** The name that each parameter goes by where it is stored, by its own. */
 export type StoredNames = ReadonlyMap<string, string>
 
 /** Tensors by PyTorch name. */
 export type StateDict = ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>
-
-/**
- * The parameters of a layer: SPEC section 1.
- * @param isRouted whether it has a routed part
- */
-export function layerParameters(config: LayerConfig, prefix = '', isRouted = true): ParameterSpec[] {
-  const { dim, heads, dimHead, numExperts, prenorm } = config
-  const inner = heads * dimHead
-  const norms = <T>(specs: T[]): T[] => (prenorm ? specs : [])
-  const local: Named[] = [
-    ...norms<Named>([
-      ['local_attn.norm.weight', [dim]],
-      ['local_attn.norm.bias', [dim]],
-    ]),
-    ['local_attn.to_qkv.weight', [3 * inner, dim]],
-    ['local_attn.to_out.weight', [dim, inner]],
-  ]
-  if (!isRouted) return named(prefix, local)
-  return named(prefix, [
-    ['null_tokens', [numExperts, dim]],
-    ...local,
-    ['query_router.routing_token', [numExperts, dim]],
-    ['key_value_router.routing_token', [numExperts, dim]],
-    ...norms<Named>([
-      ['attn.norm.gamma', [numExperts, dim, 1]],
-      ['attn.context_norm.gamma', [numExperts, dim, 1]],
-    ]),
-    ['attn.null_kv', [2, numExperts, heads, 1, dimHead]],
-    ['attn.to_q.weight', [numExperts * inner, dim, 1]],
-    ['attn.to_kv.weight', [numExperts * 2 * inner, dim, 1]],
-    ['attn.to_out.weight', [numExperts * dim, inner, 1]],
-  ])
-}
-
-/** The parameters of a language model: SPEC section 7. */
-export function modelParameters(config: ModelConfig): ParameterSpec[] {
-  const { numTokens, depth, feedForwardMultiplier, maxPositions, layer } = config
-  const { dim } = layer
-  const inner = dim * feedForwardMultiplier
-  const specs = named('', [['token_emb.weight', [numTokens, dim]]])
-  if (maxPositions !== null) specs.push(...named('', [['pos_emb.weight', [maxPositions, dim]]]))
-  for (let block = 0; block < depth; block++) {
-    specs.push(...layerParameters(layer, `layers.${block}.0.`, isRouted(config, block)))
-    specs.push(
-      ...named(`layers.${block}.1.`, [
-        ['0.gamma', [dim]],
-        ['1.weight', [inner, dim]],
-        ['1.bias', [inner]],
-        ['3.weight', [dim, inner]],
-        ['3.bias', [dim]],
-      ]),
-    )
-  }
-  specs.push(
-    ...named('to_logits.', [
-      ['0.gamma', [dim]],
-      ['1.weight', [numTokens, dim]],
-      ['1.bias', [numTokens]],
-    ]),
-  )
-  return specs
-}
 
 /**
  * A new layer's parameters, by SPEC section 1: linear maps uniform in ±1/√columns, tokens standard normal, norms the
@@ -91,15 +25,13 @@ export function modelParameters(config: ModelConfig): ParameterSpec[] {
 export function initialLayerParameters(config: LayerConfig, seed?: number): Map<string, Tensor> {
   const random = createRandom(seed)
   const parameters = new Map<string, Tensor>()
-  for (const { name, shape } of layerParameters(config)) {
+  for (const { name, shape, initial } of layerParameters(config)) {
     const data = allocateZeros(elements(shape), name)
-    if (/norm\.(weight|gamma)$/.test(name)) {
-      data.fill(1)
-    } else if (name.endsWith('.weight')) {
+    if (initial === 'ones') data.fill(1)
+    else if (initial === 'normal') for (let i = 0; i < data.length; i++) data[i] = random.normal()
+    else if (initial === 'uniform') {
       const bound = 1 / Math.sqrt(shape[1]!)
       for (let i = 0; i < data.length; i++) data[i] = (2 * random.uniform() - 1) * bound
-    } else if (!name.endsWith('norm.bias')) {
-      for (let i = 0; i < data.length; i++) data[i] = random.normal()
     }
     parameters.set(name, new Tensor(data, shape))
   }
@@ -150,12 +82,6 @@ function allocateZeros(size: number, name: string): Float32Array {
 
 function elements(shape: readonly number[]): number {
   return shape.reduce((size, length) => size * length, 1)
-}
-
-type Named = [name: string, shape: number[]]
-
-function named(prefix: string, parameters: Named[]): ParameterSpec[] {
-  return parameters.map(([name, shape]) => ({ name: prefix + name, shape }))
 }
 
 /** Problems told one by one; the rest is counted. */

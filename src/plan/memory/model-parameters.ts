@@ -1,7 +1,8 @@
 import type { ModelConfig } from '../config.js'
+import { blockPrefixes, type FeedForwardParameters, feedForwardParameters, outerParameters } from '../parameters.js'
 import { isRouted } from '../routed-blocks.js'
 import type { WeightFormat, WeightLayout } from '../../device/device.js'
-import { createGeometry, workPerToken } from '../geometry.js'
+import { workPerToken } from '../geometry.js'
 import type { Operand } from '../../program/operand.js'
 import { type LayerWeights, planLayerWeights, type Weights, WeightPlan } from './weights.js'
 
@@ -27,31 +28,26 @@ export interface ModelParameters {
 
 /** @param formatOf how a parameter that is read for every token is kept */
 export function planModelParameters(config: ModelConfig, formatOf: (name: string) => WeightFormat): ModelParameters {
-  const { layer, numTokens, depth, feedForwardMultiplier, maxPositions } = config
   const plan = new WeightPlan(formatOf)
-  const { dim } = layer
-  const hidden = dim * feedForwardMultiplier
-  const geometry = createGeometry(layer, 0)
-  const frequencies = plan.frequencies(layer.dimHead)
-  const tokens = plan.table('token_emb.weight', numTokens, dim)
-  const positions = maxPositions === null ? undefined : plan.table('pos_emb.weight', maxPositions, dim)
-  const layers = Array.from({ length: depth }, (_, index) => {
-    const prefix = `layers.${index}.1.`
+  const outer = outerParameters(config)
+  const frequencies = plan.frequencies(config.layer.dimHead)
+  const tokens = plan.pack(outer.tokens)
+  const positions = outer.positions && plan.pack(outer.positions)
+  const layers = Array.from({ length: config.depth }, (_, block) => {
+    const prefixes = blockPrefixes(block)
     return {
-      attention: planLayerWeights(plan, geometry, `layers.${index}.0.`, isRouted(config, index)),
-      feedForward: {
-        norm: plan.vector(`${prefix}0.gamma`, dim),
-        up: plan.linear(`${prefix}1.weight`, hidden, dim),
-        upBias: plan.vector(`${prefix}1.bias`, hidden),
-        down: plan.linear(`${prefix}3.weight`, dim, hidden),
-        downBias: plan.vector(`${prefix}3.bias`, dim),
-      },
+      attention: planLayerWeights(plan, config.layer, prefixes.layer, isRouted(config, block)),
+      feedForward: planFeedForward(plan, feedForwardParameters(config, prefixes.feedForward)),
     }
   })
-  const norm = plan.vector('to_logits.0.gamma', dim)
-  const head = plan.linear('to_logits.1.weight', numTokens, dim)
-  const headBias = plan.vector('to_logits.1.bias', numTokens)
+  const norm = plan.pack(outer.norm)
+  const head = plan.pack(outer.head)
+  const headBias = plan.pack(outer.headBias)
   return { layout: plan.finish(), tokens, positions, frequencies, layers, norm, head, headBias }
+}
+
+function planFeedForward(plan: WeightPlan, { norm, up, upBias, down, downBias }: FeedForwardParameters): FeedForwardWeights {
+  return { norm: plan.pack(norm), up: plan.pack(up), upBias: plan.pack(upBias), down: plan.pack(down), downBias: plan.pack(downBias) }
 }
 
 /** Operations that a token takes in a model, about, multiply and add counted as two; its logits not counted. */

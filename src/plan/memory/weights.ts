@@ -1,21 +1,17 @@
 import { BufferIndex } from '../../../assembly/ir/header.js'
 import { WeightFormat } from '../../../assembly/ir/values.js'
 import { type Axis, formatBytes, type PackedWeight, type WeightLayout } from '../../device/device.js'
-import type { Geometry } from '../geometry.js'
+import type { LayerConfig } from '../config.js'
+import { type Extent, localParameters, type Parameter, routedParameters } from '../parameters.js'
 import { Layout, roundUp } from './layout.js'
 import { at, type Operand } from '../../program/operand.js'
-
-/** One run of rows. */
-function run(size: number, first = 0, stride = size): Axis {
-  return { first, groups: 1, size, stride }
-}
 
 /** Packed weights as an operand, and how they lie in memory. */
 export interface Weights extends Operand {
   readonly format: WeightFormat
 }
 
-/** Collects what a program needs of the parameters and where it will lie. Names and shapes are SPEC section 1's. */
+/** Collects what a program needs of the parameters, and where it will lie. */
 export class WeightPlan {
   readonly #layout = new Layout()
   readonly #formatOf: (name: string) => WeightFormat
@@ -34,35 +30,19 @@ export class WeightPlan {
     return { byteLength: this.#layout.byteLength, weights: this.#weights, constants: this.#constants }
   }
 
-  /** Linear maps: outputs of `sources` one after the other, as panels. */
-  panels(sources: readonly { name: string; outputs: Axis }[], inputs: Axis, normalised = false): Weights {
-    const outputs = sources.reduce((sum, source) => sum + source.outputs.groups * source.outputs.stride, 0)
-    const format = sources.length === 1 && !normalised ? this.#formatOf(sources[0]!.name) : WeightFormat.Float32
-    return this.#add('panels', sources, inputs, roundUp(outputs), { normalised, format })
+  /** A parameter; of one that experts share, what this expert has of it. */
+  pack(parameter: Parameter, expert = 0): Weights {
+    const format = parameter.packing === 'rows' ? WeightFormat.Float32 : this.#formatOf(parameter.name)
+    return this.#add(parameter, sourcesOf(parameter, expert), { format })
   }
 
-  linear(name: string, outputs: number, inputs: number): Weights {
-    return this.panels([{ name, outputs: run(outputs) }], run(inputs))
-  }
-
-  /** A table of `count` rows of `width` values, padded to whole vectors. */
-  table(name: string, count: number, width: number): Weights {
-    return this.#add('rows', [{ name, outputs: run(count) }], run(width, 0, roundUp(width)), count, { format: this.#formatOf(name) })
-  }
-
-  /** Rows of `width` values, padded to whole vectors: `count` of them from `first` on. */
-  rows(name: string, count: number, width: number, first = 0): Operand {
-    return this.#add('rows', [{ name, outputs: run(count, first) }], run(width, 0, roundUp(width)), count)
-  }
-
-  vector(name: string, width: number): Operand {
-    return this.rows(name, 1, width)
-  }
-
-  /** Rows of several sources, each row with padding of its own. */
-  stacked(sources: readonly { name: string; outputs: Axis }[], width: number): Operand {
-    const count = sources.reduce((sum, source) => sum + source.outputs.groups * source.outputs.stride, 0)
-    return this.#add('rows', sources, run(width, 0, roundUp(width)), count)
+  /** Linear maps of the same inputs as one: their outputs one after the other, in float32. */
+  join(parameters: readonly [Parameter, ...Parameter[]], { normalised }: { normalised: boolean }): Weights {
+    return this.#add(
+      parameters[0],
+      parameters.flatMap((parameter) => sourcesOf(parameter, 0)),
+      { normalised },
+    )
   }
 
   /** 10000^(-2j/e), j < e / 2: how fast pair j turns (SPEC section 2). */
@@ -74,16 +54,27 @@ export class WeightPlan {
   }
 
   #add(
-    layout: PackedWeight['layout'],
+    { packing, inputs: extent }: Parameter,
     sources: PackedWeight['sources'],
-    inputs: Axis,
-    outputs: number,
-    { normalised = false, format = WeightFormat.Float32 } = {},
+    { normalised = false, format = WeightFormat.Float32 },
   ): Weights {
+    const inputs = axisOf(extent)
+    const rows = sources.reduce((sum, { outputs }) => sum + outputs.groups * outputs.stride, 0)
+    const outputs = packing === 'panels' ? roundUp(rows) : rows
     const byteOffset = this.#layout.bytes(outputs * inputs.groups * inputs.stride * formatBytes(format))
-    this.#weights.push({ byteOffset, layout, format, sources, inputs, normalised })
+    this.#weights.push({ byteOffset, layout: packing === 'panels' ? 'panels' : 'rows', format, sources, inputs, normalised })
     return { ...at(BufferIndex.Weights, byteOffset), format }
   }
+}
+
+/** An expert's rows of a parameter, part by part. */
+function sourcesOf({ name, parts, experts, outputs }: Parameter, expert: number): PackedWeight['sources'] {
+  return Array.from({ length: parts }, (_, part) => ({ name, outputs: axisOf(outputs, part * experts + expert) }))
+}
+
+/** @param index how many as long come before it */
+function axisOf({ groups, size, isPadded }: Extent, index = 0): Axis {
+  return { first: index * groups * size, groups, size, stride: isPadded ? roundUp(size) : size }
 }
 
 /** One expert's weights. */
@@ -117,50 +108,29 @@ export interface LayerWeights {
  * Plans the weights of one layer whose parameters' names begin with `prefix`.
  * @param isRouted whether it has a routed part
  */
-export function planLayerWeights(plan: WeightPlan, geometry: Geometry, prefix: string, isRouted = true): LayerWeights {
-  const { dim, heads, prenorm } = geometry.config
-  const name = (suffix: string) => prefix + suffix
+export function planLayerWeights(plan: WeightPlan, config: LayerConfig, prefix = '', isRouted = true): LayerWeights {
+  const { normWeight, normBias, toQueriesKeysValues, toOutputs } = localParameters(config, prefix)
   return {
-    localNorm: prenorm
-      ? { weight: plan.vector(name('local_attn.norm.weight'), dim), bias: plan.vector(name('local_attn.norm.bias'), dim) }
-      : undefined,
-    toQueriesKeysValues: plan.panels([{ name: name('local_attn.to_qkv.weight'), outputs: headRows(geometry, 3 * heads) }], run(dim)),
-    toOutputs: plan.panels([{ name: name('local_attn.to_out.weight'), outputs: run(dim) }], headRows(geometry, heads)),
-    routing: isRouted ? planRoutingWeights(plan, geometry, prefix) : undefined,
+    localNorm: normWeight && normBias && { weight: plan.pack(normWeight), bias: plan.pack(normBias) },
+    toQueriesKeysValues: plan.pack(toQueriesKeysValues),
+    toOutputs: plan.pack(toOutputs),
+    routing: isRouted ? planRoutingWeights(plan, config, prefix) : undefined,
   }
 }
 
-function planRoutingWeights(plan: WeightPlan, geometry: Geometry, prefix: string): RoutingWeights {
-  const { dim, heads, dimHead, numExperts, prenorm, cosineSimRouting } = geometry.config
-  const name = (suffix: string) => prefix + suffix
+function planRoutingWeights(plan: WeightPlan, config: LayerConfig, prefix: string): RoutingWeights {
+  const parameters = routedParameters(config, prefix)
+  const { queryNorm, contextNorm } = parameters
   return {
-    routingTokens: plan.panels(
-      [
-        { name: name('query_router.routing_token'), outputs: run(numExperts) },
-        { name: name('key_value_router.routing_token'), outputs: run(numExperts) },
-      ],
-      run(dim),
-      cosineSimRouting,
-    ),
-    nullTokens: plan.rows(name('null_tokens'), numExperts, dim),
-    experts: Array.from({ length: numExperts }, (_, expert) => ({
-      queryNorm: prenorm ? plan.rows(name('attn.norm.gamma'), 1, dim, expert) : undefined,
-      contextNorm: prenorm ? plan.rows(name('attn.context_norm.gamma'), 1, dim, expert) : undefined,
-      toQueries: plan.panels([{ name: name('attn.to_q.weight'), outputs: headRows(geometry, heads, expert * heads * dimHead) }], run(dim)),
-      toKeyValues: plan.panels(
-        [{ name: name('attn.to_kv.weight'), outputs: headRows(geometry, 2 * heads, expert * 2 * heads * dimHead) }],
-        run(dim),
-      ),
-      toOutputs: plan.panels([{ name: name('attn.to_out.weight'), outputs: run(dim, expert * dim) }], headRows(geometry, heads)),
-      nullPair: plan.stacked(
-        [0, 1].map((part) => ({ name: name('attn.null_kv'), outputs: run(heads, (part * numExperts + expert) * heads) })),
-        dimHead,
-      ),
+    routingTokens: plan.join([parameters.queryRouter, parameters.keyValueRouter], { normalised: config.cosineSimRouting }),
+    nullTokens: plan.pack(parameters.nullTokens),
+    experts: Array.from({ length: config.numExperts }, (_, expert) => ({
+      queryNorm: queryNorm && plan.pack(queryNorm, expert),
+      contextNorm: contextNorm && plan.pack(contextNorm, expert),
+      toQueries: plan.pack(parameters.toQueries, expert),
+      toKeyValues: plan.pack(parameters.toKeyValues, expert),
+      toOutputs: plan.pack(parameters.toOutputs, expert),
+      nullPair: plan.pack(parameters.nullKeyValue, expert),
     })),
   }
-}
-
-/** Heads from row `first` on, each padded. */
-function headRows({ config, headStride }: Geometry, groups: number, first = 0): Axis {
-  return { first, groups, size: config.dimHead, stride: headStride }
 }
