@@ -149,11 +149,62 @@ ${Object.entries(ops)
   ].join('\n')
 }
 
+/** The first words of an op's fields that fulfil a condition, those of groups among them. */
+function wordsOf({ fields }, condition) {
+  let at = FIRST_WORD
+  return flat(fields).flatMap(([, field]) => {
+    const first = at
+    at += sizeOf(field)
+    return condition(field) ? [first] : []
+  })
+}
+
+/** `src/program/op-access.ts`: what a device asks about an op's words that it does not compute with itself. */
+function opAccess() {
+  const names = Object.keys(ops)
+  const operands = (name) => Object.entries(ops[name].fields).filter(([, { kind }]) => kind === 'operand')
+  return `${HEADING}
+import { ${['Opcode', ...names].sort().join(', ')} } from '../../assembly/ir/ops.js'
+
+/** The words that name an op's operands. */
+export interface OperandWords {
+${names
+  .map(
+    (name) =>
+      `  readonly [Opcode.${name}]: ${operands(name)
+        .map(([field]) => `${name}.${pascal(field)}`)
+        .join(' | ')}\n`,
+  )
+  .join('')}}
+
+/** Of each op the operands that results are left in. */
+export const RESULTS: { readonly [O in keyof OperandWords]: readonly OperandWords[O][] } = {
+${names
+  .map(
+    (name) =>
+      `  [Opcode.${name}]: [${operands(name)
+        .filter(([, { access }]) => access === 'written' || access === 'updated')
+        .map(([field]) => `${name}.${pascal(field)}`)
+        .join(', ')}],\n`,
+  )
+  .join('')}}
+
+/** Of ops that have any the first words of f64s. */
+export const DOUBLES: Readonly<Partial<Record<keyof OperandWords, readonly number[]>>> = {
+${names
+  .map((name) => ({ name, words: wordsOf(ops[name], ({ kind }) => kind === 'f64') }))
+  .filter(({ words }) => words.length > 0)
+  .map(({ name, words }) => `  [Opcode.${name}]: [${words.join(', ')}],\n`)
+  .join('')}}
+`
+}
+
 export async function opSources(format) {
   const sources = {
     '../ir/ops.ts': enums(),
     '../kernels/table.ts': kernelTable(),
     '../../src/program/op-fields.ts': opFields(),
+    '../../src/program/op-access.ts': opAccess(),
   }
   return Object.fromEntries(await Promise.all(Object.entries(sources).map(async ([name, source]) => [name, await format(name, source)])))
 }

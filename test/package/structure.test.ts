@@ -122,7 +122,13 @@ describe('generated kernels', () => {
     const copy = join(copied, generator)
     const check = () => spawnSync(process.execPath, [copy, '--check'], { encoding: 'utf8' })
 
-    const files = ['assembly/kernels/tiles.ts', 'assembly/ir/ops.ts', 'assembly/kernels/table.ts', 'src/program/op-fields.ts']
+    const files = [
+      'assembly/kernels/tiles.ts',
+      'assembly/ir/ops.ts',
+      'assembly/kernels/table.ts',
+      'src/program/op-fields.ts',
+      'src/program/op-access.ts',
+    ]
     const sources = files.map((file) => readFileSync(join(copied, file), 'utf8'))
     const named = { status: 1, stderr: expect.stringMatching(files.map((file) => `${file}.*`).join('\\n.*')) }
     files.forEach((file, i) => writeFileSync(join(copied, file), `${sources[i]}// edited\n`))

@@ -15,7 +15,7 @@ import { expectSameOp, type OpCase } from './op-comparison.js'
 const forms = vi.hoisted(() => ({ forced: 0, fitting: 0 }))
 vi.mock(import('../../src/device/webgpu/kernels/attention/attention.js'), async (original) => {
   const actual = await original()
-  const chooseAttention = (op: OpView): Kernel => {
+  const chooseAttention = (op: OpView): Kernel<Opcode.Attention> => {
     const fitting = actual.fittingForms(op)
     forms.fitting = fitting.length
     return forms.forced === 0 ? actual.chooseAttention(op) : fitting[forms.forced]!

@@ -1,4 +1,6 @@
 import { DispatchHeader } from '../../../assembly/ir/header.js'
+import type { OpName } from '../../program/encode-op.js'
+import type { OperandWords } from '../../program/op-access.js'
 
 /** Number of workgroups along each dimension. */
 export type Workgroups = readonly [x: number, y?: number, z?: number]
@@ -22,10 +24,10 @@ export interface OpView {
  * `header_word(n)` of the dispatch header, in which positions take two words, low and high. A kernel defines `main`,
  * annotated `@compute`.
  */
-export interface Kernel {
+export interface Kernel<O extends OpName = OpName> {
   readonly name: string
   /** The op word of each operand. */
-  readonly operands: Readonly<Record<string, number>>
+  readonly operands: Readonly<Record<string, OperandWords[O]>>
   readonly view: 'words' | 'vectors'
   readonly code: string
   /** A bit-identical variant for devices with the feature `subgroups`. */

@@ -2,8 +2,10 @@ import { BufferIndex, DispatchHeader } from '../../../assembly/ir/header.js'
 import { Opcode } from '../../../assembly/ir/ops.js'
 import type { CompiledProgram, Dispatch, Program } from '../device.js'
 import { RoutedAttentionError } from '../../errors.js'
+import type { OpName } from '../../program/encode-op.js'
+import { DOUBLES, RESULTS } from '../../program/op-access.js'
 import { FIRST_BUFFER, HEADER_BYTES, type Kernel, type Place, OP_VECTORS, type OpView } from './kernel.js'
-import { doublesOf, kernelsOf } from './kernels/table.js'
+import { kernelsOf } from './kernels/table.js'
 import type { Pipeline, Pipelines } from './pipelines.js'
 import type { WebGpuBuffer } from './webgpu-buffer.js'
 import type { WorkgroupDispatch } from './work-queue.js'
@@ -26,6 +28,10 @@ class Op implements OpView {
   header: Int32Array = new Int32Array(0)
 
   constructor(readonly words: Int32Array) {}
+
+  get opcode(): OpName {
+    return this.words[0] as OpName
+  }
 
   rows(operand: number, limit: DispatchHeader = DispatchHeader.Rows): number {
     const inHeader = (this.words[operand] as BufferIndex) === BufferIndex.DispatchHeader
@@ -154,6 +160,7 @@ interface Extent {
 function placeOperands(kernel: Kernel, op: Op, dispatch: Dispatch): { places: Record<string, Place>; extents: readonly Extent[] } {
   const places: Record<string, Place> = {}
   let extents: Extent[] = []
+  const results: readonly number[] = RESULTS[op.opcode]
   for (const [name, operand] of Object.entries(kernel.operands)) {
     const id = op.words[operand]! as BufferIndex
     if (id === BufferIndex.None || id === BufferIndex.DispatchHeader) {
@@ -163,7 +170,7 @@ function placeOperands(kernel: Kernel, op: Op, dispatch: Dispatch): { places: Re
     const memory = dispatch.buffers[id] as WebGpuBuffer | undefined
     if (!memory) throw new Error(`${kernel.name}: ${name} lies in buffer ${id}, which the run does not bind`)
     const [first, end] = memory.partsOf(dispatch.offsets[id]! + op.words[operand + 1]!, dispatch.ends[id]!)
-    let joined: Extent = { memory, first, end, written: kernel.code.includes(`${name}_set_`), operands: [name] }
+    let joined: Extent = { memory, first, end, written: results.includes(operand), operands: [name] }
     const apart: Extent[] = []
     for (const extent of extents) {
       const overlap = extent.memory === memory && extent.first < joined.end && joined.first < extent.end
@@ -198,7 +205,7 @@ function* opsOf(words: Int32Array): Generator<Op> {
 function shaderWords(op: Op): Int32Array<ArrayBuffer> {
   const words = new Int32Array(OP_VECTORS * 4)
   words.set(op.words)
-  for (const at of doublesOf(op.words[0]!)) {
+  for (const at of DOUBLES[op.opcode] ?? []) {
     const [value] = new Float64Array(op.words.slice(at, at + 2).buffer)
     words.set(new Int32Array(Float32Array.of(value!).buffer), at)
   }

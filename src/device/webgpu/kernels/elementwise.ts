@@ -1,5 +1,5 @@
 import { DispatchHeader } from '../../../../assembly/ir/header.js'
-import { Combine, CopyRows, Embed, LogProbabilities } from '../../../../assembly/ir/ops.js'
+import { Combine, CopyRows, Embed, LogProbabilities, type Opcode } from '../../../../assembly/ir/ops.js'
 import { WeightFormat } from '../../../../assembly/ir/values.js'
 import type { Kernel, OpView } from '../kernel.js'
 import { fourWeights, HALVES } from './wgsl/halves.js'
@@ -7,7 +7,7 @@ import { EXP, LOG } from './wgsl/math.js'
 import { perVector, ROW_SUM, ROW_WIDTH, UNIFORM } from './wgsl/rows.js'
 
 /** `Embed`. Learned positions are few, so the low word of the position suffices. */
-function makeEmbed(tokens: WeightFormat, positions: WeightFormat): Kernel {
+function makeEmbed(tokens: WeightFormat, positions: WeightFormat): Kernel<Opcode.Embed> {
   const position = `(u32(header_word(${DispatchHeader.Position})) + row) * stride + column`
   return {
     name: `embed-${WeightFormat[tokens]}-${WeightFormat[positions]}`.toLowerCase(),
@@ -32,12 +32,12 @@ const FORMATS = [WeightFormat.Float32, WeightFormat.Float16, WeightFormat.Bfloat
 /** Indexed by the tokens' format, then the positions'. */
 const embeds = FORMATS.map((tokens) => FORMATS.map((positions) => makeEmbed(tokens, positions)))
 
-export function chooseEmbed({ words }: OpView): Kernel {
+export function chooseEmbed({ words }: OpView): Kernel<Opcode.Embed> {
   return embeds[words[Embed.TokensFormat]!]![words[Embed.PositionsFormat]!]!
 }
 
 /** `CopyRows`. */
-export const copyRows: Kernel = {
+export const copyRows: Kernel<Opcode.CopyRows> = {
   name: 'copy-rows',
   operands: { count: CopyRows.Rows, first: CopyRows.First, input: CopyRows.Input, output: CopyRows.Output },
   view: 'vectors',
@@ -53,7 +53,7 @@ export const copyRows: Kernel = {
 }
 
 /** `Combine`: terms in expert order. */
-export const combine: Kernel = {
+export const combine: Kernel<Opcode.Combine> = {
   name: 'combine',
   operands: {
     count: Combine.Rows,
@@ -96,7 +96,7 @@ export const combine: Kernel = {
 }
 
 /** `LogProbabilities`: one workgroup per row. The result is a float32, written as an f64 of the same value. */
-export const logProbabilities: Kernel = {
+export const logProbabilities: Kernel<Opcode.LogProbabilities> = {
   name: 'log-probabilities',
   operands: {
     count: LogProbabilities.Rows,

@@ -1,10 +1,10 @@
-import { Normalise } from '../../../../assembly/ir/ops.js'
+import { Normalise, type Opcode } from '../../../../assembly/ir/ops.js'
 import { Norm } from '../../../../assembly/ir/values.js'
 import type { Kernel } from '../kernel.js'
 import { ROW_SUM, ROW_WIDTH, UNIFORM } from './wgsl/rows.js'
 
 /** `Normalise`: one workgroup per row. */
-export const normalise: Kernel = {
+export const normalise: Kernel<Opcode.Normalise> = {
   name: 'normalise',
   operands: {
     count: Normalise.Rows,

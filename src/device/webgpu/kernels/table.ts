@@ -1,4 +1,5 @@
-import { Descent, Opcode, SelectKeyValues, SelectQueries } from '../../../../assembly/ir/ops.js'
+import { Opcode } from '../../../../assembly/ir/ops.js'
+import type { OpName } from '../../../program/encode-op.js'
 import type { Kernel, OpView } from '../kernel.js'
 import { chooseAttention } from './attention/attention.js'
 import { gatherContext, nullContext, updateContext } from './routing/context.js'
@@ -13,7 +14,7 @@ import { selectContext } from './routing/select-context.js'
 import { assignSlots, selectKeyValues, selectQueries } from './routing/selection.js'
 
 /** The kernels of each kind of op, in order of execution. */
-const KERNELS: Readonly<Partial<Record<Opcode, (op: OpView) => readonly Kernel[]>>> = {
+const KERNELS: { readonly [O in OpName]: (op: OpView) => readonly Kernel<O>[] } = {
   [Opcode.Embed]: (op) => [chooseEmbed(op)],
   [Opcode.RotaryFromPositions]: () => [rotaryFromPositions],
   [Opcode.RotaryFromAngles]: () => [rotaryFromAngles],
@@ -38,15 +39,5 @@ const KERNELS: Readonly<Partial<Record<Opcode, (op: OpView) => readonly Kernel[]
 }
 
 export function kernelsOf(op: OpView): readonly Kernel[] {
-  const opcode = op.words[0] as Opcode
-  const kernels = KERNELS[opcode]
-  if (!kernels) throw new Error(`no kernel runs ops of opcode ${opcode}`)
-  return kernels(op)
-}
-
-/** The words of an op that are f64: shaders see the first of the two as f32. */
-export function doublesOf(opcode: Opcode): readonly number[] {
-  const base = { [Opcode.SelectQueries]: SelectQueries.Descent, [Opcode.SelectKeyValues]: SelectKeyValues.Descent }[opcode as number]
-  if (base === undefined) return []
-  return [Descent.FetchRatio, Descent.Eps, Descent.EpsInit, Descent.EpsDecay].map((word) => base + word)
+  return KERNELS[op.words[0] as OpName](op)
 }

@@ -1,5 +1,5 @@
 import { BufferIndex, DispatchHeader } from '../../../../../assembly/ir/header.js'
-import { Attention } from '../../../../../assembly/ir/ops.js'
+import { Attention, type Opcode } from '../../../../../assembly/ir/ops.js'
 import type { Kernel, OpView } from '../../kernel.js'
 import { EXP } from '../wgsl/math.js'
 
@@ -30,7 +30,7 @@ const lines = (count: number, line: (i: number) => string) => Array.from({ lengt
  * @param wide for any number of keys, block by block: scores are computed twice, for the maximum and for the weights,
  * and outputs accumulate in place
  */
-function attentionKernel(spans: number, wide: boolean): Kernel {
+function attentionKernel(spans: number, wide: boolean): Kernel<Opcode.Attention> {
   const block = BLOCKS[spans - 1]!
   const quads = block / 4
   // distance between four neighbouring keys, chosen so that neighbouring invocations access different banks
@@ -228,7 +228,7 @@ fn weights_of(score: vec4f, largest: vec4f, seen: vec4<bool>) -> vec4f {
 }
 
 /** Kernels by the maximum number of keys of a tile; the last for any number. All give the same bits. */
-export const attentionForms: readonly { readonly keys: number; readonly kernel: Kernel }[] = [
+export const attentionForms: readonly { readonly keys: number; readonly kernel: Kernel<Opcode.Attention> }[] = [
   ...BLOCKS.map((keys, i) => ({ keys, kernel: attentionKernel(i + 1, false) })),
   { keys: Infinity, kernel: attentionKernel(BLOCKS.length, true) },
 ]
@@ -237,11 +237,11 @@ export const attentionForms: readonly { readonly keys: number; readonly kernel: 
  * The forms that can run an op: those with room for all keys from the first panel that a tile's rows see to the last
  * key.
  */
-export function fittingForms({ words }: OpView): readonly Kernel[] {
+export function fittingForms({ words }: OpView): readonly Kernel<Opcode.Attention>[] {
   const most = Math.min(words[Attention.Capacity]!, words[Attention.Window]! + (TILE_ROWS - 1) * words[Attention.Advance]! + 7)
   return attentionForms.filter(({ keys }) => most <= keys).map(({ kernel }) => kernel)
 }
 
-export function chooseAttention(op: OpView): Kernel {
+export function chooseAttention(op: OpView): Kernel<Opcode.Attention> {
   return fittingForms(op)[0]!
 }

@@ -1,5 +1,5 @@
 import { DispatchHeader } from '../../../../../assembly/ir/header.js'
-import { LocalStore } from '../../../../../assembly/ir/ops.js'
+import { LocalStore, type Opcode } from '../../../../../assembly/ir/ops.js'
 import type { Kernel } from '../../kernel.js'
 import { ROW_WIDTH } from '../wgsl/rows.js'
 
@@ -12,7 +12,7 @@ import { ROW_WIDTH } from '../wgsl/rows.js'
  * Moves the retained part to the front. Each vector moves to the place of the one `LocalDrop` keys earlier: one
  * invocation moves all vectors of such a sequence, in order, so that invocations do not conflict.
  */
-export const dropFront: Kernel = {
+export const dropFront: Kernel<Opcode.LocalStore> = {
   name: 'drop-front',
   operands: { keys: LocalStore.Keys, values: LocalStore.Values },
   view: 'vectors',
@@ -46,7 +46,7 @@ export const dropFront: Kernel = {
  * One workgroup per head and panel of eight keys: neighbouring invocations handle neighbouring keys, or channels of a
  * value.
  */
-export const storeLocal: Kernel = {
+export const storeLocal: Kernel<Opcode.LocalStore> = {
   name: 'store-local',
   operands: { projected: LocalStore.Projected, table: LocalStore.Table, keys: LocalStore.Keys, values: LocalStore.Values },
   view: 'words',

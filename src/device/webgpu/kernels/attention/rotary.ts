@@ -1,4 +1,4 @@
-import { RotaryFromAngles, RotaryFromPositions, Rotate } from '../../../../../assembly/ir/ops.js'
+import { type Opcode, RotaryFromAngles, RotaryFromPositions, Rotate } from '../../../../../assembly/ir/ops.js'
 import type { Kernel } from '../../kernel.js'
 import { COSINE_SINE } from '../wgsl/math.js'
 import { ROW_WIDTH } from '../wgsl/rows.js'
@@ -7,7 +7,7 @@ import { ROW_WIDTH } from '../wgsl/rows.js'
  * `RotaryFromPositions`. WGSL has no float64: a frequency is a 64-bit fraction of a turn (made by `packWeights`), whose
  * product with a position is exact modulo a turn, so position 10,000,000 is as exact as 10.
  */
-export const rotaryFromPositions: Kernel = {
+export const rotaryFromPositions: Kernel<Opcode.RotaryFromPositions> = {
   name: 'rotary-from-positions',
   operands: {
     count: RotaryFromPositions.Rows,
@@ -49,7 +49,7 @@ ${COSINE_SINE}
  * `RotaryFromAngles`: multiplies an angle's bits by the relevant bits of 1 / 2π, so that large angles are as exact as
  * small ones.
  */
-export const rotaryFromAngles: Kernel = {
+export const rotaryFromAngles: Kernel<Opcode.RotaryFromAngles> = {
   name: 'rotary-from-angles',
   operands: {
     count: RotaryFromAngles.Rows,
@@ -93,7 +93,7 @@ fn turn_of(angle: u32) -> u32 {
 }
 
 /** `Rotate`: one invocation per pair of each head. */
-export const rotate: Kernel = {
+export const rotate: Kernel<Opcode.Rotate> = {
   name: 'rotate',
   operands: { count: Rotate.Rows, values: Rotate.Values, table: Rotate.Table, indices: Rotate.Indices },
   view: 'words',

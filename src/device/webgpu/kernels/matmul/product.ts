@@ -1,4 +1,4 @@
-import { Matmul } from '../../../../../assembly/ir/ops.js'
+import { Matmul, type Opcode } from '../../../../../assembly/ir/ops.js'
 import { Activation, WeightFormat } from '../../../../../assembly/ir/values.js'
 import type { Kernel, OpView } from '../../kernel.js'
 import { fourWeights, HALVES } from '../wgsl/halves.js'
@@ -16,7 +16,7 @@ const NARROW = 64
  * `Matmul` with tiles of one shape. The row count is shared as in `uniform_of`, in the tile's memory. Bias, activation
  * and addition come after the last k.
  */
-function makeProduct(shape: ProductShapeName, format: WeightFormat): Kernel {
+function makeProduct(shape: ProductShapeName, format: WeightFormat): Kernel<Opcode.Matmul> {
   const tile = productOf(shape)
   return {
     name: format === WeightFormat.Float32 ? `product-${shape}` : `product-${shape}-${WeightFormat[format].toLowerCase()}`,
@@ -57,16 +57,16 @@ ${tile.body.replaceAll('rows()', 'row_count')}
   }
 }
 
-const kernels = new Map<string, Kernel>()
+const kernels = new Map<string, Kernel<Opcode.Matmul>>()
 
-export function chooseProduct(op: OpView): Kernel {
+export function chooseProduct(op: OpView): Kernel<Opcode.Matmul> {
   const columns = 8 * op.words[Matmul.Panels]!
   const shape = columns <= NARROW ? 'rows16' : chooseProductShape(op.rows(Matmul.Rows, op.words[Matmul.Limit]), columns)
   return productKernel(shape, op.words[Matmul.Format])
 }
 
 /** Each is generated once, on first use. */
-export function productKernel(shape: ProductShapeName, format: WeightFormat = WeightFormat.Float32): Kernel {
+export function productKernel(shape: ProductShapeName, format: WeightFormat = WeightFormat.Float32): Kernel<Opcode.Matmul> {
   const key = `${shape} ${format}`
   let kernel = kernels.get(key)
   if (!kernel) {

@@ -1,5 +1,5 @@
 import { BufferIndex, DispatchHeader } from '../../../../../assembly/ir/header.js'
-import { GatherContext, NullContext, UpdateContext } from '../../../../../assembly/ir/ops.js'
+import { GatherContext, NullContext, type Opcode, UpdateContext } from '../../../../../assembly/ir/ops.js'
 import type { Kernel } from '../../kernel.js'
 import { ROW_WIDTH } from '../wgsl/rows.js'
 
@@ -9,7 +9,7 @@ fn key_place(rank: u32, channel: u32, head_stride: u32) -> u32 { return (rank / 
 fn value_place(rank: u32, channel: u32, capacity: u32) -> u32 { return (channel / 8u * capacity + rank) * 8u + channel % 8u; }`
 
 /** `NullContext`: one invocation per channel of each head. */
-export const nullContext: Kernel = {
+export const nullContext: Kernel<Opcode.NullContext> = {
   name: 'null-context',
   operands: { pair: NullContext.Null, keys: NullContext.Keys, values: NullContext.Values },
   view: 'words',
@@ -32,7 +32,7 @@ ${PLACES}
  * `GatherContext`: one workgroup per eight ranks of a head in a window. Neighbouring invocations handle neighbouring
  * ranks of a key, or channels of a value, and each keeps the same rank.
  */
-export const gatherContext: Kernel = {
+export const gatherContext: Kernel<Opcode.GatherContext> = {
   name: 'gather-context',
   operands: {
     lists: GatherContext.Lists,
@@ -106,7 +106,7 @@ const MOVED = 32
  * `UpdateContext`: one workgroup per eight channels of a head moves ranks down in batches, ascending: a batch is read
  * before any of it is written, and the places written are below all that are still to be read.
  */
-export const updateContext: Kernel = {
+export const updateContext: Kernel<Opcode.UpdateContext> = {
   name: 'update-context',
   operands: {
     retained: UpdateContext.Retained,

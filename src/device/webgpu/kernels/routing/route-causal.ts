@@ -1,5 +1,5 @@
 import { DispatchHeader } from '../../../../../assembly/ir/header.js'
-import { RouteCausal } from '../../../../../assembly/ir/ops.js'
+import { type Opcode, RouteCausal } from '../../../../../assembly/ir/ops.js'
 import type { Kernel } from '../../kernel.js'
 import { withCollectives } from '../wgsl/collectives.js'
 import { WIDTH } from '../wgsl/workgroup.js'
@@ -9,7 +9,7 @@ import { WIDTH } from '../wgsl/workgroup.js'
  * in batches of the same size, so that the loop can be unrolled: three times as fast as stopping at the last token
  * (measured, H100).
  */
-export const routeCausal: Kernel = {
+export const routeCausal: Kernel<Opcode.RouteCausal> = {
   name: 'route-causal',
   operands: {
     count: RouteCausal.Rows,

@@ -1,5 +1,5 @@
 import { DispatchHeader } from '../../../../../assembly/ir/header.js'
-import { ListQueries, Similarities } from '../../../../../assembly/ir/ops.js'
+import { ListQueries, type Opcode, Similarities } from '../../../../../assembly/ir/ops.js'
 import type { Kernel } from '../../kernel.js'
 import { withCollectives } from '../wgsl/collectives.js'
 import { ROW_SUM, ROW_WIDTH, UNIFORM } from '../wgsl/rows.js'
@@ -9,7 +9,7 @@ import { BLOCK, CHUNK, MARKS, OFFSETS, WIDTH } from '../wgsl/workgroup.js'
  * `Similarities`: one workgroup per row, so that a norm is summed in the same order wherever a token is. Adding +0
  * turns -0 into +0, so that zeros tie.
  */
-export const similarities: Kernel = {
+export const similarities: Kernel<Opcode.Similarities> = {
   name: 'similarities',
   operands: {
     count: Similarities.Rows,
@@ -50,7 +50,7 @@ ${ROW_SUM}
  * `ListQueries`: one workgroup per expert goes through the rows in batches; each row finds its place among the marked
  * ones.
  */
-export const listQueries: Kernel = {
+export const listQueries: Kernel<Opcode.ListQueries> = {
   name: 'list-queries',
   operands: {
     count: ListQueries.Rows,

@@ -1,5 +1,5 @@
 import { DispatchHeader } from '../../../../../assembly/ir/header.js'
-import { SelectContext } from '../../../../../assembly/ir/ops.js'
+import { type Opcode, SelectContext } from '../../../../../assembly/ir/ops.js'
 import type { Kernel } from '../../kernel.js'
 import { withCollectives } from '../wgsl/collectives.js'
 import { TOP_K } from './top-k.js'
@@ -9,7 +9,7 @@ import { CHUNK, WIDTH } from '../wgsl/workgroup.js'
  * `SelectContext`: one workgroup per expert. The context is overwritten while its candidates are read: a candidate
  * moves to its own place or a lower one, and each batch is read before any of it is written.
  */
-export const selectContext: Kernel = {
+export const selectContext: Kernel<Opcode.SelectContext> = {
   name: 'select-context',
   operands: {
     window: SelectContext.Similarities,

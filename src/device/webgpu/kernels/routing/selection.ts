@@ -1,5 +1,5 @@
 import { DispatchHeader } from '../../../../../assembly/ir/header.js'
-import { AssignSlots, Descent, SelectKeyValues, SelectQueries } from '../../../../../assembly/ir/ops.js'
+import { AssignSlots, Descent, type Opcode, SelectKeyValues, SelectQueries } from '../../../../../assembly/ir/ops.js'
 import { Selection } from '../../../../../assembly/ir/values.js'
 import type { Kernel, OpView, Workgroups } from '../../kernel.js'
 import { withCollectives } from '../wgsl/collectives.js'
@@ -56,7 +56,7 @@ fn score_at(i: u32) -> f32 {
 }`
 
 /** `SelectQueries`: one workgroup per window and expert. */
-export const selectQueries: Kernel = {
+export const selectQueries: Kernel<Opcode.SelectQueries> = {
   name: 'select-queries',
   operands: { similarities: SelectQueries.Similarities, taken: SelectQueries.Taken, scores: SelectQueries.Scores },
   view: 'words',
@@ -104,7 +104,7 @@ fn folded(window: u32) -> u32 {
  * `SelectKeyValues`: one workgroup per window and expert, choosing among all tokens the window sees: windows run
  * concurrently, so none can start from another's choice.
  */
-export const selectKeyValues: Kernel = {
+export const selectKeyValues: Kernel<Opcode.SelectKeyValues> = {
   name: 'select-key-values',
   operands: {
     similarities: SelectKeyValues.Similarities,
@@ -150,7 +150,7 @@ ${choice(SelectKeyValues.Descent)}
  * `AssignSlots`: if numbering continues from expert to expert, one workgroup handles them all; otherwise one per
  * expert.
  */
-export const assignSlots: Kernel = {
+export const assignSlots: Kernel<Opcode.AssignSlots> = {
   name: 'assign-slots',
   operands: { chosen: AssignSlots.Chosen, positions: AssignSlots.Positions, counts: AssignSlots.Counts },
   view: 'words',
