@@ -78,7 +78,7 @@ describe('the choice of a tile', () => {
   })
 
   test.each([
-    ['stands still', 0, /stands still/],
+    ['does not advance', 0, /does not advance/],
     ['ticks every millisecond', 1, /every 1.00 ms/],
   ])('is the default, and says why, where the clock %s', (_name, tick, reason) => {
     const { module, device } = freshDevice()

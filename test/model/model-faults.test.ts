@@ -519,7 +519,7 @@ describe('in a memory of 2.5 MiB', () => {
       break
     }
     expect(sessions.length).toBeGreaterThan(10)
-    expectThrows(() => model.createSession(), 'OUT_OF_MEMORY', /dispose of what is no longer needed/)
+    expectThrows(() => model.createSession(), 'OUT_OF_MEMORY', /dispose of objects that are no longer needed/)
     await expectRejects(model.forward(tokens), 'OUT_OF_MEMORY')
     await expectRejects(model.evaluate(tokens), 'OUT_OF_MEMORY')
     await expectRejects(model.generate(tokens).next(), 'OUT_OF_MEMORY')
