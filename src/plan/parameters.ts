@@ -103,6 +103,7 @@ export function routedParameters({ dim, heads, dimHead, numExperts, prenorm }: L
   }
 }
 
+/** Those of a block's feed-forward, in PyTorch's order. */
 export type FeedForwardParameters = ReturnType<typeof feedForwardParameters>
 
 export function feedForwardParameters({ layer: { dim }, feedForwardMultiplier }: ModelConfig, prefix = '') {
