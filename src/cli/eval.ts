@@ -38,7 +38,7 @@ async function run({ values, positionals, terminal }: Call<typeof options>): Pro
   if (input !== undefined && values.file !== undefined && values.file !== input) {
     throw new UsageError(`give one text, not both ${JSON.stringify(input)} and --file ${JSON.stringify(values.file)}`)
   }
-  if (input === '') throw new UsageError('the file name is empty')
+  if (input === '') throw new UsageError('the file has an empty name')
   const text = await readText(input ?? values.file, terminal)
   await withModel(place, values, terminal, (model) => measure(model, text, values, terminal), 'prefill')
 }
