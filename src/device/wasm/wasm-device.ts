@@ -20,6 +20,7 @@ import {
   Dispatch,
   type WeightLayout,
 } from '../device.js'
+import { ResourceScope } from '../resource-scope.js'
 import { workerGroupsFor } from './choose-threads.js'
 import type { KernelExports } from './instantiate.js'
 import { packWeights } from './pack.js'
@@ -252,16 +253,16 @@ export class WasmDevice implements Device {
   }
 
   *packInParts(layout: WeightLayout, parameters: ParameterSource): Generator<void, DeviceBuffer> {
-    const buffer = this.allocate(layout.byteLength, 'the weights', { zeroed: true })
-    let packed = false
+    const scope = new ResourceScope(this)
     try {
+      const buffer = scope.use(this.allocate(layout.byteLength, 'the weights', { zeroed: true }))
       yield* packWeights(layout.weights, parameters, this.arena, this.#kernels, buffer.address)
-      packed = true
+      for (const { byteOffset, values } of layout.constants) buffer.write(values, byteOffset)
+      scope.move()
+      return buffer
     } finally {
-      if (!packed) buffer.dispose()
+      scope.dispose()
     }
-    for (const { byteOffset, values } of layout.constants) buffer.write(values, byteOffset)
-    return buffer
   }
 
   compile(program: Program): CompiledProgram {

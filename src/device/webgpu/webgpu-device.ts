@@ -12,6 +12,7 @@ import {
   Dispatch,
   type WeightLayout,
 } from '../device.js'
+import { ResourceScope } from '../resource-scope.js'
 import { BufferPool } from './buffer-pool.js'
 import { HEADER_BYTES } from './kernel.js'
 import { packWeights } from './pack.js'
@@ -137,15 +138,15 @@ export class WebGpuDevice implements Device {
   }
 
   *packInParts(layout: WeightLayout, parameters: ParameterSource): Generator<void, DeviceBuffer> {
-    const buffer = this.allocate(layout.byteLength, 'the weights')
-    let packed = false
+    const scope = new ResourceScope(this)
     try {
+      const buffer = scope.use(this.allocate(layout.byteLength, 'the weights'))
       yield* packWeights(layout, parameters, buffer)
-      packed = true
+      scope.move()
+      return buffer
     } finally {
-      if (!packed) buffer.dispose()
+      scope.dispose()
     }
-    return buffer
   }
 
   /** An identical program, whoever compiled it, is reused, along with its cached bind groups. */

@@ -7,7 +7,7 @@ import { describeChunk, fillHeader, nextChunkRows, needsCopyOnWrite, type Cursor
 import { changedState, freshPlace, stateLength, visitState } from '../../plan/memory/portable-state.js'
 import type { ModelConfig } from '../config/config.js'
 import { LogitsReader, prepareResult } from './logits-reader.js'
-import { ResourceScope } from '../placement/resource-scope.js'
+import { ResourceScope } from '../../device/resource-scope.js'
 import type { Appended, Engine, LogitsResult, LogitsRequest, YieldPoint, Sequence } from './sequence.js'
 import type { Interrupt } from '../../interrupt.js'
 import { Mutex } from '../../mutex.js'
@@ -98,11 +98,10 @@ export class CausalEngine implements Engine {
         mutex: new Mutex(),
       }
       this.#buckets.set(bucketLength, bucket)
-      this.#scope.adopt(scope)
+      this.#scope.use(scope.move())
       return bucket
-    } catch (error) {
+    } finally {
       scope.dispose()
-      throw error
     }
   }
 

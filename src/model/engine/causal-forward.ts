@@ -3,7 +3,7 @@ import { planCausalLayer } from '../../plan/layer-plan.js'
 import { contextCount } from '../../plan/chunk.js'
 import { createYieldPoint, createDispatches, type LayerForward, runChunks, writeAngles } from './layer-forward.js'
 import { type LayerTrace, TraceBuilder } from './layer-trace.js'
-import { ResourceScope } from '../placement/resource-scope.js'
+import { ResourceScope } from '../../device/resource-scope.js'
 
 /** A causal layer: one program runs chunk after chunk, as in a session, so memory does not grow with n. */
 export async function causalForward(forward: LayerForward): Promise<LayerTrace> {

@@ -6,7 +6,7 @@ import { planFullSequenceModel, type FullSequenceModelPlan } from '../../plan/mo
 import { describeChunk, nextChunkRows, type Cursor } from '../../plan/chunk.js'
 import type { ModelConfig } from '../config/config.js'
 import { LogitsReader, prepareResult } from './logits-reader.js'
-import { ResourceScope } from '../placement/resource-scope.js'
+import { ResourceScope } from '../../device/resource-scope.js'
 import { compileRouting, selectRouted } from './full-sequence-routing.js'
 import type { Appended, Engine, LogitsResult, LogitsRequest, YieldPoint, Sequence } from './sequence.js'
 

@@ -3,7 +3,7 @@ import { planFullSequenceLayer } from '../../plan/layer-plan.js'
 import { contextCount } from '../../plan/chunk.js'
 import { createYieldPoint, createDispatches, type LayerForward, runChunks, writeAngles } from './layer-forward.js'
 import { type LayerTrace, TraceBuilder } from './layer-trace.js'
-import { ResourceScope } from '../placement/resource-scope.js'
+import { ResourceScope } from '../../device/resource-scope.js'
 import { compileRouting, selectRouted, type FullSequenceRouting } from './full-sequence-routing.js'
 
 /**

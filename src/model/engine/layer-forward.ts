@@ -6,7 +6,7 @@ import { describeChunk, nextChunkRows, type Cursor } from '../../plan/chunk.js'
 import type { Tensor } from '../../tensor.js'
 import { yieldToEventLoop } from '../../event-loop.js'
 import type { TracedCall } from './layer-trace.js'
-import type { ResourceScope } from '../placement/resource-scope.js'
+import type { ResourceScope } from '../../device/resource-scope.js'
 
 /** One checked call of a layer. */
 export interface LayerForward extends TracedCall {

@@ -1,4 +1,5 @@
 import type { Device } from '../../device/device.js'
+import { ResourceScope } from '../../device/resource-scope.js'
 import type { Runtime } from '../../device/runtime.js'
 import type { Installation } from './device-placement.js'
 
@@ -53,11 +54,13 @@ interface Timed<T> {
 }
 
 async function installAndTime<T extends Installation>(device: Device, { install, time }: Comparison<T>): Promise<Timed<T>> {
-  const installed = await install(device)
+  const scope = new ResourceScope(device)
   try {
-    return { installed, time: await time(installed) }
-  } catch (error) {
-    installed.dispose()
-    throw error
+    const installed = scope.use(await install(device))
+    const timed = { installed, time: await time(installed) }
+    scope.move()
+    return timed
+  } finally {
+    scope.dispose()
   }
 }
