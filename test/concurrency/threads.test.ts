@@ -12,7 +12,7 @@ import { ThreadPool } from '../../src/device/wasm/thread-pool.js'
 import { ControlWord } from '../../src/device/wasm/worker-source.js'
 import { Arena, type Block } from '../../src/memory/arena.js'
 import { type LayerOptions, resolveLayerOptions } from '../../src/model/config/config.js'
-import { type LayerForward, runChunks } from '../../src/model/engine/layer-forward.js'
+import { runChunks } from '../../src/model/engine/chunk-scheduler.js'
 import { MixtureOfAutoregressiveAttention } from '../../src/model/layer.js'
 import { createGeometry } from '../../src/plan/geometry.js'
 import { Tensor } from '../../src/tensor.js'
@@ -107,14 +107,15 @@ test('a batch that fails while the one before is under way fails the call once t
     },
   } as unknown as Device
   const pieces = runChunks({
-    forward: { device, config, length: 300 } as unknown as LayerForward,
-    geometry: createGeometry(config, 40, 300), // five chunks of a window each
+    device,
     program: { dispose: () => undefined },
+    geometry: createGeometry(config, 40, 300), // five chunks of a window each
     groups: [[new Dispatch()], [new Dispatch()]],
+    start: { position: 0, base: 0 },
+    length: 300,
+    operationsPerToken: 1,
     prepare: () => undefined,
-    results: () => [],
-    collect: () => undefined,
-    yieldPoint: () => Promise.resolve(),
+    interrupt: undefined,
   })
   await expect(pieces).rejects.toThrow('no more')
   expect(done.slice(0, 3)).toEqual(['begun', 'begun', 'done'])

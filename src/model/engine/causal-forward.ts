@@ -1,9 +1,11 @@
-import { BufferIndex } from '../../device/device.js'
+import { BufferIndex, type BufferRange } from '../../device/device.js'
+import { ResourceScope } from '../../device/resource-scope.js'
+import { workPerToken } from '../../plan/geometry.js'
 import { planCausalLayer } from '../../plan/layer-plan.js'
 import { contextCount } from '../../plan/chunk.js'
-import { createYieldPoint, createDispatches, type LayerForward, runChunks, writeAngles } from './layer-forward.js'
+import { runChunks } from './chunk-scheduler.js'
+import { createYieldPoint, createDispatches, type LayerForward, writeAngles } from './layer-forward.js'
 import { type LayerTrace, TraceBuilder } from './layer-trace.js'
-import { ResourceScope } from '../../device/resource-scope.js'
 
 /** A causal layer: one program runs chunk after chunk, as in a session, so memory does not grow with n. */
 export async function causalForward(forward: LayerForward): Promise<LayerTrace> {
@@ -37,43 +39,49 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
       state.clear()
       device.runSync(open, groups[0]![0]!)
       await runChunks({
-        forward,
-        geometry,
+        device,
         program,
+        geometry,
         groups,
-        prepare: (dispatch, slot, position, rows) => {
-          const start = (sequence * length + position) * dim
-          input.writeRows(x.subarray(start, start + rows * dim), dim, geometry.stride, slot * chunkBytes)
+        start: { position: 0, base: 0 },
+        length,
+        operationsPerToken: workPerToken(config),
+        prepare: (dispatch, { slot, rows, start: { position } }) => {
+          const first = (sequence * length + position) * dim
+          input.writeRows(x.subarray(first, first + rows * dim), dim, geometry.stride, slot * chunkBytes)
           dispatch.bind(BufferIndex.Input, input, slot * chunkBytes)
           dispatch.bind(BufferIndex.Output, output, slot * chunkBytes)
           if (trace && position >= routedWindowSize && position % routedWindowSize === 0) traceContexts(sequence, position)
+          dispatch.readbacks = readbacks(slot, rows)
         },
-        results: (slot, rows) => {
-          const rowBytes = geometry.stride * 4
-          const out = { memory: output, byteOffset: slot * chunkBytes, byteLength: rows * rowBytes }
-          if (!local) return [out]
-          const { queryCounts, queryLists } = plan.scratch
-          return [
-            out,
-            { memory: local, byteOffset: 0, byteLength: rows * rowBytes },
-            { memory: scratch, byteOffset: queryCounts.byteOffset, byteLength: numExperts * 4 },
-            { memory: scratch, byteOffset: queryLists.byteOffset, byteLength: numExperts * geometry.chunkRows * 4 },
-            {
-              memory: state,
-              byteOffset: plan.state.routing.contextPositions.byteOffset,
-              byteLength: numExperts * geometry.contextCapacity * 4,
-            },
-          ]
-        },
-        collect: (slot, position, rows) => {
-          const start = (sequence * length + position) * dim
-          output.readRows(result.out, start, rows, dim, geometry.stride, slot * chunkBytes)
+        collect: (_dispatch, { slot, rows, start: { position } }) => {
+          const first = (sequence * length + position) * dim
+          output.readRows(result.out, first, rows, dim, geometry.stride, slot * chunkBytes)
           if (!local) return
-          local.readRows(result.localOut, start, rows, dim, geometry.stride, 0)
+          local.readRows(result.localOut, first, rows, dim, geometry.stride, 0)
           traceQueries(sequence, position)
         },
         yieldPoint: createYieldPoint(forward),
+        interrupt: forward.interrupt,
       })
+    }
+
+    function readbacks(slot: number, rows: number): BufferRange[] {
+      const rowBytes = geometry.stride * 4
+      const out = { memory: output, byteOffset: slot * chunkBytes, byteLength: rows * rowBytes }
+      if (!local) return [out]
+      const { queryCounts, queryLists } = plan.scratch
+      return [
+        out,
+        { memory: local, byteOffset: 0, byteLength: rows * rowBytes },
+        { memory: scratch, byteOffset: queryCounts.byteOffset, byteLength: numExperts * 4 },
+        { memory: scratch, byteOffset: queryLists.byteOffset, byteLength: numExperts * geometry.chunkRows * 4 },
+        {
+          memory: state,
+          byteOffset: plan.state.routing.contextPositions.byteOffset,
+          byteLength: numExperts * geometry.contextCapacity * 4,
+        },
+      ]
     }
 
     function traceContexts(sequence: number, position: number): void {

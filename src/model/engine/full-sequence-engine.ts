@@ -1,12 +1,12 @@
 import { BufferIndex, DispatchHeader, type Device, type DeviceBuffer, Dispatch } from '../../device/device.js'
+import { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
 import { roundUp } from '../../plan/memory/layout.js'
 import type { ModelParameters } from '../../plan/memory/model-parameters.js'
-import { planFullSequenceModel, type FullSequenceModelPlan } from '../../plan/model-plan.js'
-import { describeChunk, nextChunkRows, type Cursor } from '../../plan/chunk.js'
+import { planFullSequenceModel } from '../../plan/model-plan.js'
 import type { ModelConfig } from '../config/config.js'
+import { runChunks } from './chunk-scheduler.js'
 import { LogitsReader, prepareResult } from './logits-reader.js'
-import { ResourceScope } from '../../device/resource-scope.js'
 import { compileRouting, selectRouted } from './full-sequence-routing.js'
 import type { Appended, Engine, LogitsResult, LogitsRequest, YieldPoint, Sequence } from './sequence.js'
 
@@ -72,13 +72,26 @@ export class FullSequenceEngine implements Engine {
       // progress is reported in tokens: each layer does a fraction of every token's work
       const passes = plan.layers.length
       let pass = 0
-      const pauseAt = async (position: number) => yieldPoint(Math.floor((pass * length + position) / passes))
+      const pauseAt = (position: number) => yieldPoint(Math.floor((pass * length + position) / passes))
+      const chunks = {
+        device,
+        geometry,
+        groups: [[dispatch]],
+        start: { position: 0, base: 0 },
+        length,
+        operationsPerToken: Infinity, // never counted as small work
+        interrupt,
+      }
+      const takeRows = (position: number) => dispatch.bind(BufferIndex.Input, stream, position * rowBytes)
 
-      const embed = scope.compile(plan.embed)
       const headProgram = scope.compile(plan.head)
-      await this.#chunks(plan, dispatch, stream, length, async (position, rows) => {
-        tokens.write(tokenIds.subarray(position, position + rows), 0)
-        await device.run(embed, dispatch, interrupt)
+      await runChunks({
+        ...chunks,
+        program: scope.compile(plan.embed),
+        prepare: (_dispatch, { rows, start: { position } }) => {
+          takeRows(position)
+          tokens.write(tokenIds.subarray(position, position + rows), 0)
+        },
       })
       for (const programs of plan.layers) {
         const compiled = new ResourceScope(device)
@@ -95,26 +108,24 @@ export class FullSequenceEngine implements Engine {
             programs: compileRouting(compiled, programs.routing),
             length,
             trace: false,
-            yieldPoint: () => pauseAt(0),
+            yieldPoint: async () => pauseAt(0),
             interrupt,
           }
-          const keyValues = routed && (await selectRouted(routed))
-          try {
-            state.clear()
-            await this.#chunks(plan, dispatch, stream, length, async (position, rows) => {
-              if (pass < passes - 1) {
-                await device.run(chunk, dispatch, interrupt)
-              } else {
-                head.describe(result, position, rows)
-                dispatch.readbacks = head.results()
-                await device.run(chunk, dispatch, interrupt)
-                await head.read(() => device.run(headProgram, dispatch, interrupt))
-              }
-              await pauseAt(position + rows)
-            })
-          } finally {
-            keyValues?.dispose()
-          }
+          if (routed) await selectRouted(routed, compiled)
+          state.clear()
+          const isLast = pass === passes - 1
+          await runChunks({
+            ...chunks,
+            program: chunk,
+            prepare: (_dispatch, { rows, start: { position } }) => {
+              takeRows(position)
+              if (!isLast) return
+              head.describe(result, position, rows)
+              dispatch.readbacks = head.results()
+            },
+            collect: () => (isLast ? head.read(() => device.run(headProgram, dispatch, interrupt)) : undefined),
+            yieldPoint: pauseAt,
+          })
         } finally {
           compiled.dispose()
         }
@@ -139,23 +150,6 @@ export class FullSequenceEngine implements Engine {
       return head.readTarget()
     } finally {
       scope.dispose()
-    }
-  }
-
-  /** Visits the sequence's chunks, with `BufferIndex.Input` bound to each one's rows. */
-  async #chunks(
-    { geometry }: FullSequenceModelPlan,
-    dispatch: Dispatch,
-    stream: DeviceBuffer,
-    length: number,
-    visit: (position: number, rows: number) => Promise<void>,
-  ): Promise<void> {
-    for (let cursor: Cursor = { position: 0, base: 0 }; cursor.position < length;) {
-      const { position } = cursor
-      const rows = nextChunkRows(geometry, position, length - position)
-      dispatch.bind(BufferIndex.Input, stream, position * geometry.stride * 4)
-      cursor = describeChunk(dispatch, geometry, cursor, rows)
-      await visit(position, rows)
     }
   }
 

@@ -1,9 +1,11 @@
 import { BufferIndex, DispatchHeader, Dispatch } from '../../device/device.js'
+import { ResourceScope } from '../../device/resource-scope.js'
+import { workPerToken } from '../../plan/geometry.js'
 import { planFullSequenceLayer } from '../../plan/layer-plan.js'
 import { contextCount } from '../../plan/chunk.js'
-import { createYieldPoint, createDispatches, type LayerForward, runChunks, writeAngles } from './layer-forward.js'
+import { runChunks } from './chunk-scheduler.js'
+import { createYieldPoint, createDispatches, type LayerForward, writeAngles } from './layer-forward.js'
 import { type LayerTrace, TraceBuilder } from './layer-trace.js'
-import { ResourceScope } from '../../device/resource-scope.js'
 import { compileRouting, selectRouted, type FullSequenceRouting } from './full-sequence-routing.js'
 
 /**
@@ -69,32 +71,35 @@ export async function fullSequenceForward(forward: LayerForward): Promise<LayerT
         yieldPoint,
         interrupt: forward.interrupt,
       }
-      const keyValues = routed && (await selectRouted(routed))
+      const sequenceScope = new ResourceScope(device)
       try {
+        const keyValues = routed && (await selectRouted(routed, sequenceScope))
         if (trace) traceRouting(sequence)
         await runChunks({
-          forward,
-          geometry,
+          device,
           program: chunk,
+          geometry,
           groups,
-          prepare: (dispatch, slot, position) => {
+          start: { position: 0, base: 0 },
+          length,
+          operationsPerToken: workPerToken(config),
+          prepare: (dispatch, { slot, rows, start: { position } }) => {
             dispatch.bind(BufferIndex.Input, input, inputOffset + position * rowBytes, (length - position) * rowBytes)
             dispatch.bind(BufferIndex.Output, output, slot * chunkBytes)
             if (keyValues) dispatch.bind(BufferIndex.KeyValues, keyValues)
-          },
-          results: (slot, rows) => {
             const out = { memory: output, byteOffset: slot * chunkBytes, byteLength: rows * rowBytes }
-            return local ? [out, { memory: local, byteOffset: 0, byteLength: rows * rowBytes }] : [out]
+            dispatch.readbacks = local ? [out, { memory: local, byteOffset: 0, byteLength: rows * rowBytes }] : [out]
           },
-          collect: (slot, position, rows) => {
-            const start = (sequence * length + position) * dim
-            output.readRows(result.out, start, rows, dim, geometry.stride, slot * chunkBytes)
-            local?.readRows(result.localOut, start, rows, dim, geometry.stride, 0)
+          collect: (_dispatch, { slot, rows, start: { position } }) => {
+            const first = (sequence * length + position) * dim
+            output.readRows(result.out, first, rows, dim, geometry.stride, slot * chunkBytes)
+            local?.readRows(result.localOut, first, rows, dim, geometry.stride, 0)
           },
           yieldPoint,
+          interrupt: forward.interrupt,
         })
       } finally {
-        keyValues?.dispose()
+        sequenceScope.dispose()
       }
     }
 

@@ -7,11 +7,11 @@ import {
   type BufferRange,
   type Dispatch,
 } from '../../device/device.js'
+import type { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
 import type { Geometry } from '../../plan/geometry.js'
 import type { FullSequenceMemory } from '../../plan/ops/full-sequence-ops.js'
 import type { RoutingPrograms } from '../../plan/layer-plan.js'
-import type { ResourceScope } from '../../device/resource-scope.js'
 import { retryForMemory } from '../placement/retry.js'
 
 /** `RoutingPrograms` of one layer, compiled by a device. */
@@ -81,10 +81,11 @@ function decisions({ geometry, memory }: FullSequenceRouting, call: DeviceBuffer
 
 /**
  * Decides the routing of every window of the sequence, and projects each chosen (token, expert) pair once. Their number
- * is known only then: this is the one place where a forward may have to return to JavaScript for sizes. Returns their
- * keys and values, bound to `dispatch`; the caller disposes of them.
+ * is known only then: this is the one place where a forward may have to return to JavaScript for sizes.
+ * @param scope owns what is allocated
+ * @returns their keys and values, bound to `dispatch`
  */
-export async function selectRouted(sequence: FullSequenceRouting): Promise<DeviceBuffer | undefined> {
+export async function selectRouted(sequence: FullSequenceRouting, scope: ResourceScope): Promise<DeviceBuffer | undefined> {
   const { device, dispatch, geometry, memory, chosenRows, input, inputOffset, programs, length, trace, yieldPoint, interrupt } = sequence
   if (memory.windows === 0) return undefined
   const { numExperts } = geometry.config
@@ -131,25 +132,20 @@ export async function selectRouted(sequence: FullSequenceRouting): Promise<Devic
   const counts = bounded ? new Int32Array(numExperts).fill(memory.slotStride) : call.readInts(memory.counts.byteOffset, numExperts)
   const pairBytes = 2 * geometry.inner * 4
   const bytes = counts.reduce((sum, count) => sum + count, 0) * pairBytes
-  const keyValues = await retryForMemory(() => device.allocate(bytes, 'the keys and values of routed tokens'))
-  try {
-    dispatch.bind(BufferIndex.Input, input, inputOffset, length * rowBytes)
-    let slot = 0
-    for (const [expert, count] of counts.entries()) {
-      for (const end = slot + count; slot < end;) {
-        const rows = Math.min(chosenRows, end - slot)
-        dispatch.set(DispatchHeader.Rows, rows)
-        dispatch.bind(BufferIndex.Chosen, call, memory.positions.byteOffset + slot * 4)
-        dispatch.bind(BufferIndex.KeyValues, keyValues, slot * pairBytes)
-        await device.run(programs.projections[expert]!, dispatch, interrupt)
-        await yieldPoint()
-        slot += rows
-      }
+  const keyValues = await retryForMemory(() => scope.allocate(bytes, 'the keys and values of routed tokens'))
+  dispatch.bind(BufferIndex.Input, input, inputOffset, length * rowBytes)
+  let slot = 0
+  for (const [expert, count] of counts.entries()) {
+    for (const end = slot + count; slot < end;) {
+      const rows = Math.min(chosenRows, end - slot)
+      dispatch.set(DispatchHeader.Rows, rows)
+      dispatch.bind(BufferIndex.Chosen, call, memory.positions.byteOffset + slot * 4)
+      dispatch.bind(BufferIndex.KeyValues, keyValues, slot * pairBytes)
+      await device.run(programs.projections[expert]!, dispatch, interrupt)
+      await yieldPoint()
+      slot += rows
     }
-    dispatch.bind(BufferIndex.KeyValues, keyValues)
-    return keyValues
-  } catch (error) {
-    keyValues.dispose()
-    throw error
   }
+  dispatch.bind(BufferIndex.KeyValues, keyValues)
+  return keyValues
 }
