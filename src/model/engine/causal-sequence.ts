@@ -1,0 +1,76 @@
+import { ResourceScope } from '../../device/resource-scope.js'
+import type { Interrupt } from '../../interrupt.js'
+import type { CapacityBucket } from './capacity-bucket.js'
+import { CausalState } from './causal-state.js'
+import type { Appended, Engine, LogitsRequest, Sequence, YieldPoint } from './sequence.js'
+
+/** An engine with capacity buckets. */
+export interface BucketEngine extends Engine {
+  /** The bucket for sequences of `length` tokens. */
+  bucketFor(length: number): CapacityBucket
+}
+
+/** A sequence of a causal model: it keeps a state, not its tokens. */
+export class CausalSequence implements Sequence {
+  readonly engine: BucketEngine
+  #state: CausalState
+
+  constructor(engine: BucketEngine, state: CausalState) {
+    this.engine = engine
+    this.#state = state
+  }
+
+  get position(): number {
+    return this.#state.cursor.position
+  }
+
+  get byteLength(): number {
+    return this.#state.buffer.byteLength
+  }
+
+  step(tokenId: number, logits: Float32Array): boolean {
+    const state = this.#state
+    const { bucket } = state
+    if (this.position + 1 > bucket.length || state.needsCopyFor(1)) return false
+    if (!bucket.step(state.buffer, state.cursor, tokenId, logits)) return false
+    state.advance()
+    return true
+  }
+
+  /**
+   * The previous state stays readable until the end: a chunk that overwrites part of it (a window closes, or the local
+   * buffer moves; once in many tokens) makes the whole append work on a copy.
+   */
+  async append(tokenIds: Int32Array, request: LogitsRequest, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<Appended> {
+    const bucket = this.engine.bucketFor(this.position + tokenIds.length)
+    const before = this.#state
+    const scope = new ResourceScope(bucket.model.device)
+    try {
+      let state = before
+      if (bucket !== before.bucket) state = scope.use(CausalState.importValues(bucket, this.position, before.exportValues()))
+      else if (before.needsCopyFor(tokenIds.length)) state = scope.use(before.copy())
+      const { result, cursor } = await bucket.read(state.buffer, { ...state.cursor }, tokenIds, request, yieldPoint, interrupt)
+      const commit = () => {
+        state.advanceTo(cursor)
+        this.#state = state
+        if (state !== before) before.dispose()
+      }
+      scope.move()
+      return { result, commit }
+    } finally {
+      scope.dispose()
+    }
+  }
+
+  clone(): Sequence {
+    return new CausalSequence(this.engine, this.#state.copy())
+  }
+
+  save(): Uint8Array {
+    return new Uint8Array(this.#state.exportValues().buffer)
+  }
+
+  dispose(): void {
+    this.#state.dispose()
+  }
+}
