@@ -172,12 +172,12 @@ export class Runtime {
   }
 
   /** @internal Registers an object that must end with the runtime. */
-  adopt(tenant: Tenant): void {
+  addTenant(tenant: Tenant): void {
     this.#tenants.add(tenant)
   }
 
   /** @internal */
-  release(tenant: Tenant): void {
+  removeTenant(tenant: Tenant): void {
     this.#tenants.delete(tenant)
   }
 

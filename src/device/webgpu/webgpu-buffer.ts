@@ -11,7 +11,7 @@ export interface BufferOwner {
   /** Bytes per part, a power of two. */
   readonly partBytes: number
   /** Releases a buffer's memory. */
-  release(buffer: WebGpuBuffer): void
+  reclaim(buffer: WebGpuBuffer): void
 }
 
 /** Bytes copied back after a dispatch. */
@@ -170,6 +170,6 @@ export class WebGpuBuffer implements DeviceBuffer {
   dispose(): void {
     if (this.#freed) return
     this.#freed = true
-    this.#owner.release(this)
+    this.#owner.reclaim(this)
   }
 }

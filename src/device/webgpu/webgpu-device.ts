@@ -123,7 +123,7 @@ export class WebGpuDevice implements Device {
     return buffer
   }
 
-  release(buffer: WebGpuBuffer): void {
+  reclaim(buffer: WebGpuBuffer): void {
     this.#used -= buffer.footprint
     buffer.parts.forEach((part) => this.#giveBack(part))
   }
@@ -159,7 +159,7 @@ export class WebGpuDevice implements Device {
     if (this.#programs.size > KEPT_PROGRAMS) this.queue.flush()
     for (const [oldest, idle] of this.#programs) {
       if (this.#programs.size <= KEPT_PROGRAMS) break
-      if (idle.release()) this.#programs.delete(oldest)
+      if (idle.freeIfUnused()) this.#programs.delete(oldest)
     }
     return known.retain()
   }

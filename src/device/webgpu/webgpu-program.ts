@@ -126,13 +126,14 @@ export class WebGpuProgram implements CompiledProgram {
     return { pipeline, group }
   }
 
+  /** One more holder, who will dispose of it. */
   retain(): this {
     this.#holders++
     return this
   }
 
-  /** Releases its memory if it is unused; returns whether it did. */
-  release(): boolean {
+  /** Frees its memory if nobody holds it; returns whether it did. */
+  freeIfUnused(): boolean {
     if (this.#holders > 0) return false
     this.#words.destroy()
     this.#bindings.clear()

@@ -44,7 +44,7 @@ export class Lifetime implements Interrupt {
     this.#name = name
     this.#memory = memory
     this.#siblings = siblings
-    runtime.adopt(this)
+    runtime.addTenant(this)
     siblings?.add(this)
     if (typeof FinalizationRegistry !== 'function') return
     collected ??= new FinalizationRegistry((lifetime) => lifetime.dispose())
@@ -95,7 +95,7 @@ export class Lifetime implements Interrupt {
 
   #freeIfIdle(): void {
     if (!this.#disposed || this.#pending > 0) return
-    this.runtime.release(this)
+    this.runtime.removeTenant(this)
     this.#siblings?.delete(this)
     this.#memory.dispose()
   }
