@@ -1,13 +1,13 @@
 import type { CompiledProgram, Device, DeviceBuffer, Program } from './device.js'
 
-/** What holds memory until it is disposed of. */
+/** Anything that holds memory until it is disposed of. */
 interface Resource {
   dispose(): void
 }
 
 /**
- * What is taken from a device and given back together: in the end, or when something fails on the way. Whoever keeps it
- * for longer calls `move` last of all, and disposes of the scope in `finally` as well: it is empty then.
+ * Resources taken from a device, released together: at the end, or if acquiring or filling one of them fails. To keep
+ * them longer, call `move` last of all; the `dispose` in `finally` then finds the scope empty.
  */
 export class ResourceScope {
   readonly #device: Device
@@ -26,13 +26,13 @@ export class ResourceScope {
     return this.use(this.#device.compile(program))
   }
 
-  /** Takes over a resource. */
+  /** Takes ownership of a resource. */
   use<T extends Resource>(resource: T): T {
     this.#taken.push(resource)
     return resource
   }
 
-  /** Hands all that it has taken to a new scope, or, where nobody keeps that, to those who hold the resources. */
+  /** Transfers ownership to a new scope, or, if that is not used, to whoever holds the resources. */
   move(): ResourceScope {
     const scope = new ResourceScope(this.#device)
     scope.#taken.push(...this.#taken.splice(0))
