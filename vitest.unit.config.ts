@@ -8,7 +8,7 @@ import whole from './vitest.config.js'
  */
 const SLOW = [
   'test/webgpu/**',
-  ...['cli', 'cli-terminal', 'prompt-encoding', 'tokenize'].map((name) => `test/cli/${name}.test.ts`),
+  ...['cli', 'cli-terminal', 'prompt-encoding', 'quantize', 'tokenize'].map((name) => `test/cli/${name}.test.ts`),
   ...['collection', 'leaks', 'leaving', 'process', 'serialized-ops', 'skipped-barriers', 'stopping', 'threads'].map(
     (name) => `test/concurrency/${name}.test.ts`,
   ),

@@ -1,4 +1,6 @@
 /* The public surface, written by scripts/api-report.mjs. */
+type ActivationBits = 7 | 14
+
 interface AppendOptions {
   signal?: Signal | undefined
   bits?: boolean | undefined
@@ -270,6 +272,7 @@ interface ModelConfig {
   readonly routedRotaryEmb: boolean
   readonly maxPositions: number | null
   readonly routedLayers?: readonly number[]
+  readonly quantization?: Quantization
 }
 
 interface ModelForwardOptions {
@@ -282,6 +285,14 @@ interface PromptProgress {
   readonly type: 'prompt'
   readonly done: number
   readonly total: number
+}
+
+interface Quantization {
+  readonly activationBits: ActivationBits
+}
+
+interface QuantizeOptions extends ReadOptions {
+  activationBits?: ActivationBits | undefined
 }
 
 interface ReadOptions {
@@ -431,10 +442,13 @@ type Workload = 'decode' | 'prefill'
 
 declare function createRuntime(options?: RuntimeOptions): Promise<Runtime>
 
+declare function quantizeModel(source: ModelSource, options?: QuantizeOptions): Promise<Map<string, Uint8Array>>
+
 declare function readSafetensors(bytes: Uint8Array): Map<string, Tensor>
 
-export { LanguageModel, MixtureOfAutoregressiveAttention, RoutedAttentionError, Tensor, createRuntime, readSafetensors }
+export { LanguageModel, MixtureOfAutoregressiveAttention, RoutedAttentionError, Tensor, createRuntime, quantizeModel, readSafetensors }
 export type {
+  ActivationBits,
   AppendOptions,
   AppendResult,
   AssumedDefaults,
@@ -463,6 +477,8 @@ export type {
   ModelForwardOptions,
   ModelSource,
   PromptProgress,
+  Quantization,
+  QuantizeOptions,
   ReadOptions,
   Runtime,
   RuntimeInfo,

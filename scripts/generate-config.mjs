@@ -68,7 +68,18 @@ export interface ModelConfig {
   /** Options of each block's layer. */
   readonly layer: LayerConfig
 ${members(MODEL_OPTIONS)}
+  /** What \`quantization_config\` says; absent: weights are floats. */
+  readonly quantization?: Quantization
 }
+
+/** How a model is quantized: its weights are int8, with a scale for each row. */
+export interface Quantization {
+  /** Bits that each row of activations is rounded to before a linear map, where kernels multiply integers. */
+  readonly activationBits: ActivationBits
+}
+
+/** Bits of the activations that an int8 model is made for. */
+export type ActivationBits = 7 | 14
 `
 }
 

@@ -62,7 +62,10 @@ function modelRows(model: ModelReport | undefined): [string, string][] {
     ['tokenizer', model.tokenizer],
     ...whyNot(model.unavailable),
     ['session', sessionBytes === null ? 'grows with its length' : `${formatBytes(sessionBytes)}, however long`],
-    ...Object.entries({ ...config, ...layer }).map(([name, value]): [string, string] => [name, String(value)]),
+    ...Object.entries({ ...config, ...layer }).map(([name, value]): [string, string] => [
+      name,
+      typeof value === 'object' ? JSON.stringify(value) : String(value),
+    ]),
     ['assumed', formatAssumed(model.assumed)],
   ]
 }

@@ -76,7 +76,7 @@ export async function withModel<T>(
 }
 
 /** @throws UsageError for a malformed URL */
-function sourceOf(place: string): string | URL {
+export function sourceOf(place: string): string | URL {
   if (!/^(file:|[a-z][a-z0-9+.-]+:\/\/)/i.test(place)) return place
   try {
     return new URL(place)

@@ -4,9 +4,10 @@ import { evaluate } from './eval.js'
 import { UsageError } from './failures.js'
 import { generate } from './generate.js'
 import { info } from './info.js'
+import { quantize } from './quantize.js'
 import { tokenize } from './tokenize.js'
 
-const commands: Readonly<Record<string, Command>> = { generate, eval: evaluate, info, bench, tokenize }
+const commands: Readonly<Record<string, Command>> = { generate, eval: evaluate, info, bench, tokenize, quantize }
 
 const help = `Usage: routed-attention COMMAND [options]
 

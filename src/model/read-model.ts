@@ -6,9 +6,9 @@ import type { StoredTensor } from '../io/safetensors.js'
 import { createTokenizer, type ModelTokenizer } from '../io/tokenizer.js'
 import { type ModelParameters, planModelParameters } from '../plan/memory/model-parameters.js'
 import { type AssumedDefaults, assumedDefaults, checkRotaryIsStated, type ModelConfig, parseModelConfig } from './config/config.js'
-import { modelParameters } from '../plan/parameters.js'
 import { matchStoredTensors, pick } from './parameters/state-dict.js'
 import { formatOf, nonFiniteHalves } from './parameters/stored-parameters.js'
+import { checkScales, storedSpecs } from './quantization/quantized-parameters.js'
 import { chooseTokenizer, type TokenizerKind } from './text/choose-tokenizer.js'
 import { readEosTokenIds } from './text/eos-token-ids.js'
 import { checkTokenizerFits } from './text/tokenizer-fit.js'
@@ -19,7 +19,7 @@ export interface ModelContents {
   readonly assumed: AssumedDefaults
   readonly tokenizer: ModelTokenizer | undefined
   readonly eosTokenIds: readonly number[]
-  /** By parameter name. */
+  /** By parameter name; those of int8 beside their scales. */
   readonly tensors: ReadonlyMap<string, StoredTensor>
   /** How they are packed, provided their values allow it: see `planForValues`. */
   readonly parameters: ModelParameters
@@ -56,7 +56,7 @@ export async function readModel(
     },
     generation: (json, { config }) => readEosTokenIds(json, 'generation_config.json', config.numTokens),
     weights: (tensors, { config, assumed }) => {
-      const names = matchStoredTensors(modelParameters(config), tensors)
+      const names = matchStoredTensors(storedSpecs(config), tensors)
       checkRotaryIsStated(assumed, tensors.keys())
       const parameters = planModelParameters(config, (name) => formatOf(tensors.get(names.get(name)!)!.dtype))
       prepare(parameters.layout.byteLength)
@@ -64,12 +64,14 @@ export async function readModel(
     },
   })
   const { config, assumed, chosenTokenizer, eosTokenIds } = files.config
+  const tensors = pick(files.weights.names, files.tensors)
+  checkScales(config, tensors)
   return {
     config,
     assumed,
     tokenizer: files.tokenizer ?? chosenTokenizer,
     eosTokenIds: files.generation ?? eosTokenIds ?? [],
-    tensors: pick(files.weights.names, files.tensors),
+    tensors,
     parameters: files.weights.parameters,
     unavailable: files.unavailable,
   }

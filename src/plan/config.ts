@@ -66,4 +66,15 @@ export interface ModelConfig {
    * for routing.
    */
   readonly routedLayers?: readonly number[]
+  /** What `quantization_config` says; absent: weights are floats. */
+  readonly quantization?: Quantization
 }
+
+/** How a model is quantized: its weights are int8, with a scale for each row. */
+export interface Quantization {
+  /** Bits that each row of activations is rounded to before a linear map, where kernels multiply integers. */
+  readonly activationBits: ActivationBits
+}
+
+/** Bits of the activations that an int8 model is made for. */
+export type ActivationBits = 7 | 14

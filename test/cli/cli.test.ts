@@ -44,7 +44,8 @@ describe('help', () => {
   test('of the program lists every command', async () => {
     const { code, stdout, stderr } = await run(['--help'])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    for (const name of ['generate', 'eval', 'info', 'bench', 'tokenize', '--help', '--version']) expect(stdout).toContain(`\n  ${name} `)
+    for (const name of ['generate', 'eval', 'info', 'bench', 'tokenize', 'quantize', '--help', '--version'])
+      expect(stdout).toContain(`\n  ${name} `)
   })
 
   const running = ['threads', 'simd', 'revectorize', 'device', 'json', 'help']
@@ -82,6 +83,7 @@ describe('help', () => {
     ['info', ['bytes', 'cache', ...running]],
     ['bench', ['prefill', 'decode', 'rounds', 'bytes', 'cache', ...running]],
     ['tokenize', ['plain', 'help']],
+    ['quantize', ['activation-bits', 'cache', 'help']],
   ])('of %s lists every option, and is printed whatever else is given', async (name, options) => {
     const { code, stdout } = await run([name, '--nonsense', '--help'])
     expect(code).toBe(0)

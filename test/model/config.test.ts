@@ -214,6 +214,7 @@ describe('config.json', () => {
       'dim_head',
       'flash_attn',
       'causal',
+      'quantization_config',
     ])
     const foreign = keys.filter((key) => !ours.has(key))
     expect(parseModelConfig({ ...json, ...Object.fromEntries(foreign.map((key) => [key, 'x'])) })).toEqual(parseModelConfig(json))

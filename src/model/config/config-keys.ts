@@ -8,6 +8,7 @@ const OPTIONS: readonly (readonly [string, OptionSpec])[] = [...Object.entries(M
 const KNOWN_KEYS = [
   'model_type',
   'tokenizer',
+  'quantization_config',
   ...OPTIONS.flatMap(([name, spec]) => [configKey(name, spec), ...(spec.alias === undefined ? [] : [spec.alias])]),
 ]
 

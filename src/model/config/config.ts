@@ -2,6 +2,7 @@ import type { LayerConfig, ModelConfig } from '../../plan/config.js'
 import { layerParameterCount, modelParameterCount } from '../../plan/parameters.js'
 import { describe, RoutedAttentionError } from '../../errors.js'
 import { checkOptions } from '../../options.js'
+import { readQuantizationConfig } from '../quantization/quantization-config.js'
 import { badConfig, ConfigFields } from './config-fields.js'
 import { checkConfigKeys, configKey, isStated } from './config-keys.js'
 import type { LayerOptions } from './layer-options.js'
@@ -34,7 +35,7 @@ export function resolveLayerOptions(options: LayerOptions): LayerConfig {
  * ignored, unless they are nearly known.
  * @param json the parsed file
  * @throws RoutedAttentionError `BAD_CONFIG` for a missing or unfit value, or a name that is nearly another, whatever
- * the file holds
+ * the file holds; `UNSUPPORTED` for a `quantization_config` that does not run here
  */
 export function parseModelConfig(json: unknown): ModelConfig {
   if (!isRecord(json)) throw badConfig(`config.json must hold an object, got ${describe(json)}`)
@@ -43,7 +44,8 @@ export function parseModelConfig(json: unknown): ModelConfig {
   const layer = readLayer(fields)
   const { routedLayers, ...model } = fields.readAll(MODEL_OPTIONS)
   const blocks = routedLayers && checkBlocks(fields, routedLayers, model.depth)
-  const config: ModelConfig = { layer, ...model, ...(blocks && { routedLayers: blocks }) }
+  const quantization = readQuantizationConfig(json.quantization_config)
+  const config: ModelConfig = { layer, ...model, ...(blocks && { routedLayers: blocks }), ...(quantization && { quantization }) }
   checkParameterCount(modelParameterCount(config), 'config.json')
   return config
 }

@@ -10,6 +10,12 @@ import { likelyPrefix } from './state-dict-prefix.js'
 /** What is asked of a parameter's tensor. */
 type ParameterSpec = Pick<Parameter, 'name' | 'shape'>
 
+/** What is asked of a tensor in a file. */
+export interface StoredSpec extends ParameterSpec {
+  /** The only type it may have; absent: any of floats. */
+  readonly dtype?: 'I8' | 'F32'
+}
+
 /** The name that each parameter goes by where it is stored, by its own. */
 export type StoredNames = ReadonlyMap<string, string>
 
@@ -47,7 +53,7 @@ export function initialLayerParameters(config: LayerConfig, seed?: number): Map<
  */
 export function checkStateDict(specs: readonly ParameterSpec[], tensors: StateDict): Map<string, Tensor> {
   const entries = entriesOf(tensors)
-  const names = match<Tensor>(specs, entries, (value: unknown, shape) => {
+  const names = match<Tensor, ParameterSpec>(specs, entries, (value: unknown, { shape }) => {
     if (!(value instanceof Tensor)) return `not a Tensor but ${describe(value)}`
     if (!isSameShape(value.shape, shape)) return misshapen(value.shape, shape)
     return value.data.length === elements(shape) ? undefined : 'its data was transferred away'
@@ -60,9 +66,10 @@ export function checkStateDict(specs: readonly ParameterSpec[], tensors: StateDi
  * @returns the name that each parameter is stored under, in the order of `specs`
  * @throws RoutedAttentionError `BAD_WEIGHTS`
  */
-export function matchStoredTensors(specs: readonly ParameterSpec[], tensors: ReadonlyMap<string, TensorInfo>): StoredNames {
-  return match(specs, tensors, (stored, shape) => {
-    if (!isFloatDtype(stored.dtype)) return `${stored.dtype}, not F32, F16, BF16 or F64`
+export function matchStoredTensors(specs: readonly StoredSpec[], tensors: ReadonlyMap<string, TensorInfo>): StoredNames {
+  return match<TensorInfo, StoredSpec>(specs, tensors, (stored, { shape, dtype }) => {
+    if (dtype === undefined ? !isFloatDtype(stored.dtype) : stored.dtype !== dtype)
+      return `${stored.dtype}, not ${dtype ?? 'F32, F16, BF16 or F64'}`
     return isSameShape(stored.shape, shape) ? undefined : misshapen(stored.shape, shape)
   })
 }
@@ -90,10 +97,10 @@ const MAX_LISTED = 20
 const IGNORED_BUFFER = /(^|\.)local_attn\.attn_fn\.rel_pos\.(inv_freq|scale)$|^rotary_emb\.inv_freq$/
 
 /** @param unfit says what is wrong with a value, if anything */
-function match<T>(
-  specs: readonly ParameterSpec[],
+function match<T, Spec extends ParameterSpec>(
+  specs: readonly Spec[],
   tensors: ReadonlyMap<string, T>,
-  unfit: (value: T, shape: readonly number[]) => string | undefined,
+  unfit: (value: T, spec: Spec) => string | undefined,
 ): StoredNames {
   const known = new Set(specs.map(({ name }) => name))
   const names = [...(tensors.keys() as Iterable<unknown>)]
@@ -104,13 +111,13 @@ function match<T>(
   const missing: ParameterSpec[] = []
   const bad: string[] = []
   for (const spec of specs) {
-    const { name, shape } = spec
+    const { name } = spec
     if (!tensors.has(prefix + name)) {
       missing.push(spec)
       continue
     }
     const value = tensors.get(prefix + name)!
-    const problem = unfit(value, shape)
+    const problem = unfit(value, spec)
     if (problem === undefined) matched.set(name, prefix + name)
     else bad.push(`${name} (${problem})`)
   }

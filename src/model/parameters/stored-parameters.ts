@@ -1,6 +1,7 @@
 import { type ByteScanner, float32Values, type ParameterValues, WeightFormat } from '../../device/device.js'
 import { isFiniteFloat16 } from '../../half.js'
 import { type StoredTensor, toFloat32 } from '../../io/safetensors.js'
+import { widenedValues } from '../quantization/quantized-parameters.js'
 
 const FORMATS: Readonly<Record<string, WeightFormat>> = {
   F32: WeightFormat.Float32,
@@ -8,8 +9,10 @@ const FORMATS: Readonly<Record<string, WeightFormat>> = {
   BF16: WeightFormat.Bfloat16,
 }
 
-/** A stored tensor's values as they lie in the file, or as float32 where kernels read no such format. */
-export function storedValues(tensor: StoredTensor, name: string): ParameterValues {
+/** A parameter's values as they lie in the file, or as float32 where kernels read no such format. */
+export function storedValues(tensors: ReadonlyMap<string, StoredTensor>, name: string): ParameterValues {
+  const tensor = tensors.get(name)!
+  if (tensor.dtype === 'I8') return float32Values(widenedValues(tensors, name))
   const format = FORMATS[tensor.dtype]
   return format === undefined ? float32Values(toFloat32(tensor, name)) : { format, bytes: tensor.bytes }
 }

@@ -101,7 +101,7 @@ function reinstaller(parts: ModelParts): (device: Device) => InstalledModel {
  */
 function* install({ config, parameters, tensors }: ModelParts, device: Device): Generator<void, InstalledModel> {
   checkStillThere(tensors)
-  const weights = yield* device.packInParts(parameters.layout, (name) => storedValues(tensors.get(name)!, name))
+  const weights = yield* device.packInParts(parameters.layout, (name) => storedValues(tensors, name))
   const engine = new (config.layer.causal ? CausalEngine : FullSequenceEngine)(device, config, parameters, weights)
   return new InstalledModel(device, engine, weights)
 }

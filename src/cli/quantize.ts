@@ -1,0 +1,66 @@
+import { mkdir, readdir, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { quantizeModel, RoutedAttentionError } from '../index.js'
+import { type Call, defineCommand } from './command.js'
+import { UsageError } from './failures.js'
+import { formatBytes } from './format.js'
+import { sourceOf } from './model-source.js'
+import { choice, text } from './options.js'
+
+const options = {
+  'activation-bits': choice(['7', '14'], 'Bits that activations are rounded to where kernels multiply integers. Default: 7.'),
+  cache: text('FOLDER', 'Cache the files of a model from a URL in this folder.'),
+}
+
+export const quantize = defineCommand({
+  name: 'quantize',
+  summary: 'Writes a model with int8 weights: a quarter of the size of float32.',
+  operands: 'MODEL OUT',
+  about: `
+MODEL is a folder or a URL; OUT is a new or empty folder. Linear maps and the token embedding are rounded to int8, with a scale for each row; all else,
+router scores among it, stays as it is. The same model always gives the same files. The format is that of compressed-tensors ("int-quantized").`,
+  options,
+  run,
+})
+
+async function run({ values, positionals, terminal }: Call<typeof options>): Promise<void> {
+  const [place, out, ...more] = positionals
+  if (place === undefined || place === '' || place === '-') throw new UsageError('no model was given: pass its folder or URL')
+  if (out === undefined || out === '') throw new UsageError('no folder was given to write to')
+  if (more.length > 0) throw new UsageError(`unexpected argument ${JSON.stringify(more[0])}`)
+  const source = sourceOf(place)
+  if ((await entriesOf(out)).length > 0) throw new UsageError(`${JSON.stringify(out)} is not empty: pass a new folder`)
+  const { status, signal } = terminal
+  const files = await quantizeModel(source, {
+    signal,
+    cache: values.cache,
+    activationBits: values['activation-bits'] === '14' ? 14 : 7,
+    onProgress: ({ done, total }) => status.show(() => `loading ${place}: ${formatBytes(done)} of ${formatBytes(total)}`),
+  }).finally(() => status.clear())
+  try {
+    await mkdir(out, { recursive: true })
+    // config.json last: a folder that has one is whole
+    for (const [name, bytes] of [...files].sort(([name]) => (name === 'config.json' ? 1 : -1)))
+      await writeWhole(join(out, name), bytes, signal)
+  } catch (cause) {
+    signal.throwIfAborted()
+    throw new RoutedAttentionError('BAD_FILE', `cannot write to ${out}: ${(cause as Error).message}`, { cause })
+  }
+  for (const [name, bytes] of files) await terminal.print(`${join(out, name)}  ${formatBytes(bytes.length)}\n`)
+}
+
+/** The names in a folder; none if it does not exist. */
+async function entriesOf(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw new UsageError(`${JSON.stringify(folder)} is not a folder that can be written to`, { cause: error })
+  }
+}
+
+/** Under another name first, so that nobody finds half a file. */
+async function writeWhole(path: string, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+  await writeFile(`${path}.part`, bytes, { signal })
+  await rename(`${path}.part`, path)
+}

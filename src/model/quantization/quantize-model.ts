@@ -1,0 +1,83 @@
+import { gradually } from '../../event-loop.js'
+import { describe, RoutedAttentionError } from '../../errors.js'
+import { readModelFiles } from '../../io/model-files.js'
+import { type ModelSource, READ_OPTIONS, type ReadOptions } from '../../io/read-options.js'
+import { type StoredTensor, toFloat32 } from '../../io/safetensors.js'
+import { writeSafetensors } from '../../io/write-safetensors.js'
+import { checkOptions, namesOf } from '../../options.js'
+import type { ActivationBits } from '../../plan/config.js'
+import { modelParameters } from '../../plan/parameters.js'
+import { parseModelConfig } from '../config/config.js'
+import { matchStoredTensors, pick } from '../parameters/state-dict.js'
+import { quantizeRows } from './int8.js'
+import { writeQuantizationConfig } from './quantization-config.js'
+import { isQuantized, scaleName } from './quantized-parameters.js'
+
+/** Options of `quantizeModel`. */
+export interface QuantizeOptions extends ReadOptions {
+  /** Bits that activations are rounded to where kernels multiply integers: 7 or 14. Default 7. */
+  activationBits?: ActivationBits | undefined
+}
+
+const QUANTIZE_OPTIONS = [...READ_OPTIONS, ...namesOf<Omit<QuantizeOptions, keyof ReadOptions>>({ activationBits: true })]
+
+/**
+ * Rounds a model's linear maps and token embedding to int8, about a quarter of float32's size: symmetrically, with a
+ * float32 scale for each output channel of a linear map and each row of the embedding. All else stays as it is. The
+ * same model gives the same bytes.
+ * @param source as `LanguageModel.load` takes it
+ * @returns the new model's files by name, as `LanguageModel.load` takes them: config.json with a `quantization_config`
+ * in the convention of compressed-tensors, model.safetensors, and tokenizer.json and generation_config.json if there are
+ * any
+ * @throws RoutedAttentionError as `LanguageModel.load` does; `UNSUPPORTED` if the model is quantized already,
+ * `BAD_WEIGHTS` for a weight that is not finite
+ */
+export async function quantizeModel(source: ModelSource, options: QuantizeOptions = {}): Promise<Map<string, Uint8Array>> {
+  checkOptions('quantizeModel', options, QUANTIZE_OPTIONS)
+  const { activationBits = 7, ...readOptions } = options
+  if (activationBits !== 7 && activationBits !== 14)
+    throw new RoutedAttentionError('BAD_ARGUMENT', `quantizeModel: activationBits must be 7 or 14, got ${describe(activationBits)}`)
+  const files = await readModelFiles(source, readOptions, {
+    config: (json) => {
+      const config = parseModelConfig(json)
+      if (config.quantization) throw new RoutedAttentionError('UNSUPPORTED', 'quantizeModel: the model is quantized already')
+      return { json: json as Record<string, unknown>, config }
+    },
+    generation: (json) => json,
+    weights: (tensors, { config }) => matchStoredTensors(modelParameters(config), tensors),
+  })
+  const { json, config } = files.config
+  const stored = pick(files.weights, files.tensors)
+  const quantized = await gradually(quantizeTensors(), () => readOptions.signal?.throwIfAborted())
+  const written = new Map<string, Uint8Array>()
+  written.set('config.json', jsonBytes({ ...json, quantization_config: writeQuantizationConfig({ activationBits }) }))
+  if (files.tokenizer) written.set('tokenizer.json', files.tokenizer)
+  if (files.generation !== undefined) written.set('generation_config.json', jsonBytes(files.generation))
+  written.set('model.safetensors', writeSafetensors(quantized, { format: 'pt' }))
+  return written
+
+  function* quantizeTensors(): Generator<void, Map<string, StoredTensor>> {
+    const tensors = new Map<string, StoredTensor>()
+    for (const parameter of modelParameters(config)) {
+      const { name, shape } = parameter
+      const tensor = stored.get(name)!
+      if (!isQuantized(parameter)) {
+        tensors.set(name, tensor)
+        continue
+      }
+      const values = toFloat32(tensor, name)
+      if (!values.every(Number.isFinite))
+        throw new RoutedAttentionError('BAD_WEIGHTS', `${name} is not finite everywhere`, { names: [name] })
+      const rows = quantizeRows(values, shape[0]!)
+      tensors.set(name, { dtype: 'I8', shape, bytes: new Uint8Array(rows.values.buffer) })
+      const scaleShape = shape.map((length, axis) => (axis === 0 ? length : 1))
+      tensors.set(scaleName(name), { dtype: 'F32', shape: scaleShape, bytes: new Uint8Array(rows.scales.buffer) })
+      yield
+    }
+    return tensors
+  }
+}
+
+function jsonBytes(value: unknown): Uint8Array {
+  return new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)
+}
