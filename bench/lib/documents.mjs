@@ -24,13 +24,15 @@ const QUOTED = [
     cells: ['ours', 'onnxruntime-web', 'onnxruntime-node (native)'].map((name) => cell('layer', 'n = 4096', name, 'ms')),
   },
   ...[
-    { phase: 'Prefill:', position: '512', what: 'prompt of 512 tokens, tokens/s' },
-    { phase: 'Prefill:', position: '8,192', what: 'prompt of 8,192 tokens, tokens/s' },
-    { phase: 'Decoding:', position: '512', what: 'decoding at token 512, tokens/s' },
-    { phase: 'Decoding:', position: '8,192', what: 'decoding at token 8,192, tokens/s' },
+    { phase: 'Prefill:', position: '2,048', what: 'prompt of 2,048 tokens, tokens/s' },
+    { phase: 'Prefill:', position: '16,384', what: 'prompt of 16,384 tokens, tokens/s' },
+    { phase: 'Decoding:', position: '2,048', what: 'decoding at token 2,048, tokens/s' },
+    { phase: 'Decoding:', position: '16,384', what: 'decoding at token 16,384, tokens/s' },
   ].map(({ phase, position, what }) => ({
     what,
-    cells: ['ours', 'onnxruntime-web', undefined, 'llama.cpp, Q8_0'].map((name) => name && cell('model', phase, position, name)),
+    cells: ['ours, float16', undefined, undefined, 'sliding window, Q8_0', 'RWKV-7, Q8_0'].map(
+      (name) => name && cell('constant-memory', phase, position, name),
+    ),
   })),
   {
     what: 'matrix product 1024³, GFLOP/s',
@@ -45,7 +47,14 @@ const QUOTED = [
     cells: ['routed-attention, its part for GPUs included', 'onnxruntime-web'].map((name) => cell('start', 'On the wire', name, 'kB')),
   },
 ]
-const COLUMNS = ['one thread', 'ours', 'onnxruntime-web', 'onnxruntime-node (native)', 'llama.cpp, Q8_0 (native)']
+const COLUMNS = [
+  'one thread',
+  'ours',
+  'onnxruntime-web',
+  'onnxruntime-node (native)',
+  'llama.cpp (native), sliding window, Q8_0',
+  'llama.cpp (native), RWKV-7, Q8_0',
+]
 
 /**
  * Puts sections into docs/benchmarks.md, between its bench comments, and quotes some of their figures in README.md.

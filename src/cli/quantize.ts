@@ -17,8 +17,7 @@ export const quantize = defineCommand({
   summary: 'Writes a model with int8 weights: a quarter of the size of float32.',
   operands: 'MODEL OUT',
   about: `
-MODEL is a folder or a URL; OUT is a new or empty folder. Linear maps and the token embedding are rounded to int8, with a scale for each row; all else,
-router scores among it, stays as it is. The same model always gives the same files. The format is that of compressed-tensors ("int-quantized").`,
+MODEL is a folder or a URL; OUT is a new or empty folder. Linear maps and the token embedding are rounded to int8, with a scale for each row; all else, routing tokens among it, stays as it is. The same model always gives the same files. The format is that of compressed-tensors ("int-quantized").`,
   options,
   run,
 })
