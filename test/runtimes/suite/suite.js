@@ -73,7 +73,7 @@ export function runSuite(api, host) {
           `neither an adapter nor a reason against WebGPU: ${JSON.stringify(either.info)}`,
         )
         await either.dispose()
-        if (device === 'wasm' && !/is a processor/.test(reasons.webgpu ?? ''))
+        if (device === 'wasm' && !/is a CPU emulating a GPU/.test(reasons.webgpu ?? ''))
           await rejects(createRuntime({ device: 'webgpu' }), 'UNSUPPORTED', /WebGPU.*'wasm'/)
       },
     ],

@@ -43,7 +43,7 @@ export function runWebGpuSuite(api, { data, adapter }) {
         const automatic = await createRuntime({ device: 'auto', threads: 1 })
         equal(automatic.info.device, 'wasm', 'device')
         check(
-          /is a processor/.test(automatic.info.unavailable.webgpu ?? ''),
+          /is a CPU emulating a GPU/.test(automatic.info.unavailable.webgpu ?? ''),
           `WebGPU is unavailable because "${automatic.info.unavailable.webgpu}"`,
         )
         await automatic.dispose()
