@@ -153,6 +153,12 @@ describe.each(['index', 'webgpu'])('the built entry %s', (entry) => {
     expect(touched).toEqual([])
   })
 
+  test('does not load Intl at import, whose first use takes 24 ms', () => {
+    const refuse = `for (const [owner, name] of [[Number.prototype, 'toLocaleString'], [String.prototype, 'localeCompare'], [globalThis, 'Intl']])
+      Object.defineProperty(owner, name, { get() { throw new Error(name + ' loads Intl') } })`
+    expect((vm.runInContext(`${refuse}\n${source}\napi`, vm.createContext({})) as Api).createRuntime).toBeTypeOf('function')
+  })
+
   test('works in a realm of its own, with values of ours and of its', async () => {
     const names = [
       'URL',
