@@ -1,7 +1,8 @@
-import { createRuntime, LanguageModel, type Runtime } from '../index.js'
+import { createRuntime, LanguageModel, type LoadProgress, type Runtime } from '../index.js'
 import type { Terminal } from './command.js'
 import { UsageError } from './failures.js'
 import { formatBytes } from './format.js'
+import type { StatusLine } from './status-line.js'
 import { choice, flag, number, type Option, type OptionValues, text } from './options.js'
 
 /** The limit of `createRuntime`. */
@@ -69,10 +70,15 @@ export async function withModel<T>(
       cache: values.cache,
       tokenizer: values.bytes ? 'bytes' : undefined,
       workload,
-      onProgress: ({ done, total }) => status.show(() => `loading ${place}: ${formatBytes(done)} of ${formatBytes(total)}`),
+      onProgress: loadingLine(place, status),
     }).finally(() => status.clear())
     return use(model)
   })
+}
+
+/** Shows the progress of a load. */
+export function loadingLine(place: string, status: StatusLine): (progress: LoadProgress) => void {
+  return ({ done, total }) => status.show(() => `loading ${place}: ${formatBytes(done)} of ${formatBytes(total)}`)
 }
 
 /** @throws UsageError for a malformed URL */

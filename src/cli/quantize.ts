@@ -4,12 +4,12 @@ import { quantizeModel, RoutedAttentionError } from '../index.js'
 import { type Call, defineCommand } from './command.js'
 import { UsageError } from './failures.js'
 import { formatBytes } from './format.js'
-import { sourceOf } from './model-source.js'
-import { choice, text } from './options.js'
+import { loadingLine, loadOptions, sourceOf } from './model-source.js'
+import { choice } from './options.js'
 
 const options = {
   'activation-bits': choice(['7', '14'], 'Bits that activations are rounded to where kernels multiply integers. Default: 7.'),
-  cache: text('FOLDER', 'Cache the files of a model from a URL in this folder.'),
+  cache: loadOptions.cache,
 }
 
 export const quantize = defineCommand({
@@ -34,13 +34,11 @@ async function run({ values, positionals, terminal }: Call<typeof options>): Pro
     signal,
     cache: values.cache,
     activationBits: values['activation-bits'] === '14' ? 14 : 7,
-    onProgress: ({ done, total }) => status.show(() => `loading ${place}: ${formatBytes(done)} of ${formatBytes(total)}`),
+    onProgress: loadingLine(place, status),
   }).finally(() => status.clear())
   try {
     await mkdir(out, { recursive: true })
-    // config.json last: a folder that has one is whole
-    for (const [name, bytes] of [...files].sort(([name]) => (name === 'config.json' ? 1 : -1)))
-      await writeWhole(join(out, name), bytes, signal)
+    for (const [name, bytes] of files) await writeWhole(join(out, name), bytes, signal)
   } catch (cause) {
     signal.throwIfAborted()
     throw new RoutedAttentionError('BAD_FILE', `cannot write to ${out}: ${(cause as Error).message}`, { cause })

@@ -43,9 +43,9 @@ def main() -> None:
     bits = -logits[:-1].log_softmax(-1).gather(1, input_ids[1:, None])[:, 0] / math.log(2)
     written, margin = prompt, math.inf
     for _ in range(32):
-        best, second = model(written[None])[0, -1].topk(2).values.tolist()
-        margin = min(margin, best - second)
-        written = torch.cat((written, model(written[None])[0, -1].argmax()[None]))
+        best = model(written[None])[0, -1].topk(2)
+        margin = min(margin, (best.values[0] - best.values[1]).item())
+        written = torch.cat((written, best.indices[:1]))
     print(f"{bits.mean().item():.6f} bits a token; smallest margin of a greedy token {margin:.4f}")
     tensors = dict(input_ids=input_ids.int(), bits=bits.float(), logits=logits[-16:].float(), prompt_ids=prompt.int(), greedy_ids=written[300:].int())
     write_safetensors(values.model / "golden.safetensors", tensors, {"format": "pt"})

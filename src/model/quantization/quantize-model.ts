@@ -11,7 +11,7 @@ import { parseModelConfig } from '../config/config.js'
 import { matchStoredTensors, pick } from '../parameters/state-dict.js'
 import { quantizeRows } from './int8.js'
 import { writeQuantizationConfig } from './quantization-config.js'
-import { isQuantized, scaleName } from './quantized-parameters.js'
+import { isQuantized, scaleName, scaleShape } from './quantized-parameters.js'
 
 /** Options of `quantizeModel`. */
 export interface QuantizeOptions extends ReadOptions {
@@ -50,10 +50,11 @@ export async function quantizeModel(source: ModelSource, options: QuantizeOption
   const stored = pick(files.weights, files.tensors)
   const quantized = await gradually(quantizeTensors(), () => readOptions.signal?.throwIfAborted())
   const written = new Map<string, Uint8Array>()
-  written.set('config.json', jsonBytes({ ...json, quantization_config: writeQuantizationConfig({ activationBits }) }))
   if (files.tokenizer) written.set('tokenizer.json', files.tokenizer)
   if (files.generation !== undefined) written.set('generation_config.json', jsonBytes(files.generation))
   written.set('model.safetensors', writeSafetensors(quantized, { format: 'pt' }))
+  // last: a folder written in this order is whole once it has one
+  written.set('config.json', jsonBytes({ ...json, quantization_config: writeQuantizationConfig({ activationBits }) }))
   return written
 
   function* quantizeTensors(): Generator<void, Map<string, StoredTensor>> {
@@ -70,8 +71,7 @@ export async function quantizeModel(source: ModelSource, options: QuantizeOption
         throw new RoutedAttentionError('BAD_WEIGHTS', `${name} is not finite everywhere`, { names: [name] })
       const rows = quantizeRows(values, shape[0]!)
       tensors.set(name, { dtype: 'I8', shape, bytes: new Uint8Array(rows.values.buffer) })
-      const scaleShape = shape.map((length, axis) => (axis === 0 ? length : 1))
-      tensors.set(scaleName(name), { dtype: 'F32', shape: scaleShape, bytes: new Uint8Array(rows.scales.buffer) })
+      tensors.set(scaleName(name), { dtype: 'F32', shape: scaleShape(shape), bytes: new Uint8Array(rows.scales.buffer) })
       yield
     }
     return tensors

@@ -10,6 +10,11 @@ export function scaleName(name: string): string {
   return `${name}_scale`
 }
 
+/** The scales' shape, one for each row, that broadcasts to the parameter's: (rows, 1), or (rows, 1, 1). */
+export function scaleShape(shape: readonly number[]): number[] {
+  return shape.map((length, axis) => (axis === 0 ? length : 1))
+}
+
 /**
  * Whether a quantized model holds a parameter as int8: those of linear maps and the token embedding. Norms, biases,
  * positions, null tokens, null keys and values and routing tokens are never quantized.
@@ -19,7 +24,7 @@ export function isQuantized({ name, packing }: Parameter): boolean {
   return name === 'token_emb.weight'
 }
 
-/** What a model's file must hold. Scales have the shape that broadcasts: (rows, 1), or (rows, 1, 1). */
+/** What a model's file must hold. */
 export function storedSpecs(config: ModelConfig): StoredSpec[] {
   const parameters = modelParameters(config)
   if (config.quantization === undefined) return parameters
@@ -28,7 +33,7 @@ export function storedSpecs(config: ModelConfig): StoredSpec[] {
     if (!isQuantized(parameter)) return [parameter]
     return [
       { name, shape, dtype: 'I8' },
-      { name: scaleName(name), shape: shape.map((length, axis) => (axis === 0 ? length : 1)), dtype: 'F32' },
+      { name: scaleName(name), shape: scaleShape(shape), dtype: 'F32' },
     ]
   })
 }
