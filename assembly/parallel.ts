@@ -54,20 +54,20 @@ export function takePartition(barrier: usize, first: i32, partitions: i32): i32 
  * Waits until the preceding dispatch, if it may still be running, has left this many serialized sections of the
  * program.
  */
-export function waitForPredecessor(header: usize, parts: i32): void {
+export function waitForPredecessor(header: usize, sections: i32): void {
   const earlier = <usize>load<i32>(header + (DispatchHeader.DependsOn << 2))
   if (earlier == 0) return
   const passed = earlier + (DispatchHeader.SectionsLeft << 2)
   for (let spins = SPINS; spins > 0; --spins) {
-    if (atomic.load<i32>(passed) >= parts) return
+    if (atomic.load<i32>(passed) >= sections) return
   }
-  for (let seen = atomic.load<i32>(passed); seen < parts; seen = atomic.load<i32>(passed)) atomic.wait<i32>(passed, seen, -1)
+  for (let seen = atomic.load<i32>(passed); seen < sections; seen = atomic.load<i32>(passed)) atomic.wait<i32>(passed, seen, -1)
 }
 
 /** Signals to the next dispatch how many serialized sections this one has left. */
-export function signalStage(header: usize, parts: i32): void {
+export function signalSectionsLeft(header: usize, sections: i32): void {
   const passed = header + (DispatchHeader.SectionsLeft << 2)
-  atomic.store<i32>(passed, parts)
+  atomic.store<i32>(passed, sections)
   atomic.notify(passed, -1)
 }
 

@@ -1,5 +1,5 @@
 import { KERNELS } from './kernels/table'
-import { waitForPredecessor, isStopped, meet, takePartition, signalStage } from './parallel'
+import { waitForPredecessor, isStopped, meet, takePartition, signalSectionsLeft } from './parallel'
 import { slicesOf, runSlice, workOf } from './preemption'
 import { BEGINS_SERIALIZED, ENDS_SERIALIZED, OPCODE_MASK, SKIPS_BARRIER } from './ir/flags'
 import { Opcode } from './ir/ops'
@@ -68,26 +68,26 @@ export function run(program: usize, header: usize, partitions: i32, first: i32, 
     }
     if (leaves > 0) {
       passed += leaves
-      if (first == 0) signalStage(header, passed)
+      if (first == 0) signalSectionsLeft(header, passed)
     }
     op = end
   }
 }
 
 /**
- * Runs a program on one thread from the position in `cursor` until about `budget` operations are done; ops of more than
+ * Runs a program on one thread from `resumePoint` on until about `budget` operations are done; ops of more than
  * `most` may be left and resumed between slices. Returns 1 at the program's end. Until then the host may do other work
  * and resume with the same call, or abandon it: nothing needs undoing except what the ops have written.
  */
-export function proceed(cursor: usize, header: usize, budget: f64, most: f64): i32 {
-  let op = load<usize>(cursor + (ResumePoint.Op << 2))
-  let slice = load<i32>(cursor + (ResumePoint.Part << 2))
-  let slices = load<i32>(cursor + (ResumePoint.Parts << 2))
+export function proceed(resumePoint: usize, header: usize, budget: f64, most: f64): i32 {
+  let op = load<usize>(resumePoint + (ResumePoint.Op << 2))
+  let slice = load<i32>(resumePoint + (ResumePoint.Slice << 2))
+  let slices = load<i32>(resumePoint + (ResumePoint.Slices << 2))
   while (load<i32>(op) != Opcode.End) {
     if (budget <= 0) {
-      store<usize>(cursor + (ResumePoint.Op << 2), op)
-      store<i32>(cursor + (ResumePoint.Part << 2), slice)
-      store<i32>(cursor + (ResumePoint.Parts << 2), slices)
+      store<usize>(resumePoint + (ResumePoint.Op << 2), op)
+      store<i32>(resumePoint + (ResumePoint.Slice << 2), slice)
+      store<i32>(resumePoint + (ResumePoint.Slices << 2), slices)
       return 0
     }
     const work = workOf(op, header)

@@ -38,7 +38,7 @@ export const kernelFiles = ['selection', 'elementwise', 'context', 'routing', 'a
 
 export const groups = {
   Descent: {
-    doc: 'Words shared by the two selections over rows of similarities ([expert][Capacity] by position).',
+    doc: 'Words shared by the two selections over rows of router scores ([expert][Capacity] by position).',
     fields: {
       fetchRatio: f64('fetch_k_ratio, eps, eps_init, eps_decay of SPEC section 4.'),
       eps: f64(),
@@ -114,9 +114,9 @@ export const ops = {
       panels: i32(),
       activation: oneOf('Activation'),
       format: oneOf('WeightFormat'),
-      parts: optional(
-        i32(`Parts of the outputs, each shared out on its own: what one partition makes of queries, keys and values then
-          belongs to the same heads. 0 counts as 1.`),
+      projections: optional(
+        i32(`Projections side by side in the outputs (3 for queries, keys and values), each partitioned on its own: what
+          one partition makes of them then belongs to the same heads. 0 counts as 1.`),
       ),
       limit,
     },
@@ -189,10 +189,10 @@ export const ops = {
       first: optional(read()),
     },
   },
-  Similarities: {
-    doc: `From raw products (rows of \`productStride\`: query similarities of all experts, then key/value similarities)
-      to similarities by expert: [expert][capacity], written at \`first\`[0] + i. With \`cosine\`, times \`scale\` /
-      max(‖x‖, 1e-12); the routing tokens were normalised when packed.`,
+  RouterScores: {
+    doc: `From raw products (rows of \`productStride\`: those with all experts' query routing tokens, then with their
+      key/value ones) to router scores by expert: [expert][capacity], written at \`first\`[0] + i. With \`cosine\`,
+      times \`scale\` / max(‖x‖, 1e-12); the routing tokens were normalised when packed.`,
     kernels: 'routing',
     fields: {
       rows: read(),
@@ -223,7 +223,7 @@ export const ops = {
     fields: {
       rows: read(),
       first: optional(read()),
-      similarities: read(),
+      routerScores: read(),
       lists: written(),
       slots: written(),
       counts: written(),
@@ -279,14 +279,14 @@ export const ops = {
     },
   },
   SelectContext: {
-    doc: `A window closes: its tokens compete with the context for its places, by similarity, ties to the earlier. The
-      context's \`contextSimilarities\` and \`contextPositions\` ([expert][contextCapacity]) become the new ones;
+    doc: `A window closes: its tokens compete with the context for its places, by router score, ties to the earlier. The
+      context's \`contextRouterScores\` and \`contextPositions\` ([expert][contextCapacity]) become the new ones;
       \`retained\` lists the old ranks that stay, \`admitted\` the window's tokens that enter, both ascending,
       \`retainedCounts\` and \`admittedCounts\` how many.`,
     kernels: 'context',
     fields: {
-      similarities: read(),
-      contextSimilarities: updated(),
+      routerScores: read(),
+      contextRouterScores: updated(),
       contextPositions: updated(),
       retained: written(),
       retainedCounts: written(),
@@ -296,7 +296,7 @@ export const ops = {
       experts: i32(),
       count: i32('Places of the context.'),
       contextCapacity: i32(),
-      window: i32('Tokens in a window: row length of similarities and admitted tokens.'),
+      window: i32('Tokens in a window: row length of router scores and admitted tokens.'),
       workBytes: i32('Bytes of working memory at `candidates` for each expert.'),
     },
   },
@@ -326,7 +326,7 @@ export const ops = {
       partition.`,
     kernels: 'selection',
     fields: {
-      similarities: read(),
+      routerScores: read(),
       taken: written(),
       scores: written(),
       work: scratch(),
@@ -344,7 +344,7 @@ export const ops = {
       \`chosen\` [expert][capacity]. Windows come in ascending order. \`work\` has \`workBytes\` for each partition.`,
     kernels: 'selection',
     fields: {
-      similarities: read(),
+      routerScores: read(),
       lists: updated(),
       scores: written(),
       chosen: updated(),

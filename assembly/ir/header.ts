@@ -73,7 +73,7 @@ export enum BufferIndex {
   State,
   Input,
   Output,
-  /** What a layer that sees the whole sequence keeps for one call: similarities, selections. */
+  /** What a layer that sees the whole sequence keeps for one call: router scores, selections. */
   Call,
   /** Projected keys and values of chosen tokens, one row each. */
   KeyValues,

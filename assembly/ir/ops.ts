@@ -27,7 +27,7 @@ export enum Opcode {
   Rotate,
   LocalStore,
   Attention,
-  Similarities,
+  RouterScores,
   CopyRows,
   RouteCausal,
   ListQueries,
@@ -43,7 +43,7 @@ export enum Opcode {
   Length,
 }
 
-/** Words shared by the two selections over rows of similarities ([expert][Capacity] by position). */
+/** Words shared by the two selections over rows of router scores ([expert][Capacity] by position). */
 export enum Descent {
   /** fetch_k_ratio, eps, eps_init, eps_decay of SPEC section 4. */
   FetchRatio = 0,
@@ -131,10 +131,10 @@ export enum Matmul {
   Activation = 18,
   Format = 19,
   /**
-   * Parts of the outputs, each shared out on its own: what one partition makes of queries, keys and values then
-   * belongs to the same heads. 0 counts as 1.
+   * Projections side by side in the outputs (3 for queries, keys and values), each partitioned on its own: what one
+   * partition makes of them then belongs to the same heads. 0 counts as 1.
    */
-  Parts = 20,
+  Projections = 20,
   Limit = 21,
   Length = 22,
 }
@@ -216,11 +216,11 @@ export enum Attention {
 }
 
 /**
- * From raw products (rows of `ProductStride`: query similarities of all experts, then key/value similarities) to
- * similarities by expert: [expert][capacity], written at `First`[0] + i. With `Cosine`, times `Scale` / max(‖x‖,
- * 1e-12); the routing tokens were normalised when packed.
+ * From raw products (rows of `ProductStride`: those with all experts' query routing tokens, then with their
+ * key/value ones) to router scores by expert: [expert][capacity], written at `First`[0] + i. With `Cosine`, times
+ * `Scale` / max(‖x‖, 1e-12); the routing tokens were normalised when packed.
  */
-export enum Similarities {
+export enum RouterScores {
   Rows = 2,
   First = 4,
   Input = 6,
@@ -255,7 +255,7 @@ export enum CopyRows {
 export enum RouteCausal {
   Rows = 2,
   First = 4,
-  Similarities = 6,
+  RouterScores = 6,
   Lists = 8,
   Slots = 10,
   Counts = 12,
@@ -315,14 +315,14 @@ export enum Combine {
 }
 
 /**
- * A window closes: its tokens compete with the context for its places, by similarity, ties to the earlier. The
- * context's `ContextSimilarities` and `ContextPositions` ([expert][contextCapacity]) become the new ones; `Retained`
+ * A window closes: its tokens compete with the context for its places, by router score, ties to the earlier. The
+ * context's `ContextRouterScores` and `ContextPositions` ([expert][contextCapacity]) become the new ones; `Retained`
  * lists the old ranks that stay, `Admitted` the window's tokens that enter, both ascending, `RetainedCounts` and
  * `AdmittedCounts` how many.
  */
 export enum SelectContext {
-  Similarities = 2,
-  ContextSimilarities = 4,
+  RouterScores = 2,
+  ContextRouterScores = 4,
   ContextPositions = 6,
   Retained = 8,
   RetainedCounts = 10,
@@ -333,7 +333,7 @@ export enum SelectContext {
   /** Places of the context. */
   Count = 19,
   ContextCapacity = 20,
-  /** Tokens in a window: row length of similarities and admitted tokens. */
+  /** Tokens in a window: row length of router scores and admitted tokens. */
   Window = 21,
   /** Bytes of working memory at `Candidates` for each expert. */
   WorkBytes = 22,
@@ -373,7 +373,7 @@ export enum NullContext {
  * partition.
  */
 export enum SelectQueries {
-  Similarities = 2,
+  RouterScores = 2,
   Taken = 4,
   Scores = 6,
   Work = 8,
@@ -392,7 +392,7 @@ export enum SelectQueries {
  * [expert][capacity]. Windows come in ascending order. `Work` has `WorkBytes` for each partition.
  */
 export enum SelectKeyValues {
-  Similarities = 2,
+  RouterScores = 2,
   Lists = 4,
   Scores = 6,
   Chosen = 8,

@@ -1,9 +1,9 @@
-/** Words that tell how far a program has come that is run part by part. */
+/** Words that tell how far a program that is run slice by slice has come. */
 export enum ResumePoint {
   /** Address of the op that comes next. */
   Op,
-  /** Which of its parts comes next, of how many; 0 of 0 before its first. */
-  Part,
-  Parts,
+  /** Which of its slices comes next, of how many; 0 of 0 before its first. */
+  Slice,
+  Slices,
   Length,
 }

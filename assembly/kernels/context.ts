@@ -28,13 +28,13 @@ export function selectContext(op: usize, header: usize, partition: i32, partitio
     store<i32>(admittedCount, 0)
     if (!closes) continue
 
-    const similarities = operand(op, SelectContext.ContextSimilarities, header) + floats(expert * capacity)
+    const contextScores = operand(op, SelectContext.ContextRouterScores, header) + floats(expert * capacity)
     const positions = operand(op, SelectContext.ContextPositions, header) + floats(expert * capacity)
     const histogram = operand(op, SelectContext.Candidates, header) + <usize>expert * <usize>word(op, SelectContext.WorkBytes)
     const candidates = histogram + <usize>HISTOGRAM_BYTES
     const chosen = candidates + floats(capacity + window)
-    memory.copy(candidates, similarities, floats(before))
-    memory.copy(candidates + floats(before), operand(op, SelectContext.Similarities, header) + floats(expert * window), floats(window))
+    memory.copy(candidates, contextScores, floats(before))
+    memory.copy(candidates + floats(before), operand(op, SelectContext.RouterScores, header) + floats(expert * window), floats(window))
     const total = takeLargest(candidates, before + window, word(op, SelectContext.Count), histogram, chosen)
 
     const keptList = operand(op, SelectContext.Retained, header) + floats(expert * capacity)
@@ -42,7 +42,7 @@ export function selectContext(op: usize, header: usize, partition: i32, partitio
     let retained = 0
     for (let i = 0; i < total; ++i) {
       const candidate = load<i32>(chosen + floats(i))
-      store<f32>(similarities + floats(i), load<f32>(candidates + floats(candidate)))
+      store<f32>(contextScores + floats(i), load<f32>(candidates + floats(candidate)))
       if (candidate < before) {
         store<i32>(keptList + floats(retained++), candidate)
         store<i32>(positions + floats(i), load<i32>(positions + floats(candidate)))

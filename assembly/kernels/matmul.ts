@@ -267,10 +267,10 @@ function multiplyShare(op: usize, header: usize, partition: i32, partitions: i32
     productGroups(op, header, place, row, partitionStart(rows, partition + 1, partitions) - row, 0, groups)
     return
   }
-  const parts = max(word(op, Matmul.Parts), 1)
-  for (let part = 0; part < parts; ++part) {
-    const start = partitionStart(groups, part, parts)
-    const length = partitionStart(groups, part + 1, parts) - start
+  const projections = max(word(op, Matmul.Projections), 1)
+  for (let projection = 0; projection < projections; ++projection) {
+    const start = partitionStart(groups, projection, projections)
+    const length = partitionStart(groups, projection + 1, projections) - start
     productGroups(
       op,
       header,

@@ -1,27 +1,27 @@
 import { count, countOr, floatWord, floats, operand, word } from '../operands'
 import { partitionStart } from '../parallel'
 import { DispatchHeader } from '../ir/header'
-import { ListQueries, RouteCausal, Similarities } from '../ir/ops'
+import { ListQueries, RouteCausal, RouterScores } from '../ir/ops'
 import { sumOfSquares } from './norms'
 
 /**
- * `Similarities`: split by rows. Equal tokens have equal products (one chain each, whatever the tile) and equal norms,
+ * `RouterScores`: split by rows. Equal tokens have equal products (one chain each, whatever the tile) and equal norms,
  * and hence bit-equal router scores wherever they occur. Adding +0 turns -0 into +0, so that zeros tie.
  */
-export function similarities(op: usize, header: usize, partition: i32, partitions: i32): void {
-  const rows = count(op, Similarities.Rows, header)
-  const first = countOr(op, Similarities.First, header, 0)
-  const input = operand(op, Similarities.Input, header)
-  const products = operand(op, Similarities.Products, header)
-  const queries = operand(op, Similarities.Queries, header)
-  const keyValues = operand(op, Similarities.KeyValues, header)
-  const stride = floats(word(op, Similarities.Stride))
-  const width = word(op, Similarities.Width)
-  const productStride = floats(word(op, Similarities.ProductStride))
-  const experts = word(op, Similarities.Experts)
-  const capacity = word(op, Similarities.Capacity)
-  const cosine = word(op, Similarities.Cosine)
-  const scale = floatWord(op, Similarities.Scale)
+export function routerScores(op: usize, header: usize, partition: i32, partitions: i32): void {
+  const rows = count(op, RouterScores.Rows, header)
+  const first = countOr(op, RouterScores.First, header, 0)
+  const input = operand(op, RouterScores.Input, header)
+  const products = operand(op, RouterScores.Products, header)
+  const queries = operand(op, RouterScores.Queries, header)
+  const keyValues = operand(op, RouterScores.KeyValues, header)
+  const stride = floats(word(op, RouterScores.Stride))
+  const width = word(op, RouterScores.Width)
+  const productStride = floats(word(op, RouterScores.ProductStride))
+  const experts = word(op, RouterScores.Experts)
+  const capacity = word(op, RouterScores.Capacity)
+  const cosine = word(op, RouterScores.Cosine)
+  const scale = floatWord(op, RouterScores.Scale)
   const end = partitionStart(rows, partition + 1, partitions)
   for (let row = partitionStart(rows, partition, partitions); row < end; ++row) {
     const factor = cosine ? scale / max<f32>(sqrt<f32>(sumOfSquares(input + <usize>row * stride, width)), 1e-12) : 1
@@ -55,7 +55,7 @@ export function routeCausal(op: usize, header: usize, partition: i32, partitions
   const rowCapacity = word(op, RouteCausal.RowCapacity)
   const end = partitionStart(experts, partition + 1, partitions)
   for (let expert = partitionStart(experts, partition, partitions); expert < end; ++expert) {
-    const s = operand(op, RouteCausal.Similarities, header) + floats(expert * word(op, RouteCausal.Capacity))
+    const s = operand(op, RouteCausal.RouterScores, header) + floats(expert * word(op, RouteCausal.Capacity))
     const list = operand(op, RouteCausal.Lists, header) + floats(expert * rowCapacity)
     const slots = operand(op, RouteCausal.Slots, header) + floats(expert * rowCapacity)
     let taken = 0

@@ -187,7 +187,7 @@ function selectWindowQueries(op: usize, header: usize, window: i32, expert: i32,
   const offset = floats(expert * word(op, SelectQueries.Capacity) + start)
   const indices = work + <usize>HISTOGRAM_BYTES + floats(candidates + 3)
   const scores = indices + floats(candidates)
-  const s = operand(op, SelectQueries.Similarities, header) + offset
+  const s = operand(op, SelectQueries.RouterScores, header) + offset
   const descent = op + (SelectQueries.Descent << 2)
   const count = choose(header, s, candidates, windowSize, word(op, SelectQueries.Count), descent, work, indices, scores, slice, slices)
   if (count < 0) return
@@ -262,7 +262,7 @@ function selectWindowKeyValues(op: usize, header: usize, window: i32, expert: i3
   const candidates = window * windowSize
   // the row is as long as for the last window: the tokens this window does not see are masked, but count
   const length = ((word(header, DispatchHeader.SequenceRows) - 1) / windowSize) * windowSize
-  const s = operand(op, SelectKeyValues.Similarities, header) + floats(expert * capacity)
+  const s = operand(op, SelectKeyValues.RouterScores, header) + floats(expert * capacity)
   const offset = floats(((window - 1) * experts + expert) * listCapacity)
   const list = operand(op, SelectKeyValues.Lists, header) + offset
   const scores = operand(op, SelectKeyValues.Scores, header) + offset

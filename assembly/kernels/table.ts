@@ -3,7 +3,7 @@
 import { assignSlots, selectKeyValues, selectQueries } from './selection'
 import { combine, copyRows, embed, logProbabilities } from './elementwise'
 import { gatherContext, nullContext, selectContext, updateContext } from './context'
-import { listQueries, routeCausal, similarities } from './routing'
+import { listQueries, routeCausal, routerScores } from './routing'
 import { attention, localStore } from './attention'
 import { normalise } from './norms'
 import { matmul } from './matmul'
@@ -28,7 +28,7 @@ export const KERNELS: StaticArray<Kernel> = [
   rotate,
   localStore,
   attention,
-  similarities,
+  routerScores,
   copyRows,
   routeCausal,
   listQueries,

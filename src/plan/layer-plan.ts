@@ -12,7 +12,7 @@ import {
   planLayerScratch,
   planFullSequenceState,
 } from './memory/layer-memory.js'
-import { addSimilarities, EVERY_ROW, type LayerContext, offset, headerWord, type RotaryTable } from './ops/layer-ops.js'
+import { addRouterScores, EVERY_ROW, type LayerContext, offset, headerWord, type RotaryTable } from './ops/layer-ops.js'
 import { Layout } from './memory/layout.js'
 import { ProgramBuilder } from './ops/program-builder.js'
 import { at, type Operand } from '../program/operand.js'
@@ -134,8 +134,8 @@ export interface FullSequencePrograms {
 export interface RoutingPrograms {
   /** The next three in one, for sequences that one dispatch of each can take. */
   readonly decisions: Program
-  /** For each chunk: its similarities. */
-  readonly similarities: Program
+  /** For each chunk: its router scores. */
+  readonly routerScores: Program
   /** For each window but the first, ascending. */
   readonly selections: Program
   readonly slots: Program
@@ -205,13 +205,13 @@ function write(add: (builder: ProgramBuilder) => void): Program {
 
 function writeRoutingPrograms(shared: FullSequenceContext, routing: RoutingWeights): RoutingPrograms {
   const { geometry, memory } = shared
-  const similarities = (builder: ProgramBuilder) =>
-    addSimilarities(
+  const routerScores = (builder: ProgramBuilder) =>
+    addRouterScores(
       { builder, geometry, routing, input: at(BufferIndex.Input) },
       {
-        products: memory.similarityProducts,
-        queries: memory.querySimilarities,
-        keyValues: memory.keyValueSimilarities,
+        products: memory.routerProducts,
+        queries: memory.queryRouterScores,
+        keyValues: memory.keyValueRouterScores,
         capacity: memory.capacity,
         first: headerWord(DispatchHeader.FirstRow),
       },
@@ -219,8 +219,8 @@ function writeRoutingPrograms(shared: FullSequenceContext, routing: RoutingWeigh
   const selections = (builder: ProgramBuilder) => addSelections(builder, geometry, memory)
   const slots = (builder: ProgramBuilder) => addSlots(builder, geometry, memory)
   return {
-    decisions: write((builder) => [similarities, selections, slots].forEach((add) => add(builder))),
-    similarities: write(similarities),
+    decisions: write((builder) => [routerScores, selections, slots].forEach((add) => add(builder))),
+    routerScores: write(routerScores),
     selections: write(selections),
     slots: write(slots),
     projections: routing.experts.map((expert, index) =>

@@ -18,10 +18,10 @@ import {
   RotaryFromPositions,
   Rotate,
   RouteCausal,
+  RouterScores,
   SelectContext,
   SelectKeyValues,
   SelectQueries,
-  Similarities,
   UpdateContext,
 } from '../../assembly/ir/ops.js'
 
@@ -51,11 +51,11 @@ export interface OperandWords {
     | Attention.End
     | Attention.Starts
     | Attention.First
-  readonly [Opcode.Similarities]:
-    Similarities.Rows | Similarities.First | Similarities.Input | Similarities.Products | Similarities.Queries | Similarities.KeyValues
+  readonly [Opcode.RouterScores]:
+    RouterScores.Rows | RouterScores.First | RouterScores.Input | RouterScores.Products | RouterScores.Queries | RouterScores.KeyValues
   readonly [Opcode.CopyRows]: CopyRows.Rows | CopyRows.First | CopyRows.Input | CopyRows.Output
   readonly [Opcode.RouteCausal]:
-    RouteCausal.Rows | RouteCausal.First | RouteCausal.Similarities | RouteCausal.Lists | RouteCausal.Slots | RouteCausal.Counts
+    RouteCausal.Rows | RouteCausal.First | RouteCausal.RouterScores | RouteCausal.Lists | RouteCausal.Slots | RouteCausal.Counts
   readonly [Opcode.ListQueries]:
     | ListQueries.Rows
     | ListQueries.First
@@ -78,8 +78,8 @@ export interface OperandWords {
     | Combine.Residual
     | Combine.Output
   readonly [Opcode.SelectContext]:
-    | SelectContext.Similarities
-    | SelectContext.ContextSimilarities
+    | SelectContext.RouterScores
+    | SelectContext.ContextRouterScores
     | SelectContext.ContextPositions
     | SelectContext.Retained
     | SelectContext.RetainedCounts
@@ -94,9 +94,9 @@ export interface OperandWords {
     | UpdateContext.Keys
     | UpdateContext.Values
   readonly [Opcode.NullContext]: NullContext.Null | NullContext.Keys | NullContext.Values
-  readonly [Opcode.SelectQueries]: SelectQueries.Similarities | SelectQueries.Taken | SelectQueries.Scores | SelectQueries.Work
+  readonly [Opcode.SelectQueries]: SelectQueries.RouterScores | SelectQueries.Taken | SelectQueries.Scores | SelectQueries.Work
   readonly [Opcode.SelectKeyValues]:
-    SelectKeyValues.Similarities | SelectKeyValues.Lists | SelectKeyValues.Scores | SelectKeyValues.Chosen | SelectKeyValues.Work
+    SelectKeyValues.RouterScores | SelectKeyValues.Lists | SelectKeyValues.Scores | SelectKeyValues.Chosen | SelectKeyValues.Work
   readonly [Opcode.AssignSlots]: AssignSlots.Chosen | AssignSlots.Positions | AssignSlots.Counts
   readonly [Opcode.GatherContext]:
     | GatherContext.Lists
@@ -120,7 +120,7 @@ export const RESULTS: { readonly [O in keyof OperandWords]: readonly OperandWord
   [Opcode.Rotate]: [Rotate.Values],
   [Opcode.LocalStore]: [LocalStore.Projected, LocalStore.Keys, LocalStore.Values],
   [Opcode.Attention]: [Attention.Output],
-  [Opcode.Similarities]: [Similarities.Queries, Similarities.KeyValues],
+  [Opcode.RouterScores]: [RouterScores.Queries, RouterScores.KeyValues],
   [Opcode.CopyRows]: [CopyRows.Output],
   [Opcode.RouteCausal]: [RouteCausal.Lists, RouteCausal.Slots, RouteCausal.Counts],
   [Opcode.ListQueries]: [
@@ -133,7 +133,7 @@ export const RESULTS: { readonly [O in keyof OperandWords]: readonly OperandWord
   ],
   [Opcode.Combine]: [Combine.Output],
   [Opcode.SelectContext]: [
-    SelectContext.ContextSimilarities,
+    SelectContext.ContextRouterScores,
     SelectContext.ContextPositions,
     SelectContext.Retained,
     SelectContext.RetainedCounts,

@@ -5,7 +5,7 @@ import { Opcode } from '../../assembly/ir/ops.js'
 import type { Activation, Norm, Selection, WeightFormat } from '../../assembly/ir/values.js'
 import type { Operand } from './operand.js'
 
-/** Words shared by the two selections over rows of similarities ([expert][Capacity] by position). */
+/** Words shared by the two selections over rows of router scores ([expert][Capacity] by position). */
 export interface DescentFields {
   /** fetch_k_ratio, eps, eps_init, eps_decay of SPEC section 4. */
   readonly fetchRatio: number
@@ -88,10 +88,10 @@ export interface MatmulFields {
   readonly activation: Activation
   readonly format: WeightFormat
   /**
-   * Parts of the outputs, each shared out on its own: what one partition makes of queries, keys and values then
-   * belongs to the same heads. 0 counts as 1.
+   * Projections side by side in the outputs (3 for queries, keys and values), each partitioned on its own: what one
+   * partition makes of them then belongs to the same heads. 0 counts as 1.
    */
-  readonly parts?: number | undefined
+  readonly projections?: number | undefined
   readonly limit?: DispatchHeader | undefined
 }
 
@@ -169,11 +169,11 @@ export interface AttentionFields {
 }
 
 /**
- * From raw products (rows of `productStride`: query similarities of all experts, then key/value similarities) to
- * similarities by expert: [expert][capacity], written at `first`[0] + i. With `cosine`, times `scale` / max(‖x‖,
- * 1e-12); the routing tokens were normalised when packed.
+ * From raw products (rows of `productStride`: those with all experts' query routing tokens, then with their
+ * key/value ones) to router scores by expert: [expert][capacity], written at `first`[0] + i. With `cosine`, times
+ * `scale` / max(‖x‖, 1e-12); the routing tokens were normalised when packed.
  */
-export interface SimilaritiesFields {
+export interface RouterScoresFields {
   readonly rows: Operand
   readonly first?: Operand | undefined
   readonly input: Operand
@@ -206,7 +206,7 @@ export interface CopyRowsFields {
 export interface RouteCausalFields {
   readonly rows: Operand
   readonly first?: Operand | undefined
-  readonly similarities: Operand
+  readonly routerScores: Operand
   readonly lists: Operand
   readonly slots: Operand
   readonly counts: Operand
@@ -263,14 +263,14 @@ export interface CombineFields {
 }
 
 /**
- * A window closes: its tokens compete with the context for its places, by similarity, ties to the earlier. The
- * context's `contextSimilarities` and `contextPositions` ([expert][contextCapacity]) become the new ones; `retained`
+ * A window closes: its tokens compete with the context for its places, by router score, ties to the earlier. The
+ * context's `contextRouterScores` and `contextPositions` ([expert][contextCapacity]) become the new ones; `retained`
  * lists the old ranks that stay, `admitted` the window's tokens that enter, both ascending, `retainedCounts` and
  * `admittedCounts` how many.
  */
 export interface SelectContextFields {
-  readonly similarities: Operand
-  readonly contextSimilarities: Operand
+  readonly routerScores: Operand
+  readonly contextRouterScores: Operand
   readonly contextPositions: Operand
   readonly retained: Operand
   readonly retainedCounts: Operand
@@ -281,7 +281,7 @@ export interface SelectContextFields {
   /** Places of the context. */
   readonly count: number
   readonly contextCapacity: number
-  /** Tokens in a window: row length of similarities and admitted tokens. */
+  /** Tokens in a window: row length of router scores and admitted tokens. */
   readonly window: number
   /** Bytes of working memory at `candidates` for each expert. */
   readonly workBytes: number
@@ -318,7 +318,7 @@ export interface NullContextFields {
  * partition.
  */
 export interface SelectQueriesFields extends DescentFields {
-  readonly similarities: Operand
+  readonly routerScores: Operand
   readonly taken: Operand
   readonly scores: Operand
   readonly work: Operand
@@ -335,7 +335,7 @@ export interface SelectQueriesFields extends DescentFields {
  * [expert][capacity]. Windows come in ascending order. `work` has `workBytes` for each partition.
  */
 export interface SelectKeyValuesFields extends DescentFields {
-  readonly similarities: Operand
+  readonly routerScores: Operand
   readonly lists: Operand
   readonly scores: Operand
   readonly chosen: Operand
@@ -406,7 +406,7 @@ export interface OpFields {
   readonly [Opcode.Rotate]: RotateFields
   readonly [Opcode.LocalStore]: LocalStoreFields
   readonly [Opcode.Attention]: AttentionFields
-  readonly [Opcode.Similarities]: SimilaritiesFields
+  readonly [Opcode.RouterScores]: RouterScoresFields
   readonly [Opcode.CopyRows]: CopyRowsFields
   readonly [Opcode.RouteCausal]: RouteCausalFields
   readonly [Opcode.ListQueries]: ListQueriesFields
@@ -427,25 +427,25 @@ export const FIELD_ORDER: Readonly<Record<keyof OpFields, string>> = {
   [Opcode.RotaryFromPositions]: 'rows@ position@ indices@ frequencies@ output@ width',
   [Opcode.RotaryFromAngles]: 'rows@ position@ indices@ angles@ output@ width',
   [Opcode.Normalise]: 'rows@ first@ indices@ input@ output@ weight@ bias@ kind width stride limit',
-  [Opcode.Matmul]: 'rows@ input@ weights@ output@ bias@ addTo@ inputStride outputStride depth panels activation format parts limit',
+  [Opcode.Matmul]: 'rows@ input@ weights@ output@ bias@ addTo@ inputStride outputStride depth panels activation format projections limit',
   [Opcode.Rotate]: 'rows@ values@ table@ indices@ stride heads headWidth headStride angleStride tableWidth limit',
   [Opcode.LocalStore]: 'projected@ table@ keys@ values@ stride heads headWidth headStride capacity',
   [Opcode.Attention]:
     'rows@ queries@ keys@ values@ output@ scores@ end@ queryStride outputStride heads headWidth headStride capacity window advance scoreStride scale% starts@ groupStride groupRows first@',
-  [Opcode.Similarities]: 'rows@ first@ input@ products@ queries@ keyValues@ stride width productStride experts capacity cosine scale%',
+  [Opcode.RouterScores]: 'rows@ first@ input@ products@ queries@ keyValues@ stride width productStride experts capacity cosine scale%',
   [Opcode.CopyRows]: 'rows@ first@ input@ output@ stride',
-  [Opcode.RouteCausal]: 'rows@ first@ similarities@ lists@ slots@ counts@ experts count capacity rowCapacity',
+  [Opcode.RouteCausal]: 'rows@ first@ routerScores@ lists@ slots@ counts@ experts count capacity rowCapacity',
   [Opcode.ListQueries]:
     'rows@ first@ taken@ scores@ lists@ slots@ counts@ listScores@ experts capacity rowCapacity starts@ ends@ startCapacity windowSize keyValues',
   [Opcode.Combine]: 'rows@ first@ local@ routed@ slots@ listScores@ nullTokens@ residual@ output@ stride experts rowCapacity',
   [Opcode.SelectContext]:
-    'similarities@ contextSimilarities@ contextPositions@ retained@ retainedCounts@ admitted@ admittedCounts@ candidates@ experts count contextCapacity window workBytes',
+    'routerScores@ contextRouterScores@ contextPositions@ retained@ retainedCounts@ admitted@ admittedCounts@ candidates@ experts count contextCapacity window workBytes',
   [Opcode.UpdateContext]: 'retained@ retainedCount@ admittedCount@ projected@ keys@ values@ heads headStride capacity',
   [Opcode.NullContext]: 'null@ keys@ values@ heads headStride capacity',
   [Opcode.SelectQueries]:
-    'similarities@ taken@ scores@ work@ experts count windowSize capacity workBytes fetchRatio# eps# epsInit# epsDecay# iterations straightThrough selection',
+    'routerScores@ taken@ scores@ work@ experts count windowSize capacity workBytes fetchRatio# eps# epsInit# epsDecay# iterations straightThrough selection',
   [Opcode.SelectKeyValues]:
-    'similarities@ lists@ scores@ chosen@ work@ experts count windowSize capacity listCapacity workBytes fetchRatio# eps# epsInit# epsDecay# iterations straightThrough selection',
+    'routerScores@ lists@ scores@ chosen@ work@ experts count windowSize capacity listCapacity workBytes fetchRatio# eps# epsInit# epsDecay# iterations straightThrough selection',
   [Opcode.AssignSlots]: 'chosen@ positions@ counts@ experts capacity stride',
   [Opcode.GatherContext]:
     'lists@ scores@ slots@ keyValues@ null@ keys@ values@ expert experts listCapacity sequenceCapacity heads headStride capacity ends@ groupStride',

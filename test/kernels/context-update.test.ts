@@ -23,7 +23,7 @@ interface ContextUpdateCase {
 
 /** What an expert's context is afterwards. */
 interface Closed {
-  readonly similarities: number[]
+  readonly routerScores: number[]
   readonly positions: number[]
   readonly retained: number[]
   readonly admitted: number[]
@@ -43,15 +43,15 @@ function selectContext(runtime: Runtime, options: ContextUpdateCase, closes = tr
     values.forEach((ofExpert, r) => out.set(ofExpert, r * capacity))
     return out
   }
-  const contextSimilarities = memory.inputOutput(byExpert(new Float32Array(experts * capacity).fill(NaN), context), places)
+  const contextRouterScores = memory.inputOutput(byExpert(new Float32Array(experts * capacity).fill(NaN), context), places)
   const contextPositions = memory.inputOutput(byExpert(new Int32Array(experts * capacity).fill(-7), positions), places)
   const retained = memory.output(experts * capacity, [{ rows: experts, width: closes ? before : 0, stride: capacity }])
   const admitted = memory.output(experts * rows, [{ width: closes ? experts * rows : 0 }])
   const retainedCounts = memory.output(experts)
   const admittedCounts = memory.output(experts)
   const fields = {
-    similarities: memory.input(Float32Array.from(window.flatMap((s) => [...s]))),
-    contextSimilarities,
+    routerScores: memory.input(Float32Array.from(window.flatMap((s) => [...s]))),
+    contextRouterScores,
     contextPositions,
     retained,
     retainedCounts,
@@ -71,7 +71,7 @@ function selectContext(runtime: Runtime, options: ContextUpdateCase, closes = tr
   }
   memory.run(runtime, Opcode.SelectContext, fields, chunk)
   return range(experts).map((r) => ({
-    similarities: [...memory.floats(contextSimilarities).subarray(r * capacity, r * capacity + after)],
+    routerScores: [...memory.floats(contextRouterScores).subarray(r * capacity, r * capacity + after)],
     positions: [...memory.ints(contextPositions).subarray(r * capacity, r * capacity + after)],
     retained: [...memory.ints(retained).subarray(r * capacity, r * capacity + memory.ints(retainedCounts)[r]!)],
     admitted: [...memory.ints(admitted).subarray(r * rows, r * rows + memory.ints(admittedCounts)[r]!)],
@@ -89,7 +89,7 @@ function closed({ window, context, positions, count, start }: ContextUpdateCase)
       count,
     )
     return {
-      similarities: chosen.map((i) => candidates[i]!),
+      routerScores: chosen.map((i) => candidates[i]!),
       positions: chosen.map((i) => (i < before ? positions[r]![i]! : start + i - before)),
       retained: chosen.filter((i) => i < before),
       admitted: chosen.filter((i) => i >= before).map((i) => i - before),
@@ -101,12 +101,12 @@ function contextUpdateCase(
   before: number,
   rows: number,
   count: number,
-  similarity: (length: number, seed: number) => Float32Array,
+  draw: (length: number, seed: number) => Float32Array,
 ): ContextUpdateCase {
   const experts = range(3)
   return {
-    window: experts.map((r) => similarity(rows, 10 * rows + r)),
-    context: experts.map((r) => similarity(before, 10 * before + r + 5)),
+    window: experts.map((r) => draw(rows, 10 * rows + r)),
+    context: experts.map((r) => draw(before, 10 * before + r + 5)),
     positions: experts.map((r) => Int32Array.from(range(before), (i) => 3 * i + r)),
     count,
     start: 1000,
@@ -115,15 +115,15 @@ function contextUpdateCase(
 
 describe.each(allBuilds)('a closing window on the %s build', (build) => {
   const runtime = runtimeOf(build)
-  const similarities = [
+  const draws = [
     normals,
     (length: number, seed: number) => Float32Array.from(integers(length, 5, seed), (i) => i - 2),
     (length: number) => new Float32Array(length).fill(-1.5),
     (length: number, seed: number) => normals(length, seed).map((x, i) => x * 10 ** (((i * 11) % 70) - 38)),
   ]
 
-  test('gives the context its largest similarities, ties to the earlier', () => {
-    for (const similarity of similarities) {
+  test('gives the context its largest router scores, ties to the earlier', () => {
+    for (const draw of draws) {
       for (const [before, rows, count] of [
         [0, 1, 1],
         [0, 7, 4],
@@ -134,7 +134,7 @@ describe.each(allBuilds)('a closing window on the %s build', (build) => {
         [9, 40, 9],
         [130, 128, 130],
       ] as const) {
-        const options = contextUpdateCase(before, rows, count, similarity)
+        const options = contextUpdateCase(before, rows, count, draw)
         expect(selectContext(runtime, options)).toEqual(closed(options))
         for (const partitions of partitionCounts) expect(selectContext(runtimeOf(build, partitions), options)).toEqual(closed(options))
         for (const misalignment of misalignments) expect(selectContext(runtime, { ...options, misalignment })).toEqual(closed(options))
@@ -144,16 +144,16 @@ describe.each(allBuilds)('a closing window on the %s build', (build) => {
 
   test('chooses the same at positions that no 32-bit integer holds', () => {
     const options = contextUpdateCase(4, 7, 4, normals)
-    const chosen = ({ similarities, retained, admitted }: Closed) => ({ similarities, retained, admitted })
+    const chosen = ({ routerScores, retained, admitted }: Closed) => ({ routerScores, retained, admitted })
     expect(selectContext(runtime, { ...options, start: 2 ** 40 }).map(chosen)).toEqual(closed(options).map(chosen))
   })
 
   test('changes nothing before the chunk that closes it', () => {
-    const none = { similarities: [], positions: [], retained: [], admitted: [] }
+    const none = { routerScores: [], positions: [], retained: [], admitted: [] }
     expect(selectContext(runtime, contextUpdateCase(4, 7, 4, normals), false)).toEqual([none, none, none])
   })
 
-  test('fills the context where similarities are NaN or infinite, and leaves other experts as ever', () => {
+  test('fills the context where router scores are NaN or infinite, and leaves other experts as ever', () => {
     const options = contextUpdateCase(4, 7, 4, normals)
     const expected = closed(options)
     options.window[1]!.set([NaN, Infinity, -Infinity, NaN, Infinity, NaN])

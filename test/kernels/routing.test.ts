@@ -41,7 +41,7 @@ function listsOf(taken: readonly (readonly number[])[], rows: number, first = 0)
 
 interface CausalCase {
   /** [expert][window] */
-  readonly similarities: readonly Float32Array[]
+  readonly routerScores: readonly Float32Array[]
   readonly count: number
   readonly offset: number
   readonly rows: number
@@ -52,9 +52,9 @@ interface CausalCase {
 }
 
 function routeCausal(runtime: Runtime, options: CausalCase): Lists {
-  const { similarities, count, offset, rows, answered = { first: 0, rows }, routed = true, misalignment } = options
-  const experts = similarities.length
-  const capacity = similarities[0]!.length + 3
+  const { routerScores, count, offset, rows, answered = { first: 0, rows }, routed = true, misalignment } = options
+  const experts = routerScores.length
+  const capacity = routerScores[0]!.length + 3
   const rowCapacity = rows + 2
   const memory = new OpMemory(misalignment)
   const writable = { rows: experts, width: routed ? answered.rows : 0, stride: rowCapacity }
@@ -62,14 +62,14 @@ function routeCausal(runtime: Runtime, options: CausalCase): Lists {
   const slots = memory.output(experts * rowCapacity, [{ ...writable, first: answered.first }])
   const counts = memory.output(experts)
   const all = new Float32Array(experts * capacity).fill(NaN)
-  similarities.forEach((s, r) => all.set(s, r * capacity))
+  routerScores.forEach((s, r) => all.set(s, r * capacity))
   memory.run(
     runtime,
     Opcode.RouteCausal,
     {
       rows: answeredRows,
       first: answeredFirst,
-      similarities: memory.input(all),
+      routerScores: memory.input(all),
       lists,
       slots,
       counts,
@@ -96,14 +96,14 @@ describe.each(allBuilds)('causal routing on the %s build', (build) => {
 
   test('takes a token with fewer than the count of earlier ones at or above it, in chunks of any length', () => {
     for (const count of [1, 3, 8, 200]) {
-      const similarities = [
+      const routerScores = [
         window(37, 1),
         normals(37, 2),
         Float32Array.from(range(37)),
         Float32Array.from(range(37), (i) => -i),
         new Float32Array(37),
       ]
-      const expected = similarities.map((s) => selectCausally(s, count).map(({ index }) => index))
+      const expected = routerScores.map((s) => selectCausally(s, count).map(({ index }) => index))
       for (const [offset, rows] of [
         [0, 37],
         [0, 1],
@@ -114,7 +114,7 @@ describe.each(allBuilds)('causal routing on the %s build', (build) => {
         [37, 0],
       ] as const) {
         const ofChunk = expected.map((list) => list.filter((t) => t >= offset && t < offset + rows).map((t) => t - offset))
-        const options = { similarities, count, offset, rows }
+        const options = { routerScores, count, offset, rows }
         expect(routeCausal(runtime, options)).toEqual(listsOf(ofChunk, rows))
         for (const partitions of partitionCounts) expect(routeCausal(runtimeOf(build, partitions), options)).toEqual(listsOf(ofChunk, rows))
         for (const misalignment of misalignments) expect(routeCausal(runtime, { ...options, misalignment })).toEqual(listsOf(ofChunk, rows))
@@ -123,8 +123,8 @@ describe.each(allBuilds)('causal routing on the %s build', (build) => {
   })
 
   test('decides only for the rows that are asked for, by all earlier ones', () => {
-    const similarities = [window(37, 1), normals(37, 2)]
-    const expected = similarities.map((s) => selectCausally(s, 5).map(({ index }) => index - 3))
+    const routerScores = [window(37, 1), normals(37, 2)]
+    const expected = routerScores.map((s) => selectCausally(s, 5).map(({ index }) => index - 3))
     for (const [first, rows] of [
       [0, 34],
       [33, 1],
@@ -132,22 +132,22 @@ describe.each(allBuilds)('causal routing on the %s build', (build) => {
       [7, 0],
     ] as const) {
       const ofRows = expected.map((list) => list.filter((row) => row >= first && row < first + rows))
-      const options = { similarities, count: 5, offset: 3, rows: 34, answered: { first, rows } }
+      const options = { routerScores, count: 5, offset: 3, rows: 34, answered: { first, rows } }
       expect(routeCausal(runtime, options)).toEqual(listsOf(ofRows, rows, first))
     }
   })
 
   test('takes nothing in a window that is not routed', () => {
-    const options = { similarities: [window(9, 3), window(9, 4)], count: 4, offset: 2, rows: 5, routed: false }
+    const options = { routerScores: [window(9, 3), window(9, 4)], count: 4, offset: 2, rows: 5, routed: false }
     expect(routeCausal(runtime, options)).toEqual({ counts: [0, 0], lists: [[], []], slots: [[], []] })
   })
 
-  test('ends with some answer where similarities are NaN or infinite', () => {
-    const similarities = [window(20, 5), window(20, 6)]
-    similarities[0]!.set([NaN, Infinity, -Infinity, NaN, Infinity], 4)
-    const { counts, lists, slots } = routeCausal(runtime, { similarities, count: 3, offset: 0, rows: 20 })
+  test('ends with some answer where router scores are NaN or infinite', () => {
+    const routerScores = [window(20, 5), window(20, 6)]
+    routerScores[0]!.set([NaN, Infinity, -Infinity, NaN, Infinity], 4)
+    const { counts, lists, slots } = routeCausal(runtime, { routerScores, count: 3, offset: 0, rows: 20 })
     expect({ counts, lists, slots }).toEqual(listsOf(lists, 20))
-    expect(lists[1]).toEqual(selectCausally(similarities[1]!, 3).map(({ index }) => index))
+    expect(lists[1]).toEqual(selectCausally(routerScores[1]!, 3).map(({ index }) => index))
   })
 })
 

@@ -13,7 +13,7 @@ const HISTOGRAM_WORDS = 256
 
 export interface SelectionCase {
   /** [expert][token] */
-  readonly similarities: readonly Float32Array[]
+  readonly routerScores: readonly Float32Array[]
   readonly windowSize: number
   readonly count: number
   readonly rule: SelectionRule
@@ -32,10 +32,10 @@ function descentFields(rule: SelectionRule): DescentFields {
   }
 }
 
-/** Rows of similarities, each followed by what a kernel may not take for one. */
-function placeSimilarities(memory: OpMemory, similarities: readonly Float32Array[], capacity: number) {
-  const all = new Float32Array(similarities.length * capacity).fill(NaN)
-  similarities.forEach((s, expert) => all.set(s, expert * capacity))
+/** Rows of router scores, each followed by what a kernel may not take for one. */
+function placeRouterScores(memory: OpMemory, routerScores: readonly Float32Array[], capacity: number) {
+  const all = new Float32Array(routerScores.length * capacity).fill(NaN)
+  routerScores.forEach((s, expert) => all.set(s, expert * capacity))
   return memory.input(all)
 }
 
@@ -44,24 +44,24 @@ function placeSimilarities(memory: OpMemory, similarities: readonly Float32Array
  * so close to the cut, or to where c becomes 0, that rounding could move it across. Equal values are no matter, they
  * tie in either.
  */
-function expectedOf(similarities: Float32Array, visible: boolean[], count: number, rule: SelectionRule): Selected[] | undefined {
-  const selected = select(similarities, visible, count, rule)
-  const seen = range(similarities.length).filter((i) => visible[i])
+function expectedOf(routerScores: Float32Array, visible: boolean[], count: number, rule: SelectionRule): Selected[] | undefined {
+  const selected = select(routerScores, visible, count, rule)
+  const seen = range(routerScores.length).filter((i) => visible[i])
   if (rule.selection === 'top-k' || seen.length <= count) return selected
-  const { cut } = coordinateDescent(similarities, visible, count, rule)
-  const margin = 1e-5 * Math.max(...seen.map((i) => Math.abs(similarities[i]!)), 1)
+  const { cut } = coordinateDescent(routerScores, visible, count, rule)
+  const margin = 1e-5 * Math.max(...seen.map((i) => Math.abs(routerScores[i]!)), 1)
   const threshold = Math.min(...selected.map(({ index }) => cut[index]!))
   const below = seen.find((i) => cut[i]! < 0)
-  const a = below === undefined ? Infinity : cut[below]! - similarities[below]!
-  const isClear = (i: number) => (cut[i] === threshold || Math.abs(cut[i]! - threshold) > margin) && Math.abs(similarities[i]! + a) > margin
+  const a = below === undefined ? Infinity : cut[below]! - routerScores[below]!
+  const isClear = (i: number) => (cut[i] === threshold || Math.abs(cut[i]! - threshold) > margin) && Math.abs(routerScores[i]! + a) > margin
   return seen.every(isClear) ? selected : undefined
 }
 
 /** What the reference selects for windows 1, 2, … by each expert; undefined as in `expectedOf`. */
-export function expectedQueries({ similarities, windowSize, count, rule }: SelectionCase): (Selected[] | undefined)[][] {
-  return routedWindows(similarities, windowSize).map((window) => {
+export function expectedQueries({ routerScores, windowSize, count, rule }: SelectionCase): (Selected[] | undefined)[][] {
+  return routedWindows(routerScores, windowSize).map((window) => {
     const start = window * windowSize
-    return similarities.map((all) => {
+    return routerScores.map((all) => {
       const row = new Float32Array(windowSize)
       row.set(all.subarray(start, start + windowSize))
       return expectedOf(
@@ -75,12 +75,12 @@ export function expectedQueries({ similarities, windowSize, count, rule }: Selec
 }
 
 /** The same for key/values. */
-export function expectedKeyValues({ similarities, windowSize, count, rule }: SelectionCase): (Selected[] | undefined)[][] {
-  const windows = routedWindows(similarities, windowSize)
+export function expectedKeyValues({ routerScores, windowSize, count, rule }: SelectionCase): (Selected[] | undefined)[][] {
+  const windows = routedWindows(routerScores, windowSize)
   const past = windows.length * windowSize
   return windows.map((window) => {
     const visible = range(past).map((i) => i < window * windowSize)
-    return similarities.map((all) => expectedOf(all.subarray(0, past), visible, count, rule))
+    return routerScores.map((all) => expectedOf(all.subarray(0, past), visible, count, rule))
   })
 }
 
@@ -92,13 +92,13 @@ export interface SelectedWindows {
   readonly work: Int32Array
 }
 
-function routedWindows(similarities: readonly Float32Array[], windowSize: number): number[] {
-  return range(Math.ceil(similarities[0]!.length / windowSize)).slice(1)
+function routedWindows(routerScores: readonly Float32Array[], windowSize: number): number[] {
+  return range(Math.ceil(routerScores[0]!.length / windowSize)).slice(1)
 }
 
 /** How many windows are routed. */
-export function windowsOf({ similarities, windowSize }: SelectionCase): number {
-  return routedWindows(similarities, windowSize).length
+export function windowsOf({ routerScores, windowSize }: SelectionCase): number {
+  return routedWindows(routerScores, windowSize).length
 }
 
 /** Runs a selection for windows 1, 2, …, so many of them at once. */
@@ -112,9 +112,9 @@ function runBatches(batches: readonly number[], sequenceRows: number, run: (chun
 
 /** The memory and the fields of `SelectQueries`. */
 export function placeQueries(options: SelectionCase, partitions = 1) {
-  const { similarities, windowSize, count, rule } = options
-  const experts = similarities.length
-  const length = similarities[0]!.length
+  const { routerScores, windowSize, count, rule } = options
+  const experts = routerScores.length
+  const length = routerScores[0]!.length
   const capacity = length + 5
   const workWords = HISTOGRAM_WORDS + 3 * windowSize + 8
   const memory = new OpMemory(options.misalignment)
@@ -123,7 +123,7 @@ export function placeQueries(options: SelectionCase, partitions = 1) {
   const scores = memory.output(experts * capacity, writable)
   const work = memory.output(partitions * workWords)
   const fields = {
-    similarities: placeSimilarities(memory, similarities, capacity),
+    routerScores: placeRouterScores(memory, routerScores, capacity),
     taken,
     scores,
     work,
@@ -143,9 +143,9 @@ export function placeQueries(options: SelectionCase, partitions = 1) {
  */
 export function selectQueries(runtime: Runtime, options: SelectionCase, batches = [windowsOf(options)]): SelectedWindows {
   const { memory, fields, taken, scores, work, capacity } = placeQueries(options, runtime.device.partitions)
-  const { similarities, windowSize } = options
-  const experts = similarities.length
-  const length = similarities[0]!.length
+  const { routerScores, windowSize } = options
+  const experts = routerScores.length
+  const length = routerScores[0]!.length
   runBatches(batches, length, (chunk) => memory.run(runtime, Opcode.SelectQueries, fields, chunk))
   const [flags, carried] = [memory.ints(taken), memory.floats(scores)]
   const windows = range(windowsOf(options)).map((i) => {
@@ -163,9 +163,9 @@ export function selectQueries(runtime: Runtime, options: SelectionCase, batches 
 
 /** The memory and the fields of `SelectKeyValues`. */
 export function placeKeyValues(options: SelectionCase, partitions = 1) {
-  const { similarities, windowSize, count, rule } = options
-  const experts = similarities.length
-  const length = similarities[0]!.length
+  const { routerScores, windowSize, count, rule } = options
+  const experts = routerScores.length
+  const length = routerScores[0]!.length
   const capacity = length + 5
   const past = windowsOf(options) * windowSize
   const listCapacity = Math.min(count, past)
@@ -180,7 +180,7 @@ export function placeKeyValues(options: SelectionCase, partitions = 1) {
   const chosen = memory.inputOutput(new Int32Array(experts * capacity), [{ rows: experts, width: past, stride: capacity }])
   const work = memory.output(partitions * workWords)
   const fields = {
-    similarities: placeSimilarities(memory, similarities, capacity),
+    routerScores: placeRouterScores(memory, routerScores, capacity),
     lists,
     scores,
     chosen,
@@ -207,8 +207,8 @@ export function selectKeyValues(
 ): SelectedWindows & { marks: number[][] } {
   const placed = placeKeyValues(options, runtime.device.partitions)
   const { memory, fields, blocks, listCapacity, lists, scores, chosen, work, capacity } = placed
-  const experts = options.similarities.length
-  const length = options.similarities[0]!.length
+  const experts = options.routerScores.length
+  const length = options.routerScores[0]!.length
   runBatches(batches, length, (chunk) => memory.run(runtime, Opcode.SelectKeyValues, fields, chunk))
   const [indices, carried, flags] = [memory.ints(lists), memory.floats(scores), memory.ints(chosen)]
   const windows = blocks.map(({ first, width }) =>
@@ -236,8 +236,8 @@ export const selectionRules: Record<string, SelectionRule> = {
   },
 }
 
-/** Rows of similarities of every kind. */
-export const similarityKinds: Record<string, (length: number, seed: number) => Float32Array> = {
+/** Rows of router scores of every kind. */
+export const routerScoreKinds: Record<string, (length: number, seed: number) => Float32Array> = {
   'widely spread': (length, seed) => normals(length, seed).map((x) => 12 * x),
   narrow: (length, seed) => normals(length, seed).map((x) => 0.4 * x),
   'often tied': (length, seed) => Float32Array.from(integers(length, 7, seed), (i) => 1.5 * i - 4),

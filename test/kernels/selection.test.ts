@@ -7,7 +7,7 @@ import {
   expectedQueries,
   type SelectedWindows,
   selectionRules,
-  similarityKinds,
+  routerScoreKinds,
   type SelectionCase,
   selectKeyValues,
   selectQueries,
@@ -17,7 +17,7 @@ import { expectOwnMemory, runtimeOf, partitionCounts } from './op-runner.js'
 function expectSelected(
   actual: readonly Selected[],
   expected: readonly Selected[],
-  similarities: Float32Array,
+  routerScores: Float32Array,
   rule: SelectionRule,
   about: string,
 ): void {
@@ -25,8 +25,8 @@ function expectSelected(
     actual.map(({ index }) => index),
     about,
   ).toEqual(expected.map(({ index }) => index))
-  // c is rounded as float32s of the similarities' size are, and then divided by eps
-  const size = Math.max(...similarities.map(Math.abs), 1)
+  // c is rounded as float32s of the router scores' size are, and then divided by eps
+  const size = Math.max(...routerScores.map(Math.abs), 1)
   const relative = rule.straightThrough ? 0 : (size * 5e-7) / rule.eps
   expectClose(
     actual.map(({ score }) => score),
@@ -37,7 +37,7 @@ function expectSelected(
 }
 
 function caseOf(kind: string, rule: SelectionRule, length: number, windowSize: number, count: number): SelectionCase {
-  return { similarities: range(3).map((expert) => similarityKinds[kind]!(length, 10 * length + expert)), windowSize, count, rule }
+  return { routerScores: range(3).map((expert) => routerScoreKinds[kind]!(length, 10 * length + expert)), windowSize, count, rule }
 }
 
 /**
@@ -68,7 +68,7 @@ const expectations = new Map<SelectionRule, Expectation[]>()
 function expectationsOf(rule: SelectionRule): Expectation[] {
   const known = expectations.get(rule)
   if (known) return known
-  const computed = Object.keys(similarityKinds).flatMap((kind) =>
+  const computed = Object.keys(routerScoreKinds).flatMap((kind) =>
     sizes.map(([length, windowSize, count]): Expectation => {
       const options = caseOf(kind, rule, length, windowSize, count)
       return {
@@ -99,7 +99,7 @@ describe.each(allBuilds)('on the %s build', (build) => {
         const { windows } = actual(options)
         return expected(expectation).flatMap((experts, i) =>
           experts.map((selected, r) => {
-            if (selected) expectSelected(windows[i]![r]!, selected, options.similarities[r]!, rule, `window ${i + 1}, ${about}`)
+            if (selected) expectSelected(windows[i]![r]!, selected, options.routerScores[r]!, rule, `window ${i + 1}, ${about}`)
             return selected
           }),
         )
@@ -152,7 +152,7 @@ describe.each(allBuilds)('on the %s build', (build) => {
       }
     })
 
-    test('ends with as many as asked for where similarities are NaN or infinite, and leaves other experts as ever', () => {
+    test('ends with as many as asked for where router scores are NaN or infinite, and leaves other experts as ever', () => {
       const options = caseOf('narrow', rule, 45, 9, 4)
       const queries = selectQueries(runtime, options).windows
       const keyValues = selectKeyValues(runtime, options).windows
@@ -164,9 +164,9 @@ describe.each(allBuilds)('on the %s build', (build) => {
         Array<number>(45).fill(NaN),
         Array<number>(45).fill(-Infinity),
       ]) {
-        const similarities = options.similarities.map((s) => s.slice())
-        similarities[1]!.set(values, values.length < 45 ? 20 : 0)
-        const strange = { ...options, similarities }
+        const routerScores = options.routerScores.map((s) => s.slice())
+        routerScores[1]!.set(values, values.length < 45 ? 20 : 0)
+        const strange = { ...options, routerScores }
         selectQueries(runtime, strange).windows.forEach((experts, i) => {
           expect([experts[0], experts[2]]).toEqual([queries[i]![0], queries[i]![2]])
           expect(experts[1]).toHaveLength(4)

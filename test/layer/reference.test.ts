@@ -81,17 +81,17 @@ describe('selection', () => {
   })
 
   it('takes what coordinate descent leaves at 0 first, in index order, though others are more similar', () => {
-    const similarities = [0, 40, 30, 50, 20, 60, -10, 10]
-    const { cut } = coordinateDescent(similarities, all(8), 2, schedule)
-    const atZero = similarities.map((_, i) => i).filter((i) => cut[i] === 0)
+    const routerScores = [0, 40, 30, 50, 20, 60, -10, 10]
+    const { cut } = coordinateDescent(routerScores, all(8), 2, schedule)
+    const atZero = routerScores.map((_, i) => i).filter((i) => cut[i] === 0)
     expect(atZero.length).toBeGreaterThan(2)
     expect(largest(cut, all(8), 2)).toEqual(atZero.slice(0, 2))
-    expect(largest(similarities, all(8), 2)).toEqual([3, 5])
+    expect(largest(routerScores, all(8), 2)).toEqual([3, 5])
   })
 
   it('gives coordinate descent scores that add up to about k times the fetch ratio', () => {
-    const similarities = Array.from({ length: 32 }, (_, i) => 2 * Math.sin(7 * i))
-    const { scores } = coordinateDescent(similarities, all(32), 8, { ...schedule, nIters: 200, eps: 0.3 })
+    const routerScores = Array.from({ length: 32 }, (_, i) => 2 * Math.sin(7 * i))
+    const { scores } = coordinateDescent(routerScores, all(32), 8, { ...schedule, nIters: 200, eps: 0.3 })
     expect(scores.reduce((sum, score) => sum + score, 0)).toBeCloseTo(9, 1)
   })
 

@@ -27,7 +27,7 @@ function turn(vectors: Float32Array, dimHead: number, positions: number): void {
 /**
  * The same session as if `positions` more tokens had come before all that it remembers. Attention depends on
  * differences of position only (but for null keys), so it must go on with the same logits. A saved session holds, layer
- * by layer: local keys and values, by head; similarities and inputs of the open window; and by expert the similarities,
+ * by layer: local keys and values, by head; router scores and inputs of the open window; and by expert the router scores,
  * keys and values of its context.
  */
 function moveOn(saved: Uint8Array, positions: number): Uint8Array {

@@ -51,7 +51,7 @@ const texts = fc
     fc.record({ length: fc.constant(length), vocabulary: fc.integer({ min: 1, max: 40 }), seed: fc.nat(), cuts: splits(length) }),
   )
 
-/** Few different tokens make ties of similarities. */
+/** Few different tokens make ties of router scores. */
 function tokensOf({ length, vocabulary, seed }: { length: number; vocabulary: number; seed: number }, numTokens: number): number[] {
   return randomTokens(length, Math.min(vocabulary, numTokens), seed)
 }

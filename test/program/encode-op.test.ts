@@ -56,7 +56,7 @@ test('numbers, operands, floats and doubles lie in their words, and what is left
   expect(attention[Attention.Scale]).toBe(new Int32Array(Float32Array.of(0.1).buffer)[0])
 
   const select = encodeOp(Opcode.SelectQueries, {
-    ...{ similarities: operand, taken: operand, scores: operand, work: operand },
+    ...{ routerScores: operand, taken: operand, scores: operand, work: operand },
     ...{ experts: 1, count: 1, windowSize: 8, capacity: 8, workBytes: 64 },
     ...{ fetchRatio: 9 / 8, eps: 0.1, epsInit: 4, epsDecay: 0.7, iterations: 50, straightThrough: true, selection: Selection.TopK },
   })

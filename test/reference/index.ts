@@ -9,7 +9,7 @@ export {
   largest,
   select,
   selectCausally,
-  similarity,
+  routerScore,
   type Schedule,
   type Selected,
   type SelectionRule,

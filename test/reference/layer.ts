@@ -3,7 +3,7 @@ import { localAttention } from './local-attention.js'
 import { resolveOptions, type ForwardOptions, type LayerOptions, type ResolvedOptions } from './options.js'
 import { parameterRows, type Parameters } from './parameters.js'
 import { expertAttention } from './routed-attention.js'
-import { select, selectCausally, similarity, type Selected } from './selection.js'
+import { select, routerScore, selectCausally, type Selected } from './selection.js'
 
 export interface LayerTrace {
   /** (batch, tokens, dim). */
@@ -65,12 +65,12 @@ export function referenceLayer(options: LayerOptions, parameters: Parameters, x:
 /** Each window's routing from the second on, by expert (SPEC sections 3 and 4). */
 function routeSequence(options: ResolvedOptions, parameters: Parameters, x: Matrix, lastWindow: number): Routing[][] {
   const { dim, numExperts, routedWindowSize: window, numRoutedQueries, numRoutedKeyValues } = options
-  const similarities = (router: string) =>
+  const routerScores = (router: string) =>
     parameterRows(parameters, `${router}.routing_token`, dim).map((routingToken) =>
-      x.map((token) => similarity(token, routingToken, options)),
+      x.map((token) => routerScore(token, routingToken, options)),
     )
-  const toQuery = similarities('query_router')
-  const toKeyValue = similarities('key_value_router')
+  const toQuery = routerScores('query_router')
+  const toKeyValue = routerScores('key_value_router')
 
   return Array.from({ length: lastWindow }, (_, i) => {
     const start = (i + 1) * window

@@ -11,7 +11,11 @@ export interface Selected {
 }
 
 /** How similar a token is to an expert's routing token (SPEC section 4). */
-export function similarity(x: Vector, routingToken: Vector, options: Pick<ResolvedOptions, 'cosineSimRouting' | 'cosineSimScale'>): number {
+export function routerScore(
+  x: Vector,
+  routingToken: Vector,
+  options: Pick<ResolvedOptions, 'cosineSimRouting' | 'cosineSimScale'>,
+): number {
   if (!options.cosineSimRouting) return dot(x, routingToken)
   return (options.cosineSimScale * dot(x, routingToken)) / (Math.max(norm(x), 1e-12) * Math.max(norm(routingToken), 1e-12))
 }
@@ -23,23 +27,23 @@ export function similarity(x: Vector, routingToken: Vector, options: Pick<Resolv
  * where masked
  */
 export function coordinateDescent(
-  similarities: ArrayLike<number>,
+  routerScores: ArrayLike<number>,
   visible: ArrayLike<boolean>,
   k: number,
   schedule: Schedule,
 ): { cut: Float64Array; scores: Float64Array } {
-  const length = similarities.length
+  const length = routerScores.length
   const effectiveK = Math.min(k * schedule.fetchKRatio, length)
   const unmasked = indicesWhere(length, (i) => visible[i]!)
   let eps = Math.max(schedule.epsInit, schedule.eps)
   let a = 0
-  let b = Float64Array.from(similarities, (s) => -s)
+  let b = Float64Array.from(routerScores, (s) => -s)
   for (let t = 0; t < schedule.nIters; t++) {
-    a = eps * (Math.log(effectiveK) - logSumExp(unmasked.map((i) => (similarities[i]! + b[i]!) / eps)))
-    b = Float64Array.from(similarities, (s) => -Math.max(s + a, 0))
+    a = eps * (Math.log(effectiveK) - logSumExp(unmasked.map((i) => (routerScores[i]! + b[i]!) / eps)))
+    b = Float64Array.from(routerScores, (s) => -Math.max(s + a, 0))
     eps = Math.max(eps * schedule.epsDecay, schedule.eps)
   }
-  const cut = Float64Array.from(similarities, (s, i) => (visible[i] ? Math.min(s + a, 0) : -Infinity))
+  const cut = Float64Array.from(routerScores, (s, i) => (visible[i] ? Math.min(s + a, 0) : -Infinity))
   return { cut, scores: cut.map((c) => Math.exp(c / eps)) }
 }
 
@@ -54,21 +58,21 @@ export function largest(values: ArrayLike<number>, visible: ArrayLike<boolean>, 
  * The k candidates that a row selects, ascending, with the scores they carry (SPEC section 4). L is the row's length,
  * masked entries included.
  */
-export function select(similarities: ArrayLike<number>, visible: ArrayLike<boolean>, k: number, rule: SelectionRule): Selected[] {
-  const length = similarities.length
+export function select(routerScores: ArrayLike<number>, visible: ArrayLike<boolean>, k: number, rule: SelectionRule): Selected[] {
+  const length = routerScores.length
   if (length <= k) return indicesWhere(length, (i) => visible[i]!).map((index) => ({ index, score: 1 }))
-  const { cut, scores } = coordinateDescent(similarities, visible, k, rule)
-  const indices = largest(rule.selection === 'top-k' ? similarities : cut, visible, k)
+  const { cut, scores } = coordinateDescent(routerScores, visible, k, rule)
+  const indices = largest(rule.selection === 'top-k' ? routerScores : cut, visible, k)
   return indices.map((index) => ({ index, score: rule.straightThrough ? 1 : scores[index]! }))
 }
 
 /**
- * Queries without looking ahead: a token is one if fewer than k earlier tokens of its window have a similarity ≥ its
+ * Queries without looking ahead: a token is one if fewer than k earlier tokens of its window have a router score ≥ its
  * own.
  */
-export function selectCausally(similarities: ArrayLike<number>, k: number): Selected[] {
-  const isQuery = (t: number) => indicesWhere(t, (earlier) => similarities[earlier]! >= similarities[t]!).length < k
-  return indicesWhere(similarities.length, isQuery).map((index) => ({ index, score: 1 }))
+export function selectCausally(routerScores: ArrayLike<number>, k: number): Selected[] {
+  const isQuery = (t: number) => indicesWhere(t, (earlier) => routerScores[earlier]! >= routerScores[t]!).length < k
+  return indicesWhere(routerScores.length, isQuery).map((index) => ({ index, score: 1 }))
 }
 
 function logSumExp(values: readonly number[]): number {

@@ -2,15 +2,15 @@
  * Whether float32 must decide a call's routing as float64 does: no decision hangs on a difference that rounding may
  * reverse.
  */
-import { similarity, type Parameters, type Values } from '../reference/index.js'
+import { routerScore, type Parameters, type Values } from '../reference/index.js'
 import { toRows } from '../reference/arithmetic.js'
 import { resolveOptions, type ForwardOptions, type LayerOptions, type ResolvedOptions } from '../reference/options.js'
 
-/** Similarities up to 100 carry an error of about 1e-5 in float32, and so does the descent's threshold. */
+/** Router scores up to 100 carry an error of about 1e-5 in float32, and so does the descent's threshold. */
 const MARGIN = 2e-4
 
 /**
- * Equal similarities are safe: tokens are equal, or dot products exact (test/support/arbitraries.ts), and ties have a
+ * Equal router scores are safe: tokens are equal, or dot products exact (test/support/arbitraries.ts), and ties have a
  * rule.
  */
 export function isRoutingSafe(options: LayerOptions, parameters: Parameters, x: Values, forward: ForwardOptions = {}): boolean {
@@ -25,7 +25,7 @@ export function isRoutingSafe(options: LayerOptions, parameters: Parameters, x: 
   for (let b = 0; b < batch; b++) {
     const sequence = tokens.slice(b * length, (b + 1) * length)
     const [queries, keyValues] = routers.map((router) =>
-      router.map((token) => sequence.map((row) => distinct(row, similarity(row, token, resolved)))),
+      router.map((token) => sequence.map((row) => distinct(row, routerScore(row, token, resolved)))),
     )
     for (let j = 1; j <= windows; j++) {
       for (let expert = 0; expert < resolved.numExperts; expert++) {

@@ -12,10 +12,10 @@ describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
   let device: WebGpuDevice
   beforeAll(async () => void (device = await openDevice()))
 
-  test('spreads similarities over experts, as cosines or as they are', async () => {
+  test('spreads router scores over experts, as cosines or as they are', async () => {
     for (const width of [3, 64, 333]) {
       for (const cosine of [false, true]) {
-        const make = (): OpCase<Opcode.Similarities> => {
+        const make = (): OpCase<Opcode.RouterScores> => {
           const { normal } = createRandom(width)
           const [rows, experts, capacity, stride] = [5, 3, 9, Math.ceil(width / 8) * 8]
           const memory = new OpMemory()
@@ -38,7 +38,7 @@ describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
             scale: 8,
           }
           const chunk = { [DispatchHeader.Rows]: rows }
-          return { memory, opcode: Opcode.Similarities, fields, chunk, floats: [queries, keyValues] }
+          return { memory, opcode: Opcode.RouterScores, fields, chunk, floats: [queries, keyValues] }
         }
         await expectSameOp(device, make, `width ${width}, cosine ${cosine}`)
       }

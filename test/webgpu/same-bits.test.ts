@@ -20,8 +20,8 @@ interface Router {
   readonly cosine: boolean
 }
 
-/** Similarities of a chunk of rows, each row's of all experts. */
-async function similaritiesOf(device: WebGpuDevice, { width, experts, cosine }: Router, rows: readonly Float32Array[]): Promise<string[]> {
+/** Router scores of a chunk of rows, each row's of all experts. */
+async function routerScoresOf(device: WebGpuDevice, { width, experts, cosine }: Router, rows: readonly Float32Array[]): Promise<string[]> {
   const [stride, productStride] = [roundUpTo8(width), roundUpTo8(2 * experts)]
   const input = new Float32Array(rows.length * stride)
   rows.forEach((row, i) => input.set(row, i * stride))
@@ -49,7 +49,7 @@ async function similaritiesOf(device: WebGpuDevice, { width, experts, cosine }: 
   const keyValues = memory.output(experts * rows.length)
   await memory.runOn(
     device,
-    Opcode.Similarities,
+    Opcode.RouterScores,
     {
       rows: memory.count(rows.length),
       first: memory.count(0),
@@ -75,7 +75,7 @@ describe.skipIf(noAdapter)('on one GPU', () => {
   let gpu: GPUDevice
   beforeAll(async () => void (gpu = await openGpu()))
 
-  test('a word has one similarity to each expert, at any row of a chunk of any length', async () => {
+  test('a token has one router score for each expert, at any row of a chunk of any length', async () => {
     const device = new WebGpuDevice(gpu, 128)
     for (const router of [
       { width: 45, experts: 3, cosine: true },
@@ -83,11 +83,11 @@ describe.skipIf(noAdapter)('on one GPU', () => {
     ]) {
       const words = range(5).map((word) => normals(router.width, word + 1))
       const alone: string[] = []
-      for (const word of words) alone.push(...(await similaritiesOf(device, router, [word])))
+      for (const word of words) alone.push(...(await routerScoresOf(device, router, [word])))
       expect(new Set(alone).size).toBe(words.length)
       for (const length of [2, 3, 7, 17, 33, 65, 129, 300]) {
         const ids = randomTokens(length, words.length, length)
-        const together = await similaritiesOf(
+        const together = await routerScoresOf(
           device,
           router,
           ids.map((id) => words[id]!),

@@ -4,15 +4,15 @@ import { Opcode } from '../../assembly/ir/ops.js'
 import { ANSWERED_ROWS, rangeWords } from '../../src/plan/ops/layer-ops.js'
 import { createRandom } from '../../src/random.js'
 import { integers, normals, range, roundUpTo8, spread } from '../kernels/float32.js'
-import { placeKeyValues, placeQueries, similarityKinds, type SelectionCase, windowsOf } from '../kernels/selection-runner.js'
+import { placeKeyValues, placeQueries, routerScoreKinds, type SelectionCase, windowsOf } from '../kernels/selection-runner.js'
 import { OpMemory } from '../kernels/op-runner.js'
 import type { OpCase } from './op-comparison.js'
 
 type Rows = (length: number, seed: number) => Float32Array
 
-/** Rows of similarities of every kind. */
+/** Rows of router scores of every kind. */
 export const kinds: Readonly<Record<string, Rows>> = {
-  ...similarityKinds,
+  ...routerScoreKinds,
   'zero or not': (length, seed) => Float32Array.from(integers(length, 2, seed)),
 }
 
@@ -28,7 +28,7 @@ export function chunkOf(options: SelectionCase, first = 1, windows = windowsOf(o
   return {
     [DispatchHeader.Window]: first,
     [DispatchHeader.Windows]: windows,
-    [DispatchHeader.SequenceRows]: options.similarities[0]!.length,
+    [DispatchHeader.SequenceRows]: options.routerScores[0]!.length,
   }
 }
 
@@ -82,7 +82,7 @@ const headerOf = ({ first, rows }: Answered) => ({ [DispatchHeader.AnswerFirst]:
 
 /** `RouteCausal` for `rows` rows of a window from its row `offset` on; @param routed 0 in window 0 */
 export function routeOp(
-  similarity: Rows,
+  draw: Rows,
   window: number,
   count: number,
   offset: number,
@@ -91,7 +91,7 @@ export function routeOp(
   answered: Answered = { first: 0, rows },
 ): OpCase<Opcode.RouteCausal> {
   const [capacity, rowCapacity] = [window + 3, rows + 2]
-  const all = range(3).flatMap((r) => [...similarity(window, r + 1)])
+  const all = range(3).flatMap((r) => [...draw(window, r + 1)])
   const memory = new OpMemory()
   const writable = { rows: 3, width: routed * answered.rows, stride: rowCapacity }
   const lists = memory.output(3 * rowCapacity, [writable])
@@ -100,7 +100,7 @@ export function routeOp(
   const fields = {
     rows: answeredRows,
     first: answeredFirst,
-    similarities: memory.input(spread(Float32Array.from(all), window, capacity)),
+    routerScores: memory.input(spread(Float32Array.from(all), window, capacity)),
     lists,
     slots,
     counts,
@@ -119,29 +119,29 @@ export function routeOp(
 }
 
 /** `SelectContext` of `count` places, of which `before` are held, when a window closes; @param closes 0: it does not */
-export function contextOp(similarity: Rows, before: number, window: number, count: number, closes = 1): OpCase<Opcode.SelectContext> {
+export function contextOp(draw: Rows, before: number, window: number, count: number, closes = 1): OpCase<Opcode.SelectContext> {
   const capacity = roundUpTo8(count + 1)
-  const rows = (width: number, seed: number) => range(3).flatMap((r) => [...similarity(width, seed + r)])
+  const rows = (width: number, seed: number) => range(3).flatMap((r) => [...draw(width, seed + r)])
   const memory = new OpMemory(8)
   const places = [{ rows: 3, width: closes * Math.min(count, before + window), stride: capacity }]
   const held = new Float32Array(3 * capacity).fill(NaN)
   const positions = new Int32Array(3 * capacity).fill(-7)
   for (const r of range(3)) {
-    held.set(similarity(before, r + 1), r * capacity)
+    held.set(draw(before, r + 1), r * capacity)
     positions.set(
       range(before).map((i) => 3 * i + r),
       r * capacity,
     )
   }
-  const contextSimilarities = memory.inputOutput(held, places)
+  const contextRouterScores = memory.inputOutput(held, places)
   const contextPositions = memory.inputOutput(positions, places)
   const retained = memory.output(3 * capacity, [{ rows: 3, width: closes * before, stride: capacity }])
   const admitted = memory.output(3 * window, [{ width: closes * 3 * window }])
   const counts = [memory.output(3), memory.output(3)] as const
   const workBytes = 1024 + 8 * (capacity + window)
   const fields = {
-    similarities: memory.input(Float32Array.from(rows(window, 11))),
-    contextSimilarities,
+    routerScores: memory.input(Float32Array.from(rows(window, 11))),
+    contextRouterScores,
     contextPositions,
     retained,
     retainedCounts: counts[0],
@@ -155,7 +155,7 @@ export function contextOp(similarity: Rows, before: number, window: number, coun
     workBytes,
   }
   const chunk = { [DispatchHeader.ClosingRows]: closes, [DispatchHeader.ContextCount]: before, [DispatchHeader.WindowPosition]: 1000 }
-  const exact = [contextSimilarities, contextPositions, retained, admitted, ...counts]
+  const exact = [contextRouterScores, contextPositions, retained, admitted, ...counts]
   return { memory, opcode: Opcode.SelectContext, fields, chunk, exact }
 }
 

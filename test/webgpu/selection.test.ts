@@ -29,7 +29,7 @@ type Selections = (options: SelectionCase) => readonly (readonly unknown[])[]
 function decidedCase(kind: string, rule: SelectionRule, [length, windowSize, count]: Size, expected: Selections) {
   for (let seed = 1; seed < 50; seed++) {
     const options = {
-      similarities: range(2).map((expert) => kinds[kind]!(length, 100 * length + 2 * seed + expert)),
+      routerScores: range(2).map((expert) => kinds[kind]!(length, 100 * length + 2 * seed + expert)),
       windowSize,
       count,
       rule,
@@ -37,7 +37,7 @@ function decidedCase(kind: string, rule: SelectionRule, [length, windowSize, cou
     if (rule.selection === 'top-k' || expected(options).every((experts) => experts.every((selected) => selected !== undefined)))
       return options
   }
-  throw new Error(`no ${kind} similarities of ${length} tokens are clear of rounding`)
+  throw new Error(`no ${kind} router scores of ${length} tokens are clear of rounding`)
 }
 
 describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
@@ -49,9 +49,9 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
     const cases = Object.keys(kinds)
       .flatMap((kind) => sizes.map((size) => [kind, size] as const))
       .concat([['narrow', [2700, 1290, 100]]])
-    // c is rounded as float32s of the similarities' size are, and then divided by eps
-    const tolerance = ({ similarities }: SelectionCase) =>
-      rule.straightThrough ? 0 : (Math.max(...similarities.map((s) => Math.max(...s.map(Math.abs))), 1) * 5e-7) / rule.eps
+    // c is rounded as float32s of the router scores' size are, and then divided by eps
+    const tolerance = ({ routerScores }: SelectionCase) =>
+      rule.straightThrough ? 0 : (Math.max(...routerScores.map((s) => Math.max(...s.map(Math.abs))), 1) * 5e-7) / rule.eps
 
     test('takes the same queries of each window', async () => {
       for (const [kind, size] of cases) {
@@ -85,12 +85,12 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
     })
   })
 
-  test('takes the same by top-k where similarities are NaN or infinite', async () => {
+  test('takes the same by top-k where router scores are NaN or infinite', async () => {
     const rule = selectionRules['top-k']!
     for (const values of [[NaN], [Infinity, -Infinity, NaN, Infinity], Array<number>(45).fill(NaN), Array<number>(45).fill(-Infinity)]) {
-      const similarities = range(2).map((expert) => kinds.narrow!(45, expert))
-      similarities[1]!.set(values, values.length < 45 ? 20 : 0)
-      const options = { similarities, windowSize: 9, count: 4, rule }
+      const routerScores = range(2).map((expert) => kinds.narrow!(45, expert))
+      routerScores[1]!.set(values, values.length < 45 ? 20 : 0)
+      const options = { routerScores, windowSize: 9, count: 4, rule }
       await expectSameOp(device, () => queriesOp(options), `queries among ${values.join(' ')}`)
       await expectSameOp(device, () => keyValuesOp(options), `key/values among ${values.join(' ')}`)
     }
@@ -98,9 +98,9 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
 
   test('takes the same of rows of several chunks', async () => {
     for (const kind of ['often tied', 'narrow']) {
-      const similarities = range(2).map((expert) => kinds[kind]!(9000, expert))
+      const routerScores = range(2).map((expert) => kinds[kind]!(9000, expert))
       for (const count of [1, 700, 8300]) {
-        const options = { similarities, windowSize: 8400, count, rule: selectionRules['top-k']! }
+        const options = { routerScores, windowSize: 8400, count, rule: selectionRules['top-k']! }
         await expectSameOp(device, () => queriesOp(options), `${count} queries, ${kind}`)
         await expectSameOp(device, () => keyValuesOp(options), `${count} key/values, ${kind}`)
       }
@@ -128,7 +128,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
   })
 
   test('routes causally, in chunks of any length', async () => {
-    for (const [kind, similarity] of Object.entries(causalKinds)) {
+    for (const [kind, draw] of Object.entries(causalKinds)) {
       for (const [window, count, offset, rows, routed] of [
         [37, 3, 0, 37, 1],
         [37, 200, 0, 37, 1],
@@ -140,7 +140,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
         [700, 8, 255, 300, 1],
         [256, 32, 0, 256, 1],
       ] as const) {
-        const make = () => routeOp(similarity, window, count, offset, rows, routed)
+        const make = () => routeOp(draw, window, count, offset, rows, routed)
         await expectSameOp(device, make, `${kind}: ${rows} rows of ${window} from ${offset} on, ${count} taken`)
       }
     }
@@ -158,7 +158,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
   })
 
   test('gives a closing window to the context', async () => {
-    for (const [kind, similarity] of Object.entries(causalKinds)) {
+    for (const [kind, draw] of Object.entries(causalKinds)) {
       for (const [before, window, count, closes] of [
         [0, 1, 1, 1],
         [0, 4, 9, 1],
@@ -170,7 +170,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
         [1000, 333, 1100, 1],
         [8190, 300, 8200, 1],
       ] as const) {
-        const make = () => contextOp(similarity, before, window, count, closes)
+        const make = () => contextOp(draw, before, window, count, closes)
         await expectSameOp(device, make, `${kind}: ${window} tokens join ${before} of ${count}`)
       }
     }

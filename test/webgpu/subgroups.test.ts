@@ -29,13 +29,13 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
     'a window’s selections are made by %s',
     async (name) => {
       const rule = selectionRules[name]!
-      for (const [kind, similarity] of Object.entries(kinds)) {
+      for (const [kind, draw] of Object.entries(kinds)) {
         for (const [length, windowSize, count] of [
           [17, 8, 1],
           [700, 333, 30],
           [2700, 1290, 100],
         ] as const) {
-          const options = { similarities: range(2).map((expert) => similarity(length, length + expert)), windowSize, count, rule }
+          const options = { routerScores: range(2).map((expert) => draw(length, length + expert)), windowSize, count, rule }
           await expectSameBits(() => queriesOp(options), `queries, ${kind}, of ${length}`)
           await expectSameBits(() => keyValuesOp(options), `key/values, ${kind}, of ${length}`)
         }
@@ -44,8 +44,8 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
   )
 
   test('rows of several chunks are selected from', async () => {
-    const similarities = range(2).map((expert) => kinds['often tied']!(9000, expert))
-    const options = { similarities, windowSize: 8400, count: 700, rule: selectionRules['top-k']! }
+    const routerScores = range(2).map((expert) => kinds['often tied']!(9000, expert))
+    const options = { routerScores, windowSize: 8400, count: 700, rule: selectionRules['top-k']! }
     await expectSameBits(() => queriesOp(options), 'queries')
     await expectSameBits(() => keyValuesOp(options), 'key/values')
   })
@@ -67,20 +67,20 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
   })
 
   test('tokens are routed causally, and a closing window’s given to the context', async () => {
-    for (const [kind, similarity] of Object.entries(causalKinds)) {
+    for (const [kind, draw] of Object.entries(causalKinds)) {
       for (const [window, count, offset, rows] of [
         [37, 1, 5, 20],
         [37, 3, 36, 1],
         [700, 8, 255, 300],
       ] as const) {
-        await expectSameBits(() => routeOp(similarity, window, count, offset, rows), `${kind}: ${rows} rows of ${window}`)
+        await expectSameBits(() => routeOp(draw, window, count, offset, rows), `${kind}: ${rows} rows of ${window}`)
       }
       for (const [before, window, count] of [
         [0, 1, 1],
         [9, 40, 9],
         [1000, 333, 1100],
       ] as const) {
-        await expectSameBits(() => contextOp(similarity, before, window, count), `${kind}: ${window} join ${before} of ${count}`)
+        await expectSameBits(() => contextOp(draw, before, window, count), `${kind}: ${window} join ${before} of ${count}`)
       }
     }
   })

@@ -5,10 +5,10 @@ import { RoutedAttentionError } from '../../errors.js'
 export interface KernelExports {
   run(program: number, header: number, partitions: number, first: number, count: number, barrier: number, threads: number): void
   /**
-   * Continues a program on the calling thread; returns 1 once it has finished. `cursor` points to the words of
-   * `Cursor`.
+   * Continues a program on the calling thread; returns 1 once it has finished. `resumePoint` is the address of the
+   * words of `ResumePoint`.
    */
-  proceed(cursor: number, header: number, budget: number, most: number): number
+  proceed(resumePoint: number, header: number, budget: number, most: number): number
   /** `assembly/pack.ts`. */
   pack(
     source: number,

@@ -171,10 +171,10 @@ export class WasmDevice implements Device {
    */
   readonly #headers: Block
   /**
-   * The cursor of the resumable program on the calling thread, followed by a word that is set to 1 to stop the pool's
-   * dispatches.
+   * Where the program that the calling thread runs in slices goes on, followed by a word that is set to 1 to stop the
+   * pool's dispatches.
    */
-  readonly #cursor: Block
+  readonly #resumePoint: Block
   #batches = 0
   /** Scratch of the calling thread's partitions. */
   readonly #workspace: Block
@@ -203,7 +203,7 @@ export class WasmDevice implements Device {
     this.arena = new Arena(memory, kernels.heapBase())
     this.scanner = new WasmScanner(this.arena, kernels)
     this.#headers = this.arena.allocate((BATCHES * BATCH + 2) * HEADER_BYTES, 'the dispatch headers')
-    this.#cursor = this.arena.allocateZeros((ResumePoint.Length + 1) * 4, 'the program cursor')
+    this.#resumePoint = this.arena.allocateZeros((ResumePoint.Length + 1) * 4, 'the resume point')
     this.#workspace = this.arena.allocate(partitions * WORKSPACE_BYTES, 'the workspace')
   }
 
@@ -285,11 +285,11 @@ export class WasmDevice implements Device {
     const pool = this.#pool
     if (dispatches instanceof Dispatch) {
       if (this.isSynchronous(dispatches.operations) && !this.#mustWait(dispatches)) return this.runSync(program, dispatches)
-      return pool ? this.#runOnPool(pool, program, [dispatches], interrupt) : this.#runInParts(program, [dispatches], interrupt)
+      return pool ? this.#runOnPool(pool, program, [dispatches], interrupt) : this.#runInSlices(program, [dispatches], interrupt)
     }
     const work = dispatches.reduce((sum, dispatch) => sum + dispatch.operations, 0)
     if (!this.isSynchronous(work) || this.#mustWait(dispatches[0]!)) {
-      return pool ? this.#runOnPool(pool, program, dispatches, interrupt) : this.#runInParts(program, dispatches, interrupt)
+      return pool ? this.#runOnPool(pool, program, dispatches, interrupt) : this.#runInSlices(program, dispatches, interrupt)
     }
     for (const dispatch of dispatches) this.runSync(program, dispatch)
   }
@@ -309,17 +309,17 @@ export class WasmDevice implements Device {
    * Runs on the calling thread, yielding now and then. Synchronous dispatches may run in between; another call of this
    * method may not.
    */
-  #runInParts(program: CompiledProgram, dispatches: readonly Dispatch[], interrupt: Interrupt | undefined): Promise<void> {
-    const cursor = this.#cursor.address
+  #runInSlices(program: CompiledProgram, dispatches: readonly Dispatch[], interrupt: Interrupt | undefined): Promise<void> {
+    const resumePoint = this.#resumePoint.address
     return this.#mutex.runExclusive(async () => {
       for (const dispatch of dispatches) {
         this.#assertUsable()
         const header = this.#headers.address + HEADER_BYTES
         this.#writeHeader(header, dispatch, this.#workspace.address)
         const { ints } = this.arena
-        ints.fill(0, cursor / 4, cursor / 4 + ResumePoint.Length)
-        ints[cursor / 4 + ResumePoint.Op] = (program as WasmProgram).buffer.address
-        while (!this.#kernels.proceed(cursor, header, this.leaveWork, this.sliceWork)) {
+        ints.fill(0, resumePoint / 4, resumePoint / 4 + ResumePoint.Length)
+        ints[resumePoint / 4 + ResumePoint.Op] = (program as WasmProgram).buffer.address
+        while (!this.#kernels.proceed(resumePoint, header, this.leaveWork, this.sliceWork)) {
           const turning = this.yieldToEventLoop()
           if (turning) await turning
           this.#assertUsable()
@@ -413,7 +413,7 @@ export class WasmDevice implements Device {
 
   /** Address of the word that stops the pool's dispatches. */
   get #stop(): number {
-    return this.#cursor.address + ResumePoint.Length * 4
+    return this.#resumePoint.address + ResumePoint.Length * 4
   }
 
   #setStop(value: 0 | 1): void {
@@ -447,7 +447,7 @@ export class WasmDevice implements Device {
     if (this.#disposed) return
     this.#disposed = true
     this.arena.free(this.#headers)
-    this.arena.free(this.#cursor)
+    this.arena.free(this.#resumePoint)
     this.arena.free(this.#workspace)
     if (this.#groupWorkspaces) this.arena.free(this.#groupWorkspaces)
     const pool = this.#pool

@@ -17,7 +17,7 @@ import { retryForMemory } from '../placement/retry.js'
 /** `RoutingPrograms` of one layer, compiled by a device. */
 export interface CompiledRoutingPrograms {
   readonly decisions: CompiledProgram
-  readonly similarities: CompiledProgram
+  readonly routerScores: CompiledProgram
   readonly selections: CompiledProgram
   readonly slots: CompiledProgram
   readonly projections: readonly CompiledProgram[]
@@ -48,7 +48,7 @@ export interface FullSequenceRouting {
 export function compileRouting(scope: ResourceScope, programs: RoutingPrograms): CompiledRoutingPrograms {
   return {
     decisions: scope.compile(programs.decisions),
-    similarities: scope.compile(programs.similarities),
+    routerScores: scope.compile(programs.routerScores),
     selections: scope.compile(programs.selections),
     slots: scope.compile(programs.slots),
     projections: programs.projections.map((program) => scope.compile(program)),
@@ -99,22 +99,22 @@ export async function selectRouted(sequence: FullSequenceRouting, scope: Resourc
   if (trace) results.push(...decisions(sequence, call))
   const takeRows = (start: number) => {
     dispatch.bind(BufferIndex.Input, input, inputOffset + start * rowBytes, (length - start) * rowBytes)
-    dispatch.set(DispatchHeader.Rows, Math.min(memory.similarityRows, length - start))
+    dispatch.set(DispatchHeader.Rows, Math.min(memory.routerScoreRows, length - start))
     dispatch.set(DispatchHeader.FirstRow, start)
   }
   const takeWindows = (window: number, windows: number) => {
     dispatch.set(DispatchHeader.Window, window)
     dispatch.set(DispatchHeader.Windows, windows)
   }
-  if (length <= memory.similarityRows && windowsAtOnce(geometry, 1) >= memory.windows) {
+  if (length <= memory.routerScoreRows && windowsAtOnce(geometry, 1) >= memory.windows) {
     takeRows(0)
     takeWindows(1, memory.windows)
     dispatch.readbacks = results
     await device.run(programs.decisions, dispatch, interrupt)
   } else {
-    for (let start = 0; start < length; start += memory.similarityRows) {
+    for (let start = 0; start < length; start += memory.routerScoreRows) {
       takeRows(start)
-      await device.run(programs.similarities, dispatch, interrupt)
+      await device.run(programs.routerScores, dispatch, interrupt)
       await yieldPoint()
     }
     for (let window = 1; window <= memory.windows;) {

@@ -12,7 +12,7 @@ export interface LayerScratch {
   readonly local: Operand
   readonly localScores: Operand
   readonly routedScores: Operand
-  readonly similarityProducts: Operand
+  readonly routerProducts: Operand
   /** [expert][chunkRows]. */
   readonly queryLists: Operand
   readonly querySlots: Operand
@@ -38,7 +38,7 @@ export function planLayerScratch(layout: Layout, geometry: Geometry, partitions:
     local: words(chunkRows * stride),
     localScores: at(BufferIndex.Scratch, layout.bytes(partitions * scoreBytes(geometry.localScoreStride))),
     routedScores: at(BufferIndex.Scratch, layout.bytes(partitions * scoreBytes(geometry.contextScoreStride))),
-    similarityProducts: words(chunkRows * geometry.productStride),
+    routerProducts: words(chunkRows * geometry.productStride),
     queryLists: words(lists),
     querySlots: words(lists),
     queryScores: words(lists),
@@ -128,12 +128,12 @@ export interface RoutedState extends CausalState {
 /** The open window, and the router scores by which the contexts were chosen. */
 export interface RoutingState {
   /** [expert][window]. */
-  readonly openQuerySimilarities: Operand
-  readonly openKeyValueSimilarities: Operand
+  readonly openQueryRouterScores: Operand
+  readonly openKeyValueRouterScores: Operand
   /** [window][stride]: the open window's inputs, from which admitted tokens will be projected. */
   readonly openInputs: Operand
   /** [expert][contextCapacity]. */
-  readonly contextSimilarities: Operand
+  readonly contextRouterScores: Operand
   readonly contextPositions: Operand
 }
 
@@ -155,10 +155,10 @@ function planRoutingState(layout: Layout, geometry: Geometry): RoutingState {
   const { numExperts } = geometry.config
   const words = (count: number) => at(BufferIndex.State, layout.words(count))
   return {
-    openQuerySimilarities: words(numExperts * windowCapacity),
-    openKeyValueSimilarities: words(numExperts * windowCapacity),
+    openQueryRouterScores: words(numExperts * windowCapacity),
+    openKeyValueRouterScores: words(numExperts * windowCapacity),
     openInputs: words(windowCapacity * geometry.stride),
-    contextSimilarities: words(numExperts * geometry.contextCapacity),
+    contextRouterScores: words(numExperts * geometry.contextCapacity),
     contextPositions: words(numExperts * geometry.contextCapacity),
   }
 }

@@ -41,12 +41,12 @@ export function visitState({ geometry, states }: CausalModelPlan, cursor: Cursor
     const { routing } = state
     if (routing === undefined) continue
     for (let expert = 0; expert < numExperts; expert++) {
-      visit(routing.openQuerySimilarities.byteOffset / 4 + expert * windowCapacity, 1, openRows)
-      visit(routing.openKeyValueSimilarities.byteOffset / 4 + expert * windowCapacity, 1, openRows)
+      visit(routing.openQueryRouterScores.byteOffset / 4 + expert * windowCapacity, 1, openRows)
+      visit(routing.openKeyValueRouterScores.byteOffset / 4 + expert * windowCapacity, 1, openRows)
     }
     for (let row = 0; row < openRows; row++) visit(routing.openInputs.byteOffset / 4 + row * stride, 1, dim)
     state.contexts.forEach(({ keys, values }, expert) => {
-      visit(routing.contextSimilarities.byteOffset / 4 + expert * contextCapacity, 1, context)
+      visit(routing.contextRouterScores.byteOffset / 4 + expert * contextCapacity, 1, context)
       keysAndValues(keys.byteOffset / 4, values.byteOffset / 4, contextCapacity, 1, context + 1)
     })
   }
@@ -79,15 +79,15 @@ export function changedState({ geometry, states }: CausalModelPlan, before: Curs
     const { routing } = state
     if (routing === undefined) continue
     if (closingRows(config, before.position, rows) > 0) {
-      words(routing.contextSimilarities.byteOffset / 4, numExperts * contextCapacity)
+      words(routing.contextRouterScores.byteOffset / 4, numExperts * contextCapacity)
       state.contexts.forEach((context) => {
         words(context.keys.byteOffset / 4, contextWords)
         words(context.values.byteOffset / 4, contextWords)
       })
     } else {
       for (let expert = 0; expert < numExperts; expert++) {
-        words(routing.openQuerySimilarities.byteOffset / 4 + expert * windowCapacity + offset, rows)
-        words(routing.openKeyValueSimilarities.byteOffset / 4 + expert * windowCapacity + offset, rows)
+        words(routing.openQueryRouterScores.byteOffset / 4 + expert * windowCapacity + offset, rows)
+        words(routing.openKeyValueRouterScores.byteOffset / 4 + expert * windowCapacity + offset, rows)
       }
       words(routing.openInputs.byteOffset / 4 + offset * stride, rows * stride)
     }

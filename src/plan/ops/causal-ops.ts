@@ -8,7 +8,7 @@ import {
   addLocalAttention,
   addProduct,
   addRotation,
-  addSimilarities,
+  addRouterScores,
   headGroups,
   type LayerContext,
   offset,
@@ -48,10 +48,10 @@ function addRouting(context: RoutedCausalContext): void {
   const { builder, geometry, scratch, routingState: state, input } = context
   const { config, chunkRows, stride, windowCapacity } = geometry
   const { rows, first } = rangeWords(context.outputRows)
-  addSimilarities(context, {
-    products: scratch.similarityProducts,
-    queries: state.openQuerySimilarities,
-    keyValues: state.openKeyValueSimilarities,
+  addRouterScores(context, {
+    products: scratch.routerProducts,
+    queries: state.openQueryRouterScores,
+    keyValues: state.openKeyValueRouterScores,
     capacity: windowCapacity,
     first: headerWord(DispatchHeader.WindowOffset),
   })
@@ -66,7 +66,7 @@ function addRouting(context: RoutedCausalContext): void {
   builder.op(Opcode.RouteCausal, {
     rows,
     first,
-    similarities: state.openQuerySimilarities,
+    routerScores: state.openQueryRouterScores,
     lists: scratch.queryLists,
     slots: scratch.querySlots,
     counts: scratch.queryCounts,
@@ -89,8 +89,8 @@ function addContextUpdate(context: RoutedCausalContext): void {
   const { builder, geometry, routing, routingState, state, contextUpdate, windowTable } = context
   const { config, stride, inner, headStride, contextCapacity, windowCapacity } = geometry
   builder.op(Opcode.SelectContext, {
-    similarities: routingState.openKeyValueSimilarities,
-    contextSimilarities: routingState.contextSimilarities,
+    routerScores: routingState.openKeyValueRouterScores,
+    contextRouterScores: routingState.contextRouterScores,
     contextPositions: routingState.contextPositions,
     retained: contextUpdate.retained,
     retainedCounts: contextUpdate.retainedCounts,
@@ -122,7 +122,7 @@ function addContextUpdate(context: RoutedCausalContext): void {
       inputStride: stride,
       depth: config.dim,
       outputStride: 2 * inner,
-      parts: 2,
+      projections: 2,
       limit,
     })
     builder.skipBarrier(headGroups(geometry))

@@ -29,10 +29,10 @@ export interface FullSequenceMemory {
   readonly capacity: number
   readonly windows: number
   /** Maximum rows per dispatch of router scores. */
-  readonly similarityRows: number
-  readonly similarityProducts: Operand
-  readonly querySimilarities: Operand
-  readonly keyValueSimilarities: Operand
+  readonly routerScoreRows: number
+  readonly routerProducts: Operand
+  readonly queryRouterScores: Operand
+  readonly keyValueRouterScores: Operand
   readonly taken: Operand
   readonly takenScores: Operand
   /** [window - 1][expert][listCapacity]. */
@@ -56,7 +56,7 @@ export interface FullSequenceMemory {
  * Rows whose router scores are computed in one dispatch, unless a chunk has more: little memory, and few enough
  * dispatches.
  */
-const SIMILARITY_ROWS = 4096
+const ROUTER_SCORE_ROWS = 4096
 
 /** @param length tokens in the sequence */
 export function planFullSequence(
@@ -75,14 +75,14 @@ export function planFullSequence(
   const workBytes = HISTOGRAM_BYTES + 4 * roundUp(Math.max(3 * windowCapacity, past, listCapacity + windowCapacity) + 8, 16)
   const mostSlots = roundUp(Math.min(length, windows * listCapacity))
   const fits = numExperts * mostSlots * 2 * inner * 4 <= bufferBytes && mostSlots * stride * 4 <= bufferBytes / 4
-  const similarityRows = Math.min(length, Math.max(SIMILARITY_ROWS, chunkRows))
+  const routerScoreRows = Math.min(length, Math.max(ROUTER_SCORE_ROWS, chunkRows))
   return {
     capacity,
     windows,
-    similarityRows,
-    similarityProducts: words(similarityRows * productStride),
-    querySimilarities: words(numExperts * capacity),
-    keyValueSimilarities: words(numExperts * capacity),
+    routerScoreRows,
+    routerProducts: words(routerScoreRows * productStride),
+    queryRouterScores: words(numExperts * capacity),
+    keyValueRouterScores: words(numExperts * capacity),
     taken: words(numExperts * capacity),
     takenScores: words(numExperts * capacity),
     lists: words(windows * numExperts * listCapacity),
@@ -116,7 +116,7 @@ function descentFields({ config }: Geometry): DescentFields {
 export function addSelections(builder: ProgramBuilder, geometry: Geometry, memory: FullSequenceMemory): void {
   const { numExperts, routedWindowSize, numRoutedQueries, numRoutedKeyValues } = geometry.config
   builder.op(Opcode.SelectQueries, {
-    similarities: memory.querySimilarities,
+    routerScores: memory.queryRouterScores,
     taken: memory.taken,
     scores: memory.takenScores,
     work: memory.work,
@@ -128,7 +128,7 @@ export function addSelections(builder: ProgramBuilder, geometry: Geometry, memor
     ...descentFields(geometry),
   })
   builder.op(Opcode.SelectKeyValues, {
-    similarities: memory.keyValueSimilarities,
+    routerScores: memory.keyValueRouterScores,
     lists: memory.lists,
     scores: memory.listScores,
     chosen: memory.chosen,

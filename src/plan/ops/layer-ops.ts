@@ -79,8 +79,8 @@ export interface ProductOptions {
   readonly bias?: Operand
   readonly addTo?: Operand
   readonly activation?: Activation
-  /** Sections of the outputs, each partitioned separately; default 1. */
-  readonly parts?: number
+  /** Projections side by side in the outputs, each partitioned separately; default 1. */
+  readonly projections?: number
   /** Upper bound of `rows`; default: the chunk's rows. */
   readonly limit?: DispatchHeader
 }
@@ -99,7 +99,7 @@ export function addProduct(builder: ProgramBuilder, options: ProductOptions): vo
     panels: options.outputStride / 8,
     activation: options.activation ?? Activation.None,
     format: options.weights.format,
-    parts: options.parts ?? 1,
+    projections: options.projections ?? 1,
     limit: options.limit ?? DispatchHeader.Rows,
   })
 }
@@ -185,7 +185,7 @@ export function addLocalAttention(context: LayerContext): void {
     inputStride: stride,
     depth: config.dim,
     outputStride: 3 * inner,
-    parts: 3,
+    projections: 3,
   })
   builder.skipBarrier(headGroups(geometry))
   // drops keys that the previous chunk attends to, and attends to keys that it stores
@@ -246,7 +246,7 @@ export function addLocalAttention(context: LayerContext): void {
  * Router scores of the chunk's rows for every expert (SPEC section 4), written from index `first` on; raw products are
  * kept in `products`.
  */
-export function addSimilarities(
+export function addRouterScores(
   context: Pick<RoutedContext, 'builder' | 'geometry' | 'routing' | 'input'>,
   target: { products: Operand; queries: Operand; keyValues: Operand; capacity: number; first: Operand },
 ): void {
@@ -262,7 +262,7 @@ export function addSimilarities(
     depth: config.dim,
     outputStride: productStride,
   })
-  builder.op(Opcode.Similarities, {
+  builder.op(Opcode.RouterScores, {
     rows,
     first: target.first,
     input,

@@ -9,7 +9,7 @@ import { normalise } from './norms.js'
 import { chooseProduct } from './matmul/product.js'
 import { rotaryFromAngles, rotaryFromPositions, rotate } from './attention/rotary.js'
 import { routeCausal } from './routing/route-causal.js'
-import { listQueries, similarities } from './routing/routing.js'
+import { listQueries, routerScores } from './routing/routing.js'
 import { selectContext } from './routing/select-context.js'
 import { assignSlots, selectKeyValues, selectQueries } from './routing/selection.js'
 
@@ -23,7 +23,7 @@ const KERNELS: { readonly [O in OpName]: (op: OpView) => readonly Kernel<O>[] } 
   [Opcode.Rotate]: () => [rotate],
   [Opcode.LocalStore]: () => [dropFront, storeLocal],
   [Opcode.Attention]: (op) => [chooseAttention(op)],
-  [Opcode.Similarities]: () => [similarities],
+  [Opcode.RouterScores]: () => [routerScores],
   [Opcode.CopyRows]: () => [copyRows],
   [Opcode.RouteCausal]: () => [routeCausal],
   [Opcode.ListQueries]: () => [listQueries],

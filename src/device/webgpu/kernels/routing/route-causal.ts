@@ -14,7 +14,7 @@ export const routeCausal: Kernel<Opcode.RouteCausal> = {
   operands: {
     count: RouteCausal.Rows,
     first: RouteCausal.First,
-    similarities: RouteCausal.Similarities,
+    router_scores: RouteCausal.RouterScores,
     lists: RouteCausal.Lists,
     slots: RouteCausal.Slots,
     counts: RouteCausal.Counts,
@@ -36,12 +36,12 @@ var<workgroup> earlier: array<f32, ${WIDTH}>;
     let row = block + lane;
     let token = offset + row;
     var own = 0.0;
-    if (row < row_end) { own = similarities_f(start + token); }
+    if (row < row_end) { own = router_scores_f(start + token); }
     var above = 0u;
     let end = offset + min(block + ${WIDTH}u, row_end);
     for (var tile = 0u; tile < end; tile += ${WIDTH}u) {
       workgroupBarrier();
-      if (tile + lane < end) { earlier[lane] = similarities_f(start + tile + lane); }
+      if (tile + lane < end) { earlier[lane] = router_scores_f(start + tile + lane); }
       workgroupBarrier();
       let known = min(${WIDTH}u, max(token, tile) - tile);
       for (var i = 0u; i < ${WIDTH}u; i++) { above += u32(earlier[i] >= own) & u32(i < known); }

@@ -1,23 +1,23 @@
 import { DispatchHeader } from '../../../../../assembly/ir/header.js'
-import { ListQueries, type Opcode, Similarities } from '../../../../../assembly/ir/ops.js'
+import { ListQueries, type Opcode, RouterScores } from '../../../../../assembly/ir/ops.js'
 import type { Kernel } from '../../kernel.js'
 import { withCollectives } from '../wgsl/collectives.js'
 import { ROW_SUM, ROW_WIDTH, UNIFORM } from '../wgsl/rows.js'
 import { BLOCK, CHUNK, MARKS, OFFSETS, WIDTH } from '../wgsl/workgroup.js'
 
 /**
- * `Similarities`: one workgroup per row, so that a norm is summed in the same order wherever a token is. Adding +0
+ * `RouterScores`: one workgroup per row, so that a norm is summed in the same order wherever a token is. Adding +0
  * turns -0 into +0, so that zeros tie.
  */
-export const similarities: Kernel<Opcode.Similarities> = {
-  name: 'similarities',
+export const routerScores: Kernel<Opcode.RouterScores> = {
+  name: 'routerScores',
   operands: {
-    count: Similarities.Rows,
-    first: Similarities.First,
-    input: Similarities.Input,
-    products: Similarities.Products,
-    queries: Similarities.Queries,
-    key_values: Similarities.KeyValues,
+    count: RouterScores.Rows,
+    first: RouterScores.First,
+    input: RouterScores.Input,
+    products: RouterScores.Products,
+    queries: RouterScores.Queries,
+    key_values: RouterScores.KeyValues,
   },
   view: 'words',
   code: `
@@ -27,23 +27,23 @@ ${ROW_SUM}
   let row = group.x;
   if (row >= u32(uniform_of(lane, count_i(0)))) { return; }
   let first = u32(select(0, first_i(0), first_given()));
-  let experts = u32(word(${Similarities.Experts}));
-  let capacity = u32(word(${Similarities.Capacity}));
+  let experts = u32(word(${RouterScores.Experts}));
+  let capacity = u32(word(${RouterScores.Capacity}));
   var factor = 1.0;
-  if (word(${Similarities.Cosine}) != 0) {
-    let start = row * u32(word(${Similarities.Stride}));
+  if (word(${RouterScores.Cosine}) != 0) {
+    let start = row * u32(word(${RouterScores.Stride}));
     var squares = 0.0;
-    for (var i = lane; i < u32(word(${Similarities.Width})); i += ${ROW_WIDTH}u) { let x = input_f(start + i); squares = fma(x, x, squares); }
-    factor = float_word(${Similarities.Scale}) / max(sqrt(sum_over_row(lane, squares)), 1e-12);
+    for (var i = lane; i < u32(word(${RouterScores.Width})); i += ${ROW_WIDTH}u) { let x = input_f(start + i); squares = fma(x, x, squares); }
+    factor = float_word(${RouterScores.Scale}) / max(sqrt(sum_over_row(lane, squares)), 1e-12);
   }
-  let product = row * u32(word(${Similarities.ProductStride}));
+  let product = row * u32(word(${RouterScores.ProductStride}));
   for (var expert = lane; expert < experts; expert += ${ROW_WIDTH}u) {
     let at = expert * capacity + first + row;
     queries_set_f(at, products_f(product + expert) * factor + 0.0);
     key_values_set_f(at, products_f(product + experts + expert) * factor + 0.0);
   }
 }`,
-  workgroups: (op) => [op.rows(Similarities.Rows)],
+  workgroups: (op) => [op.rows(RouterScores.Rows)],
 }
 
 /**

@@ -12,8 +12,8 @@ import { CHUNK, WIDTH } from '../wgsl/workgroup.js'
 export const selectContext: Kernel<Opcode.SelectContext> = {
   name: 'select-context',
   operands: {
-    window: SelectContext.Similarities,
-    context: SelectContext.ContextSimilarities,
+    window: SelectContext.RouterScores,
+    context: SelectContext.ContextRouterScores,
     positions: SelectContext.ContextPositions,
     retained: SelectContext.Retained,
     retained_counts: SelectContext.RetainedCounts,

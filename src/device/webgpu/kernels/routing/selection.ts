@@ -21,7 +21,7 @@ const WINDOW_OF = `
 fn window_of(group: vec3u) -> u32 { return u32(header_word(${DispatchHeader.Window})) + group.z * ${MOST_WORKGROUPS}u + group.y; }`
 
 /**
- * Chooses k of a row's candidates by the `Similarities` from `row_start` on. `choose(lane, n, length, k)`: n
+ * Chooses k of a row's candidates by the `RouterScores` from `row_start` on. `choose(lane, n, length, k)`: n
  * candidates, all unmasked, of a row of `length`; returns the cut-off. `score_at(i)`: the score that candidate i
  * carries if chosen. c is recomputed where needed from an a that all invocations share, so it is the same everywhere.
  * @param words the op's words of the descent
@@ -31,10 +31,10 @@ var<private> row_start: u32;
 var<private> relaxed = false;
 var<private> scored = false;
 var<private> shift_and_eps: vec2f;
-fn similarity_at(i: u32) -> f32 { return similarities_f(row_start + i); }
-fn relaxed_of(similarity: f32) -> f32 { return min(similarity + shift_and_eps.x, 0.0); }
+fn router_score_at(i: u32) -> f32 { return router_scores_f(row_start + i); }
+fn relaxed_of(router_score: f32) -> f32 { return min(router_score + shift_and_eps.x, 0.0); }
 fn key_at(i: u32) -> u32 {
-  let bits = u32(similarities_i(row_start + i));
+  let bits = u32(router_scores_i(row_start + i));
   return ordered_key(select(bits, bitcast<u32>(relaxed_of(bitcast<f32>(bits))), relaxed));
 }
 ${TOP_K}
@@ -51,14 +51,14 @@ fn choose(lane: u32, n: u32, length: u32, k: u32) -> vec2u {
   return find_cut(lane, n, k);
 }
 fn score_at(i: u32) -> f32 {
-  if (scored) { return exp_of(relaxed_of(similarity_at(i)) / shift_and_eps.y); }
+  if (scored) { return exp_of(relaxed_of(router_score_at(i)) / shift_and_eps.y); }
   return 1.0;
 }`
 
 /** `SelectQueries`: one workgroup per window and expert. */
 export const selectQueries: Kernel<Opcode.SelectQueries> = {
   name: 'select-queries',
-  operands: { similarities: SelectQueries.Similarities, taken: SelectQueries.Taken, scores: SelectQueries.Scores },
+  operands: { router_scores: SelectQueries.RouterScores, taken: SelectQueries.Taken, scores: SelectQueries.Scores },
   view: 'words',
   ...withCollectives(`
 ${WINDOW_OF}
@@ -107,7 +107,7 @@ fn folded(window: u32) -> u32 {
 export const selectKeyValues: Kernel<Opcode.SelectKeyValues> = {
   name: 'select-key-values',
   operands: {
-    similarities: SelectKeyValues.Similarities,
+    router_scores: SelectKeyValues.RouterScores,
     lists: SelectKeyValues.Lists,
     scores: SelectKeyValues.Scores,
     chosen: SelectKeyValues.Chosen,

@@ -7,7 +7,7 @@ import { allBuilds } from '../support/runtimes.js'
 import { expectClose, expectSameBits, gather, normals, range, roundUpTo8, spread } from './float32.js'
 import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
-interface SimilarityCase {
+interface RouterScoresCase {
   readonly rows: number
   readonly width: number
   readonly experts: number
@@ -21,8 +21,8 @@ interface SimilarityCase {
   readonly misalignment?: number
 }
 
-/** Similarities by expert, as far as they were written, [expert][rows]. */
-function similarities(runtime: Runtime, options: SimilarityCase): { queries: Float32Array; keyValues: Float32Array } {
+/** Router scores by expert, as far as they were written, [expert][rows]. */
+function routerScores(runtime: Runtime, options: RouterScoresCase): { queries: Float32Array; keyValues: Float32Array } {
   const { rows, width, experts, capacity, first = 0, cosineScale } = options
   const stride = roundUpTo8(width)
   const productStride = roundUpTo8(2 * experts)
@@ -30,7 +30,7 @@ function similarities(runtime: Runtime, options: SimilarityCase): { queries: Flo
   const writable = [{ first, rows: experts, width: rows, stride: capacity }]
   const queries = memory.output(experts * capacity, writable)
   const keyValues = memory.output(experts * capacity, writable)
-  memory.run(runtime, Opcode.Similarities, {
+  memory.run(runtime, Opcode.RouterScores, {
     rows: memory.count(rows),
     first: options.first === undefined ? undefined : memory.count(first),
     input: memory.input(spread(options.input, width, stride)),
@@ -51,7 +51,7 @@ function similarities(runtime: Runtime, options: SimilarityCase): { queries: Flo
 }
 
 /** The plain twin: products by expert, in float64 times what a cosine asks for. */
-function similarityTwin({ rows, width, experts, input, products, cosineScale }: SimilarityCase, router: 0 | 1): Float64Array {
+function routerScoresTwin({ rows, width, experts, input, products, cosineScale }: RouterScoresCase, router: 0 | 1): Float64Array {
   return Float64Array.from({ length: experts * rows }, (_, i) => {
     const row = i % rows
     const product = products[row * 2 * experts + router * experts + Math.floor(i / rows)]!
@@ -60,7 +60,7 @@ function similarityTwin({ rows, width, experts, input, products, cosineScale }: 
   })
 }
 
-function similarityCase(rows: number, width: number, experts: number) {
+function routerScoresCase(rows: number, width: number, experts: number) {
   return {
     rows,
     width,
@@ -72,17 +72,17 @@ function similarityCase(rows: number, width: number, experts: number) {
   }
 }
 
-describe.each(allBuilds)('similarities on the %s build', (build) => {
+describe.each(allBuilds)('router scores on the %s build', (build) => {
   const runtime = runtimeOf(build)
 
   test('are the products, expert by expert, from the row asked for on', () => {
     for (const experts of [1, 2, 5]) {
       for (const rows of [0, 1, 7]) {
-        const { first, ...fromTheStart } = similarityCase(rows, 6, experts)
+        const { first, ...fromTheStart } = routerScoresCase(rows, 6, experts)
         for (const options of [fromTheStart, { ...fromTheStart, first }]) {
-          const { queries, keyValues } = similarities(runtime, options)
-          expectSameBits(queries, similarityTwin(options, 0))
-          expectSameBits(keyValues, similarityTwin(options, 1))
+          const { queries, keyValues } = routerScores(runtime, options)
+          expectSameBits(queries, routerScoresTwin(options, 0))
+          expectSameBits(keyValues, routerScoresTwin(options, 1))
         }
       }
     }
@@ -90,29 +90,34 @@ describe.each(allBuilds)('similarities on the %s build', (build) => {
 
   test('with cosine routing are divided by the norm of the token, at every width', () => {
     for (const width of range(71).slice(1)) {
-      const options = { ...similarityCase(4, width, 2), cosineScale: 8 }
-      const { queries, keyValues } = similarities(runtime, options)
-      expectClose(queries, similarityTwin(options, 0), { relative: 1e-6 }, `width ${width}`)
-      expectClose(keyValues, similarityTwin(options, 1), { relative: 1e-6 }, `width ${width}`)
+      const options = { ...routerScoresCase(4, width, 2), cosineScale: 8 }
+      const { queries, keyValues } = routerScores(runtime, options)
+      expectClose(queries, routerScoresTwin(options, 0), { relative: 1e-6 }, `width ${width}`)
+      expectClose(keyValues, routerScoresTwin(options, 1), { relative: 1e-6 }, `width ${width}`)
     }
-    const zeros = { ...similarityCase(2, 9, 2), input: new Float32Array(18), cosineScale: 8, products: normals(8, 1).map((x) => x * 1e-20) }
-    expectClose(similarities(runtime, zeros).queries, similarityTwin(zeros, 0), { relative: 1e-6 })
+    const zeros = {
+      ...routerScoresCase(2, 9, 2),
+      input: new Float32Array(18),
+      cosineScale: 8,
+      products: normals(8, 1).map((x) => x * 1e-20),
+    }
+    expectClose(routerScores(runtime, zeros).queries, routerScoresTwin(zeros, 0), { relative: 1e-6 })
   })
 
   test('have no -0, which would lose ties that 0 wins', () => {
     for (const cosineScale of [8, undefined]) {
-      const options = { ...similarityCase(3, 4, 1), products: new Float32Array(6).fill(-0), ...(cosineScale && { cosineScale }) }
-      const { queries, keyValues } = similarities(runtime, options)
+      const options = { ...routerScoresCase(3, 4, 1), products: new Float32Array(6).fill(-0), ...(cosineScale && { cosineScale }) }
+      const { queries, keyValues } = routerScores(runtime, options)
       expectSameBits(queries, new Float32Array(3))
       expectSameBits(keyValues, new Float32Array(3))
     }
   })
 
   test('have the same bits at any alignment and in any number of partitions', () => {
-    const options = { ...similarityCase(13, 21, 3), cosineScale: 8 }
-    const { queries } = similarities(runtime, options)
-    for (const misalignment of misalignments) expectSameBits(similarities(runtime, { ...options, misalignment }).queries, queries)
-    for (const partitions of partitionCounts) expectSameBits(similarities(runtimeOf(build, partitions), options).queries, queries)
+    const options = { ...routerScoresCase(13, 21, 3), cosineScale: 8 }
+    const { queries } = routerScores(runtime, options)
+    for (const misalignment of misalignments) expectSameBits(routerScores(runtime, { ...options, misalignment }).queries, queries)
+    for (const partitions of partitionCounts) expectSameBits(routerScores(runtimeOf(build, partitions), options).queries, queries)
   })
 
   test('of equal tokens are equal bits, at any row of any number of rows', () => {
@@ -141,7 +146,7 @@ describe.each(allBuilds)('similarities on the %s build', (build) => {
           format: WeightFormat.Float32,
         })
         for (const cosineScale of [8, undefined]) {
-          const { queries, keyValues } = similarities(runtimeOf(build, partitions), {
+          const { queries, keyValues } = routerScores(runtimeOf(build, partitions), {
             ...{ rows, width, experts, capacity: rows, input: gather(input, rows, width, roundUpTo8(width)) },
             products: gather(memory.floats(products), rows, 2 * experts, 8),
             ...(cosineScale && { cosineScale }),
