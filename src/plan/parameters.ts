@@ -22,6 +22,11 @@ export interface Parameter {
    * norms, biases, tokens.
    */
   readonly packing: 'panels' | 'table' | 'rows'
+  /**
+   * Whether a quantized model holds it as int8: linear maps and token embeddings. Never routing tokens, which decide
+   * what is routed at all, nor the small ones (norms, biases, positions, null tokens, null keys and values).
+   */
+  readonly isQuantizable: boolean
   /** Outputs × inputs, for each part and in it for each expert, one after the other. */
   readonly parts: number
   readonly experts: number
@@ -84,10 +89,16 @@ export function routedParameters({ dim, heads, dimHead, numExperts, prenorm }: L
     experts: numExperts,
     initial: 'uniform',
   })
+  /** A routing token for each expert. */
+  const router = (suffix: string): LayerParameter => ({
+    ...linear(name(suffix), numExperts, dim),
+    isQuantizable: false,
+    initial: 'normal',
+  })
   return {
     nullTokens: { ...rows(name('null_tokens'), numExperts, dim), initial: 'normal' },
-    queryRouter: { ...linear(name('query_router.routing_token'), numExperts, dim), initial: 'normal' },
-    keyValueRouter: { ...linear(name('key_value_router.routing_token'), numExperts, dim), initial: 'normal' },
+    queryRouter: router('query_router.routing_token'),
+    keyValueRouter: router('key_value_router.routing_token'),
     queryNorm: norm('attn.norm.gamma'),
     contextNorm: norm('attn.context_norm.gamma'),
     nullKeyValue: {
@@ -120,7 +131,7 @@ export function feedForwardParameters({ layer: { dim }, feedForwardMultiplier }:
 /** A model's beside those of its blocks. */
 export function outerParameters({ layer: { dim }, numTokens, maxPositions }: ModelConfig) {
   return {
-    tokens: table('token_emb.weight', numTokens, dim),
+    tokens: { ...table('token_emb.weight', numTokens, dim), isQuantizable: true },
     positions: maxPositions === null ? undefined : table('pos_emb.weight', maxPositions, dim),
     norm: vector('to_logits.0.gamma', dim),
     head: linear('to_logits.1.weight', numTokens, dim),
@@ -169,11 +180,29 @@ export function modelParameterCount(config: ModelConfig): number {
 
 /** A matrix for products: `weight` is (out, in). */
 export function linear(name: string, outputs: number, inputs: number): Parameter {
-  return { name, shape: [outputs, inputs], packing: 'panels', parts: 1, experts: 1, outputs: plain(outputs), inputs: plain(inputs) }
+  return {
+    name,
+    shape: [outputs, inputs],
+    packing: 'panels',
+    isQuantizable: true,
+    parts: 1,
+    experts: 1,
+    outputs: plain(outputs),
+    inputs: plain(inputs),
+  }
 }
 
 function rows(name: string, length: number, width: number): Parameter {
-  return { name, shape: [length, width], packing: 'rows', parts: 1, experts: 1, outputs: plain(length), inputs: padded(width) }
+  return {
+    name,
+    shape: [length, width],
+    packing: 'rows',
+    isQuantizable: false,
+    parts: 1,
+    experts: 1,
+    outputs: plain(length),
+    inputs: padded(width),
+  }
 }
 
 function table(name: string, length: number, width: number): Parameter {

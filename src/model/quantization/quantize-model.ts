@@ -11,7 +11,7 @@ import { parseModelConfig } from '../config/config.js'
 import { matchStoredTensors, pick } from '../parameters/state-dict.js'
 import { quantizeRows } from './int8.js'
 import { writeQuantizationConfig } from './quantization-config.js'
-import { isQuantized, scaleName, scaleShape } from './quantized-parameters.js'
+import { scaleName, scaleShape } from './quantized-parameters.js'
 
 /** Options of `quantizeModel`. */
 export interface QuantizeOptions extends ReadOptions {
@@ -62,7 +62,7 @@ export async function quantizeModel(source: ModelSource, options: QuantizeOption
     for (const parameter of modelParameters(config)) {
       const { name, shape } = parameter
       const tensor = stored.get(name)!
-      if (!isQuantized(parameter)) {
+      if (!parameter.isQuantizable) {
         tensors.set(name, tensor)
         continue
       }

@@ -1,6 +1,6 @@
 import { RoutedAttentionError } from '../../errors.js'
 import { type StoredTensor, toFloat32 } from '../../io/safetensors.js'
-import { modelParameters, type Parameter } from '../../plan/parameters.js'
+import { modelParameters } from '../../plan/parameters.js'
 import type { ModelConfig } from '../config/config.js'
 import type { StoredSpec } from '../parameters/state-dict.js'
 import { dequantizeRows } from './int8.js'
@@ -15,22 +15,13 @@ export function scaleShape(shape: readonly number[]): number[] {
   return shape.map((length, axis) => (axis === 0 ? length : 1))
 }
 
-/**
- * Whether a quantized model holds a parameter as int8: those of linear maps and the token embedding. Norms, biases,
- * positions, null tokens, null keys and values and routing tokens are never quantized.
- */
-export function isQuantized({ name, packing }: Parameter): boolean {
-  if (packing === 'panels') return !name.endsWith('routing_token')
-  return name === 'token_emb.weight'
-}
-
 /** What a model's file must hold. */
 export function storedSpecs(config: ModelConfig): StoredSpec[] {
   const parameters = modelParameters(config)
   if (config.quantization === undefined) return parameters
   return parameters.flatMap((parameter): StoredSpec[] => {
-    const { name, shape } = parameter
-    if (!isQuantized(parameter)) return [parameter]
+    const { name, shape, isQuantizable } = parameter
+    if (!isQuantizable) return [parameter]
     return [
       { name, shape, dtype: 'I8' },
       { name: scaleName(name), shape: scaleShape(shape), dtype: 'F32' },
