@@ -1,7 +1,7 @@
 import { describe, RoutedAttentionError } from '../errors.js'
 import { checkFunction, checkOptions, namesOf } from '../options.js'
 import type { Signal } from '../platform.js'
-import { bitsOf } from './engine/surprise.js'
+import { surprisalOf } from './surprisal.js'
 
 /** Progress of an evaluation. */
 export interface EvaluateProgress {
@@ -23,7 +23,7 @@ export interface EvaluateOptions {
   /** Called after each chunk; anything it throws rejects the call. */
   onProgress?: ((progress: EvaluateProgress) => void) | undefined
   /**
-   * Called after each chunk, before `onProgress`, with the surprise -log2 p of its tokens: `bits[i]` belongs to token
+   * Called after each chunk, before `onProgress`, with the surprisal -log2 p of its tokens: `bits[i]` belongs to token
    * `start` + i. The first token has none, so the first `start` is 1. Anything it throws rejects the call.
    */
   onBits?: ((bits: Float32Array, start: number) => void) | undefined
@@ -68,7 +68,7 @@ export async function evaluate(
     const logProbabilities = await predict(ids.subarray(start, end), ids.subarray(start + 1, end + 1))
     for (const logProbability of logProbabilities) sum += logProbability
     signal?.throwIfAborted()
-    onBits?.(Float32Array.from(logProbabilities, bitsOf), start + 1)
+    onBits?.(Float32Array.from(logProbabilities, surprisalOf), start + 1)
     signal?.throwIfAborted()
     onProgress?.({ type: 'evaluate', done: end, total })
     signal?.throwIfAborted()

@@ -21,7 +21,7 @@ import { Lifetime } from './placement/lifetime.js'
 import { createMissingTokenizer } from './text/missing-tokenizer.js'
 import { ModelPlacement, type Workload } from './placement/model-placement.js'
 import { retryForMemory } from './placement/retry.js'
-import type { LogitsResult, LogitsRequest } from './engine/sequence.js'
+import type { LogitsResult, LogitsRequest } from './executor/sequence.js'
 import { decodeSession } from './session-bytes.js'
 import { Session, type SessionOwner } from './session.js'
 import { type ModelContents, planForValues, readModel } from './read-model.js'
@@ -256,7 +256,7 @@ export class LanguageModel {
    */
   createSession(): Session {
     this.#lifetime.assertUsable()
-    return new Session(this.#owner, this.#placement.engine.createSequence(), undefined, new Int32Array(0))
+    return new Session(this.#owner, this.#placement.executor.createSequence(), undefined, new Int32Array(0))
   }
 
   /**
@@ -267,7 +267,7 @@ export class LanguageModel {
   restoreSession(bytes: Uint8Array): Session {
     this.#lifetime.assertUsable()
     const { position, logits, recentIds, sequence } = decodeSession(bytes, this.#owner)
-    const restored = this.#placement.engine.restoreSequence(position, sequence)
+    const restored = this.#placement.executor.restoreSequence(position, sequence)
     if (!restored)
       throw new RoutedAttentionError('BAD_FILE', `a session at position ${position} does not hold ${sequence.length} bytes; it was altered`)
     return new Session(this.#owner, restored, logits, recentIds)
@@ -276,7 +276,7 @@ export class LanguageModel {
   /** Runs one forward pass in a sequence of its own. */
   async #read(ids: Int32Array, request: LogitsRequest, signal?: Signal): Promise<LogitsResult> {
     const read = async () => {
-      const sequence = this.#placement.engine.createSequence()
+      const sequence = this.#placement.executor.createSequence()
       try {
         const interrupt = interruptBy(signal, this.#lifetime)
         const pause = () => {

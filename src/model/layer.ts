@@ -7,9 +7,9 @@ import { type LayerParameters, planLayerParameters } from '../plan/layer-plan.js
 import { Tensor } from '../tensor.js'
 import { type LayerOptions, resolveLayerOptions } from './config/config.js'
 import type { LayerConfig } from '../plan/config.js'
-import { causalForward } from './engine/causal-forward.js'
-import type { LayerTrace } from './engine/layer-trace.js'
-import { fullSequenceForward } from './engine/full-sequence-forward.js'
+import { causalForward } from './executor/causal-forward.js'
+import type { LayerTrace } from './executor/layer-trace.js'
+import { fullSequenceForward } from './executor/full-sequence-forward.js'
 import { type InstalledLayer, LayerPlacement } from './placement/layer-placement.js'
 import { Lifetime } from './placement/lifetime.js'
 import { retryForMemory } from './placement/retry.js'
@@ -32,7 +32,7 @@ export interface ForwardOptions {
   signal?: Signal | undefined
 }
 
-export type { LayerTrace } from './engine/layer-trace.js'
+export type { LayerTrace } from './executor/layer-trace.js'
 
 /** Maximum number of tokens used to compare devices. */
 const MEASURED_LENGTH = 2048

@@ -12,7 +12,7 @@ import { recentCount } from './generation/recent-ids.js'
  *   4 bytes   logits that follow (V, or 0 for a session that has read nothing), u32
  *   …         logits, f32
  *   …         the last ids, min(16, position) of them, oldest first, i32
- *   …         the sequence, as its engine saves it
+ *   …         the sequence, as its executor saves it
  *   16 bytes  checksum of all before it
  */
 const MAGIC = Uint8Array.from('RTATTN', (letter) => letter.charCodeAt(0))
@@ -63,7 +63,7 @@ export interface SessionModel {
 
 /**
  * The bytes are untrusted: anyone who has the model can compute a valid checksum. The result is consistent with the
- * model, except for the sequence itself, which its engine checks.
+ * model, except for the sequence itself, which its executor checks.
  * @throws RoutedAttentionError `BAD_FILE` if the bytes are damaged, truncated or belong to another model;
  * `BAD_ARGUMENT` for anything but bytes
  */

@@ -10,8 +10,8 @@ import type { ModelPlacement } from './placement/model-placement.js'
 import { RecentIds } from './generation/recent-ids.js'
 import { retryForMemory } from './placement/retry.js'
 import { encodeSession } from './session-bytes.js'
-import type { LogitsRequest, Sequence } from './engine/sequence.js'
-import { bitsOf } from './engine/surprise.js'
+import type { LogitsRequest, Sequence } from './executor/sequence.js'
+import { surprisalOf } from './surprisal.js'
 import { checkTokenIds, singleTokenId, type TokenIds } from './text/token-ids.js'
 import { Mutex } from '../mutex.js'
 
@@ -40,7 +40,7 @@ export interface AppendOptions {
   /** Aborting it rejects the call with its reason and leaves the session unchanged. */
   signal?: Signal | undefined
   /**
-   * Also return the surprise of each token; default false. With full-sequence routing this costs a forward pass over
+   * Also return the surprisal of each token; default false. With full-sequence routing this costs a forward pass over
    * the whole sequence for each token.
    */
   bits?: boolean | undefined
@@ -115,7 +115,7 @@ export class Session {
   /**
    * Reads more tokens. However a text is split over calls, the logits after it are bit-identical. Calls take effect in
    * order; one that fails leaves the session unchanged. `append([])` repeats the last logits.
-   * @returns logits after the last token, [V], owned by the caller; with `bits`, also the surprise of each token
+   * @returns logits after the last token, [V], owned by the caller; with `bits`, also the surprisal of each token
    * @throws RoutedAttentionError `BAD_ARGUMENT` (an invalid token id; too many tokens for `max_positions`; nothing to
    * repeat; a generation in progress), `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason
    */
@@ -242,8 +242,8 @@ export class Session {
     const bits = new Float32Array(wantsBits ? ids.length : 0)
     if (ids.length > 0) {
       this.#memory.sequence = this.#owner.placement.migrate(this.#memory.sequence)
-      const { engine } = this.#memory.sequence
-      if (wantsBits) bits[0] = this.#logits ? bitsOf(await engine.logProbability(this.#logits, ids[0]!, interrupt)) : NaN
+      const { executor } = this.#memory.sequence
+      if (wantsBits) bits[0] = this.#logits ? surprisalOf(await executor.logProbability(this.#logits, ids[0]!, interrupt)) : NaN
       const request: LogitsRequest = wantsBits ? { rows: 'last', targets: ids.subarray(1) } : { rows: 'last' }
       const pause = (tokensDone: number) => {
         interrupt.check()
@@ -252,7 +252,7 @@ export class Session {
         return yieldToEventLoop()
       }
       const { result, commit } = await this.#memory.sequence.append(ids, request, pause, interrupt)
-      if (wantsBits) result.logProbabilities.forEach((logProbability, index) => (bits[index + 1] = bitsOf(logProbability)))
+      if (wantsBits) result.logProbabilities.forEach((logProbability, index) => (bits[index + 1] = surprisalOf(logProbability)))
       commit()
       this.#logits = result.logits
       this.#recentIds.addAll(this.#position, ids)

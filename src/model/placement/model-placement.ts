@@ -4,10 +4,10 @@ import type { Runtime } from '../../device/runtime.js'
 import { checkStillThere } from '../../io/moved-bytes.js'
 import type { StoredTensor } from '../../io/safetensors.js'
 import type { ModelParameters } from '../../plan/memory/model-parameters.js'
-import { CausalEngine } from '../engine/causal-engine.js'
+import { CausalExecutor } from '../executor/causal-executor.js'
 import type { ModelConfig } from '../config/config.js'
-import { FullSequenceEngine } from '../engine/full-sequence-engine.js'
-import type { Engine, Sequence } from '../engine/sequence.js'
+import { FullSequenceExecutor } from '../executor/full-sequence-executor.js'
+import type { Executor, Sequence } from '../executor/sequence.js'
 import { storedValues } from '../parameters/stored-parameters.js'
 import { DevicePlacement, type Installation } from './device-placement.js'
 import { installOnQuickest } from './quickest-device.js'
@@ -28,20 +28,20 @@ interface ModelParts {
   readonly tensors: ReadonlyMap<string, StoredTensor>
 }
 
-/** A model's weights on one device, and the engine that reads sequences with them. */
+/** A model's weights on one device, and the executor that reads sequences with them. */
 class InstalledModel implements Installation {
   readonly device: Device
-  readonly engine: Engine
+  readonly executor: Executor
   readonly #weights: DeviceBuffer
 
-  constructor(device: Device, engine: Engine, weights: DeviceBuffer) {
+  constructor(device: Device, executor: Executor, weights: DeviceBuffer) {
     this.device = device
-    this.engine = engine
+    this.executor = executor
     this.#weights = weights
   }
 
   dispose(): void {
-    this.engine.dispose()
+    this.executor.dispose()
     this.#weights.dispose()
   }
 }
@@ -64,7 +64,7 @@ export class ModelPlacement {
     const tokens = MEASURED_TOKENS[workload]
     const installed = await installOnQuickest(runtime, {
       install: (device) => gradually(install(parts, device), check),
-      time: ({ engine }) => timeSteps(engine, tokens),
+      time: ({ executor }) => timeSteps(executor, tokens),
       work: tokens === 1 ? 'a token' : `${tokens} tokens`,
       check,
     })
@@ -73,15 +73,15 @@ export class ModelPlacement {
     return new ModelPlacement(new DevicePlacement(runtime, installed, isReplaceable ? reinstaller(parts) : undefined))
   }
 
-  get engine(): Engine {
-    return this.#placement.current.engine
+  get executor(): Executor {
+    return this.#placement.current.executor
   }
 
   /** The sequence itself, or its continuation on the model's current device. */
   migrate(sequence: Sequence): Sequence {
-    const { engine } = this
-    if (sequence.engine === engine) return sequence
-    const moved = engine.restoreSequence(sequence.position, sequence.save())!
+    const { executor } = this
+    if (sequence.executor === executor) return sequence
+    const moved = executor.restoreSequence(sequence.position, sequence.save())!
     sequence.dispose()
     return moved
   }
@@ -102,13 +102,13 @@ function reinstaller(parts: ModelParts): (device: Device) => InstalledModel {
 function* install({ config, parameters, tensors }: ModelParts, device: Device): Generator<void, InstalledModel> {
   checkStillThere(tensors)
   const weights = yield* device.packInParts(parameters.layout, (name) => storedValues(tensors, name))
-  const engine = new (config.layer.causal ? CausalEngine : FullSequenceEngine)(device, config, parameters, weights)
-  return new InstalledModel(device, engine, weights)
+  const executor = new (config.layer.causal ? CausalExecutor : FullSequenceExecutor)(device, config, parameters, weights)
+  return new InstalledModel(device, executor, weights)
 }
 
 /** Milliseconds for this many tokens, after some others. */
-async function timeSteps(engine: Engine, tokens: number): Promise<number> {
-  const sequence = engine.createSequence()
+async function timeSteps(executor: Executor, tokens: number): Promise<number> {
+  const sequence = executor.createSequence()
   try {
     let best = Infinity
     for (let step = 0; step <= MEASURED_STEPS; step++) {

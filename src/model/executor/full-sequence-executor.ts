@@ -8,13 +8,13 @@ import type { ModelConfig } from '../config/config.js'
 import { runChunks } from './chunk-scheduler.js'
 import { LogitsReader, prepareResult } from './logits-reader.js'
 import { compileRouting, selectRouted } from './full-sequence-routing.js'
-import type { Appended, Engine, LogitsResult, LogitsRequest, YieldPoint, Sequence } from './sequence.js'
+import type { Appended, Executor, LogitsResult, LogitsRequest, YieldPoint, Sequence } from './sequence.js'
 
 /**
  * Reads sequences with full-sequence routing, where later tokens change earlier outputs (SPEC section 7): a sequence
  * keeps its tokens, and every request is one forward pass over all of them.
  */
-export class FullSequenceEngine implements Engine {
+export class FullSequenceExecutor implements Executor {
   readonly #device: Device
   readonly #config: ModelConfig
   readonly #parameters: ModelParameters
@@ -159,11 +159,11 @@ export class FullSequenceEngine implements Engine {
 }
 
 class RecomputedSequence implements Sequence {
-  readonly engine: FullSequenceEngine
+  readonly executor: FullSequenceExecutor
   #tokenIds: Int32Array
 
-  constructor(engine: FullSequenceEngine, tokenIds: Int32Array) {
-    this.engine = engine
+  constructor(executor: FullSequenceExecutor, tokenIds: Int32Array) {
+    this.executor = executor
     this.#tokenIds = tokenIds
   }
 
@@ -189,7 +189,7 @@ class RecomputedSequence implements Sequence {
     if (rows === 'last' && targets) return { result: await this.#readEach(all, targets, yieldPoint, interrupt), commit }
     // A forward pass over all tokens does a fraction of each new token's work
     const pauseAt = (done: number) => yieldPoint(Math.floor((done * tokenIds.length) / all.length))
-    return { result: await this.engine.read(all, request, pauseAt, interrupt), commit }
+    return { result: await this.executor.read(all, request, pauseAt, interrupt), commit }
   }
 
   /** Later tokens change earlier results, so each token takes a forward pass over those before it. */
@@ -197,14 +197,14 @@ class RecomputedSequence implements Sequence {
     const logProbabilities = new Float64Array(targets.length)
     for (let done = 0; ; done++) {
       const before = all.subarray(0, this.position + done + 1)
-      const { logits } = await this.engine.read(before, { rows: 'last' }, () => yieldPoint(done), interrupt)
+      const { logits } = await this.executor.read(before, { rows: 'last' }, () => yieldPoint(done), interrupt)
       if (done === targets.length) return { logits, logProbabilities }
-      logProbabilities[done] = await this.engine.logProbability(logits, targets[done]!, interrupt)
+      logProbabilities[done] = await this.executor.logProbability(logits, targets[done]!, interrupt)
     }
   }
 
   clone(): Sequence {
-    return new RecomputedSequence(this.engine, this.#tokenIds)
+    return new RecomputedSequence(this.executor, this.#tokenIds)
   }
 
   save(): Uint8Array {

@@ -8,7 +8,7 @@ import { noAdapter, openGpuRuntime } from './gpu.js'
 
 const causal = modelCases().find(({ name }) => name.includes('causal')) ?? modelCases()[0]!
 
-describe.skipIf(noAdapter)('the surprise of tokens on a GPU', () => {
+describe.skipIf(noAdapter)('the surprisal of tokens on a GPU', () => {
   let runtime: Runtime | undefined
   afterAll(() => runtime?.dispose())
 

@@ -12,13 +12,13 @@ const kinds = [
 ] as const
 
 /** -log2 of the probability that logits give to a token. */
-function surprise(logits: Float32Array, id: number): number {
+function surprisal(logits: Float32Array, id: number): number {
   const largest = logits.reduce((a, b) => Math.max(a, b))
   const sum = logits.reduce((sum, logit) => sum + Math.exp(logit - largest), 0)
   return (Math.log(sum) - (logits[id]! - largest)) / Math.LN2
 }
 
-describe.each(kinds)('the surprise of tokens that a %s model reads', (kind, config) => {
+describe.each(kinds)('the surprisal of tokens that a %s model reads', (kind, config) => {
   const tokens = randomTokens(kind === 'published' ? 45 : 400, V)
 
   test.each(releaseBuilds)('is that of each given those before it, and the same bits however they are cut (%s build)', async (build) => {
@@ -32,7 +32,7 @@ describe.each(kinds)('the surprise of tokens that a %s model reads', (kind, conf
     let last = await plain.append([tokens[0]!])
     for (const [index, id] of tokens.entries()) {
       if (index === 0) continue
-      expect(bits[index]).toBeCloseTo(surprise(last, id), 4)
+      expect(bits[index]).toBeCloseTo(surprisal(last, id), 4)
       last = await plain.append([id])
     }
     expect(logits).toEqual(last)
@@ -79,7 +79,7 @@ describe.each(kinds)('the surprise of tokens that a %s model reads', (kind, conf
   })
 })
 
-test('evaluate gives the surprise of each token, chunk by chunk', async () => {
+test('evaluate gives the surprisal of each token, chunk by chunk', async () => {
   using runtime = openRuntime('baseline')
   const tokens = randomTokens(100, V)
   for (const [, config] of kinds) {

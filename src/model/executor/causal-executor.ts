@@ -6,12 +6,12 @@ import { stateLength } from '../../plan/memory/portable-state.js'
 import { planBucket } from '../../plan/model-plan.js'
 import type { ModelConfig } from '../config/config.js'
 import { type CausalModel, CapacityBucket } from './capacity-bucket.js'
-import { type BucketEngine, CausalSequence } from './causal-sequence.js'
+import { type BucketExecutor, CausalSequence } from './causal-sequence.js'
 import { CausalState } from './causal-state.js'
 import type { Sequence } from './sequence.js'
 
 /** Reads sequences with a causal model: constant memory, and constant work per token, at any position. */
-export class CausalEngine implements BucketEngine {
+export class CausalExecutor implements BucketExecutor {
   readonly #model: CausalModel
   readonly #scope: ResourceScope
   readonly #buckets = new Map<number, CapacityBucket>()

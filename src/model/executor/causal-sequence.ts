@@ -2,21 +2,21 @@ import { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
 import type { CapacityBucket } from './capacity-bucket.js'
 import { CausalState } from './causal-state.js'
-import type { Appended, Engine, LogitsRequest, Sequence, YieldPoint } from './sequence.js'
+import type { Appended, Executor, LogitsRequest, Sequence, YieldPoint } from './sequence.js'
 
-/** An engine with capacity buckets. */
-export interface BucketEngine extends Engine {
+/** An executor with capacity buckets. */
+export interface BucketExecutor extends Executor {
   /** The bucket for sequences of `length` tokens. */
   bucketFor(length: number): CapacityBucket
 }
 
 /** A sequence of a causal model: it keeps a state, not its tokens. */
 export class CausalSequence implements Sequence {
-  readonly engine: BucketEngine
+  readonly executor: BucketExecutor
   #state: CausalState
 
-  constructor(engine: BucketEngine, state: CausalState) {
-    this.engine = engine
+  constructor(executor: BucketExecutor, state: CausalState) {
+    this.executor = executor
     this.#state = state
   }
 
@@ -42,7 +42,7 @@ export class CausalSequence implements Sequence {
    * buffer moves; once in many tokens) makes the whole append work on a copy.
    */
   async append(tokenIds: Int32Array, request: LogitsRequest, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<Appended> {
-    const bucket = this.engine.bucketFor(this.position + tokenIds.length)
+    const bucket = this.executor.bucketFor(this.position + tokenIds.length)
     const before = this.#state
     const scope = new ResourceScope(bucket.model.device)
     try {
@@ -63,7 +63,7 @@ export class CausalSequence implements Sequence {
   }
 
   clone(): Sequence {
-    return new CausalSequence(this.engine, this.#state.copy())
+    return new CausalSequence(this.executor, this.#state.copy())
   }
 
   save(): Uint8Array {

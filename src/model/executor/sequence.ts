@@ -30,8 +30,8 @@ export type YieldPoint = (tokensDone: number) => Promise<void> | undefined
 
 /** The tokens a model has read so far, with its state. */
 export interface Sequence {
-  /** The engine that reads it. */
-  readonly engine: Engine
+  /** The executor that reads it. */
+  readonly executor: Executor
   readonly position: number
   /** Bytes of the runtime's memory that it uses. */
   readonly byteLength: number
@@ -53,7 +53,7 @@ export interface Sequence {
 }
 
 /** Reads sequences with one kind of model. */
-export interface Engine {
+export interface Executor {
   createSequence(): Sequence
   /** @returns undefined if `saved` does not fit the position */
   restoreSequence(position: number, saved: Uint8Array): Sequence | undefined
