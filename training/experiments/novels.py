@@ -6,8 +6,13 @@ DATA: a folder with train.u16 (or train.u16.xz), valid.u16 (Jane Eyre) and test.
 uint16, of novels-10m's tokenizer, curly quotes folded to straight ones. One step is 24 sequences of 2,048 tokens: 855 are 42 million.
 Variants run one after another, each with the same initial seed and the same batches. Prints one RESULT line for each: bits a token
 on the two novels in pieces of 2,048 tokens and by context length, in float32 under SPEC's function, and tokens a second, compiling left out.
+`--results FILE` keeps the same as lines of JSON, which figures.py draws.
+
+Where queries are chosen from the whole window, the choice tells a token something of those after it, which are not there when text
+is generated. Such variants are measured a second time with the strictly causal choice, which is what a token gets that comes last.
 """
 import argparse
+import json
 import lzma
 import math
 import os
@@ -35,6 +40,8 @@ def variant(init=None, steps=1.0, later=False, noise=0.0, router_lr=1.0, **confi
 ALL = dict(num_routed_queries=128)
 LAST = dict(routed=(4, 5))
 ONE = dict(num_experts=1)
+BEST = dict(**LAST, **ONE, ff_mult=7, dropout=0.1)
+AHEAD = dict(looks_ahead=True)
 TRIED = dict(explore=64, **BOTH)  # tokens left out learn too
 
 VARIANTS = dict(
@@ -64,12 +71,15 @@ VARIANTS = dict(
     local_ff8_longer=variant(routed=(), ff_mult=8, steps=1.19),
     local_ff8_drop_longer=variant(routed=(), ff_mult=8, dropout=0.1, steps=1.24),
     dense_last_ff8_drop=variant(routed=(), dense=(4, 5), ff_mult=8, dropout=0.1),
-    few_last_one_ff7_drop_twice=variant(**LAST, **ONE, ff_mult=7, dropout=0.1, steps=2.0),
-    few_last_one_ff7_drop=variant(**LAST, **ONE, ff_mult=7, dropout=0.1),
+    few_last_one_ff7_drop_twice=variant(**BEST, steps=2.0),
+    few_last_one_ff7_drop=variant(**BEST),
     few_last_one_deep_drop=variant(routed=(7, 8), **ONE, depth=9, dropout=0.1),
     local_deep=variant(routed=(), depth=10),
     dense_last_ff8=variant(routed=(), dense=(4, 5), ff_mult=8),
-    window_last_one=variant(**LAST, **ONE, looks_ahead=True),
+    window_last_one=variant(**LAST, **ONE, **AHEAD),
+    window_last_one_ff7_drop=variant(**BEST, **AHEAD),
+    descent_last_one_ff7_drop=variant(**BEST, **AHEAD, selection="coordinate-descent", surrogate="descent"),
+    few_last_one_ff7_drop_descent=variant(**BEST, surrogate="descent"),  # strictly causal, taught by descent's scores
     later=variant(later=True),
     all_plain=variant(**ALL),
     all_middle_plain=variant(**ALL, routed=(2, 3)),
@@ -103,6 +113,23 @@ def bits(model, schedule, ids, length, limit):
         total += F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction="sum").item()
         count += rows[:, 1:].numel()
     return total / math.log(2) / count
+
+
+def measure(model, schedule, data, args):
+    """Bits a token on both novels in pieces of the training's length, and by context."""
+    limits = dict(valid=163840, test=98304) if args.device == "cuda" else dict.fromkeys(("valid", "test"), 4 * max(args.contexts))
+    result = {}
+    for novel, which in (("Jane Eyre", "valid"), ("Treasure Island", "test")):
+        limit = 10**9 if which == "test" and args.device == "cuda" else limits[which]
+        result[novel] = dict(bits=round(bits(model, schedule, data[which], args.length, limit), 4),
+                             by_context={n: round(bits(model, schedule, data[which], n, limits[which]), 4) for n in args.contexts})
+    return result
+
+
+def without_looking_ahead(model):
+    """Choose queries strictly causally from here on."""
+    for block in model.blocks:
+        block.attention.c = replace(block.attention.c, looks_ahead=False, selection="top-k")
 
 
 def compiled(model, args, head, schedule):
@@ -188,13 +215,20 @@ def train(name, data, args):
     line = (f"RESULT novels {name} used {model.used_parameters() / 1e6:.2f} M parameters; {steps * batch * length / 1e6:.1f} M tokens, "
             f"{rate:.0f} tokens/s ({how}), {memory:.1f} GiB; train {final:.4f}")
     print(line, flush=True)
-    if not args.bench:
-        limits = (163840, 10**9, 98304) if cuda else (4 * length,) * 3
-        measure = lambda which, n, limit: bits(model, target, data[which], n, limit)
-        print(f"{line}, Jane Eyre {measure('valid', length, limits[0]):.4f}, Treasure Island {measure('test', length, limits[1]):.4f};",
-              "by context:", ", ".join(f"{n}: {measure('test', n, limits[2]):.4f}" for n in args.contexts), flush=True)
+    result = dict(experiment="novels", variant=name, parameters=model.used_parameters(), tokens=steps * batch * length,
+                  tokens_per_second=round(rate), train=round(final, 4))
     if args.save:
         model.export(f"{args.save}/novels-{name.replace(':', '-')}", args.dtype)
+    if args.bench:
+        return
+    result.update(measure(model, target, data, args))
+    if c.looks_ahead:
+        without_looking_ahead(model)
+        result["without looking ahead"] = measure(model, target, data, args)
+    print("RESULT", json.dumps(result), flush=True)
+    if args.results:
+        with open(args.results, "a") as file:
+            file.write(json.dumps(result) + "\n")
 
 
 def main():
@@ -210,6 +244,7 @@ def main():
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--bench", action="store_true", help="no evaluation")
     parser.add_argument("--tiny", action="store_true", help="small sizes, for trying the script")
+    parser.add_argument("--results", help="file that one line of JSON for each variant is added to")
     parser.add_argument("--save", help="folder for the models, as the package loads them")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the saved weights")
     args = parser.parse_args()

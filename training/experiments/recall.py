@@ -8,10 +8,12 @@ leaving out those answered already (1/4, 1/3, 1/2, 1; a loss of ln(24)/4 = 0.79)
 All variants train side by side on one GPU, each step a CUDA graph on a stream of its own; `--device cpu` is for trying the script.
 Prints, for each variant, a RESULT line: accuracy by place of the pairs under SPEC's function at the target numbers, and what the
 last block's routers chose in the last window: the asked keys among the queries, and the pairs of which a token (key, value or one of
-the two after) is among the key/values.
+the two after) is among the key/values. `--results FILE` keeps, as lines of JSON which figures.py draws, accuracy by number of pairs
+and by distance, the latter also in sequences four times as long as those of training.
 """
 import argparse
 import contextlib
+import json
 import math
 import time
 from dataclasses import replace
@@ -23,6 +25,8 @@ import routed
 from routed import BOTH, Config, Estimator, Transformer, initialise
 
 LENGTH, WINDOW, KEYS, VALUES, FILLER, PAIRS = 512, 32, 8, 16, 64, 4
+FAR = 128  # from a pair to its question: twice of what two blocks of local attention reach
+EDGES = {LENGTH: range(0, LENGTH + 1, 64), 4 * LENGTH: (0, 128, 256, 512, 1024, 1536, 2048)}  # of distances, by a sequence's length
 TOKENS = 2 + KEYS + VALUES + FILLER
 QUERIES, KEY_VALUES = 8, 16
 BASE = Config(num_tokens=TOKENS, dim=128, depth=2, heads=4, dim_head=32, local_attn_window_size=WINDOW, num_routed_queries=QUERIES,
@@ -50,6 +54,10 @@ def variant(queries=FEW_QUERIES, keys=FEW_KEYS, noise=None, data="many", lr=1e-3
                 config=replace(BASE, estimator=Estimator(**estimator), **config))
 
 
+def memory(key_values):
+    return dict(keys=constant(key_values), num_routed_key_values=key_values)
+
+
 EVERYTHING = dict(explore=-1, **BOTH)
 LATER = dict(queries=LATER_QUERIES, keys=falling(64, KEY_VALUES, 0.2, 0.6), explore=48, **BOTH)
 
@@ -64,6 +72,11 @@ VARIANTS = dict(
     few_softmax=variant(value_only=False),
     few_plain_published_init=variant(init=dict(published=True)),
     later_queries_plain=variant(queries=LATER_QUERIES),
+    few_32_lr_half=variant(lr=5e-4, **memory(32)),
+    few_64_lr_half=variant(lr=5e-4, **memory(64)),
+    window_lr_half=variant(lr=5e-4, looks_ahead=True),
+    descent_lr_half=variant(lr=5e-4, looks_ahead=True, selection="coordinate-descent", surrogate="descent"),
+    dense_attention_lr_half=variant(lr=5e-4, routed=(), dense=(0, 1)),
     # tokens left out learn too, at the cost of some key/values beside the chosen
     few=variant(explore=48, **BOTH),
     few_both_detach=variant(explore=16, detach=True, **BOTH),
@@ -83,21 +96,26 @@ VARIANTS = dict(
 )
 
 
-def sequences(count, device, low=0, high=400, data="four", often=0.33, generator=None):
-    """→ ids (count, LENGTH), answers (count, LENGTH), −1 where nothing is asked, and places of the pairs.
+def asked(length, pairs):
+    """Where a key is asked for in the test."""
+    return length - 3 * pairs + 3 * torch.arange(pairs) + 1
 
-    four   PAIRS pairs stand in [low, high) and are asked for, one after another, at the end: the test
-    mixed  one to PAIRS pairs
+
+def sequences(count, device, low=0, high=400, data="four", often=0.33, generator=None, length=LENGTH, pairs=PAIRS):
+    """→ ids (count, length), answers (count, length), −1 where nothing is asked, and places of the pairs.
+
+    four   `pairs` pairs stand in [low, high) and are asked for, one after another, at the end: the test
+    mixed  one to `pairs` pairs
     many   six pairs in the first half; at every place for a question after them, one of those seen so far is asked for with probability `often`
     """
     rand = lambda *shape: torch.rand(shape, device=device, generator=generator)
-    x = 2 + KEYS + VALUES + (rand(count, LENGTH) * FILLER).long()
+    x = 2 + KEYS + VALUES + (rand(count, length) * FILLER).long()
     answers = torch.full_like(x, -1)
-    pairs = 6 if data == "many" else PAIRS
+    pairs = 6 if data == "many" else pairs
     keys = 2 + rand(count, KEYS).argsort(-1)[:, :pairs]
     values = 2 + KEYS + (rand(count, pairs) * VALUES).long()
     if data == "many":
-        high = LENGTH // 2
+        high = length // 2
     slots = rand(count, (high - low) // 4).argsort(-1)[:, :pairs] * 4 + low
     put = lambda to, at, what, where: to.scatter_(1, at, torch.where(where, what, to.gather(1, at)))
 
@@ -106,20 +124,20 @@ def sequences(count, device, low=0, high=400, data="four", often=0.33, generator
             put(x, at + i, what, where)
 
     if data == "many":
-        at = torch.arange(0, LENGTH, 4, device=device).expand(count, -1)
+        at = torch.arange(0, length, 4, device=device).expand(count, -1)
         seen = slots[:, None, :] < at[..., None]  # (count, places, pairs)
         which = (rand(count, at.shape[1], pairs) + seen).argmax(-1)
         free = ~(slots[:, None, :] == at[..., None]).any(-1)
-        asked = (rand(count, at.shape[1]) < often) & seen.any(-1) & free
+        where = (rand(count, at.shape[1]) < often) & seen.any(-1) & free
         key, value = keys.gather(1, which), values.gather(1, which)
         present = torch.ones_like(keys, dtype=torch.bool)
     else:
-        at = LENGTH - 3 * PAIRS + 3 * torch.arange(PAIRS, device=device).expand(count, -1)
-        present = torch.arange(PAIRS, device=device) < (1 + (rand(count, 1) * PAIRS).long() if data == "mixed" else PAIRS)
-        asked, key, value = present.expand(count, -1), keys, values
+        at = (asked(length, pairs) - 1).to(device).expand(count, -1)
+        present = torch.arange(pairs, device=device) < (1 + (rand(count, 1) * pairs).long() if data == "mixed" else pairs)
+        where, key, value = present.expand(count, -1), keys, values
     write(slots, 0, keys, values, present)
-    write(at, 1, key, value, asked)
-    put(answers, at + 1, value, asked)
+    write(at, 1, key, value, where)
+    put(answers, at + 1, value, where)
     return x, answers, slots
 
 
@@ -128,9 +146,6 @@ def training_sequences(count, device, data, often):
     four, other, more = (sequences(count // 2, device, data=kind, often=often)[:2] for kind in ("four", data, data))
     mixed = tuple(torch.stack(t, 1).flatten(0, 1) for t in zip(four, other))
     return tuple(torch.cat(t) for t in zip(other, more)), mixed
-
-
-ASKED = LENGTH - 3 * PAIRS + 3 * torch.arange(PAIRS) + 1  # where a key is asked for
 
 
 class Training:
@@ -219,34 +234,57 @@ class Training:
                 self.compute()
 
     @torch.no_grad()
-    def accuracy(self, low, high, count):
-        """Under SPEC's function at the target numbers, or at all of them where the variant never chooses."""
+    def ask(self, count, low=0, high=None, length=LENGTH, pairs=PAIRS):
+        """Under SPEC's function at the target numbers, or at all of them where the variant never chooses.
+
+        high: where pairs end; None: where they are FAR from all questions.
+        → whether each of the (count, pairs) answers is right and how far back its pair is, and two shares of the chosen (see above).
+        """
+        device = self.device
         target = self.settings_at(1.0)
-        queries, key_values = (torch.tensor(float(k), device=self.device) for k in target[:2])
+        queries, key_values = (torch.tensor(float(k), device=device) for k in target[:2])
         schedule = dict(queries=queries, key_values=key_values, noise=None)
         blocks = [b for b in self.model.blocks if b.routed]
         for b in blocks:
             b.attention.trace = {}
-        generator = torch.Generator(device=self.device).manual_seed(low + 1)
-        right, asking, stored = 0.0, 0.0, 0.0
-        size = min(count, 64)
+        generator = torch.Generator(device=device).manual_seed(low + 1)
+        at = asked(length, pairs).to(device)
+        high = length - 3 * pairs - FAR if high is None else high
+        size = min(count, 64 * LENGTH // length)
+        right, distance, asking, stored = [], [], 0.0, 0.0
         for _ in range(count // size):
-            ids, answers, slots = sequences(size, self.device, low, high, generator=generator)
-            logits = self.model.to_logits(self.model.hidden(ids, schedule)[:, ASKED.to(self.device)])
-            right += (logits.argmax(-1) == answers[:, ASKED.to(self.device)]).float().mean().item()
+            ids, answers, slots = sequences(size, device, low, high, generator=generator, length=length, pairs=pairs)
+            logits = self.model.to_logits(self.model.hidden(ids, schedule)[:, at])
+            right.append(logits.argmax(-1) == answers[:, at])
+            distance.append(at - (slots + 1))
             if blocks:
                 trace = blocks[-1].attention.trace
-                in_window = (ASKED - (LENGTH - WINDOW)).to(self.device)
-                asking += trace["queries"][:, :, -1].any(1)[:, in_window].float().mean().item()
+                asking += trace["queries"][:, :, -1].any(1)[:, at - (length - WINDOW)].float().mean().item()
                 chosen = trace["chosen"][:, :, -1]
-                at = trace["key_values"]
-                at = at[:, :, -1] if at is not None else torch.arange(chosen.shape[-1], device=self.device).expand_as(chosen)
-                chosen = torch.zeros(size, chosen.shape[1], LENGTH, dtype=torch.bool, device=self.device).scatter(-1, at, chosen)
+                index = trace["key_values"]
+                index = index[:, :, -1] if index is not None else torch.arange(chosen.shape[-1], device=device).expand_as(chosen)
+                chosen = torch.zeros(size, chosen.shape[1], length, dtype=torch.bool, device=device).scatter(-1, index, chosen)
                 stored += torch.stack([chosen.any(1).gather(1, slots + 1 + i) for i in range(4)]).any(0).float().mean().item()
         for b in blocks:
             b.attention.trace = None
         n = count // size
-        return right / n, asking / n, stored / n
+        return torch.cat(right), torch.cat(distance), asking / n, stored / n
+
+    def accuracy(self, *args, **named):
+        return self.ask(*args, **named)[0].float().mean().item()
+
+    def by_distance(self, count, length):
+        """→ [from, to, accuracy] for pairs anywhere before their questions."""
+        right, distance, *_ = self.ask(count, high=length - 3 * PAIRS, length=length)
+        within = [(a, b, (distance >= a) & (distance < b)) for a, b in zip(EDGES[length], EDGES[length][1:])]
+        return [[a, b, round(right[here].float().mean().item(), 4)] for a, b, here in within if here.any()]
+
+    def result(self, count, **more):
+        """What `--results` keeps."""
+        right, _, asking, stored = self.ask(count)
+        return dict(experiment="recall", variant=self.name, **more, recall=round(right.float().mean().item(), 4), asking=round(asking, 3),
+                    stored=round(stored, 3), by_pairs={n: round(self.accuracy(count, pairs=n), 4) for n in (1, 2, 3, 4, 6, 8)},
+                    by_distance={length: self.by_distance(4 * count, length) for length in EDGES})
 
 
 def main():
@@ -260,6 +298,7 @@ def main():
     parser.add_argument("--throughout", action="store_true", help="every second sequence as tested from the first step on")
     parser.add_argument("--beta2", type=float, default=0.98)
     parser.add_argument("--evaluate", type=int, default=2048, help="sequences for the last evaluation")
+    parser.add_argument("--results", help="file that one line of JSON for each variant is added to")
     parser.add_argument("--save", help="folder for the models, as the package loads them")
     args = parser.parse_args()
     device, begun = args.device, time.time()
@@ -305,15 +344,17 @@ def main():
         if p >= next_report:
             sync()
             count = 64 if device == "cuda" else 8
-            print(f"progress {p:.2f} step {step}", *(f"{r.name} {r.loss.item():.3f}/{r.accuracy(0, 372, count)[0]:.2f}" for r in runs), flush=True)
+            print(f"progress {p:.2f} step {step}", *(f"{r.name} {r.loss.item():.3f}/{r.accuracy(count):.2f}" for r in runs), flush=True)
             next_report += 0.1
     sync()
     for r in runs:
         places = [(0, 100), (100, 200), (200, 300), (300, 372), (400, 480)]
-        by_place = ", ".join(f"{a}-{b}: {r.accuracy(a, b, args.evaluate // 4)[0]:.3f}" for a, b in places)
-        right, asking, stored = r.accuracy(0, 372, args.evaluate)
-        print(f"RESULT recall {r.name} steps {step} batch {args.batch} loss {r.loss.item():.3f} far {right:.3f}",
-              f"(asked keys that are queries {asking:.2f}, pairs stored {stored:.2f}); by place: {by_place}", flush=True)
+        by_place = ", ".join(f"{a}-{b}: {r.accuracy(args.evaluate // 4, a, b):.3f}" for a, b in places)
+        result = r.result(args.evaluate, steps=step, batch=args.batch, loss=round(r.loss.item(), 4))
+        print(f"RESULT by place: {by_place}", json.dumps(result), flush=True)
+        if args.results:
+            with open(args.results, "a") as file:
+                file.write(json.dumps(result) + "\n")
         if args.save:
             r.model.export(f"{args.save}/recall-{r.name.replace(':', '-')}")
 

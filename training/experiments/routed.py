@@ -3,7 +3,7 @@
 What runs forward is SPEC's function, so every checkpoint loads into the package unchanged: parameters have PyTorch's names and
 shapes, and gates are 0 or 1 in value. Only what flows backward differs. A token whose similarity to a router is s carries the gate
 
-    m = hard + (p - p.detach()),    p = sigmoid((s - threshold) / temperature)
+    m = hard + (p - p.detach()),    p = sigmoid((s - threshold) / temperature), or coordinate descent's score
 
 where hard is 1 for a chosen token and 0 for any other, and the threshold is the similarity of the last one chosen. The gates enter as
 
@@ -32,6 +32,7 @@ class Estimator:
     key_value: str = "chosen"  # the same for the key/value router
     value_only: bool = True  # gate the values alone: keys keep their share of the softmax
     explore: int = 0  # how many key/values beside the chosen ones teach the router ('both'); -1: all of the past
+    surrogate: str = "sigmoid"  # p above; 'descent': the score of coordinate descent through all of its passes, as published
     temperature: float = 1.0
     detach: bool = False  # routers teach their tokens alone, not the residual stream
 
@@ -54,10 +55,15 @@ class Config:
     cosine_sim_scale: float = 8.0
     routed: tuple = ()  # blocks with a routed part; () is local attention only
     dense: tuple = ()  # blocks whose local attention has no window: the dense rival
+    selection: str = "top-k"  # or 'coordinate-descent', which looks ahead
     looks_ahead: bool = False  # the published choice of queries: the best of the whole window
     rotary: bool = False  # rotary angles for the routed part
     dropout: float = 0.0  # of the embeddings and of what each attention and feed-forward adds, in training alone
     estimator: Estimator = field(default_factory=Estimator)
+
+    def __post_init__(self):
+        if self.selection == "coordinate-descent":
+            assert self.looks_ahead and self.estimator.surrogate == "descent", "descent looks ahead, and teaches by its own scores"
 
     @property
     def inner(self):
@@ -153,12 +159,26 @@ class ExpertAttention(nn.Module):
         self.to_out = nn.Conv1d(g * i, g * d, 1, bias=False, groups=g)
 
 
-def gate(hard, s, threshold, which, temperature):
-    """0 or 1 forward; backward the slope of a sigmoid around the threshold (see the module's docstring)."""
-    hard = hard.to(s.dtype)
+N_ITERS, FETCH_K_RATIO, EPS, EPS_INIT, EPS_DECAY = 20, 9 / 8, 0.03, 4.0, 0.7  # the package's defaults
+
+
+def coordinate_descent(s, visible, k):
+    """SPEC section 4: similarities s (…, L), visible ones true, k a scalar tensor → scores, 0 where not visible, and c, which ranks."""
+    k = (k * FETCH_K_RATIO).clamp(max=s.shape[-1]).log()
+    a, eps = EPS_INIT * (k - visible.sum(-1, keepdim=True).float().log()), EPS_INIT
+    for _ in range(N_ITERS - 1):
+        eps = max(eps * EPS_DECAY, EPS)
+        reduced = (torch.minimum(s, -a) / eps).masked_fill(~visible, -math.inf)
+        a = eps * (k - reduced.logsumexp(-1, keepdim=True))
+    c = (s + a).clamp(max=0)
+    return (c / max(eps * EPS_DECAY, EPS)).exp().masked_fill(~visible, 0.0), c
+
+
+def gate(hard, p, which):
+    """0 or 1 forward; backward the slope of p (see the module's docstring)."""
+    hard = hard.to(p.dtype)
     if which == "none":
         return hard
-    p = torch.sigmoid((s - threshold.detach()) / temperature)
     if which == "chosen":
         p = p * hard
     return hard + p - p.detach()
@@ -208,6 +228,17 @@ class MixtureOfAutoregressiveAttention(nn.Module):
         """
         return self.local_attn(x) + self.routed(x, schedule)
 
+    def rank(self, s, visible, k):
+        """Similarities s (…, L) → coordinate descent's scores, None where it is not used, and what candidates are ranked by."""
+        if self.c.estimator.surrogate != "descent":
+            return None, s.detach()
+        score, rank = coordinate_descent(s, visible, k)
+        return score, (rank if self.c.selection == "coordinate-descent" else s).detach()
+
+    def surrogate(self, s, bar, score):
+        """p of the module's docstring."""
+        return torch.sigmoid((s - bar) / self.c.estimator.temperature) if score is None else score
+
     def choose(self, x, schedule):
         """SPEC section 4 → x's rows at length 1, the queries' gates (b, g, m, w), the key/values' gates (b, g, m, K) and their places
         (b, g, m, K), None where all of the past stays in place."""
@@ -225,29 +256,33 @@ class MixtureOfAutoregressiveAttention(nn.Module):
             sq = sq.view(b, g, m + 1, w)[:, :, 1:]
             # queries: token t is one if fewer than `queries` earlier tokens of its window have s ≥ its own
             t = torch.arange(w, device=x.device)
-            own, other = sq.detach()[..., :, None], sq.detach()[..., None, :]
+            score, rank = self.rank(sq, torch.ones_like(sq, dtype=torch.bool), schedule["queries"])
+            own, other = rank[..., :, None], rank[..., None, :]
             earlier = t < t[:, None]
             ahead = (other > own) | ((other == own) & earlier) if c.looks_ahead else (other >= own) & earlier
             taken = ahead.sum(-1) < schedule["queries"]
             last = (schedule["queries"] - 1).clamp(min=0, max=w - 1).long().expand(b, g, m, 1)
             bar = sq.detach().sort(dim=-1, descending=True).values.gather(-1, last)
-            mq = gate(taken, sq, bar, est.query, est.temperature)
+            mq = gate(taken, self.surrogate(sq, bar, score), est.query)
             # key/values: for window j the best of positions < j·w, and those that are tried beside them
             K = M if everything else min(M, c.num_routed_key_values + est.explore)
             past = torch.arange(M, device=x.device) < torch.arange(1, m + 1, device=x.device)[:, None] * w
             s = sk[:, :, None].masked_fill(~past, -1e9)
-            if everything or c.rotary:  # equal tokens tie in the first block; with positions it matters that the earlier one is taken
-                best, index = (t[..., :K] for t in s.detach().sort(dim=-1, descending=True, stable=True))
+            score, rank = self.rank(s, past, schedule["key_values"])
+            # equal tokens tie in the first block; with positions it matters that the earlier one is taken. Descent ties unequal ones
+            if everything or c.rotary or c.selection == "coordinate-descent":
+                best, index = (t[..., :K] for t in rank.sort(dim=-1, descending=True, stable=True))
             else:
-                best, index = s.detach().topk(K, dim=-1)
+                best, index = rank.topk(K, dim=-1)
             last = (torch.minimum(schedule["key_values"].long(), (best > -1e8).sum(-1, keepdim=True)) - 1).clamp(min=0, max=K - 1)
             bar = best.gather(-1, last)
             if everything:  # no gathering: every key stays in its place, with its rank
-                rank, real = index.argsort(dim=-1), past
+                place, real = index.argsort(dim=-1), past
             else:
-                rank, real, s = torch.arange(K, device=x.device), best > -1e8, s.gather(-1, index)
-            hard = real & (rank < schedule["key_values"])
-            mk = gate(hard, s, bar, est.key_value, est.temperature) * real
+                place, real, s = torch.arange(K, device=x.device), best > -1e8, s.gather(-1, index)
+                score = None if score is None else score.gather(-1, index)
+            hard = real & (place < schedule["key_values"])
+            mk = gate(hard, self.surrogate(s, bar, score), est.key_value) * real
         if everything:
             index = None
         if self.trace is not None:
@@ -366,7 +401,7 @@ class Transformer(nn.Module):
                 "local_attn_window_size", "num_routed_queries", "num_routed_key_values")
         config = {key: getattr(c, key) for key in same}
         config.update(model_type="mixture-of-autoregressive-attention", routed_window_size=c.local_attn_window_size, prenorm=True,
-                      average_routed=False, cosine_sim_routing=True, cosine_sim_scale=c.cosine_sim_scale, selection="top-k",
+                      average_routed=False, cosine_sim_routing=True, cosine_sim_scale=c.cosine_sim_scale, selection=c.selection,
                       causal=not c.looks_ahead, routed_rotary_emb=c.rotary, max_positions=None,
                       routed_layers=None if len(c.routed) == c.depth else sorted(c.routed))
         with open(os.path.join(folder, "config.json"), "w") as file:
