@@ -4,7 +4,7 @@ import { type ModelFiles, readModelFiles } from '../io/model-files.js'
 import type { ModelSource, ReadOptions } from '../io/read-options.js'
 import type { StoredTensor } from '../io/safetensors.js'
 import { createTokenizer, type ModelTokenizer } from '../io/tokenizer.js'
-import { type ModelParameters, planModelParameters } from '../plan/memory/model-parameters.js'
+import { type ModelWeights, planModelWeights } from '../plan/memory/model-weights.js'
 import { type AssumedDefaults, assumedDefaults, checkRotaryIsStated, type ModelConfig, parseModelConfig } from './config/config.js'
 import { matchStoredTensors, pick } from './parameters/state-dict.js'
 import { formatOf, nonFiniteHalves } from './parameters/stored-parameters.js'
@@ -22,7 +22,7 @@ export interface ModelContents {
   /** By parameter name; those of int8 beside their scales. */
   readonly tensors: ReadonlyMap<string, StoredTensor>
   /** How they are packed, provided their values allow it: see `planForValues`. */
-  readonly parameters: ModelParameters
+  readonly parameters: ModelWeights
   readonly unavailable: ModelFiles['unavailable']
 }
 
@@ -58,7 +58,7 @@ export async function readModel(
     weights: (tensors, { config, assumed }) => {
       const names = matchStoredTensors(storedSpecs(config), tensors)
       checkRotaryIsStated(assumed, tensors.keys())
-      const parameters = planModelParameters(config, (name) => formatOf(tensors.get(names.get(name)!)!.dtype))
+      const parameters = planModelWeights(config, (name) => formatOf(tensors.get(names.get(name)!)!.dtype))
       prepare(parameters.layout.byteLength)
       return { names, parameters }
     },
@@ -81,8 +81,8 @@ export async function readModel(
  * The packing plan, now that the values are known: according to the tensors' types, except that float16 with infinities
  * or NaN is packed as float32.
  */
-export function* planForValues({ config, tensors, parameters }: ModelContents, scanner?: ByteScanner): Generator<void, ModelParameters> {
+export function* planForValues({ config, tensors, parameters }: ModelContents, scanner?: ByteScanner): Generator<void, ModelWeights> {
   const widened = yield* nonFiniteHalves(tensors, scanner)
   if (widened.size === 0) return parameters
-  return planModelParameters(config, (name) => (widened.has(name) ? WeightFormat.Float32 : formatOf(tensors.get(name)!.dtype)))
+  return planModelWeights(config, (name) => (widened.has(name) ? WeightFormat.Float32 : formatOf(tensors.get(name)!.dtype)))
 }

@@ -25,7 +25,8 @@ import {
   planFullSequence,
   type FullSequenceMemory,
 } from './ops/full-sequence-ops.js'
-import { type LayerWeights, planLayerWeights, type RoutingWeights, WeightPlan } from './memory/weights.js'
+import { type LayerWeights, planLayerWeights, type RoutingWeights } from './memory/layer-weights.js'
+import { WeightPlan } from './memory/weight-plan.js'
 
 /** Packed parameters of one layer. */
 export interface LayerParameters {

@@ -1,5 +1,5 @@
 import type { LayerConfig, ModelConfig } from './config.js'
-import { isRouted } from './routed-blocks.js'
+import { isRouted } from './routed-layers.js'
 import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
 import type { Program } from '../device/device.js'
 import { addCausalLayer, addOpening } from './ops/causal-ops.js'
@@ -14,7 +14,7 @@ import {
 } from './layer-plan.js'
 import { headerWord, type RotaryTable } from './ops/layer-ops.js'
 import { Layout } from './memory/layout.js'
-import type { ModelParameters } from './memory/model-parameters.js'
+import type { ModelWeights } from './memory/model-weights.js'
 import {
   addEmbedding,
   addFeedForward,
@@ -52,7 +52,7 @@ export interface CausalModelPlan extends ModelPlan {
 }
 
 /** @param length maximum tokens of a sequence: `planBucket` */
-export function planCausalModel(config: ModelConfig, parameters: ModelParameters, length: number, limits: PlanLimits): CausalModelPlan {
+export function planCausalModel(config: ModelConfig, parameters: ModelWeights, length: number, limits: PlanLimits): CausalModelPlan {
   const { layer } = config
   const { partitions } = limits
   const geometry = createGeometry(layer, contextsOf(layer, length), length, limits)
@@ -127,7 +127,7 @@ export interface FullSequenceModelPlan extends ModelPlan {
 
 export function planFullSequenceModel(
   config: ModelConfig,
-  parameters: ModelParameters,
+  parameters: ModelWeights,
   length: number,
   limits: PlanLimits,
 ): FullSequenceModelPlan {

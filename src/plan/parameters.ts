@@ -4,7 +4,7 @@
  * packed by it.
  */
 import type { LayerConfig, ModelConfig } from './config.js'
-import { countRouted, isRouted } from './routed-blocks.js'
+import { countRouted, isRouted } from './routed-layers.js'
 
 /** Values side by side: groups (heads, say), each filled up to whole vectors when it is packed, or not. */
 export interface Extent {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { WeightFormat } from '../../src/device/device.js'
 import { parseModelConfig, resolveLayerOptions } from '../../src/model/config/config.js'
 import { checkStateDict, initialLayerParameters, matchStoredTensors, pick } from '../../src/model/parameters/state-dict.js'
-import { planModelParameters } from '../../src/plan/memory/model-parameters.js'
+import { planModelWeights } from '../../src/plan/memory/model-weights.js'
 import { layerParameters, modelParameters } from '../../src/plan/parameters.js'
 import { Tensor } from '../../src/tensor.js'
 import { expectThrows } from '../support/errors.js'
@@ -28,7 +28,7 @@ it('every value of a parameter is packed, and once', () => {
     fc.property(fc.oneof(causalConfigs, publishedConfigs), (json) => {
       const config = parseModelConfig(json)
       const packed = new Map<string, { rows: Set<number>; count: number; width: number }>()
-      for (const { sources, inputs } of planModelParameters(config, () => WeightFormat.Float32).layout.weights) {
+      for (const { sources, inputs } of planModelWeights(config, () => WeightFormat.Float32).layout.weights) {
         for (const { name, outputs } of sources) {
           const { rows, count } = packed.get(name) ?? { rows: new Set(), count: 0 }
           for (let row = 0; row < outputs.groups * outputs.size; row++) rows.add(outputs.first + row)

@@ -8,7 +8,7 @@ import { parseModelConfig } from '../../src/model/config/config.js'
 import { fingerprintOf } from '../../src/model/parameters/fingerprint.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { nonFiniteHalves } from '../../src/model/parameters/stored-parameters.js'
-import { planModelParameters } from '../../src/plan/memory/model-parameters.js'
+import { planModelWeights } from '../../src/plan/memory/model-weights.js'
 import { outcomeOf } from '../support/interruptions.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
@@ -31,7 +31,7 @@ test('weights are looked through, told apart and packed some mebibytes at a time
   const config = parseModelConfig(causalConfig)
   expect(partsOf(fingerprintOf(config, tensors, device.scanner))).toBeGreaterThanOrEqual(8)
   const wide = parseModelConfig({ ...causalConfig, num_tokens: 2 ** 18, dim: 32 })
-  const { layout } = planModelParameters(wide, () => WeightFormat.Float16)
+  const { layout } = planModelWeights(wide, () => WeightFormat.Float16)
   const zeros = new Uint8Array(2 ** 18 * 32 * 2)
   const { used } = runtime.info.memory
   expect(partsOf(device.packInParts(layout, () => ({ format: WeightFormat.Float16, bytes: zeros })))).toBeGreaterThanOrEqual(32)
@@ -47,7 +47,7 @@ test('a checksum is that of the whole, and does not depend on who mixes', () => 
 
 test('packing that is ended between two parts has taken nothing', () => {
   using runtime = openRuntime('relaxed')
-  const { layout } = planModelParameters(parseModelConfig(causalConfig), () => WeightFormat.Float32)
+  const { layout } = planModelWeights(parseModelConfig(causalConfig), () => WeightFormat.Float32)
   const { used } = runtime.info.memory
   const bytes = new Uint8Array(2 ** 16)
   const total = partsOf(runtime.device.packInParts(layout, () => ({ format: WeightFormat.Float32, bytes })))

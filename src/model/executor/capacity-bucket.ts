@@ -4,7 +4,7 @@ import type { Interrupt } from '../../interrupt.js'
 import { Mutex } from '../../mutex.js'
 import { type Cursor, fillHeader } from '../../plan/chunk.js'
 import { roundUp } from '../../plan/memory/layout.js'
-import { modelWorkPerToken, type ModelParameters } from '../../plan/memory/model-parameters.js'
+import { modelWorkPerToken, type ModelWeights } from '../../plan/memory/model-weights.js'
 import { changedState } from '../../plan/memory/portable-state.js'
 import { type CausalModelPlan, planCausalModel } from '../../plan/model-plan.js'
 import type { ModelConfig } from '../config/config.js'
@@ -30,7 +30,7 @@ interface Slot {
 export interface CausalModel {
   readonly device: Device
   readonly config: ModelConfig
-  readonly parameters: ModelParameters
+  readonly parameters: ModelWeights
   readonly weights: DeviceBuffer
 }
 

@@ -1,7 +1,7 @@
 import type { Device, DeviceBuffer } from '../../device/device.js'
 import { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
-import type { ModelParameters } from '../../plan/memory/model-parameters.js'
+import type { ModelWeights } from '../../plan/memory/model-weights.js'
 import { stateLength } from '../../plan/memory/portable-state.js'
 import { planBucket } from '../../plan/model-plan.js'
 import type { ModelConfig } from '../config/config.js'
@@ -16,7 +16,7 @@ export class CausalExecutor implements BucketExecutor {
   readonly #scope: ResourceScope
   readonly #buckets = new Map<number, CapacityBucket>()
 
-  constructor(device: Device, config: ModelConfig, parameters: ModelParameters, weights: DeviceBuffer) {
+  constructor(device: Device, config: ModelConfig, parameters: ModelWeights, weights: DeviceBuffer) {
     this.#model = { device, config, parameters, weights }
     this.#scope = new ResourceScope(device)
   }

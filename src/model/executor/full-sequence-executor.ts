@@ -2,7 +2,7 @@ import { BufferIndex, DispatchHeader, type Device, type DeviceBuffer, Dispatch }
 import { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
 import { roundUp } from '../../plan/memory/layout.js'
-import type { ModelParameters } from '../../plan/memory/model-parameters.js'
+import type { ModelWeights } from '../../plan/memory/model-weights.js'
 import { planFullSequenceModel } from '../../plan/model-plan.js'
 import type { ModelConfig } from '../config/config.js'
 import { runChunks } from './chunk-scheduler.js'
@@ -17,10 +17,10 @@ import type { Appended, Executor, LogitsResult, LogitsRequest, YieldPoint, Seque
 export class FullSequenceExecutor implements Executor {
   readonly #device: Device
   readonly #config: ModelConfig
-  readonly #parameters: ModelParameters
+  readonly #parameters: ModelWeights
   readonly #weights: DeviceBuffer
 
-  constructor(device: Device, config: ModelConfig, parameters: ModelParameters, weights: DeviceBuffer) {
+  constructor(device: Device, config: ModelConfig, parameters: ModelWeights, weights: DeviceBuffer) {
     this.#device = device
     this.#config = config
     this.#parameters = parameters

@@ -12,7 +12,7 @@ import type { Interrupt } from '../../interrupt.js'
 import type { Geometry } from '../../plan/geometry.js'
 import type { FullSequenceMemory } from '../../plan/ops/full-sequence-ops.js'
 import type { RoutingPrograms } from '../../plan/layer-plan.js'
-import { retryForMemory } from '../placement/retry.js'
+import { retryForMemory } from '../retry-for-memory.js'
 
 /** `RoutingPrograms` of one layer, compiled by a device. */
 export interface CompiledRoutingPrograms {

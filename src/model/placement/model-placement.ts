@@ -3,7 +3,7 @@ import type { Device, DeviceBuffer } from '../../device/device.js'
 import type { Runtime } from '../../device/runtime.js'
 import { checkStillThere } from '../../io/moved-bytes.js'
 import type { StoredTensor } from '../../io/safetensors.js'
-import type { ModelParameters } from '../../plan/memory/model-parameters.js'
+import type { ModelWeights } from '../../plan/memory/model-weights.js'
 import { CausalExecutor } from '../executor/causal-executor.js'
 import type { ModelConfig } from '../config/config.js'
 import { FullSequenceExecutor } from '../executor/full-sequence-executor.js'
@@ -24,7 +24,7 @@ const MEASURED_STEPS = 3
 interface ModelParts {
   readonly runtime: Runtime
   readonly config: ModelConfig
-  readonly parameters: ModelParameters
+  readonly parameters: ModelWeights
   readonly tensors: ReadonlyMap<string, StoredTensor>
 }
 

@@ -1,5 +1,5 @@
 import type { ModelConfig } from '../config.js'
-import { countRouted } from '../routed-blocks.js'
+import { countRouted } from '../routed-layers.js'
 import type { CausalModelPlan } from '../model-plan.js'
 import { closingRows, contextCount, type Cursor } from '../chunk.js'
 

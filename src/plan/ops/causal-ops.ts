@@ -18,7 +18,7 @@ import {
 } from './layer-ops.js'
 import type { Geometry } from '../geometry.js'
 import type { ProgramBuilder } from './program-builder.js'
-import type { LayerWeights, RoutingWeights } from '../memory/weights.js'
+import type { LayerWeights, RoutingWeights } from '../memory/layer-weights.js'
 
 /** Additional context for a causal layer. */
 export interface CausalContext extends LayerContext {

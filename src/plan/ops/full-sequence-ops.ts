@@ -19,7 +19,7 @@ import type { ProgramBuilder } from './program-builder.js'
 import type { DescentFields } from '../../program/op-fields.js'
 import { at, type Operand } from '../../program/operand.js'
 import type { RotaryTable } from './layer-ops.js'
-import type { ExpertWeights } from '../memory/weights.js'
+import type { ExpertWeights } from '../memory/layer-weights.js'
 
 /**
  * Decisions of a full-sequence layer over the whole sequence, made before any output is computed. Arrays by position

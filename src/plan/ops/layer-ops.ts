@@ -5,7 +5,8 @@ import type { Geometry } from '../geometry.js'
 import type { LayerScratch, LayerState } from '../memory/layer-memory.js'
 import type { ProgramBuilder } from './program-builder.js'
 import { at, type Operand } from '../../program/operand.js'
-import type { LayerWeights, RoutingWeights, Weights } from '../memory/weights.js'
+import type { LayerWeights, RoutingWeights } from '../memory/layer-weights.js'
+import type { Weights } from '../memory/weight-plan.js'
 
 /** A word of the dispatch header as an operand. */
 export function headerWord(word: DispatchHeader): Operand {

@@ -6,7 +6,7 @@ import type { Program } from '../../device/device.js'
 import type { Geometry } from '../geometry.js'
 import { addProduct, ANSWERED_ROWS, EVERY_ROW, type LayerContext, headerWord } from './layer-ops.js'
 import { type Layout, roundUp } from '../memory/layout.js'
-import type { FeedForwardWeights, ModelParameters } from '../memory/model-parameters.js'
+import type { FeedForwardWeights, ModelWeights } from '../memory/model-weights.js'
 import { ProgramBuilder } from './program-builder.js'
 import { at, type Operand } from '../../program/operand.js'
 
@@ -48,7 +48,7 @@ export function planModelScratch(layout: Layout, config: ModelConfig, { chunkRow
 export interface ModelContext {
   readonly config: ModelConfig
   readonly geometry: Geometry
-  readonly parameters: ModelParameters
+  readonly parameters: ModelWeights
   readonly scratch: ModelScratch
   /** The layers' row for normalised inputs, and for the outputs of products that are added to the stream. */
   readonly normed: Operand

@@ -2,7 +2,7 @@ import { DispatchHeader } from '../../../../assembly/ir/header.js'
 import { Combine, CopyRows, Embed, LogProbabilities, type Opcode } from '../../../../assembly/ir/ops.js'
 import { WeightFormat } from '../../../../assembly/ir/values.js'
 import type { Kernel, OpView } from '../kernel.js'
-import { fourWeights, HALVES } from './wgsl/halves.js'
+import { fourWeights, WIDEN_WEIGHTS } from './wgsl/widen-weights.js'
 import { EXP, LOG } from './wgsl/math.js'
 import { perVector, ROW_SUM, ROW_WIDTH, UNIFORM } from './wgsl/rows.js'
 
@@ -14,7 +14,7 @@ function makeEmbed(tokens: WeightFormat, positions: WeightFormat): Kernel<Opcode
     operands: { count: Embed.Rows, ids: Embed.TokenIds, tokens: Embed.Tokens, positions: Embed.Positions, output: Embed.Output },
     view: 'vectors',
     code: `
-${HALVES}
+${WIDEN_WEIGHTS}
 @compute @workgroup_size(${ROW_WIDTH}) fn main(@builtin(global_invocation_id) id: vec3u) {
   let stride = u32(word(${Embed.Stride}));
   let column = id.x * 4u;

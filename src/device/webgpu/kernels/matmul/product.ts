@@ -1,7 +1,7 @@
 import { Matmul, type Opcode } from '../../../../../assembly/ir/ops.js'
 import { Activation, WeightFormat } from '../../../../../assembly/ir/values.js'
 import type { Kernel, OpView } from '../../kernel.js'
-import { fourWeights, HALVES } from '../wgsl/halves.js'
+import { fourWeights, WIDEN_WEIGHTS } from '../wgsl/widen-weights.js'
 import { EXP, GELU } from '../wgsl/math.js'
 import { chooseProductShape, productOf, type ProductShapeName } from './product-shapes.js'
 
@@ -32,7 +32,7 @@ function makeProduct(shape: ProductShapeName, format: WeightFormat): Kernel<Opco
     code: `
 ${EXP}
 ${GELU}
-${HALVES}
+${WIDEN_WEIGHTS}
 fn depth() -> u32 { return u32(word(${Matmul.Depth})); }
 fn columns() -> u32 { return 8u * u32(word(${Matmul.Panels})); }
 fn load_a(row: u32, k: u32) -> vec4f { return input_v(row * u32(word(${Matmul.InputStride})) + k); }

@@ -1,10 +1,11 @@
 import type { ModelConfig } from '../config.js'
 import { blockPrefixes, type FeedForwardParameters, feedForwardParameters, outerParameters } from '../parameters.js'
-import { isRouted } from '../routed-blocks.js'
+import { isRouted } from '../routed-layers.js'
 import type { WeightFormat, WeightLayout } from '../../device/device.js'
 import { workPerToken } from '../geometry.js'
 import type { Operand } from '../../program/operand.js'
-import { type LayerWeights, planLayerWeights, type Weights, WeightPlan } from './weights.js'
+import { type LayerWeights, planLayerWeights } from './layer-weights.js'
+import { type Weights, WeightPlan } from './weight-plan.js'
 
 export interface FeedForwardWeights {
   readonly norm: Operand
@@ -15,7 +16,7 @@ export interface FeedForwardWeights {
 }
 
 /** Packed parameters of a model. */
-export interface ModelParameters {
+export interface ModelWeights {
   readonly layout: WeightLayout
   readonly tokens: Weights
   readonly positions: Weights | undefined
@@ -27,7 +28,7 @@ export interface ModelParameters {
 }
 
 /** @param formatOf how a parameter that is read for every token is kept */
-export function planModelParameters(config: ModelConfig, formatOf: (name: string) => WeightFormat): ModelParameters {
+export function planModelWeights(config: ModelConfig, formatOf: (name: string) => WeightFormat): ModelWeights {
   const plan = new WeightPlan(formatOf)
   const outer = outerParameters(config)
   const frequencies = plan.frequencies(config.layer.dimHead)

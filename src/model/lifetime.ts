@@ -1,6 +1,6 @@
-import type { Runtime } from '../../device/runtime.js'
-import { RoutedAttentionError } from '../../errors.js'
-import type { Interrupt } from '../../interrupt.js'
+import type { Runtime } from '../device/runtime.js'
+import { RoutedAttentionError } from '../errors.js'
+import type { Interrupt } from '../interrupt.js'
 
 /**
  * The memory released at the end of a lifetime. It must not refer to the holder, since anything reachable from a

@@ -5,7 +5,7 @@ import { WeightFormat } from '../../../../../assembly/ir/values.js'
  * `shader-f16`, this needs no adapter feature and never flushes subnormals. Float16 values here are never infinity or
  * NaN.
  */
-export const HALVES = `
+export const WIDEN_WEIGHTS = `
 fn halves_of(pair: vec2u) -> vec4u { return vec4u(pair.x & 0xffffu, pair.x >> 16u, pair.y & 0xffffu, pair.y >> 16u); }
 fn widen_float16(pair: vec2u) -> vec4f {
   let half = halves_of(pair);
@@ -19,7 +19,7 @@ fn widen_float16(pair: vec2u) -> vec4f {
 fn widen_bfloat16(pair: vec2u) -> vec4f { return bitcast<vec4f>(halves_of(pair) << vec4u(16u)); }`
 
 /**
- * WGSL that widens four neighbouring weights, in the vector view; needs `HALVES`.
+ * WGSL that widens four neighbouring weights, in the vector view; needs `WIDEN_WEIGHTS`.
  * @param at index of the first weight, a multiple of 4
  */
 export function fourWeights(operand: string, format: WeightFormat, at: string): string {

@@ -1,5 +1,5 @@
-import { RoutedAttentionError } from '../../errors.js'
-import { nextMacrotask } from '../../event-loop.js'
+import { RoutedAttentionError } from '../errors.js'
+import { nextMacrotask } from '../event-loop.js'
 
 /**
  * Runs `work` and, if it runs out of memory, once more after the event loop has run, since collected objects release

@@ -1,8 +1,7 @@
 import { BufferIndex } from '../../../assembly/ir/header.js'
 import { WeightFormat } from '../../../assembly/ir/values.js'
 import { type Axis, formatBytes, type PackedWeight, type WeightLayout } from '../../device/device.js'
-import type { LayerConfig } from '../config.js'
-import { type Extent, localParameters, type Parameter, routedParameters } from '../parameters.js'
+import type { Extent, Parameter } from '../parameters.js'
 import { Layout, roundUp } from './layout.js'
 import { at, type Operand } from '../../program/operand.js'
 
@@ -75,62 +74,4 @@ function sourcesOf({ name, parts, experts, outputs }: Parameter, expert: number)
 /** @param index how many as long come before it */
 function axisOf({ groups, size, isPadded }: Extent, index = 0): Axis {
   return { first: index * groups * size, groups, size, stride: isPadded ? roundUp(size) : size }
-}
-
-/** One expert's weights. */
-export interface ExpertWeights {
-  readonly queryNorm: Operand | undefined
-  readonly contextNorm: Operand | undefined
-  readonly toQueries: Weights
-  readonly toKeyValues: Weights
-  readonly toOutputs: Weights
-  /** [key: inner][value: inner]. */
-  readonly nullPair: Operand
-}
-
-/** Weights of a layer's routed part. */
-export interface RoutingWeights {
-  /** Routing tokens of the queries' router, then of the key/values'. */
-  readonly routingTokens: Weights
-  readonly nullTokens: Operand
-  readonly experts: readonly ExpertWeights[]
-}
-
-export interface LayerWeights {
-  readonly localNorm: { readonly weight: Operand; readonly bias: Operand } | undefined
-  readonly toQueriesKeysValues: Weights
-  readonly toOutputs: Weights
-  /** Absent in blocks that have local attention alone. */
-  readonly routing: RoutingWeights | undefined
-}
-
-/**
- * Plans the weights of one layer whose parameters' names begin with `prefix`.
- * @param isRouted whether it has a routed part
- */
-export function planLayerWeights(plan: WeightPlan, config: LayerConfig, prefix = '', isRouted = true): LayerWeights {
-  const { normWeight, normBias, toQueriesKeysValues, toOutputs } = localParameters(config, prefix)
-  return {
-    localNorm: normWeight && normBias && { weight: plan.pack(normWeight), bias: plan.pack(normBias) },
-    toQueriesKeysValues: plan.pack(toQueriesKeysValues),
-    toOutputs: plan.pack(toOutputs),
-    routing: isRouted ? planRoutingWeights(plan, config, prefix) : undefined,
-  }
-}
-
-function planRoutingWeights(plan: WeightPlan, config: LayerConfig, prefix: string): RoutingWeights {
-  const parameters = routedParameters(config, prefix)
-  const { queryNorm, contextNorm } = parameters
-  return {
-    routingTokens: plan.join([parameters.queryRouter, parameters.keyValueRouter], { normalised: config.cosineSimRouting }),
-    nullTokens: plan.pack(parameters.nullTokens),
-    experts: Array.from({ length: config.numExperts }, (_, expert) => ({
-      queryNorm: queryNorm && plan.pack(queryNorm, expert),
-      contextNorm: contextNorm && plan.pack(contextNorm, expert),
-      toQueries: plan.pack(parameters.toQueries, expert),
-      toKeyValues: plan.pack(parameters.toKeyValues, expert),
-      toOutputs: plan.pack(parameters.toOutputs, expert),
-      nullPair: plan.pack(parameters.nullKeyValue, expert),
-    })),
-  }
 }
