@@ -30,13 +30,13 @@ const flag = (doc) => ({ kind: 'i32', type: 'boolean', doc })
 const oneOf = (type, doc) => ({ kind: 'i32', type, values: true, doc })
 /** The word of the dispatch header that `rows` does not exceed, where the count lies elsewhere. */
 const limit = { kind: 'i32', type: 'DispatchHeader', optional: true, limit: true }
-/** Words that several ops have in common: `groups` lists them. */
-const group = (name) => ({ kind: 'group', name })
+/** Words that several ops have in common: `sharedFields` lists them. */
+const shared = (name) => ({ kind: 'shared', name })
 
 /** Files of `assembly/kernels`, as the compiler meets them: another order would only move functions in the builds. */
 export const kernelFiles = ['selection', 'elementwise', 'context', 'routing', 'attention', 'norms', 'matmul', 'rotary']
 
-export const groups = {
+export const sharedFields = {
   Descent: {
     doc: 'Words shared by the two selections over rows of router scores ([expert][Capacity] by position).',
     fields: {
@@ -161,8 +161,8 @@ export const ops = {
     doc: `Row i of each head attends to keys \`end\`[0] + 1 + i · \`advance\` - \`window\` up to \`end\`[0] + i ·
       \`advance\`, from key 0 on. Local attention: \`end\` is the first row's own key, \`advance\` 1. Routed attention,
       over the null key/value and the context in rank order: \`end\` is the context's last, \`advance\` 0. With
-      \`first\` output row i is that of row \`first\`[0] + i. With \`starts\` the rows come in groups, one for each
-      window of the chunk: rows \`starts\`[z] … \`starts\`[z + 1] - 1 attend to keys and values \`groupStride\` floats
+      \`first\` output row i is that of row \`first\`[0] + i. With \`starts\` the rows are those of several contexts,
+      one for each window of the chunk: rows \`starts\`[z] … \`starts\`[z + 1] - 1 attend to keys and values \`contextStride\` floats
       further for each z, up to \`end\`[z].`,
     kernels: 'attention',
     fields: {
@@ -184,8 +184,8 @@ export const ops = {
       scoreStride: i32('Floats in one row of scores.'),
       scale: f32('What scores are multiplied by.'),
       starts: optional(read()),
-      groupStride: optional(i32()),
-      groupRows: optional(i32('Most rows of a group.')),
+      contextStride: optional(i32()),
+      contextRows: optional(i32('Most rows that attend to one context.')),
       first: optional(read()),
     },
   },
@@ -335,7 +335,7 @@ export const ops = {
       windowSize: i32(),
       capacity: i32(),
       workBytes: i32(),
-      descent: group('Descent'),
+      descent: shared('Descent'),
     },
   },
   SelectKeyValues: {
@@ -355,7 +355,7 @@ export const ops = {
       capacity: i32(),
       listCapacity: i32(),
       workBytes: i32(),
-      descent: group('Descent'),
+      descent: shared('Descent'),
     },
   },
   AssignSlots: {
@@ -367,7 +367,7 @@ export const ops = {
   },
   GatherContext: {
     doc: `When a window opens: packs its context for one expert behind the null key/value; values times their scores.
-      Where a chunk has several windows, z's context of \`ends\`[z] key/values lies z · \`groupStride\` floats behind
+      Where a chunk has several windows, z's context of \`ends\`[z] key/values lies z · \`contextStride\` floats behind
       the first; without \`ends\` the dispatch header tells how many there are.`,
     kernels: 'context',
     fields: {
@@ -386,7 +386,7 @@ export const ops = {
       headStride: i32(),
       capacity: i32(),
       ends: optional(read()),
-      groupStride: optional(i32()),
+      contextStride: optional(i32()),
     },
   },
   LogProbabilities: {

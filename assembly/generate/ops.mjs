@@ -1,4 +1,4 @@
-import { groups, kernelFiles, ops } from './op-schema.mjs'
+import { kernelFiles, ops, sharedFields } from './op-schema.mjs'
 
 /*
  * What is written from the schema. Words 0 and 1 of an op are its opcode and its length.
@@ -19,8 +19,8 @@ const VOCABULARY = `/*
  *
  * Layouts. A row-major matrix has rows of \`stride\` floats, a multiple of 8; columns beyond the real ones hold zeros.
  * "Panels" pack a matrix of K rows and N columns so that eight neighbouring outputs lie across the lanes of two
- * vectors, at every k: [N / 8][K][8] for what an op writes. Packed weights join up to four panels to a group, [K][8 ·
- * panels], one group after the other.
+ * vectors, at every k: [N / 8][K][8] for what an op writes. Packed weights join up to four panels to a panel group,
+ * [K][8 · panels], one after the other.
  */
 `
 /** Columns of a comment. */
@@ -28,8 +28,8 @@ const WIDTH = 116
 
 const pascal = (name) => name[0].toUpperCase() + name.slice(1)
 const camel = (name) => name[0].toLowerCase() + name.slice(1)
-/** The words of a field, or of a group's. */
-const sizeOf = ({ kind, name }) => ({ operand: 2, f64: 2, i32: 1, f32: 1 })[kind] ?? sizeOfAll(groups[name].fields)
+/** The words of a field, or of fields that ops share. */
+const sizeOf = ({ kind, name }) => ({ operand: 2, f64: 2, i32: 1, f32: 1 })[kind] ?? sizeOfAll(sharedFields[name].fields)
 const sizeOfAll = (fields) => Object.values(fields).reduce((sum, field) => sum + sizeOf(field), 0)
 
 /** A doc comment of any length at an indentation; nothing for none. */
@@ -67,7 +67,7 @@ function enums() {
     HEADING,
     VOCABULARY,
     `export enum Opcode {\n${opcodes}}\n`,
-    ...Object.entries(groups).map(([name, words]) => wordsEnum(name, words, 0)),
+    ...Object.entries(sharedFields).map(([name, words]) => wordsEnum(name, words, 0)),
     ...Object.entries(ops).map(([name, op]) => wordsEnum(name, op, FIRST_WORD)),
   ].join('\n')
 }
@@ -97,9 +97,9 @@ ${Object.keys(ops)
 `
 }
 
-/** Fields with those of groups among them. */
+/** Fields with the shared ones among them. */
 const flat = (fields) =>
-  Object.entries(fields).flatMap(([name, field]) => (field.kind === 'group' ? flat(groups[field.name].fields) : [[name, field]]))
+  Object.entries(fields).flatMap(([name, field]) => (field.kind === 'shared' ? flat(sharedFields[field.name].fields) : [[name, field]]))
 
 /** How `src/program/encode-op.ts` finds out what a field's words hold. */
 const SUFFIX = { operand: '@', i32: '', f32: '%', f64: '#' }
@@ -111,12 +111,12 @@ function opFields() {
     return `${comment(doc, '  ')}  readonly ${name}${optional ? '?' : ''}: ${value}${optional ? ' | undefined' : ''}\n`
   }
   const values = [
-    ...new Set(Object.values({ ...groups, ...ops }).flatMap(({ fields }) => Object.values(fields).filter((field) => field.values))),
+    ...new Set(Object.values({ ...sharedFields, ...ops }).flatMap(({ fields }) => Object.values(fields).filter((field) => field.values))),
   ]
   const types = [...new Set(values.map(({ type }) => type))].sort()
   const interfaceOf = ([name, { doc, fields }]) => {
-    const parents = Object.values(fields).filter(({ kind }) => kind === 'group')
-    const own = Object.entries(fields).filter(([, { kind }]) => kind !== 'group')
+    const parents = Object.values(fields).filter(({ kind }) => kind === 'shared')
+    const own = Object.entries(fields).filter(([, { kind }]) => kind !== 'shared')
     const heritage = parents.length > 0 ? ` extends ${parents.map((parent) => `${parent.name}Fields`).join(', ')}` : ''
     return `${comment(doc)}export interface ${name}Fields${heritage} {\n${own.map(member).join('')}}\n`
   }
@@ -127,7 +127,7 @@ import { Opcode } from '../../assembly/ir/ops.js'
 import type { ${types.join(', ')} } from '../../assembly/ir/values.js'
 import type { Operand } from './operand.js'
 `,
-    ...Object.entries(groups).map(interfaceOf),
+    ...Object.entries(sharedFields).map(interfaceOf),
     ...Object.entries(ops).map(interfaceOf),
     `/** Operands and numbers of each op; an optional operand that is left out is none, an optional number 0. */
 export interface OpFields {
@@ -149,7 +149,7 @@ ${Object.entries(ops)
   ].join('\n')
 }
 
-/** The first words of an op's fields that fulfil a condition, those of groups among them. */
+/** The first words of an op's fields that fulfil a condition, the shared ones among them. */
 function wordsOf({ fields }, condition) {
   let at = FIRST_WORD
   return flat(fields).flatMap(([, field]) => {

@@ -13,8 +13,8 @@
  *
  * Layouts. A row-major matrix has rows of `stride` floats, a multiple of 8; columns beyond the real ones hold zeros.
  * "Panels" pack a matrix of K rows and N columns so that eight neighbouring outputs lie across the lanes of two
- * vectors, at every k: [N / 8][K][8] for what an op writes. Packed weights join up to four panels to a group, [K][8 ·
- * panels], one group after the other.
+ * vectors, at every k: [N / 8][K][8] for what an op writes. Packed weights join up to four panels to a panel group,
+ * [K][8 · panels], one after the other.
  */
 
 export enum Opcode {
@@ -182,9 +182,9 @@ export enum LocalStore {
  * Row i of each head attends to keys `End`[0] + 1 + i · `Advance` - `Window` up to `End`[0] + i · `Advance`, from
  * key 0 on. Local attention: `End` is the first row's own key, `Advance` 1. Routed attention, over the null
  * key/value and the context in rank order: `End` is the context's last, `Advance` 0. With `First` output row i is
- * that of row `First`[0] + i. With `Starts` the rows come in groups, one for each window of the chunk: rows
- * `Starts`[z] … `Starts`[z + 1] - 1 attend to keys and values `GroupStride` floats further for each z, up to
- * `End`[z].
+ * that of row `First`[0] + i. With `Starts` the rows are those of several contexts, one for each window of the
+ * chunk: rows `Starts`[z] … `Starts`[z + 1] - 1 attend to keys and values `ContextStride` floats further for each z,
+ * up to `End`[z].
  */
 export enum Attention {
   Rows = 2,
@@ -208,9 +208,9 @@ export enum Attention {
   /** What scores are multiplied by. */
   Scale = 25,
   Starts = 26,
-  GroupStride = 28,
-  /** Most rows of a group. */
-  GroupRows = 29,
+  ContextStride = 28,
+  /** Most rows that attend to one context. */
+  ContextRows = 29,
   First = 30,
   Length = 32,
 }
@@ -424,7 +424,7 @@ export enum AssignSlots {
 
 /**
  * When a window opens: packs its context for one expert behind the null key/value; values times their scores. Where
- * a chunk has several windows, z's context of `Ends`[z] key/values lies z · `GroupStride` floats behind the first;
+ * a chunk has several windows, z's context of `Ends`[z] key/values lies z · `ContextStride` floats behind the first;
  * without `Ends` the dispatch header tells how many there are.
  */
 export enum GatherContext {
@@ -443,7 +443,7 @@ export enum GatherContext {
   HeadStride = 21,
   Capacity = 22,
   Ends = 23,
-  GroupStride = 25,
+  ContextStride = 25,
   Length = 26,
 }
 

@@ -287,7 +287,7 @@ export function storeValue(value: usize, values: usize, index: i32, headStride: 
 }
 
 /**
- * `Attention`: in each group, (head, tile of rows) pairs are split head by head, so that a head's keys stay in the
+ * `Attention`: for each context, (head, tile of rows) pairs are split head by head, so that a head's keys stay in the
  * cache, and by whole heads if their number is divisible by the number of partitions; skipped barriers rely on that.
  */
 export function attention(op: usize, header: usize, partition: i32, partitions: i32): void {
@@ -303,15 +303,15 @@ export function attentionSlice(op: usize, header: usize, slice: i32, slices: i32
 function attendShare(op: usize, header: usize, partition: i32, partitions: i32, place: i32): void {
   const heads = word(op, Attention.Heads)
   const starts = operand(op, Attention.Starts, header)
-  const groups = starts ? max(1, word(header, DispatchHeader.Windows)) : 1
-  for (let group = 0; group < groups; ++group) {
-    const firstRow = starts ? load<i32>(starts + floats(group)) : 0
-    const rows = starts ? load<i32>(starts + floats(group), 4) - firstRow : count(op, Attention.Rows, header)
+  const contexts = starts ? max(1, word(header, DispatchHeader.Windows)) : 1
+  for (let context = 0; context < contexts; ++context) {
+    const firstRow = starts ? load<i32>(starts + floats(context)) : 0
+    const rows = starts ? load<i32>(starts + floats(context), 4) - firstRow : count(op, Attention.Rows, header)
     const tasks = heads * ((rows + TILE_ROWS - 1) / TILE_ROWS)
-    attendGroup(
+    attendContext(
       op,
       header,
-      group,
+      context,
       firstRow,
       rows,
       partitionStart(tasks, partition, partitions),
@@ -321,8 +321,8 @@ function attendShare(op: usize, header: usize, partition: i32, partitions: i32, 
   }
 }
 
-/** Tasks `task` … `end` - 1 of one group's rows, which begin at `firstRow`. */
-function attendGroup(op: usize, header: usize, group: i32, firstRow: i32, rows: i32, task: i32, end: i32, place: i32): void {
+/** Tasks `task` … `end` - 1 of one context's rows, which begin at `firstRow`. */
+function attendContext(op: usize, header: usize, context: i32, firstRow: i32, rows: i32, task: i32, end: i32, place: i32): void {
   if (task >= end) return
   const headStride = word(op, Attention.HeadStride)
   const capacity = word(op, Attention.Capacity)
@@ -331,12 +331,12 @@ function attendGroup(op: usize, header: usize, group: i32, firstRow: i32, rows: 
   const scoreStride = word(op, Attention.ScoreStride)
   const advance = word(op, Attention.Advance)
   const headSize = floats(headStride * capacity)
-  const groupOffset = floats(group * word(op, Attention.GroupStride))
+  const contextOffset = floats(context * word(op, Attention.ContextStride))
   const first = countOr(op, Attention.First, header, 0)
-  const visible = load<i32>(operand(op, Attention.End, header) + floats(group)) + 1 + first * advance
+  const visible = load<i32>(operand(op, Attention.End, header) + floats(context)) + 1 + first * advance
   const queries = operand(op, Attention.Queries, header) + <usize>(firstRow + first) * queryStride
-  const keys = operand(op, Attention.Keys, header) + groupOffset
-  const values = operand(op, Attention.Values, header) + groupOffset
+  const keys = operand(op, Attention.Keys, header) + contextOffset
+  const values = operand(op, Attention.Values, header) + contextOffset
   const output = operand(op, Attention.Output, header) + <usize>firstRow * outputStride
   const scores = operand(op, Attention.Scores, header) + <usize>place * scoreBytes(scoreStride)
   const shape = word(header, DispatchHeader.TileShape)

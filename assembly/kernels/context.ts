@@ -118,12 +118,12 @@ export function gatherContext(op: usize, header: usize, partition: i32, partitio
   const ends = operand(op, GatherContext.Ends, header)
   for (let z = first == 0 ? 1 : 0; z < windows; ++z) {
     const visible = ends ? load<i32>(ends + floats(z)) : word(header, DispatchHeader.ContextCount)
-    gatherWindow(op, header, first + z, floats(z * word(op, GatherContext.GroupStride)), visible, partition, partitions)
+    gatherWindow(op, header, first + z, floats(z * word(op, GatherContext.ContextStride)), visible, partition, partitions)
   }
 }
 
-/** One window's context, `group` bytes after the first one's. */
-function gatherWindow(op: usize, header: usize, window: i32, group: usize, visible: i32, partition: i32, partitions: i32): void {
+/** One window's context, `contextOffset` bytes after the first one's. */
+function gatherWindow(op: usize, header: usize, window: i32, contextOffset: usize, visible: i32, partition: i32, partitions: i32): void {
   const expert = word(op, GatherContext.Expert)
   const offset = floats(((window - 1) * word(op, GatherContext.Experts) + expert) * word(op, GatherContext.ListCapacity))
   const list = operand(op, GatherContext.Lists, header) + offset
@@ -137,8 +137,8 @@ function gatherWindow(op: usize, header: usize, window: i32, group: usize, visib
   const part = floats(heads * headStride)
   const end = partitionStart(heads, partition + 1, partitions)
   for (let head = partitionStart(heads, partition, partitions); head < end; ++head) {
-    const keys = operand(op, GatherContext.Keys, header) + group + <usize>head * headSize
-    const values = operand(op, GatherContext.Values, header) + group + <usize>head * headSize
+    const keys = operand(op, GatherContext.Keys, header) + contextOffset + <usize>head * headSize
+    const values = operand(op, GatherContext.Values, header) + contextOffset + <usize>head * headSize
     const pair = operand(op, GatherContext.Null, header) + floats(head * headStride)
     storeKey(pair, keys, 0, headStride)
     storeValue(pair + part, values, 0, headStride, capacity)

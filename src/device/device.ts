@@ -43,12 +43,12 @@ export interface SerializedOps {
 }
 
 /**
- * The barrier after the op at word `op` may be skipped if `parts` is a multiple of the number of partitions (0:
- * always).
+ * The barrier after the op at word `op` may be skipped if `units`, into which its work divides, is a multiple of the
+ * number of partitions (0: always).
  */
 export interface BarrierSkip {
   readonly op: number
-  readonly parts: number
+  readonly units: number
 }
 
 /** A program compiled by a device. */

@@ -136,9 +136,9 @@ export interface LocalStoreFields {
  * Row i of each head attends to keys `end`[0] + 1 + i · `advance` - `window` up to `end`[0] + i · `advance`, from
  * key 0 on. Local attention: `end` is the first row's own key, `advance` 1. Routed attention, over the null
  * key/value and the context in rank order: `end` is the context's last, `advance` 0. With `first` output row i is
- * that of row `first`[0] + i. With `starts` the rows come in groups, one for each window of the chunk: rows
- * `starts`[z] … `starts`[z + 1] - 1 attend to keys and values `groupStride` floats further for each z, up to
- * `end`[z].
+ * that of row `first`[0] + i. With `starts` the rows are those of several contexts, one for each window of the
+ * chunk: rows `starts`[z] … `starts`[z + 1] - 1 attend to keys and values `contextStride` floats further for each z,
+ * up to `end`[z].
  */
 export interface AttentionFields {
   readonly rows: Operand
@@ -162,9 +162,9 @@ export interface AttentionFields {
   /** What scores are multiplied by. */
   readonly scale: number
   readonly starts?: Operand | undefined
-  readonly groupStride?: number | undefined
-  /** Most rows of a group. */
-  readonly groupRows?: number | undefined
+  readonly contextStride?: number | undefined
+  /** Most rows that attend to one context. */
+  readonly contextRows?: number | undefined
   readonly first?: Operand | undefined
 }
 
@@ -364,7 +364,7 @@ export interface AssignSlotsFields {
 
 /**
  * When a window opens: packs its context for one expert behind the null key/value; values times their scores. Where
- * a chunk has several windows, z's context of `ends`[z] key/values lies z · `groupStride` floats behind the first;
+ * a chunk has several windows, z's context of `ends`[z] key/values lies z · `contextStride` floats behind the first;
  * without `ends` the dispatch header tells how many there are.
  */
 export interface GatherContextFields {
@@ -383,7 +383,7 @@ export interface GatherContextFields {
   readonly headStride: number
   readonly capacity: number
   readonly ends?: Operand | undefined
-  readonly groupStride?: number | undefined
+  readonly contextStride?: number | undefined
 }
 
 /** ln of the probability that row i of the logits gives to `targets`[i], an f64. */
@@ -431,7 +431,7 @@ export const FIELD_ORDER: Readonly<Record<keyof OpFields, string>> = {
   [Opcode.Rotate]: 'rows@ values@ table@ indices@ stride heads headWidth headStride angleStride tableWidth limit',
   [Opcode.LocalStore]: 'projected@ table@ keys@ values@ stride heads headWidth headStride capacity',
   [Opcode.Attention]:
-    'rows@ queries@ keys@ values@ output@ scores@ end@ queryStride outputStride heads headWidth headStride capacity window advance scoreStride scale% starts@ groupStride groupRows first@',
+    'rows@ queries@ keys@ values@ output@ scores@ end@ queryStride outputStride heads headWidth headStride capacity window advance scoreStride scale% starts@ contextStride contextRows first@',
   [Opcode.RouterScores]: 'rows@ first@ input@ products@ queries@ keyValues@ stride width productStride experts capacity cosine scale%',
   [Opcode.CopyRows]: 'rows@ first@ input@ output@ stride',
   [Opcode.RouteCausal]: 'rows@ first@ routerScores@ lists@ slots@ counts@ experts count capacity rowCapacity',
@@ -448,6 +448,6 @@ export const FIELD_ORDER: Readonly<Record<keyof OpFields, string>> = {
     'routerScores@ lists@ scores@ chosen@ work@ experts count windowSize capacity listCapacity workBytes fetchRatio# eps# epsInit# epsDecay# iterations straightThrough selection',
   [Opcode.AssignSlots]: 'chosen@ positions@ counts@ experts capacity stride',
   [Opcode.GatherContext]:
-    'lists@ scores@ slots@ keyValues@ null@ keys@ values@ expert experts listCapacity sequenceCapacity heads headStride capacity ends@ groupStride',
+    'lists@ scores@ slots@ keyValues@ null@ keys@ values@ expert experts listCapacity sequenceCapacity heads headStride capacity ends@ contextStride',
   [Opcode.LogProbabilities]: 'rows@ logits@ targets@ output@ stride width',
 }

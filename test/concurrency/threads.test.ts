@@ -110,7 +110,7 @@ test('a batch that fails while the one before is under way fails the call once t
     device,
     program: { dispose: () => undefined },
     geometry: createGeometry(config, 40, 300), // five chunks of a window each
-    groups: [[new Dispatch()], [new Dispatch()]],
+    batches: [[new Dispatch()], [new Dispatch()]],
     start: { position: 0, base: 0 },
     length: 300,
     operationsPerToken: 1,

@@ -161,7 +161,7 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
   })
 
   test('attends window by window, each to a context of its own', async () => {
-    const [heads, width, headStride, capacity, groupRows] = [2, 10, 16, 24, 20]
+    const [heads, width, headStride, capacity, contextRows] = [2, 10, 16, 24, 20]
     const inner = heads * headStride
     for (const counts of [[3], [0, 5, 20], [17, 0, 1, 4]]) {
       const make = (): OpCase<Opcode.Attention> => {
@@ -192,8 +192,8 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
           scoreStride: capacity,
           scale: 1 / Math.sqrt(width),
           starts: memory.input(Int32Array.from(starts)),
-          groupStride: inner * capacity,
-          groupRows,
+          contextStride: inner * capacity,
+          contextRows,
         }
         const chunk = { [DispatchHeader.Rows]: rows, [DispatchHeader.Windows]: counts.length }
         return { memory, opcode: Opcode.Attention, fields, chunk, floats: [output] }

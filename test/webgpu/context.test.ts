@@ -122,7 +122,7 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
             headStride: shape.headStride,
             capacity,
             ends: ends && memory.input(Int32Array.from(ends)),
-            groupStride: shape.heads * shape.headStride * capacity,
+            contextStride: shape.heads * shape.headStride * capacity,
           }
           const header = {
             [DispatchHeader.WindowStart]: opens,

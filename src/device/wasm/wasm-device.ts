@@ -267,9 +267,9 @@ export class WasmDevice implements Device {
 
   compile(program: Program): CompiledProgram {
     const words = program.words.slice()
-    for (const { op, parts } of program.barrierSkips ?? []) {
+    for (const { op, units } of program.barrierSkips ?? []) {
       const isLast = (words[op + words[op + 1]!] as Opcode) === Opcode.End
-      if (parts % this.partitions === 0 && !isLast) words[op]! |= SKIPS_BARRIER
+      if (units % this.partitions === 0 && !isLast) words[op]! |= SKIPS_BARRIER
     }
     for (const { first, last } of program.serialized ?? []) {
       words[first]! |= BEGINS_SERIALIZED
@@ -382,9 +382,7 @@ export class WasmDevice implements Device {
         // another worker group's memory
         if (this.#earlierHeader(batch[0]!) === 0) {
           const isOrdered = batch.every((dispatch, i) => i === 0 || dispatch.dependsOn === batch[i - 1])
-          this.#groupsInUse = isOrdered
-            ? workerGroupsFor(pool.threads, 1 + Math.max(...batch.map(({ workerGroup: workerGroup }) => workerGroup)))
-            : 1
+          this.#groupsInUse = isOrdered ? workerGroupsFor(pool.threads, 1 + Math.max(...batch.map(({ workerGroup }) => workerGroup))) : 1
         }
         const workerGroups = this.#groupsInUse
         const headers = this.#headers.address + (2 + BATCH * (this.#batches++ % BATCHES)) * HEADER_BYTES

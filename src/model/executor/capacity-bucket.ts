@@ -139,7 +139,7 @@ export class CapacityBucket {
       device,
       program: this.#chunk,
       geometry: plan.geometry,
-      groups: [this.#slots.slice(0, atOnce).map(({ dispatch }) => dispatch)],
+      batches: [this.#slots.slice(0, atOnce).map(({ dispatch }) => dispatch)],
       start,
       length: tokenIds.length,
       operationsPerToken: modelWorkPerToken(config),

@@ -6,7 +6,7 @@ import type { Geometry } from '../../plan/geometry.js'
 
 /** The tokens of one dispatch. */
 export interface Chunk {
-  /** Index of its place among the inputs and outputs: one for each dispatch, numbered across all groups. */
+  /** Index of its place among the inputs and outputs: one for each dispatch, numbered across all batches. */
   readonly slot: number
   readonly rows: number
   readonly start: Cursor
@@ -14,7 +14,7 @@ export interface Chunk {
 }
 
 /** Dispatches submitted together. */
-export type DispatchGroup = readonly Dispatch[]
+export type DispatchBatch = readonly Dispatch[]
 
 /** Tokens that pass through one program, chunk after chunk. */
 export interface ChunkedRun {
@@ -22,10 +22,10 @@ export interface ChunkedRun {
   readonly program: CompiledProgram
   readonly geometry: Geometry
   /**
-   * Two groups of the same size if other threads compute: while one is computed, the results of the other are copied out
+   * Two batches of the same size if other threads compute: while one is computed, the results of the other are copied out
    * and it is prepared again. Otherwise one.
    */
-  readonly groups: readonly DispatchGroup[]
+  readonly batches: readonly DispatchBatch[]
   readonly start: Cursor
   /** Number of tokens. */
   readonly length: number
@@ -36,38 +36,38 @@ export interface ChunkedRun {
   /** Reads a chunk's results, before its slot is reused. */
   readonly collect?: (dispatch: Dispatch, chunk: Chunk) => void | Promise<void>
   /**
-   * Held from a group's preparation until its results have been collected, if others use the same dispatches. Only with
-   * one group.
+   * Held from a batch's preparation until its results have been collected, if others use the same dispatches. Only with
+   * one batch.
    */
   readonly mutex?: Mutex
-  /** Called after each group: may yield to the event loop, and throws if the work should end. */
+  /** Called after each batch: may yield to the event loop, and throws if the work should end. */
   readonly yieldPoint?: (tokensDone: number) => Promise<void> | undefined
   /** Ends the work within a dispatch. */
   readonly interrupt: Interrupt | undefined
 }
 
-/** A group that has been submitted. */
+/** A batch that has been submitted. */
 interface Flight {
   readonly running: void | Promise<void>
   readonly chunks: readonly { readonly dispatch: Dispatch; readonly chunk: Chunk }[]
 }
 
 /**
- * Runs a program over chunk after chunk, a group of dispatches at a time.
+ * Runs a program over chunk after chunk, a batch of dispatches at a time.
  * @returns the cursor after the last token. When the promise settles, nothing is running any more, even after an error
  */
 export async function runChunks(run: ChunkedRun): Promise<Cursor> {
-  const { device, program, geometry, groups, start, operationsPerToken, prepare, collect, mutex, yieldPoint, interrupt } = run
+  const { device, program, geometry, batches, start, operationsPerToken, prepare, collect, mutex, yieldPoint, interrupt } = run
   const end = start.position + run.length
   const flights: Flight[] = []
   let cursor = start
-  let group = 0
+  let next = 0
 
   function launch(): void {
-    const dispatches = groups[group]!
-    const firstSlot = group * dispatches.length
+    const dispatches = batches[next]!
+    const firstSlot = next * dispatches.length
     const chunks: { dispatch: Dispatch; chunk: Chunk }[] = []
-    // only a group that is still running has to be waited for
+    // only a batch that is still running has to be waited for
     let dependsOn = flights.at(-1)?.chunks.at(-1)?.dispatch
     for (const dispatch of dispatches) {
       if (cursor.position === end) break
@@ -85,12 +85,12 @@ export async function runChunks(run: ChunkedRun): Promise<Cursor> {
     // it may fail before it is waited for
     running?.catch(() => undefined)
     flights.push({ running, chunks })
-    group = (group + 1) % groups.length
+    next = (next + 1) % batches.length
   }
 
-  /** Submits all free groups, and collects the results of the oldest one. */
+  /** Submits all free batches, and collects the results of the oldest one. */
   async function turn(): Promise<number> {
-    while (flights.length < groups.length && cursor.position < end) launch()
+    while (flights.length < batches.length && cursor.position < end) launch()
     const { running, chunks } = flights[0]!
     if (running) await running
     flights.shift()

@@ -76,7 +76,7 @@ export class FullSequenceExecutor implements Executor {
       const chunks = {
         device,
         geometry,
-        groups: [[dispatch]],
+        batches: [[dispatch]],
         start: { position: 0, base: 0 },
         length,
         operationsPerToken: Infinity, // never counted as small work

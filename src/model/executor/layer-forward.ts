@@ -4,7 +4,7 @@ import type { Interrupt } from '../../interrupt.js'
 import type { LayerParameters } from '../../plan/layer-plan.js'
 import type { Tensor } from '../../tensor.js'
 import { yieldToEventLoop } from '../../event-loop.js'
-import type { DispatchGroup } from './chunk-scheduler.js'
+import type { DispatchBatch } from './chunk-scheduler.js'
 import type { TracedCall } from './layer-trace.js'
 
 /** One checked call of a layer. */
@@ -32,23 +32,25 @@ export function createYieldPoint(forward: LayerForward): () => Promise<void> {
 }
 
 /**
- * Groups of as many dispatches as the device takes at once, each bound to one worker group's memory: two groups where
+ * Batches of as many dispatches as the device takes at once, each bound to one worker group's memory: two batches where
  * other threads compute. A trace is read after each chunk.
  */
 export function createDispatches(
   { device, trace }: LayerForward,
   workerGroups: number,
   bind: (dispatch: Dispatch, workerGroup: number) => void,
-): readonly DispatchGroup[] {
+): readonly DispatchBatch[] {
   const { batch } = device
-  const groups = Array.from({ length: trace || batch === 1 ? 1 : 2 }, () => Array.from({ length: trace ? 1 : batch }, () => new Dispatch()))
-  for (const group of groups) {
-    group.forEach((dispatch, index) => {
+  const batches = Array.from({ length: trace || batch === 1 ? 1 : 2 }, () =>
+    Array.from({ length: trace ? 1 : batch }, () => new Dispatch()),
+  )
+  for (const dispatches of batches) {
+    dispatches.forEach((dispatch, index) => {
       dispatch.workerGroup = index % workerGroups
       bind(dispatch, dispatch.workerGroup)
     })
   }
-  return groups
+  return batches
 }
 
 export function writeAngles(scope: ResourceScope, angles: Tensor | undefined): DeviceBuffer | undefined {

@@ -233,7 +233,7 @@ export function addFullSequenceLayer(context: LayerContext, memory: FullSequence
         headStride,
         capacity: contextCapacity,
         ends: scratch.contextEnds,
-        groupStride: geometry.contextWords,
+        contextStride: geometry.contextWords,
       })
     })
     addExperts(

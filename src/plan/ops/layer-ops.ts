@@ -283,7 +283,7 @@ export function addRouterScores(
 /**
  * A chunk of several windows: the number of key/values of each, and where each one's rows start in an expert's list.
  */
-export interface QueryGroups {
+export interface WindowedQueries {
   readonly ends: Operand
   readonly starts: (expert: number) => Operand
   /** Maximum rows of a window. */
@@ -293,7 +293,7 @@ export interface QueryGroups {
 /**
  * Routed attention of the queries listed in `scratch`, expert by expert (SPEC section 5), to `scratch.expertOutputs`.
  */
-export function addExperts(context: RoutedContext, groups?: QueryGroups): void {
+export function addExperts(context: RoutedContext, windows?: WindowedQueries): void {
   const { builder, geometry, routing, scratch, state, input, outputRows, routedTable } = context
   const { config, chunkRows, stride, inner, headStride, contextCapacity } = geometry
   const limit = outputRows.count
@@ -319,10 +319,10 @@ export function addExperts(context: RoutedContext, groups?: QueryGroups): void {
       builder.skipBarrier(headGroups(geometry))
     }
     builder.op(Opcode.Attention, {
-      end: groups ? groups.ends : headerWord(DispatchHeader.ContextCount),
-      starts: groups?.starts(index),
-      groupStride: geometry.contextWords,
-      groupRows: groups?.rows,
+      end: windows ? windows.ends : headerWord(DispatchHeader.ContextCount),
+      starts: windows?.starts(index),
+      contextStride: geometry.contextWords,
+      contextRows: windows?.rows,
       rows: count,
       queries: scratch.queries,
       keys: state.contexts[index]!.keys,

@@ -17,12 +17,12 @@ export class ProgramBuilder {
   }
 
   /**
-   * Omits the barrier after the last op: always or, given `parts`, only if these groups of heads divide evenly among
-   * the partitions, each of which then uses only its own. The same must hold for the following ops, up to the first
-   * that keeps its barrier.
+   * Omits the barrier after the last op: always or, given `units` (groups of heads), only if these divide evenly among
+   * the partitions, each of which then uses only its own. The same must hold for the following ops, up to the first that
+   * keeps its barrier.
    */
-  skipBarrier(parts = 0): void {
-    this.#barrierSkips.push({ op: this.#last, parts })
+  skipBarrier(units = 0): void {
+    this.#barrierSkips.push({ op: this.#last, units })
   }
 
   /**

@@ -146,7 +146,7 @@ fn weights_of(score: vec4f, largest: vec4f, seen: vec4<bool>) -> vec4f {
   let base = first / 8 * 8;
   let head = group.y * head_stride;
   let queries = u32(bounds.x + bounds.w + row) * u32(word(${Attention.QueryStride})) + head;
-  let keys = group.z * u32(word(${Attention.GroupStride})) + head * u32(capacity);
+  let keys = group.z * u32(word(${Attention.ContextStride})) + head * u32(capacity);
   let values = keys;
 
   let four_rows = lane / 16u;
@@ -220,9 +220,9 @@ fn weights_of(score: vec4f, largest: vec4f, seen: vec4<bool>) -> vec4f {
 }`,
     workgroups: (op) => {
       const { words, header } = op
-      const grouped = (words[Attention.Starts] as BufferIndex) !== BufferIndex.None
-      const rows = grouped ? words[Attention.GroupRows]! : op.rows(Attention.Rows)
-      return [Math.ceil(rows / TILE_ROWS), words[Attention.Heads]!, grouped ? Math.max(1, header[DispatchHeader.Windows]!) : 1]
+      const windowed = (words[Attention.Starts] as BufferIndex) !== BufferIndex.None
+      const rows = windowed ? words[Attention.ContextRows]! : op.rows(Attention.Rows)
+      return [Math.ceil(rows / TILE_ROWS), words[Attention.Heads]!, windowed ? Math.max(1, header[DispatchHeader.Windows]!) : 1]
     },
   }
 }

@@ -61,7 +61,7 @@ fn row_of(rank: u32, list: u32, part: u32) -> u32 {
   let capacity = u32(word(${GatherContext.Capacity}));
   let part = u32(word(${GatherContext.Heads})) * head_stride;
   let head = group.y * head_stride;
-  let context = group.z * u32(word(${GatherContext.GroupStride})) + head * capacity;
+  let context = group.z * u32(word(${GatherContext.ContextStride})) + head * capacity;
   let list = ((window - 1u) * u32(word(${GatherContext.Experts})) + u32(word(${GatherContext.Expert}))) * u32(word(${GatherContext.ListCapacity}));
   let last = u32(clamp(most, 0, i32(capacity) - 1));
 
