@@ -3,7 +3,7 @@ import { describe, RoutedAttentionError } from '../errors.js'
 import { interruptBy } from '../interrupt.js'
 import { checkOptions, namesOf } from '../options.js'
 import type { Signal } from '../platform.js'
-import { type LayerParameters, planLayerParameters } from '../plan/layer-plan.js'
+import { type StandaloneWeights, planStandaloneWeights } from '../plan/layer-plan.js'
 import { Tensor } from '../tensor.js'
 import { type LayerOptions, resolveLayerOptions } from './config/config.js'
 import type { LayerConfig } from '../plan/config.js'
@@ -54,7 +54,7 @@ export class MixtureOfAutoregressiveAttention {
   /** The layer's options, with defaults filled in. */
   readonly options: LayerConfig
   readonly #lifetime: Lifetime
-  readonly #parameters: LayerParameters
+  readonly #parameters: StandaloneWeights
   readonly #placement: LayerPlacement
 
   /**
@@ -67,7 +67,7 @@ export class MixtureOfAutoregressiveAttention {
     runtime.assertUsable()
     checkOptions("the layer's third argument", init, INIT_OPTIONS)
     this.options = Object.freeze(resolveLayerOptions(options))
-    this.#parameters = planLayerParameters(this.options)
+    this.#parameters = planStandaloneWeights(this.options)
     this.#placement = new LayerPlacement(runtime, this.#parameters, () => initialLayerParameters(this.options, init.seed))
     this.#lifetime = new Lifetime(runtime, this, 'layer', this.#placement)
   }

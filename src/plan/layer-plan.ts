@@ -4,13 +4,13 @@ import type { Program, WeightLayout } from '../device/device.js'
 import { addCausalLayer, addOpening } from './ops/causal-ops.js'
 import { createGeometry, type Geometry, type PlanLimits } from './geometry.js'
 import {
-  type RoutedState,
+  type RoutedLayerState,
   type LayerScratch,
   type LayerState,
-  planCausalState,
+  planRoutedLayerState,
   planContextUpdateScratch,
   planLayerScratch,
-  planFullSequenceState,
+  planFullSequenceLayerState,
 } from './memory/layer-memory.js'
 import { addRouterScores, EVERY_ROW, type LayerContext, offset, headerWord, type RotaryTable } from './ops/layer-ops.js'
 import { Layout } from './memory/layout.js'
@@ -28,14 +28,14 @@ import {
 import { type LayerWeights, planLayerWeights, type RoutingWeights } from './memory/layer-weights.js'
 import { WeightPlan } from './memory/weight-plan.js'
 
-/** Packed parameters of one layer. */
-export interface LayerParameters {
+/** Packed weights of a layer that is used on its own, outside a model. */
+export interface StandaloneWeights {
   readonly layout: WeightLayout
   readonly weights: LayerWeights
   readonly frequencies: Operand
 }
 
-export function planLayerParameters(config: LayerConfig): LayerParameters {
+export function planStandaloneWeights(config: LayerConfig): StandaloneWeights {
   const plan = new WeightPlan()
   const frequencies = plan.frequencies(config.dimHead)
   const weights = planLayerWeights(plan, config)
@@ -68,21 +68,21 @@ export interface CausalLayerPlan {
   readonly scratchBytes: number
   readonly stateBytes: number
   readonly scratch: LayerScratch
-  readonly state: RoutedState
+  readonly state: RoutedLayerState
   /** Run once on a zeroed state. */
   readonly open: Program
   /** Run for each chunk, from `BufferIndex.Input` to `BufferIndex.Output`. */
   readonly chunk: Program
 }
 
-export function planCausalLayer(config: LayerConfig, parameters: LayerParameters, call: LayerCall): CausalLayerPlan {
+export function planCausalLayer(config: LayerConfig, parameters: StandaloneWeights, call: LayerCall): CausalLayerPlan {
   const { partitions } = call.limits
   const geometry = createGeometry(config, contextsOf(config, call.length), call.length, call.limits)
   const scratchLayout = new Layout()
   const scratch = planLayerScratch(scratchLayout, geometry, partitions)
   const contextUpdate = planContextUpdateScratch(scratchLayout, geometry)
   const stateLayout = new Layout()
-  const state = planCausalState(stateLayout, geometry)
+  const state = planRoutedLayerState(stateLayout, geometry)
   const table = (rows: number, width: number) => at(BufferIndex.Scratch, scratchLayout.words(rotaryTableWords(rows, width)))
 
   const builder = new ProgramBuilder()
@@ -262,7 +262,7 @@ export function planFullSequenceContext(
   return {
     geometry,
     scratch: planLayerScratch(scratchLayout, geometry, partitions),
-    state: planFullSequenceState(stateLayout, contextLayout, geometry),
+    state: planFullSequenceLayerState(stateLayout, contextLayout, geometry),
     memory,
     chosenRows,
     normedRows: at(BufferIndex.Scratch, scratchLayout.words(chosenRows * geometry.stride)),
@@ -282,7 +282,7 @@ export interface FullSequenceLayerPlan extends FullSequencePlan {
   readonly programs: FullSequencePrograms
 }
 
-export function planFullSequenceLayer(config: LayerConfig, parameters: LayerParameters, call: LayerCall): FullSequenceLayerPlan {
+export function planFullSequenceLayer(config: LayerConfig, parameters: StandaloneWeights, call: LayerCall): FullSequenceLayerPlan {
   const local: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: config.dimHead }
   const plan = planFullSequenceContext(config, local, rotarySource(config, call.angleWidth), call.length, call.limits)
   const programs = writeFullSequencePrograms(plan, parameters.weights, {

@@ -4,7 +4,13 @@ import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
 import type { Program } from '../device/device.js'
 import { addCausalLayer, addOpening } from './ops/causal-ops.js'
 import { createGeometry, type Geometry, type PlanLimits } from './geometry.js'
-import { type CausalState, planCausalState, planContextUpdateScratch, planLayerScratch, planLocalState } from './memory/layer-memory.js'
+import {
+  type CausalLayerState,
+  planRoutedLayerState,
+  planContextUpdateScratch,
+  planLayerScratch,
+  planLocalLayerState,
+} from './memory/layer-memory.js'
 import {
   contextsOf,
   planFullSequenceContext,
@@ -44,7 +50,7 @@ export interface ModelPlan {
 
 /** A causal model: one program for a chunk, from embedding to logits. */
 export interface CausalModelPlan extends ModelPlan {
-  readonly states: readonly CausalState[]
+  readonly states: readonly CausalLayerState[]
   readonly open: Program
   readonly chunk: Program
   /** Offset of the chunk's rows in the scratch, where `BufferIndex.Input` is bound. */
@@ -63,7 +69,9 @@ export function planCausalModel(config: ModelConfig, parameters: ModelWeights, l
   const streamOffset = scratchLayout.words(geometry.chunkRows * geometry.stride)
   const table = (rows: number) => at(BufferIndex.Scratch, scratchLayout.words(rotaryTableWords(rows, layer.dimHead)))
   const stateLayout = new Layout()
-  const states = parameters.layers.map((_, index) => (isRouted(config, index) ? planCausalState : planLocalState)(stateLayout, geometry))
+  const states = parameters.blocks.map((_, index) =>
+    (isRouted(config, index) ? planRoutedLayerState : planLocalLayerState)(stateLayout, geometry),
+  )
   const context: ModelContext = { config, geometry, parameters, scratch, normed: layerScratch.normed, sum: layerScratch.local }
 
   const builder = new ProgramBuilder()
@@ -79,12 +87,12 @@ export function planCausalModel(config: ModelConfig, parameters: ModelWeights, l
   }
   // the first norm reads rows embedded by the same partition
   if (layer.prenorm) builder.skipBarrier()
-  parameters.layers.forEach(({ attention, feedForward }, index) => {
+  parameters.blocks.forEach(({ layer: weights, feedForward }, index) => {
     const result = layerOutput(context, index === config.depth - 1)
     addCausalLayer({
       builder,
       geometry,
-      weights: attention,
+      weights,
       scratch: layerScratch,
       state: states[index]!,
       contextUpdate,
@@ -101,7 +109,7 @@ export function planCausalModel(config: ModelConfig, parameters: ModelWeights, l
   addHead(builder, context)
 
   const opening = new ProgramBuilder()
-  parameters.layers.forEach(({ attention }, index) => addOpening(opening, geometry, attention, states[index]!))
+  parameters.blocks.forEach(({ layer: weights }, index) => addOpening(opening, geometry, weights, states[index]!))
   return {
     geometry,
     scratchBytes: scratchLayout.byteLength,
@@ -116,13 +124,13 @@ export function planCausalModel(config: ModelConfig, parameters: ModelWeights, l
   }
 }
 
-/** A model with full-sequence routing: the whole sequence passes through one layer after another. */
+/** A model with full-sequence routing: the whole sequence passes through one block after another. */
 export interface FullSequenceModelPlan extends ModelPlan {
   readonly sequence: FullSequencePlan
   /** For each chunk: token ids to rows. */
   readonly embed: Program
   /** The chunks of the last one end with their logits. */
-  readonly layers: readonly FullSequencePrograms[]
+  readonly blocks: readonly FullSequencePrograms[]
 }
 
 export function planFullSequenceModel(
@@ -146,10 +154,10 @@ export function planFullSequenceModel(
     scratch,
     sequence,
     embed: embedding.finish(),
-    layers: parameters.layers.map(({ attention, feedForward }, index) => {
+    blocks: parameters.blocks.map(({ layer: weights, feedForward }, index) => {
       const isLast = index === config.depth - 1
       const result = layerOutput(context, isLast)
-      return writeFullSequencePrograms(sequence, attention, { ...result, residual: true, trace: false }, (builder) => {
+      return writeFullSequencePrograms(sequence, weights, { ...result, residual: true, trace: false }, (builder) => {
         addFeedForward(builder, context, feedForward, result)
         if (isLast) addHead(builder, context)
       })

@@ -99,11 +99,11 @@ describe.each(cases)('the shader $name', ({ opcode, kernel, code }) => {
 
   test.each([false, true])('calls nothing that is not there, where buffers are whole: %s', (whole) => {
     const names = Object.keys(kernel.operands)
-    const binding = {
+    const bindings = {
       places: Object.fromEntries(names.map((name, i) => [name, i])),
       memories: names.map(() => ({ parts: whole ? 1 : 2, whole, writable: true })),
     }
-    const shader = writeShader({ ...kernel, code }, binding, { partBytes: 1 << 20, subgroups: false })
+    const shader = writeShader({ ...kernel, code }, bindings, { partBytes: 1 << 20, subgroups: false })
     const defined = new Set(Array.from(shader.matchAll(/\bfn (\w+)\(/g), ([, name]) => name!))
     expect([...callsOf(shader)].filter((name) => !defined.has(name) && !OWN.has(name))).toEqual([])
   })

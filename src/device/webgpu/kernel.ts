@@ -47,7 +47,7 @@ export interface Memory {
 }
 
 /** What a shader is specialised for, besides its kernel. */
-export interface Binding {
+export interface ShaderBindings {
   /** Location of each operand; numbers are indices into `memories`. */
   readonly places: Readonly<Record<string, Place>>
   readonly memories: readonly Memory[]
@@ -70,7 +70,7 @@ export interface ShaderTarget {
   readonly subgroups: boolean
 }
 
-export function writeShader(kernel: Kernel, { places, memories }: Binding, { partBytes, subgroups }: ShaderTarget): string {
+export function writeShader(kernel: Kernel, { places, memories }: ShaderBindings, { partBytes, subgroups }: ShaderTarget): string {
   const subgroupCode = subgroups ? kernel.subgroupCode : undefined
   const element = kernel.view === 'vectors' ? 'vec4u' : 'u32'
   const buffers = memories.flatMap(({ parts, writable }, memory) =>

@@ -1,4 +1,4 @@
-import { type Binding, FIRST_BUFFER, HEADER_BYTES, type Kernel, OP_VECTORS, writeShader } from './kernel.js'
+import { type ShaderBindings, FIRST_BUFFER, HEADER_BYTES, type Kernel, OP_VECTORS, writeShader } from './kernel.js'
 import { ShaderStage } from './constants.js'
 
 /** A kernel compiled for operands in certain buffers. */
@@ -9,10 +9,10 @@ export class Pipeline {
   #pipeline: GPUComputePipeline | undefined
   #pending: Promise<void> | undefined
 
-  constructor(gpu: GPUDevice, kernel: Kernel, binding: Binding, partBytes: number) {
+  constructor(gpu: GPUDevice, kernel: Kernel, bindings: ShaderBindings, partBytes: number) {
     this.#gpu = gpu
     const entry = (binding: number, buffer: GPUBufferBindingLayout) => ({ binding, visibility: ShaderStage.COMPUTE, buffer })
-    const storage = binding.memories.flatMap(({ parts, writable }) =>
+    const storage = bindings.memories.flatMap(({ parts, writable }) =>
       Array.from({ length: parts }, (): GPUBufferBindingLayout => ({ type: writable ? 'storage' : 'read-only-storage' })),
     )
     this.layout = gpu.createBindGroupLayout({
@@ -22,7 +22,7 @@ export class Pipeline {
         ...storage.map((buffer, i) => entry(FIRST_BUFFER + i, buffer)),
       ],
     })
-    const code = writeShader(kernel, binding, { partBytes, subgroups: gpu.features.has('subgroups') })
+    const code = writeShader(kernel, bindings, { partBytes, subgroups: gpu.features.has('subgroups') })
     this.#descriptor = {
       label: kernel.name,
       layout: gpu.createPipelineLayout({ bindGroupLayouts: [this.layout] }),
@@ -58,13 +58,13 @@ export class Pipelines {
     this.#partBytes = partBytes
   }
 
-  get(kernel: Kernel, binding: Binding): Pipeline {
-    const memories = binding.memories.map(({ parts, whole, writable }) => `${parts}${whole ? '' : '+'}${writable ? 'w' : 'r'}`)
-    const places = Object.keys(kernel.operands).map((name) => binding.places[name])
+  get(kernel: Kernel, bindings: ShaderBindings): Pipeline {
+    const memories = bindings.memories.map(({ parts, whole, writable }) => `${parts}${whole ? '' : '+'}${writable ? 'w' : 'r'}`)
+    const places = Object.keys(kernel.operands).map((name) => bindings.places[name])
     const key = [kernel.name, ...places, ...memories].join(' ')
     let pipeline = this.#known.get(key)
     if (!pipeline) {
-      pipeline = new Pipeline(this.#gpu, kernel, binding, this.#partBytes)
+      pipeline = new Pipeline(this.#gpu, kernel, bindings, this.#partBytes)
       this.#known.set(key, pipeline)
     }
     return pipeline

@@ -37,7 +37,7 @@ export class FullSequenceExecutor implements Executor {
     return tokenIds.every((id) => id >= 0 && id < this.#config.numTokens) ? new RecomputedSequence(this, tokenIds) : undefined
   }
 
-  /** One forward pass over all of `tokenIds`: layer after layer, each chunk by chunk. */
+  /** One forward pass over all of `tokenIds`: block after block, each chunk by chunk. */
   async read(
     tokenIds: Int32Array,
     request: LogitsRequest,
@@ -69,8 +69,8 @@ export class FullSequenceExecutor implements Executor {
       dispatch.set(DispatchHeader.SequenceRows, length)
       dispatch.set(DispatchHeader.Average, Number(layer.averageRouted && memory.windows > 0))
       const head = new LogitsReader({ numTokens, scratch: plan.scratch, memory: scratch, byteOffset: 0 }, dispatch)
-      // progress is reported in tokens: each layer does a fraction of every token's work
-      const passes = plan.layers.length
+      // progress is reported in tokens: each block does a fraction of every token's work
+      const passes = plan.blocks.length
       let pass = 0
       const pauseAt = (position: number) => yieldPoint(Math.floor((pass * length + position) / passes))
       const chunks = {
@@ -93,7 +93,7 @@ export class FullSequenceExecutor implements Executor {
           tokens.write(tokenIds.subarray(position, position + rows), 0)
         },
       })
-      for (const programs of plan.layers) {
+      for (const programs of plan.blocks) {
         const compiled = new ResourceScope(device)
         try {
           const chunk = compiled.compile(programs.chunk)

@@ -1,7 +1,7 @@
 import { type Device, type DeviceBuffer, Dispatch } from '../../device/device.js'
 import type { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
-import type { LayerParameters } from '../../plan/layer-plan.js'
+import type { StandaloneWeights } from '../../plan/layer-plan.js'
 import type { Tensor } from '../../tensor.js'
 import { yieldToEventLoop } from '../../event-loop.js'
 import type { DispatchBatch } from './chunk-scheduler.js'
@@ -12,7 +12,7 @@ export interface LayerForward extends TracedCall {
   readonly device: Device
   /** Ends it, for instance with `DISPOSED`. */
   readonly interrupt: Interrupt
-  readonly parameters: LayerParameters
+  readonly parameters: StandaloneWeights
   readonly weights: DeviceBuffer
   readonly x: Float32Array
   readonly angles: Tensor | undefined

@@ -1,6 +1,6 @@
 import { type Device, type DeviceBuffer, float32Values } from '../../device/device.js'
 import type { Runtime } from '../../device/runtime.js'
-import type { LayerParameters } from '../../plan/layer-plan.js'
+import type { StandaloneWeights } from '../../plan/layer-plan.js'
 import { Tensor } from '../../tensor.js'
 import { DevicePlacement, type Installation } from './device-placement.js'
 import { type Comparison, installOnQuickest } from './quickest-device.js'
@@ -35,7 +35,7 @@ export class InstalledLayer implements Installation {
 /** The placement of a layer, which is installed on a device when created, and compares devices at its first forward. */
 export class LayerPlacement {
   readonly #runtime: Runtime
-  readonly #parameters: LayerParameters
+  readonly #parameters: StandaloneWeights
   readonly #placement: DevicePlacement<InstalledLayer>
   /** Pending until the fastest of the runtime's devices is known. */
   #choosing: Promise<void> | undefined
@@ -45,7 +45,7 @@ export class LayerPlacement {
    * @param make called once the device has room for the values, so that a layer that is too large fails before its
    * parameters are drawn
    */
-  constructor(runtime: Runtime, parameters: LayerParameters, make: () => LayerValues) {
+  constructor(runtime: Runtime, parameters: StandaloneWeights, make: () => LayerValues) {
     this.#runtime = runtime
     this.#parameters = parameters
     this.#isChosen = runtime.candidates.length === 1

@@ -110,18 +110,18 @@ function planContexts(layout: Layout, buffer: BufferIndex, { config, chunkWindow
 }
 
 /** @param contexts location of a chunk's contexts: `BufferIndex.Contexts` */
-export function planFullSequenceState(layout: Layout, contexts: Layout, geometry: Geometry): LayerState {
+export function planFullSequenceLayerState(layout: Layout, contexts: Layout, geometry: Geometry): LayerState {
   return { ...planLocal(layout, geometry), contexts: planContexts(contexts, BufferIndex.Contexts, geometry) }
 }
 
 /** The state of a causal layer. */
-export interface CausalState extends LayerState {
+export interface CausalLayerState extends LayerState {
   /** Absent if the layer has only local attention. */
   readonly routing: RoutingState | undefined
 }
 
 /** The state of a causal layer with a routed part. */
-export interface RoutedState extends CausalState {
+export interface RoutedLayerState extends CausalLayerState {
   readonly routing: RoutingState
 }
 
@@ -138,11 +138,11 @@ export interface RoutingState {
 }
 
 /** The state of a layer with only local attention. */
-export function planLocalState(layout: Layout, geometry: Geometry): CausalState {
+export function planLocalLayerState(layout: Layout, geometry: Geometry): CausalLayerState {
   return { ...planLocal(layout, geometry), contexts: [], routing: undefined }
 }
 
-export function planCausalState(layout: Layout, geometry: Geometry): RoutedState {
+export function planRoutedLayerState(layout: Layout, geometry: Geometry): RoutedLayerState {
   return {
     ...planLocal(layout, geometry),
     contexts: planContexts(layout, BufferIndex.State, geometry),

@@ -21,7 +21,7 @@ export interface ModelWeights {
   readonly tokens: Weights
   readonly positions: Weights | undefined
   readonly frequencies: Operand
-  readonly layers: readonly { readonly attention: LayerWeights; readonly feedForward: FeedForwardWeights }[]
+  readonly blocks: readonly { readonly layer: LayerWeights; readonly feedForward: FeedForwardWeights }[]
   readonly norm: Operand
   readonly head: Weights
   readonly headBias: Operand
@@ -34,17 +34,17 @@ export function planModelWeights(config: ModelConfig, formatOf: (name: string) =
   const frequencies = plan.frequencies(config.layer.dimHead)
   const tokens = plan.pack(outer.tokens)
   const positions = outer.positions && plan.pack(outer.positions)
-  const layers = Array.from({ length: config.depth }, (_, block) => {
+  const blocks = Array.from({ length: config.depth }, (_, block) => {
     const prefixes = blockPrefixes(block)
     return {
-      attention: planLayerWeights(plan, config.layer, prefixes.layer, isRouted(config, block)),
+      layer: planLayerWeights(plan, config.layer, prefixes.layer, isRouted(config, block)),
       feedForward: planFeedForward(plan, feedForwardParameters(config, prefixes.feedForward)),
     }
   })
   const norm = plan.pack(outer.norm)
   const head = plan.pack(outer.head)
   const headBias = plan.pack(outer.headBias)
-  return { layout: plan.finish(), tokens, positions, frequencies, layers, norm, head, headBias }
+  return { layout: plan.finish(), tokens, positions, frequencies, blocks, norm, head, headBias }
 }
 
 function planFeedForward(plan: WeightPlan, { norm, up, upBias, down, downBias }: FeedForwardParameters): FeedForwardWeights {

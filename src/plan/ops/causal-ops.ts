@@ -1,6 +1,6 @@
 import { DispatchHeader } from '../../../assembly/ir/header.js'
 import { Opcode } from '../../../assembly/ir/ops.js'
-import type { CausalState, ContextUpdateScratch, RoutingState } from '../memory/layer-memory.js'
+import type { CausalLayerState, ContextUpdateScratch, RoutingState } from '../memory/layer-memory.js'
 import {
   addCombination,
   addExpertNorm,
@@ -22,7 +22,7 @@ import type { LayerWeights, RoutingWeights } from '../memory/layer-weights.js'
 
 /** Additional context for a causal layer. */
 export interface CausalContext extends LayerContext {
-  readonly state: CausalState
+  readonly state: CausalLayerState
   readonly contextUpdate: ContextUpdateScratch
   /** Angles of all rows of the window, for the keys admitted when it closes. */
   readonly windowTable: RotaryTable | undefined
@@ -145,7 +145,7 @@ function addContextUpdate(context: RoutedCausalContext): void {
 }
 
 /** Initial state of a sequence: the null KV at rank 0 of every expert's context. */
-export function addOpening(builder: ProgramBuilder, geometry: Geometry, weights: LayerWeights, state: CausalState): void {
+export function addOpening(builder: ProgramBuilder, geometry: Geometry, weights: LayerWeights, state: CausalLayerState): void {
   weights.routing?.experts.forEach((expert, index) => {
     builder.op(Opcode.NullContext, {
       null: expert.nullPair,
