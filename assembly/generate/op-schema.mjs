@@ -68,10 +68,19 @@ export const ops = {
   },
   RotaryFromPositions: {
     doc: `cos and sin of every pair's angle: row i of the table is [cos: width][sin: width], for position
-      \`position\`[0] (an f64) + i, or \`indices\`[i]. The angle of columns j and j + width / 2 is position ·
-      \`frequencies\`[j] (f64).`,
+      \`position\`[0] (an f64) + i, or \`indices\`[i], or \`positions\`[\`first\`[0] + i] (64-bit integers). The
+      angle of columns j and j + width / 2 is position · \`frequencies\`[j] (f64).`,
     kernels: 'rotary',
-    fields: { rows: read(), position: read(), indices: optional(read()), frequencies: read(), output: written(), width: i32() },
+    fields: {
+      rows: read(),
+      position: read(),
+      indices: optional(read()),
+      positions: optional(read()),
+      first: optional(read()),
+      frequencies: read(),
+      output: written(),
+      width: i32(),
+    },
   },
   RotaryFromAngles: {
     doc: `The same from given angles (float32, row-major, \`width\` wide): of row \`position\`[0] + i, or
@@ -280,7 +289,8 @@ export const ops = {
   },
   SelectContext: {
     doc: `A window closes: its tokens compete with the context for its places, by router score, ties to the earlier. The
-      context's \`contextRouterScores\` and \`contextPositions\` ([expert][contextCapacity]) become the new ones;
+      context's \`contextRouterScores\` and \`contextPositions\` ([expert][contextCapacity], positions as 64-bit integers)
+      become the new ones;
       \`retained\` lists the old ranks that stay, \`admitted\` the window's tokens that enter, both ascending,
       \`retainedCounts\` and \`admittedCounts\` how many.`,
     kernels: 'context',
@@ -301,10 +311,11 @@ export const ops = {
     },
   },
   UpdateContext: {
-    doc: "Moves kept key/values to their new ranks and appends the admitted tokens' (`projected`: rows of [k | v]).",
+    doc: `Moves kept key/values to their new ranks and appends the admitted tokens' (\`projected\`: rows of [k | v]).
+      Without \`retained\` the first \`retainedCount\`[0] stay where they are.`,
     kernels: 'context',
     fields: {
-      retained: read(),
+      retained: optional(read()),
       retainedCount: read(),
       admittedCount: read(),
       projected: read(),
@@ -313,6 +324,21 @@ export const ops = {
       heads: i32(),
       headStride: i32(),
       capacity: i32(),
+    },
+  },
+  UpdateContextInputs: {
+    doc: `The same for the rows that they are projected from: \`inputs\` has a row for each token of the context, by rank,
+      without one for the null key/value; the admitted ones' are rows \`first\`[0] + \`admitted\`[i] of \`window\`.`,
+    kernels: 'context',
+    fields: {
+      retained: read(),
+      retainedCount: read(),
+      admitted: read(),
+      admittedCount: read(),
+      first: read(),
+      window: read(),
+      inputs: updated(),
+      stride: i32(),
     },
   },
   NullContext: {

@@ -59,9 +59,12 @@ export enum DispatchHeader {
   AnswerRows = 25,
   /** Address of a word that is no longer 0 once nobody wants what the dispatch computes; 0 where there is none. */
   Stop = 26,
+  /** Row of a layer's recent inputs for the chunk's first token, and for the first one of its routed window. */
+  InputRow = 27,
+  WindowInputRow = 28,
   /** Base addresses, one word for each `BufferIndex`. */
-  Buffers = 27,
-  Length = 42,
+  Buffers = 29,
+  Length = 44,
 }
 
 /** Which memory an operand lies in. Only the device knows where each begins. */

@@ -34,6 +34,7 @@ export enum Opcode {
   Combine,
   SelectContext,
   UpdateContext,
+  UpdateContextInputs,
   NullContext,
   SelectQueries,
   SelectKeyValues,
@@ -72,16 +73,19 @@ export enum Embed {
 
 /**
  * cos and sin of every pair's angle: row i of the table is [cos: width][sin: width], for position `Position`[0] (an
- * f64) + i, or `Indices`[i]. The angle of columns j and j + width / 2 is position · `Frequencies`[j] (f64).
+ * f64) + i, or `Indices`[i], or `Positions`[`First`[0] + i] (64-bit integers). The angle of columns j and j + width
+ * / 2 is position · `Frequencies`[j] (f64).
  */
 export enum RotaryFromPositions {
   Rows = 2,
   Position = 4,
   Indices = 6,
-  Frequencies = 8,
-  Output = 10,
-  Width = 12,
-  Length = 13,
+  Positions = 8,
+  First = 10,
+  Frequencies = 12,
+  Output = 14,
+  Width = 16,
+  Length = 17,
 }
 
 /** The same from given angles (float32, row-major, `Width` wide): of row `Position`[0] + i, or `Indices`[i]. */
@@ -316,9 +320,9 @@ export enum Combine {
 
 /**
  * A window closes: its tokens compete with the context for its places, by router score, ties to the earlier. The
- * context's `ContextRouterScores` and `ContextPositions` ([expert][contextCapacity]) become the new ones; `Retained`
- * lists the old ranks that stay, `Admitted` the window's tokens that enter, both ascending, `RetainedCounts` and
- * `AdmittedCounts` how many.
+ * context's `ContextRouterScores` and `ContextPositions` ([expert][contextCapacity], positions as 64-bit integers)
+ * become the new ones; `Retained` lists the old ranks that stay, `Admitted` the window's tokens that enter, both
+ * ascending, `RetainedCounts` and `AdmittedCounts` how many.
  */
 export enum SelectContext {
   RouterScores = 2,
@@ -340,7 +344,10 @@ export enum SelectContext {
   Length = 23,
 }
 
-/** Moves kept key/values to their new ranks and appends the admitted tokens' (`Projected`: rows of [k | v]). */
+/**
+ * Moves kept key/values to their new ranks and appends the admitted tokens' (`Projected`: rows of [k | v]). Without
+ * `Retained` the first `RetainedCount`[0] stay where they are.
+ */
 export enum UpdateContext {
   Retained = 2,
   RetainedCount = 4,
@@ -351,6 +358,22 @@ export enum UpdateContext {
   Heads = 14,
   HeadStride = 15,
   Capacity = 16,
+  Length = 17,
+}
+
+/**
+ * The same for the rows that they are projected from: `Inputs` has a row for each token of the context, by rank,
+ * without one for the null key/value; the admitted ones' are rows `First`[0] + `Admitted`[i] of `Window`.
+ */
+export enum UpdateContextInputs {
+  Retained = 2,
+  RetainedCount = 4,
+  Admitted = 6,
+  AdmittedCount = 8,
+  First = 10,
+  Window = 12,
+  Inputs = 14,
+  Stride = 16,
   Length = 17,
 }
 

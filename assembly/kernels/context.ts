@@ -1,7 +1,7 @@
 import { count, floats, operand, word } from '../operands'
 import { partitionStart } from '../parallel'
 import { DispatchHeader } from '../ir/header'
-import { GatherContext, NullContext, SelectContext, UpdateContext } from '../ir/ops'
+import { GatherContext, NullContext, SelectContext, UpdateContext, UpdateContextInputs } from '../ir/ops'
 import { HISTOGRAM_BYTES } from '../ir/sizes'
 import { storeFourKeys, storeKey, storeValue } from './attention'
 import { takeLargest } from './selection'
@@ -19,7 +19,7 @@ export function selectContext(op: usize, header: usize, partition: i32, partitio
   const window = word(op, SelectContext.Window)
   const capacity = word(op, SelectContext.ContextCapacity)
   const before = word(header, DispatchHeader.ContextCount)
-  const start = <i32>load<f64>(header + (DispatchHeader.WindowPosition << 2))
+  const start = <i64>load<f64>(header + (DispatchHeader.WindowPosition << 2))
   const end = partitionStart(experts, partition + 1, partitions)
   for (let expert = partitionStart(experts, partition, partitions); expert < end; ++expert) {
     const retainedCount = operand(op, SelectContext.RetainedCounts, header) + floats(expert)
@@ -29,7 +29,7 @@ export function selectContext(op: usize, header: usize, partition: i32, partitio
     if (!closes) continue
 
     const contextScores = operand(op, SelectContext.ContextRouterScores, header) + floats(expert * capacity)
-    const positions = operand(op, SelectContext.ContextPositions, header) + floats(expert * capacity)
+    const positions = operand(op, SelectContext.ContextPositions, header) + 2 * floats(expert * capacity)
     const histogram = operand(op, SelectContext.Candidates, header) + <usize>expert * <usize>word(op, SelectContext.WorkBytes)
     const candidates = histogram + <usize>HISTOGRAM_BYTES
     const chosen = candidates + floats(capacity + window)
@@ -45,10 +45,10 @@ export function selectContext(op: usize, header: usize, partition: i32, partitio
       store<f32>(contextScores + floats(i), load<f32>(candidates + floats(candidate)))
       if (candidate < before) {
         store<i32>(keptList + floats(retained++), candidate)
-        store<i32>(positions + floats(i), load<i32>(positions + floats(candidate)))
+        store<i64>(positions + 2 * floats(i), load<i64>(positions + 2 * floats(candidate)))
       } else {
         store<i32>(newList + floats(i - retained), candidate - before)
-        store<i32>(positions + floats(i), start + candidate - before)
+        store<i64>(positions + 2 * floats(i), start + candidate - before)
       }
     }
     store<i32>(retainedCount, retained)
@@ -71,7 +71,9 @@ export function updateContext(op: usize, header: usize, partition: i32, partitio
   for (let head = partitionStart(heads, partition, partitions); head < end; ++head) {
     const keys = operand(op, UpdateContext.Keys, header) + <usize>head * headSize
     const values = operand(op, UpdateContext.Values, header) + <usize>head * headSize
-    for (let i = 0; i < retained; ++i) moveRank(keys, values, load<i32>(keptList + floats(i)) + 1, i + 1, headStride, capacity)
+    if (keptList) {
+      for (let i = 0; i < retained; ++i) moveRank(keys, values, load<i32>(keptList + floats(i)) + 1, i + 1, headStride, capacity)
+    }
     for (let i = 0; i < admitted; ++i) {
       const key = projected + <usize>i * 2 * part + floats(head * headStride)
       storeKey(key, keys, retained + i + 1, headStride)
@@ -90,6 +92,28 @@ function moveRank(keys: usize, values: usize, from: i32, to: i32, headStride: i3
   for (let channel = 0; channel < headStride; channel += 8, source += floats(capacity) * 8, target += floats(capacity) * 8) {
     v128.store(target, v128.load(source))
     v128.store(target, v128.load(source, 16), 16)
+  }
+}
+
+/** `UpdateContextInputs`: split by columns, since rows move to places of others. */
+export function updateContextInputs(op: usize, header: usize, partition: i32, partitions: i32): void {
+  const retained = count(op, UpdateContextInputs.RetainedCount, header)
+  const admitted = count(op, UpdateContextInputs.AdmittedCount, header)
+  const keptList = operand(op, UpdateContextInputs.Retained, header)
+  const newList = operand(op, UpdateContextInputs.Admitted, header)
+  const stride = word(op, UpdateContextInputs.Stride)
+  const size = floats(stride)
+  const first = partitionStart(stride, partition, partitions)
+  const width = floats(partitionStart(stride, partition + 1, partitions) - first)
+  const inputs = operand(op, UpdateContextInputs.Inputs, header) + floats(first)
+  const window =
+    operand(op, UpdateContextInputs.Window, header) + <usize>count(op, UpdateContextInputs.First, header) * size + floats(first)
+  for (let i = 0; i < retained; ++i) {
+    const rank = load<i32>(keptList + floats(i))
+    if (rank != i) memory.copy(inputs + <usize>i * size, inputs + <usize>rank * size, width)
+  }
+  for (let i = 0; i < admitted; ++i) {
+    memory.copy(inputs + <usize>(retained + i) * size, window + <usize>load<i32>(newList + floats(i)) * size, width)
   }
 }
 

@@ -1,5 +1,5 @@
 import { storeCosineSine, storeTwoCosinesSines } from '../math'
-import { count, floats, operand, word } from '../operands'
+import { count, countOr, floats, operand, word } from '../operands'
 import { partitionStart } from '../parallel'
 import { RotaryFromAngles, RotaryFromPositions, Rotate } from '../ir/ops'
 
@@ -11,12 +11,18 @@ export function rotaryFromPositions(op: usize, header: usize, partition: i32, pa
   const rows = count(op, RotaryFromPositions.Rows, header)
   const start = operand(op, RotaryFromPositions.Position, header)
   const indices = operand(op, RotaryFromPositions.Indices, header)
+  const positions = operand(op, RotaryFromPositions.Positions, header)
+  const first = countOr(op, RotaryFromPositions.First, header, 0)
   const frequencies = operand(op, RotaryFromPositions.Frequencies, header)
   const width = word(op, RotaryFromPositions.Width)
   const output = operand(op, RotaryFromPositions.Output, header)
   const end = partitionStart(rows, partition + 1, partitions)
   for (let row = partitionStart(rows, partition, partitions); row < end; ++row) {
-    const position = indices ? <f64>load<i32>(indices + floats(row)) : load<f64>(start) + <f64>row
+    const position = positions
+      ? <f64>load<i64>(positions + 2 * floats(first + row))
+      : indices
+        ? <f64>load<i32>(indices + floats(row))
+        : load<f64>(start) + <f64>row
     positionRow(position, frequencies, output + floats(row * 2) * width, width >> 1)
   }
 }

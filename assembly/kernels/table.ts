@@ -2,7 +2,7 @@
 
 import { assignSlots, selectKeyValues, selectQueries } from './selection'
 import { combine, copyRows, embed, logProbabilities } from './elementwise'
-import { gatherContext, nullContext, selectContext, updateContext } from './context'
+import { gatherContext, nullContext, selectContext, updateContext, updateContextInputs } from './context'
 import { listQueries, routeCausal, routerScores } from './routing'
 import { attention, localStore } from './attention'
 import { normalise } from './norms'
@@ -35,6 +35,7 @@ export const KERNELS: StaticArray<Kernel> = [
   combine,
   selectContext,
   updateContext,
+  updateContextInputs,
   nullContext,
   selectQueries,
   selectKeyValues,

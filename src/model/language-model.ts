@@ -269,7 +269,10 @@ export class LanguageModel {
     const { position, logits, recentIds, sequence } = decodeSession(bytes, this.#owner)
     const restored = this.#placement.executor.restoreSequence(position, sequence)
     if (!restored)
-      throw new RoutedAttentionError('BAD_FILE', `a session at position ${position} does not hold ${sequence.length} bytes; it was altered`)
+      throw new RoutedAttentionError(
+        'BAD_FILE',
+        `a session of this model at position ${position} does not hold these ${sequence.length} bytes of state; they were altered`,
+      )
     return new Session(this.#owner, restored, logits, recentIds)
   }
 

@@ -12,7 +12,7 @@ import { recentCount } from './generation/recent-ids.js'
  *   4 bytes   logits that follow (V, or 0 for a session that has read nothing), u32
  *   …         logits, f32
  *   …         the last ids, min(16, position) of them, oldest first, i32
- *   …         the sequence, as its executor saves it
+ *   …         the sequence, as its executor saves it (plan/memory/saved-state.ts, or all ids)
  *   16 bytes  checksum of all before it
  */
 const MAGIC = Uint8Array.from('RTATTN', (letter) => letter.charCodeAt(0))

@@ -45,6 +45,15 @@ export function contextCount({ routedWindowSize, numRoutedKeyValues }: LayerConf
   return Math.min(numRoutedKeyValues, Math.floor(position / routedWindowSize) * routedWindowSize)
 }
 
+/**
+ * Row of a position in a causal layer's recent inputs: each window has a place of its own, which the next one to take
+ * it finds when nothing attends to what was there.
+ */
+export function inputRow({ recentWindows, windowCapacity, config }: Geometry, position: number): number {
+  const offset = position % config.routedWindowSize
+  return (((position - offset) / config.routedWindowSize) % recentWindows) * windowCapacity + offset
+}
+
 /** Sets the header for a chunk of `rows` tokens, and returns the cursor after it. */
 export function describeChunk(dispatch: Dispatch, geometry: Geometry, cursor: Cursor, rows: number): Cursor {
   const base = fillHeader(dispatch, geometry, cursor, rows)
@@ -57,6 +66,7 @@ export function fillHeader(dispatch: Dispatch, geometry: Geometry, cursor: Curso
   const window = geometry.config.routedWindowSize
   const offset = position % window
   const base = nextBase(geometry, cursor, rows)
+  const windowRow = inputRow(geometry, position - offset)
   dispatch.set(DispatchHeader.Rows, rows)
   dispatch.set(DispatchHeader.WindowOffset, offset)
   dispatch.set(DispatchHeader.WindowStart, Number(offset === 0))
@@ -68,6 +78,8 @@ export function fillHeader(dispatch: Dispatch, geometry: Geometry, cursor: Curso
   dispatch.set(DispatchHeader.ContextCount, contextCount(geometry.config, position))
   dispatch.set(DispatchHeader.LocalIndex, position - base)
   dispatch.set(DispatchHeader.LocalDrop, base - cursor.base)
+  dispatch.set(DispatchHeader.InputRow, windowRow + offset)
+  dispatch.set(DispatchHeader.WindowInputRow, windowRow)
   dispatch.setPosition(DispatchHeader.Position, position)
   dispatch.setPosition(DispatchHeader.WindowPosition, position - offset)
   return base

@@ -34,6 +34,8 @@ export interface Geometry {
   readonly chunkWindows: number
   /** Tokens of a routed window, or of the whole sequence if that is shorter. */
   readonly windowCapacity: number
+  /** Windows whose inputs a causal layer keeps, the open one included. */
+  readonly recentWindows: number
   /** A row of `dim` values, padded. */
   readonly stride: number
   /** One head, padded, so that every head starts on a vector and consists of whole panels. */
@@ -46,6 +48,8 @@ export interface Geometry {
   /** Key/values that fit in a context, including the null KV, rounded up to whole panels. */
   readonly contextCapacity: number
   readonly contextScoreStride: number
+  /** Key/values of a context, without the null KV. */
+  readonly contextRows: number
   /** One expert's keys, or values, for one window. */
   readonly contextWords: number
   /** A row of raw router products: those of queries and of key/values, for all experts. */
@@ -63,7 +67,8 @@ export function createGeometry(config: LayerConfig, contexts: number, length = I
   const headStride = roundUp(config.dimHead)
   const inner = config.heads * headStride
   const stride = roundUp(config.dim)
-  const contextCapacity = roundUp(Math.min(contexts, length) + 1)
+  const contextRows = Math.min(contexts, length)
+  const contextCapacity = roundUp(contextRows + 1)
   const { numExperts } = config
   const rowBytes = 4 * ((numExperts + WORK_ROWS) * stride + WORK_HEADS * inner)
   const mostRows = Math.max(1, Math.min(limits.chunkRows, Math.floor(limits.bufferBytes / rowBytes)))
@@ -76,6 +81,7 @@ export function createGeometry(config: LayerConfig, contexts: number, length = I
     chunkRows,
     chunkWindows,
     windowCapacity,
+    recentWindows: 1,
     stride,
     headStride,
     inner,
@@ -83,14 +89,28 @@ export function createGeometry(config: LayerConfig, contexts: number, length = I
     localScoreStride: roundUp(localWindow + MOST_TILE_ROWS + 14),
     contextCapacity,
     contextScoreStride: contextCapacity,
+    contextRows,
     contextWords: inner * contextCapacity,
     productStride: roundUp(2 * config.numExperts),
   }
 }
 
+/**
+ * Windows whose inputs have to be kept for all those of the local window to be among them, at any position below
+ * `length`.
+ */
+export function windowsOfLocalInputs({ localAttnWindowSize, routedWindowSize }: LayerConfig, length: number): number {
+  return Math.min(Math.ceil(localAttnWindowSize / routedWindowSize) + 1, Math.ceil(length / routedWindowSize))
+}
+
 /** Bytes of scores per partition: a tile of rows, and their reciprocal sums. */
 export function scoreBytes(scoreStride: number): number {
   return (scoreStride * MOST_TILE_ROWS + 8) * 4
+}
+
+/** Operations for the keys and values of a token, of one expert or of local attention, a multiply-add counting as two. */
+export function projectionWork({ dim, heads, dimHead }: LayerConfig): number {
+  return 4 * dim * heads * dimHead
 }
 
 /** Approximate number of operations per token in a layer, a multiply-add counting as two. */

@@ -82,7 +82,7 @@ export function planCausalLayer(config: LayerConfig, parameters: StandaloneWeigh
   const scratch = planLayerScratch(scratchLayout, geometry, partitions)
   const contextUpdate = planContextUpdateScratch(scratchLayout, geometry)
   const stateLayout = new Layout()
-  const state = planRoutedLayerState(stateLayout, geometry)
+  const state = planRoutedLayerState(stateLayout, geometry, false)
   const table = (rows: number, width: number) => at(BufferIndex.Scratch, scratchLayout.words(rotaryTableWords(rows, width)))
 
   const builder = new ProgramBuilder()

@@ -1,9 +1,9 @@
 import type { LayerConfig, ModelConfig } from './config.js'
-import { isRouted } from './routed-layers.js'
+import { countRouted, isRouted } from './routed-layers.js'
 import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
 import type { Program } from '../device/device.js'
-import { addCausalLayer, addOpening } from './ops/causal-ops.js'
-import { createGeometry, type Geometry, type PlanLimits } from './geometry.js'
+import { addCausalLayer, addContextRestoring, addLocalRestoring, addOpening } from './ops/causal-ops.js'
+import { createGeometry, type Geometry, type PlanLimits, windowsOfLocalInputs } from './geometry.js'
 import {
   type CausalLayerState,
   planRoutedLayerState,
@@ -48,11 +48,21 @@ export interface ModelPlan {
   readonly logProbabilities: Program
 }
 
+/** Programs that make a restored state's keys and values from the inputs in it. */
+export interface RestoringPrograms {
+  /** For each chunk of the local window. */
+  readonly local: Program
+  /** For some tokens of every context, at most `contextRows`: see `addContextRestoring`. Absent if there are none. */
+  readonly contexts: Program | undefined
+  readonly contextRows: number
+}
+
 /** A causal model: one program for a chunk, from embedding to logits. */
 export interface CausalModelPlan extends ModelPlan {
   readonly states: readonly CausalLayerState[]
   readonly open: Program
   readonly chunk: Program
+  readonly restoring: RestoringPrograms
   /** Offset of the chunk's rows in the scratch, where `BufferIndex.Input` is bound. */
   readonly streamOffset: number
 }
@@ -61,7 +71,8 @@ export interface CausalModelPlan extends ModelPlan {
 export function planCausalModel(config: ModelConfig, parameters: ModelWeights, length: number, limits: PlanLimits): CausalModelPlan {
   const { layer } = config
   const { partitions } = limits
-  const geometry = createGeometry(layer, contextsOf(layer, length), length, limits)
+  const recentWindows = windowsOfLocalInputs(layer, length)
+  const geometry = { ...createGeometry(layer, contextsOf(layer, length), length, limits), recentWindows }
   const scratchLayout = new Layout()
   const layerScratch = planLayerScratch(scratchLayout, geometry, partitions)
   const contextUpdate = planContextUpdateScratch(scratchLayout, geometry)
@@ -70,7 +81,7 @@ export function planCausalModel(config: ModelConfig, parameters: ModelWeights, l
   const table = (rows: number) => at(BufferIndex.Scratch, scratchLayout.words(rotaryTableWords(rows, layer.dimHead)))
   const stateLayout = new Layout()
   const states = parameters.blocks.map((_, index) =>
-    (isRouted(config, index) ? planRoutedLayerState : planLocalLayerState)(stateLayout, geometry),
+    isRouted(config, index) ? planRoutedLayerState(stateLayout, geometry, true) : planLocalLayerState(stateLayout, geometry),
   )
   const context: ModelContext = { config, geometry, parameters, scratch, normed: layerScratch.normed, sum: layerScratch.local }
 
@@ -108,6 +119,17 @@ export function planCausalModel(config: ModelConfig, parameters: ModelWeights, l
   })
   addHead(builder, context)
 
+  const restoring = new ProgramBuilder()
+  const localTable = addRotaryTable(restoring, source, { count: headerWord(DispatchHeader.Rows) }, chunkTable.rows).rows
+  const contextRestoring = new ProgramBuilder()
+  const rotary = windowTable && { source, table: windowTable.rows }
+  parameters.blocks.forEach(({ layer: weights }, index) => {
+    const shared = { geometry, state: states[index]!, contextUpdate }
+    addLocalRestoring({ ...shared, builder: restoring, weights, scratch: layerScratch, localTable })
+    const { routing } = weights
+    routing?.experts.forEach((_, expert) => addContextRestoring({ ...shared, builder: contextRestoring, routing }, expert, rotary))
+  })
+
   const opening = new ProgramBuilder()
   parameters.blocks.forEach(({ layer: weights }, index) => addOpening(opening, geometry, weights, states[index]!))
   return {
@@ -119,6 +141,11 @@ export function planCausalModel(config: ModelConfig, parameters: ModelWeights, l
     streamOffset,
     open: opening.finish(),
     chunk: builder.finish(),
+    restoring: {
+      local: restoring.finish(),
+      contexts: countRouted(config) > 0 ? contextRestoring.finish() : undefined,
+      contextRows: contextUpdate.rows,
+    },
     head: writeHead(context),
     logProbabilities: writeLogProbabilities(context),
   }

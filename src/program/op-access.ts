@@ -23,6 +23,7 @@ import {
   SelectKeyValues,
   SelectQueries,
   UpdateContext,
+  UpdateContextInputs,
 } from '../../assembly/ir/ops.js'
 
 /** The words that name an op's operands. */
@@ -32,6 +33,8 @@ export interface OperandWords {
     | RotaryFromPositions.Rows
     | RotaryFromPositions.Position
     | RotaryFromPositions.Indices
+    | RotaryFromPositions.Positions
+    | RotaryFromPositions.First
     | RotaryFromPositions.Frequencies
     | RotaryFromPositions.Output
   readonly [Opcode.RotaryFromAngles]:
@@ -93,6 +96,14 @@ export interface OperandWords {
     | UpdateContext.Projected
     | UpdateContext.Keys
     | UpdateContext.Values
+  readonly [Opcode.UpdateContextInputs]:
+    | UpdateContextInputs.Retained
+    | UpdateContextInputs.RetainedCount
+    | UpdateContextInputs.Admitted
+    | UpdateContextInputs.AdmittedCount
+    | UpdateContextInputs.First
+    | UpdateContextInputs.Window
+    | UpdateContextInputs.Inputs
   readonly [Opcode.NullContext]: NullContext.Null | NullContext.Keys | NullContext.Values
   readonly [Opcode.SelectQueries]: SelectQueries.RouterScores | SelectQueries.Taken | SelectQueries.Scores | SelectQueries.Work
   readonly [Opcode.SelectKeyValues]:
@@ -141,6 +152,7 @@ export const RESULTS: { readonly [O in keyof OperandWords]: readonly OperandWord
     SelectContext.AdmittedCounts,
   ],
   [Opcode.UpdateContext]: [UpdateContext.Keys, UpdateContext.Values],
+  [Opcode.UpdateContextInputs]: [UpdateContextInputs.Inputs],
   [Opcode.NullContext]: [NullContext.Keys, NullContext.Values],
   [Opcode.SelectQueries]: [SelectQueries.Taken, SelectQueries.Scores],
   [Opcode.SelectKeyValues]: [SelectKeyValues.Lists, SelectKeyValues.Scores, SelectKeyValues.Chosen],

@@ -32,12 +32,15 @@ export interface EmbedFields {
 
 /**
  * cos and sin of every pair's angle: row i of the table is [cos: width][sin: width], for position `position`[0] (an
- * f64) + i, or `indices`[i]. The angle of columns j and j + width / 2 is position · `frequencies`[j] (f64).
+ * f64) + i, or `indices`[i], or `positions`[`first`[0] + i] (64-bit integers). The angle of columns j and j + width
+ * / 2 is position · `frequencies`[j] (f64).
  */
 export interface RotaryFromPositionsFields {
   readonly rows: Operand
   readonly position: Operand
   readonly indices?: Operand | undefined
+  readonly positions?: Operand | undefined
+  readonly first?: Operand | undefined
   readonly frequencies: Operand
   readonly output: Operand
   readonly width: number
@@ -264,9 +267,9 @@ export interface CombineFields {
 
 /**
  * A window closes: its tokens compete with the context for its places, by router score, ties to the earlier. The
- * context's `contextRouterScores` and `contextPositions` ([expert][contextCapacity]) become the new ones; `retained`
- * lists the old ranks that stay, `admitted` the window's tokens that enter, both ascending, `retainedCounts` and
- * `admittedCounts` how many.
+ * context's `contextRouterScores` and `contextPositions` ([expert][contextCapacity], positions as 64-bit integers)
+ * become the new ones; `retained` lists the old ranks that stay, `admitted` the window's tokens that enter, both
+ * ascending, `retainedCounts` and `admittedCounts` how many.
  */
 export interface SelectContextFields {
   readonly routerScores: Operand
@@ -287,9 +290,12 @@ export interface SelectContextFields {
   readonly workBytes: number
 }
 
-/** Moves kept key/values to their new ranks and appends the admitted tokens' (`projected`: rows of [k | v]). */
+/**
+ * Moves kept key/values to their new ranks and appends the admitted tokens' (`projected`: rows of [k | v]). Without
+ * `retained` the first `retainedCount`[0] stay where they are.
+ */
 export interface UpdateContextFields {
-  readonly retained: Operand
+  readonly retained?: Operand | undefined
   readonly retainedCount: Operand
   readonly admittedCount: Operand
   readonly projected: Operand
@@ -298,6 +304,21 @@ export interface UpdateContextFields {
   readonly heads: number
   readonly headStride: number
   readonly capacity: number
+}
+
+/**
+ * The same for the rows that they are projected from: `inputs` has a row for each token of the context, by rank,
+ * without one for the null key/value; the admitted ones' are rows `first`[0] + `admitted`[i] of `window`.
+ */
+export interface UpdateContextInputsFields {
+  readonly retained: Operand
+  readonly retainedCount: Operand
+  readonly admitted: Operand
+  readonly admittedCount: Operand
+  readonly first: Operand
+  readonly window: Operand
+  readonly inputs: Operand
+  readonly stride: number
 }
 
 /**
@@ -413,6 +434,7 @@ export interface OpFields {
   readonly [Opcode.Combine]: CombineFields
   readonly [Opcode.SelectContext]: SelectContextFields
   readonly [Opcode.UpdateContext]: UpdateContextFields
+  readonly [Opcode.UpdateContextInputs]: UpdateContextInputsFields
   readonly [Opcode.NullContext]: NullContextFields
   readonly [Opcode.SelectQueries]: SelectQueriesFields
   readonly [Opcode.SelectKeyValues]: SelectKeyValuesFields
@@ -424,7 +446,7 @@ export interface OpFields {
 /** An op's fields in the order of its words: `@` marks operands, `%` floats, `#` doubles. */
 export const FIELD_ORDER: Readonly<Record<keyof OpFields, string>> = {
   [Opcode.Embed]: 'rows@ tokenIds@ tokens@ positions@ output@ stride tokensFormat positionsFormat',
-  [Opcode.RotaryFromPositions]: 'rows@ position@ indices@ frequencies@ output@ width',
+  [Opcode.RotaryFromPositions]: 'rows@ position@ indices@ positions@ first@ frequencies@ output@ width',
   [Opcode.RotaryFromAngles]: 'rows@ position@ indices@ angles@ output@ width',
   [Opcode.Normalise]: 'rows@ first@ indices@ input@ output@ weight@ bias@ kind width stride limit',
   [Opcode.Matmul]: 'rows@ input@ weights@ output@ bias@ addTo@ inputStride outputStride depth panels activation format projections limit',
@@ -441,6 +463,7 @@ export const FIELD_ORDER: Readonly<Record<keyof OpFields, string>> = {
   [Opcode.SelectContext]:
     'routerScores@ contextRouterScores@ contextPositions@ retained@ retainedCounts@ admitted@ admittedCounts@ candidates@ experts count contextCapacity window workBytes',
   [Opcode.UpdateContext]: 'retained@ retainedCount@ admittedCount@ projected@ keys@ values@ heads headStride capacity',
+  [Opcode.UpdateContextInputs]: 'retained@ retainedCount@ admitted@ admittedCount@ first@ window@ inputs@ stride',
   [Opcode.NullContext]: 'null@ keys@ values@ heads headStride capacity',
   [Opcode.SelectQueries]:
     'routerScores@ taken@ scores@ work@ experts count windowSize capacity workBytes fetchRatio# eps# epsInit# epsDecay# iterations straightThrough selection',

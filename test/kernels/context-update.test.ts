@@ -5,6 +5,7 @@ import type { Runtime } from '../../src/device/runtime.js'
 import { largest } from '../reference/index.js'
 import { allBuilds } from '../support/runtimes.js'
 import { integers, normals, range, roundUpTo8 } from './float32.js'
+import { int64Values, int64Words } from './int64.js'
 import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 const HISTOGRAM_BYTES = 1024
@@ -15,7 +16,7 @@ interface ContextUpdateCase {
   readonly window: readonly Float32Array[]
   /** [expert][before] */
   readonly context: readonly Float32Array[]
-  readonly positions: readonly Int32Array[]
+  readonly positions: readonly number[][]
   readonly count: number
   readonly start: number
   readonly misalignment?: number
@@ -39,12 +40,15 @@ function selectContext(runtime: Runtime, options: ContextUpdateCase, closes = tr
   const workWords = HISTOGRAM_BYTES / 4 + 2 * (capacity + rows)
   const memory = new OpMemory(misalignment)
   const places = [{ rows: experts, width: after, stride: capacity }]
-  const byExpert = <T extends Float32Array | Int32Array>(out: T, values: readonly T[]): T => {
-    values.forEach((ofExpert, r) => out.set(ofExpert, r * capacity))
+  const byExpert = <T extends Float32Array | number[]>(out: T, values: readonly T[]): T => {
+    values.forEach((ofExpert, r) => ofExpert.forEach((value, i) => (out[r * capacity + i] = value)))
     return out
   }
   const contextRouterScores = memory.inputOutput(byExpert(new Float32Array(experts * capacity).fill(NaN), context), places)
-  const contextPositions = memory.inputOutput(byExpert(new Int32Array(experts * capacity).fill(-7), positions), places)
+  const contextPositions = memory.inputOutput(
+    int64Words(byExpert(Array<number>(experts * capacity).fill(-7), positions)),
+    places.map((place) => ({ ...place, width: 2 * after, stride: 2 * capacity })),
+  )
   const retained = memory.output(experts * capacity, [{ rows: experts, width: closes ? before : 0, stride: capacity }])
   const admitted = memory.output(experts * rows, [{ width: closes ? experts * rows : 0 }])
   const retainedCounts = memory.output(experts)
@@ -72,7 +76,7 @@ function selectContext(runtime: Runtime, options: ContextUpdateCase, closes = tr
   memory.run(runtime, Opcode.SelectContext, fields, chunk)
   return range(experts).map((r) => ({
     routerScores: [...memory.floats(contextRouterScores).subarray(r * capacity, r * capacity + after)],
-    positions: [...memory.ints(contextPositions).subarray(r * capacity, r * capacity + after)],
+    positions: int64Values(memory.ints(contextPositions)).slice(r * capacity, r * capacity + after),
     retained: [...memory.ints(retained).subarray(r * capacity, r * capacity + memory.ints(retainedCounts)[r]!)],
     admitted: [...memory.ints(admitted).subarray(r * rows, r * rows + memory.ints(admittedCounts)[r]!)],
   }))
@@ -107,7 +111,7 @@ function contextUpdateCase(
   return {
     window: experts.map((r) => draw(rows, 10 * rows + r)),
     context: experts.map((r) => draw(before, 10 * before + r + 5)),
-    positions: experts.map((r) => Int32Array.from(range(before), (i) => 3 * i + r)),
+    positions: experts.map((r) => range(before).map((i) => 3 * i + r)),
     count,
     start: 1000,
   }
@@ -144,8 +148,10 @@ describe.each(allBuilds)('a closing window on the %s build', (build) => {
 
   test('chooses the same at positions that no 32-bit integer holds', () => {
     const options = contextUpdateCase(4, 7, 4, normals)
-    const chosen = ({ routerScores, retained, admitted }: Closed) => ({ routerScores, retained, admitted })
-    expect(selectContext(runtime, { ...options, start: 2 ** 40 }).map(chosen)).toEqual(closed(options).map(chosen))
+    for (const start of [2 ** 32 - 3, 2 ** 40, Number.MAX_SAFE_INTEGER - 20]) {
+      const far = { ...options, start, positions: options.positions.map((known) => known.map((position) => start - 20 + position)) }
+      expect(selectContext(runtime, far)).toEqual(closed(far))
+    }
   })
 
   test('changes nothing before the chunk that closes it', () => {

@@ -5,6 +5,7 @@ import { createRandom } from '../../src/random.js'
 import { allBuilds } from '../support/runtimes.js'
 import { headRows, keyIndex, packHeads, unpackHeads, valueIndex } from './attention-twin.js'
 import { expectSameBits, integers, normals, range, roundUpTo8 } from './float32.js'
+import { placeInputs } from './context-inputs.js'
 import { runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 const everyPartition = [1, ...partitionCounts]
@@ -62,6 +63,15 @@ function placeContext(memory: OpMemory, { keys, values }: Pairs, { heads, headSt
   }
   return { packed, expectRanks }
 }
+
+/** Ranks that a context has, those that stay, and how many join them. */
+const updates: readonly (readonly [before: number, retained: readonly number[], admitted: number])[] = [
+  [0, [], 5],
+  [9, [0, 1, 5, 6, 8], 4],
+  [9, [], 9],
+  [20, [], 0],
+  [20, [1, 3, 9, 17, 19], 15],
+]
 
 const noPairs: Pairs = { keys: [], values: [] }
 
@@ -121,6 +131,44 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
             { keys: ranks(old.keys, added.keys), values: ranks(old.values, added.values) },
             `keeping ${retained.length} of ${before}`,
           )
+        }
+      }
+    }
+  })
+
+  test('append behind what is there where nothing is listed to stay', () => {
+    for (const shape of shapes) {
+      for (const partitions of everyPartition) {
+        const memory = new OpMemory(4 * (partitions % 4))
+        const old = somePairs(10, shape, 2)
+        const added = somePairs(7, shape, 3)
+        const { packed, expectRanks } = placeContext(memory, old, shape, 24)
+        memory.run(runtimeOf(build, partitions), Opcode.UpdateContext, {
+          retainedCount: memory.count(5),
+          admittedCount: memory.count(7),
+          projected: memory.input(interleave(added)),
+          keys: packed.keys,
+          values: packed.values,
+          heads: shape.heads,
+          headStride: shape.headStride,
+          capacity: 24,
+        })
+        expectRanks(
+          { keys: [...old.keys.slice(0, 6), ...added.keys], values: [...old.values.slice(0, 6), ...added.values] },
+          'keeping the first 5',
+        )
+      }
+    }
+  })
+
+  test('keep the rows that their keys and values are made of, rank by rank', () => {
+    for (const stride of [8, 24, 64]) {
+      for (const [before, retained, admitted] of updates) {
+        for (const partitions of everyPartition) {
+          const memory = new OpMemory(4 * (partitions % 4))
+          const { fields, inputs, expected } = placeInputs(memory, before, retained, admitted, stride)
+          memory.run(runtimeOf(build, partitions), Opcode.UpdateContextInputs, fields)
+          expectSameBits(memory.floats(inputs).subarray(0, expected.length), expected, `keeping ${retained.length} of ${before}`)
         }
       }
     }

@@ -5,6 +5,7 @@ import type { Runtime } from '../../src/device/runtime.js'
 import { at } from '../../src/program/operand.js'
 import { allBuilds } from '../support/runtimes.js'
 import { expectSameBits, integers, normals, range } from './float32.js'
+import { int64Words } from './int64.js'
 import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 const { fround } = Math
@@ -15,6 +16,8 @@ interface TableCase {
   readonly width: number
   readonly position?: number
   readonly indices?: Int32Array
+  /** 64-bit, listed behind one that does not count. */
+  readonly positions?: readonly number[]
   readonly misalignment?: number
 }
 
@@ -27,7 +30,7 @@ function frequenciesOf(width: number): Float64Array {
  */
 function positionTable(
   runtime: Runtime,
-  { rows, width, position = 0, indices, misalignment }: TableCase,
+  { rows, width, position = 0, indices, positions, misalignment }: TableCase,
   start: 'header' | 'memory' = 'header',
 ) {
   const memory = new OpMemory(misalignment)
@@ -36,6 +39,8 @@ function positionTable(
     rows: memory.count(rows),
     position: start === 'header' ? at(BufferIndex.DispatchHeader, DispatchHeader.Position * 4) : memory.input(Float64Array.of(position)),
     indices: indices && memory.input(indices),
+    positions: positions && memory.input(int64Words([7, ...positions])),
+    first: positions && memory.count(1),
     frequencies: memory.input(frequenciesOf(width)),
     output,
     width,
@@ -107,6 +112,8 @@ describe.each(allBuilds)('rotary tables on the %s build', (build) => {
       const listed = positionTable(runtime, { rows: 4, width, indices })
       expectSameBits(listed, Float32Array.from([8, 0, 3, 3].flatMap((row) => [...whole.subarray(row * 2 * width, (row + 1) * 2 * width)])))
     }
+    const positions = range(9).map((row) => position + row)
+    expectSameBits(positionTable(runtime, { rows: 9, width, positions, misalignment: 4 }), whole)
     for (const misalignment of misalignments) expectSameBits(positionTable(runtime, { rows: 9, width, position, misalignment }), whole)
     for (const partitions of partitionCounts)
       expectSameBits(positionTable(runtimeOf(build, partitions), { rows: 9, width, position }), whole)

@@ -1,69 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import type { Runtime } from '../../src/device/runtime.js'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { decodeSession, encodeSession } from '../../src/model/session-bytes.js'
 import type { Session } from '../../src/model/session.js'
 import { largestDifference } from '../support/compare.js'
+import { moveOn } from '../support/forged-sessions.js'
 import { afterRun, countRuns, outcomeOf } from '../support/interruptions.js'
 import { openRuntime, releaseBuilds } from '../support/runtimes.js'
 import { causalConfig, loadSmallModel, poisonMemory, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
-
-/**
- * Turns vectors of one head, one behind the other, on by a number of positions: what a rotary embedding does, in
- * float64 (SPEC sections 2 and 7).
- */
-function turn(vectors: Float32Array, dimHead: number, positions: number): void {
-  const half = dimHead / 2
-  for (let start = 0; start < vectors.length; start += dimHead) {
-    for (let j = 0; j < half; j++) {
-      const angle = positions * 10000 ** ((-2 * j) / dimHead)
-      const [a, b] = [vectors[start + j]!, vectors[start + half + j]!]
-      vectors[start + j] = a * Math.cos(angle) - b * Math.sin(angle)
-      vectors[start + half + j] = b * Math.cos(angle) + a * Math.sin(angle)
-    }
-  }
-}
-
-/**
- * The same session as if `positions` more tokens had come before all that it remembers. Attention depends on
- * differences of position only (but for null keys), so it must go on with the same logits. A saved session holds, layer
- * by layer: local keys and values, by head; router scores and inputs of the open window; and by expert the router scores,
- * keys and values of its context.
- */
-function moveOn(saved: Uint8Array, positions: number): Uint8Array {
-  const {
-    num_tokens,
-    depth,
-    heads,
-    dim_head: dimHead,
-    dim,
-    num_experts,
-    local_attn_window_size,
-    routed_window_size,
-    num_routed_key_values,
-  } = causalConfig
-  const fingerprint = saved.slice(8, 24)
-  const { position, sequence, ...rest } = decodeSession(saved, { fingerprint, numTokens: num_tokens, maxPositions: null })
-  const state = new Float32Array(sequence.slice().buffer)
-  const open = position % routed_window_size
-  let at = 0
-  const turnKeys = (count: number) => {
-    for (let head = 0; head < heads; head++) {
-      turn(state.subarray(at, at + count * dimHead), dimHead, positions)
-      at += 2 * count * dimHead
-    }
-  }
-  for (let layer = 0; layer < depth; layer++) {
-    turnKeys(local_attn_window_size)
-    at += 2 * num_experts * open + open * dim
-    for (let expert = 0; expert < num_experts; expert++) {
-      at += num_routed_key_values
-      turnKeys(num_routed_key_values)
-    }
-  }
-  expect(at).toBe(state.length)
-  return encodeSession(fingerprint, { ...rest, position: position + positions, sequence: new Uint8Array(state.buffer) })
-}
 
 /**
  * A model whose null keys are 0: any other is not turned as positions grow, and its product with a query depends on
@@ -84,7 +27,8 @@ describe.each(releaseBuilds)('on the %s build', (build) => {
     for (const length of [42, 45, 48]) {
       const near = model.createSession()
       await near.append(tokens.slice(0, length))
-      const far = model.restoreSession(moveOn(near.save(), positions - (positions % 7)))
+      // attention depends on differences of positions only
+      const far = model.restoreSession(moveOn(near.save(), causalConfig, positions - (positions % 7)))
       expect(far.byteLength).toBe(near.byteLength)
       for (const size of [1, 1, 5, 30, 1, 24]) {
         const chunk = tokens.slice(near.position, near.position + size)

@@ -7,6 +7,7 @@ import { createRandom } from '../../src/random.js'
 import { expectSameBits } from '../support/bits.js'
 import { largestDifference } from '../support/compare.js'
 import { expectRejects, expectThrows } from '../support/errors.js'
+import { forge, moveOn, openSession, positionBytes } from '../support/forged-sessions.js'
 import { afterRun, countRuns, outcomeOf } from '../support/interruptions.js'
 import { loadNovels, novelsGolden } from '../support/models.js'
 import { openRuntime } from '../support/runtimes.js'
@@ -607,20 +608,14 @@ describe('the bytes of a session', () => {
     const fingerprint = made.saved.slice(8, 24)
     const honest = decodeSession(made.saved, { fingerprint, numTokens: V, maxPositions: null })
     const { sequence } = honest
-    const forge = (forged: Partial<SavedSession>) => made.refuses(encodeSession(fingerprint, { ...honest, ...forged }), /./)
-    for (const position of [-1, 0.5, NaN, Infinity, 2 ** 53, 0, 23, 25, 2 ** 52]) forge({ position })
-    for (const length of [0, 1, V - 1, V + 1]) forge({ logits: length === 0 ? undefined : new Float32Array(length) })
-    for (const length of [0, 1, 4, sequence.length - 4, sequence.length - 1]) forge({ sequence: sequence.slice(0, length) })
-    for (const length of [0, 1, 15, 17, 24]) forge({ recentIds: new Int32Array(length) })
+    const refuses = (forged: Partial<SavedSession>) => made.refuses(encodeSession(fingerprint, { ...honest, ...forged }), /./)
+    for (const position of [-1, 0.5, NaN, Infinity, 2 ** 53, 0, 23, 25, 2 ** 52]) refuses({ position })
+    for (const length of [0, 1, V - 1, V + 1]) refuses({ logits: length === 0 ? undefined : new Float32Array(length) })
+    for (const length of [0, 1, 4, sequence.length - 4, sequence.length - 1]) refuses({ sequence: sequence.slice(0, length) })
+    for (const length of [0, 1, 15, 17, 24]) refuses({ recentIds: new Int32Array(length) })
     for (const id of [-1, V, 2 ** 31 - 1, -(2 ** 31)])
-      forge({ recentIds: Int32Array.from(honest.recentIds, (was, i) => (i === 7 ? id : was)) })
+      refuses({ recentIds: Int32Array.from(honest.recentIds, (was, i) => (i === 7 ? id : was)) })
   })
-
-  /** `saved` with parts of its own choosing, under a checksum that fits. */
-  function forge(saved: Uint8Array, forged: Partial<SavedSession>): Uint8Array {
-    const fingerprint = saved.slice(8, 24)
-    return encodeSession(fingerprint, { ...decodeSession(saved, { fingerprint, numTokens: V, maxPositions: null }), ...forged })
-  }
 
   test.each(kinds)('of a %s model that claim a position beyond max_positions are refused, however well they fit', async (_kind, config) => {
     using runtime = openRuntime('checked-baseline')
@@ -628,11 +623,13 @@ describe('the bytes of a session', () => {
     const saved = (await sessionAfter(model, tokens.slice(0, 49))).save()
     // after whole windows, the contexts full, a strictly causal session holds as much at any position
     for (const position of [63, 70, 49 + 7 * 1000, 49 + 7 * 300_000_000, 49 + 7 * 2 ** 49]) {
-      const forged = forge(saved, config.causal ? { position } : { position, sequence: new Uint8Array(4 * Math.min(position, 1000)) })
+      const forged = config.causal
+        ? moveOn(saved, config, position - 49)
+        : forge(saved, config, { position, sequence: new Uint8Array(4 * Math.min(position, 1000)) })
       expectThrows(() => model.restoreSession(forged), 'BAD_FILE', new RegExp(`position is ${position}, .* 60 \\(max_positions\\)`))
     }
     if (!config.causal) return
-    const fits = model.restoreSession(forge(saved, { position: 56 }))
+    const fits = model.restoreSession(moveOn(saved, config, 7))
     await fits.append([1, 2, 3, 4])
     await expectRejects(fits.append([5]), 'BAD_ARGUMENT', /max_positions/)
   })
@@ -645,7 +642,7 @@ describe('the bytes of a session', () => {
     const allocate = vi.spyOn(runtime.device, 'allocate')
     const compile = vi.spyOn(runtime.device, 'compile')
     for (const position of [0, 2, 2000, 2 ** 20, 2 ** 20 + 1, 3_000_000, 2 ** 40 + 1, Number.MAX_SAFE_INTEGER]) {
-      const forged = forge(saved, { position, recentIds: new Int32Array(Math.min(16, position)) })
+      const forged = forge(saved, wide, { position, recentIds: new Int32Array(Math.min(16, position)) })
       expectThrows(() => model.restoreSession(forged), 'BAD_FILE')
     }
     expect(allocate).not.toHaveBeenCalled()
@@ -657,7 +654,7 @@ describe('the bytes of a session', () => {
     const model = await loadSmallModel(runtime, causalConfig)
     const saved = (await sessionAfter(model, tokens.slice(0, 49))).save()
     const position = 7 * Math.floor((Number.MAX_SAFE_INTEGER - 20) / 7)
-    const far = model.restoreSession(forge(saved, { position }))
+    const far = model.restoreSession(moveOn(saved, causalConfig, position - 49))
     const room = Number.MAX_SAFE_INTEGER - position
     await expectRejects(far.append(tokens.slice(0, room + 1)), 'BAD_ARGUMENT', /counted/)
     for (let i = 0; i < room; i++) await far.append([i % V])
@@ -669,24 +666,28 @@ describe('the bytes of a session', () => {
     using runtime = openRuntime('checked-baseline', 2)
     const model = await loadSmallModel(runtime, causalConfig)
     const saved = (await sessionAfter(model, tokens.slice(0, 40))).save()
-    const { sequence } = decodeSession(saved, { fingerprint: saved.slice(8, 24), numTokens: V, maxPositions: null })
+    const { sequence } = openSession(saved, causalConfig)
     const other = await sessionAfter(model, others.slice(0, 40))
     const before = other.save()
     const random = createRandom(4)
-    const words = (word: (index: number) => number) =>
-      new Uint8Array(Uint32Array.from({ length: sequence.length / 4 }, (_, i) => word(i)).buffer)
+    // positions are checked, floats are not
+    const positions = positionBytes(saved, causalConfig)
+    const words = (word: (index: number) => number) => {
+      const floats = Uint32Array.from({ length: (sequence.length - positions) / 4 }, (_, i) => word(i))
+      return new Uint8Array(Buffer.concat([sequence.subarray(0, positions), new Uint8Array(floats.buffer)]))
+    }
     const anyBits = () => Math.floor(random.uniform() * 2 ** 32)
     const special = [0x7fc00000, 0xffc00000, 0x7f800000, 0xff800000, 0x7f7fffff, 0x80000000, 1, 0xffffffff, 0x7f800001]
     for (const state of [
       ...special.map((bits) => words(() => bits)),
       ...special.map((bits) => words((i) => (i % 3 ? 0x3f800000 : bits))),
     ]) {
-      const forged = model.restoreSession(forge(saved, { sequence: state }))
+      const forged = model.restoreSession(forge(saved, causalConfig, { sequence: state }))
       for (const size of [1, 1, 20, 30]) expect(await forged.append(tokens.slice(0, size))).toHaveLength(V)
       forged.dispose()
     }
     for (let round = 0; round < 20; round++) {
-      const forged = model.restoreSession(forge(saved, { sequence: words(anyBits) }))
+      const forged = model.restoreSession(forge(saved, causalConfig, { sequence: words(anyBits) }))
       for (const size of [1, 1, 20, 30]) expect(await forged.append(tokens.slice(0, size))).toHaveLength(V)
       forged.dispose()
     }
@@ -722,9 +723,7 @@ describe('the bytes of a session', () => {
       expectThrows(() => model.restoreSession(altered), 'BAD_FILE')
     }
     const sequence = new Uint8Array(Int32Array.from([...tokens.slice(1), V]).buffer)
-    const fingerprint = saved.slice(8, 24)
-    const forged = encodeSession(fingerprint, { ...decodeSession(saved, { fingerprint, numTokens: V, maxPositions: null }), sequence })
-    expectThrows(() => model.restoreSession(forged), 'BAD_FILE')
+    expectThrows(() => model.restoreSession(forge(saved, publishedConfig, { sequence })), 'BAD_FILE')
   })
 })
 

@@ -4,6 +4,7 @@ import { Opcode } from '../../assembly/ir/ops.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
 import { headRows, keyIndex, packHeads, valueIndex } from '../kernels/attention-twin.js'
+import { placeInputs } from '../kernels/context-inputs.js'
 import { integers, normals, range, roundUpTo8 } from '../kernels/float32.js'
 import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
@@ -95,6 +96,54 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
           return { memory, opcode: Opcode.UpdateContext, fields, chunk, exact: [keys, values] }
         }
         await expectSameOp(device, make, `${retained.length} of ${before} kept, ${admitted} added, heads of ${shape.width}`)
+      }
+    }
+  })
+
+  test('append behind what is there where nothing is listed to stay', async () => {
+    for (const shape of shapes) {
+      for (const [retained, admitted] of [
+        [0, 5],
+        [9, 40],
+        [64, 64],
+      ] as const) {
+        const make = (): OpCase<Opcode.UpdateContext> => {
+          const memory = new OpMemory()
+          const { keys, values } = placeContext(memory, retained + 1, shape, 136)
+          const fields = {
+            retainedCount: memory.count(retained),
+            admittedCount: memory.count(admitted),
+            projected: memory.input(pairs(admitted, shape, 3)),
+            keys,
+            values,
+            heads: shape.heads,
+            headStride: shape.headStride,
+            capacity: 136,
+          }
+          const chunk = { [DispatchHeader.ClosingRows]: 1 }
+          return { memory, opcode: Opcode.UpdateContext, fields, chunk, exact: [keys, values] }
+        }
+        await expectSameOp(device, make, `${admitted} behind ${retained}, heads of ${shape.width}`)
+      }
+    }
+  })
+
+  test('keep the rows that their keys and values are made of, rank by rank', async () => {
+    for (const stride of [8, 24, 256]) {
+      for (const [before, retained, admitted] of [
+        [0, [], 5],
+        [9, [0, 1, 5, 6, 8], 4],
+        [20, [], 0],
+        [128, range(128).filter((rank) => rank % 9 !== 4), 14],
+        [128, range(128).slice(40), 40],
+      ] as const) {
+        const make = (): OpCase<Opcode.UpdateContextInputs> => {
+          const memory = new OpMemory()
+          const { fields, inputs } = placeInputs(memory, before, retained, admitted, stride)
+          const chunk = { [DispatchHeader.ClosingRows]: 1 }
+          return { memory, opcode: Opcode.UpdateContextInputs, fields, chunk, exact: [inputs] }
+        }
+        await expectSameOp(device, make, `${retained.length} of ${before} kept, ${admitted} added, rows of ${stride}`)
       }
     }
   })

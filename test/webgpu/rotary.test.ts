@@ -4,9 +4,11 @@ import { Opcode } from '../../assembly/ir/ops.js'
 import { Dispatch } from '../../src/device/device.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { ProgramBuilder } from '../../src/plan/ops/program-builder.js'
+import type { OpFields } from '../../src/program/op-fields.js'
 import { at } from '../../src/program/operand.js'
 import { WeightPlan } from '../../src/plan/memory/weight-plan.js'
 import { createRandom } from '../../src/random.js'
+import { int64Words } from '../kernels/int64.js'
 import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
 import { expectSameOp, type OpCase } from './op-comparison.js'
@@ -24,15 +26,19 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
         throw new Error('no parameters')
       })
       for (const position of [0, 1, 1000, 10_000_000, 2 ** 31 - 2, 2 ** 32 - 2, 2 ** 40 + 12345]) {
-        const builder = new ProgramBuilder()
-        builder.op(Opcode.RotaryFromPositions, {
+        const shared = {
           rows: at(BufferIndex.DispatchHeader, DispatchHeader.Rows * 4),
           position: at(BufferIndex.DispatchHeader, DispatchHeader.Position * 4),
           frequencies,
           output: at(BufferIndex.Scratch),
           width,
-        })
-        const program = device.compile(builder.finish())
+        }
+        const compiled = (fields: OpFields[Opcode.RotaryFromPositions]) => {
+          const builder = new ProgramBuilder()
+          builder.op(Opcode.RotaryFromPositions, fields)
+          return device.compile(builder.finish())
+        }
+        const program = compiled(shared)
         const memory = device.allocate(rows * 2 * width * 4, 'the table')
         const dispatch = new Dispatch()
         dispatch.set(DispatchHeader.Rows, rows)
@@ -42,6 +48,14 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
         dispatch.readbacks = [{ memory, byteOffset: 0, byteLength: memory.byteLength }]
         await device.run(program, dispatch)
         const table = memory.readFloats(0, rows * 2 * width)
+        // the same positions from a list, behind one that does not count
+        const words = Int32Array.of(1, 0, ...int64Words([5, ...Array.from({ length: rows }, (_, row) => position + row)]))
+        const list = device.allocate(words.byteLength, 'the positions')
+        list.write(words, 0)
+        dispatch.bind(BufferIndex.Chosen, list)
+        await device.run(compiled({ ...shared, first: at(BufferIndex.Chosen), positions: at(BufferIndex.Chosen, 8) }), dispatch)
+        expect(memory.readFloats(0, rows * 2 * width)).toEqual(table)
+        list.dispose()
         for (let row = 0; row < rows; row++) {
           for (let j = 0; j < width; j++) {
             const turns = (10000 ** ((-2 * (j % (width / 2))) / width) / (2 * Math.PI)) * (position + row)

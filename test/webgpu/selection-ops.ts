@@ -5,6 +5,7 @@ import { ANSWERED_ROWS, rangeWords } from '../../src/plan/ops/layer-ops.js'
 import { createRandom } from '../../src/random.js'
 import { integers, normals, range, roundUpTo8, spread } from '../kernels/float32.js'
 import { placeKeyValues, placeQueries, routerScoreKinds, type SelectionCase, windowsOf } from '../kernels/selection-runner.js'
+import { int64Words } from '../kernels/int64.js'
 import { OpMemory } from '../kernels/op-runner.js'
 import type { OpCase } from './op-comparison.js'
 
@@ -121,20 +122,22 @@ export function routeOp(
 /** `SelectContext` of `count` places, of which `before` are held, when a window closes; @param closes 0: it does not */
 export function contextOp(draw: Rows, before: number, window: number, count: number, closes = 1): OpCase<Opcode.SelectContext> {
   const capacity = roundUpTo8(count + 1)
+  // its tokens' positions go on from one lower word to the next
+  const start = 5 * 2 ** 32 - 3
   const rows = (width: number, seed: number) => range(3).flatMap((r) => [...draw(width, seed + r)])
   const memory = new OpMemory(8)
   const places = [{ rows: 3, width: closes * Math.min(count, before + window), stride: capacity }]
   const held = new Float32Array(3 * capacity).fill(NaN)
-  const positions = new Int32Array(3 * capacity).fill(-7)
+  const positions = Array<number>(3 * capacity).fill(-7)
   for (const r of range(3)) {
     held.set(draw(before, r + 1), r * capacity)
-    positions.set(
-      range(before).map((i) => 3 * i + r),
-      r * capacity,
-    )
+    for (const i of range(before)) positions[r * capacity + i] = start - 1000 + 3 * i + r
   }
   const contextRouterScores = memory.inputOutput(held, places)
-  const contextPositions = memory.inputOutput(positions, places)
+  const contextPositions = memory.inputOutput(
+    int64Words(positions),
+    places.map((place) => ({ ...place, width: 2 * place.width, stride: 2 * capacity })),
+  )
   const retained = memory.output(3 * capacity, [{ rows: 3, width: closes * before, stride: capacity }])
   const admitted = memory.output(3 * window, [{ width: closes * 3 * window }])
   const counts = [memory.output(3), memory.output(3)] as const
@@ -154,7 +157,7 @@ export function contextOp(draw: Rows, before: number, window: number, count: num
     window,
     workBytes,
   }
-  const chunk = { [DispatchHeader.ClosingRows]: closes, [DispatchHeader.ContextCount]: before, [DispatchHeader.WindowPosition]: 1000 }
+  const chunk = { [DispatchHeader.ClosingRows]: closes, [DispatchHeader.ContextCount]: before, [DispatchHeader.WindowPosition]: start }
   const exact = [contextRouterScores, contextPositions, retained, admitted, ...counts]
   return { memory, opcode: Opcode.SelectContext, fields, chunk, exact }
 }

@@ -1,12 +1,14 @@
-import { BufferIndex, type CompiledProgram, type Device, type DeviceBuffer, Dispatch } from '../../device/device.js'
+import { BufferIndex, type CompiledProgram, type Device, type DeviceBuffer, Dispatch, DispatchHeader } from '../../device/device.js'
 import { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
 import { Mutex } from '../../mutex.js'
-import { type Cursor, fillHeader } from '../../plan/chunk.js'
+import { contextCount, type Cursor, fillHeader } from '../../plan/chunk.js'
 import { roundUp } from '../../plan/memory/layout.js'
 import { modelWorkPerToken, type ModelWeights } from '../../plan/memory/model-weights.js'
 import { changedState } from '../../plan/memory/portable-state.js'
 import { type CausalModelPlan, planCausalModel } from '../../plan/model-plan.js'
+import { projectionWork } from '../../plan/geometry.js'
+import { countRouted } from '../../plan/routed-layers.js'
 import type { ModelConfig } from '../config/config.js'
 import { runChunks } from './chunk-scheduler.js'
 import { LogitsReader, prepareResult } from './logits-reader.js'
@@ -48,6 +50,8 @@ export class CapacityBucket {
   readonly #chunk: CompiledProgram
   readonly #head: CompiledProgram
   readonly #logProbabilities: CompiledProgram
+  readonly #restoreLocal: CompiledProgram
+  readonly #restoreContexts: CompiledProgram | undefined
   readonly #slots: readonly Slot[]
   readonly #workerGroups: number
   readonly #mutex = new Mutex()
@@ -88,6 +92,8 @@ export class CapacityBucket {
       this.#chunk = scope.compile(plan.chunk)
       this.#head = scope.compile(plan.head)
       this.#logProbabilities = scope.compile(plan.logProbabilities)
+      this.#restoreLocal = scope.compile(plan.restoring.local)
+      this.#restoreContexts = plan.restoring.contexts && scope.compile(plan.restoring.contexts)
       this.#scope = scope.move()
     } finally {
       scope.dispose()
@@ -159,6 +165,50 @@ export class CapacityBucket {
       interrupt,
     })
     return { cursor, result }
+  }
+
+  /**
+   * Makes the keys and values of a state's inputs, some tokens at a time. Interrupted, it may begin anew.
+   * @param cursor of a state that was imported
+   */
+  async project(state: DeviceBuffer, { position, base }: Cursor, yieldPoint: YieldPoint, interrupt: Interrupt | undefined): Promise<void> {
+    const { device, config } = this.model
+    const { geometry, restoring } = this.plan
+    const { layer, depth } = config
+    const { dispatch } = this.#slots[0]!
+    const operations = projectionWork(layer)
+    const length = Math.min(position, layer.localAttnWindowSize)
+    await runChunks({
+      device,
+      program: this.#restoreLocal,
+      geometry,
+      batches: [[dispatch]],
+      start: { position: position - length, base },
+      length,
+      operationsPerToken: depth * 1.5 * operations,
+      prepare: () => {
+        dispatch.bind(BufferIndex.State, state)
+        dispatch.readbacks = []
+      },
+      mutex: this.#mutex,
+      yieldPoint: () => yieldPoint(0),
+      interrupt,
+    })
+    const context = this.#restoreContexts ? contextCount(layer, position) : 0
+    for (let first = 0; first < context; first += restoring.contextRows) {
+      const rows = Math.min(restoring.contextRows, context - first)
+      await this.#mutex.runExclusive(async () => {
+        dispatch.bind(BufferIndex.State, state)
+        dispatch.readbacks = []
+        dispatch.set(DispatchHeader.Rows, rows)
+        dispatch.set(DispatchHeader.FirstRow, first)
+        dispatch.set(DispatchHeader.ClosingRows, rows)
+        dispatch.dependsOn = undefined
+        dispatch.operations = rows * countRouted(config) * layer.numExperts * operations
+        await device.run(this.#restoreContexts!, dispatch, interrupt)
+      }, interrupt)
+      await yieldPoint(0)
+    }
   }
 
   /**

@@ -2,7 +2,7 @@ import type { Device, DeviceBuffer } from '../../device/device.js'
 import { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
 import type { ModelWeights } from '../../plan/memory/model-weights.js'
-import { stateLength } from '../../plan/memory/portable-state.js'
+import { parseState } from '../../plan/memory/saved-state.js'
 import { planBucket } from '../../plan/model-plan.js'
 import type { ModelConfig } from '../config/config.js'
 import { type CausalModel, CapacityBucket } from './capacity-bucket.js'
@@ -35,9 +35,8 @@ export class CausalExecutor implements BucketExecutor {
   }
 
   restoreSequence(position: number, saved: Uint8Array): Sequence | undefined {
-    if (saved.byteLength !== stateLength(this.#model.config, position) * 4) return undefined
-    const values = new Float32Array(saved.slice().buffer)
-    return new CausalSequence(this, CausalState.importValues(this.bucketFor(position), position, values))
+    const layers = parseState(this.#model.config, position, saved.slice())
+    return layers && new CausalSequence(this, CausalState.importLayers(this.bucketFor(position), position, layers))
   }
 
   async logProbability(logits: Float32Array, target: number, interrupt?: Interrupt): Promise<number> {

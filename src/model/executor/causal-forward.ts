@@ -79,7 +79,7 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
         {
           memory: state,
           byteOffset: plan.state.routing.contextPositions.byteOffset,
-          byteLength: numExperts * geometry.contextCapacity * 4,
+          byteLength: numExperts * geometry.contextCapacity * 8,
         },
       ]
     }
@@ -87,8 +87,10 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
     function traceContexts(sequence: number, position: number): void {
       const count = contextCount(geometry.config, position)
       for (let expert = 0; expert < numExperts; expert++) {
-        const offset = plan.state.routing.contextPositions.byteOffset + expert * geometry.contextCapacity * 4
-        result.keyValues(sequence, position / routedWindowSize, expert, state.readInts(offset, count))
+        const offset = plan.state.routing.contextPositions.byteOffset + expert * geometry.contextCapacity * 8
+        // of 64-bit integers the lower words: a batch has no more tokens than they can count
+        const positions = state.readInts(offset, 2 * count).filter((_, word) => word % 2 === 0)
+        result.keyValues(sequence, position / routedWindowSize, expert, positions)
       }
     }
 

@@ -1,7 +1,7 @@
 import { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
 import type { CapacityBucket } from './capacity-bucket.js'
-import { CausalState } from './causal-state.js'
+import type { CausalState } from './causal-state.js'
 import type { Appended, Executor, LogitsRequest, Sequence, YieldPoint } from './sequence.js'
 
 /** An executor with capacity buckets. */
@@ -31,7 +31,7 @@ export class CausalSequence implements Sequence {
   step(tokenId: number, logits: Float32Array): boolean {
     const state = this.#state
     const { bucket } = state
-    if (this.position + 1 > bucket.length || state.needsCopyFor(1)) return false
+    if (!state.isProjected || this.position + 1 > bucket.length || state.needsCopyFor(1)) return false
     if (!bucket.step(state.buffer, state.cursor, tokenId, logits)) return false
     state.advance()
     return true
@@ -47,8 +47,10 @@ export class CausalSequence implements Sequence {
     const scope = new ResourceScope(bucket.model.device)
     try {
       let state = before
-      if (bucket !== before.bucket) state = scope.use(CausalState.importValues(bucket, this.position, before.exportValues()))
-      else if (before.needsCopyFor(tokenIds.length)) state = scope.use(before.copy())
+      if (bucket !== before.bucket) state = scope.use(before.inBucket(bucket))
+      // nothing reads keys and values before they are complete, so this need not be undone
+      await state.project(yieldPoint, interrupt)
+      if (state === before && before.needsCopyFor(tokenIds.length)) state = scope.use(before.copy())
       const { result, cursor } = await bucket.read(state.buffer, { ...state.cursor }, tokenIds, request, yieldPoint, interrupt)
       const commit = () => {
         state.advanceTo(cursor)
@@ -67,7 +69,7 @@ export class CausalSequence implements Sequence {
   }
 
   save(): Uint8Array {
-    return new Uint8Array(this.#state.exportValues().buffer)
+    return this.#state.exportBytes()
   }
 
   dispose(): void {

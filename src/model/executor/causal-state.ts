@@ -1,7 +1,10 @@
 import type { DeviceBuffer } from '../../device/device.js'
 import { RoutedAttentionError } from '../../errors.js'
 import { type Cursor, needsCopyOnWrite, nextChunkRows } from '../../plan/chunk.js'
-import { freshPlace, stateLength, visitState } from '../../plan/memory/portable-state.js'
+import { exportState, freshCursor, importState } from '../../plan/memory/portable-state.js'
+import { parseState, type SavedLayer } from '../../plan/memory/saved-state.js'
+import type { Interrupt } from '../../interrupt.js'
+import type { YieldPoint } from './sequence.js'
 import type { CapacityBucket } from './capacity-bucket.js'
 
 /** The state of a causal sequence, in the layout of one bucket, and its cursor. */
@@ -9,51 +12,56 @@ export class CausalState {
   readonly bucket: CapacityBucket
   readonly buffer: DeviceBuffer
   readonly #cursor: { position: number; base: number }
+  /** Whether it has the keys and values of its inputs; what was saved has not. */
+  #isProjected: boolean
 
-  private constructor(bucket: CapacityBucket, buffer: DeviceBuffer, cursor: Cursor) {
+  private constructor(bucket: CapacityBucket, buffer: DeviceBuffer, cursor: Cursor, isProjected: boolean) {
     this.bucket = bucket
     this.buffer = buffer
     this.#cursor = { ...cursor }
+    this.#isProjected = isProjected
   }
 
   /** The state of an empty sequence. */
   static create(bucket: CapacityBucket): CausalState {
     const buffer = bucket.allocateState((state) => bucket.open(state), { zeroed: true })
-    return new CausalState(bucket, buffer, { position: 0, base: 0 })
+    return new CausalState(bucket, buffer, { position: 0, base: 0 }, true)
   }
 
   /**
-   * @param values from `exportValues`, at the same position
+   * Only copies: keys and values have to be projected before anything is read.
+   * @param layers as parsed from what `exportBytes` gave, at the same position
    * @throws RoutedAttentionError `OUT_OF_MEMORY`
    */
-  static importValues(bucket: CapacityBucket, position: number, values: Float32Array): CausalState {
+  static importLayers(bucket: CapacityBucket, position: number, layers: readonly SavedLayer[]): CausalState {
     const { plan } = bucket
-    const cursor = freshPlace(plan, position)
-    const floats = inHostMemory(() => new Float32Array(plan.stateBytes / 4))
-    let at = 0
-    visitState(plan, cursor, (start, step, count) => {
-      for (let i = 0; i < count; i++) floats[start + i * step] = values[at++]!
-    })
+    const cursor = freshCursor(plan, position)
+    const floats = inHostMemory(() => importState(plan, cursor, layers))
     const buffer = bucket.allocateState((state) => {
       state.write(floats, 0)
       bucket.open(state)
     })
-    return new CausalState(bucket, buffer, cursor)
+    return new CausalState(bucket, buffer, cursor, position === 0)
   }
 
   /**
-   * Its contents, in portable order.
+   * What is saved of it.
    * @throws RoutedAttentionError `OUT_OF_MEMORY`
    */
-  exportValues(): Float32Array {
+  exportBytes(): Uint8Array {
     const { plan, model } = this.bucket
-    const values = inHostMemory(() => new Float32Array(stateLength(model.config, this.#cursor.position)))
-    const floats = inHostMemory(() => this.buffer.readFloats(0, plan.stateBytes / 4))
-    let at = 0
-    visitState(plan, this.#cursor, (start, step, count) => {
-      for (let i = 0; i < count; i++) values[at++] = floats[start + i * step]!
-    })
-    return values
+    return inHostMemory(() => exportState(model.config, plan, this.#cursor, this.buffer))
+  }
+
+  get isProjected(): boolean {
+    return this.#isProjected
+  }
+
+  /** Makes the keys and values of its inputs, if it has not. Interrupted, it may begin anew. */
+  async project(yieldPoint: YieldPoint, interrupt: Interrupt | undefined): Promise<void> {
+    if (this.#isProjected) return
+    await this.bucket.project(this.buffer, this.#cursor, yieldPoint, interrupt)
+    this.#isProjected = true
   }
 
   get cursor(): Cursor {
@@ -68,9 +76,15 @@ export class CausalState {
     return needsCopyOnWrite(geometry, this.#cursor, length)
   }
 
+  /** The same in the layout of another bucket; its keys and values have to be projected. */
+  inBucket(bucket: CapacityBucket): CausalState {
+    const { position } = this.#cursor
+    return CausalState.importLayers(bucket, position, parseState(bucket.model.config, position, this.exportBytes())!)
+  }
+
   copy(): CausalState {
     const buffer = this.bucket.allocateState((state) => state.copyFrom(this.buffer))
-    return new CausalState(this.bucket, buffer, this.#cursor)
+    return new CausalState(this.bucket, buffer, this.#cursor, this.#isProjected)
   }
 
   /** Includes what has been written past the cursor. */
@@ -90,7 +104,7 @@ export class CausalState {
 }
 
 /** @throws RoutedAttentionError `OUT_OF_MEMORY` */
-function inHostMemory(copy: () => Float32Array): Float32Array {
+function inHostMemory<T>(copy: () => T): T {
   try {
     return copy()
   } catch (cause) {

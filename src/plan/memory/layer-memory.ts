@@ -58,6 +58,8 @@ export interface ContextUpdateScratch {
   readonly admittedCounts: Operand
   readonly candidates: Operand
   readonly candidateBytes: number
+  /** Maximum rows projected at a time. */
+  readonly rows: number
   readonly normed: Operand
   readonly projected: Operand
 }
@@ -68,7 +70,7 @@ export function planContextUpdateScratch(
 ): ContextUpdateScratch {
   const { numExperts, numRoutedKeyValues } = config
   const words = (count: number) => at(BufferIndex.Scratch, layout.words(count))
-  const admitted = Math.min(windowCapacity, numRoutedKeyValues)
+  const rows = Math.min(windowCapacity, numRoutedKeyValues)
   // A histogram, the candidates' router scores, and the indices of the chosen ones
   const candidateBytes = HISTOGRAM_BYTES + 8 * (contextCapacity + windowCapacity)
   return {
@@ -78,8 +80,9 @@ export function planContextUpdateScratch(
     admittedCounts: words(numExperts),
     candidates: at(BufferIndex.Scratch, layout.bytes(numExperts * candidateBytes)),
     candidateBytes,
-    normed: words(admitted * stride),
-    projected: words(admitted * 2 * inner),
+    rows,
+    normed: words(rows * stride),
+    projected: words(rows * 2 * inner),
   }
 }
 
@@ -114,8 +117,20 @@ export function planFullSequenceLayerState(layout: Layout, contexts: Layout, geo
   return { ...planLocal(layout, geometry), contexts: planContexts(contexts, BufferIndex.Contexts, geometry) }
 }
 
+/** An expert's context, and the inputs that its keys and values are projected from. */
+export interface CausalContextState extends ContextState {
+  /** [contextRows][stride], by rank without the null KV; absent in a state that is never saved. */
+  readonly inputs: Operand | undefined
+}
+
 /** The state of a causal layer. */
 export interface CausalLayerState extends LayerState {
+  /**
+   * [recentWindows][windowCapacity][stride]: the layer's inputs for the open window, from which admitted tokens will be
+   * projected; in a state that can be saved also those for the local window, from which its keys and values were.
+   */
+  readonly recentInputs: Operand
+  readonly contexts: readonly CausalContextState[]
   /** Absent if the layer has only local attention. */
   readonly routing: RoutingState | undefined
 }
@@ -125,40 +140,47 @@ export interface RoutedLayerState extends CausalLayerState {
   readonly routing: RoutingState
 }
 
-/** The open window, and the router scores by which the contexts were chosen. */
+/** The open window's router scores, and those by which the contexts were chosen. */
 export interface RoutingState {
   /** [expert][window]. */
   readonly openQueryRouterScores: Operand
   readonly openKeyValueRouterScores: Operand
-  /** [window][stride]: the open window's inputs, from which admitted tokens will be projected. */
-  readonly openInputs: Operand
   /** [expert][contextCapacity]. */
   readonly contextRouterScores: Operand
+  /** [expert][contextCapacity], 64-bit integers. */
   readonly contextPositions: Operand
 }
 
 /** The state of a layer with only local attention. */
 export function planLocalLayerState(layout: Layout, geometry: Geometry): CausalLayerState {
-  return { ...planLocal(layout, geometry), contexts: [], routing: undefined }
+  return { ...planLocal(layout, geometry), recentInputs: planRecentInputs(layout, geometry), contexts: [], routing: undefined }
 }
 
-export function planRoutedLayerState(layout: Layout, geometry: Geometry): RoutedLayerState {
+/** @param isSavable whether it keeps what keys and values are projected from */
+export function planRoutedLayerState(layout: Layout, geometry: Geometry, isSavable: boolean): RoutedLayerState {
+  const inputs = () => at(BufferIndex.State, layout.words(geometry.contextRows * geometry.stride))
   return {
     ...planLocal(layout, geometry),
-    contexts: planContexts(layout, BufferIndex.State, geometry),
+    recentInputs: planRecentInputs(layout, geometry),
+    contexts: planContexts(layout, BufferIndex.State, geometry).map((context) => ({
+      ...context,
+      inputs: isSavable ? inputs() : undefined,
+    })),
     routing: planRoutingState(layout, geometry),
   }
 }
 
-function planRoutingState(layout: Layout, geometry: Geometry): RoutingState {
-  const { windowCapacity } = geometry
-  const { numExperts } = geometry.config
+function planRecentInputs(layout: Layout, { recentWindows, windowCapacity, stride }: Geometry): Operand {
+  return at(BufferIndex.State, layout.words(recentWindows * windowCapacity * stride))
+}
+
+function planRoutingState(layout: Layout, { config, contextCapacity, windowCapacity }: Geometry): RoutingState {
+  const { numExperts } = config
   const words = (count: number) => at(BufferIndex.State, layout.words(count))
   return {
     openQueryRouterScores: words(numExperts * windowCapacity),
     openKeyValueRouterScores: words(numExperts * windowCapacity),
-    openInputs: words(windowCapacity * geometry.stride),
-    contextRouterScores: words(numExperts * geometry.contextCapacity),
-    contextPositions: words(numExperts * geometry.contextCapacity),
+    contextRouterScores: words(numExperts * contextCapacity),
+    contextPositions: words(2 * numExperts * contextCapacity),
   }
 }

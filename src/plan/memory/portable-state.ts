@@ -1,7 +1,8 @@
+import type { DeviceBuffer } from '../../device/device.js'
 import type { ModelConfig } from '../config.js'
-import { countRouted } from '../routed-layers.js'
 import type { CausalModelPlan } from '../model-plan.js'
-import { closingRows, contextCount, type Cursor } from '../chunk.js'
+import { closingRows, contextCount, type Cursor, inputRow } from '../chunk.js'
+import { positionCount, type SavedLayer, savedLayers } from './saved-state.js'
 
 /** A byte range of a state. */
 export interface ByteRange {
@@ -9,108 +10,124 @@ export interface ByteRange {
   readonly byteLength: number
 }
 
-/** A run of values in a session's state: index of the first float, distance between floats, count. */
-export type VisitRun = (start: number, stride: number, count: number) => void
+const WORD = 2 ** 32
 
-/**
- * Visits everything in a session's state, in an order that depends only on the model and the position: not on panels,
- * capacities or the start of the local buffer. Saving reads in this order and restoring writes in it, with any plan.
- */
-export function visitState({ geometry, states }: CausalModelPlan, cursor: Cursor, visit: VisitRun): void {
-  const { config, headStride, localCapacity, contextCapacity, windowCapacity, stride } = geometry
-  const { heads, dimHead, dim, numExperts, localAttnWindowSize, routedWindowSize } = config
-  const { position, base } = cursor
-  const context = contextCount(config, position)
-  const openRows = position % routedWindowSize
+/** The cursor of a sequence whose local buffer contains no more than necessary. */
+export function freshCursor({ geometry }: CausalModelPlan, position: number): Cursor {
+  return { position, base: Math.floor(Math.max(0, position - geometry.config.localAttnWindowSize) / 8) * 8 }
+}
 
-  const keysAndValues = (keys: number, values: number, capacity: number, first: number, end: number) => {
-    for (let head = 0; head < heads; head++) {
-      const start = head * headStride * capacity
-      for (let index = first; index < end; index++) visit(keys + start + Math.floor(index / 8) * headStride * 8 + (index % 8), 8, dimHead)
-      for (let index = first; index < end; index++) {
-        for (let channel = 0; channel < dimHead; channel += 8) {
-          visit(values + start + channel * capacity + index * 8, 1, Math.min(8, dimHead - channel))
-        }
-      }
+/** Saves the state in a buffer. It depends only on the model and the tokens: not on the plan or how they came. */
+export function exportState(
+  config: ModelConfig,
+  { geometry, states }: CausalModelPlan,
+  { position }: Cursor,
+  state: DeviceBuffer,
+): Uint8Array {
+  const { contextCapacity, windowCapacity, stride } = geometry
+  const { dim, numExperts } = config.layer
+  const context = contextCount(config.layer, position)
+  const positions = new Float64Array(positionCount(config, position))
+  let at = 0
+  for (const { routing } of states) {
+    for (let expert = 0; routing && expert < numExperts; expert++) {
+      const words = state.readInts(routing.contextPositions.byteOffset + expert * contextCapacity * 8, 2 * context)
+      for (let i = 0; i < context; i++) positions[at++] = (words[2 * i]! >>> 0) + words[2 * i + 1]! * WORD
     }
   }
-
-  for (const state of states) {
-    const firstKey = Math.max(0, position - localAttnWindowSize)
-    keysAndValues(state.localKeys.byteOffset / 4, state.localValues.byteOffset / 4, localCapacity, firstKey - base, position - base)
-    const { routing } = state
-    if (routing === undefined) continue
-    for (let expert = 0; expert < numExperts; expert++) {
-      visit(routing.openQueryRouterScores.byteOffset / 4 + expert * windowCapacity, 1, openRows)
-      visit(routing.openKeyValueRouterScores.byteOffset / 4 + expert * windowCapacity, 1, openRows)
-    }
-    for (let row = 0; row < openRows; row++) visit(routing.openInputs.byteOffset / 4 + row * stride, 1, dim)
-    state.contexts.forEach(({ keys, values }, expert) => {
-      visit(routing.contextRouterScores.byteOffset / 4 + expert * contextCapacity, 1, context)
-      keysAndValues(keys.byteOffset / 4, values.byteOffset / 4, contextCapacity, 1, context + 1)
+  let bytes = new Uint8Array(0)
+  const layers = savedLayers(config, position, positions, (length) => {
+    bytes = new Uint8Array(positions.byteLength + length * 4)
+    bytes.set(new Uint8Array(positions.buffer))
+    return new Float32Array(bytes.buffer, positions.byteLength, length)
+  })
+  layers?.forEach(({ experts, held, inputs }, index) => {
+    const { recentInputs, contexts, routing } = states[index]!
+    const read = (to: Float32Array, byteOffset: number) => to.set(state.readFloats(byteOffset, to.length))
+    experts?.forEach((expert, r) => {
+      read(expert.contextRouterScores, routing!.contextRouterScores.byteOffset + r * contextCapacity * 4)
+      read(expert.openQueryRouterScores, routing!.openQueryRouterScores.byteOffset + r * windowCapacity * 4)
+      read(expert.openKeyValueRouterScores, routing!.openKeyValueRouterScores.byteOffset + r * windowCapacity * 4)
+      expert.positions.forEach((each, rank) => {
+        if (each >= held.firstRecent) return
+        state.readRows(inputs, held.indexOf(each) * dim, 1, dim, stride, contexts[r]!.inputs!.byteOffset + rank * stride * 4)
+      })
     })
+    for (const { first, rows } of consecutiveInputs(geometry, held.firstRecent, position)) {
+      const byteOffset = recentInputs.byteOffset + inputRow(geometry, first) * stride * 4
+      state.readRows(inputs, held.indexOf(first) * dim, rows, dim, stride, byteOffset)
+    }
+  })
+  return bytes
+}
+
+/** The contents of a state's buffer with what was saved of it, without keys and values. */
+export function importState(
+  { geometry, states, stateBytes }: CausalModelPlan,
+  { position }: Cursor,
+  layers: readonly SavedLayer[],
+): Float32Array {
+  const { config, contextCapacity, windowCapacity, stride } = geometry
+  const { dim } = config
+  const floats = new Float32Array(stateBytes / 4)
+  const words = new Int32Array(floats.buffer)
+  layers.forEach(({ experts, held, inputs }, index) => {
+    const { recentInputs, contexts, routing } = states[index]!
+    const row = (of: number) => inputs.subarray(held.indexOf(of) * dim, (held.indexOf(of) + 1) * dim)
+    experts?.forEach((expert, r) => {
+      floats.set(expert.contextRouterScores, routing!.contextRouterScores.byteOffset / 4 + r * contextCapacity)
+      floats.set(expert.openQueryRouterScores, routing!.openQueryRouterScores.byteOffset / 4 + r * windowCapacity)
+      floats.set(expert.openKeyValueRouterScores, routing!.openKeyValueRouterScores.byteOffset / 4 + r * windowCapacity)
+      expert.positions.forEach((each, rank) => {
+        const at = routing!.contextPositions.byteOffset / 4 + 2 * (r * contextCapacity + rank)
+        words[at] = each | 0
+        words[at + 1] = Math.floor(each / WORD)
+        floats.set(row(each), contexts[r]!.inputs!.byteOffset / 4 + rank * stride)
+      })
+    })
+    for (let each = held.firstRecent; each < position; each++) {
+      floats.set(row(each), recentInputs.byteOffset / 4 + inputRow(geometry, each) * stride)
+    }
+  })
+  return floats
+}
+
+/** The recent inputs of positions `first` … `end` - 1, window by window. */
+function* consecutiveInputs(
+  { config }: CausalModelPlan['geometry'],
+  first: number,
+  end: number,
+): Generator<{ first: number; rows: number }> {
+  const window = config.routedWindowSize
+  for (let at = first; at < end;) {
+    const rows = Math.min(end - at, window - (at % window))
+    yield { first: at, rows }
+    at += rows
   }
 }
 
-/** The byte ranges of a session's state that a chunk changes, among those that `visitState` visits afterwards. */
+/** The byte ranges that a chunk changes of what is saved of a state. */
 export function changedState({ geometry, states }: CausalModelPlan, before: Cursor, after: Cursor): ByteRange[] {
-  const { config, inner, headStride, localCapacity, contextCapacity, contextWords, windowCapacity, stride } = geometry
-  const { heads, numExperts, routedWindowSize } = config
+  const { config, contextCapacity, contextRows, windowCapacity, stride } = geometry
+  const { numExperts, routedWindowSize } = config
   const ranges: ByteRange[] = []
   const words = (start: number, count: number) => ranges.push({ byteOffset: start * 4, byteLength: count * 4 })
   const offset = before.position % routedWindowSize
   const rows = after.position - before.position
-  const first = before.position - after.base
-  const panels = { first: Math.floor(first / 8), end: Math.ceil((first + rows) / 8) }
 
-  for (const state of states) {
-    const keys = state.localKeys.byteOffset / 4
-    const values = state.localValues.byteOffset / 4
-    if (after.base !== before.base) {
-      words(keys, inner * localCapacity)
-      words(values, inner * localCapacity)
-    } else {
-      for (let head = 0; head < heads; head++) {
-        const start = head * headStride * localCapacity
-        words(keys + start + panels.first * headStride * 8, (panels.end - panels.first) * headStride * 8)
-        for (let channel = 0; channel < headStride; channel += 8) words(values + start + channel * localCapacity + first * 8, rows * 8)
-      }
-    }
-    const { routing } = state
+  for (const { recentInputs, contexts, routing } of states) {
+    words(recentInputs.byteOffset / 4 + inputRow(geometry, before.position) * stride, rows * stride)
     if (routing === undefined) continue
     if (closingRows(config, before.position, rows) > 0) {
       words(routing.contextRouterScores.byteOffset / 4, numExperts * contextCapacity)
-      state.contexts.forEach((context) => {
-        words(context.keys.byteOffset / 4, contextWords)
-        words(context.values.byteOffset / 4, contextWords)
-      })
+      words(routing.contextPositions.byteOffset / 4, 2 * numExperts * contextCapacity)
+      for (const { inputs } of contexts) words(inputs!.byteOffset / 4, contextRows * stride)
     } else {
       for (let expert = 0; expert < numExperts; expert++) {
         words(routing.openQueryRouterScores.byteOffset / 4 + expert * windowCapacity + offset, rows)
         words(routing.openKeyValueRouterScores.byteOffset / 4 + expert * windowCapacity + offset, rows)
       }
-      words(routing.openInputs.byteOffset / 4 + offset * stride, rows * stride)
     }
   }
   return ranges
-}
-
-/**
- * Number of floats that `visitState` visits; computed without a plan, since saved bytes may claim any position and must
- * not cause a plan to be made for it.
- */
-export function stateLength(config: ModelConfig, position: number): number {
-  const { layer, depth } = config
-  const { heads, dimHead, dim, numExperts, localAttnWindowSize, routedWindowSize } = layer
-  const keyAndValue = 2 * heads * dimHead
-  const local = Math.min(position, localAttnWindowSize)
-  const openRows = position % routedWindowSize
-  const context = contextCount(layer, position)
-  const routed = openRows * (2 * numExperts + dim) + numExperts * context * (1 + keyAndValue)
-  return depth * local * keyAndValue + countRouted(config) * routed
-}
-
-/** The cursor of a sequence whose local buffer contains no more than necessary. */
-export function freshPlace({ geometry }: CausalModelPlan, position: number): Cursor {
-  return { position, base: Math.floor(Math.max(0, position - geometry.config.localAttnWindowSize) / 8) * 8 }
 }

@@ -6,6 +6,8 @@ import {
   addExpertNorm,
   addExperts,
   addLocalAttention,
+  addLocalProjection,
+  addLocalStore,
   addProduct,
   addRotation,
   addRouterScores,
@@ -17,8 +19,10 @@ import {
   type RotaryTable,
 } from './layer-ops.js'
 import type { Geometry } from '../geometry.js'
+import type { Operand } from '../../program/operand.js'
 import type { ProgramBuilder } from './program-builder.js'
 import type { LayerWeights, RoutingWeights } from '../memory/layer-weights.js'
+import { addRotaryTable, type RotarySource } from './rotary-ops.js'
 
 /** Additional context for a causal layer. */
 export interface CausalContext extends LayerContext {
@@ -36,17 +40,35 @@ interface RoutedCausalContext extends CausalContext {
 /** One chunk of a causal layer; a chunk stays within one window. */
 export function addCausalLayer(context: CausalContext): void {
   const { builder, weights, state } = context
+  if (weights.routing === undefined || state.routing === undefined) {
+    addLocalAttention(context, () => {
+      addRecentInputs(context)
+      // no other op reads what it writes
+      builder.skipBarrier()
+    })
+    return addCombination(context)
+  }
   addLocalAttention(context)
-  if (weights.routing === undefined || state.routing === undefined) return addCombination(context)
   const routed = { ...context, routing: weights.routing, routingState: state.routing }
   if (!context.trace) builder.skipBarrier()
   // the open window and the contexts: reads what the previous chunk added, and replaces what it read
   builder.serialized(() => addRouting(routed))
 }
 
+/** Keeps the chunk's inputs, where those of an earlier window were. */
+function addRecentInputs({ builder, geometry, state, input }: CausalContext): void {
+  builder.op(Opcode.CopyRows, {
+    rows: headerWord(DispatchHeader.Rows),
+    first: headerWord(DispatchHeader.InputRow),
+    input,
+    output: state.recentInputs,
+    stride: geometry.stride,
+  })
+}
+
 function addRouting(context: RoutedCausalContext): void {
-  const { builder, geometry, scratch, routingState: state, input } = context
-  const { config, chunkRows, stride, windowCapacity } = geometry
+  const { builder, geometry, scratch, routingState: state } = context
+  const { config, chunkRows, windowCapacity } = geometry
   const { rows, first } = rangeWords(context.outputRows)
   addRouterScores(context, {
     products: scratch.routerProducts,
@@ -56,13 +78,7 @@ function addRouting(context: RoutedCausalContext): void {
     first: headerWord(DispatchHeader.WindowOffset),
   })
   builder.skipBarrier()
-  builder.op(Opcode.CopyRows, {
-    rows: headerWord(DispatchHeader.Rows),
-    first: headerWord(DispatchHeader.WindowOffset),
-    input,
-    output: state.openInputs,
-    stride,
-  })
+  addRecentInputs(context)
   builder.op(Opcode.RouteCausal, {
     rows,
     first,
@@ -87,7 +103,7 @@ function addRouting(context: RoutedCausalContext): void {
  */
 function addContextUpdate(context: RoutedCausalContext): void {
   const { builder, geometry, routing, routingState, state, contextUpdate, windowTable } = context
-  const { config, stride, inner, headStride, contextCapacity, windowCapacity } = geometry
+  const { config, contextCapacity, windowCapacity } = geometry
   builder.op(Opcode.SelectContext, {
     routerScores: routingState.openKeyValueRouterScores,
     contextRouterScores: routingState.contextRouterScores,
@@ -103,45 +119,111 @@ function addContextUpdate(context: RoutedCausalContext): void {
     window: windowCapacity,
     workBytes: contextUpdate.candidateBytes,
   })
-  routing.experts.forEach((expert, index) => {
+  routing.experts.forEach((_expert, index) => {
     const count = offset(contextUpdate.admittedCounts, index)
     const indices = offset(contextUpdate.admitted, index * windowCapacity)
     const limit = DispatchHeader.ClosingRows
-    addExpertNorm(builder, geometry, expert.contextNorm, {
-      count,
-      indices,
-      input: routingState.openInputs,
-      output: contextUpdate.normed,
-      limit,
-    })
-    addProduct(builder, {
-      rows: count,
-      input: contextUpdate.normed,
-      weights: expert.toKeyValues,
-      output: contextUpdate.projected,
-      inputStride: stride,
-      depth: config.dim,
-      outputStride: 2 * inner,
-      projections: 2,
-      limit,
-    })
-    builder.skipBarrier(headGroups(geometry))
-    if (windowTable) {
-      addRotation(builder, geometry, windowTable, { count, values: contextUpdate.projected, stride: 2 * inner, indices, limit })
-      builder.skipBarrier(headGroups(geometry))
+    const retained = offset(contextUpdate.retained, index * contextCapacity)
+    const retainedCount = offset(contextUpdate.retainedCounts, index)
+    const first = headerWord(DispatchHeader.WindowInputRow)
+    const { inputs } = state.contexts[index]!
+    if (inputs) {
+      builder.op(Opcode.UpdateContextInputs, {
+        retained,
+        retainedCount,
+        admitted: indices,
+        admittedCount: count,
+        first,
+        window: state.recentInputs,
+        inputs,
+        stride: geometry.stride,
+      })
+      builder.skipBarrier()
     }
-    builder.op(Opcode.UpdateContext, {
-      retained: offset(contextUpdate.retained, index * contextCapacity),
-      retainedCount: offset(contextUpdate.retainedCounts, index),
-      admittedCount: count,
-      projected: contextUpdate.projected,
-      keys: state.contexts[index]!.keys,
-      values: state.contexts[index]!.values,
-      heads: config.heads,
-      headStride,
-      capacity: contextCapacity,
-    })
+    const rows = { count, first, indices, input: state.recentInputs, limit }
+    addContextKeyValues({ ...context, table: windowTable }, index, rows, { retained, retainedCount })
   })
+}
+
+/** What an expert's keys and values are made with. */
+interface ContextProjection {
+  readonly builder: ProgramBuilder
+  readonly geometry: Geometry
+  readonly routing: RoutingWeights
+  readonly state: CausalLayerState
+  readonly contextUpdate: ContextUpdateScratch
+  /** Rotates the rows' keys: by row of the table, or `indices`. */
+  readonly table: RotaryTable | undefined
+}
+
+/** Projects rows, and stores them behind those that an expert's context retains. */
+function addContextKeyValues(
+  { builder, geometry, routing, state, contextUpdate, table }: ContextProjection,
+  index: number,
+  rows: { count: Operand; first: Operand; indices?: Operand; input: Operand; limit: DispatchHeader },
+  retaining: { retained?: Operand; retainedCount: Operand },
+): void {
+  const { config, stride, inner, headStride, contextCapacity } = geometry
+  const { count, indices, limit } = rows
+  const { contextNorm, toKeyValues } = routing.experts[index]!
+  const { normed, projected } = contextUpdate
+  addExpertNorm(builder, geometry, contextNorm, { ...rows, output: normed })
+  addProduct(builder, {
+    rows: count,
+    input: normed,
+    weights: toKeyValues,
+    output: projected,
+    inputStride: stride,
+    depth: config.dim,
+    outputStride: 2 * inner,
+    projections: 2,
+    limit,
+  })
+  builder.skipBarrier(headGroups(geometry))
+  if (table) {
+    addRotation(builder, geometry, table, { count, values: projected, stride: 2 * inner, indices, limit })
+    builder.skipBarrier(headGroups(geometry))
+  }
+  builder.op(Opcode.UpdateContext, {
+    retained: retaining.retained,
+    retainedCount: retaining.retainedCount,
+    admittedCount: count,
+    projected,
+    keys: state.contexts[index]!.keys,
+    values: state.contexts[index]!.values,
+    heads: config.heads,
+    headStride,
+    capacity: contextCapacity,
+  })
+}
+
+/** Local keys and values of a chunk's tokens, from their inputs in the state. */
+export function addLocalRestoring(
+  context: Pick<CausalContext, 'builder' | 'geometry' | 'weights' | 'scratch' | 'state' | 'localTable'>,
+): void {
+  const local = { ...context, input: context.state.recentInputs }
+  addLocalProjection(local, headerWord(DispatchHeader.InputRow))
+  addLocalStore(local)
+}
+
+/**
+ * Keys and values of an expert's context from their inputs in the state: of as many as the dispatch header's `Rows`,
+ * from `FirstRow` on, behind those before them. `ClosingRows` is the same number.
+ * @param rotary angles of positions, and where their table goes, if the keys are rotated
+ */
+export function addContextRestoring(
+  context: Omit<ContextProjection, 'table'>,
+  index: number,
+  rotary: { source: RotarySource; table: Operand } | undefined,
+): void {
+  const { builder, geometry, state } = context
+  const count = headerWord(DispatchHeader.Rows)
+  const first = headerWord(DispatchHeader.FirstRow)
+  const positions = state.routing && offset(state.routing.contextPositions, 2 * index * geometry.contextCapacity)
+  const table = rotary && addRotaryTable(builder, rotary.source, { count, positions, first }, rotary.table)
+  if (table) builder.skipBarrier()
+  const rows = { count, first, input: state.contexts[index]!.inputs!, limit: DispatchHeader.ClosingRows }
+  addContextKeyValues({ ...context, table }, index, rows, { retainedCount: first })
 }
 
 /** Initial state of a sequence: the null KV at rank 0 of every expert's context. */

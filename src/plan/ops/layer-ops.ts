@@ -110,10 +110,11 @@ export function addExpertNorm(
   builder: ProgramBuilder,
   { config, stride }: Geometry,
   gamma: Operand | undefined,
-  rows: { count: Operand; indices: Operand; input: Operand; output: Operand; limit?: DispatchHeader },
+  rows: { count: Operand; first?: Operand; indices?: Operand; input: Operand; output: Operand; limit?: DispatchHeader },
 ): void {
   builder.op(Opcode.Normalise, {
     rows: rows.count,
+    first: rows.first,
     indices: rows.indices,
     input: rows.input,
     output: rows.output,
@@ -129,7 +130,7 @@ export function addRotation(
   builder: ProgramBuilder,
   { config, headStride }: Geometry,
   table: RotaryTable,
-  rows: { count: Operand; values: Operand; stride: number; indices?: Operand; limit?: DispatchHeader },
+  rows: { count: Operand; values: Operand; stride: number; indices?: Operand | undefined; limit?: DispatchHeader },
 ): void {
   builder.op(Opcode.Rotate, {
     rows: rows.count,
@@ -158,29 +159,35 @@ export function headGroups({ config, headStride, inner }: Geometry): number {
   return a
 }
 
+/** What local keys and values are made with. */
+type LocalContext = Pick<LayerContext, 'builder' | 'geometry' | 'weights' | 'scratch' | 'state' | 'input' | 'localTable'>
+
 /**
- * Local attention (SPEC section 2), from the layer's input to `scratch.local`, whose rows are those of `outputRows`.
+ * Queries, keys and values of a chunk's rows, to `scratch.projected`. The barrier after them may be skipped by ops on
+ * groups of heads.
+ * @param first the input's first row, if that is not row 0
  */
-export function addLocalAttention(context: LayerContext): void {
-  const { builder, geometry, weights, scratch, state, input, outputRows, localTable, trace } = context
-  const { config, stride, inner, headStride, localCapacity } = geometry
+export function addLocalProjection({ builder, geometry, weights, scratch, input }: LocalContext, first?: Operand): void {
+  const { config, stride, inner } = geometry
+  const { localNorm } = weights
   const rows = headerWord(DispatchHeader.Rows)
-  const outputs = rangeWords(outputRows)
-  if (weights.localNorm) {
+  const isCopied = localNorm !== undefined || first !== undefined
+  if (isCopied) {
     builder.op(Opcode.Normalise, {
       rows,
+      first,
       input,
       output: scratch.normed,
-      weight: weights.localNorm.weight,
-      bias: weights.localNorm.bias,
-      kind: Norm.Layer,
+      weight: localNorm?.weight,
+      bias: localNorm?.bias,
+      kind: localNorm ? Norm.Layer : Norm.None,
       width: config.dim,
       stride,
     })
   }
   addProduct(builder, {
     rows,
-    input: weights.localNorm ? scratch.normed : input,
+    input: isCopied ? scratch.normed : input,
     weights: weights.toQueriesKeysValues,
     output: scratch.projected,
     inputStride: stride,
@@ -189,19 +196,37 @@ export function addLocalAttention(context: LayerContext): void {
     projections: 3,
   })
   builder.skipBarrier(headGroups(geometry))
+}
+
+/** Rotates the queries, and stores keys and values in the local buffer. */
+export function addLocalStore({ builder, geometry, scratch, state, localTable }: LocalContext): void {
+  const { config, inner, headStride, localCapacity } = geometry
+  builder.op(Opcode.LocalStore, {
+    projected: scratch.projected,
+    table: localTable,
+    keys: state.localKeys,
+    values: state.localValues,
+    stride: 3 * inner,
+    heads: config.heads,
+    headWidth: config.dimHead,
+    headStride,
+    capacity: localCapacity,
+  })
+}
+
+/**
+ * Local attention (SPEC section 2), from the layer's input to `scratch.local`, whose rows are those of `outputRows`.
+ * @param addFirst adds ops to the serialized section's front
+ */
+export function addLocalAttention(context: LayerContext, addFirst: () => void = () => undefined): void {
+  const { builder, geometry, weights, scratch, state, outputRows, trace } = context
+  const { config, stride, inner, headStride, localCapacity } = geometry
+  const outputs = rangeWords(outputRows)
+  addLocalProjection(context)
   // drops keys that the previous chunk attends to, and attends to keys that it stores
   builder.serialized(() => {
-    builder.op(Opcode.LocalStore, {
-      projected: scratch.projected,
-      table: localTable,
-      keys: state.localKeys,
-      values: state.localValues,
-      stride: 3 * inner,
-      heads: config.heads,
-      headWidth: config.dimHead,
-      headStride,
-      capacity: localCapacity,
-    })
+    addFirst()
+    addLocalStore(context)
     builder.skipBarrier(headGroups(geometry))
     builder.op(Opcode.Attention, {
       rows: outputs.rows,

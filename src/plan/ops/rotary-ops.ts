@@ -9,11 +9,14 @@ export type RotarySource =
   | { readonly kind: 'positions'; readonly frequencies: Operand; readonly width: number }
   | { readonly kind: 'angles'; readonly angles: Operand; readonly width: number; readonly angleStride: number }
 
-/** The rows of a table: consecutive ones from a position in the header, or those of a list. */
+/** The rows of a table: consecutive ones from a position in the header, or those of a list (of indices or positions). */
 export interface RotaryRows {
   readonly count: Operand
   readonly start?: DispatchHeader.Position | DispatchHeader.WindowPosition
   readonly indices?: Operand
+  /** 64-bit integers, of which the first is number `first`[0]. */
+  readonly positions?: Operand | undefined
+  readonly first?: Operand
 }
 
 /** Floats in a table of `rows` rows. */
@@ -29,6 +32,8 @@ export function addRotaryTable(builder: ProgramBuilder, source: RotarySource, ro
       rows: rows.count,
       position: start,
       indices: rows.indices,
+      positions: rows.positions,
+      first: rows.first,
       frequencies: source.frequencies,
       output,
       width: source.width,

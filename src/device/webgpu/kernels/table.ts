@@ -2,7 +2,7 @@ import { Opcode } from '../../../../assembly/ir/ops.js'
 import type { OpName } from '../../../program/encode-op.js'
 import type { Kernel, OpView } from '../kernel.js'
 import { chooseAttention } from './attention/attention.js'
-import { gatherContext, nullContext, updateContext } from './routing/context.js'
+import { gatherContext, nullContext, updateContext, updateContextInputs } from './routing/context.js'
 import { chooseEmbed, combine, copyRows, logProbabilities } from './elementwise.js'
 import { dropFront, storeLocal } from './attention/local-store.js'
 import { normalise } from './norms.js'
@@ -29,6 +29,7 @@ const KERNELS: { readonly [O in OpName]: (op: OpView) => readonly Kernel<O>[] } 
   [Opcode.ListQueries]: () => [listQueries],
   [Opcode.Combine]: () => [combine],
   [Opcode.UpdateContext]: () => [updateContext],
+  [Opcode.UpdateContextInputs]: () => [updateContextInputs],
   [Opcode.NullContext]: () => [nullContext],
   [Opcode.GatherContext]: () => [gatherContext],
   [Opcode.SelectContext]: () => [selectContext],

@@ -13,6 +13,8 @@ export const rotaryFromPositions: Kernel<Opcode.RotaryFromPositions> = {
     count: RotaryFromPositions.Rows,
     start: RotaryFromPositions.Position,
     indices: RotaryFromPositions.Indices,
+    positions: RotaryFromPositions.Positions,
+    first: RotaryFromPositions.First,
     frequencies: RotaryFromPositions.Frequencies,
     output: RotaryFromPositions.Output,
   },
@@ -27,7 +29,11 @@ ${COSINE_SINE}
   if (j >= half || row >= u32(count_i(0))) { return; }
   var low = row;
   var high = 0u;
-  if (indices_given()) {
+  if (positions_given()) {
+    let at = 2u * (u32(select(0, first_i(0), first_given())) + row);
+    low = u32(positions_i(at));
+    high = u32(positions_i(at + 1u));
+  } else if (indices_given()) {
     low = u32(indices_i(row));
   } else {
     low += u32(start_i(0));

@@ -1,5 +1,5 @@
 import { BufferIndex, DispatchHeader } from '../../../../../assembly/ir/header.js'
-import { GatherContext, NullContext, type Opcode, UpdateContext } from '../../../../../assembly/ir/ops.js'
+import { GatherContext, NullContext, type Opcode, UpdateContext, UpdateContextInputs } from '../../../../../assembly/ir/ops.js'
 import type { Kernel } from '../../kernel.js'
 import { ROW_WIDTH } from '../wgsl/rows.js'
 
@@ -134,7 +134,7 @@ var<workgroup> shared_counts: vec2i;
   let key_channel = group.x * 8u + lane / 8u % 8u;
   let value_rank = lane / 8u;
   let value_channel = group.x * 8u + lane % 8u;
-  for (var first = 0u; first < counts.x; first += ${MOVED}u) {
+  for (var first = 0u; first < select(0u, counts.x, retained_given()); first += ${MOVED}u) {
     var key = 0.0;
     var value = 0.0;
     if (first + key_rank < counts.x) { key = keys_f(context + key_place(u32(retained_i(first + key_rank)) + 1u, key_channel, head_stride)); }
@@ -157,4 +157,45 @@ var<workgroup> shared_counts: vec2i;
   workgroups: ({ header, words }) => {
     return [header[DispatchHeader.ClosingRows] ? words[UpdateContext.HeadStride]! / 8 : 0, words[UpdateContext.Heads]!]
   },
+}
+
+/** Vectors of a row that a workgroup of `updateContextInputs` moves. */
+const MOVED_VECTORS = 8
+
+/** `UpdateContextInputs`: one workgroup per eight vectors of the rows, in batches as above. */
+export const updateContextInputs: Kernel<Opcode.UpdateContextInputs> = {
+  name: 'update-context-inputs',
+  operands: {
+    retained: UpdateContextInputs.Retained,
+    retained_count: UpdateContextInputs.RetainedCount,
+    admitted: UpdateContextInputs.Admitted,
+    admitted_count: UpdateContextInputs.AdmittedCount,
+    first: UpdateContextInputs.First,
+    window: UpdateContextInputs.Window,
+    inputs: UpdateContextInputs.Inputs,
+  },
+  view: 'vectors',
+  code: `
+var<workgroup> shared_counts: vec2i;
+@compute @workgroup_size(${MOVED_VECTORS * MOVED}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let stride = u32(word(${UpdateContextInputs.Stride}));
+  if (lane == 0u) { shared_counts = max(vec2i(retained_count_i(0), admitted_count_i(0)), vec2i()); }
+  let counts = vec2u(workgroupUniformLoad(&shared_counts));
+  let column = (group.x * ${MOVED_VECTORS}u + lane % ${MOVED_VECTORS}u) * 4u;
+  let place = lane / ${MOVED_VECTORS}u;
+  let is_column = column < stride;
+  for (var start = 0u; start < counts.x; start += ${MOVED}u) {
+    let rank = start + place;
+    var row = vec4f();
+    if (is_column && rank < counts.x) { row = inputs_v(u32(retained_i(rank)) * stride + column); }
+    storageBarrier();
+    if (is_column && rank < counts.x) { inputs_set_v(rank * stride + column, row); }
+  }
+  for (var i = place; i < counts.y; i += ${MOVED}u) {
+    if (is_column) { inputs_set_v((counts.x + i) * stride + column, window_v((u32(first_i(0)) + u32(admitted_i(i))) * stride + column)); }
+  }
+}`,
+  workgroups: ({ header, words }) => [
+    header[DispatchHeader.ClosingRows] ? Math.ceil(words[UpdateContextInputs.Stride]! / (4 * MOVED_VECTORS)) : 0,
+  ],
 }

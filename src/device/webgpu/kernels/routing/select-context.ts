@@ -45,7 +45,7 @@ ${TOP_K}
   let old = u32(header_word(${DispatchHeader.ContextCount}));
   let n = old + size;
   let k = min(u32(word(${SelectContext.Count})), n);
-  let start = header_word(${DispatchHeader.WindowPosition});
+  let start = vec2u(u32(header_word(${DispatchHeader.WindowPosition})), u32(header_word(${DispatchHeader.WindowPosition + 1})));
   places_start = expert * u32(word(${SelectContext.ContextCapacity}));
   window_start = expert * size;
   held = old;
@@ -58,12 +58,16 @@ ${TOP_K}
     for (var first = chunk; first < min(chunk + ${CHUNK}u, n); first += ${WIDTH}u) {
       let i = first + lane;
       let bits = candidate_at(min(i, n - 1u));
-      let position = select(start + i32(i - old), positions_i(places_start + min(i, old)), i < old);
+      let known = 2u * (places_start + min(i, old));
+      var position = vec2u(start.x + (i - old), start.y);
+      if (position.x < start.x) { position.y += 1u; }
+      if (i < old) { position = vec2u(u32(positions_i(known)), u32(positions_i(known + 1u))); }
       storageBarrier();
       let place = taken_before(i - chunk, cut, before);
       if (i < n && place < k && is_taken(i - chunk, cut, before)) {
         context_set_i(places_start + place, i32(bits));
-        positions_set_i(places_start + place, position);
+        positions_set_i(2u * (places_start + place), i32(position.x));
+        positions_set_i(2u * (places_start + place) + 1u, i32(position.y));
         if (i < old) { retained_set_i(places_start + place, i32(i)); }
         else { admitted_set_i(window_start + place - stay, i32(i - old)); }
       }
