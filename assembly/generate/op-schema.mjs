@@ -28,7 +28,7 @@ const f64 = (doc) => ({ kind: 'f64', type: 'number', doc })
 const flag = (doc) => ({ kind: 'i32', type: 'boolean', doc })
 /** A value of an enum of `assembly/ir/values.ts`. */
 const oneOf = (type, doc) => ({ kind: 'i32', type, values: true, doc })
-/** The word of the dispatch header that `rows` does not exceed, where the count lies elsewhere. */
+/** The word of the dispatch header that `rows` does not exceed, where the count lies elsewhere; `LIMITS` lists them. */
 const limit = { kind: 'i32', type: 'DispatchHeader', optional: true, limit: true }
 /** Words that several ops have in common: `sharedFields` lists them. */
 const shared = (name) => ({ kind: 'shared', name })

@@ -196,6 +196,13 @@ ${names
   .filter(({ words }) => words.length > 0)
   .map(({ name, words }) => `  [Opcode.${name}]: [${words.join(', ')}],\n`)
   .join('')}}
+
+/** Of ops that have one the word that names their limit: the word of the dispatch header that their rows do not exceed. */
+export const LIMITS: Readonly<Partial<Record<keyof OperandWords, number>>> = {
+${names
+  .filter((name) => Object.values(ops[name].fields).some(({ limit }) => limit))
+  .map((name) => `  [Opcode.${name}]: ${name}.Limit,\n`)
+  .join('')}}
 `
 }
 

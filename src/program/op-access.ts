@@ -166,3 +166,10 @@ export const DOUBLES: Readonly<Partial<Record<keyof OperandWords, readonly numbe
   [Opcode.SelectQueries]: [15, 17, 19, 21],
   [Opcode.SelectKeyValues]: [18, 20, 22, 24],
 }
+
+/** Of ops that have one the word that names their limit: the word of the dispatch header that their rows do not exceed. */
+export const LIMITS: Readonly<Partial<Record<keyof OperandWords, number>>> = {
+  [Opcode.Normalise]: Normalise.Limit,
+  [Opcode.Matmul]: Matmul.Limit,
+  [Opcode.Rotate]: Rotate.Limit,
+}

@@ -9,8 +9,8 @@ export type Workgroups = readonly [x: number, y?: number, z?: number]
 export interface OpView {
   readonly words: Int32Array
   readonly header: Int32Array
-  /** Upper bound of the count at an operand: the header's word if it is there, otherwise `limit`. */
-  rows(operand: number, limit?: DispatchHeader): number
+  /** Upper bound of the count at an operand: the header's word if it is there, otherwise that of the op's limit. */
+  rows(operand: number): number
 }
 
 /**

@@ -3,7 +3,7 @@ import { Opcode } from '../../../assembly/ir/ops.js'
 import type { CompiledProgram, Dispatch, Program } from '../device.js'
 import { RoutedAttentionError } from '../../errors.js'
 import type { OpName } from '../../program/encode-op.js'
-import { DOUBLES, RESULTS } from '../../program/op-access.js'
+import { DOUBLES, LIMITS, RESULTS } from '../../program/op-access.js'
 import { FIRST_BUFFER, HEADER_BYTES, type Kernel, type Place, OP_VECTORS, type OpView } from './kernel.js'
 import { kernelsOf } from './kernels/table.js'
 import type { Pipeline, Pipelines } from './pipelines.js'
@@ -33,9 +33,11 @@ class Op implements OpView {
     return this.words[0] as OpName
   }
 
-  rows(operand: number, limit: DispatchHeader = DispatchHeader.Rows): number {
+  rows(operand: number): number {
     const inHeader = (this.words[operand] as BufferIndex) === BufferIndex.DispatchHeader
-    return this.header[inHeader ? this.words[operand + 1]! / 4 : limit]!
+    if (inHeader) return this.header[this.words[operand + 1]! / 4]!
+    const limit = LIMITS[this.opcode]
+    return this.header[limit === undefined ? DispatchHeader.Rows : this.words[limit]!]!
   }
 }
 

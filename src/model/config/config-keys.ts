@@ -2,18 +2,24 @@ import { describe, RoutedAttentionError } from '../../errors.js'
 import { nearestName } from '../../options.js'
 import { isRequired, LAYER_OPTIONS, MODEL_OPTIONS, type OptionSpec } from './schema.js'
 
-const OPTIONS: readonly (readonly [string, OptionSpec])[] = [...Object.entries(MODEL_OPTIONS), ...Object.entries(LAYER_OPTIONS)]
+/** Keys that are known here, and those of them that have no default. */
+interface ConfigKeys {
+  readonly known: readonly string[]
+  readonly required: readonly string[]
+}
 
-/** Keys that are known here. */
-const KNOWN_KEYS = [
-  'model_type',
-  'tokenizer',
-  'quantization_config',
-  ...OPTIONS.flatMap(([name, spec]) => [configKey(name, spec), ...(spec.alias === undefined ? [] : [spec.alias])]),
-]
+let configKeys: ConfigKeys | undefined
 
-/** Keys that have no default. */
-const REQUIRED_KEYS = OPTIONS.filter(([, spec]) => isRequired(spec)).map(([name, spec]) => configKey(name, spec))
+/** Made with the first config.json: nothing happens at import. */
+function keysOfConfig(): ConfigKeys {
+  if (configKeys) return configKeys
+  const options: readonly (readonly [string, OptionSpec])[] = [...Object.entries(MODEL_OPTIONS), ...Object.entries(LAYER_OPTIONS)]
+  const spelled = options.flatMap(([name, spec]) => [configKey(name, spec), ...(spec.alias === undefined ? [] : [spec.alias])])
+  return (configKeys = {
+    known: ['model_type', 'tokenizer', 'quantization_config', ...spelled],
+    required: options.filter(([, spec]) => isRequired(spec)).map(([name, spec]) => configKey(name, spec)),
+  })
+}
 
 /**
  * Letters, underscores apart, that a key must have for a name near it to be taken for a slip: short names are near too
@@ -34,7 +40,7 @@ const MAX_LISTED = 20
  */
 const FOREIGN_KEYS = ['pre_norm', 'ema_decay', 'exp_decay', 'chs_decay', 'select_top', 'tokenize', 'token_mixer']
 
-/** How other libraries call what REQUIRED_KEYS are about. */
+/** What other libraries call what the required keys stand for. */
 const KEYS_OF_OTHERS = [
   ...['vocab_size', 'n_vocab', 'padded_vocab_size', 'hidden_size', 'd_model', 'n_embd', 'embed_dim', 'model_dim'],
   ...['num_hidden_layers', 'num_layers', 'n_layer', 'n_layers', 'num_attention_heads', 'num_heads', 'n_head', 'n_heads'],
@@ -47,8 +53,9 @@ const KEYS_OF_OTHERS = [
  * @throws RoutedAttentionError `BAD_CONFIG` with the keys' `names`
  */
 export function checkConfigKeys(json: Readonly<Record<string, unknown>>): void {
-  refuseSlips(Object.keys(json), KNOWN_KEYS)
-  const missing = REQUIRED_KEYS.filter((key) => !isStated(json, key))
+  const { known, required } = keysOfConfig()
+  refuseSlips(Object.keys(json), known)
+  const missing = required.filter((key) => !isStated(json, key))
   if (missing.length === 0) return
   const foreign = KEYS_OF_OTHERS.filter((key) => isStated(json, key))
   const kind = typeof json.model_type === 'string' ? `, model_type ${describe(json.model_type)}` : ''

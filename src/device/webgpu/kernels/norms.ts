@@ -56,5 +56,5 @@ fn real(values: vec4f, column: u32, width: u32) -> vec4f {
     output_set_v(row * stride + i, x);
   }
 }`,
-  workgroups: (op) => [op.rows(Normalise.Rows, op.words[Normalise.Limit])],
+  workgroups: (op) => [op.rows(Normalise.Rows)],
 }

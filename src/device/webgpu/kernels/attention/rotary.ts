@@ -122,6 +122,6 @@ export const rotate: Kernel<Opcode.Rotate> = {
 }`,
   workgroups: (op) => {
     const { words } = op
-    return [Math.ceil((words[Rotate.Heads]! * words[Rotate.HeadWidth]!) / 2 / ROW_WIDTH), op.rows(Rotate.Rows, words[Rotate.Limit])]
+    return [Math.ceil((words[Rotate.Heads]! * words[Rotate.HeadWidth]!) / 2 / ROW_WIDTH), op.rows(Rotate.Rows)]
   },
 }

@@ -50,10 +50,7 @@ ${tile.declarations}
   let row_count = u32(workgroupUniformLoad(&${tile.freeVector}).x);
 ${tile.body.replaceAll('rows()', 'row_count')}
 }`,
-    workgroups: (op) => [
-      Math.ceil((8 * op.words[Matmul.Panels]!) / tile.columns),
-      Math.ceil(op.rows(Matmul.Rows, op.words[Matmul.Limit]) / tile.rows),
-    ],
+    workgroups: (op) => [Math.ceil((8 * op.words[Matmul.Panels]!) / tile.columns), Math.ceil(op.rows(Matmul.Rows) / tile.rows)],
   }
 }
 
@@ -61,7 +58,7 @@ const kernels = new Map<string, Kernel<Opcode.Matmul>>()
 
 export function chooseProduct(op: OpView): Kernel<Opcode.Matmul> {
   const columns = 8 * op.words[Matmul.Panels]!
-  const shape = columns <= NARROW ? 'rows16' : chooseProductShape(op.rows(Matmul.Rows, op.words[Matmul.Limit]), columns)
+  const shape = columns <= NARROW ? 'rows16' : chooseProductShape(op.rows(Matmul.Rows), columns)
   return productKernel(shape, op.words[Matmul.Format])
 }
 

@@ -1,12 +1,11 @@
-import type { DispatchHeader } from '../../../../../assembly/ir/header.js'
 import type { OpView, Workgroups } from '../../kernel.js'
 
 /** Invocations per workgroup in kernels that work along a row. */
 export const ROW_WIDTH = 64
 
 /** One workgroup for every `ROW_WIDTH` vectors of each row: columns in x, rows in y. */
-export function perVector(op: OpView, rows: number, stride: number, limit?: DispatchHeader): Workgroups {
-  return [Math.ceil(stride / (4 * ROW_WIDTH)), op.rows(rows, limit)]
+export function perVector(op: OpView, rows: number, stride: number): Workgroups {
+  return [Math.ceil(stride / (4 * ROW_WIDTH)), op.rows(rows)]
 }
 
 /**
