@@ -1,25 +1,12 @@
 import { type ErrorCode, RoutedAttentionError } from '../errors.js'
+import { yieldToEventLoop } from '../event-loop.js'
 import { TrackedRead } from './arrival.js'
 import { MAX_JSON_BYTES } from './json.js'
-import { movedAway } from './moved-bytes.js'
 import type { LoadTracker } from './progress.js'
-import {
-  LENGTH_BYTES,
-  locateTensors,
-  parseSafetensorsHeader,
-  type SafetensorsHeader,
-  safetensorsHeaderLength,
-  type StoredTensor,
-} from './safetensors.js'
-import {
-  FileRestarted,
-  isMissing,
-  type MissingFile,
-  type OpenFile,
-  type OpenOptions,
-  type Received,
-  type Source,
-} from './sources/source.js'
+import { readBytes, type Received } from './read-bytes.js'
+import { LENGTH_BYTES, parseSafetensorsHeader, type SafetensorsHeader, safetensorsHeaderLength } from './safetensors.js'
+import { FileRestarted, isMissing, type MissingFile, type OpenFile, type OpenOptions, PIECE_BYTES, type Source } from './sources/source.js'
+import { type TensorSink, TensorSplitter } from './tensor-sink.js'
 
 export interface Read<T> {
   readonly value: T
@@ -46,51 +33,57 @@ export class FileReader {
         new RoutedAttentionError('BAD_FILE', `${name} has more than the ${MAX_JSON_BYTES} bytes expected of a JSON file`)
       if (file.size !== undefined && file.size > MAX_JSON_BYTES) throw tooLarge()
       const arrival = this.arrivalOf(name, file)
-      const bytes = await file.take((file.size ?? MAX_JSON_BYTES) + 1, arrival.received)
+      const bytes = await readBytes(file, (file.size ?? MAX_JSON_BYTES) + 1, name, arrival.received)
       if (bytes.length > MAX_JSON_BYTES) throw tooLarge()
       arrival.verify()
       const value = await take(bytes)
-      await file.keep?.([bytes])
+      await keeping(file, bytes.length, (keep) => keep(bytes))
       arrival.finish()
       return value
     })
   }
 
   /**
-   * @param takeHeader converts the header or rejects the shard, before its tensors are read
-   * @returns its result, and the tensors
+   * Reads a file of tensors piece by piece. Only what was taken whole is cached.
+   * @param takeHeader given the header before its tensors are read: returns what takes their bytes, or rejects the file.
+   * Called again if the file is read again
    */
-  readShard<T>(
+  readShard(
     name: string,
-    takeHeader: (header: SafetensorsHeader) => T,
+    takeHeader: (header: SafetensorsHeader) => TensorSink | Promise<TensorSink>,
     options: ReadingOptions = {},
-  ): Promise<Read<{ readonly header: T; readonly tensors: Map<string, StoredTensor> }> | MissingFile> {
+  ): Promise<Read<void> | MissingFile> {
     return this.read(name, options, async (file) => {
       const arrival = this.arrivalOf(name, file)
       const { header, bytes } = await takeHeaderOf(name, file, arrival.received)
-      const taken = takeHeader(header)
-      arrival.announce(header.fileLength)
-      const body = await file.take(header.fileLength - header.bodyOffset, arrival.received)
-      const bodyLength = body.length
-      const isLonger = (await file.take(1, arrival.received)).length > 0
-      if (body.length < bodyLength) throw movedAway(name)
-      const length = bytes.length + body.length
-      if (isLonger || length < header.fileLength) {
-        throw new RoutedAttentionError(
-          'BAD_FILE',
-          `${name} has ${isLonger ? 'more than ' : ''}${length} bytes, but its header describes ${header.fileLength}`,
-        )
-      }
-      arrival.verify()
-      const tensors = locateTensors(header, body)
-      await file.keep?.([bytes, body])
+      const sink = await takeHeader(header)
+      const { fileLength } = header
+      arrival.announce(fileLength)
+      await keeping(file, fileLength, async (keep) => {
+        await keep(bytes)
+        const body = new TensorSplitter(header, sink)
+        let position = header.bodyOffset
+        while (position < fileLength) {
+          const piece = await file.next(Math.min(PIECE_BYTES, fileLength - position))
+          if (piece === undefined) throw wrongLength(name, String(position), fileLength)
+          if (piece.length === 0) continue // a caller's bytes that are gone: the next call says so
+          position += piece.length
+          arrival.received(piece)
+          body.write(piece)
+          await keep(piece)
+          const turning = yieldToEventLoop()
+          if (turning) await turning
+        }
+        if ((await file.next(1)) !== undefined) throw wrongLength(name, `more than ${fileLength}`, fileLength)
+        arrival.verify()
+      })
       arrival.finish()
-      return { header: taken, tensors }
     })
   }
 
-  readHeader(name: string): Promise<Read<SafetensorsHeader> | MissingFile> {
-    return this.read(name, {}, async (file) => (await takeHeaderOf(name, file, () => {})).header)
+  /** @param take converts or rejects the header */
+  readHeader<T>(name: string, take: (header: SafetensorsHeader) => T | Promise<T>): Promise<Read<T> | MissingFile> {
+    return this.read(name, {}, async (file) => take((await takeHeaderOf(name, file, () => {})).header))
   }
 
   /** Opens, reads and closes a file; starts over if the file was restarted or a cached copy is broken. */
@@ -122,10 +115,29 @@ export class FileReader {
 }
 
 async function takeHeaderOf(name: string, file: OpenFile, received: Received): Promise<{ header: SafetensorsHeader; bytes: Uint8Array }> {
-  const start = await file.take(LENGTH_BYTES, received)
-  const text = await file.take(safetensorsHeaderLength(start, file.size, name), received)
+  const start = await readBytes(file, LENGTH_BYTES, name, received)
+  const text = await readBytes(file, safetensorsHeaderLength(start, file.size, name), name, received)
   const bytes = new Uint8Array(start.length + text.length)
   bytes.set(start)
   bytes.set(text, start.length)
   return { header: parseSafetensorsHeader(bytes, file.size, name), bytes }
+}
+
+/**
+ * Stores a file, if its source has a cache.
+ * @param write passes all of it to `keep`, in order; if it throws, nothing is stored
+ */
+async function keeping(file: OpenFile, size: number, write: (keep: (bytes: Uint8Array) => Promise<void>) => Promise<void>): Promise<void> {
+  const entry = file.keep?.(size)
+  try {
+    await write(async (bytes) => entry?.write(bytes))
+    await entry?.commit()
+  } finally {
+    await entry?.abort()
+  }
+}
+
+/** @param length what it has, in bytes */
+function wrongLength(name: string, length: string, expected: number): RoutedAttentionError {
+  return new RoutedAttentionError('BAD_FILE', `${name} has ${length} bytes, but its header describes ${expected}`)
 }

@@ -1,15 +1,17 @@
 import { describe, RoutedAttentionError } from '../errors.js'
-import { FileReader } from './file-reader.js'
+import { FileReader, type Read } from './file-reader.js'
+import { HeldShard } from './held-shard.js'
 import { parseShardIndex, type ShardIndex } from './index-file.js'
 import { parseJson } from './json.js'
 import { LoadTracker } from './progress.js'
 import type { ModelSource, ReadOptions } from './read-options.js'
 import type { SafetensorsHeader, StoredTensor, TensorInfo } from './safetensors.js'
-import { ShardHeaders } from './shard-headers.js'
+import { ShardChanged, ShardHeaders } from './shard-headers.js'
 import { BrokenTransfer } from './sources/broken-transfer.js'
 import { checkReadOptions, createSource } from './sources/create-source.js'
 import { PAUSES, retry, SHORT_PAUSES } from './sources/retry.js'
 import { isMissing, type MissingFile, type Source } from './sources/source.js'
+import { TensorCollector, type TensorSink, underAllNames } from './tensor-sink.js'
 import { withTied } from './tied-tensors.js'
 
 export type { ModelSource, ReadOptions }
@@ -20,6 +22,9 @@ const GENERATION = 'generation_config.json'
 const WEIGHTS = 'model.safetensors'
 const INDEX = 'model.safetensors.index.json'
 
+/** Shards that are open at a time; browsers have six connections to a host that knows nothing newer than HTTP/1.1. */
+const MOST_HELD = 4
+
 /**
  * The caller's parsers; each throws to reject a file. They are called in this order, before anything larger is read,
  * and again if a file has to be read again: the result of the last call counts.
@@ -29,37 +34,78 @@ export interface ModelParsers<Config, Tokenizer, Generation, Weights> {
   tokenizer(bytes: Uint8Array, config: Config): Tokenizer | Promise<Tokenizer>
   /** generation_config.json, if there is one; only requested if this parser is present. */
   generation(json: unknown, config: Config): Generation
-  /** All headers. Over http(s) with shards, the bodies of all but the last have been read by then. */
-  weights(tensors: ReadonlyMap<string, TensorInfo>, config: Config): Weights
+  /** All headers: called before any body is read. */
+  weights(tensors: ReadonlyMap<string, TensorInfo>, config: Config): Weights | Promise<Weights>
 }
 
-/** The parsers' results, and the tensors. */
-export interface ModelFiles<Config = unknown, Tokenizer = Uint8Array, Generation = undefined, Weights = undefined> {
+/** The parsers' results. */
+export interface ParsedFiles<Config, Tokenizer, Generation, Weights> {
   readonly config: Config
   /** Undefined if there is no tokenizer.json. */
   readonly tokenizer: Tokenizer | undefined
   /** Undefined if there is no generation_config.json. */
   readonly generation: Generation | undefined
   readonly weights: Weights
-  /** The tensors given to `weights`, with their bytes. */
-  readonly tensors: ReadonlyMap<string, StoredTensor>
   /** Optional files that may exist but could not be read: the reason by name. */
   readonly unavailable: ReadonlyMap<string, RoutedAttentionError>
 }
 
+/** What takes a model's tensors. */
+export interface WeightsSink extends TensorSink {
+  /** Asked once all tensors came: whether they must be read once more, into what the parser returns then. */
+  readonly mustBeReadAgain?: boolean
+}
+
+/** The parsers' results, and the tensors. */
+export interface ModelFiles<Config = unknown, Tokenizer = Uint8Array, Generation = undefined, Weights = undefined> extends ParsedFiles<
+  Config,
+  Tokenizer,
+  Generation,
+  Weights
+> {
+  /** The tensors given to `weights`, with their bytes. */
+  readonly tensors: ReadonlyMap<string, StoredTensor>
+}
+
 /**
- * Reads config.json, tokenizer.json and generation_config.json if present, and model.safetensors or else the shards of
- * its index. Ignores other files.
- * @param parsers without one, config.json is returned as parsed JSON, and tokenizer.json as bytes
- * @throws RoutedAttentionError `BAD_FILE` for a file that is missing, broken or forbidden; `NETWORK` for a host that
- * cannot be reached or is not ready, or a transfer that failed for good; `BAD_ARGUMENT`; `UNSUPPORTED` for a path if
- * there is no file system; `OUT_OF_MEMORY`. Also whatever a parser or `onProgress` throws, and the signal's reason
+ * Reads a model's files as `streamModelFiles` does, and holds all tensors.
+ * @throws RoutedAttentionError as `streamModelFiles` does
  */
 export async function readModelFiles<Config = unknown, Tokenizer = Uint8Array, Generation = undefined, Weights = undefined>(
   source: ModelSource,
   options: ReadOptions = {},
   parsers: Partial<ModelParsers<Config, Tokenizer, Generation, Weights>> = {},
 ): Promise<ModelFiles<Config, Tokenizer, Generation, Weights>> {
+  const { weights: parse, ...others } = parsers
+  let collector: TensorCollector | undefined
+  const weights = async (infos: ReadonlyMap<string, TensorInfo>, config: Config) => {
+    collector?.release()
+    const parsed = (await parse?.(infos, config)) as Weights
+    return Object.assign((collector = new TensorCollector(infos)), { parsed })
+  }
+  try {
+    const files = await streamModelFiles(source, options, { ...others, weights })
+    return { ...files, weights: files.weights.parsed, tensors: files.weights.tensors }
+  } catch (error) {
+    collector?.release() // the error's stack may refer to it
+    throw error
+  }
+}
+
+/**
+ * Reads config.json, tokenizer.json and generation_config.json if present, and model.safetensors or else the shards of
+ * its index. Ignores other files. The tensors are written to what `parsers.weights` returns, as they arrive.
+ * @param parsers without one, config.json is returned as parsed JSON, and tokenizer.json as bytes
+ * @throws RoutedAttentionError `BAD_FILE` for a file that is missing, broken or forbidden; `NETWORK` for a host that
+ * cannot be reached or is not ready, or a transfer that failed for good; `BAD_ARGUMENT`; `UNSUPPORTED` for a path if
+ * there is no file system; `OUT_OF_MEMORY`. Also whatever a parser or `onProgress` throws, and the signal's reason
+ */
+export async function streamModelFiles<Config, Tokenizer, Generation, Weights extends WeightsSink>(
+  source: ModelSource,
+  options: ReadOptions,
+  parsers: Partial<ModelParsers<Config, Tokenizer, Generation, Weights>> &
+    Pick<ModelParsers<Config, Tokenizer, Generation, Weights>, 'weights'>,
+): Promise<ParsedFiles<Config, Tokenizer, Generation, Weights>> {
   checkReadOptions(options)
   const tracker = new LoadTracker(options.onProgress, options.signal)
   tracker.checkSignal()
@@ -68,16 +114,15 @@ export async function readModelFiles<Config = unknown, Tokenizer = Uint8Array, G
   const config = await reader.readConfig((json) => (parsers.config ? parsers.config(json) : (json as Config)))
   const tokenizer = await reader.readTokenizer((bytes) => (parsers.tokenizer ? parsers.tokenizer(bytes, config) : (bytes as Tokenizer)))
   const generation = parsers.generation && (await reader.readGeneration((json) => parsers.generation!(json, config)))
-  const { weights, tensors } = await reader.readWeights((tensors) => parsers.weights?.(tensors, config) as Weights)
+  let weights: Weights
+  do weights = await reader.readWeights((tensors) => parsers.weights(tensors, config))
+  while (weights.mustBeReadAgain)
   tracker.complete()
-  return { config, tokenizer, generation, weights, tensors, unavailable: reader.unavailable }
+  return { config, tokenizer, generation, weights, unavailable: reader.unavailable }
 }
 
-/** A parser's result for the tensors' headers, and the tensors. */
-interface ParsedWeights<Weights> {
-  readonly weights: Weights
-  readonly tensors: ReadonlyMap<string, StoredTensor>
-}
+/** Given all headers, returns what takes the tensors. */
+type ParseHeaders<Weights> = (tensors: ReadonlyMap<string, TensorInfo>) => Weights | Promise<Weights>
 
 class ModelReader {
   private readonly files: FileReader
@@ -133,7 +178,7 @@ class ModelReader {
   }
 
   /** Either file of the weights may be absent. If neither was found and a request failed, both are requested again. */
-  async readWeights<T>(parse: (tensors: ReadonlyMap<string, TensorInfo>) => T): Promise<ParsedWeights<T>> {
+  async readWeights<T extends TensorSink>(parse: ParseHeaders<T>): Promise<T> {
     const attempt = async () => {
       const single = await this.readSingle(parse)
       return { single, index: isMissing(single) ? await this.readIndex() : undefined }
@@ -145,7 +190,7 @@ class ModelReader {
       this.signal,
     )
     const { single, index } = result
-    if (!isMissing(single)) return single
+    if (!isMissing(single)) return single.value
     if (isMissing(index!)) {
       const missing: [string, MissingFile][] = [
         [WEIGHTS, single],
@@ -157,50 +202,94 @@ class ModelReader {
     return this.readShards(index!.value, parse)
   }
 
-  private async readSingle<T>(parse: (tensors: ReadonlyMap<string, TensorInfo>) => T): Promise<ParsedWeights<T> | MissingFile> {
-    const takeHeader = ({ tensors, metadata }: SafetensorsHeader) => {
+  private async readSingle<T extends TensorSink>(parse: ParseHeaders<T>): Promise<Read<T> | MissingFile> {
+    let weights: T | undefined
+    const takeHeader = async ({ tensors, metadata }: SafetensorsHeader) => {
       this.checkDigestsAreUsed([...this.names, WEIGHTS])
-      return { weights: parse(withTied(tensors, metadata)), metadata }
+      weights = await parse(withTied(tensors, metadata))
+      return underAllNames(weights, tensors, metadata)
     }
     const read = await this.files.readShard(WEIGHTS, takeHeader, { mayBeAbsent: true })
-    if (isMissing(read)) return read
-    const { header, tensors } = read.value
-    return { weights: header.weights, tensors: withTied(tensors, header.metadata) }
+    return isMissing(read) ? read : { value: weights! }
   }
 
   private readIndex() {
     return this.files.readWhole(INDEX, (bytes) => parseShardIndex(bytes, INDEX), { mayBeAbsent: true })
   }
 
-  private async readShards<T>(index: ShardIndex, parse: (tensors: ReadonlyMap<string, TensorInfo>) => T): Promise<ParsedWeights<T>> {
-    const { shards } = index
+  /** Reads the headers of all shards, then their tensors; begins again if a host changes the files in between. */
+  private async readShards<T extends TensorSink>(index: ShardIndex, parse: ParseHeaders<T>): Promise<T> {
     this.tracker.expectFurther(index.totalSize ?? 0)
-    const headers = new ShardHeaders(index)
-    let parsed: { readonly weights: T } | undefined
-    const takeHeader = (shard: string, header: SafetensorsHeader) => {
-      headers.set(shard, header)
-      if (headers.isComplete) parsed = { weights: parse(headers.merge()) }
-    }
-    if (this.source.isLocal) {
-      const missing: [string, MissingFile][] = []
-      for (const shard of shards) {
-        const header = await this.files.readHeader(shard)
-        if (isMissing(header)) missing.push([shard, header])
-        else if (missing.length === 0) takeHeader(shard, header.value)
-        if (missing.length > 20) break
+    for (let tries = 1; ; tries++) {
+      try {
+        return await (this.source.isLocal ? this.readLocalShards(index, parse) : this.readRemoteShards(index, parse))
+      } catch (error) {
+        if (this.source.isLocal || !(error instanceof ShardChanged) || tries > PAUSES.length) throw error
       }
-      if (missing.length > 0) throw this.missing(missing)
     }
-    const tensors = new Map<string, StoredTensor>()
-    for (const shard of shards) {
-      const read = await this.files.readShard(shard, (header) => {
-        if (this.source.isLocal) headers.checkUnchanged(shard, header)
-        else takeHeader(shard, header)
-      })
-      if (isMissing(read)) throw this.missing([[shard, read]])
-      for (const [name, tensor] of read.value.tensors) tensors.set(name, tensor)
+  }
+
+  /** All shards are opened before any is read: those that are missing are named together. */
+  private async readLocalShards<T extends TensorSink>(index: ShardIndex, parse: ParseHeaders<T>): Promise<T> {
+    const headers = new ShardHeaders(index)
+    const missing: [string, MissingFile][] = []
+    for (const shard of index.shards) {
+      const take = (header: SafetensorsHeader) => missing.length === 0 && headers.set(shard, header)
+      const header = await this.files.readHeader(shard, take)
+      if (isMissing(header)) missing.push([shard, header])
+      if (missing.length > 20) break
     }
-    return { weights: parsed!.weights, tensors: withTied(tensors, headers.metadata) }
+    if (missing.length > 0) throw this.missing(missing)
+    const weights = await parse(headers.merge())
+    const sink = headers.underAllNames(weights)
+    for (const shard of index.shards) await this.readShard(shard, (header) => headers.checkUnchanged(shard, header), sink)
+    return weights
+  }
+
+  /**
+   * No shard is read before the headers of all are known. The first few stay open until then, within the number of
+   * connections that browsers have; the others are requested once more.
+   */
+  private async readRemoteShards<T extends TensorSink>(index: ShardIndex, parse: ParseHeaders<T>): Promise<T> {
+    const headers = new ShardHeaders(index)
+    const held: HeldShard[] = []
+    let weights = index.shards.length === 0 ? await parse(new Map()) : undefined
+    const takeHeader = async (shard: string, header: SafetensorsHeader) => {
+      if (weights) return headers.checkUnchanged(shard, header)
+      headers.set(shard, header)
+      if (headers.isComplete) weights = await parse(headers.merge())
+    }
+    try {
+      for (const shard of index.shards) {
+        let missing: MissingFile | undefined
+        if (held.length < MOST_HELD) {
+          held.push(new HeldShard(this.files, shard, (header) => takeHeader(shard, header)))
+          missing = await held.at(-1).header
+        } else {
+          const read = await this.files.readHeader(shard, (header) => takeHeader(shard, header))
+          if (isMissing(read)) missing = read
+        }
+        if (missing) throw this.missing([[shard, missing]])
+      }
+      const sink = headers.underAllNames(weights!)
+      for (const shard of held) {
+        const read = await shard.read(sink)
+        if (isMissing(read)) throw this.missing([[shard.name, read]])
+      }
+      for (const shard of index.shards.slice(held.length)) await this.readShard(shard, (header) => takeHeader(shard, header), sink)
+      return weights!
+    } finally {
+      for (const shard of held) await shard.close()
+    }
+  }
+
+  private async readShard(shard: string, check: (header: SafetensorsHeader) => void | Promise<void>, sink: TensorSink): Promise<void> {
+    const takeHeader = async (header: SafetensorsHeader) => {
+      await check(header)
+      return sink
+    }
+    const read = await this.files.readShard(shard, takeHeader)
+    if (isMissing(read)) throw this.missing([[shard, read]])
   }
 
   /** An unused digest would give a false sense of security. */

@@ -60,14 +60,10 @@ const BITS = new Map(Object.entries(DTYPES).flatMap(([bits, names]) => names.spl
 export function parseSafetensors(bytes: Uint8Array, what = 'the safetensors file'): ReadonlyMap<string, StoredTensor> {
   if (!isUint8Array(bytes)) throw new RoutedAttentionError('BAD_ARGUMENT', `${what} must be a Uint8Array, got ${describe(bytes)}`)
   const header = parseSafetensorsHeader(bytes, bytes.length, what)
-  return withTied(locateTensors(header, bytes.subarray(header.bodyOffset)), header.metadata)
-}
-
-/** Views of the tensors in the bytes after a header. */
-export function locateTensors(header: SafetensorsHeader, body: Uint8Array): Map<string, StoredTensor> {
+  const body = bytes.subarray(header.bodyOffset)
   const tensors = new Map<string, StoredTensor>()
   for (const [name, { dtype, shape, begin, end }] of header.tensors) tensors.set(name, { dtype, shape, bytes: body.subarray(begin, end) })
-  return tensors
+  return withTied(tensors, header.metadata)
 }
 
 /**
@@ -103,7 +99,7 @@ export function parseSafetensorsHeader(
     if (begin !== expected || end < begin) {
       throw broken(what, `tensor ${describe(name)} lies at bytes ${begin} to ${end}, where one beginning at ${expected} was expected`)
     }
-    const size = byteSize(dtype, shape)
+    const size = byteSize(tensor)
     if (size !== end - begin) {
       const needs = size === undefined ? 'no whole number of bytes below 2^50' : `${size} bytes`
       throw broken(
@@ -204,10 +200,10 @@ function inFileOrder(tensors: Map<string, DeclaredTensor>): Map<string, Declared
 }
 
 /**
- * Undefined if bits are left over, or there are more bytes than any file has: 2^53, or 2^64 for an intermediate
- * product, even if a later factor is zero.
+ * Size of a tensor's values in bytes. Undefined if bits are left over, or there are more bytes than any file has: 2^53,
+ * or 2^64 for an intermediate product, even if a later factor is zero.
  */
-function byteSize(dtype: string, shape: readonly (number | bigint)[]): number | undefined {
+export function byteSize({ dtype, shape }: { readonly dtype: string; readonly shape: readonly (number | bigint)[] }): number | undefined {
   let bits: number | bigint = 1
   for (let axis = 0; axis <= shape.length; axis++) {
     const length = shape[axis] ?? BITS.get(dtype)!

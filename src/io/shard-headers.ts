@@ -1,7 +1,15 @@
 import { describe, RoutedAttentionError } from '../errors.js'
 import type { ShardIndex } from './index-file.js'
 import type { SafetensorsHeader, TensorInfo } from './safetensors.js'
+import { type TensorSink, underAllNames } from './tensor-sink.js'
 import { withTied } from './tied-tensors.js'
+
+/** The error for a shard that is not any more what its header was. */
+export class ShardChanged extends RoutedAttentionError {
+  constructor(shard: string) {
+    super('BAD_FILE', `${shard} was written to while the model was being read; load it again`)
+  }
+}
 
 /** The headers of a model's shards, checked against the index. */
 export class ShardHeaders {
@@ -28,22 +36,30 @@ export class ShardHeaders {
   }
 
   /**
-   * @throws RoutedAttentionError `BAD_FILE` if a shard's header, read again, lists other tensors: the file was modified
-   * meanwhile, and results for its first header are invalid
+   * @throws ShardChanged if a shard's header, read again, lists other tensors: the file was modified meanwhile, and
+   * results for its first header are invalid
    */
   checkUnchanged(shard: string, header: SafetensorsHeader): void {
     const first = this.headers.get(shard)!
     const described = ({ tensors, metadata }: SafetensorsHeader) => JSON.stringify([[...tensors], [...metadata]])
-    if (described(header) !== described(first))
-      throw new RoutedAttentionError('BAD_FILE', `${shard} was written to while the model was being read; load it again`)
+    if (described(header) !== described(first)) throw new ShardChanged(shard)
   }
 
   /** The combined metadata of the index and all shards. */
-  get metadata(): ReadonlyMap<string, string> {
+  private get metadata(): ReadonlyMap<string, string> {
     return new Map([this.index, ...this.headers.values()].flatMap(({ metadata }) => [...metadata]))
   }
 
+  /** All tensors by all names. */
   merge(): ReadonlyMap<string, TensorInfo> {
+    return withTied(this.stored(), this.metadata)
+  }
+
+  underAllNames(sink: TensorSink): TensorSink {
+    return underAllNames(sink, this.stored(), this.metadata)
+  }
+
+  private stored(): ReadonlyMap<string, TensorInfo> {
     const merged = new Map<string, TensorInfo>()
     for (const [shard, { tensors }] of this.headers) {
       for (const [name, tensor] of tensors) {
@@ -52,6 +68,6 @@ export class ShardHeaders {
         merged.set(name, tensor)
       }
     }
-    return withTied(merged, this.metadata)
+    return merged
   }
 }

@@ -1,7 +1,7 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
 import type { CacheLike, ReadOptions } from '../read-options.js'
 import { fileSystem } from '../sources/file-system.js'
-import type { OpenFile } from '../sources/source.js'
+import type { EntryWriter, OpenFile } from '../sources/source.js'
 import { folderStore } from './folder-store.js'
 import { responseStore } from './response-store.js'
 import type { Store } from './store.js'
@@ -11,13 +11,15 @@ import type { Store } from './store.js'
  */
 export interface CacheEntry {
   open(): Promise<OpenFile | undefined>
-  keep(parts: readonly Uint8Array[]): Promise<void>
+  /**
+   * @param size of the file in bytes
+   * @param wasOptional whether its absence may have been recorded
+   */
+  write(size: number, options: { wasOptional: boolean }): EntryWriter
   /** Whether the file was absent when its host was last asked. */
   isKnownAbsent(): Promise<boolean>
   /** Records that the host does not have the file. */
   keepAbsence(): Promise<void>
-  /** Records that the host has the file. */
-  forgetAbsence(): Promise<void>
 }
 
 export interface FileCache {
@@ -92,12 +94,66 @@ function createEntry(store: Store, keys: { file: string; absence: string }, what
         const file = await store.open(keys.file, what)
         return file && Object.assign(file, { drop: () => attempt(() => store.drop(keys.file)) })
       }),
-    keep: (parts) => attempt(() => store.keep(keys.file, parts)),
-    isKnownAbsent,
-    keepAbsence: () => attempt(() => store.keep(keys.absence, [])),
-    forgetAbsence: async () => {
-      if (await isKnownAbsent()) await attempt(() => store.drop(keys.absence))
+    write: (size, { wasOptional }) => {
+      const writer = new LenientWriter(() => store.create(keys.file, size), attempt)
+      const commit = async () => {
+        await writer.commit()
+        if (wasOptional && (await isKnownAbsent())) await attempt(() => store.drop(keys.absence))
+      }
+      return { write: (bytes) => writer.write(bytes), commit, abort: () => writer.abort() }
     },
+    isKnownAbsent,
+    keepAbsence: async () => {
+      const writer = new LenientWriter(() => store.create(keys.absence, 0), attempt)
+      try {
+        await writer.commit()
+      } finally {
+        await writer.abort()
+      }
+    },
+  }
+}
+
+/** Runs an operation of a store; undefined if it fails. */
+type Attempt = <T>(operation: () => Promise<T>) => Promise<T | undefined>
+
+/** Writes an entry, or nothing once writing has failed. */
+class LenientWriter implements EntryWriter {
+  /** Undefined until the first bytes, and after a failure. */
+  private writer: EntryWriter | undefined
+  private isOver = false
+
+  constructor(
+    private readonly create: () => Promise<EntryWriter>,
+    private readonly attempt: Attempt,
+  ) {}
+
+  write(bytes: Uint8Array): Promise<void> {
+    return this.step((writer) => writer.write(bytes))
+  }
+
+  async commit(): Promise<void> {
+    await this.step((writer) => writer.commit())
+    if (this.isOver) return
+    this.isOver = true
+    this.writer = undefined
+  }
+
+  async abort(): Promise<void> {
+    const { writer } = this
+    this.isOver = true
+    this.writer = undefined
+    await writer?.abort().catch(() => undefined)
+  }
+
+  private async step(use: (writer: EntryWriter) => Promise<void>): Promise<void> {
+    if (this.isOver) return
+    const done = await this.attempt(async () => {
+      this.writer ??= await this.create()
+      await use(this.writer)
+      return true
+    })
+    if (!done) await this.abort()
   }
 }
 

@@ -1,7 +1,7 @@
 import type { FileHandle } from 'node:fs/promises'
 import { PathFile } from '../sources/directory.js'
 import { fileSystem } from '../sources/file-system.js'
-import { PIECE_BYTES } from '../sources/source.js'
+import { type EntryWriter, PIECE_BYTES } from '../sources/source.js'
 import type { Store } from './store.js'
 
 /**
@@ -35,44 +35,58 @@ export function folderStore(folder: string, signal: AbortSignal | undefined): St
       await files.rm(pathOf(key), { force: true })
       return undefined
     },
-    keep: async (key, parts) => {
+    create: async (key) => {
       await files.mkdir(folder, { recursive: true })
-      const temporary = `${pathOf(key)}.${crypto.randomUUID()}${TEMPORARY}`
-      try {
-        const handle = await files.open(temporary, 'wx')
-        try {
-          await write(handle, [...parts, footerOf(parts)], signal)
-        } finally {
-          await handle.close()
-        }
-        await files.rename(temporary, pathOf(key)) // atomic, whoever writes first
-      } catch (error) {
-        await files.rm(temporary, { force: true })
-        throw error
+      const writer = await FolderWriter.create(pathOf(key), signal)
+      const sweepOnce = async () => {
+        if (!isSwept) await sweep(folder)
+        isSwept = true
       }
-      if (!isSwept) await sweep(folder)
-      isSwept = true
+      return { write: (bytes) => writer.write(bytes), commit: () => writer.commit().then(sweepOnce), abort: () => writer.abort() }
     },
     drop: (key) => files.rm(pathOf(key), { force: true }),
   }
 }
 
-async function write(handle: FileHandle, parts: readonly Uint8Array[], signal: AbortSignal | undefined): Promise<void> {
-  for (const part of parts) {
-    for (let offset = 0; offset < part.length;) {
-      signal?.throwIfAborted()
-      const { bytesWritten } = await handle.write(part, offset, Math.min(PIECE_BYTES, part.length - offset))
+/** Writes an entry beside its place, and moves it there when it is whole. */
+class FolderWriter implements EntryWriter {
+  private size = 0
+
+  private constructor(
+    private readonly path: string,
+    private readonly temporary: string,
+    private readonly handle: FileHandle,
+    private readonly signal: AbortSignal | undefined,
+  ) {}
+
+  static async create(path: string, signal: AbortSignal | undefined): Promise<FolderWriter> {
+    const { files, crypto } = fileSystem()!
+    const temporary = `${path}.${crypto.randomUUID()}${TEMPORARY}`
+    return new FolderWriter(path, temporary, await files.open(temporary, 'wx'), signal)
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    for (let offset = 0; offset < bytes.length;) {
+      this.signal?.throwIfAborted()
+      const { bytesWritten } = await this.handle.write(bytes, offset, Math.min(PIECE_BYTES, bytes.length - offset))
       offset += bytesWritten
     }
+    this.size += bytes.length
   }
-  await handle.datasync()
-}
 
-function footerOf(parts: readonly Uint8Array[]): Uint8Array {
-  const footer = new Uint8Array(FOOTER_BYTES)
-  const size = parts.reduce((sum, { length }) => sum + length, 0)
-  new DataView(footer.buffer).setBigUint64(0, BigInt(size), true)
-  return footer
+  async commit(): Promise<void> {
+    const footer = new Uint8Array(FOOTER_BYTES)
+    new DataView(footer.buffer).setBigUint64(0, BigInt(this.size), true)
+    await this.write(footer)
+    await this.handle.datasync()
+    await this.handle.close()
+    await fileSystem()!.files.rename(this.temporary, this.path) // atomic, whoever writes first
+  }
+
+  async abort(): Promise<void> {
+    await this.handle.close().catch(() => undefined) // it may be closed already
+    await fileSystem()!.files.rm(this.temporary, { force: true })
+  }
 }
 
 async function sweep(folder: string): Promise<void> {

@@ -1,8 +1,9 @@
-import type { OpenFile } from '../sources/source.js'
+import type { EntryWriter, OpenFile } from '../sources/source.js'
 
 /** Stores bytes by key. If any of these fails, the bytes count as not stored. */
 export interface Store {
   open(key: string, what: string): Promise<OpenFile | undefined>
-  keep(key: string, parts: readonly Uint8Array[]): Promise<void>
+  /** @param size in bytes */
+  create(key: string, size: number): Promise<EntryWriter>
   drop(key: string): Promise<void>
 }

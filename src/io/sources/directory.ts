@@ -2,16 +2,7 @@ import type { FileHandle } from 'node:fs/promises'
 import { reasonOf, RoutedAttentionError } from '../../errors.js'
 import { isError } from '../../realm.js'
 import { type FileSystem, fileSystem } from './file-system.js'
-import {
-  allocateBytes,
-  isMissing,
-  type MissingFile,
-  type OpenFile,
-  PIECE_BYTES,
-  type Received,
-  type Source,
-  untilAborted,
-} from './source.js'
+import { allocateBytes, isMissing, type MissingFile, type OpenFile, PIECE_BYTES, type Source, untilAborted } from './source.js'
 
 /**
  * A folder in the file system.
@@ -73,6 +64,8 @@ export async function openPath(path: string, signal?: AbortSignal): Promise<Open
 export class PathFile implements OpenFile {
   readonly sizeHint: number
   private position = 0
+  /** What was read last; each piece overwrites the one before. */
+  private piece: Uint8Array | undefined
 
   constructor(
     private readonly path: string,
@@ -83,27 +76,21 @@ export class PathFile implements OpenFile {
     this.sizeHint = size
   }
 
-  async take(length: number, received: Received): Promise<Uint8Array> {
-    const target = allocateBytes(Math.min(length, this.size - this.position), this.path)
-    let filled = 0
-    while (filled < target.length) {
-      const piece = Math.min(PIECE_BYTES, target.length - filled)
-      const bytes = await this.read(target, filled, piece)
-      if (bytes === 0) break
-      filled += bytes
-      received(target.subarray(filled - bytes, filled))
-    }
-    return target.subarray(0, filled)
+  async next(most: number): Promise<Uint8Array | undefined> {
+    this.piece ??= allocateBytes(Math.min(PIECE_BYTES, this.size), this.path)
+    const length = Math.min(most, this.piece.length, this.size - this.position)
+    const bytes = length > 0 ? await this.read(this.piece, length) : 0
+    return bytes > 0 ? this.piece.subarray(0, bytes) : undefined
   }
 
   async close(): Promise<void> {
     await this.handle.close()
   }
 
-  private async read(target: Uint8Array, offset: number, length: number): Promise<number> {
+  private async read(target: Uint8Array, length: number): Promise<number> {
     try {
       // Not raced against the signal: the handle must not be closed under a read.
-      const { bytesRead } = await this.handle.read(target, offset, length, this.position)
+      const { bytesRead } = await this.handle.read(target, 0, length, this.position)
       this.position += bytesRead
       return bytesRead
     } catch (error) {

@@ -1,7 +1,7 @@
 import { describe, RoutedAttentionError, reasonOf } from '../../errors.js'
 import type { FileLike } from '../read-options.js'
 import { memoryFile } from './memory.js'
-import { allocateBytes, among, type OpenFile, PIECE_BYTES, type Received, type Source, untilAborted } from './source.js'
+import { among, type OpenFile, PIECE_BYTES, type Source, untilAborted } from './source.js'
 
 /** Files that a user picked or dropped; matched by name only, ignoring folders. */
 export function filesSource(files: readonly FileLike[], signal?: AbortSignal): Source {
@@ -36,19 +36,13 @@ class PickedFile implements OpenFile {
     this.sizeHint = file.size
   }
 
-  async take(length: number, received: Received): Promise<Uint8Array> {
-    const target = allocateBytes(Math.min(length, this.size - this.position), this.file.name)
-    let filled = 0
-    while (filled < target.length) {
-      const end = this.position + Math.min(PIECE_BYTES, target.length - filled)
-      const bytes = await read(this.file.slice!(this.position, end), this.file.name, this.signal)
-      if (bytes.length === 0 || bytes.length > end - this.position) break
-      target.set(bytes, filled)
-      this.position += bytes.length
-      filled += bytes.length
-      received(bytes)
-    }
-    return target.subarray(0, filled)
+  async next(most: number): Promise<Uint8Array | undefined> {
+    const end = Math.min(this.position + Math.min(most, PIECE_BYTES), this.size)
+    if (end <= this.position) return undefined
+    const bytes = await read(this.file.slice!(this.position, end), this.file.name, this.signal)
+    if (bytes.length === 0 || bytes.length > end - this.position) return undefined
+    this.position += bytes.length
+    return bytes
   }
 
   async close(): Promise<void> {}

@@ -37,13 +37,10 @@ export function httpSource(folder: URL, { fetch, signal, cache }: HttpOptions): 
       const cached = fresh ? undefined : await entry?.open()
       if (cached) return cached
       const download = new Download(url.pathname, (headers) => host.ask(url, headers), signal)
-      const opened = new StreamFile(download, url.pathname)
-      const keep = async (parts: readonly Uint8Array[]) => {
-        await entry?.keep(parts)
-        if (mayBeAbsent) await entry?.forgetAbsence()
-      }
+      const opened = new StreamFile(download)
+      const keep = entry && ((size: number) => entry.write(size, { wasOptional: mayBeAbsent }))
       const restart = async (): Promise<OpenFile | MissingFile> =>
-        (await pageIn(opened)) ?? Object.assign(opened, { restart }, entry && { keep })
+        (await pageIn(opened)) ?? Object.assign(opened, { restart }, keep && { keep })
       if (!mayBeAbsent) return (await download.begin()) ?? restart()
       let missing: MissingFile | undefined
       try {

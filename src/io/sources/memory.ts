@@ -1,9 +1,9 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
 import { isUint8Array } from '../../realm.js'
 import { movedAway } from '../moved-bytes.js'
-import { among, type OpenFile, PIECE_BYTES, type Received, type Source } from './source.js'
+import { among, type OpenFile, PIECE_BYTES, type Source } from './source.js'
 
-/** Files given as bytes by name. They are not modified, and large ones are not copied. */
+/** Files given as bytes by name. They are neither modified nor copied. */
 export function memorySource(files: ReadonlyMap<string, Uint8Array>): Source {
   const sizes = new Map([...files].map(([file, bytes]: [string, unknown]) => [file, isUint8Array(bytes) ? bytes.length : 0]))
   return {
@@ -20,23 +20,19 @@ export function memorySource(files: ReadonlyMap<string, Uint8Array>): Source {
   }
 }
 
-/**
- * Presents bytes as a file. Small reads are copied, since the caller may transfer or shrink the buffer during a load;
- * for larger ones, the reader checks that the bytes still exist.
- */
+/** Presents bytes as a file. The caller may transfer or shrink their buffer during a load. */
 export function memoryFile(bytes: Uint8Array, what: string): OpenFile {
   const size = bytes.length
   let position = 0
   return {
     size,
     sizeHint: size,
-    take: async (length: number, received: Received) => {
+    next: async (most: number) => {
       if (bytes.length < size) throw movedAway(what)
-      const end = Math.min(position + length, size)
-      const taken = end - position > PIECE_BYTES ? bytes.subarray(position, end) : new Uint8Array(bytes.subarray(position, end))
-      position += taken.length
-      if (taken.length > 0) received(taken)
-      return taken
+      if (position === size) return undefined
+      const piece = bytes.subarray(position, position + Math.min(most, PIECE_BYTES))
+      position += piece.length
+      return piece
     },
     close: async () => {},
   }

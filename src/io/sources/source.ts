@@ -1,8 +1,5 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
 
-/** Called with newly arrived bytes, in order; anything it throws ends the reading. */
-export type Received = (bytes: Uint8Array) => void
-
 /** One file of a model, read once from start to end. */
 export interface OpenFile {
   /** Size of the whole file in bytes, if certain. */
@@ -10,20 +7,33 @@ export interface OpenFile {
   /** The same, if it may be wrong; for progress only. */
   readonly sizeHint: number | undefined
   /**
-   * The next `length` bytes; fewer only at the end of the file. The caller must not modify them.
+   * The next bytes as they come, at most `most`; undefined at the end of the file. They are valid until the next call,
+   * and the caller must not modify them.
    * @throws FileRestarted if the file has `restart`
    */
-  take(length: number, received: Received): Promise<Uint8Array>
+  next(most: number): Promise<Uint8Array | undefined>
   /** Called after a restart: returns the file from its first byte, or what replaced it. Closes it on failure. */
   restart?(): Promise<OpenFile | MissingFile>
-  /** Called with the whole file, in order, once it has been verified: a source with a cache stores it. */
-  keep?(parts: readonly Uint8Array[]): Promise<void>
+  /**
+   * A source with a cache stores what is written here.
+   * @param size of the whole file in bytes
+   */
+  keep?(size: number): EntryWriter
   /** Called if a cached file turns out to be broken: it is removed and requested again. */
   drop?(): Promise<void>
   close(): Promise<void>
 }
 
-/** Thrown by `take` if a transfer had to start over: earlier bytes are invalid. */
+/** Stores a file as it arrives. It is there for others once it was verified and committed; unless it is, it must be aborted. */
+export interface EntryWriter {
+  /** Writes the next bytes, which may be kept until the commit: the caller must not modify them. */
+  write(bytes: Uint8Array): Promise<void>
+  commit(): Promise<void>
+  /** Leaves nothing behind. Does nothing after a commit. */
+  abort(): Promise<void>
+}
+
+/** Thrown by `next` if a transfer had to start over: earlier bytes are invalid. */
 export class FileRestarted extends Error {}
 
 /** Why a file could not be opened. */
@@ -71,8 +81,8 @@ export function among(names: Iterable<unknown>): string {
 
 const MOST_NAMED = 5
 
-/** Local files are read and written in blocks of this size, checking the signal in between. */
-export const PIECE_BYTES = 2 ** 24
+/** Local files are read and written in pieces of this size, checking the signal in between. */
+export const PIECE_BYTES = 2 ** 20
 
 /** @throws RoutedAttentionError `OUT_OF_MEMORY` */
 export function allocateBytes(length: number, what: string): Uint8Array<ArrayBuffer> {

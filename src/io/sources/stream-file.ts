@@ -1,4 +1,4 @@
-import { allocateBytes, type OpenFile, type Received } from './source.js'
+import type { OpenFile } from './source.js'
 
 /** A file's bytes as they arrive. */
 export interface ByteStream {
@@ -14,9 +14,6 @@ export interface ByteStream {
   cancel(): void
 }
 
-/** Initial capacity of the buffer if the file's length is unknown. */
-const FIRST_CAPACITY = 2 ** 16
-
 const NOTHING = new Uint8Array(0)
 
 /** Presents a byte stream as a file. */
@@ -24,10 +21,7 @@ export class StreamFile implements OpenFile {
   /** Arrived, but not yet taken. */
   private rest: Uint8Array = NOTHING
 
-  constructor(
-    private readonly stream: ByteStream,
-    private readonly what: string,
-  ) {}
+  constructor(private readonly stream: ByteStream) {}
 
   get size(): number | undefined {
     return this.stream.size
@@ -40,7 +34,7 @@ export class StreamFile implements OpenFile {
   /** At least the next `length` bytes, without taking them; fewer only at the end of the file. */
   async peek(length: number): Promise<Uint8Array> {
     while (this.rest.length < length) {
-      const chunk = await this.next()
+      const chunk = await this.arrive()
       if (chunk === undefined) break
       const longer = new Uint8Array(this.rest.length + chunk.length)
       longer.set(this.rest)
@@ -50,24 +44,15 @@ export class StreamFile implements OpenFile {
     return this.rest
   }
 
-  async take(length: number, received: Received): Promise<Uint8Array> {
-    let target = allocateBytes(Math.min(length, this.size ?? FIRST_CAPACITY), this.what)
-    let filled = 0
-    while (filled < length) {
-      const chunk = this.rest.length > 0 ? this.rest : await this.next()
-      if (chunk === undefined) break
-      const part = chunk.subarray(0, length - filled)
-      if (filled + part.length > target.length) {
-        const grown = allocateBytes(Math.min(length, Math.max(2 * target.length, filled + part.length)), this.what)
-        grown.set(target.subarray(0, filled))
-        target = grown
-      }
-      target.set(part, filled)
-      filled += part.length
-      this.rest = chunk.subarray(part.length)
-      received(part)
+  async next(most: number): Promise<Uint8Array | undefined> {
+    while (this.rest.length === 0) {
+      const chunk = await this.arrive()
+      if (chunk === undefined) return undefined
+      this.rest = chunk
     }
-    return target.subarray(0, filled)
+    const piece = this.rest.subarray(0, most)
+    this.rest = this.rest.subarray(piece.length)
+    return piece
   }
 
   async close(): Promise<void> {
@@ -75,7 +60,7 @@ export class StreamFile implements OpenFile {
     this.stream.cancel()
   }
 
-  private async next(): Promise<Uint8Array | undefined> {
+  private async arrive(): Promise<Uint8Array | undefined> {
     try {
       return await this.stream.next()
     } catch (error) {
