@@ -159,6 +159,20 @@ export interface ParameterValues {
   readonly bytes: Uint8Array
 }
 
+/** Fills packed weights as their parameters arrive. */
+export interface WeightPacker {
+  /**
+   * Packs whole rows of a parameter; rows that come again replace what they were before.
+   * @param first index of the first of these rows
+   * @param values of these rows only, valid during the call
+   */
+  put(name: string, first: number, values: ParameterValues): void
+  /** Called once all rows have come: the buffer, which is the caller's then. */
+  finish(): DeviceBuffer
+  /** Gives the memory back, unless the buffer is the caller's. Idempotent. */
+  dispose(): void
+}
+
 export type ParameterSource = (name: string) => ParameterValues
 
 export function float32Values({ buffer, byteOffset, byteLength }: Float32Array): ParameterValues {
@@ -211,14 +225,14 @@ export interface Device {
    * @throws RoutedAttentionError `OUT_OF_MEMORY`
    */
   allocate(byteLength: number, purpose: string, options?: { zeroed?: boolean; mirrored?: boolean }): DeviceBuffer
-  /**
-   * Chooses kernels and reserves memory for this many bytes of weights, as later calls would. Used while waiting for
-   * other things.
-   */
-  prepare?(byteLength: number): Promise<void>
+  /** Chooses kernels, as later calls would. Used while waiting for other things. */
+  prepare?(): void
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer
-  /** The same in steps of a few milliseconds each; if ended between two of them, it holds no memory. */
-  packInParts(layout: WeightLayout, parameters: ParameterSource): Generator<void, DeviceBuffer>
+  /**
+   * Makes room for weights whose parameters are still to come.
+   * @throws RoutedAttentionError `OUT_OF_MEMORY`
+   */
+  openPacker(layout: WeightLayout): WeightPacker
   compile(program: Program): CompiledProgram
   /**
    * Runs a program over one or more chunks in order. Returns a promise if other threads compute, or if it takes long

@@ -16,8 +16,8 @@ export interface LoadProgress {
   /** Identifies the kind of progress event. */
   readonly type: 'load'
   /**
-   * Bytes read so far. Decreases only if a file must be read again from its start, because it changed or a cached copy
-   * was damaged.
+   * Bytes read so far. Decreases only if a file must be read again from its start, because it changed, a cached copy was
+   * damaged, or it holds float16 values that are infinite or NaN.
    */
   readonly done: number
   /**

@@ -2,10 +2,6 @@ import { RoutedAttentionError } from '../errors.js'
 
 /** WebAssembly page size. */
 const PAGE = 65536
-/** The smallest page size of any system, in bytes. */
-const SYSTEM_PAGE = 4096
-/** Bytes touched per step: up to a millisecond where page faults are expensive. */
-const TOUCHED_BYTES = 1 << 18
 /** Every block starts on a cache line, which also satisfies any vector. */
 const ALIGNMENT = 64
 /** Minimum growth relative to the current size, so that many small blocks do not grow the memory one by one. */
@@ -87,20 +83,6 @@ export class Arena {
     const end = Math.min(block.address + block.byteLength, untouched)
     if (block.address < end) this.bytes.fill(0, block.address, end)
     return block
-  }
-
-  /**
-   * Commits `byteLength` bytes that were never allocated, one slice per step: pages are committed on first use, which
-   * takes up to 14 µs each in a virtual machine. Ends early if some of them get allocated, or if the memory cannot
-   * grow.
-   */
-  *touch(byteLength: number): Generator<void, void> {
-    const start = this.#untouched
-    const end = start + byteLength
-    if (end > this.reserved && !this.#tryExtend(end - this.reserved)) return
-    for (let at = start; at < end && this.#untouched === start; yield) {
-      for (const stop = Math.min(end, at + TOUCHED_BYTES); at < stop; at += SYSTEM_PAGE) this.bytes[at] = 0
-    }
   }
 
   /** Frees a block; each block must be freed exactly once. */

@@ -1,8 +1,7 @@
-import { yieldToEventLoop, gradually } from '../event-loop.js'
+import { yieldToEventLoop } from '../event-loop.js'
 import { createRuntime } from '../device/create-runtime.js'
 import { checkRuntime, type Runtime } from '../device/runtime.js'
 import { describe, RoutedAttentionError } from '../errors.js'
-import { checkStillThere } from '../io/moved-bytes.js'
 import { type ModelSource, READ_OPTIONS, type ReadOptions } from '../io/read-options.js'
 import type { Tokenizer } from '../io/tokenizer.js'
 import { interruptBy } from '../interrupt.js'
@@ -13,18 +12,18 @@ import { Tensor } from '../tensor.js'
 import { checkTokenizerKind, type TokenizerKind } from './text/choose-tokenizer.js'
 import type { AssumedDefaults, ModelConfig } from './config/config.js'
 import { type EvaluateOptions, type Evaluation, evaluate } from './evaluate.js'
-import { fingerprintOf } from './parameters/fingerprint.js'
 import { complete, type Completion } from './generation/complete.js'
 import { generate, type GeneratedToken } from './generation/generate.js'
 import { type GenerateOptions, type Generation, resolveGeneration } from './generation/generate-options.js'
 import { Lifetime } from './lifetime.js'
 import { createMissingTokenizer } from './text/missing-tokenizer.js'
-import { ModelPlacement, type Workload } from './placement/model-placement.js'
+import { ModelInstaller, type Workload } from './placement/model-installer.js'
+import type { ModelPlacement } from './placement/model-placement.js'
 import { retryForMemory } from './retry-for-memory.js'
 import type { LogitsResult, LogitsRequest } from './executor/sequence.js'
 import { decodeSession } from './session-bytes.js'
 import { Session, type SessionOwner } from './session.js'
-import { type ModelContents, planForValues, readModel } from './read-model.js'
+import { type ModelContents, readModel } from './read-model.js'
 import { checkTokenIds, type TokenIds } from './text/token-ids.js'
 
 /** Options of `LanguageModel.load`. */
@@ -54,8 +53,7 @@ export interface ModelForwardOptions {
 const FORWARD_OPTIONS = namesOf<ModelForwardOptions>({ signal: true })
 
 /** State shared by a model and its sessions. */
-interface Parts extends Omit<ModelContents, 'parameters'> {
-  readonly fingerprint: Uint8Array
+interface Parts extends ModelContents {
   readonly runtime: Runtime
   readonly ownsRuntime: boolean
   readonly placement: ModelPlacement
@@ -153,37 +151,30 @@ export class LanguageModel {
       checkRuntime(given)
       given.assertUsable()
     }
-    const contents = await readModel(source, readOptions, kind, (byteLength) => void given?.device.prepare?.(byteLength))
-    const runtime = given ?? (await createRuntime({ ...(readOptions.signal && { signal: readOptions.signal }) }))
-    try {
-      return await LanguageModel.#assemble(contents, runtime, given === undefined, workload, readOptions.signal)
-    } catch (error) {
-      if (given === undefined) await runtime.dispose()
-      throw error
-    }
-  }
-
-  static async #assemble(
-    contents: ModelContents,
-    runtime: Runtime,
-    ownsRuntime: boolean,
-    workload: Workload,
-    signal: Signal | undefined,
-  ): Promise<LanguageModel> {
-    const { config, tensors } = contents
-    // the tensors may be views of the caller's bytes, which can change while the event loop runs
+    const { signal } = readOptions
+    let runtime = given
+    let installer: ModelInstaller | undefined
     const check = () => {
       signal?.throwIfAborted()
-      runtime.assertUsable()
-      checkStillThere(tensors)
+      runtime!.assertUsable()
     }
-    runtime.assertUsable()
-    check()
-    const { scanner } = runtime.device
-    const fingerprint = await gradually(fingerprintOf(config, tensors, scanner), check)
-    const parameters = await gradually(planForValues(contents, scanner), check)
-    const placement = await retryForMemory(() => ModelPlacement.create({ runtime, config, parameters, tensors }, workload, check))
-    return new LanguageModel({ ...contents, fingerprint, runtime, ownsRuntime, placement })
+    try {
+      const contents = await readModel(source, readOptions, kind, async (config, weights) => {
+        installer?.dispose()
+        runtime ??= await createRuntime({ ...(signal && { signal }) })
+        check()
+        const opened = (installer = await retryForMemory(() => new ModelInstaller(runtime!, config, weights)))
+        opened.device.prepare?.()
+        return { device: opened.device, put: (name, first, values) => opened.put(name, first, values), check }
+      })
+      check()
+      const placement = await retryForMemory(() => installer!.place(workload, check))
+      return new LanguageModel({ ...contents, runtime: runtime!, ownsRuntime: given === undefined, placement })
+    } catch (error) {
+      installer?.dispose()
+      if (given === undefined) await runtime?.dispose()
+      throw error
+    }
   }
 
   /**

@@ -1,44 +1,57 @@
-import type { ByteScanner } from '../device/device.js'
+import type { Device } from '../device/device.js'
 import { WeightFormat } from '../device/device.js'
-import { type ModelFiles, readModelFiles } from '../io/model-files.js'
+import { type ParsedFiles, streamModelFiles } from '../io/model-files.js'
 import type { ModelSource, ReadOptions } from '../io/read-options.js'
-import type { StoredTensor } from '../io/safetensors.js'
 import { createTokenizer, type ModelTokenizer } from '../io/tokenizer.js'
 import { type ModelWeights, planModelWeights } from '../plan/memory/model-weights.js'
 import { type AssumedDefaults, assumedDefaults, checkRotaryIsStated, type ModelConfig, parseModelConfig } from './config/config.js'
-import { matchStoredTensors, pick } from './parameters/state-dict.js'
-import { formatOf, nonFiniteHalves } from './parameters/stored-parameters.js'
-import { checkScales, storedSpecs } from './quantization/quantized-parameters.js'
+import { formatOf, ParameterStream, type RowSink } from './parameters/parameter-stream.js'
+import { matchStoredTensors } from './parameters/state-dict.js'
+import { storedSpecs } from './quantization/quantized-parameters.js'
 import { chooseTokenizer, type TokenizerKind } from './text/choose-tokenizer.js'
 import { readEosTokenIds } from './text/eos-token-ids.js'
 import { checkTokenizerFits } from './text/tokenizer-fit.js'
 
-/** The contents of a model's files. */
+/** The contents of a model's files, beside its weights. */
 export interface ModelContents {
   readonly config: ModelConfig
   readonly assumed: AssumedDefaults
   readonly tokenizer: ModelTokenizer | undefined
   readonly eosTokenIds: readonly number[]
-  /** By parameter name; those of int8 beside their scales. */
-  readonly tensors: ReadonlyMap<string, StoredTensor>
-  /** How they are packed, provided their values allow it: see `planForValues`. */
-  readonly parameters: ModelWeights
-  readonly unavailable: ModelFiles['unavailable']
+  /** Identifies the configuration and the weights. */
+  readonly fingerprint: Uint8Array
+  readonly unavailable: ParsedFiles<unknown, unknown, unknown, unknown>['unavailable']
+}
+
+/** Where a model's weights go. */
+export interface WeightsTarget extends RowSink {
+  /** The device that scans bytes, if it does. */
+  readonly device: Device
+  /** Throws if the load should end. */
+  check(): void
 }
 
 /**
- * Reads a model's files, checking each before anything larger is read.
+ * Makes room for a model's weights: called once their tensors' headers are known, and again if they must be read again;
+ * what was there before is not needed then.
+ */
+export type OpenWeights = (config: ModelConfig, weights: ModelWeights) => Promise<WeightsTarget>
+
+/**
+ * Reads a model's files, checking each before anything larger is read. Weights go to their place as they arrive. Float16
+ * is packed as it is unless it holds infinities or NaN, which is known when it has arrived: everything is read once more
+ * then, and such tensors are packed as float32.
  * @param kind the tokenizer requested by the caller
- * @param prepare called with the size of the packed weights in bytes, once the tensors' headers are known
  * @throws RoutedAttentionError as `LanguageModel.load` does
  */
 export async function readModel(
   source: ModelSource,
   options: ReadOptions,
   kind: TokenizerKind | undefined,
-  prepare: (byteLength: number) => void,
+  openWeights: OpenWeights,
 ): Promise<ModelContents> {
-  const files = await readModelFiles(source, options, {
+  const nonFinite = new Set<string>()
+  const files = await streamModelFiles(source, options, {
     config: (json) => {
       const config = parseModelConfig(json)
       return {
@@ -55,34 +68,21 @@ export async function readModel(
       return tokenizer
     },
     generation: (json, { config }) => readEosTokenIds(json, 'generation_config.json', config.numTokens),
-    weights: (tensors, { config, assumed }) => {
+    weights: async (tensors, { config, assumed }) => {
       const names = matchStoredTensors(storedSpecs(config), tensors)
       checkRotaryIsStated(assumed, tensors.keys())
-      const parameters = planModelWeights(config, (name) => formatOf(tensors.get(names.get(name)!)!.dtype))
-      prepare(parameters.layout.byteLength)
-      return { names, parameters }
+      const format = (name: string) => (nonFinite.has(name) ? WeightFormat.Float32 : formatOf(tensors.get(names.get(name)!)!.dtype))
+      const target = await openWeights(config, planModelWeights(config, format))
+      return new ParameterStream({ config, tensors, names, nonFinite }, target, target.device.scanner, () => target.check())
     },
   })
   const { config, assumed, chosenTokenizer, eosTokenIds } = files.config
-  const tensors = pick(files.weights.names, files.tensors)
-  checkScales(config, tensors)
   return {
     config,
     assumed,
     tokenizer: files.tokenizer ?? chosenTokenizer,
     eosTokenIds: files.generation ?? eosTokenIds ?? [],
-    tensors,
-    parameters: files.weights.parameters,
+    fingerprint: files.weights.fingerprint(),
     unavailable: files.unavailable,
   }
-}
-
-/**
- * The packing plan, now that the values are known: according to the tensors' types, except that float16 with infinities
- * or NaN is packed as float32.
- */
-export function* planForValues({ config, tensors, parameters }: ModelContents, scanner?: ByteScanner): Generator<void, ModelWeights> {
-  const widened = yield* nonFiniteHalves(tensors, scanner)
-  if (widened.size === 0) return parameters
-  return planModelWeights(config, (name) => (widened.has(name) ? WeightFormat.Float32 : formatOf(tensors.get(name)!.dtype)))
 }

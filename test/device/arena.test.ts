@@ -19,20 +19,3 @@ test('memory asked for as zeros is zero wherever it lies: where others wrote, wh
   for (const block of [inside, across, beyond]) arena.free(block)
   fill(700_000, true)
 })
-
-test('touched memory stays free and zero, and touching ends where a block takes it or the memory ends', () => {
-  const arena = newArena()
-  const steps = (byteLength: number) => [...arena.touch(byteLength)].length
-  expect(steps(3 << 18)).toBe(3)
-  expect(arena.used).toBe(0)
-  const { reserved } = arena
-  const block = arena.allocateZeros(700_000, 'a test')
-  expect(arena.reserved).toBe(reserved)
-  expect(arena.bytes.subarray(block.address, block.address + block.byteLength).every((byte) => byte === 0)).toBe(true)
-
-  const touching = arena.touch(1 << 20)
-  expect(touching.next().done).toBe(false)
-  arena.allocate(64, 'a test')
-  expect(touching.next().done).toBe(true)
-  expect(steps(2 ** 32)).toBe(0)
-})

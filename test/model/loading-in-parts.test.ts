@@ -1,64 +1,118 @@
-/** What a load does with a large model's weights it does in parts, between which the event loop may turn. */
+/** What a load does with a large model's weights it does piece by piece, between which the event loop may turn. */
 import { expect, test, vi } from 'vitest'
 import { atOnce, gradually } from '../../src/event-loop.js'
-import { WeightFormat } from '../../src/device/device.js'
-import type { StoredTensor } from '../../src/io/safetensors.js'
+import { type Device, WeightFormat } from '../../src/device/device.js'
+import type { FileLike } from '../../src/io/read-options.js'
 import { Checksum } from '../../src/model/parameters/checksum.js'
 import { parseModelConfig } from '../../src/model/config/config.js'
-import { fingerprintOf } from '../../src/model/parameters/fingerprint.js'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { nonFiniteHalves } from '../../src/model/parameters/stored-parameters.js'
+import { WholeRows } from '../../src/model/parameters/whole-rows.js'
 import { planModelWeights } from '../../src/plan/memory/model-weights.js'
+import { modelParameters } from '../../src/plan/parameters.js'
+import { expectSameBits } from '../kernels/float32.js'
 import { outcomeOf } from '../support/interruptions.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
 
-/** As many parts as a generator has. */
-function partsOf(work: Generator<void, unknown>): number {
-  let parts = 0
-  while (!work.next().done) parts++
-  return parts
+const MEBIBYTE = 2 ** 20
+
+test('a file is asked for by a mebibyte at a time, each piece once', async () => {
+  using runtime = openRuntime('relaxed')
+  const asked: [string, number, number][] = []
+  const files = [...smallModelFiles(smallModel({ ...causalConfig, num_tokens: 8000, dim: 256 }))].map(([name, bytes]): FileLike => ({
+    name,
+    size: bytes.length,
+    arrayBuffer: () => Promise.reject(new Error('it is read in slices')),
+    slice: (start, end) => {
+      asked.push([name, start, end])
+      return new Blob([bytes.slice(start, end)])
+    },
+  }))
+  using model = await LanguageModel.load(files, { runtime })
+  expect(model.numParameters).toBeGreaterThan(4 * MEBIBYTE)
+  const pieces = asked.filter(([name]) => name === 'model.safetensors')
+  expect(pieces.length).toBeGreaterThan(16)
+  expect(pieces.every(([, start, end]) => end - start <= MEBIBYTE)).toBe(true)
+  // from the first to the last, which finds nothing behind the end
+  expect(pieces.every(([, start], i) => start === (pieces[i - 1]?.[2] ?? 0))).toBe(true)
+})
+
+test('a checksum is that of the whole, whatever the pieces and whoever mixes', () => {
+  using runtime = openRuntime('relaxed')
+  const bytes = Uint8Array.from({ length: 3 * MEBIBYTE + 5 }, (_, i) => i * 7 + (i >> 9))
+  const whole = new Checksum().update(bytes).digest()
+  for (const scanner of [undefined, runtime.device.scanner]) {
+    for (const piece of [1 << 20, 70_001, 4099]) {
+      const checksum = new Checksum(scanner)
+      for (let from = 0; from < bytes.length; from += piece) checksum.update(bytes.subarray(from, from + piece))
+      expect(checksum.digest()).toEqual(whole)
+    }
+  }
+  const short = bytes.subarray(0, 100)
+  const checksum = new Checksum()
+  for (let from = 0, step = 0; from < short.length; from += step++) checksum.update(short.subarray(from, from + step))
+  expect(checksum.digest()).toEqual(new Checksum().update(short).digest())
+  expect(new Checksum().update(bytes.subarray(0, 99)).digest()).not.toEqual(checksum.digest())
+})
+
+test('rows are made whole of any pieces', () => {
+  const bytes = Uint8Array.from({ length: 12 * 7 }, (_, i) => i)
+  for (const piece of [1, 2, 5, 7, 8, 13, 21, 84]) {
+    const taken: number[] = []
+    const rows = new WholeRows(7, (first, whole) => {
+      expect(taken.length).toBe(first * 7)
+      expect(whole.length % 7).toBe(0)
+      taken.push(...whole)
+    })
+    for (let from = 0; from < bytes.length; from += piece) rows.write(bytes.subarray(from, from + piece))
+    expect(taken).toEqual([...bytes])
+  }
+})
+
+/** A model's parameters in float32, of values that tell them apart. */
+function parametersOf(json: Record<string, unknown>) {
+  const config = parseModelConfig(json)
+  const parameters = modelParameters(config).map(({ name, shape, inputs }, i) => {
+    const data = Float32Array.from({ length: shape.reduce((size, length) => size * length, 1) }, (_, j) => Math.sin(i + j))
+    return { name, columns: inputs.groups * inputs.size, data }
+  })
+  return { parameters, layout: planModelWeights(config, () => WeightFormat.Float32).layout }
 }
 
-const MEBIBYTE = 2 ** 20
-const large: StoredTensor = { dtype: 'F16', shape: [1024, 16 * 1024], bytes: new Uint8Array(32 * MEBIBYTE) }
+const float32 = (data: Float32Array) => ({
+  format: WeightFormat.Float32,
+  bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+})
 
-test('weights are looked through, told apart and packed some mebibytes at a time', () => {
+test('packing rows as they come, in any order of parameters and some of them twice, packs what packing all at once does', () => {
   using runtime = openRuntime('relaxed')
   const { device } = runtime
-  const tensors = new Map([['weight', large]])
-  expect(partsOf(nonFiniteHalves(tensors, device.scanner))).toBeGreaterThanOrEqual(8)
-  const config = parseModelConfig(causalConfig)
-  expect(partsOf(fingerprintOf(config, tensors, device.scanner))).toBeGreaterThanOrEqual(8)
-  const wide = parseModelConfig({ ...causalConfig, num_tokens: 2 ** 18, dim: 32 })
-  const { layout } = planModelWeights(wide, () => WeightFormat.Float16)
-  const zeros = new Uint8Array(2 ** 18 * 32 * 2)
-  const { used } = runtime.info.memory
-  expect(partsOf(device.packInParts(layout, () => ({ format: WeightFormat.Float16, bytes: zeros })))).toBeGreaterThanOrEqual(32)
-  expect(runtime.info.memory.used).toBeGreaterThan(used)
-})
-
-test('a checksum is that of the whole, and does not depend on who mixes', () => {
-  using runtime = openRuntime('relaxed')
-  const bytes = Uint8Array.from({ length: 9 * MEBIBYTE + 5 }, (_, i) => i * 7 + (i >> 9))
-  const [plain, mixed] = [new Checksum(), new Checksum(runtime.device.scanner)]
-  expect(mixed.update(bytes).digest()).toEqual(plain.update(bytes).digest())
-})
-
-test('packing that is ended between two parts has taken nothing', () => {
-  using runtime = openRuntime('relaxed')
-  const { layout } = planModelWeights(parseModelConfig(causalConfig), () => WeightFormat.Float32)
-  const { used } = runtime.info.memory
-  const bytes = new Uint8Array(2 ** 16)
-  const total = partsOf(runtime.device.packInParts(layout, () => ({ format: WeightFormat.Float32, bytes })))
-  const whole = runtime.info.memory.used
-  for (let parts = 1; parts < total; parts++) {
-    const packing = runtime.device.packInParts(layout, () => ({ format: WeightFormat.Float32, bytes }))
-    for (let i = 0; i < parts; i++) packing.next()
-    packing.return(undefined as never)
-    expect(runtime.info.memory.used).toBe(whole)
+  const { parameters, layout } = parametersOf({ ...causalConfig, num_tokens: 77 })
+  const whole = device.packWeights(layout, (name) => float32(parameters.find((parameter) => parameter.name === name)!.data))
+  for (const step of [1, 3, 32]) {
+    const packer = device.openPacker(layout)
+    for (const { name, columns, data } of [...parameters].reverse()) {
+      const rows = data.length / columns
+      packer.put(name, 0, float32(new Float32Array(columns * Math.min(rows, 5)).fill(NaN))) // a transfer that begins again
+      for (let row = 0; row < rows; row += step)
+        packer.put(name, row, float32(data.subarray(row * columns, Math.min(rows, row + step) * columns)))
+    }
+    const packed = packer.finish()
+    packer.dispose()
+    expectSameBits(packed.readFloats(0, layout.byteLength / 4), whole.readFloats(0, layout.byteLength / 4))
+    packed.dispose()
   }
-  expect(whole).toBeGreaterThan(used)
+})
+
+test('packing that is ended has taken nothing', () => {
+  using runtime = openRuntime('relaxed')
+  const { parameters, layout } = parametersOf(causalConfig)
+  const { used } = runtime.info.memory
+  const packer = runtime.device.openPacker(layout)
+  expect(runtime.info.memory.used).toBeGreaterThan(used + layout.byteLength)
+  packer.put(parameters[0]!.name, 0, float32(parameters[0]!.data))
+  for (let i = 0; i < 2; i++) packer.dispose()
+  expect(runtime.info.memory.used).toBe(used)
 })
 
 test('work in parts ends with what its check throws, and gives back what it holds', async () => {
@@ -87,8 +141,22 @@ test('work in parts ends with what its check throws, and gives back what it hold
   expect(await gradually(short(), () => undefined)).toBe(7)
 })
 
+/** Calls `act` while a load has packed some of its weights. */
+function actWhilePacking(device: Device, act: () => void): void {
+  const open = device.openPacker.bind(device)
+  vi.spyOn(device, 'openPacker').mockImplementation((layout) => {
+    const packer = open(layout)
+    const put = packer.put.bind(packer)
+    let puts = 0
+    packer.put = (...rows) => {
+      if (++puts === 3) queueMicrotask(act)
+      put(...rows)
+    }
+    return packer
+  })
+}
+
 test('a load that is aborted, or whose bytes are transferred or runtime disposed of, while its weights are packed ends so, and keeps nothing', async () => {
-  // large enough that the bytes are not copied as they are taken
   const made = smallModelFiles(smallModel({ ...causalConfig, num_tokens: 8000, dim: 256 }))
   const acts = ['abort', 'transfer', 'dispose'] as const
   for (const act of acts) {
@@ -97,27 +165,10 @@ test('a load that is aborted, or whose bytes are transferred or runtime disposed
     const { device } = runtime
     const files = new Map([...made].map(([name, bytes]) => [name, bytes.slice()]))
     const controller = new AbortController()
-    const pack = device.packInParts.bind(device)
-    vi.spyOn(device, 'packInParts').mockImplementation(function* (layout, parameters) {
-      const work = pack(layout, parameters)
-      try {
-        for (let part = 0; ; part++) {
-          const { done, value } = work.next()
-          if (done) return value
-          if (part === 2) {
-            queueMicrotask(() => {
-              if (act === 'abort') controller.abort('enough')
-              else if (act === 'dispose') void runtime.dispose()
-              else structuredClone(null, { transfer: [files.get('model.safetensors')!.buffer] })
-            })
-          }
-          // long enough that the event loop is due to turn
-          for (const end = performance.now() + 15; performance.now() < end;);
-          yield
-        }
-      } finally {
-        work.return(undefined as never)
-      }
+    actWhilePacking(device, () => {
+      if (act === 'abort') controller.abort('enough')
+      else if (act === 'dispose') void runtime.dispose()
+      else structuredClone(null, { transfer: [files.get('model.safetensors')!.buffer] })
     })
     const outcome = await outcomeOf(LanguageModel.load(files, { runtime, signal: controller.signal }))
     const reasons = { abort: 'enough', transfer: { code: 'BAD_FILE' }, dispose: { code: 'DISPOSED' } }

@@ -1,5 +1,14 @@
 import type { Arena, Block } from '../../memory/arena.js'
-import { elementsOf, formatBytes, type PackedWeight, type ParameterSource } from '../device.js'
+import {
+  type DeviceBuffer,
+  elementsOf,
+  formatBytes,
+  type PackedWeight,
+  type ParameterValues,
+  type WeightLayout,
+  type WeightPacker,
+} from '../device.js'
+import { type RowRun, runsOf, targetsByParameter, type WeightTarget } from '../weight-targets.js'
 import type { KernelExports } from './instantiate.js'
 
 /** Outputs per panel: two vectors. */
@@ -8,9 +17,6 @@ const PANEL = 8
 const GROUP = 32
 /** Bytes of a parameter copied into the memory at a time. */
 const STAGE_BYTES = 1 << 18
-
-/** Bytes of parameters packed per step: a few milliseconds, even if the memory is touched for the first time. */
-const PART_BYTES = 1 << 20
 
 /** Destination of a parameter's row: element `at` of the packed weight, with its inputs `step` elements apart. */
 interface Place {
@@ -21,64 +27,80 @@ interface Place {
   readonly run: number
 }
 
-/**
- * Packs weights into a block of the arena, step by step, through a staging buffer. "panels": groups of up to four
- * panels of 8 outputs, one group after another, each [inputs][8 · panels]. One copy serves both tiles, which read one
- * panel of a group, and single rows, which stream a whole group: interleaved, the panels of a group form a single
- * memory stream, read at the speed of a plain sum, whereas four separate panels were read at two thirds of that.
- * "rows": row-major.
- */
-export function* packWeights(
-  weights: readonly PackedWeight[],
-  parameters: ParameterSource,
-  arena: Arena,
-  kernels: KernelExports,
-  address: number,
-): Generator<void, void> {
-  const largestRow = weights.reduce((most, { inputs }) => Math.max(most, inputs.groups * inputs.size * 4), 0)
-  const stage = arena.allocate(Math.max(STAGE_BYTES, largestRow), 'staging of parameters')
-  try {
-    for (const weight of weights) yield* packWeight(weight, parameters, arena, kernels, address + weight.byteOffset, stage)
-  } finally {
-    arena.free(stage)
-  }
+/** Where the weights are packed. */
+interface PackedBuffer extends DeviceBuffer {
+  readonly address: number
 }
 
-function* packWeight(
-  weight: PackedWeight,
-  parameters: ParameterSource,
-  arena: Arena,
-  kernels: KernelExports,
-  target: number,
-  stage: Block,
-): Generator<void, void> {
-  const { inputs, sources, format: packed, normalised } = weight
-  const placeOf = placesIn(weight)
-  const columns = inputs.groups * inputs.size
-  let output = 0
-  let bytesOfPart = 0
-  for (const { name, outputs } of sources) {
-    const { format, bytes } = parameters(name)
-    const rowBytes = columns * formatBytes(format)
-    const most = Math.max(1, Math.floor(stage.byteLength / Math.max(rowBytes, 1)))
-    for (let group = 0; group < outputs.groups; group++) {
-      for (let i = 0; i < outputs.size;) {
-        const { at, step, rowStep, run } = placeOf(output + group * outputs.stride + i)
-        const rows = Math.min(most, run, outputs.size - i)
-        const from = (outputs.first + group * outputs.size + i) * rowBytes
-        arena.bytes.set(bytes.subarray(from, from + rows * rowBytes), stage.address)
-        const to = target + at * formatBytes(packed)
-        kernels.pack(stage.address, format, rows, inputs.groups, inputs.size, inputs.stride, to, packed, rowStep, step, normalised ? 1 : 0)
-        i += rows
-        bytesOfPart += rows * rowBytes
-        if (bytesOfPart < PART_BYTES) continue
-        bytesOfPart = 0
-        yield
-      }
+/**
+ * Packs weights into a block of the arena through a staging buffer. "panels": groups of up to four panels of 8 outputs,
+ * one group after another, each [inputs][8 · panels]. One copy serves both tiles, which read one panel of a group, and
+ * single rows, which stream a whole group: interleaved, the panels of a group form a single memory stream, read at the
+ * speed of a plain sum, whereas four separate panels were read at two thirds of that. "rows": row-major.
+ */
+export class WasmWeightPacker implements WeightPacker {
+  readonly #arena: Arena
+  readonly #kernels: KernelExports
+  readonly #targets: ReadonlyMap<string, readonly WeightTarget[]>
+  readonly #constants: WeightLayout['constants']
+  #buffer: PackedBuffer | undefined
+  #stage: Block | undefined
+
+  /** @throws RoutedAttentionError `OUT_OF_MEMORY` */
+  constructor(arena: Arena, kernels: KernelExports, layout: WeightLayout, allocate: (byteLength: number) => PackedBuffer) {
+    this.#arena = arena
+    this.#kernels = kernels
+    this.#targets = targetsByParameter(layout.weights)
+    this.#constants = layout.constants
+    const largestRow = layout.weights.reduce((most, { inputs }) => Math.max(most, inputs.groups * inputs.size * 4), 0)
+    try {
+      this.#buffer = allocate(layout.byteLength)
+      this.#stage = arena.allocate(Math.max(STAGE_BYTES, largestRow), 'staging of parameters')
+    } catch (error) {
+      this.dispose()
+      throw error
     }
-    output += outputs.groups * outputs.stride
   }
-  yield
+
+  put(name: string, first: number, values: ParameterValues): void {
+    for (const target of this.#targets.get(name) ?? []) {
+      const { groups, size } = target.weight.inputs
+      const rows = values.bytes.length / Math.max(1, groups * size * formatBytes(values.format))
+      for (const run of runsOf(target, first, rows)) this.#pack(target.weight, values, run)
+    }
+  }
+
+  #pack(weight: PackedWeight, { format, bytes }: ParameterValues, { from, count, output }: RowRun): void {
+    const { inputs, format: packed, normalised } = weight
+    const { address, byteLength } = this.#stage!
+    const target = this.#buffer!.address + weight.byteOffset
+    const placeOf = placesIn(weight)
+    const rowBytes = inputs.groups * inputs.size * formatBytes(format)
+    const most = Math.max(1, Math.floor(byteLength / Math.max(rowBytes, 1)))
+    for (let i = 0; i < count;) {
+      const { at, step, rowStep, run } = placeOf(output + i)
+      const rows = Math.min(most, run, count - i)
+      this.#arena.bytes.set(bytes.subarray((from + i) * rowBytes, (from + i + rows) * rowBytes), address)
+      const to = target + at * formatBytes(packed)
+      this.#kernels.pack(address, format, rows, inputs.groups, inputs.size, inputs.stride, to, packed, rowStep, step, normalised ? 1 : 0)
+      i += rows
+    }
+  }
+
+  finish(): DeviceBuffer {
+    const buffer = this.#buffer!
+    for (const { byteOffset, values } of this.#constants) buffer.write(values, byteOffset)
+    this.#buffer = undefined
+    this.dispose()
+    return buffer
+  }
+
+  dispose(): void {
+    if (this.#stage) this.#arena.free(this.#stage)
+    this.#stage = undefined
+    this.#buffer?.dispose()
+    this.#buffer = undefined
+  }
 }
 
 /** Destination of each row of a weight. */

@@ -4,7 +4,7 @@ import { Opcode } from '../../../assembly/ir/ops.js'
 import { ResumePoint } from '../../../assembly/ir/resume-point.js'
 import { WORKSPACE_BYTES } from '../../../assembly/ir/sizes.js'
 import { TileShape } from '../../../assembly/ir/values.js'
-import { atOnce, yieldToEventLoop, nextMacrotask } from '../../event-loop.js'
+import { yieldToEventLoop } from '../../event-loop.js'
 import { RoutedAttentionError } from '../../errors.js'
 import type { Interrupt } from '../../interrupt.js'
 import { Arena, type Block } from '../../memory/arena.js'
@@ -19,11 +19,12 @@ import {
   type Program,
   Dispatch,
   type WeightLayout,
+  type WeightPacker,
 } from '../device.js'
-import { ResourceScope } from '../resource-scope.js'
+import { packAll } from '../weight-targets.js'
 import { workerGroupsFor } from './choose-threads.js'
 import type { KernelExports } from './instantiate.js'
-import { packWeights } from './pack.js'
+import { WasmWeightPacker } from './pack.js'
 import { WasmScanner } from './scan.js'
 import type { ThreadPool } from './thread-pool.js'
 
@@ -219,12 +220,7 @@ export class WasmDevice implements Device {
     choose?.()
   }
 
-  async prepare(byteLength: number): Promise<void> {
-    const touching = this.arena.touch(byteLength)
-    do {
-      await nextMacrotask()
-      if (this.#disposed) return
-    } while (!touching.next().done)
+  prepare(): void {
     this.chooseNow()
   }
 
@@ -249,20 +245,12 @@ export class WasmDevice implements Device {
   }
 
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer {
-    return atOnce(this.packInParts(layout, parameters))
+    return packAll(this.openPacker(layout), layout, parameters)
   }
 
-  *packInParts(layout: WeightLayout, parameters: ParameterSource): Generator<void, DeviceBuffer> {
-    const scope = new ResourceScope(this)
-    try {
-      const buffer = scope.use(this.allocate(layout.byteLength, 'the weights', { zeroed: true }))
-      yield* packWeights(layout.weights, parameters, this.arena, this.#kernels, buffer.address)
-      for (const { byteOffset, values } of layout.constants) buffer.write(values, byteOffset)
-      scope.move()
-      return buffer
-    } finally {
-      scope.dispose()
-    }
+  openPacker(layout: WeightLayout): WeightPacker {
+    const allocate = (byteLength: number) => this.allocate(byteLength, 'the weights', { zeroed: true })
+    return new WasmWeightPacker(this.arena, this.#kernels, layout, allocate)
   }
 
   compile(program: Program): CompiledProgram {

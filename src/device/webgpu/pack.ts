@@ -1,56 +1,121 @@
 import { bfloat16ToFloat32, float16ToFloat32 } from '../../half.js'
 import {
+  type DeviceBuffer,
   elementsOf,
   formatBytes,
   type PackedWeight,
-  type ParameterSource,
   type ParameterValues,
   WeightFormat,
   type WeightLayout,
+  type WeightPacker,
 } from '../device.js'
+import { type RowRun, runsOf, targetsByParameter, type WeightTarget } from '../weight-targets.js'
 import type { WebGpuBuffer } from './webgpu-buffer.js'
 
-/**
- * Packs weights into a buffer one after another, in their own format or widened to float32, as the layout specifies.
- * "panels" are row-major here, [inputs][outputs]: neighbouring invocations read neighbouring outputs at every k.
- * Constants are rotary frequencies: 64-bit fractions of a turn (`rotaryFromPositions`).
- */
-export function* packWeights(layout: WeightLayout, parameters: ParameterSource, buffer: WebGpuBuffer): Generator<void, void> {
-  for (const weight of layout.weights) {
-    buffer.write(packWeight(weight, parameters), weight.byteOffset)
-    yield
-  }
-  for (const { byteOffset, values } of layout.constants) buffer.write(turnFractions(values), byteOffset)
-  buffer.divide([...layout.weights, ...layout.constants].map(({ byteOffset }) => byteOffset).sort((a, b) => a - b))
+/** A weight on its way to the GPU. */
+interface Assembly {
+  readonly packed: Float32Array | Uint16Array
+  /** Sources whose last row has come. */
+  readonly whole: Set<WeightTarget>
 }
 
-function packWeight(
-  { layout, format, sources, inputs, normalised }: PackedWeight,
-  parameters: ParameterSource,
-): Float32Array | Uint16Array {
-  const outputs = sources.reduce((sum, source) => sum + elementsOf(source.outputs), 0)
-  const depth = elementsOf(inputs)
-  const panels = layout === 'panels'
-  const width = Math.ceil(outputs / 8) * 8
-  const packed = new (format === WeightFormat.Float32 ? Float32Array : Uint16Array)(panels ? depth * width : outputs * depth)
-  const columns = inputs.groups * inputs.size
-  let output = 0
-  for (const { name, outputs: axis } of sources) {
-    const values = valuesOf(parameters(name), format)
-    for (let group = 0; group < axis.groups; group++) {
-      for (let i = 0; i < axis.size; i++) {
-        const first = (axis.first + group * axis.size + i) * columns
-        const divisor = normalised ? Math.max(norm(values, first, columns), 1e-12) : 1
-        const target = output + group * axis.stride + i
-        for (let j = 0; j < columns; j++) {
-          const input = Math.floor(j / inputs.size) * inputs.stride + (j % inputs.size)
-          packed[panels ? input * width + target : target * depth + input] = values[first + j]! / divisor
-        }
-      }
-    }
-    output += elementsOf(axis)
+/**
+ * Packs weights into a buffer, in their own format or widened to float32, as the layout specifies. "panels" are
+ * row-major here, [inputs][outputs]: neighbouring invocations read neighbouring outputs at every k. A parameter's rows
+ * are columns then, so a weight is assembled on the host and written when it is whole. Constants are rotary
+ * frequencies: 64-bit fractions of a turn (`rotaryFromPositions`).
+ */
+export class WebGpuWeightPacker implements WeightPacker {
+  readonly #layout: WeightLayout
+  readonly #targets: ReadonlyMap<string, readonly WeightTarget[]>
+  readonly #assemblies = new Map<PackedWeight, Assembly>()
+  #buffer: WebGpuBuffer | undefined
+
+  /** @param buffer owned from now on */
+  constructor(layout: WeightLayout, buffer: WebGpuBuffer) {
+    this.#layout = layout
+    this.#targets = targetsByParameter(layout.weights)
+    this.#buffer = buffer
   }
-  return packed
+
+  put(name: string, first: number, values: ParameterValues): void {
+    for (const target of this.#targets.get(name) ?? []) {
+      const { inputs, format } = target.weight
+      const columns = inputs.groups * inputs.size
+      const rows = values.bytes.length / Math.max(1, columns * formatBytes(values.format))
+      const runs = [...runsOf(target, first, rows)]
+      if (runs.length === 0) continue
+      const typed = valuesOf(values, format)
+      const assembly = this.#assemblyOf(target.weight)
+      for (const run of runs) packRows(target.weight, assembly.packed, typed, run)
+      const { outputs } = target
+      if (first + rows >= outputs.first + outputs.groups * outputs.size) assembly.whole.add(target)
+      // a weight of several parameters waits for the end: one of them may come again
+      if (target.weight.sources.length === 1 && assembly.whole.size === 1) this.#write(target.weight, assembly)
+    }
+  }
+
+  #assemblyOf(weight: PackedWeight): Assembly {
+    const known = this.#assemblies.get(weight)
+    if (known) return known
+    const depth = elementsOf(weight.inputs)
+    const length = weight.layout === 'panels' ? depth * widthOf(weight) : depth * outputsOf(weight)
+    const packed = new (weight.format === WeightFormat.Float32 ? Float32Array : Uint16Array)(length)
+    const assembly = { packed, whole: new Set<WeightTarget>() }
+    this.#assemblies.set(weight, assembly)
+    return assembly
+  }
+
+  #write(weight: PackedWeight, { packed }: Assembly): void {
+    this.#buffer!.write(packed, weight.byteOffset)
+    this.#assemblies.delete(weight)
+  }
+
+  finish(): DeviceBuffer {
+    const buffer = this.#buffer!
+    const { weights, constants } = this.#layout
+    for (const [weight, assembly] of this.#assemblies) this.#write(weight, assembly)
+    for (const { byteOffset, values } of constants) buffer.write(turnFractions(values), byteOffset)
+    buffer.divide([...weights, ...constants].map(({ byteOffset }) => byteOffset).sort((a, b) => a - b))
+    this.#buffer = undefined
+    return buffer
+  }
+
+  dispose(): void {
+    this.#assemblies.clear()
+    this.#buffer?.dispose()
+    this.#buffer = undefined
+  }
+}
+
+function packRows(
+  weight: PackedWeight,
+  packed: Float32Array | Uint16Array,
+  values: Float32Array | Uint16Array,
+  { from, count, output }: RowRun,
+): void {
+  const { layout, inputs, normalised } = weight
+  const depth = elementsOf(inputs)
+  const [rowStep, step] = layout === 'panels' ? [1, widthOf(weight)] : [depth, 1]
+  const columns = inputs.groups * inputs.size
+  for (let i = 0; i < count; i++) {
+    const first = (from + i) * columns
+    const divisor = normalised ? Math.max(norm(values, first, columns), 1e-12) : 1
+    const target = (output + i) * rowStep
+    for (let j = 0; j < columns; j++) {
+      const input = Math.floor(j / inputs.size) * inputs.stride + (j % inputs.size)
+      packed[target + input * step] = values[first + j]! / divisor
+    }
+  }
+}
+
+function outputsOf({ sources }: PackedWeight): number {
+  return sources.reduce((sum, { outputs }) => sum + elementsOf(outputs), 0)
+}
+
+/** Outputs of panels, rounded up to whole ones. */
+function widthOf(weight: PackedWeight): number {
+  return Math.ceil(outputsOf(weight) / 8) * 8
 }
 
 /** 2-norm of `count` values. */

@@ -1,5 +1,4 @@
 import { BufferIndex, DispatchHeader } from '../../../assembly/ir/header.js'
-import { atOnce } from '../../event-loop.js'
 import { type ErrorCode, RoutedAttentionError } from '../../errors.js'
 import { type Interrupt, unlessInterrupted } from '../../interrupt.js'
 import {
@@ -11,11 +10,12 @@ import {
   type BufferRange,
   Dispatch,
   type WeightLayout,
+  type WeightPacker,
 } from '../device.js'
-import { ResourceScope } from '../resource-scope.js'
+import { packAll } from '../weight-targets.js'
 import { BufferPool } from './buffer-pool.js'
 import { HEADER_BYTES } from './kernel.js'
-import { packWeights } from './pack.js'
+import { WebGpuWeightPacker } from './pack.js'
 import { Pipelines } from './pipelines.js'
 import { WebGpuBuffer } from './webgpu-buffer.js'
 import { WebGpuProgram } from './webgpu-program.js'
@@ -134,19 +134,11 @@ export class WebGpuDevice implements Device {
   }
 
   packWeights(layout: WeightLayout, parameters: ParameterSource): DeviceBuffer {
-    return atOnce(this.packInParts(layout, parameters))
+    return packAll(this.openPacker(layout), layout, parameters)
   }
 
-  *packInParts(layout: WeightLayout, parameters: ParameterSource): Generator<void, DeviceBuffer> {
-    const scope = new ResourceScope(this)
-    try {
-      const buffer = scope.use(this.allocate(layout.byteLength, 'the weights'))
-      yield* packWeights(layout, parameters, buffer)
-      scope.move()
-      return buffer
-    } finally {
-      scope.dispose()
-    }
+  openPacker(layout: WeightLayout): WeightPacker {
+    return new WebGpuWeightPacker(layout, this.allocate(layout.byteLength, 'the weights'))
   }
 
   /** An identical program, whoever compiled it, is reused, along with its cached bind groups. */

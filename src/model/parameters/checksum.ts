@@ -1,22 +1,22 @@
-import { atOnce } from '../../event-loop.js'
 import type { ByteScanner } from '../../device/device.js'
 
 /** Size of a checksum in bytes. */
 export const CHECKSUM_BYTES = 16
 
-/** A few milliseconds of work; a multiple of 16. */
-const PART_BYTES = 1 << 22
+const BLOCK_BYTES = 16
 
 const PRIMES = [0x9e3779b1, 0x85ebca77, 0xc2b2ae3d, 0x27d4eb2f] as const
 
 /**
  * A 128-bit checksum for detecting damage and identifying models (no protection against deliberate forgery). Four lanes
  * of 32-bit multiply-rotate-multiply rounds, as in xxHash32, over four words at a time; finally the lanes are mixed
- * with each other and with the length.
+ * with each other and with the length. The bytes may come in any pieces.
  */
 export class Checksum {
   readonly #scanner: ByteScanner | undefined
   readonly #lanes = Uint32Array.of(0x24234428, 0x85ebca77, 0x00000000, 0x61c8864f)
+  /** The beginning of a block whose end has not come. */
+  readonly #rest = new Uint8Array(BLOCK_BYTES)
   #length = 0
 
   /** @param scanner mixes blocks faster than this class */
@@ -24,28 +24,21 @@ export class Checksum {
     this.#scanner = scanner
   }
 
-  /**
-   * Bytes are processed in blocks of 16; the last block of each call is zero-padded, and the call's length counts too.
-   */
+  /** Adds bytes; nothing may be added after `digest`. */
   update(bytes: Uint8Array): this {
-    atOnce(this.updateInParts(bytes))
-    return this
-  }
-
-  /** The same, in steps of `PART_BYTES`. */
-  *updateInParts(bytes: Uint8Array): Generator<void, void> {
-    const whole = bytes.length - (bytes.length % 16)
-    for (let from = 0; from < whole; from += PART_BYTES) {
-      this.#mixBlocks(bytes.subarray(from, Math.min(whole, from + PART_BYTES)))
-      yield
-    }
-    if (whole < bytes.length) {
-      const tail = new Uint8Array(16)
-      tail.set(bytes.subarray(whole))
-      mixBlocks(this.#lanes, tail)
-    }
-    this.#lanes[0] = round(this.#lanes[0]!, bytes.length)
+    const filled = this.#length % BLOCK_BYTES
     this.#length += bytes.length
+    let from = 0
+    if (filled > 0) {
+      from = Math.min(BLOCK_BYTES - filled, bytes.length)
+      this.#rest.set(bytes.subarray(0, from), filled)
+      if (filled + from < BLOCK_BYTES) return this
+      mixBlocks(this.#lanes, this.#rest)
+    }
+    const end = bytes.length - ((bytes.length - from) % BLOCK_BYTES)
+    if (end > from) this.#mixBlocks(bytes.subarray(from, end))
+    this.#rest.set(bytes.subarray(end))
+    return this
   }
 
   #mixBlocks(blocks: Uint8Array): void {
@@ -54,8 +47,10 @@ export class Checksum {
   }
 
   digest(): Uint8Array {
+    const filled = this.#length % BLOCK_BYTES
+    if (filled > 0) mixBlocks(this.#lanes, this.#rest.fill(0, filled))
     const lanes = [...this.#lanes]
-    lanes[0]! ^= this.#length
+    lanes[0] = round(lanes[0]!, this.#length) ^ this.#length
     // twice around, so that every lane has affected every other
     for (let turn = 0; turn < 2; turn++) {
       for (let i = 0; i < 4; i++) lanes[(i + 1) % 4] = avalanche(lanes[(i + 1) % 4]! ^ round(lanes[i]!, i))

@@ -1,25 +1,22 @@
-import type { ByteScanner } from '../../device/device.js'
-import type { StoredTensor } from '../../io/safetensors.js'
-import { Checksum } from './checksum.js'
+import type { TensorInfo } from '../../io/safetensors.js'
 import type { ModelConfig } from '../config/config.js'
+import { Checksum } from './checksum.js'
 
 /**
  * Identifies a model by its configuration and weights: the same files give the same bytes, however they are sharded and
- * wherever they run. Computed in steps of a few milliseconds.
+ * wherever they run.
+ * @param checksums of the tensors' bytes, by the same names as `tensors`
  */
-export function* fingerprintOf(
+export function fingerprintOf(
   config: ModelConfig,
-  tensors: ReadonlyMap<string, StoredTensor>,
-  scanner?: ByteScanner,
-): Generator<void, Uint8Array> {
-  const checksum = new Checksum(scanner)
-  const text = new TextEncoder()
+  tensors: ReadonlyMap<string, TensorInfo>,
+  checksums: ReadonlyMap<string, Uint8Array>,
+): Uint8Array {
   const { layer, ...model } = config
-  for (const part of [layer, model]) checksum.update(text.encode(JSON.stringify(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)))))
+  const lines = [layer, model].map((part) => JSON.stringify(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1))))
   for (const name of [...tensors.keys()].sort()) {
-    const { dtype, shape, bytes } = tensors.get(name)!
-    checksum.update(text.encode(`${name} ${dtype} ${shape.join(' ')}`))
-    yield* checksum.updateInParts(bytes)
+    const { dtype, shape } = tensors.get(name)!
+    lines.push([name, dtype, ...shape, ...checksums.get(name)!].join(' '))
   }
-  return checksum.digest()
+  return new Checksum().update(new TextEncoder().encode(lines.join('\n'))).digest()
 }

@@ -1,9 +1,7 @@
 import { RoutedAttentionError } from '../../errors.js'
-import { type StoredTensor, toFloat32 } from '../../io/safetensors.js'
 import { modelParameters } from '../../plan/parameters.js'
 import type { ModelConfig } from '../config/config.js'
 import type { StoredSpec } from '../parameters/state-dict.js'
-import { dequantizeRows } from './int8.js'
 
 /** The name of the scales of an int8 parameter. */
 export function scaleName(name: string): string {
@@ -29,24 +27,13 @@ export function storedSpecs(config: ModelConfig): StoredSpec[] {
   })
 }
 
-/** The float32 values of an int8 parameter. */
-export function widenedValues(tensors: ReadonlyMap<string, StoredTensor>, name: string): Float32Array {
-  const { bytes } = tensors.get(name)!
-  const scales = toFloat32(tensors.get(scaleName(name))!, scaleName(name))
-  return dequantizeRows({ values: new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length), scales })
-}
-
-/** @throws RoutedAttentionError `BAD_WEIGHTS` for a scale that is not positive and finite */
-export function checkScales(config: ModelConfig, tensors: ReadonlyMap<string, StoredTensor>): void {
-  if (config.quantization === undefined) return
-  for (const [name, tensor] of tensors) {
-    if (!name.endsWith('_scale')) continue
-    const scales = toFloat32(tensor, name)
-    const row = scales.findIndex((scale) => !(scale > 0 && scale < Infinity))
-    if (row >= 0) {
-      throw new RoutedAttentionError('BAD_WEIGHTS', `${name} must hold positive, finite scales; that of row ${row} is ${scales[row]}`, {
-        names: [name],
-      })
-    }
-  }
+/**
+ * @param first row of the first of these scales
+ * @throws RoutedAttentionError `BAD_WEIGHTS` for a scale that is not positive and finite
+ */
+export function checkScales(name: string, first: number, scales: Float32Array): void {
+  const at = scales.findIndex((scale) => !(scale > 0 && scale < Infinity))
+  if (at < 0) return
+  const message = `${name} must hold positive, finite scales; that of row ${first + at} is ${scales[at]}`
+  throw new RoutedAttentionError('BAD_WEIGHTS', message, { names: [name] })
 }
