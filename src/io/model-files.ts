@@ -263,8 +263,9 @@ class ModelReader {
       for (const shard of index.shards) {
         let missing: MissingFile | undefined
         if (held.length < MOST_HELD) {
-          held.push(new HeldShard(this.files, shard, (header) => takeHeader(shard, header)))
-          missing = await held.at(-1).header
+          const opened = new HeldShard(this.files, shard, (header) => takeHeader(shard, header))
+          held.push(opened)
+          missing = await opened.header
         } else {
           const read = await this.files.readHeader(shard, (header) => takeHeader(shard, header))
           if (isMissing(read)) missing = read
