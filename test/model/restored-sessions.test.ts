@@ -207,6 +207,26 @@ describe('sessions of the shipped models', () => {
     expect(await restored.append(text.slice(0, 3))).toEqual(await session.append(text.slice(0, 3)))
   }, 120_000)
 
+  test('are as they came after a first append that was aborted on real threads', async () => {
+    await using runtime = await createRuntime({ threads: 2, simd: 'baseline' })
+    const model = await LanguageModel.load(novelsFolder, { runtime })
+    const ids = novelsGolden().inputIds.slice(0, 300)
+    const session = model.createSession()
+    await session.append(ids.slice(0, 290))
+    const saved = Buffer.from(session.save())
+    const expected = await session.append(ids.slice(290))
+    for (let nth = 1; nth <= 3; nth++) {
+      const restored = model.restoreSession(saved)
+      const controller = new AbortController()
+      const undo = afterRun(runtime, nth, () => controller.abort('enough'))
+      expect(await outcomeOf(restored.append(ids.slice(290), { signal: controller.signal }))).toEqual({ reason: 'enough' })
+      undo()
+      expect(saved.equals(restored.save())).toBe(true)
+      expect(await restored.clone().append(ids.slice(290))).toEqual(expected)
+      expect(await restored.append(ids.slice(290))).toEqual(expected)
+    }
+  }, 120_000)
+
   test.each([novelsFolder, novels2Folder])(
     'answer the same bits restored anywhere (%s)',
     async (folder) => {
