@@ -74,6 +74,7 @@ VARIANTS = dict(
     later_queries_plain=variant(queries=LATER_QUERIES),
     few_32_lr_half=variant(lr=5e-4, **memory(32)),
     few_64_lr_half=variant(lr=5e-4, **memory(64)),
+    few_64_lr_quarter=variant(lr=2.5e-4, **memory(64)),
     window_lr_half=variant(lr=5e-4, looks_ahead=True),
     descent_lr_half=variant(lr=5e-4, looks_ahead=True, selection="coordinate-descent", surrogate="descent"),
     dense_attention_lr_half=variant(lr=5e-4, routed=(), dense=(0, 1)),
