@@ -4,8 +4,9 @@ import { Opcode } from '../../assembly/ir/ops.js'
 import { createRandom } from '../../src/random.js'
 import { allBuilds } from '../support/runtimes.js'
 import { headRows, keyIndex, packHeads, unpackHeads, valueIndex } from './attention-twin.js'
-import { expectSameBits, integers, normals, range, roundUpTo8 } from './float32.js'
+import { expectSameBits, integers, normals, range } from './float32.js'
 import { placeInputs } from './context-inputs.js'
+import { contextUpdates, headShapes, type HeadShape, slotLengths } from './op-cases.js'
 import { runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 const everyPartition = [1, ...partitionCounts]
@@ -16,14 +17,7 @@ interface Pairs {
   readonly values: readonly Float32Array[]
 }
 
-const shapes = [
-  { heads: 1, width: 2 },
-  { heads: 3, width: 10 },
-  { heads: 2, width: 16 },
-].map((shape) => ({ ...shape, headStride: roundUpTo8(shape.width) }))
-type Shape = (typeof shapes)[number]
-
-function somePairs(count: number, { heads, width, headStride }: Shape, seed: number): Pairs {
+function somePairs(count: number, { heads, width, headStride }: HeadShape, seed: number): Pairs {
   const { normal } = createRandom(seed)
   return { keys: headRows(count, heads, width, headStride, normal), values: headRows(count, heads, width, headStride, normal) }
 }
@@ -34,7 +28,7 @@ function interleave({ keys, values }: Pairs): Float32Array {
 }
 
 /** A context's packed keys and values, its free places NaN. */
-function placeContext(memory: OpMemory, { keys, values }: Pairs, { heads, headStride }: Shape, capacity: number) {
+function placeContext(memory: OpMemory, { keys, values }: Pairs, { heads, headStride }: HeadShape, capacity: number) {
   const packed = {
     keys: memory.inputOutput(packHeads(keyIndex, keys, heads, headStride, capacity)),
     values: memory.inputOutput(packHeads(valueIndex, values, heads, headStride, capacity)),
@@ -77,7 +71,7 @@ const noPairs: Pairs = { keys: [], values: [] }
 
 describe.each(allBuilds)('contexts on the %s build', (build) => {
   test('begin with the null key/value at rank 0', () => {
-    for (const shape of shapes) {
+    for (const shape of headShapes) {
       for (const partitions of everyPartition) {
         const memory = new OpMemory(4)
         const pair = somePairs(1, shape, 1)
@@ -96,21 +90,13 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
   })
 
   test('close ranks over what falls out and append newcomers, the null key/value staying first', () => {
-    for (const shape of shapes) {
-      for (const [before, retained, admitted] of [
-        [0, [], 5],
-        [9, [0, 1, 2, 3, 4, 5, 6, 7, 8], 0],
-        [9, [0, 1, 5, 6, 8], 4],
-        [9, [8], 8],
-        [9, [], 9],
-        [20, [1, 3, 9, 17, 19], 15],
-        [20, [], 0],
-      ] as const) {
+    for (const shape of headShapes) {
+      for (const [before, retained, admitted] of contextUpdates) {
         for (const partitions of everyPartition) {
           const memory = new OpMemory(4 * (partitions % 4))
           const old = somePairs(before + 1, shape, 2)
           const added = somePairs(admitted, shape, 3)
-          const { packed, expectRanks } = placeContext(memory, old, shape, 24)
+          const { packed, expectRanks } = placeContext(memory, old, shape, 136)
           memory.run(runtimeOf(build, partitions), Opcode.UpdateContext, {
             retained: memory.input(Int32Array.from(retained)),
             retainedCount: memory.count(retained.length),
@@ -120,7 +106,7 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
             values: packed.values,
             heads: shape.heads,
             headStride: shape.headStride,
-            capacity: 24,
+            capacity: 136,
           })
           const ranks = (rows: readonly Float32Array[], fresh: readonly Float32Array[]) => [
             rows[0]!,
@@ -137,7 +123,7 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
   })
 
   test('append behind what is there where nothing is listed to stay', () => {
-    for (const shape of shapes) {
+    for (const shape of headShapes) {
       for (const partitions of everyPartition) {
         const memory = new OpMemory(4 * (partitions % 4))
         const old = somePairs(10, shape, 2)
@@ -176,7 +162,7 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
 
   test('gather, when a window opens, the chosen key/values behind the null one, values times their scores', () => {
     const [experts, listCapacity, sequenceCapacity, capacity] = [2, 11, 40, 16]
-    for (const shape of shapes) {
+    for (const shape of headShapes) {
       const all = somePairs(30, shape, 4)
       const pair = somePairs(1, shape, 5)
       const slots = integers(experts * sequenceCapacity, 30, 6)
@@ -236,8 +222,8 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
 
 describe.each(allBuilds)('slots on the %s build', (build) => {
   test('number the chosen tokens, expert by expert, in ascending position', () => {
-    const [experts, capacity] = [3, 24]
-    for (const length of [0, 1, 17, 24]) {
+    const [experts, capacity] = [3, 8600]
+    for (const length of slotLengths) {
       for (const partitions of everyPartition) {
         const marks = integers(experts * capacity, 2, length)
         const taken = range(experts).map((r) => range(length).filter((position) => marks[r * capacity + position]))
@@ -258,8 +244,8 @@ describe.each(allBuilds)('slots on the %s build', (build) => {
         expect([...memory.ints(counts)]).toEqual(taken.map((list) => list.length))
         let slot = 0
         const expected = marks.slice()
-        for (const [r, list] of taken.entries())
-          for (const position of range(length)) expected[r * capacity + position] = list.includes(position) ? slot++ : -1
+        for (const r of range(experts))
+          for (const position of range(length)) expected[r * capacity + position] = marks[r * capacity + position] ? slot++ : -1
         expect(memory.ints(chosen)).toEqual(expected)
       }
     }

@@ -5,6 +5,7 @@ import type { Runtime } from '../../src/device/runtime.js'
 import { layerNorm, rmsNorm } from '../reference/arithmetic.js'
 import { allBuilds } from '../support/runtimes.js'
 import { expectClose, expectSameBits, gather, integers, normals, range, roundUpTo8, spread } from './float32.js'
+import { rowWidths } from './op-cases.js'
 import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 interface NormCase {
@@ -56,8 +57,6 @@ function twin({ kind, width, rows, input, weight, bias, first = 0, indices }: No
   return out
 }
 
-const widths = range(71).slice(1)
-
 /** Rows of any size around a mean that is not 0. */
 function caseOf(kind: Norm, width: number): NormCase {
   const input = normals(9 * width, width).map((x, i) => (x + 0.5) * 10 ** (Math.floor(i / width) % 3))
@@ -78,14 +77,14 @@ describe.each(allBuilds)('on the %s build', (build) => {
     const tolerance = kind === Norm.None ? {} : { relative: 2e-6, absolute: 2e-6 }
 
     test('is that of each row, at every width', () => {
-      for (const width of widths) {
+      for (const width of rowWidths) {
         const options = caseOf(kind, width)
         expectClose(normalise(runtime, options).values, twin(options), tolerance, `width ${width}`)
       }
     })
 
     test('leaves zeros beyond the width, whatever lay there before', () => {
-      for (const width of widths) {
+      for (const width of rowWidths) {
         const { padding } = normalise(runtime, { ...caseOf(kind, width), stride: roundUpTo8(width) + 8 })
         expectSameBits(padding, new Float32Array(padding.length), `padding of width ${width}`)
       }

@@ -6,7 +6,8 @@ import { createRandom } from '../../src/random.js'
 import { gelu } from '../reference/arithmetic.js'
 import { bitsOf, floatOf, fromHalf, toHalf } from '../support/halves.js'
 import { allBuilds, type BuildName, openRuntime } from '../support/runtimes.js'
-import { expectClose, expectSameBits, gather, type MultiplyAdd, multiplyAddOf, normals, range, spread } from './float32.js'
+import { expectClose, expectSameBits, gather, type MultiplyAdd, multiplyAddOf, normals, range, roundUpTo8, spread } from './float32.js'
+import { productSizes } from './op-cases.js'
 import { inEveryShape, misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 const { fround } = Math
@@ -144,6 +145,15 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
           expectSameBits(result, gather(twin, rows, 8 * panels, COLUMNS), `${rows} rows, depth ${depth}, ${panels} panels`)
         }
       }
+    }
+  })
+
+  test('does so at the sizes that GPUs are tested at', () => {
+    for (const [rows, depth, columns] of productSizes) {
+      const width = roundUpTo8(columns)
+      const [input, weights] = [normals(rows * depth, 15), normals(depth * width, 16)]
+      const result = product(runtime, { rows, depth, panels: width / 8, columns: width, input, weights })
+      expectSameBits(result, chains(multiplyAddOf(runtime), input, depth, weights, width), `${rows} × ${depth} × ${columns}`)
     }
   })
 

@@ -6,6 +6,7 @@ import { at } from '../../src/program/operand.js'
 import { allBuilds } from '../support/runtimes.js'
 import { expectSameBits, integers, normals, range } from './float32.js'
 import { int64Words } from './int64.js'
+import { headWidths } from './op-cases.js'
 import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 const { fround } = Math
@@ -93,7 +94,7 @@ describe.each(allBuilds)('rotary tables on the %s build', (build) => {
   const runtime = runtimeOf(build)
 
   test.each(starts)('hold the cosines and sines of the positions from %d on, rounded to float32', (position) => {
-    for (const width of [2, 6, 10, 16, 64]) {
+    for (const width of headWidths) {
       const frequencies = frequenciesOf(width)
       const exact = tableOf(20, width, (row, column) => (position + row) * frequencies[column % (width / 2)]!)
       expectRounded(positionTable(runtime, { rows: 20, width, position }), exact, `width ${width}`)
@@ -212,7 +213,7 @@ function rotated({ rows, heads, width, headStride, stride, angleStride, tableWid
 describe.each(allBuilds)('rotation on the %s build', (build) => {
   const runtime = runtimeOf(build)
   const cases: RotateCase[] = []
-  for (const width of [2, 6, 10, 16, 64]) {
+  for (const width of headWidths) {
     for (const [heads, shared] of [
       [1, true],
       [3, true],

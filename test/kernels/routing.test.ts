@@ -6,6 +6,7 @@ import { ANSWERED_ROWS, rangeWords } from '../../src/plan/ops/layer-ops.js'
 import { selectCausally } from '../reference/index.js'
 import { allBuilds } from '../support/runtimes.js'
 import { integers, normals, range } from './float32.js'
+import { causalRoutings, causalScoreKinds } from './op-cases.js'
 import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 /** Lists of a chunk's queries as both ops write them. */
@@ -95,29 +96,19 @@ describe.each(allBuilds)('causal routing on the %s build', (build) => {
   const window = (length: number, seed: number) => Float32Array.from(integers(length, 9, seed))
 
   test('takes a token with fewer than the count of earlier ones at or above it, in chunks of any length', () => {
-    for (const count of [1, 3, 8, 200]) {
-      const routerScores = [
-        window(37, 1),
-        normals(37, 2),
-        Float32Array.from(range(37)),
-        Float32Array.from(range(37), (i) => -i),
-        new Float32Array(37),
-      ]
-      const expected = routerScores.map((s) => selectCausally(s, count).map(({ index }) => index))
-      for (const [offset, rows] of [
-        [0, 37],
-        [0, 1],
-        [1, 7],
-        [4, 4],
-        [5, 20],
-        [36, 1],
-        [37, 0],
-      ] as const) {
-        const ofChunk = expected.map((list) => list.filter((t) => t >= offset && t < offset + rows).map((t) => t - offset))
+    for (const draw of Object.values(causalScoreKinds)) {
+      for (const [length, count, offset, rows, routed] of causalRoutings) {
+        if (routed === 0) continue
+        const routerScores = range(3).map((r) => draw(length, r + 1))
+        const expected = routerScores.map((s) =>
+          selectCausally(s, count).flatMap(({ index: t }) => (t >= offset && t < offset + rows ? [t - offset] : [])),
+        )
         const options = { routerScores, count, offset, rows }
-        expect(routeCausal(runtime, options)).toEqual(listsOf(ofChunk, rows))
-        for (const partitions of partitionCounts) expect(routeCausal(runtimeOf(build, partitions), options)).toEqual(listsOf(ofChunk, rows))
-        for (const misalignment of misalignments) expect(routeCausal(runtime, { ...options, misalignment })).toEqual(listsOf(ofChunk, rows))
+        expect(routeCausal(runtime, options)).toEqual(listsOf(expected, rows))
+        for (const partitions of partitionCounts)
+          expect(routeCausal(runtimeOf(build, partitions), options)).toEqual(listsOf(expected, rows))
+        for (const misalignment of misalignments)
+          expect(routeCausal(runtime, { ...options, misalignment })).toEqual(listsOf(expected, rows))
       }
     }
   })

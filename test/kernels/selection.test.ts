@@ -7,11 +7,11 @@ import {
   expectedQueries,
   type SelectedWindows,
   selectionRules,
-  routerScoreKinds,
   type SelectionCase,
   selectKeyValues,
   selectQueries,
 } from './selection-runner.js'
+import { scoreKinds, selectionSizes } from './op-cases.js'
 import { expectOwnMemory, runtimeOf, partitionCounts } from './op-runner.js'
 
 function expectSelected(
@@ -37,22 +37,8 @@ function expectSelected(
 }
 
 function caseOf(kind: string, rule: SelectionRule, length: number, windowSize: number, count: number): SelectionCase {
-  return { routerScores: range(3).map((expert) => routerScoreKinds[kind]!(length, 10 * length + expert)), windowSize, count, rule }
+  return { routerScores: range(3).map((expert) => scoreKinds[kind]!(length, 10 * length + expert)), windowSize, count, rule }
 }
-
-/**
- * Tokens, window and k: k as large as the row or larger; a last window with fewer tokens than k; one of a single token;
- * many blocks.
- */
-const sizes = [
-  [24, 8, 3],
-  [24, 8, 8],
-  [24, 8, 30],
-  [21, 8, 6],
-  [17, 8, 1],
-  [45, 5, 9],
-  [1100, 520, 30],
-] as const
 
 /** A case, and what the reference selects for windows 1, 2, … by each expert. */
 interface Expectation {
@@ -68,8 +54,8 @@ const expectations = new Map<SelectionRule, Expectation[]>()
 function expectationsOf(rule: SelectionRule): Expectation[] {
   const known = expectations.get(rule)
   if (known) return known
-  const computed = Object.keys(routerScoreKinds).flatMap((kind) =>
-    sizes.map(([length, windowSize, count]): Expectation => {
+  const computed = Object.keys(scoreKinds).flatMap((kind) =>
+    selectionSizes.map(([length, windowSize, count]): Expectation => {
       const options = caseOf(kind, rule, length, windowSize, count)
       return {
         about: `${kind}, ${length} tokens in windows of ${windowSize}, ${count} taken`,

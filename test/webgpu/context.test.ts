@@ -5,25 +5,19 @@ import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
 import { headRows, keyIndex, packHeads, valueIndex } from '../kernels/attention-twin.js'
 import { placeInputs } from '../kernels/context-inputs.js'
-import { integers, normals, range, roundUpTo8 } from '../kernels/float32.js'
+import { integers, normals, range } from '../kernels/float32.js'
+import { contextUpdates, headShapes, type HeadShape } from '../kernels/op-cases.js'
 import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
 import { expectSameOp, type OpCase } from './op-comparison.js'
 
-const shapes = [
-  { heads: 1, width: 2 },
-  { heads: 3, width: 10 },
-  { heads: 2, width: 64 },
-].map((shape) => ({ ...shape, headStride: roundUpTo8(shape.width) }))
-type Shape = (typeof shapes)[number]
-
 /** Rows of [k | v]. */
-function pairs(count: number, { heads, width, headStride }: Shape, seed: number): Float32Array {
+function pairs(count: number, { heads, width, headStride }: HeadShape, seed: number): Float32Array {
   return Float32Array.from(headRows(count, 2 * heads, width, headStride, createRandom(seed).normal).flatMap((row) => [...row]))
 }
 
 /** A context of `count` ranks, its free places NaN. */
-function placeContext(memory: OpMemory, count: number, { heads, width, headStride }: Shape, capacity: number, contexts = 1) {
+function placeContext(memory: OpMemory, count: number, { heads, width, headStride }: HeadShape, capacity: number, contexts = 1) {
   const placed = (index: typeof keyIndex, seed: number) => {
     const rows = headRows(count, heads, width, headStride, createRandom(seed).normal)
     const packed = [...packHeads(index, rows, heads, headStride, capacity)]
@@ -48,7 +42,7 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
   beforeAll(async () => void (device = await openDevice()))
 
   test('begin with the null key/value at rank 0', async () => {
-    for (const shape of shapes) {
+    for (const shape of headShapes) {
       const make = (): OpCase<Opcode.NullContext> => {
         const memory = new OpMemory()
         const { keys, values } = placeContext(memory, 3, shape, 16)
@@ -68,16 +62,8 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
 
   test('close ranks over what falls out and append newcomers', async () => {
     const capacity = 136
-    for (const shape of shapes) {
-      for (const [before, retained, admitted] of [
-        [0, [], 5],
-        [9, [0, 1, 5, 6, 8], 4],
-        [9, [], 9],
-        [20, [], 0],
-        [128, range(128).filter((rank) => rank % 9 !== 4), 14],
-        [128, range(128).slice(40), 40],
-        [128, range(128), 0],
-      ] as const) {
+    for (const shape of headShapes) {
+      for (const [before, retained, admitted] of contextUpdates) {
         const make = (): OpCase<Opcode.UpdateContext> => {
           const memory = new OpMemory()
           const { keys, values } = placeContext(memory, before + 1, shape, capacity)
@@ -101,7 +87,7 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
   })
 
   test('append behind what is there where nothing is listed to stay', async () => {
-    for (const shape of shapes) {
+    for (const shape of headShapes) {
       for (const [retained, admitted] of [
         [0, 5],
         [9, 40],
@@ -150,7 +136,7 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
 
   test('gather, for every window that opens, the chosen key/values behind the null one, values times their scores', async () => {
     const [experts, listCapacity, sequenceCapacity, capacity, chosen] = [2, 19, 80, 24, 30]
-    for (const shape of shapes) {
+    for (const shape of headShapes) {
       for (const { window, windows, ends, routed = 1, opens = 1 } of gatherings) {
         const make = (): OpCase<Opcode.GatherContext> => {
           const memory = new OpMemory()

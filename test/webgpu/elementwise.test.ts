@@ -4,12 +4,12 @@ import { Opcode } from '../../assembly/ir/ops.js'
 import { Norm, WeightFormat } from '../../assembly/ir/values.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
+import { rowWidths, vocabularies } from '../kernels/op-cases.js'
 import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
 import { expectSameOp, type OpCase } from './op-comparison.js'
 
 const roundUp = (value: number) => Math.ceil(value / 8) * 8
-const widths = [1, 7, 8, 61, 256, 600]
 
 /** `rows` of `width` random values, their padding zero. */
 function randomRows(rows: number, width: number, seed = 0): Float32Array {
@@ -24,7 +24,7 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
 
   test('normalises rows of any width, listed or in order', async () => {
     for (const kind of [Norm.None, Norm.Layer, Norm.RootMeanSquare]) {
-      for (const width of widths) {
+      for (const width of rowWidths) {
         const make = (): OpCase<Opcode.Normalise> => {
           const stride = roundUp(width)
           const memory = new OpMemory()
@@ -55,7 +55,7 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
   })
 
   test('embeds tokens, with the learned row of their position where there is one', async () => {
-    for (const width of widths) {
+    for (const width of rowWidths) {
       for (const learned of [false, true]) {
         const make = (): OpCase<Opcode.Embed> => {
           const stride = roundUp(width)
@@ -84,7 +84,7 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
   })
 
   test('copies rows bit by bit', async () => {
-    for (const width of widths) {
+    for (const width of rowWidths) {
       const make = (): OpCase<Opcode.CopyRows> => {
         const stride = roundUp(width)
         const memory = new OpMemory()
@@ -154,7 +154,7 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
   })
 
   test('gives the logarithms of probabilities', async () => {
-    for (const width of [1, 2, 63, 64, 65, 1000, 4099]) {
+    for (const width of vocabularies) {
       const make = (): OpCase<Opcode.LogProbabilities> => {
         const rows = 3
         const stride = roundUp(width)

@@ -9,6 +9,7 @@ import { at } from '../../src/program/operand.js'
 import { WeightPlan } from '../../src/plan/memory/weight-plan.js'
 import { linear, vector } from '../../src/plan/parameters.js'
 import { createRandom } from '../../src/random.js'
+import { productSizes } from '../kernels/op-cases.js'
 import { noAdapter, openDevice } from './gpu.js'
 
 interface Options {
@@ -100,14 +101,7 @@ describe.skipIf(noAdapter)('products on a GPU', () => {
   beforeAll(async () => void (device = await openDevice()))
 
   test('of any size are right, with bias, GELU and what they are added to', async () => {
-    for (const [rows, depth, columns] of [
-      [1, 1, 1],
-      [5, 64, 8],
-      [3, 130, 100],
-      [17, 129, 200],
-      [70, 40, 136],
-      [9, 20, 4100],
-    ] as const) {
+    for (const [rows, depth, columns] of productSizes) {
       const { result, expected } = await multiply(device, { rows, depth, columns })
       expectClose(result, expected, `${rows} × ${depth} × ${columns}`)
     }

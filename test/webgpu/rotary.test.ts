@@ -9,6 +9,7 @@ import { at } from '../../src/program/operand.js'
 import { WeightPlan } from '../../src/plan/memory/weight-plan.js'
 import { createRandom } from '../../src/random.js'
 import { int64Words } from '../kernels/int64.js'
+import { headWidths } from '../kernels/op-cases.js'
 import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
 import { expectSameOp, type OpCase } from './op-comparison.js'
@@ -19,7 +20,7 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
 
   test('knows the angle of any position as exactly as that of the first', async () => {
     const rows = 3
-    for (const width of [2, 6, 64]) {
+    for (const width of headWidths) {
       const plan = new WeightPlan()
       const frequencies = plan.frequencies(width)
       const weights = device.packWeights(plan.finish(), () => {
@@ -114,7 +115,7 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
   })
 
   test('rotates heads of any width by shared angles or by their own', async () => {
-    for (const width of [2, 6, 64, 96]) {
+    for (const width of headWidths) {
       for (const own of [false, true]) {
         const make = (): OpCase<Opcode.Rotate> => {
           const { normal } = createRandom(width)

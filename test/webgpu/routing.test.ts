@@ -3,6 +3,7 @@ import { DispatchHeader } from '../../assembly/ir/header.js'
 import { Opcode } from '../../assembly/ir/ops.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
+import { tokenWidths } from '../kernels/op-cases.js'
 import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
 import { listOp } from './selection-ops.js'
@@ -13,7 +14,7 @@ describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
   beforeAll(async () => void (device = await openDevice()))
 
   test('spreads router scores over experts, as cosines or as they are', async () => {
-    for (const width of [3, 64, 333]) {
+    for (const width of tokenWidths) {
       for (const cosine of [false, true]) {
         const make = (): OpCase<Opcode.RouterScores> => {
           const { normal } = createRandom(width)

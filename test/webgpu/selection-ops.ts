@@ -3,27 +3,13 @@ import { DispatchHeader } from '../../assembly/ir/header.js'
 import { Opcode } from '../../assembly/ir/ops.js'
 import { ANSWERED_ROWS, rangeWords } from '../../src/plan/ops/layer-ops.js'
 import { createRandom } from '../../src/random.js'
-import { integers, normals, range, roundUpTo8, spread } from '../kernels/float32.js'
-import { placeKeyValues, placeQueries, routerScoreKinds, type SelectionCase, windowsOf } from '../kernels/selection-runner.js'
+import { integers, range, roundUpTo8, spread } from '../kernels/float32.js'
+import { placeKeyValues, placeQueries, type SelectionCase, windowsOf } from '../kernels/selection-runner.js'
 import { int64Words } from '../kernels/int64.js'
 import { OpMemory } from '../kernels/op-runner.js'
 import type { OpCase } from './op-comparison.js'
 
 type Rows = (length: number, seed: number) => Float32Array
-
-/** Rows of router scores of every kind. */
-export const kinds: Readonly<Record<string, Rows>> = {
-  ...routerScoreKinds,
-  'zero or not': (length, seed) => Float32Array.from(integers(length, 2, seed)),
-}
-
-/** And such as a routing that never looks ahead may meet. */
-export const causalKinds: Readonly<Record<string, Rows>> = {
-  ...kinds,
-  ascending: (length) => Float32Array.from(range(length)),
-  descending: (length) => Float32Array.from(range(length), (i) => -i),
-  'of every magnitude': (length, seed) => normals(length, seed).map((x, i) => x * 10 ** (((i * 11) % 70) - 38)),
-}
 
 export function chunkOf(options: SelectionCase, first = 1, windows = windowsOf(options)) {
   return {

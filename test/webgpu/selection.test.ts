@@ -1,27 +1,14 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { range } from '../kernels/float32.js'
+import { causalRoutings, causalScoreKinds, contextSelections, scoreKinds, selectionSizes, slotLengths } from '../kernels/op-cases.js'
 import { expectedKeyValues, expectedQueries, selectionRules, type SelectionCase } from '../kernels/selection-runner.js'
 import type { SelectionRule } from '../reference/index.js'
 import { noAdapter, openDevice } from './gpu.js'
-import { causalKinds, contextOp, keyValuesOp, kinds, chunkOf, queriesOp, routeOp, slotsOp } from './selection-ops.js'
+import { contextOp, keyValuesOp, chunkOf, queriesOp, routeOp, slotsOp } from './selection-ops.js'
 import { expectSameOp, wordsFrom, written } from './op-comparison.js'
 
-type Size = readonly [tokens: number, windowSize: number, count: number]
-
-/**
- * Of every kind of row: k as large as the row or larger; 1; windows of one token; a last one of one token; more than a
- * workgroup.
- */
-const sizes: readonly Size[] = [
-  [24, 8, 3],
-  [24, 8, 8],
-  [24, 8, 30],
-  [17, 8, 1],
-  [9, 1, 4],
-  [45, 5, 9],
-  [700, 333, 30],
-]
+type Size = (typeof selectionSizes)[number]
 
 type Selections = (options: SelectionCase) => readonly (readonly unknown[])[]
 
@@ -29,7 +16,7 @@ type Selections = (options: SelectionCase) => readonly (readonly unknown[])[]
 function decidedCase(kind: string, rule: SelectionRule, [length, windowSize, count]: Size, expected: Selections) {
   for (let seed = 1; seed < 50; seed++) {
     const options = {
-      routerScores: range(2).map((expert) => kinds[kind]!(length, 100 * length + 2 * seed + expert)),
+      routerScores: range(2).map((expert) => scoreKinds[kind]!(length, 100 * length + 2 * seed + expert)),
       windowSize,
       count,
       rule,
@@ -46,8 +33,8 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
 
   describe.each(Object.keys(selectionRules))('%s', (name) => {
     const rule = selectionRules[name]!
-    const cases = Object.keys(kinds)
-      .flatMap((kind) => sizes.map((size) => [kind, size] as const))
+    const cases = Object.keys(scoreKinds)
+      .flatMap((kind) => selectionSizes.map((size) => [kind, size] as const))
       .concat([['narrow', [2700, 1290, 100]]])
     // c is rounded as float32s of the router scores' size are, and then divided by eps
     const tolerance = ({ routerScores }: SelectionCase) =>
@@ -88,7 +75,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
   test('takes the same by top-k where router scores are NaN or infinite', async () => {
     const rule = selectionRules['top-k']!
     for (const values of [[NaN], [Infinity, -Infinity, NaN, Infinity], Array<number>(45).fill(NaN), Array<number>(45).fill(-Infinity)]) {
-      const routerScores = range(2).map((expert) => kinds.narrow!(45, expert))
+      const routerScores = range(2).map((expert) => scoreKinds.narrow!(45, expert))
       routerScores[1]!.set(values, values.length < 45 ? 20 : 0)
       const options = { routerScores, windowSize: 9, count: 4, rule }
       await expectSameOp(device, () => queriesOp(options), `queries among ${values.join(' ')}`)
@@ -98,7 +85,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
 
   test('takes the same of rows of several chunks', async () => {
     for (const kind of ['often tied', 'narrow']) {
-      const routerScores = range(2).map((expert) => kinds[kind]!(9000, expert))
+      const routerScores = range(2).map((expert) => scoreKinds[kind]!(9000, expert))
       for (const count of [1, 700, 8300]) {
         const options = { routerScores, windowSize: 8400, count, rule: selectionRules['top-k']! }
         await expectSameOp(device, () => queriesOp(options), `${count} queries, ${kind}`)
@@ -108,7 +95,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
   })
 
   test('numbers chosen tokens across chunks and experts', async () => {
-    for (const length of [0, 1, 17, 8192, 8600]) {
+    for (const length of slotLengths) {
       for (const density of [2, 40]) await expectSameOp(device, () => slotsOp(length, density), `${length} tokens, one of ${density}`)
     }
   })
@@ -128,18 +115,8 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
   })
 
   test('routes causally, in chunks of any length', async () => {
-    for (const [kind, draw] of Object.entries(causalKinds)) {
-      for (const [window, count, offset, rows, routed] of [
-        [37, 3, 0, 37, 1],
-        [37, 200, 0, 37, 1],
-        [37, 1, 5, 20, 1],
-        [37, 3, 36, 1, 1],
-        [37, 3, 37, 0, 1],
-        [37, 3, 5, 20, 0],
-        [700, 40, 0, 700, 1],
-        [700, 8, 255, 300, 1],
-        [256, 32, 0, 256, 1],
-      ] as const) {
+    for (const [kind, draw] of Object.entries(causalScoreKinds)) {
+      for (const [window, count, offset, rows, routed] of causalRoutings) {
         const make = () => routeOp(draw, window, count, offset, rows, routed)
         await expectSameOp(device, make, `${kind}: ${rows} rows of ${window} from ${offset} on, ${count} taken`)
       }
@@ -152,27 +129,20 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
       { first: 40, rows: 260 },
       { first: 7, rows: 0 },
     ]) {
-      const make = () => routeOp(causalKinds.ascending!, 700, 8, 255, 300, 1, answered)
+      const make = () => routeOp(causalScoreKinds.ascending!, 700, 8, 255, 300, 1, answered)
       await expectSameOp(device, make, `${answered.rows} rows from ${answered.first} on`)
     }
   })
 
   test('gives a closing window to the context', async () => {
-    for (const [kind, draw] of Object.entries(causalKinds)) {
-      for (const [before, window, count, closes] of [
-        [0, 1, 1, 1],
-        [0, 4, 9, 1],
-        [3, 5, 9, 1],
-        [9, 1, 9, 1],
-        [9, 40, 9, 1],
-        [9, 40, 9, 0],
-        [130, 128, 130, 1],
-        [1000, 333, 1100, 1],
-        [8190, 300, 8200, 1],
-      ] as const) {
-        const make = () => contextOp(draw, before, window, count, closes)
-        await expectSameOp(device, make, `${kind}: ${window} tokens join ${before} of ${count}`)
+    for (const [kind, draw] of Object.entries(causalScoreKinds)) {
+      for (const [before, window, count] of contextSelections) {
+        await expectSameOp(device, () => contextOp(draw, before, window, count), `${kind}: ${window} tokens join ${before} of ${count}`)
       }
     }
+  })
+
+  test('leaves the context alone while its window is open', async () => {
+    for (const [kind, draw] of Object.entries(causalScoreKinds)) await expectSameOp(device, () => contextOp(draw, 9, 40, 9, 0), kind)
   })
 })

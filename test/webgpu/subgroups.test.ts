@@ -1,9 +1,10 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { range } from '../kernels/float32.js'
+import { causalScoreKinds, scoreKinds } from '../kernels/op-cases.js'
 import { selectionRules } from '../kernels/selection-runner.js'
 import { noSubgroups, openDevice } from './gpu.js'
-import { causalKinds, contextOp, keyValuesOp, kinds, listOp, queriesOp, routeOp, slotsOp } from './selection-ops.js'
+import { contextOp, keyValuesOp, listOp, queriesOp, routeOp, slotsOp } from './selection-ops.js'
 import type { OpName } from '../../src/program/encode-op.js'
 import { type OpCase, wordsFrom } from './op-comparison.js'
 
@@ -29,7 +30,7 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
     'a window’s selections are made by %s',
     async (name) => {
       const rule = selectionRules[name]!
-      for (const [kind, draw] of Object.entries(kinds)) {
+      for (const [kind, draw] of Object.entries(scoreKinds)) {
         for (const [length, windowSize, count] of [
           [17, 8, 1],
           [700, 333, 30],
@@ -44,7 +45,7 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
   )
 
   test('rows of several chunks are selected from', async () => {
-    const routerScores = range(2).map((expert) => kinds['often tied']!(9000, expert))
+    const routerScores = range(2).map((expert) => scoreKinds['often tied']!(9000, expert))
     const options = { routerScores, windowSize: 8400, count: 700, rule: selectionRules['top-k']! }
     await expectSameBits(() => queriesOp(options), 'queries')
     await expectSameBits(() => keyValuesOp(options), 'key/values')
@@ -67,7 +68,7 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
   })
 
   test('tokens are routed causally, and a closing window’s given to the context', async () => {
-    for (const [kind, draw] of Object.entries(causalKinds)) {
+    for (const [kind, draw] of Object.entries(causalScoreKinds)) {
       for (const [window, count, offset, rows] of [
         [37, 1, 5, 20],
         [37, 3, 36, 1],
