@@ -11,7 +11,7 @@ const PROMPT = 1024
 const LIMIT = 150
 
 const models = [
-  { name: 'as the shipped one', config: { dim: 256, depth: 6, heads: 4 } },
+  { name: 'as novels-10m', config: { dim: 256, depth: 6, heads: 4 } },
   { name: '', config: { dim: 768, depth: 8, heads: 12 } },
   { name: '', config: { dim: 1024, depth: 14, heads: 16 } },
   { name: 'few layers, wide', config: { dim: 2048, depth: 3, heads: 32 } },

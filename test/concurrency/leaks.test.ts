@@ -342,7 +342,7 @@ test.each([false, true])(
   },
 )
 
-test('the shipped model leaves nothing behind, with text, and a tokenizer, and a cancelled load', async () => {
+test('novels-10m leaves nothing behind, with text, and a tokenizer, and a cancelled load', async () => {
   using runtime = openRuntime('baseline')
   const empty = usedBy(runtime)
   const controller = new AbortController()

@@ -193,7 +193,7 @@ describe('shards', () => {
     expect(reads).toBe(2)
   })
 
-  it('of the shipped model are read', async () => {
+  it('of novels-10m are read', async () => {
     const { tensors } = await readModelFiles('models/novels-10m')
     expect([...tensors.values()].reduce((sum, { bytes }) => sum + bytes.length, 0)).toBe(19_999_232)
   })
@@ -340,6 +340,6 @@ describe('arguments', () => {
   })
 })
 
-it('the shipped config is what is given out as config', async () => {
+it('the config of novels-10m is what is given out as config', async () => {
   expect((await readModelFiles('models/novels-10m')).config).toEqual(JSON.parse(readFileSync('models/novels-10m/config.json', 'utf8')))
 })

@@ -218,7 +218,7 @@ describe('a header', () => {
 })
 
 describe('values', () => {
-  it("of the shipped model's golden file are those that an independent reader finds", () => {
+  it("of novels-10m's golden file are those that an independent reader finds", () => {
     const bytes = readFileSync('models/novels-10m/golden.safetensors')
     const expected = readSafetensors(bytes)
     const found = parseSafetensors(bytes)

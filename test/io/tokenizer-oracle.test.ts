@@ -40,7 +40,7 @@ describe('ids and texts are those of Hugging Face', () => {
     const oracle = Oracle.fromString(json)
     const ours = await createTokenizer(json)
     const { splits } = { splits: canStream(ours) }
-    const texts = oddTexts(name === 'the shipped model' ? 30_000 : 400, 7)
+    const texts = oddTexts(name === 'novels-10m' ? 30_000 : 400, 7)
     for (const [index, text] of texts.entries()) {
       const { theirs, own } = await answers(oracle, ours, text)
       // A vocabulary without a token for the unknown: the library leaves it out.

@@ -24,7 +24,7 @@ function smallTokenizer(change: Record<string, unknown> = {}, model: Record<stri
   })
 }
 
-describe('the tokenizer of the shipped model', () => {
+describe('the tokenizer of novels-10m', () => {
   it('gives the book the number of tokens that it was evaluated with', () => {
     let count = 0
     for (let start = 0; start < book.length; start += 50_000) count += tokenizer.encode(book.slice(start, start + 50_000)).length

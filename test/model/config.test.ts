@@ -104,7 +104,7 @@ describe('layer options', () => {
 })
 
 describe('config.json', () => {
-  it('of the shipped model is read', () => {
+  it('of novels-10m is read', () => {
     const shipped: unknown = JSON.parse(readFileSync('models/novels-10m/config.json', 'utf8'))
     const { layer, ...rest } = parseModelConfig(shipped)
     expect(rest).toEqual({ numTokens: 4096, depth: 6, feedForwardMultiplier: 4, routedRotaryEmb: false, maxPositions: null })

@@ -12,7 +12,7 @@ describe.each(allBuilds)('on the %s build', (build) => {
     await expectGoldenModel(runtime, golden)
   })
 
-  test('the shipped model gives its golden logits and bits', async () => {
+  test('novels-10m gives its golden logits and bits', async () => {
     using runtime = openRuntime(build)
     const model = await loadNovels(runtime)
     const golden = novelsGolden()
@@ -23,7 +23,7 @@ describe.each(allBuilds)('on the %s build', (build) => {
     expect(bitsPerToken).toBeCloseTo(golden.bits.reduce((sum, bits) => sum + bits, 0) / 699, 4)
   }, 120_000)
 
-  test('the shipped model writes its 64 golden greedy tokens', async () => {
+  test('novels-10m writes its 64 golden greedy tokens', async () => {
     using runtime = openRuntime(build)
     const model = await loadNovels(runtime)
     const golden = novelsGolden()

@@ -214,7 +214,7 @@ describe.each([
   })
 })
 
-/** A small model with the shipped model's tokenizer: it writes at random, broken characters too. */
+/** A small model with novels-10m's tokenizer: it writes at random, broken characters too. */
 async function loadWriter(config: Record<string, unknown> = {}, seed = 11): Promise<LanguageModel> {
   const model = smallModel({ ...causalConfig, num_tokens: 4096, depth: 1, num_experts: 1, ...config }, seed)
   const files = smallModelFiles(model).set('tokenizer.json', readFileSync(new URL('tokenizer.json', novelsFolder)))

@@ -185,7 +185,7 @@ describe('a saved state', () => {
   })
 })
 
-describe('sessions of the shipped models', () => {
+describe('sessions of novels-10ms', () => {
   test('are at most 2.5 MB when saved, and 0.35 MB while they are short', async () => {
     await using runtime = await createRuntime({ threads: 2, simd: 'baseline' })
     const model = await LanguageModel.load(novelsFolder, { runtime })

@@ -727,7 +727,7 @@ describe('the bytes of a session', () => {
   })
 })
 
-describe('the shipped model', () => {
+describe('novels-10m', () => {
   const ids = novelsGolden().inputIds.slice(0, 300)
 
   test('answers the same bits however its text is cut, on real threads or one, restored in between', async () => {

@@ -1,4 +1,4 @@
-/** The example of constrained output, on the shipped model's tokenizer. */
+/** The example of constrained output, on novels-10m's tokenizer. */
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'

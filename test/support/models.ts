@@ -16,7 +16,7 @@ export function modelFiles(golden: ModelCase): Map<string, Uint8Array> {
 
 export const novelsFolder = new URL('../../models/novels-10m/', import.meta.url)
 
-/** The second shipped model, some blocks of which have local attention alone. */
+/** novels-10m-v2, some blocks of which have local attention alone. */
 export const novels2Folder = new URL('../../models/novels-10m-v2/', import.meta.url)
 
 export function loadNovels(runtime: Runtime): Promise<LanguageModel> {

@@ -441,7 +441,7 @@ export function tokenizerFiles(): [string, Json][] {
         padding: { strategy: 'BatchLongest', direction: 'Right', pad_to_multiple_of: null, pad_id: 0, pad_type_id: 0, pad_token: '[UNK]' },
       }),
     ],
-    ['the shipped model', JSON.parse(readFileSync('models/novels-10m/tokenizer.json', 'utf8')) as Json],
+    ['novels-10m', JSON.parse(readFileSync('models/novels-10m/tokenizer.json', 'utf8')) as Json],
   ]
   const normalizers: Record<string, Json> = {
     NFC: { type: 'NFC' },

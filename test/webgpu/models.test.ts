@@ -16,7 +16,7 @@ describe.skipIf(noAdapter)('on a GPU', () => {
     600_000,
   )
 
-  test('the shipped model gives its golden logits and bits, and goes on with its golden greedy tokens', async () => {
+  test('novels-10m gives its golden logits and bits, and goes on with its golden greedy tokens', async () => {
     using model = await loadNovels(runtime)
     const golden = novelsGolden()
     const { bitsPerToken } = await model.evaluate(golden.inputIds)

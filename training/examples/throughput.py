@@ -1,4 +1,4 @@
-"""Training tokens a second at the shipped model's size, over steps behind a warm-up.
+"""Training tokens a second at the size of novels-10m, over steps behind a warm-up.
 
     PYTHONPATH=training python3 training/examples/throughput.py [--steps 200] [--compile] [--local] [--profile]
 
