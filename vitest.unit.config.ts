@@ -18,7 +18,7 @@ const SLOW = [
   ...['document-examples', 'layer-golden', 'layer-lifetimes', 'layer-properties', 'layer-same-bits', 'reference'].map(
     (name) => `test/layer/${name}.test.ts`,
   ),
-  ...['loading-in-parts', 'model-golden', 'model-properties', 'sessions'].map((name) => `test/model/${name}.test.ts`),
+  ...['loading-in-parts', 'model-golden', 'model-properties', 'sessions', 'streamed-loading'].map((name) => `test/model/${name}.test.ts`),
   ...['constrained-output', 'examples', 'npm-install', 'public-surface', 'readme', 'source-maps', 'structure', 'training'].map(
     (name) => `test/package/${name}.test.ts`,
   ),

@@ -10,7 +10,20 @@ import { writeSections } from './lib/documents.mjs'
 import { machine } from './lib/machine.mjs'
 import { nodeBinary } from './lib/paths.mjs'
 
-const suites = ['layer', 'products', 'row', 'tokens', 'constant-memory', 'model', 'million', 'interrupt', 'start', 'browser', 'webgpu']
+const suites = [
+  'layer',
+  'products',
+  'row',
+  'tokens',
+  'constant-memory',
+  'model',
+  'million',
+  'interrupt',
+  'loading',
+  'start',
+  'browser',
+  'webgpu',
+]
 
 const usage = `usage: npm run bench -- [--quick] [--only SUITES] [--write]
   --quick   fewer rounds and sizes, and neither browser nor GPU unless --only names it: within two minutes, and rougher
