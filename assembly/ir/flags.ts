@@ -1,12 +1,12 @@
 /*
- * What a device's own copy of a program says in an op's first word beside the opcode.
+ * Flags in an op's first word, next to the opcode, in a device's own copy of a program.
  */
 
-/** The bits that leave the opcode. */
+/** Mask of the opcode. */
 export const OPCODE_MASK = 0xffff
 
 /**
- * Threads need not meet behind the op: what follows touches nothing that other partitions of it wrote or still read.
+ * No barrier after the op: the next one touches nothing that other partitions have written or may still read.
  */
 export const SKIPS_BARRIER = 0x10000
 /**

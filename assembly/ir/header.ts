@@ -1,6 +1,6 @@
 /*
- * The dispatch header, the block of words beside a program that the host writes anew for each dispatch. Both compilers
- * read it, like all of this folder.
+ * The dispatch header: words that the host writes for each dispatch of a program. Like all of this folder, it is read
+ * by both compilers.
  */
 
 /**
@@ -10,19 +10,19 @@
 export enum DispatchHeader {
   /** Tokens in this chunk. */
   Rows,
-  /** Place of the first token in its routed window. */
+  /** Index of the first token within its routed window. */
   WindowOffset,
   /** 1 in windows 1, 2, …, whose tokens are routed; 0 in window 0. */
   Routed,
   /** 1 when the sequence has more than one window and `averageRouted` is on. */
   Average,
-  /** Number of key/values that serve this window, the null key/value not counted. */
+  /** Number of key/values in this window's context, without the null key/value. */
   ContextCount,
-  /** Index of the chunk's window; where several are handled at once, of the first. */
+  /** Index of the chunk's window, or of its first one. */
   Window,
-  /** Index of the first token's key in the local key buffer: as many are kept when it drops some. */
+  /** Index of the first token's key in the local buffer, after the drop: the number of keys kept before it. */
   LocalIndex,
-  /** Keys of the local buffer that are dropped from its front before the chunk, a multiple of 8. */
+  /** Keys dropped from the front of the local buffer before the chunk, a multiple of 8. */
   LocalDrop,
   /** First of the answered rows that the model's head turns into logits, and how many. */
   HeadFirst,
@@ -31,33 +31,32 @@ export enum DispatchHeader {
   Position = 10,
   /** Absolute position of the first token of the routed window, an f64. */
   WindowPosition = 12,
-  /** Rows of the window when the chunk reaches its end, otherwise 0 (strictly causal layers only). */
+  /** Rows of the window if the chunk ends it, otherwise 0 (causal layers only). */
   ClosingRows = 14,
-  /** Tokens in the whole sequence (layers that see all of it). */
+  /** Tokens in the whole sequence (full-sequence layers). */
   SequenceRows = 15,
   /** 1 when this is the first chunk of its window. */
   WindowStart = 16,
-  /** Rows of logits whose targets' probabilities are wanted. */
+  /** Rows of logits for which targets' log-probabilities are requested. */
   TargetRows = 17,
-  /** Index of the first token in the whole sequence (layers that see all of it). */
+  /** Index of the first token in the whole sequence (full-sequence layers). */
   FirstRow = 18,
   /**
-   * Windows that are handled at once; 0 counts as 1. A chunk of several begins and ends with whole ones, the sequence's
-   * last excepted.
+   * Windows in the chunk; 0 counts as 1. A chunk of several contains whole windows, except for the sequence's last.
    */
   Windows = 19,
-  /** The `TileShape` that products of many rows are cut into. */
+  /** The `TileShape` of products of many rows. */
   TileShape = 20,
-  /** Rows at the chunk's front that belong to window 0, when `Routed` is 1 for those behind them. */
+  /** Number of leading rows that belong to window 0, if `Routed` is 1 for the rest. */
   Unrouted = 21,
-  /** Address of the header of the dispatch before this one, where that may still be at work; otherwise 0. */
+  /** Address of the preceding dispatch's header if that may still be running, otherwise 0. */
   DependsOn = 22,
-  /** Serialized sections that this dispatch has left: its successor waits for them. */
+  /** Number of serialized sections that this dispatch has left; its successor waits for it. */
   SectionsLeft = 23,
-  /** First row of the chunk whose output anyone asks for, and how many: all that the last layer of a model computes. */
+  /** The requested rows of the chunk (first, count): a model's last block computes no others. */
   AnswerFirst = 24,
   AnswerRows = 25,
-  /** Address of a word that is no longer 0 once nobody wants what the dispatch computes; 0 where there is none. */
+  /** Address of a word that becomes nonzero when the dispatch is cancelled; 0 if it cannot be. */
   Stop = 26,
   /** Row of a layer's recent inputs for the chunk's first token, and for the first one of its routed window. */
   InputRow = 27,
@@ -67,7 +66,7 @@ export enum DispatchHeader {
   Length = 44,
 }
 
-/** Which memory an operand lies in. Only the device knows where each begins. */
+/** The buffer that an operand is in. Only the device knows its address. */
 export enum BufferIndex {
   None,
   DispatchHeader,
@@ -76,20 +75,20 @@ export enum BufferIndex {
   State,
   Input,
   Output,
-  /** What a layer that sees the whole sequence keeps for one call: router scores, selections. */
+  /** What a full-sequence layer keeps for one call: router scores, selections. */
   Call,
-  /** Projected keys and values of chosen tokens, one row each. */
+  /** Projected keys and values of selected tokens, one row each. */
   KeyValues,
   Angles,
-  /** Positions that a block of key/values is projected from. */
+  /** Positions of the tokens to project. */
   Chosen,
-  /** Where a layer's local output is copied when it is asked for. */
+  /** Copy of a layer's local output, if requested. */
   LocalOutput,
-  /** Contexts that a chunk gathers for its windows alone. */
+  /** Contexts gathered for the windows of one chunk. */
   Contexts,
-  /** The tokens of a model's chunk. */
+  /** The token ids of a model's chunk. */
   TokenIds,
-  /** `WORKSPACE_BYTES` for each partition, the device's own: no plan names it. */
+  /** `WORKSPACE_BYTES` for each partition; used by devices, never by plans. */
   Workspace,
   Length,
 }

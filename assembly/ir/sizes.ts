@@ -1,15 +1,14 @@
 /*
- * Sizes that plans leave room for and kernels rely on.
+ * Sizes that plans and kernels agree on.
  */
 
-/** Rows of the tallest tile of any build; scores are planned for as many. */
+/** Rows of the tallest tile in any build; attention scores have room for as many. */
 export const MOST_TILE_ROWS = 6
 
-/** Bytes of the histogram that selection counts in, before its candidates. */
+/** Bytes of the histogram at the start of a selection's working memory. */
 export const HISTOGRAM_BYTES = 1024
 
 /**
- * What a partition may need beside its operands: a block of a group of weights (256 rows of 32 columns) widened to
- * float32.
+ * Bytes of workspace per partition: 256 rows of a panel group (32 columns), widened to float32.
  */
 export const WORKSPACE_BYTES = 32768

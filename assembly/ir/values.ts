@@ -1,8 +1,8 @@
 /*
- * What words of ops and of the dispatch header choose from.
+ * Enums whose values appear in words of ops and of the dispatch header.
  */
 
-/** How weights lie in memory. Float16 holds no infinity and no NaN. */
+/** Storage formats of weights. Float16 weights contain no infinities or NaNs. */
 export enum WeightFormat {
   Float32,
   Float16,
@@ -10,10 +10,10 @@ export enum WeightFormat {
 }
 
 /**
- * How products of four rows or more are cut into tiles (`assembly/kernels/tile-shapes.ts`): all give the same bits, and
- * each is the fastest somewhere. Engines before V8 13 want k one at a time, later ones and Deno four at a time; engines
- * that check every bound (Deno) or have more registers to spare (Bun) do best with few rows of many columns; `Gemm6x16`
- * needs an engine that joins pairs of vector operations to 256-bit ones.
+ * Tile shapes for products of four or more rows (`assembly/kernels/tile-shapes.ts`). All give the same bits, and each is
+ * the fastest on some engine: V8 before 13 without unrolling k, later V8 and Deno with k unrolled by four; engines that
+ * check every bound (Deno) or have more registers (Bun) with few rows of many columns. `Gemm6x16` pays off only if the
+ * engine combines pairs of 128-bit operations into 256-bit ones.
  */
 export enum TileShape {
   /** 6 rows (5 unfused) × 8 columns. */
@@ -28,7 +28,7 @@ export enum TileShape {
 }
 
 export enum Norm {
-  /** Rows are only copied. */
+  /** Copies rows. */
   None,
   /** LayerNorm, eps 1e-5. */
   Layer,

@@ -42,16 +42,16 @@ export function planStandaloneWeights(config: LayerConfig): StandaloneWeights {
   return { layout: plan.finish(), weights, frequencies }
 }
 
-/** Key/values that `length` tokens can come to choose among, at most. */
+/** Maximum context size that `length` tokens can fill. */
 export function contextsOf({ numRoutedKeyValues, routedWindowSize }: LayerConfig, length: number): number {
   return Math.min(numRoutedKeyValues, Math.ceil(length / routedWindowSize) * routedWindowSize)
 }
 
-/** How a call of a layer differs from another: what its programs are written for. */
+/** What the programs of a layer depend on besides its options. */
 export interface LayerCall {
   /** Tokens in the longest sequence. */
   readonly length: number
-  /** Width of the caller's angles (`dimHead`, or `heads · dimHead`), or none. */
+  /** Width of the caller's angles: `dimHead` or `heads · dimHead`; undefined without angles. */
   readonly angleWidth: number | undefined
   readonly trace: boolean
   readonly limits: PlanLimits
@@ -62,7 +62,7 @@ function rotarySource({ dimHead }: LayerConfig, angleWidth: number | undefined):
   return { kind: 'angles', angles: at(BufferIndex.Angles), width: angleWidth, angleStride: angleWidth === dimHead ? 0 : dimHead }
 }
 
-/** A strictly causal layer: one program for every chunk. */
+/** The plan of a causal layer: one program for all chunks. */
 export interface CausalLayerPlan {
   readonly geometry: Geometry
   readonly scratchBytes: number
@@ -123,47 +123,47 @@ export function planCausalLayer(config: LayerConfig, parameters: StandaloneWeigh
   }
 }
 
-/** The programs of one layer that sees the whole sequence before it answers for any of it. */
+/** The programs of a full-sequence layer. */
 export interface FullSequencePrograms {
-  /** Absent where the layer has local attention alone. */
+  /** Undefined if the layer has only local attention. */
   readonly routing: RoutingPrograms | undefined
-  /** For each chunk: its outputs. */
+  /** Run for each chunk: computes its outputs. */
   readonly chunk: Program
 }
 
-/** What decides on a sequence's routing. */
+/** The programs that decide a sequence's routing. */
 export interface RoutingPrograms {
-  /** The next three in one, for sequences that one dispatch of each can take. */
+  /** The next three as one program, for sequences short enough for a single dispatch of each. */
   readonly decisions: Program
-  /** For each chunk: its router scores. */
+  /** Run for each chunk: computes its router scores. */
   readonly routerScores: Program
-  /** For each window but the first, ascending. */
+  /** Run for each window except the first, in ascending order. */
   readonly selections: Program
   readonly slots: Program
-  /** For each block of an expert's chosen tokens. */
+  /** By expert; run for each batch of its selected tokens. */
   readonly projections: readonly Program[]
 }
 
-/** Chosen tokens that are projected in one dispatch, or as many as a chunk has. */
+/** Selected tokens projected per dispatch; at least as many as a chunk has. */
 const PROJECTED_ROWS = 512
 
-/** What the programs of such a layer share; of several layers, too. */
+/** What the programs of full-sequence layers share, also across a model's blocks. */
 export interface FullSequenceContext {
   readonly geometry: Geometry
   readonly scratch: LayerScratch
   readonly state: LayerState
   readonly memory: FullSequenceMemory
-  /** Chosen tokens of one projection, at most, and where their normalised rows lie. */
+  /** Maximum selected tokens per projection, and the location of their normalised rows. */
   readonly chosenRows: number
   readonly normedRows: Operand
   readonly local: RotarySource
   readonly routed: RotarySource | undefined
-  /** Tables of a chunk's rows. */
+  /** Rotary tables for a chunk's rows. */
   readonly localRows: Operand
   readonly routedRows: Operand
 }
 
-/** @param finish adds what follows the layer in the chunk's program */
+/** @param finish adds the ops that follow the layer in the chunk's program */
 export function writeFullSequencePrograms(
   shared: FullSequenceContext,
   weights: LayerWeights,
@@ -234,11 +234,11 @@ function writeRoutingPrograms(shared: FullSequenceContext, routing: RoutingWeigh
   }
 }
 
-/** Memory that the programs of `writeFullSequencePrograms` work in. */
+/** The memory used by the programs of `writeFullSequencePrograms`. */
 export interface FullSequencePlan extends FullSequenceContext {
   readonly scratchLayout: Layout
   readonly stateBytes: number
-  /** Of `BufferIndex.Contexts`: a chunk's own, like the scratch. */
+  /** Size of `BufferIndex.Contexts`, which like scratch belongs to one chunk. */
   readonly contextBytes: number
   readonly callBytes: number
 }
@@ -277,7 +277,7 @@ export function planFullSequenceContext(
   }
 }
 
-/** A layer with the published routing. */
+/** The plan of a layer with the published routing. */
 export interface FullSequenceLayerPlan extends FullSequencePlan {
   readonly programs: FullSequencePrograms
 }

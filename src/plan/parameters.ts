@@ -1,12 +1,11 @@
 /*
- * The parameters of a layer (SPEC section 1) and of a model (section 7), each once: what it is called, its shape, what a
- * new layer begins with, and how it is packed. State dicts are checked, layers initialised, sizes counted and weights
- * packed by it.
+ * The single definition of every parameter of a layer (SPEC section 1) and of a model (section 7): name, shape, initial
+ * values and packing. State dicts are checked, layers initialised, parameters counted and weights packed from it.
  */
 import type { LayerConfig, ModelConfig } from './config.js'
 import { countRouted, isRouted } from './routed-layers.js'
 
-/** Values side by side: groups (heads, say), each filled up to whole vectors when it is packed, or not. */
+/** One axis of a parameter: groups (such as heads) that are zero-padded to whole vectors when packed, or not. */
 export interface Extent {
   readonly groups: number
   readonly size: number
@@ -18,8 +17,8 @@ export interface Parameter {
   readonly name: string
   readonly shape: readonly number[]
   /**
-   * Packed as panels for matrix products; as a table whose rows are looked up; or as rows that are float32 always:
-   * norms, biases, tokens.
+   * How it is packed: as panels for matrix products, as a table whose rows are looked up, or as rows that are always
+   * float32 (norms, biases, tokens).
    */
   readonly packing: 'panels' | 'table' | 'rows'
   /**
@@ -27,21 +26,21 @@ export interface Parameter {
    * what is routed at all, nor the small ones (norms, biases, positions, null tokens, null keys and values).
    */
   readonly isQuantizable: boolean
-  /** Outputs × inputs, for each part and in it for each expert, one after the other. */
+  /** The values are [parts][experts][outputs][inputs]. */
   readonly parts: number
   readonly experts: number
   readonly outputs: Extent
   readonly inputs: Extent
 }
 
-/** What the values of a new layer's parameter are: uniform in ±1/√columns, standard normal, 1 or 0. */
+/** Initial values: uniform in ±1/√columns, standard normal, 1 or 0. */
 export type Initial = 'uniform' | 'normal' | 'ones' | 'zeros'
 
 export interface LayerParameter extends Parameter {
   readonly initial: Initial
 }
 
-/** Those of local attention, in PyTorch's order. */
+/** Parameters of local attention, in PyTorch's order. */
 export interface LocalParameters {
   readonly normWeight: LayerParameter | undefined
   readonly normBias: LayerParameter | undefined
@@ -49,7 +48,7 @@ export interface LocalParameters {
   readonly toOutputs: LayerParameter
 }
 
-/** Those of the routed part, in PyTorch's order. */
+/** Parameters of routed attention, in PyTorch's order. */
 export interface RoutedParameters {
   readonly nullTokens: LayerParameter
   readonly queryRouter: LayerParameter
@@ -82,7 +81,7 @@ export function routedParameters({ dim, heads, dimHead, numExperts, prenorm }: L
   const name = (suffix: string) => prefix + suffix
   const norm = (suffix: string): LayerParameter | undefined =>
     prenorm ? { ...vector(name(suffix), dim), shape: [numExperts, dim, 1], experts: numExperts, initial: 'ones' } : undefined
-  /** A grouped 1-wide convolution: a linear map for each expert. */
+  /** A linear map for each expert; in PyTorch, a grouped convolution of width 1. */
   const expertLinear = (suffix: string, outputs: number, inputs: number): LayerParameter => ({
     ...linear(name(suffix), outputs, inputs),
     shape: [numExperts * outputs, inputs, 1],
@@ -114,7 +113,7 @@ export function routedParameters({ dim, heads, dimHead, numExperts, prenorm }: L
   }
 }
 
-/** Those of a block's feed-forward, in PyTorch's order. */
+/** Parameters of a block's feed-forward, in PyTorch's order. */
 export type FeedForwardParameters = ReturnType<typeof feedForwardParameters>
 
 export function feedForwardParameters({ layer: { dim }, feedForwardMultiplier }: ModelConfig, prefix = '') {
@@ -128,7 +127,7 @@ export function feedForwardParameters({ layer: { dim }, feedForwardMultiplier }:
   }
 }
 
-/** A model's beside those of its blocks. */
+/** A model's parameters outside its blocks. */
 export function outerParameters({ layer: { dim }, numTokens, maxPositions }: ModelConfig) {
   return {
     tokens: { ...table('token_emb.weight', numTokens, dim), isQuantizable: true },
@@ -139,14 +138,14 @@ export function outerParameters({ layer: { dim }, numTokens, maxPositions }: Mod
   }
 }
 
-/** What stands in front of the names of a block's layer and of its feed-forward. */
+/** Prefixes of the parameter names of a block's layer and feed-forward. */
 export function blockPrefixes(block: number): { layer: string; feedForward: string } {
   return { layer: `layers.${block}.0.`, feedForward: `layers.${block}.1.` }
 }
 
 /**
  * The parameters of a layer, in PyTorch's order.
- * @param isRouted whether it has a routed part
+ * @param isRouted whether it has routed attention
  */
 export function layerParameters(config: LayerConfig, prefix = '', isRouted = true): LayerParameter[] {
   const local = Object.values<LayerParameter | undefined>({ ...localParameters(config, prefix) })
@@ -165,12 +164,12 @@ export function modelParameters(config: ModelConfig): Parameter[] {
   return present([tokens, positions, ...blocks.flat(), norm, head, headBias])
 }
 
-/** Numbers in the parameters of a layer. */
+/** Number of values in a layer's parameters. */
 export function layerParameterCount(config: LayerConfig, isRouted = true): number {
   return count(layerParameters(config, '', isRouted))
 }
 
-/** Numbers in the parameters of a model: blocks are multiplied, not listed, since a config may ask for too many. */
+/** Number of values in a model's parameters. Blocks are not enumerated, since a bad config may ask for too many. */
 export function modelParameterCount(config: ModelConfig): number {
   const routed = countRouted(config)
   const layers = routed * layerParameterCount(config.layer) + (config.depth - routed) * layerParameterCount(config.layer, false)
@@ -178,7 +177,7 @@ export function modelParameterCount(config: ModelConfig): number {
   return layers + feedForwards + count(present(Object.values(outerParameters(config))))
 }
 
-/** A matrix for products: `weight` is (out, in). */
+/** A linear map: its weight is (outputs, inputs). */
 export function linear(name: string, outputs: number, inputs: number): Parameter {
   return {
     name,
@@ -209,7 +208,7 @@ function table(name: string, length: number, width: number): Parameter {
   return { ...rows(name, length, width), packing: 'table' }
 }
 
-/** A norm's or a bias's values. */
+/** The scale of a norm, or a bias. */
 export function vector(name: string, width: number): Parameter {
   return { ...rows(name, 1, width), shape: [width] }
 }

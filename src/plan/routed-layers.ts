@@ -1,11 +1,11 @@
 import type { ModelConfig } from './config.js'
 
-/** Whether a block of a model has a routed part. */
+/** Whether a block has routed attention besides local attention. */
 export function isRouted({ routedLayers }: ModelConfig, block: number): boolean {
   return routedLayers === undefined || routedLayers.includes(block)
 }
 
-/** How many blocks of a model are routed. */
+/** Number of blocks with routed attention. */
 export function countRouted({ routedLayers, depth }: ModelConfig): number {
   return routedLayers?.length ?? depth
 }

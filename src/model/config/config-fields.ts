@@ -2,11 +2,11 @@ import { describe, RoutedAttentionError } from '../../errors.js'
 import { isStated } from './config-keys.js'
 import type { ConfigOf, OptionSpec, Schema } from './schema.js'
 
-/** The values of an options object or of config.json, each checked as it is read. Only own properties count. */
+/** Reads an options object or a config.json, checking each value as it is read. Inherited properties are ignored. */
 export class ConfigFields {
   /**
-   * @param where what stands in front of names in messages
-   * @param spell how the record spells an option
+   * @param where prefix of option names in messages
+   * @param spell returns an option's key in the record
    */
   constructor(
     private readonly record: Record<string, unknown>,
@@ -14,12 +14,12 @@ export class ConfigFields {
     private readonly spell: (name: string, spec: OptionSpec) => string,
   ) {}
 
-  /** How messages call an option. */
+  /** An option's name in messages. */
   name(schema: Schema, option: string): string {
     return this.where + this.spell(option, schema[option]!)
   }
 
-  /** Every option of a schema that has an effect, with defaults filled in. */
+  /** All options of a schema except ignored ones, with defaults filled in. */
   readAll<Table extends Schema>(schema: Table): ConfigOf<Table> {
     const config: Record<string, unknown> = {}
     for (const [option, spec] of Object.entries(schema)) {
@@ -29,7 +29,7 @@ export class ConfigFields {
     return config as ConfigOf<Table>
   }
 
-  /** @throws RoutedAttentionError `BAD_CONFIG` for an option that is missing or does not fit */
+  /** @throws RoutedAttentionError `BAD_CONFIG` for a missing or invalid option */
   read(schema: Schema, option: string): unknown {
     const spec = schema[option]!
     const key = this.spell(option, spec)

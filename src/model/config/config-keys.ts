@@ -2,7 +2,7 @@ import { describe, RoutedAttentionError } from '../../errors.js'
 import { nearestName } from '../../options.js'
 import { isRequired, LAYER_OPTIONS, MODEL_OPTIONS, type OptionSpec } from './schema.js'
 
-/** Keys that are known here, and those of them that have no default. */
+/** The known keys of config.json, and those without a default. */
 interface ConfigKeys {
   readonly known: readonly string[]
   readonly required: readonly string[]
@@ -10,7 +10,7 @@ interface ConfigKeys {
 
 let configKeys: ConfigKeys | undefined
 
-/** Made with the first config.json: nothing happens at import. */
+/** Built on first use, so that importing the package costs nothing. */
 function keysOfConfig(): ConfigKeys {
   if (configKeys) return configKeys
   const options: readonly (readonly [string, OptionSpec])[] = [...Object.entries(MODEL_OPTIONS), ...Object.entries(LAYER_OPTIONS)]
@@ -22,25 +22,25 @@ function keysOfConfig(): ConfigKeys {
 }
 
 /**
- * Letters, underscores apart, that a key must have for a name near it to be taken for a slip: short names are near too
- * many others.
+ * Minimum letters, not counting underscores, in a known key for a similar one to be taken for a typo: too many names
+ * are similar to a short one.
  */
 const FEWEST_LETTERS = 8
-/** Letters that may differ in a slip. */
+/** Maximum number of letters by which a typo differs. */
 const MOST_DIFFERENT = 2
-/** Keys that are held against the known ones: no config.json has as many. */
+/** Maximum unknown keys that are compared; far more than any real config.json has. */
 const MOST_EXAMINED = 1000
-/** Keys told one by one. */
+/** Maximum keys listed in a message. */
 const MAX_LISTED = 20
 
 /**
- * Keys of other libraries that are within that distance of one of ours and mean something else. Found among the 2,739
+ * Keys of other libraries that are that close to one of ours but mean something else. Found among the 2,739
  * keys of transformers 5.18's configurations and the 6,159 names of arguments and fields in timm 1.0.29, peft 0.21 and
  * accelerate 1.15.
  */
 const FOREIGN_KEYS = ['pre_norm', 'ema_decay', 'exp_decay', 'chs_decay', 'select_top', 'tokenize', 'token_mixer']
 
-/** What other libraries call what the required keys stand for. */
+/** Other libraries' names for what the required keys specify. */
 const KEYS_OF_OTHERS = [
   ...['vocab_size', 'n_vocab', 'padded_vocab_size', 'hidden_size', 'd_model', 'n_embd', 'embed_dim', 'model_dim'],
   ...['num_hidden_layers', 'num_layers', 'n_layer', 'n_layers', 'num_attention_heads', 'num_heads', 'n_head', 'n_heads'],
@@ -48,8 +48,7 @@ const KEYS_OF_OTHERS = [
 ]
 
 /**
- * Refuses keys of a config.json that are nearly ours, and a config.json of another kind of model. All other unknown
- * keys are ignored.
+ * Rejects likely typos of known keys, and a config.json of another kind of model. All other unknown keys are ignored.
  * @throws RoutedAttentionError `BAD_CONFIG` with the keys' `names`
  */
 export function checkConfigKeys(json: Readonly<Record<string, unknown>>): void {
@@ -68,12 +67,12 @@ export function checkConfigKeys(json: Readonly<Record<string, unknown>>): void {
   throw new RoutedAttentionError('BAD_CONFIG', message, { names: missing })
 }
 
-/** Whether a config.json gives a key a value; prototypes do not count. */
+/** Whether a config.json has a value for a key of its own. */
 export function isStated(json: Readonly<Record<string, unknown>>, key: string): boolean {
   return Object.hasOwn(json, key) && json[key] !== undefined
 }
 
-/** How config.json spells an option. */
+/** An option's key in config.json. */
 export function configKey(name: string, { key }: OptionSpec): string {
   return key ?? name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 }
@@ -95,7 +94,7 @@ function refuseSlips(keys: readonly string[], known: readonly string[]): void {
   })
 }
 
-/** The key that another is a slip of: a few letters differ, or only its case and underscores. */
+/** The known key that another is a typo of: a few letters differ, or only case and underscores. */
 function meantKey(key: string, known: readonly string[]): string | undefined {
   const letters = (name: string) => name.replaceAll('_', '').length
   const near = known.filter((name) => Math.abs(letters(name) - letters(key)) <= MOST_DIFFERENT)

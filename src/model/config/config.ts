@@ -10,16 +10,16 @@ import { LAYER_OPTIONS, MODEL_OPTIONS, type OptionSpec } from './schema.js'
 
 export type { LayerConfig, LayerOptions, ModelConfig }
 
-/** Keys of config.json that it does not state, each with the default that was taken. */
+/** The keys missing from config.json, each with the default used for it. */
 export type AssumedDefaults = Readonly<Record<string, number | boolean | string | null>>
 
-/** float32 values in the 4 GiB that a 32-bit WebAssembly memory addresses. */
+/** Number of float32 values in 4 GiB, all that a 32-bit WebAssembly memory can address. */
 const MAX_PARAMETERS = 2 ** 30
 
 /**
- * Checks a layer's options and fills in the defaults.
- * @throws RoutedAttentionError `BAD_CONFIG` for an unknown, missing or unfit option; `BAD_ARGUMENT` when there is no
- * options object
+ * Checks a layer's options and fills in defaults.
+ * @throws RoutedAttentionError `BAD_CONFIG` for an unknown, missing or invalid option; `BAD_ARGUMENT` if `options` is
+ * not an object
  */
 export function resolveLayerOptions(options: LayerOptions): LayerConfig {
   if (!isRecord(options))
@@ -31,11 +31,11 @@ export function resolveLayerOptions(options: LayerOptions): LayerConfig {
 }
 
 /**
- * Reads a config.json. Its names are PyTorch's, `seq_len` is `max_positions`; `model_type` and names unknown here are
- * ignored, unless they are nearly known.
+ * Parses a config.json. Its keys are PyTorch's; `seq_len` is an alias of `max_positions`. `model_type` and unknown keys
+ * are ignored, except likely typos.
  * @param json the parsed file
- * @throws RoutedAttentionError `BAD_CONFIG` for a missing or unfit value, or a name that is nearly another, whatever
- * the file holds; `UNSUPPORTED` for a `quantization_config` that does not run here
+ * @throws RoutedAttentionError `BAD_CONFIG` for a missing or invalid value or a likely typo, whatever the file contains;
+ * `UNSUPPORTED` for a `quantization_config` that is not supported
  */
 export function parseModelConfig(json: unknown): ModelConfig {
   if (!isRecord(json)) throw badConfig(`config.json must hold an object, got ${describe(json)}`)
@@ -51,9 +51,8 @@ export function parseModelConfig(json: unknown): ModelConfig {
 }
 
 /**
- * What a config.json leaves unsaid: its keys, with the defaults that were taken. (Of options without effect here there
- * is nothing to say.)
- * @param config what `parseModelConfig` made of `json`
+ * The keys missing from a config.json, with the defaults used for them. Ignored options are left out.
+ * @param config the result of `parseModelConfig(json)`
  */
 export function assumedDefaults({ layer, ...model }: ModelConfig, json: unknown): AssumedDefaults {
   const stated = json as Record<string, unknown>
@@ -66,10 +65,10 @@ export function assumedDefaults({ layer, ...model }: ModelConfig, json: unknown)
 }
 
 /**
- * A checkpoint with the buffer of rotary embeddings was most likely trained with them; without them it computes
- * something else, and nobody would know.
- * @param names of its tensors
- * @throws RoutedAttentionError `BAD_CONFIG` where there is that buffer and config.json does not say what it is for
+ * A checkpoint that contains the rotary embeddings' buffer was most likely trained with them, and would silently give
+ * wrong results without.
+ * @param names names of its tensors
+ * @throws RoutedAttentionError `BAD_CONFIG` if the buffer is there and config.json does not set `routed_rotary_emb`
  */
 export function checkRotaryIsStated(assumed: AssumedDefaults, names: Iterable<string>): void {
   if (!Object.hasOwn(assumed, 'routed_rotary_emb')) return
@@ -82,7 +81,7 @@ export function checkRotaryIsStated(assumed: AssumedDefaults, names: Iterable<st
   }
 }
 
-/** @returns the blocks, ascending; undefined where it is all of them */
+/** @returns the blocks in ascending order, or undefined if they are all of them */
 function checkBlocks(fields: ConfigFields, blocks: readonly number[], depth: number): readonly number[] | undefined {
   if (blocks.some((block) => block < 0 || block >= depth) || new Set(blocks).size !== blocks.length) {
     const got = `[${blocks.slice(0, 20).join(', ')}${blocks.length > 20 ? ', …' : ''}]`
@@ -94,7 +93,7 @@ function checkBlocks(fields: ConfigFields, blocks: readonly number[], depth: num
 
 function readLayer(fields: ConfigFields): LayerConfig {
   const name = (option: keyof LayerOptions) => fields.name(LAYER_OPTIONS, option)
-  // first, since another's default depends on it
+  // first, since the default of `routedWindowSize` depends on it
   fields.read(LAYER_OPTIONS, 'localAttnWindowSize')
   const config: LayerConfig = fields.readAll(LAYER_OPTIONS)
   if (config.dimHead % 2 !== 0) throw badConfig(`${name('dimHead')} must be even, for rotary pairs; got ${config.dimHead}`)

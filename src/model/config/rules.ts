@@ -1,27 +1,27 @@
-/** What the value of an option must be. */
+/** A constraint on an option's value. */
 export interface Rule<Value> {
-  /** In words, after "must be". */
+  /** The constraint in words that follow "must be". */
   readonly words: string
-  /** What documents add to the type, in words; '' where there is nothing to add. */
+  /** What documentation adds to the type, in words; '' if nothing. */
   readonly range: string
-  /** The values as TypeScript writes them. */
+  /** The TypeScript type. */
   readonly type: string
-  /** @returns undefined for a value that does not fit */
+  /** @returns undefined for an invalid value */
   parse(value: unknown): Value | undefined
 }
 
-/** Far above any real size, and so low that a sum of two or a product of two stays a safe integer. */
+/** Far above any real size, yet low enough that the product of two is a safe integer. */
 const MAX_SIZE = 2 ** 24
 
 export function integer(from: number, to: number): Rule<number> {
   return {
     words: `an integer from ${from} to ${to}`,
-    // for documents alone: not made at each start
+    // a getter, because only the generator needs it: formatting it would slow down every start
     get range() {
       return to === MAX_SIZE ? `at least ${from}` : `from ${from} to ${to.toLocaleString('en')}`
     },
     type: 'number',
-    // never -0
+    // + 0 turns -0 into 0
     parse: (value) => (Number.isInteger(value) && (value as number) >= from && (value as number) <= to ? (value as number) + 0 : undefined),
   }
 }
@@ -33,18 +33,18 @@ export const integers: Rule<readonly number[]> = {
   parse: (value) => (Array.isArray(value) && value.every(Number.isInteger) ? (value as number[]) : undefined),
 }
 
-/** A number of things, up to 2^24. */
+/** A size or a count, up to 2^24. */
 export function size(from = 1): Rule<number> {
   return integer(from, MAX_SIZE)
 }
 
-/** @param range what `fits` asks of a finite number, in words */
+/** @param range the condition that `fits` checks, in words */
 export function number(range: string, fits: (value: number) => boolean): Rule<number> {
   return {
     words: `a finite number, ${range}`,
     range,
     type: 'number',
-    // Finite in float32 as well: that is what the kernels compute in.
+    // kernels compute in float32, so the value must be finite there too
     parse: (value) => (typeof value === 'number' && Number.isFinite(Math.fround(value)) && fits(value) ? value : undefined),
   }
 }

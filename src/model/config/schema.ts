@@ -1,35 +1,35 @@
 /*
- * The options of a layer, and what config.json says of a model beside them: each once. The checks, the types, the known
- * keys and the tables of docs/api.md follow from it; `npm run generate` writes what is text.
+ * The single definition of every option of a layer and of a model. Checks, types, the known keys of config.json and the
+ * tables in docs/api.md are derived from it; `npm run generate` writes those that are text.
  */
 import { boolean, choice, integer, integers, number, type Rule, size } from './rules.js'
 
-/** One option. */
+/** Definition of one option. */
 export interface OptionSpec {
   readonly rule: Rule<unknown>
-  /** What it is, as a phrase. */
+  /** A noun phrase that describes it. */
   readonly sentence: string
-  /** What else a caller should know, as a phrase. */
+  /** A further phrase for the documentation. */
   readonly note?: string
-  /** What an absent option is taken for. Null: null may be given too. An option without a default is required. */
+  /** The default. If it is null, null is also accepted. An option without a default is required. */
   readonly default?: number | boolean | string | null
-  /** Absent or null, a config does not have it either. */
+  /** If absent or null, it is left out of the config. */
   readonly isOptional?: true
-  /** Absent or null, it is what this option is. */
+  /** Name of the option whose value it takes if absent or null. */
   readonly inherits?: string
-  /** It is checked, and has no effect: configs do not have it. */
+  /** It is checked but has no effect, and is left out of the config. */
   readonly isIgnored?: true
-  /** PyTorch's layer has no such option. */
+  /** PyTorch's layer does not have it. */
   readonly isOurs?: true
-  /** Its key in config.json, where that is not its name in snake_case. */
+  /** Its key in config.json, if that is not its name in snake_case. */
   readonly key?: string
-  /** Another key that config.json may give it under. */
+  /** An alternative key in config.json. */
   readonly alias?: string
 }
 
 export type Schema = Readonly<Record<string, OptionSpec>>
 
-/** What is made of options: every one that has an effect, with its default filled in. */
+/** The config type of a schema: all options except ignored ones, with defaults filled in. */
 export type ConfigOf<Table> = {
   readonly [Name in keyof Table as Table[Name] extends { isIgnored: true } | { isOptional: true } ? never : Name]: ValueOf<Table[Name]>
 } & {
@@ -41,7 +41,7 @@ type ValueOf<Spec> = Spec extends { rule: Rule<infer Value> } ? Value | (Spec ex
 const positive = number('above 0', isPositive)
 const elsewhere = 'accepted without effect: it chooses an implementation in PyTorch'
 
-/** Options of a layer, in the order of PyTorch's. SPEC section 1. */
+/** Options of a layer, in PyTorch's order. SPEC section 1. */
 export const LAYER_OPTIONS = {
   dim: { rule: size(), sentence: 'channels of a token, d' },
   numRoutedQueries: {
@@ -105,7 +105,7 @@ export const LAYER_OPTIONS = {
   },
 } as const satisfies Schema
 
-/** What config.json says of a model beside its layers' options. SPEC section 7. */
+/** Options of a model besides those of its layers. SPEC section 7. */
 export const MODEL_OPTIONS = {
   numTokens: { rule: size(), sentence: 'size of the vocabulary, V' },
   depth: { rule: integer(1, 4096), sentence: 'blocks' },

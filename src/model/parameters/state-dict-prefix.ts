@@ -3,10 +3,10 @@ const SAMPLE = 256
 
 /**
  * The prefix that a wrapper has added to the parameters' names, such as `net.`, `module.` or `_orig_mod.`: the one
- * whose removal turns the most names into parameters, or the shorter of two.
- * @param known the parameters' names
- * @param names those of a state dict
- * @returns '' if there is no prefix, or no name is a parameter's
+ * whose removal turns the most names into parameters' names; of equally good ones, the shortest.
+ * @param known names of the parameters
+ * @param names names in a state dict
+ * @returns '' if there is no prefix, or no name ends in a parameter's
  */
 export function likelyPrefix(known: ReadonlySet<string>, names: readonly string[]): string {
   const lengths = [...new Set([...known].map(({ length }) => length))]

@@ -7,26 +7,26 @@ import type { LayerConfig } from '../../plan/config.js'
 import { layerParameters, type Parameter } from '../../plan/parameters.js'
 import { likelyPrefix } from './state-dict-prefix.js'
 
-/** What is asked of a parameter's tensor. */
+/** What a parameter's tensor must be. */
 type ParameterSpec = Pick<Parameter, 'name' | 'shape'>
 
-/** What is asked of a tensor in a file. */
+/** What a tensor in a file must be. */
 export interface StoredSpec extends ParameterSpec {
-  /** The only type it may have; absent: any of floats. */
+  /** The required dtype; if absent, any float dtype is accepted. */
   readonly dtype?: 'I8' | 'F32'
 }
 
-/** The name that each parameter goes by where it is stored, by its own. */
+/** The stored tensor's name for each parameter name. */
 export type StoredNames = ReadonlyMap<string, string>
 
 /** Tensors by PyTorch name. */
 export type StateDict = ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>
 
 /**
- * A new layer's parameters, by SPEC section 1: linear maps uniform in ±1/√columns, tokens standard normal, norms the
- * identity. One random stream in the order of `layerParameters`, so that a seed gives the same values everywhere.
- * @param seed any finite number; left out, new values each time
- * @throws RoutedAttentionError `BAD_ARGUMENT` for any other seed, `OUT_OF_MEMORY`
+ * Initialises a layer's parameters (SPEC section 1): linear maps uniform in ±1/√columns, tokens standard normal, norms
+ * the identity. One random stream in the order of `layerParameters`, so that a seed gives the same values everywhere.
+ * @param seed any finite number; if omitted, each call gives different values
+ * @throws RoutedAttentionError `BAD_ARGUMENT` for any other seed; `OUT_OF_MEMORY`
  */
 export function initialLayerParameters(config: LayerConfig, seed?: number): Map<string, Tensor> {
   const random = createRandom(seed)
@@ -45,10 +45,10 @@ export function initialLayerParameters(config: LayerConfig, seed?: number): Map<
 }
 
 /**
- * Picks a layer's or a model's parameters out of a state dict. Buffers that PyTorch keeps beside them are ignored, and
- * so is whatever stands in front of every name (`net.`, `module.`, `_orig_mod.`).
+ * Selects a layer's or a model's parameters from a state dict. PyTorch's buffers are ignored, as is a prefix that all
+ * names share (`net.`, `module.`, `_orig_mod.`).
  * @returns exactly the parameters of `specs`, in their order
- * @throws RoutedAttentionError `BAD_WEIGHTS` listing everything missing, left over or misshapen; `BAD_ARGUMENT` for
+ * @throws RoutedAttentionError `BAD_WEIGHTS` listing all missing, unexpected and misshapen ones; `BAD_ARGUMENT` for
  * anything but a Map or a record
  */
 export function checkStateDict(specs: readonly ParameterSpec[], tensors: StateDict): Map<string, Tensor> {
@@ -62,8 +62,8 @@ export function checkStateDict(specs: readonly ParameterSpec[], tensors: StateDi
 }
 
 /**
- * Finds them among the tensors of a file by what its header says of them; dtypes are checked as well.
- * @returns the name that each parameter is stored under, in the order of `specs`
+ * Does the same for the header of a file, and checks dtypes.
+ * @returns the stored name of each parameter, in the order of `specs`
  * @throws RoutedAttentionError `BAD_WEIGHTS`
  */
 export function matchStoredTensors(specs: readonly StoredSpec[], tensors: ReadonlyMap<string, TensorInfo>): StoredNames {
@@ -74,7 +74,7 @@ export function matchStoredTensors(specs: readonly StoredSpec[], tensors: Readon
   })
 }
 
-/** What is stored under those names, by the parameters' own. */
+/** The stored values, by parameter name. */
 export function pick<T>(names: StoredNames, stored: ReadonlyMap<string, T>): Map<string, T> {
   return new Map([...names].map(([name, storedName]) => [name, stored.get(storedName)!]))
 }
@@ -91,12 +91,12 @@ function elements(shape: readonly number[]): number {
   return shape.reduce((size, length) => size * length, 1)
 }
 
-/** Problems told one by one; the rest is counted. */
+/** Maximum problems of each kind listed in a message; further ones are only counted. */
 const MAX_LISTED = 20
 
 const IGNORED_BUFFER = /(^|\.)local_attn\.attn_fn\.rel_pos\.(inv_freq|scale)$|^rotary_emb\.inv_freq$/
 
-/** @param unfit says what is wrong with a value, if anything */
+/** @param unfit returns what is wrong with a value, or undefined */
 function match<T, Spec extends ParameterSpec>(
   specs: readonly Spec[],
   tensors: ReadonlyMap<string, T>,
@@ -146,7 +146,7 @@ function match<T, Spec extends ParameterSpec>(
   )
 }
 
-/** What is to be done where missing parameters stand behind a prefix that not all names have. */
+/** Advice for the case that missing parameters are present under a prefix that not all names have. */
 function elsewhere(prefix: string, missing: readonly ParameterSpec[], tensors: ReadonlyMap<string, unknown>): string {
   const found = prefix === '' ? 0 : missing.filter(({ name }) => tensors.has(prefix + name)).length
   if (found === 0) return ''
@@ -159,7 +159,7 @@ function listed(title: string, names: readonly string[]): string {
   return `${names.length} ${title}: ${names.slice(0, MAX_LISTED).join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`
 }
 
-/** Typed as promised; `unfit` sees what is really there. */
+/** The values may be of any type: `unfit` checks them. */
 function entriesOf(tensors: StateDict): ReadonlyMap<string, Tensor> {
   if (isMap(tensors)) return tensors
   const isRecord =

@@ -14,9 +14,9 @@ export interface ExpertWeights {
   readonly nullPair: Operand
 }
 
-/** Weights of a layer's routed part. */
+/** Weights of a layer's routed attention. */
 export interface RoutingWeights {
-  /** Routing tokens of the queries' router, then of the key/values'. */
+  /** Routing tokens of the query router, then of the key/value router. */
   readonly routingTokens: Weights
   readonly nullTokens: Operand
   readonly experts: readonly ExpertWeights[]
@@ -26,13 +26,13 @@ export interface LayerWeights {
   readonly localNorm: { readonly weight: Operand; readonly bias: Operand } | undefined
   readonly toQueriesKeysValues: Weights
   readonly toOutputs: Weights
-  /** Absent in blocks that have local attention alone. */
+  /** Undefined if the layer has only local attention. */
   readonly routing: RoutingWeights | undefined
 }
 
 /**
- * Plans the weights of one layer whose parameters' names begin with `prefix`.
- * @param isRouted whether it has a routed part
+ * Plans the weights of the layer whose parameters have this prefix.
+ * @param isRouted whether it has routed attention
  */
 export function planLayerWeights(plan: WeightPlan, config: LayerConfig, prefix = '', isRouted = true): LayerWeights {
   const { normWeight, normBias, toQueriesKeysValues, toOutputs } = localParameters(config, prefix)

@@ -15,7 +15,7 @@ export interface FeedForwardWeights {
   readonly downBias: Operand
 }
 
-/** Packed parameters of a model. */
+/** Packed weights of a model. */
 export interface ModelWeights {
   readonly layout: WeightLayout
   readonly tokens: Weights
@@ -27,7 +27,7 @@ export interface ModelWeights {
   readonly headBias: Operand
 }
 
-/** @param formatOf how a parameter that is read for every token is kept */
+/** @param formatOf the format in which a matrix or table is kept */
 export function planModelWeights(config: ModelConfig, formatOf: (name: string) => WeightFormat): ModelWeights {
   const plan = new WeightPlan(formatOf)
   const outer = outerParameters(config)
@@ -51,7 +51,7 @@ function planFeedForward(plan: WeightPlan, { norm, up, upBias, down, downBias }:
   return { norm: plan.pack(norm), up: plan.pack(up), upBias: plan.pack(upBias), down: plan.pack(down), downBias: plan.pack(downBias) }
 }
 
-/** Operations that a token takes in a model, about, multiply and add counted as two; its logits not counted. */
+/** Approximate number of operations per token without its logits, a multiply-add counting as two. */
 export function modelWorkPerToken({ layer, depth, feedForwardMultiplier }: ModelConfig): number {
   return depth * (workPerToken(layer) + 4 * feedForwardMultiplier * layer.dim ** 2)
 }

@@ -5,12 +5,12 @@ import type { Extent, Parameter } from '../parameters.js'
 import { Layout, roundUp } from './layout.js'
 import { at, type Operand } from '../../program/operand.js'
 
-/** Packed weights as an operand, and how they lie in memory. */
+/** Packed weights as an operand, with their format. */
 export interface Weights extends Operand {
   readonly format: WeightFormat
 }
 
-/** Collects what a program needs of the parameters, and where it will lie. */
+/** Collects the parameters that programs use and assigns each its place in the buffer of packed weights. */
 export class WeightPlan {
   readonly #layout = new Layout()
   readonly #formatOf: (name: string) => WeightFormat
@@ -18,8 +18,8 @@ export class WeightPlan {
   readonly #constants: { byteOffset: number; values: Float64Array }[] = []
 
   /**
-   * @param formatOf the format of a parameter that is used often enough to be kept as it came; default: float32. Norms,
-   * biases and what is computed from a parameter are float32 always
+   * @param formatOf the format in which a matrix or table is kept; default float32. Norms, biases and values computed
+   * from parameters are always float32
    */
   constructor(formatOf: (name: string) => WeightFormat = () => WeightFormat.Float32) {
     this.#formatOf = formatOf
@@ -29,13 +29,13 @@ export class WeightPlan {
     return { byteLength: this.#layout.byteLength, weights: this.#weights, constants: this.#constants }
   }
 
-  /** A parameter; of one that experts share, what this expert has of it. */
+  /** Packs a parameter or, if it contains several experts', the share of one. */
   pack(parameter: Parameter, expert = 0): Weights {
     const format = parameter.packing === 'rows' ? WeightFormat.Float32 : this.#formatOf(parameter.name)
     return this.#add(parameter, sourcesOf(parameter, expert), { format })
   }
 
-  /** Linear maps of the same inputs as one: their outputs one after the other, in float32. */
+  /** Packs several linear maps of the same inputs as one, their outputs concatenated, in float32. */
   join(parameters: readonly [Parameter, ...Parameter[]], { normalised }: { normalised: boolean }): Weights {
     return this.#add(
       parameters[0],
@@ -44,7 +44,7 @@ export class WeightPlan {
     )
   }
 
-  /** 10000^(-2j/e), j < e / 2: how fast pair j turns (SPEC section 2). */
+  /** Rotary frequencies 10000^(-2j/e), j < e / 2 (SPEC section 2). */
   frequencies(dimHead: number): Operand {
     const values = Float64Array.from({ length: dimHead / 2 }, (_, j) => 10000 ** ((-2 * j) / dimHead))
     const byteOffset = this.#layout.bytes(values.byteLength)
@@ -66,12 +66,12 @@ export class WeightPlan {
   }
 }
 
-/** An expert's rows of a parameter, part by part. */
+/** An expert's rows in each part of a parameter. */
 function sourcesOf({ name, parts, experts, outputs }: Parameter, expert: number): PackedWeight['sources'] {
   return Array.from({ length: parts }, (_, part) => ({ name, outputs: axisOf(outputs, part * experts + expert) }))
 }
 
-/** @param index how many as long come before it */
+/** @param index number of extents of this size that precede it */
 function axisOf({ groups, size, isPadded }: Extent, index = 0): Axis {
   return { first: index * groups * size, groups, size, stride: isPadded ? roundUp(size) : size }
 }
