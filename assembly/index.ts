@@ -1,4 +1,4 @@
-export { pack } from './pack'
+export { pack, packInt8 } from './pack'
 export { proceed, run } from './program'
 export { fused } from './probe'
 export { isFiniteFloat16, mixBlocks } from './scan'

@@ -11,6 +11,26 @@ export function multiplyAdd(a: v128, b: v128, sum: v128): v128 {
   return f32x4.add(sum, f32x4.mul(a, b))
 }
 
+/**
+ * To each lane's sum its four products of int8 weights and activations from 0 to 127, exactly: with the eighth bit clear,
+ * the relaxed instruction leaves nothing to the engine. The baseline build has no such instruction.
+ */
+// @ts-ignore: decorator
+@inline
+export function addInt8Products(activations: v128, weights: v128, sum: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return i32x4.relaxed_dot_i8x16_i7x16_add_s(weights, activations, sum)
+  const first = i32x4.extadd_pairwise_i16x8_s(i16x8.extmul_low_i8x16_s(weights, activations))
+  const last = i32x4.extadd_pairwise_i16x8_s(i16x8.extmul_high_i8x16_s(weights, activations))
+  return i32x4.add(sum, i32x4.add(v128.shuffle<i32>(first, last, 0, 2, 4, 6), v128.shuffle<i32>(first, last, 1, 3, 5, 7)))
+}
+
+/** To each lane's sum its two products of int16 values. */
+// @ts-ignore: decorator
+@inline
+export function addInt16Products(activations: v128, weights: v128, sum: v128): v128 {
+  return i32x4.add(sum, i32x4.dot_i16x8_s(activations, weights))
+}
+
 /** sum - a · b, rounded as `multiplyAdd` is. */
 // @ts-ignore: decorator
 @inline

@@ -36,6 +36,16 @@ function widenBrainHalves(source: usize, count: i32, target: usize, step: usize)
   for (; count > 0; --count, source += 2, target += step) store<u32>(target, (<u32>load<u16>(source)) << 16)
 }
 
+function copyBytes(source: usize, count: i32, target: usize, step: usize): void {
+  for (; count > 0; --count, ++source, target += step) store<u8>(target, load<u8>(source))
+}
+
+// @ts-ignore: decorator
+@inline
+function bytesOf(format: WeightFormat): usize {
+  return format == WeightFormat.Float32 ? 4 : format == WeightFormat.Int8 ? 1 : 2
+}
+
 /** 1 / ‖x‖₂ in float64, the norm being at least 1e-12. */
 function reciprocalNorm(source: usize, format: WeightFormat, count: i32, size: usize): f64 {
   let sum: f64 = 0
@@ -68,21 +78,45 @@ export function pack(
   step: i32,
   normalised: bool,
 ): void {
-  const sourceSize: usize = format == WeightFormat.Float32 ? 4 : 2
-  const targetSize: usize = packed == WeightFormat.Float32 ? 4 : 2
+  const sourceSize = bytesOf(format)
+  const targetSize = bytesOf(packed)
   assert(packed == format || packed == WeightFormat.Float32, 'pack: a format that is not the source’s')
   assert(!normalised || packed == WeightFormat.Float32, 'pack: only float32 is normalised')
+  assert(format != WeightFormat.Int8 || packed == WeightFormat.Int8, 'pack: int8 is not widened')
   const stepBytes = <usize>step * targetSize
   for (let row = 0; row < rows; ++row) {
     const factor: f64 = normalised ? reciprocalNorm(source, format, groups * size, sourceSize) : 1
     for (let group = 0; group < groups; ++group) {
       const to = target + <usize>(row * rowStep) * targetSize + <usize>(group * stride) * stepBytes
-      if (packed != WeightFormat.Float32) copyHalves(source, size, to, stepBytes)
+      if (packed == WeightFormat.Int8) copyBytes(source, size, to, stepBytes)
+      else if (packed != WeightFormat.Float32) copyHalves(source, size, to, stepBytes)
       else if (format == WeightFormat.Float32) copyWords(source, size, to, stepBytes)
       else if (format == WeightFormat.Float16) widenHalves(source, size, to, stepBytes)
       else widenBrainHalves(source, size, to, stepBytes)
       if (normalised) scale(to, size, stepBytes, factor)
       source += <usize>size * sourceSize
     }
+  }
+}
+
+/**
+ * Packs `rows` int8 rows of `groups` × `size` values, row-major at `source`, side by side into a group of panels with
+ * `width` outputs, [input / 4][width][4] with groups `stride` inputs apart, the first row's at `target`; and their sums
+ * (int32) at `sums`.
+ */
+export function packInt8(source: usize, rows: i32, groups: i32, size: i32, stride: i32, target: usize, width: i32, sums: usize): void {
+  const step = (<usize>width) << 2
+  for (let row = 0; row < rows; ++row, target += 4, sums += 4) {
+    let sum = 0
+    for (let group = 0; group < groups; ++group) {
+      const first = group * stride
+      for (let i = 0; i < size; ++i, ++source) {
+        const value = <i32>load<i8>(source)
+        const input = first + i
+        sum += value
+        store<i8>(target + <usize>(input >> 2) * step + <usize>(input & 3), <i8>value)
+      }
+    }
+    store<i32>(sums, sum)
   }
 }

@@ -1,10 +1,11 @@
 import { attentionSlice } from './kernels/attention'
-import { productSlice } from './kernels/matmul'
+import { matmulSlice } from './kernels/matmul'
+import { quantizedMatmulSlice } from './kernels/quantized-matmul'
 import { selectKeyValuesSlice, selectQueriesSlice } from './kernels/selection'
 import { count, operand, word } from './operands'
 import { OPCODE_MASK } from './ir/flags'
 import { DispatchHeader } from './ir/header'
-import { Attention, Descent, Matmul, Opcode, SelectKeyValues, SelectQueries } from './ir/ops'
+import { Attention, Descent, Matmul, Opcode, QuantizedMatmul, SelectKeyValues, SelectQueries } from './ir/ops'
 import { Selection } from './ir/values'
 
 /*
@@ -15,6 +16,8 @@ import { Selection } from './ir/values'
 
 /** Fewer rows take no less time, since they wait for the weights. */
 const FEWEST_ROWS: i32 = 4
+/** Operations of an int8 product that take no longer than one of float32, at least. */
+const INTEGER_SPEED: f64 = 1.5
 /** Cost of a softmax weight in operations, besides the products with its key and value. */
 const SOFTMAX: f64 = 16
 /** Cost of a value in one pass of a descent, in operations; choosing the largest costs this many passes. */
@@ -28,9 +31,10 @@ const MAX_SLICES: f64 = 65536
 /** Approximate number of operations of an op, a multiply-add counting as two. */
 export function workOf(op: usize, header: usize): f64 {
   const opcode = word(op, 0) & OPCODE_MASK
-  if (opcode == Opcode.Matmul) {
-    const rows = count(op, Matmul.Rows, header)
-    return rows == 0 ? 0 : <f64>(max(rows, FEWEST_ROWS) * 16) * <f64>word(op, Matmul.Depth) * <f64>word(op, Matmul.Panels)
+  if (opcode == Opcode.Matmul) return workOfProduct(count(op, Matmul.Rows, header), word(op, Matmul.Depth), word(op, Matmul.Panels))
+  if (opcode == Opcode.QuantizedMatmul) {
+    const rows = count(op, QuantizedMatmul.Rows, header)
+    return workOfProduct(rows, word(op, QuantizedMatmul.Depth), word(op, QuantizedMatmul.Panels)) / INTEGER_SPEED
   }
   if (opcode == Opcode.Attention) {
     const rows = count(op, Attention.Rows, header)
@@ -42,6 +46,10 @@ export function workOf(op: usize, header: usize): f64 {
   if (opcode == Opcode.SelectQueries) return <f64>pairsOf(op, header, SelectQueries.Experts) * workOfPair(op, header, true)
   if (opcode == Opcode.SelectKeyValues) return <f64>pairsOf(op, header, SelectKeyValues.Experts) * workOfPair(op, header, false)
   return ROW * <f64>word(header, DispatchHeader.Rows)
+}
+
+function workOfProduct(rows: i32, depth: i32, panels: i32): f64 {
+  return rows == 0 ? 0 : <f64>(max(rows, FEWEST_ROWS) * 16) * <f64>depth * <f64>panels
 }
 
 /** Number of (window, expert) pairs of a selection. */
@@ -67,7 +75,8 @@ function workOfPair(op: usize, header: usize, areQueries: bool): f64 {
 export function slicesOf(op: usize, header: usize, work: f64, most: f64): i32 {
   if (work <= most) return 1
   const opcode = word(op, 0) & OPCODE_MASK
-  if (opcode == Opcode.Matmul || opcode == Opcode.Attention) return <i32>min<f64>(Math.ceil(work / most), MAX_SLICES)
+  if (opcode == Opcode.Matmul || opcode == Opcode.QuantizedMatmul || opcode == Opcode.Attention)
+    return <i32>min<f64>(Math.ceil(work / most), MAX_SLICES)
   // each pair is split alike
   if (opcode == Opcode.SelectQueries) return slicesOfPairs(pairsOf(op, header, SelectQueries.Experts), work, most)
   if (opcode == Opcode.SelectKeyValues) return slicesOfPairs(pairsOf(op, header, SelectKeyValues.Experts), work, most)
@@ -81,7 +90,8 @@ function slicesOfPairs(pairs: i32, work: f64, most: f64): i32 {
 /** Runs one of the slices that `slicesOf` counts. */
 export function runSlice(op: usize, header: usize, slice: i32, slices: i32): void {
   const opcode = word(op, 0) & OPCODE_MASK
-  if (opcode == Opcode.Matmul) productSlice(op, header, slice, slices)
+  if (opcode == Opcode.Matmul) matmulSlice(op, header, slice, slices)
+  else if (opcode == Opcode.QuantizedMatmul) quantizedMatmulSlice(op, header, slice, slices)
   else if (opcode == Opcode.Attention) attentionSlice(op, header, slice, slices)
   else if (opcode == Opcode.SelectQueries) selectQueriesSlice(op, header, slice, slices)
   else if (opcode == Opcode.SelectKeyValues) selectKeyValuesSlice(op, header, slice, slices)

@@ -331,6 +331,8 @@ interface RuntimeInfo {
   readonly kernels: {
     readonly tile: string
     readonly row: string
+    readonly int8Tile?: string
+    readonly int8Row?: string
   }
   readonly memory: {
     readonly reserved: number

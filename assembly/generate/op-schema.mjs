@@ -34,7 +34,18 @@ const limit = { kind: 'i32', type: 'DispatchHeader', optional: true, limit: true
 const shared = (name) => ({ kind: 'shared', name })
 
 /** Files of `assembly/kernels`, as the compiler meets them: another order would only move functions in the builds. */
-export const kernelFiles = ['selection', 'elementwise', 'context', 'routing', 'attention', 'norms', 'matmul', 'rotary']
+export const kernelFiles = [
+  'selection',
+  'elementwise',
+  'context',
+  'routing',
+  'attention',
+  'norms',
+  'matmul',
+  'quantize-rows',
+  'quantized-matmul',
+  'rotary',
+]
 
 export const sharedFields = {
   Descent: {
@@ -59,6 +70,7 @@ export const ops = {
       rows: read(),
       tokenIds: read(),
       tokens: read(),
+      tokenScales: optional(read('Of each token: a float32, for int8.')),
       positions: optional(read()),
       output: written(),
       stride: i32(),
@@ -127,6 +139,50 @@ export const ops = {
         i32(`Projections side by side in the outputs (3 for queries, keys and values), each partitioned on its own: what
           one partition makes of them then belongs to the same heads. 0 counts as 1.`),
       ),
+      limit,
+    },
+  },
+  QuantizeRows: {
+    doc: `Rows of \`input\` (\`inputStride\` floats apart) to integers of \`bits\`, 7 or 14, for
+      \`QuantizedMatmul\`: of each row the largest magnitude, 63 or 8191, times the row's scale is the row's largest;
+      rounded to nearest, ties to even. A row of zeros has scale 0; one that is not finite has scale NaN. How a row's
+      \`stride\` bytes are used depends on the dispatch header's \`IntegerDot\`s
+      (\`assembly/kernels/integer-rows.ts\`).`,
+    kernels: 'quantize-rows',
+    fields: {
+      rows: read(),
+      input: read(),
+      output: written(),
+      scales: written(),
+      inputStride: i32(),
+      depth: i32(),
+      stride: i32(),
+      bits: i32(),
+      limit,
+    },
+  },
+  QuantizedMatmul: {
+    doc: `The product of rows that \`QuantizeRows\` wrote, and int8 \`weights\`: sums of integers, exact, then
+      (float32(sum) · the weights' scale) · the row's scale, and as in \`Matmul\` bias, activation and addition, each
+      rounded. \`weights\` has groups of up to four panels, [depth / 4][8 · panels][4]; \`weightScales\` is a float32
+      for each output, then each one's sum of weights (an i32).`,
+    kernels: 'quantized-matmul',
+    fields: {
+      rows: read(),
+      input: read(),
+      inputScales: read(),
+      weights: read(),
+      weightScales: read(),
+      output: written(),
+      bias: optional(read()),
+      addTo: optional(updated()),
+      inputStride: i32('Bytes.'),
+      outputStride: i32(),
+      depth: i32(),
+      panels: i32(),
+      activation: oneOf('Activation'),
+      bits: i32(),
+      projections: optional(i32('As in `Matmul`.')),
       limit,
     },
   },

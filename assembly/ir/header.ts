@@ -61,9 +61,12 @@ export enum DispatchHeader {
   /** Row of a layer's recent inputs for the chunk's first token, and for the first one of its routed window. */
   InputRow = 27,
   WindowInputRow = 28,
+  /** The `IntegerDot` of int8 products of several rows, and of those of a single row. */
+  TileDot = 29,
+  RowDot = 30,
   /** Base addresses, one word for each `BufferIndex`. */
-  Buffers = 29,
-  Length = 44,
+  Buffers = 31,
+  Length = 46,
 }
 
 /** The buffer that an operand is in. Only the device knows its address. */

@@ -24,6 +24,8 @@ export enum Opcode {
   RotaryFromAngles,
   Normalise,
   Matmul,
+  QuantizeRows,
+  QuantizedMatmul,
   Rotate,
   LocalStore,
   Attention,
@@ -63,12 +65,14 @@ export enum Embed {
   Rows = 2,
   TokenIds = 4,
   Tokens = 6,
-  Positions = 8,
-  Output = 10,
-  Stride = 12,
-  TokensFormat = 13,
-  PositionsFormat = 14,
-  Length = 15,
+  /** Of each token: a float32, for int8. */
+  TokenScales = 8,
+  Positions = 10,
+  Output = 12,
+  Stride = 14,
+  TokensFormat = 15,
+  PositionsFormat = 16,
+  Length = 17,
 }
 
 /**
@@ -141,6 +145,53 @@ export enum Matmul {
   Projections = 20,
   Limit = 21,
   Length = 22,
+}
+
+/**
+ * Rows of `Input` (`InputStride` floats apart) to integers of `Bits`, 7 or 14, for `QuantizedMatmul`: of each row
+ * the largest magnitude, 63 or 8191, times the row's scale is the row's largest; rounded to nearest, ties to even. A
+ * row of zeros has scale 0; one that is not finite has scale NaN. How a row's `Stride` bytes are used depends on the
+ * dispatch header's `IntegerDot`s (`assembly/kernels/integer-rows.ts`).
+ */
+export enum QuantizeRows {
+  Rows = 2,
+  Input = 4,
+  Output = 6,
+  Scales = 8,
+  InputStride = 10,
+  Depth = 11,
+  Stride = 12,
+  Bits = 13,
+  Limit = 14,
+  Length = 15,
+}
+
+/**
+ * The product of rows that `QuantizeRows` wrote, and int8 `Weights`: sums of integers, exact, then (float32(sum) ·
+ * the weights' scale) · the row's scale, and as in `Matmul` bias, activation and addition, each rounded. `Weights`
+ * has groups of up to four panels, [depth / 4][8 · panels][4]; `WeightScales` is a float32 for each output, then
+ * each one's sum of weights (an i32).
+ */
+export enum QuantizedMatmul {
+  Rows = 2,
+  Input = 4,
+  InputScales = 6,
+  Weights = 8,
+  WeightScales = 10,
+  Output = 12,
+  Bias = 14,
+  AddTo = 16,
+  /** Bytes. */
+  InputStride = 18,
+  OutputStride = 19,
+  Depth = 20,
+  Panels = 21,
+  Activation = 22,
+  Bits = 23,
+  /** As in `Matmul`. */
+  Projections = 24,
+  Limit = 25,
+  Length = 26,
 }
 
 /**

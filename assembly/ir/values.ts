@@ -2,11 +2,30 @@
  * Enums whose values appear in words of ops and of the dispatch header.
  */
 
-/** Storage formats of weights. Float16 weights contain no infinities or NaNs. */
+/**
+ * Storage formats of weights. Float16 weights contain no infinities or NaNs. Int8 weights are -127 to 127, each output or
+ * row with a float32 scale.
+ */
 export enum WeightFormat {
   Float32,
   Float16,
   Bfloat16,
+  Int8,
+}
+
+/**
+ * How products of int8 weights are computed. Both give the same integers; which is faster depends on the processor
+ * (docs/measurements/int8.md), and a row of activations is written for one of them.
+ */
+export enum IntegerDot {
+  /** Two at a time with `i32x4.dot_i16x8_s`: activations are int16, weights are widened. */
+  Int16x2,
+  /**
+   * Four at a time with `i32x4.relaxed_dot_i8x16_i7x16_add_s`: activations are bytes from 0 to 127, 64 more than their
+   * value. The sums of the weights, times 64, are subtracted again.
+   */
+  Int8x4,
+  Length,
 }
 
 /**

@@ -4,7 +4,7 @@ import { isStopped, partitionStart } from '../parallel'
 import { DispatchHeader } from '../ir/header'
 import { Attention, LocalStore } from '../ir/ops'
 import { TileShape } from '../ir/values'
-import { PANEL_ROW, gemm } from './matmul'
+import { PANEL_ROW, gemm } from './gemm'
 import { rotateHead } from './rotary'
 import { TILE_ROWS } from './tile-shapes'
 

@@ -11,6 +11,7 @@ export function embed(op: usize, header: usize, partition: i32, partitions: i32)
   const rows = count(op, Embed.Rows, header)
   const ids = operand(op, Embed.TokenIds, header)
   const tokens = operand(op, Embed.Tokens, header)
+  const tokenScales = operand(op, Embed.TokenScales, header)
   const positions = operand(op, Embed.Positions, header)
   const output = operand(op, Embed.Output, header)
   const stride = word(op, Embed.Stride)
@@ -18,7 +19,9 @@ export function embed(op: usize, header: usize, partition: i32, partitions: i32)
   const end = partitionStart(rows, partition + 1, partitions)
   for (let row = partitionStart(rows, partition, partitions); row < end; ++row) {
     const out = output + floats(row) * stride
-    readRow(word(op, Embed.TokensFormat), tokens, load<i32>(ids + floats(row)), stride, out, false)
+    const id = load<i32>(ids + floats(row))
+    if (tokenScales) readInt8Row(tokens + <usize>id * <usize>stride, load<f32>(tokenScales + floats(id)), stride, out)
+    else readRow(word(op, Embed.TokensFormat), tokens, id, stride, out, false)
     if (positions) readRow(word(op, Embed.PositionsFormat), positions, start + row, stride, out, true)
   }
 }
@@ -39,6 +42,16 @@ function readRow(format: WeightFormat, table: usize, index: usize, stride: i32, 
           ? widenHalves(v128.load_ext<i16>(at), v128.load32_splat(HALF), v128.load32_splat(HALF, 4))
           : widenBrainHalves(v128.load_ext<u16>(at))
     v128.store(out, adds ? f32x4.add(v128.load(out), v) : v)
+  }
+}
+
+/** A row of int8 (a multiple of 8 of them) times its scale. */
+function readInt8Row(row: usize, scale: f32, stride: i32, out: usize): void {
+  const scales = f32x4.splat(scale)
+  for (const end = row + stride; row < end; row += 8, out += 32) {
+    const values = v128.load_ext<i8>(row)
+    v128.store(out, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(values)), scales))
+    v128.store(out, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(values)), scales), 16)
   }
 }
 

@@ -7,6 +7,8 @@ import { listQueries, routeCausal, routerScores } from './routing'
 import { attention, localStore } from './attention'
 import { normalise } from './norms'
 import { matmul } from './matmul'
+import { quantizeRows } from './quantize-rows'
+import { quantizedMatmul } from './quantized-matmul'
 import { rotaryFromAngles, rotaryFromPositions, rotate } from './rotary'
 
 /** Runs one partition of an op. */
@@ -25,6 +27,8 @@ export const KERNELS: StaticArray<Kernel> = [
   rotaryFromAngles,
   normalise,
   matmul,
+  quantizeRows,
+  quantizedMatmul,
   rotate,
   localStore,
   attention,

@@ -1,5 +1,5 @@
 import { MOST_TILE_ROWS } from '../ir/sizes'
-import { TileShape } from '../ir/values'
+import { IntegerDot, TileShape } from '../ir/values'
 import {
   gemm_f32_1x16_u4,
   gemm_f32_1x24,
@@ -23,6 +23,17 @@ import {
   gemm_f32_6x16_u4,
   gemm_f32_6x8,
   gemm_f32_6x8_u4,
+  gemm_s16_1x8_u4,
+  gemm_s16_2x8_u4,
+  gemm_s16_3x8_u4,
+  gemm_s16_4x8_u4,
+  gemm_s16_5x8_u4,
+  gemm_s8_1x8,
+  gemm_s8_2x8,
+  gemm_s8_3x8,
+  gemm_s8_4x8,
+  gemm_s8_5x8,
+  gemm_s8_6x8,
 } from './tiles'
 
 /**
@@ -42,6 +53,25 @@ export type Tile = (
   accumulate: bool,
 ) => void
 
+/** A shape of tiles: a `TileShape`, or that of an `IntegerDot` (`integerTile`). */
+export type MatmulTile = i32
+
+/** The tile for integers, whose k counts steps of four bytes. */
+// @ts-ignore: decorator
+@inline
+export function integerTile(dot: IntegerDot): MatmulTile {
+  return <i32>TileShape.Length + <i32>dot
+}
+
+/** What tables of tiles for few rows are indexed by. */
+export enum TileKind {
+  Float,
+  /** k unrolled by four. */
+  FloatUnrolled,
+  Int8,
+  Int16,
+}
+
 /**
  * Rows of the tallest tile: two vectors of B and twelve of C take fourteen of fifteen registers and leave one for A;
  * unfused arithmetic needs another, for the separately rounded product.
@@ -52,7 +82,7 @@ export const TILE_ROWS: i32 = ASC_FEATURE_RELAXED_SIMD ? MOST_TILE_ROWS : MOST_T
 const HEIGHTS: i32 = 7
 
 /*
- * The tiles, in the order of `TileShape`. They are called through tables, never by name: a function with a single
+ * The tiles, in the order of `TileShape`, then of `IntegerDot`. They are called through tables, never by name: a function with a single
  * caller would be inlined into it, and one large function stays in V8's baseline tier for its whole first run
  * (docs/kernel-pitfalls.md#tiering).
  */
@@ -63,40 +93,50 @@ const TILES: StaticArray<Tile> = [
   gemm_f32_1x24, gemm_f32_1x24, gemm_f32_2x24, gemm_f32_2x24, gemm_f32_2x24, gemm_f32_2x24, gemm_f32_2x24,
   gemm_f32_1x24_u4, gemm_f32_1x24_u4, gemm_f32_2x24_u4, gemm_f32_2x24_u4, gemm_f32_2x24_u4, gemm_f32_2x24_u4, gemm_f32_2x24_u4,
   gemm_f32_1x16_u4, gemm_f32_1x16_u4, gemm_f32_2x16_u4, gemm_f32_3x16_u4, gemm_f32_4x16_u4, gemm_f32_5x16_u4, gemm_f32_6x16_u4,
+  gemm_s16_1x8_u4, gemm_s16_1x8_u4, gemm_s16_2x8_u4, gemm_s16_3x8_u4, gemm_s16_4x8_u4, gemm_s16_5x8_u4, gemm_s16_5x8_u4,
+  gemm_s8_1x8, gemm_s8_1x8, gemm_s8_2x8, gemm_s8_3x8, gemm_s8_4x8, gemm_s8_5x8, gemm_s8_6x8,
 ]
-const ROWS: StaticArray<i32> = [TILE_ROWS, TILE_ROWS, 2, 2, TILE_ROWS]
-const PANELS: StaticArray<i32> = [1, 1, 3, 3, 2]
-/** 1 if k is unrolled by four. */
-const UNROLLED: StaticArray<i32> = [0, 1, 0, 1, 1]
+const ROWS: StaticArray<i32> = [TILE_ROWS, TILE_ROWS, 2, 2, TILE_ROWS, 5, 6]
+const PANELS: StaticArray<i32> = [1, 1, 3, 3, 2, 1, 1]
+const KINDS: StaticArray<TileKind> = [
+  TileKind.Float,
+  TileKind.FloatUnrolled,
+  TileKind.Float,
+  TileKind.FloatUnrolled,
+  TileKind.FloatUnrolled,
+  TileKind.Int16,
+  TileKind.Int8,
+]
 /** The one-panel shape used for leftover panels. */
-const LEFTOVER: StaticArray<TileShape> = [
+const LEFTOVER: StaticArray<MatmulTile> = [
   TileShape.Gemm6x8,
   TileShape.Gemm6x8Unrolled,
   TileShape.Gemm6x8,
   TileShape.Gemm6x8Unrolled,
   TileShape.Gemm6x8Unrolled,
+  TileShape.Length + IntegerDot.Int16x2,
+  TileShape.Length + IntegerDot.Int8x4,
 ]
 
 /** Rows of a shape's tile. */
-export function rowsOf(shape: TileShape): i32 {
+export function rowsOf(shape: MatmulTile): i32 {
   return unchecked(ROWS[shape])
 }
 
 /** Panels of a shape's tile. */
-export function panelsOf(shape: TileShape): i32 {
+export function panelsOf(shape: MatmulTile): i32 {
   return unchecked(PANELS[shape])
 }
 
-/** 1 or 0, for use as an index. */
-export function isUnrolled(shape: TileShape): i32 {
-  return unchecked(UNROLLED[shape])
+export function kindOf(shape: MatmulTile): TileKind {
+  return unchecked(KINDS[shape])
 }
 
-export function leftoverShape(shape: TileShape): TileShape {
+export function leftoverShape(shape: MatmulTile): MatmulTile {
   return unchecked(LEFTOVER[shape])
 }
 
 /** The shape's tile of a height from 1 to its rows. */
-export function tileOf(shape: TileShape, height: i32): Tile {
+export function tileOf(shape: MatmulTile, height: i32): Tile {
   return unchecked(TILES[shape * HEIGHTS + height])
 }

@@ -142,6 +142,11 @@ export interface PackedWeight {
   readonly format: WeightFormat
   readonly sources: readonly { readonly name: string; readonly outputs: Axis }[]
   readonly inputs: Axis
+  /**
+   * Offset of what accompanies int8: a float32 scale for each output and, with "panels", the sum of its weights (an
+   * int32) behind all scales.
+   */
+  readonly scalesOffset?: number
   /** Whether each output's row is divided by its 2-norm (clamped to at least 1e-12). */
   readonly normalised: boolean
 }
@@ -167,6 +172,11 @@ export interface WeightPacker {
    * @param values of these rows only, valid during the call
    */
   put(name: string, first: number, values: ParameterValues): void
+  /**
+   * Takes what rows of int8 are multiplied by, before these rows or after them.
+   * @param first index of the row of the first of these scales
+   */
+  putScales(name: string, first: number, scales: Float32Array): void
   /** Called once all rows have come: the buffer, which is the caller's then. */
   finish(): DeviceBuffer
   /** Gives the memory back, unless the buffer is the caller's. Idempotent. */
@@ -181,6 +191,7 @@ export function float32Values({ buffer, byteOffset, byteLength }: Float32Array):
 
 /** Bytes per value. */
 export function formatBytes(format: WeightFormat): number {
+  if (format === WeightFormat.Int8) return 1
   return format === WeightFormat.Float32 ? 4 : 2
 }
 
@@ -201,6 +212,8 @@ export interface Device {
   readonly name: string
   /** Number of partitions each op is split into; the plan reserves score scratch for each. */
   readonly partitions: number
+  /** Whether it multiplies int8 weights; if not, they are planned as float32. */
+  readonly multipliesInt8: boolean
   /** Whether the host can access the memory that programs use. If not, dispatches must list what the host will read. */
   readonly hostVisible: boolean
   /** Maximum tokens per chunk; does not affect results. */

@@ -2,6 +2,7 @@ import { TileShape } from '../../assembly/ir/values.js'
 import { describe, reasonOf, RoutedAttentionError } from '../errors.js'
 import type { Device } from './device.js'
 import type { Build } from './wasm/builds.js'
+import { chooseIntegerDot, integerRowName, integerTileName } from './wasm/choose-integer-dot.js'
 import { chooseTile, rowName, tileName } from './wasm/choose-tile.js'
 import { ThreadPool } from './wasm/thread-pool.js'
 import { WasmDevice } from './wasm/wasm-device.js'
@@ -23,9 +24,9 @@ export interface RuntimeInfo {
   readonly threads: number
   /**
    * Tile shapes of the kernels in use, rows × columns: the fastest in a few milliseconds of timing, unless
-   * `unavailable.timing` says otherwise.
+   * `unavailable.timing` says otherwise. Those for int8 weights are chosen when the first such model is loaded.
    */
-  readonly kernels: { readonly tile: string; readonly row: string }
+  readonly kernels: { readonly tile: string; readonly row: string; readonly int8Tile?: string; readonly int8Row?: string }
   /**
    * The runtime's memory in bytes: reserved by the engine, and in use; includes GPU buffers and the host's copies of
    * them.
@@ -55,6 +56,8 @@ export class Runtime {
   readonly #build: Build
   readonly #unavailable: Record<string, string>
   readonly #tenants = new Set<Tenant>()
+  /** Known once weights of int8 were packed. */
+  #integerKernels: { int8Tile: string; int8Row: string } | undefined
   #pool: ThreadPool | undefined
   /** A pool that lost a thread and is terminating the others. */
   #lostPool: ThreadPool | undefined
@@ -115,6 +118,14 @@ export class Runtime {
         this.#unavailable.revectorize = 'this engine or processor makes no faster kernels of 256 bits'
       }
     })
+    this.#wasm.chooseIntegerDotLater(() => {
+      const { module, simd } = this.#build
+      const { tile, row, unavailable } = chooseIntegerDot(module, this.#wasm, simd === 'relaxed')
+      this.#wasm.tileDot = tile
+      this.#wasm.rowDot = row
+      this.#integerKernels = { int8Tile: integerTileName(tile), int8Row: integerRowName(row) }
+      if (unavailable) this.#unavailable.int8 = unavailable
+    })
   }
 
   /** @internal Starts threads; if that fails, the reason is reported in `info`. */
@@ -155,7 +166,11 @@ export class Runtime {
       simd,
       fused,
       threads: this.#pool?.threads ?? 1,
-      kernels: { tile: tileName(this.#wasm.tileShape, simd === 'relaxed'), row: rowName(this.#wasm.tileShape) },
+      kernels: {
+        tile: tileName(this.#wasm.tileShape, simd === 'relaxed'),
+        row: rowName(this.#wasm.tileShape),
+        ...this.#integerKernels,
+      },
       memory: { reserved: reserved + heldByGpu, used: used + onGpu },
       unavailable: { ...this.#unavailable, ...lost },
     }

@@ -159,13 +159,18 @@ export class LanguageModel {
       runtime!.assertUsable()
     }
     try {
-      const contents = await readModel(source, readOptions, kind, async (config, weights) => {
+      const contents = await readModel(source, readOptions, kind, async (config, planFor) => {
         installer?.dispose()
         runtime ??= await createRuntime({ ...(signal && { signal }) })
         check()
-        const opened = (installer = await retryForMemory(() => new ModelInstaller(runtime!, config, weights)))
+        const opened = (installer = await retryForMemory(() => new ModelInstaller(runtime!, config, planFor)))
         opened.device.prepare?.()
-        return { device: opened.device, put: (name, first, values) => opened.put(name, first, values), check }
+        return {
+          device: opened.device,
+          put: (name, first, values) => opened.put(name, first, values),
+          putScales: (name, first, scales) => opened.putScales(name, first, scales),
+          check,
+        }
       })
       check()
       const placement = await retryForMemory(() => installer!.place(workload, check))

@@ -3,9 +3,10 @@ import { WeightFormat } from '../device/device.js'
 import { type ParsedFiles, streamModelFiles } from '../io/model-files.js'
 import type { ModelSource, ReadOptions } from '../io/read-options.js'
 import { createTokenizer, type ModelTokenizer } from '../io/tokenizer.js'
-import { type ModelWeights, planModelWeights } from '../plan/memory/model-weights.js'
+import { planModelWeights } from '../plan/memory/model-weights.js'
 import { type AssumedDefaults, assumedDefaults, checkRotaryIsStated, type ModelConfig, parseModelConfig } from './config/config.js'
 import { formatOf, ParameterStream, type RowSink } from './parameters/parameter-stream.js'
+import type { PlanWeights } from './placement/model-installer.js'
 import { matchStoredTensors } from './parameters/state-dict.js'
 import { storedSpecs } from './quantization/quantized-parameters.js'
 import { chooseTokenizer, type TokenizerKind } from './text/choose-tokenizer.js'
@@ -35,7 +36,7 @@ export interface WeightsTarget extends RowSink {
  * Makes room for a model's weights: called once their tensors' headers are known, and again if they must be read again;
  * what was there before is not needed then.
  */
-export type OpenWeights = (config: ModelConfig, weights: ModelWeights) => Promise<WeightsTarget>
+export type OpenWeights = (config: ModelConfig, planFor: PlanWeights) => Promise<WeightsTarget>
 
 /**
  * Reads a model's files, checking each before anything larger is read. Weights go to their place as they arrive. Float16
@@ -71,8 +72,12 @@ export async function readModel(
     weights: async (tensors, { config, assumed }) => {
       const names = matchStoredTensors(storedSpecs(config), tensors)
       checkRotaryIsStated(assumed, tensors.keys())
-      const format = (name: string) => (nonFinite.has(name) ? WeightFormat.Float32 : formatOf(tensors.get(names.get(name)!)!.dtype))
-      const target = await openWeights(config, planModelWeights(config, format))
+      const planFor: PlanWeights = ({ multipliesInt8 }) =>
+        planModelWeights(config, (name) => {
+          const format = formatOf(tensors.get(names.get(name)!)!.dtype)
+          return nonFinite.has(name) || (format === WeightFormat.Int8 && !multipliesInt8) ? WeightFormat.Float32 : format
+        })
+      const target = await openWeights(config, planFor)
       return new ParameterStream({ config, tensors, names, nonFinite }, target, target.device.scanner, () => target.check())
     },
   })

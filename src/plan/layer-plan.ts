@@ -13,6 +13,7 @@ import {
   planFullSequenceLayerState,
 } from './memory/layer-memory.js'
 import { addRouterScores, EVERY_ROW, type LayerContext, offset, headerWord, type RotaryTable } from './ops/layer-ops.js'
+import type { Activations } from './memory/activations.js'
 import { Layout } from './memory/layout.js'
 import { ProgramBuilder } from './ops/program-builder.js'
 import { at, type Operand } from '../program/operand.js'
@@ -167,14 +168,15 @@ export interface FullSequenceContext {
 export function writeFullSequencePrograms(
   shared: FullSequenceContext,
   weights: LayerWeights,
-  options: Pick<LayerContext, 'output' | 'outputRows' | 'residual' | 'trace'>,
+  options: Pick<LayerContext, 'output' | 'outputRows' | 'residual' | 'trace'> & { readonly activations: Activations | undefined },
   finish: (builder: ProgramBuilder) => void = () => undefined,
 ): FullSequencePrograms {
   const { geometry, scratch, state, memory } = shared
+  const { activations, ...output } = options
   const rows = { count: headerWord(DispatchHeader.Rows) }
   return {
-    routing: weights.routing && writeRoutingPrograms(shared, weights.routing),
-    chunk: write((builder) => {
+    routing: weights.routing && writeRoutingPrograms(shared, weights.routing, activations),
+    chunk: write(activations, (builder) => {
       const localTable = addRotaryTable(builder, shared.local, rows, shared.localRows).rows
       const routed = weights.routing && shared.routed
       if (routed || geometry.config.prenorm) builder.skipBarrier()
@@ -187,7 +189,7 @@ export function writeFullSequencePrograms(
           scratch,
           state,
           input: at(BufferIndex.Input),
-          ...options,
+          ...output,
           localTable,
           routedTable,
         },
@@ -198,13 +200,13 @@ export function writeFullSequencePrograms(
   }
 }
 
-function write(add: (builder: ProgramBuilder) => void): Program {
-  const builder = new ProgramBuilder()
+function write(activations: Activations | undefined, add: (builder: ProgramBuilder) => void): Program {
+  const builder = new ProgramBuilder(activations)
   add(builder)
   return builder.finish()
 }
 
-function writeRoutingPrograms(shared: FullSequenceContext, routing: RoutingWeights): RoutingPrograms {
+function writeRoutingPrograms(shared: FullSequenceContext, routing: RoutingWeights, activations: Activations | undefined): RoutingPrograms {
   const { geometry, memory } = shared
   const routerScores = (builder: ProgramBuilder) =>
     addRouterScores(
@@ -220,12 +222,12 @@ function writeRoutingPrograms(shared: FullSequenceContext, routing: RoutingWeigh
   const selections = (builder: ProgramBuilder) => addSelections(builder, geometry, memory)
   const slots = (builder: ProgramBuilder) => addSlots(builder, geometry, memory)
   return {
-    decisions: write((builder) => [routerScores, selections, slots].forEach((add) => add(builder))),
-    routerScores: write(routerScores),
-    selections: write(selections),
-    slots: write(slots),
+    decisions: write(undefined, (builder) => [routerScores, selections, slots].forEach((add) => add(builder))),
+    routerScores: write(undefined, routerScores),
+    selections: write(undefined, selections),
+    slots: write(undefined, slots),
     projections: routing.experts.map((expert, index) =>
-      write((builder) => {
+      write(activations, (builder) => {
         const count = memory.slotStride > 0 ? offset(memory.counts, index) : headerWord(DispatchHeader.Rows)
         const table = shared.routed && addRotaryTable(builder, shared.routed, { count, indices: at(BufferIndex.Chosen) }, shared.routedRows)
         addProjection(builder, geometry, expert, count, shared.normedRows, table)
@@ -290,6 +292,7 @@ export function planFullSequenceLayer(config: LayerConfig, parameters: Standalon
     outputRows: EVERY_ROW,
     residual: false,
     trace: call.trace,
+    activations: undefined,
   })
   return { ...plan, programs }
 }

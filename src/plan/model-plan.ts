@@ -19,8 +19,9 @@ import {
   writeFullSequencePrograms,
 } from './layer-plan.js'
 import { headerWord, type RotaryTable } from './ops/layer-ops.js'
+import { planActivations } from './memory/activations.js'
 import { Layout } from './memory/layout.js'
-import type { ModelWeights } from './memory/model-weights.js'
+import { type ModelWeights, mostColumns } from './memory/model-weights.js'
 import {
   addEmbedding,
   addFeedForward,
@@ -83,9 +84,13 @@ export function planCausalModel(config: ModelConfig, parameters: ModelWeights, l
   const states = parameters.blocks.map((_, index) =>
     isRouted(config, index) ? planRoutedLayerState(stateLayout, geometry, true) : planLocalLayerState(stateLayout, geometry),
   )
-  const context: ModelContext = { config, geometry, parameters, scratch, normed: layerScratch.normed, sum: layerScratch.local }
+  const { activationBits: bits } = parameters
+  const rows = Math.max(geometry.chunkRows, geometry.windowCapacity)
+  const activations = bits && planActivations(scratchLayout, bits, rows, mostColumns(config, geometry))
+  const sum = layerScratch.local
+  const context: ModelContext = { config, geometry, parameters, scratch, activations, normed: layerScratch.normed, sum }
 
-  const builder = new ProgramBuilder()
+  const builder = new ProgramBuilder(activations)
   addEmbedding(builder, context)
   builder.skipBarrier()
   const source: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: layer.dimHead }
@@ -119,9 +124,9 @@ export function planCausalModel(config: ModelConfig, parameters: ModelWeights, l
   })
   addHead(builder, context)
 
-  const restoring = new ProgramBuilder()
+  const restoring = new ProgramBuilder(activations)
   const localTable = addRotaryTable(restoring, source, { count: headerWord(DispatchHeader.Rows) }, chunkTable.rows).rows
-  const contextRestoring = new ProgramBuilder()
+  const contextRestoring = new ProgramBuilder(activations)
   const rotary = windowTable && { source, table: windowTable.rows }
   parameters.blocks.forEach(({ layer: weights }, index) => {
     const shared = { geometry, state: states[index]!, contextUpdate }
@@ -171,7 +176,11 @@ export function planFullSequenceModel(
   const sequence = planFullSequenceContext(layer, source, config.routedRotaryEmb ? source : undefined, length, limits)
   const { geometry, scratchLayout } = sequence
   const scratch = planModelScratch(scratchLayout, config, geometry)
-  const context: ModelContext = { config, geometry, parameters, scratch, normed: sequence.scratch.normed, sum: sequence.scratch.local }
+  const { activationBits: bits } = parameters
+  const rows = Math.max(geometry.chunkRows, sequence.chosenRows)
+  const activations = bits && planActivations(scratchLayout, bits, rows, mostColumns(config, geometry))
+  const { normed, local: sum } = sequence.scratch
+  const context: ModelContext = { config, geometry, parameters, scratch, activations, normed, sum }
   const embedding = new ProgramBuilder()
   addEmbedding(embedding, context)
   return {
@@ -184,7 +193,7 @@ export function planFullSequenceModel(
     blocks: parameters.blocks.map(({ layer: weights, feedForward }, index) => {
       const isLast = index === config.depth - 1
       const result = layerOutput(context, isLast)
-      return writeFullSequencePrograms(sequence, weights, { ...result, residual: true, trace: false }, (builder) => {
+      return writeFullSequencePrograms(sequence, weights, { ...result, residual: true, trace: false, activations }, (builder) => {
         addFeedForward(builder, context, feedForward, result)
         if (isLast) addHead(builder, context)
       })

@@ -14,6 +14,8 @@ import {
   Normalise,
   NullContext,
   Opcode,
+  QuantizeRows,
+  QuantizedMatmul,
   RotaryFromAngles,
   RotaryFromPositions,
   Rotate,
@@ -28,7 +30,7 @@ import {
 
 /** The words that name an op's operands. */
 export interface OperandWords {
-  readonly [Opcode.Embed]: Embed.Rows | Embed.TokenIds | Embed.Tokens | Embed.Positions | Embed.Output
+  readonly [Opcode.Embed]: Embed.Rows | Embed.TokenIds | Embed.Tokens | Embed.TokenScales | Embed.Positions | Embed.Output
   readonly [Opcode.RotaryFromPositions]:
     | RotaryFromPositions.Rows
     | RotaryFromPositions.Position
@@ -42,6 +44,16 @@ export interface OperandWords {
   readonly [Opcode.Normalise]:
     Normalise.Rows | Normalise.First | Normalise.Indices | Normalise.Input | Normalise.Output | Normalise.Weight | Normalise.Bias
   readonly [Opcode.Matmul]: Matmul.Rows | Matmul.Input | Matmul.Weights | Matmul.Output | Matmul.Bias | Matmul.AddTo
+  readonly [Opcode.QuantizeRows]: QuantizeRows.Rows | QuantizeRows.Input | QuantizeRows.Output | QuantizeRows.Scales
+  readonly [Opcode.QuantizedMatmul]:
+    | QuantizedMatmul.Rows
+    | QuantizedMatmul.Input
+    | QuantizedMatmul.InputScales
+    | QuantizedMatmul.Weights
+    | QuantizedMatmul.WeightScales
+    | QuantizedMatmul.Output
+    | QuantizedMatmul.Bias
+    | QuantizedMatmul.AddTo
   readonly [Opcode.Rotate]: Rotate.Rows | Rotate.Values | Rotate.Table | Rotate.Indices
   readonly [Opcode.LocalStore]: LocalStore.Projected | LocalStore.Table | LocalStore.Keys | LocalStore.Values
   readonly [Opcode.Attention]:
@@ -128,6 +140,8 @@ export const RESULTS: { readonly [O in keyof OperandWords]: readonly OperandWord
   [Opcode.RotaryFromAngles]: [RotaryFromAngles.Output],
   [Opcode.Normalise]: [Normalise.Output],
   [Opcode.Matmul]: [Matmul.Output, Matmul.AddTo],
+  [Opcode.QuantizeRows]: [QuantizeRows.Output, QuantizeRows.Scales],
+  [Opcode.QuantizedMatmul]: [QuantizedMatmul.Output, QuantizedMatmul.AddTo],
   [Opcode.Rotate]: [Rotate.Values],
   [Opcode.LocalStore]: [LocalStore.Projected, LocalStore.Keys, LocalStore.Values],
   [Opcode.Attention]: [Attention.Output],
@@ -171,5 +185,7 @@ export const DOUBLES: Readonly<Partial<Record<keyof OperandWords, readonly numbe
 export const LIMITS: Readonly<Partial<Record<keyof OperandWords, number>>> = {
   [Opcode.Normalise]: Normalise.Limit,
   [Opcode.Matmul]: Matmul.Limit,
+  [Opcode.QuantizeRows]: QuantizeRows.Limit,
+  [Opcode.QuantizedMatmul]: QuantizedMatmul.Limit,
   [Opcode.Rotate]: Rotate.Limit,
 }

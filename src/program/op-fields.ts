@@ -23,6 +23,8 @@ export interface EmbedFields {
   readonly rows: Operand
   readonly tokenIds: Operand
   readonly tokens: Operand
+  /** Of each token: a float32, for int8. */
+  readonly tokenScales?: Operand | undefined
   readonly positions?: Operand | undefined
   readonly output: Operand
   readonly stride: number
@@ -94,6 +96,51 @@ export interface MatmulFields {
    * Projections side by side in the outputs (3 for queries, keys and values), each partitioned on its own: what one
    * partition makes of them then belongs to the same heads. 0 counts as 1.
    */
+  readonly projections?: number | undefined
+  readonly limit?: DispatchHeader | undefined
+}
+
+/**
+ * Rows of `input` (`inputStride` floats apart) to integers of `bits`, 7 or 14, for `QuantizedMatmul`: of each row
+ * the largest magnitude, 63 or 8191, times the row's scale is the row's largest; rounded to nearest, ties to even. A
+ * row of zeros has scale 0; one that is not finite has scale NaN. How a row's `stride` bytes are used depends on the
+ * dispatch header's `IntegerDot`s (`assembly/kernels/integer-rows.ts`).
+ */
+export interface QuantizeRowsFields {
+  readonly rows: Operand
+  readonly input: Operand
+  readonly output: Operand
+  readonly scales: Operand
+  readonly inputStride: number
+  readonly depth: number
+  readonly stride: number
+  readonly bits: number
+  readonly limit?: DispatchHeader | undefined
+}
+
+/**
+ * The product of rows that `QuantizeRows` wrote, and int8 `weights`: sums of integers, exact, then (float32(sum) ·
+ * the weights' scale) · the row's scale, and as in `Matmul` bias, activation and addition, each rounded. `weights`
+ * has groups of up to four panels, [depth / 4][8 · panels][4]; `weightScales` is a float32 for each output, then
+ * each one's sum of weights (an i32).
+ */
+export interface QuantizedMatmulFields {
+  readonly rows: Operand
+  readonly input: Operand
+  readonly inputScales: Operand
+  readonly weights: Operand
+  readonly weightScales: Operand
+  readonly output: Operand
+  readonly bias?: Operand | undefined
+  readonly addTo?: Operand | undefined
+  /** Bytes. */
+  readonly inputStride: number
+  readonly outputStride: number
+  readonly depth: number
+  readonly panels: number
+  readonly activation: Activation
+  readonly bits: number
+  /** As in `Matmul`. */
   readonly projections?: number | undefined
   readonly limit?: DispatchHeader | undefined
 }
@@ -424,6 +471,8 @@ export interface OpFields {
   readonly [Opcode.RotaryFromAngles]: RotaryFromAnglesFields
   readonly [Opcode.Normalise]: NormaliseFields
   readonly [Opcode.Matmul]: MatmulFields
+  readonly [Opcode.QuantizeRows]: QuantizeRowsFields
+  readonly [Opcode.QuantizedMatmul]: QuantizedMatmulFields
   readonly [Opcode.Rotate]: RotateFields
   readonly [Opcode.LocalStore]: LocalStoreFields
   readonly [Opcode.Attention]: AttentionFields
@@ -445,11 +494,14 @@ export interface OpFields {
 
 /** An op's fields in the order of its words: `@` marks operands, `%` floats, `#` doubles. */
 export const FIELD_ORDER: Readonly<Record<keyof OpFields, string>> = {
-  [Opcode.Embed]: 'rows@ tokenIds@ tokens@ positions@ output@ stride tokensFormat positionsFormat',
+  [Opcode.Embed]: 'rows@ tokenIds@ tokens@ tokenScales@ positions@ output@ stride tokensFormat positionsFormat',
   [Opcode.RotaryFromPositions]: 'rows@ position@ indices@ positions@ first@ frequencies@ output@ width',
   [Opcode.RotaryFromAngles]: 'rows@ position@ indices@ angles@ output@ width',
   [Opcode.Normalise]: 'rows@ first@ indices@ input@ output@ weight@ bias@ kind width stride limit',
   [Opcode.Matmul]: 'rows@ input@ weights@ output@ bias@ addTo@ inputStride outputStride depth panels activation format projections limit',
+  [Opcode.QuantizeRows]: 'rows@ input@ output@ scales@ inputStride depth stride bits limit',
+  [Opcode.QuantizedMatmul]:
+    'rows@ input@ inputScales@ weights@ weightScales@ output@ bias@ addTo@ inputStride outputStride depth panels activation bits projections limit',
   [Opcode.Rotate]: 'rows@ values@ table@ indices@ stride heads headWidth headStride angleStride tableWidth limit',
   [Opcode.LocalStore]: 'projected@ table@ keys@ values@ stride heads headWidth headStride capacity',
   [Opcode.Attention]:

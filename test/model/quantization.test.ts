@@ -6,12 +6,17 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { parseSafetensors, toFloat32 } from '../../src/io/safetensors.js'
 import { parseModelConfig } from '../../src/model/config/config.js'
+import { IntegerDot } from '../../assembly/ir/values.js'
+import type { WasmDevice } from '../../src/device/wasm/wasm-device.js'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { dequantizeRows, quantizeRows } from '../../src/model/quantization/int8.js'
+import { quantizeRows } from '../../src/model/quantization/int8.js'
 import { writeQuantizationConfig } from '../../src/model/quantization/quantization-config.js'
 import { quantizeModel } from '../../src/model/quantization/quantize-model.js'
+import { runtimeOf } from '../kernels/op-runner.js'
+import { referenceModel, withActivationBits } from '../reference/index.js'
 import { expectRejects, expectThrows } from '../support/errors.js'
 import { findPython } from '../support/python.mjs'
+import { widen } from '../support/int8-models.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, partlyRoutedConfig, publishedConfig, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
 import { writeSafetensors } from '../support/write-safetensors.js'
@@ -60,42 +65,76 @@ describe('rows of int8', () => {
     const { values, scales } = quantizeRows(Float32Array.of(127, 0.5, 1.5, 2.5, -0.5, -1.5, 0, 0, 0, 0, 0, 0), 2)
     expect([...values]).toEqual([127, 0, 2, 2, -0, -2, 0, 0, 0, 0, 0, 0].map((x) => x + 0))
     expect([...scales]).toEqual([1, 1])
-    expect([...dequantizeRows({ values, scales })].slice(0, 3)).toEqual([127, 0, 2])
   })
 })
 
+const rootMeanSquare = (values: Float64Array): number => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length)
+const difference = (a: ArrayLike<number>, b: ArrayLike<number>) => Float64Array.from(a, (x, i) => x - b[i]!)
+
+const kinds = [
+  ['strictly causal', causalConfig],
+  ['partly routed', partlyRoutedConfig],
+  ['published', publishedConfig],
+] as const
+
 describe('a quantized model', () => {
-  test.each([
-    ['strictly causal', causalConfig],
-    ['partly routed', partlyRoutedConfig],
-    ['published', publishedConfig],
-  ])('gives the bits of the float model that its weights stand for (%s)', async (_, config) => {
-    const quantized = await quantizeModel(smallModelFiles(smallModel(config)))
-    const stored = tensorsOf(quantized)
-    const widened = new Map(quantized)
-    const json = jsonOf(quantized.get('config.json')!)
-    delete json['quantization_config']
-    widened.set('config.json', bytesOf(json))
-    const entries: Parameters<typeof writeSafetensors>[0] = {}
-    for (const [name, { dtype, shape, bytes }] of stored) {
-      if (name.endsWith('_scale')) continue
-      const scale = stored.get(`${name}_scale`)
-      const values = scale
-        ? dequantizeRows({ values: new Int8Array(bytes.slice().buffer), scales: toFloat32(scale, name) })
-        : toFloat32({ dtype, shape, bytes }, name)
-      entries[name] = { dtype: 'F32', shape: [...shape], bytes: new Uint8Array(values.buffer) }
-    }
-    widened.set('model.safetensors', writeSafetensors(entries))
+  describe.each(kinds)('that is %s', (_, config) => {
+    test.each([7, 14] as const)(
+      'multiplies integers: activations of %s bits, by the weights that it stands for',
+      async (activationBits) => {
+        const quantized = await quantizeModel(smallModelFiles(smallModel(config)), { activationBits })
+        const { config: json, parameters } = widen(quantized)
+        const float = referenceModel(json, parameters, ids).data
+        const expected = withActivationBits(activationBits, () => referenceModel(json, parameters, ids).data)
+        using runtime = openRuntime('baseline')
+        const model = await LanguageModel.load(quantized, { runtime })
+        const { data } = await model.forward(ids)
+        // float32 may fall on the other side of a tie, in a value here and there
+        const rounding = rootMeanSquare(difference(expected, float))
+        expect(rounding).toBeGreaterThan(0)
+        expect(rootMeanSquare(difference(data, expected))).toBeLessThan(activationBits === 7 ? 0.4 * rounding : rounding + 1e-5)
+        expect(rootMeanSquare(difference(data, float))).toBeLessThan((activationBits === 7 ? 0.05 : 0.001) * rootMeanSquare(float))
+      },
+    )
+
+    test('has the same bits however it is computed', async () => {
+      const quantized = await quantizeModel(smallModelFiles(smallModel(config)))
+      let expected: Float32Array | undefined
+      for (const partitions of [1, 2, 3]) {
+        const runtime = runtimeOf('baseline', partitions)
+        const device = runtime.device as WasmDevice
+        const model = await LanguageModel.load(quantized, { runtime })
+        for (const tile of [IntegerDot.Int16x2, IntegerDot.Int8x4]) {
+          for (const row of [IntegerDot.Int16x2, IntegerDot.Int8x4]) {
+            Object.assign(device, { tileDot: tile, rowDot: row })
+            const { data } = await model.forward(ids)
+            expected ??= data
+            expect(data).toEqual(expected)
+            if (!config.causal) continue
+            const session = model.createSession()
+            for (const length of [1, 7, 2, 13]) await session.append(ids.slice(session.position, session.position + length))
+            const logits = await session.append([ids[session.position]!])
+            expect(logits).toEqual(expected.slice(23 * config.num_tokens, 24 * config.num_tokens))
+            session.dispose()
+          }
+        }
+        model.dispose()
+      }
+    })
+  })
+
+  test('has sessions of its own: neither the float model takes them, nor one of other bits', async () => {
+    const quantized = await quantizeModel(files)
     using runtime = openRuntime('baseline')
     const model = await LanguageModel.load(quantized, { runtime })
-    const plain = await LanguageModel.load(widened, { runtime })
-    expect(model.numParameters).toBe(plain.numParameters)
     expect(model.config.quantization).toEqual({ activationBits: 7 })
-    expect((await model.forward(ids)).data).toEqual((await plain.forward(ids)).data)
-    // sessions of one are not the other's
-    const session = plain.createSession()
-    await session.append(ids)
-    expectThrows(() => model.restoreSession(session.save()), 'BAD_FILE')
+    for (const other of [widen(quantized).files, await quantizeModel(files, { activationBits: 14 })]) {
+      const loaded = await LanguageModel.load(other, { runtime })
+      expect(loaded.numParameters).toBe(model.numParameters)
+      const session = loaded.createSession()
+      await session.append(ids)
+      expectThrows(() => model.restoreSession(session.save()), 'BAD_FILE')
+    }
   })
 
   test('holds linear maps and the embedding as int8, and all else as it was', async () => {

@@ -48,9 +48,31 @@ export function scale(x: Vector, factor: number): Vector {
   return x.map((value) => value * factor)
 }
 
+/** The largest integer that inputs of linear maps are rounded to; undefined where they stay as they are. */
+let levels: number | undefined
+
+/**
+ * Runs something with the inputs of every linear map rounded to integers, as models of int8 weights have them: each
+ * vector's largest magnitude becomes 63 (7 bits) or 8191 (14).
+ */
+export function withActivationBits<T>(bits: 7 | 14, run: () => T): T {
+  levels = 2 ** (bits - 1) - 1
+  try {
+    return run()
+  } finally {
+    levels = undefined
+  }
+}
+
 /** weight (out, in) times x. */
 export function linear(weight: Matrix, x: Vector): Vector {
-  return Float64Array.from(weight, (row) => dot(row, x))
+  const input = levels === undefined ? x : rounded(x, levels)
+  return Float64Array.from(weight, (row) => dot(row, input))
+}
+
+function rounded(x: Vector, most: number): Vector {
+  const largest = x.reduce((so, value) => Math.max(so, Math.abs(value)), 0)
+  return largest === 0 ? x : x.map((value) => (Math.round((value * most) / largest) * largest) / most)
 }
 
 /** (x − mean) / √(variance + 1e-5) · weight + bias, the variance being the biased one. */

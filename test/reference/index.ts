@@ -14,3 +14,4 @@ export {
   type Selected,
   type SelectionRule,
 } from './selection.js'
+export { withActivationBits } from './arithmetic.js'

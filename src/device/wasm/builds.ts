@@ -21,7 +21,7 @@ export function openBuild(simd: Simd, module: WebAssembly.Module): Build {
   let kernels: KernelExports
   try {
     kernels = instantiateKernels(module, memory)
-    for (const name of ['run', 'pack', 'mixBlocks', 'isFiniteFloat16', 'fused', 'heapBase'] as const)
+    for (const name of ['run', 'pack', 'packInt8', 'mixBlocks', 'isFiniteFloat16', 'fused', 'heapBase'] as const)
       if (typeof kernels[name] !== 'function') throw new Error(`it exports no ${name}()`)
     return { simd, module, kernels, memory, fused: kernels.fused() === 1 }
   } catch (cause) {

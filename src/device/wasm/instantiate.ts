@@ -23,6 +23,7 @@ export interface KernelExports {
     step: number,
     normalised: number,
   ): void
+  packInt8(source: number, rows: number, groups: number, size: number, stride: number, target: number, width: number, sums: number): void
   /** `assembly/scan.ts`, over the bytes from `start` to `end`. */
   mixBlocks(lanes: number, start: number, end: number): void
   isFiniteFloat16(start: number, end: number): number

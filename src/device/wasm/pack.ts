@@ -5,6 +5,7 @@ import {
   formatBytes,
   type PackedWeight,
   type ParameterValues,
+  WeightFormat,
   type WeightLayout,
   type WeightPacker,
 } from '../device.js'
@@ -15,6 +16,8 @@ import type { KernelExports } from './instantiate.js'
 const PANEL = 8
 /** Outputs per group of panels. */
 const GROUP = 32
+/** Inputs of an output that lie side by side in int8 panels. */
+const INT8_STEP = 4
 /** Bytes of a parameter copied into the memory at a time. */
 const STAGE_BYTES = 1 << 18
 
@@ -70,8 +73,16 @@ export class WasmWeightPacker implements WeightPacker {
     }
   }
 
+  putScales(name: string, first: number, scales: Float32Array): void {
+    for (const target of this.#targets.get(name) ?? []) {
+      const start = (this.#buffer!.address + target.weight.scalesOffset!) / 4
+      for (const { from, count, output } of runsOf(target, first, scales.length))
+        this.#arena.floats.set(scales.subarray(from, from + count), start + output)
+    }
+  }
+
   #pack(weight: PackedWeight, { format, bytes }: ParameterValues, { from, count, output }: RowRun): void {
-    const { inputs, format: packed, normalised } = weight
+    const { inputs, format: packed, normalised, scalesOffset } = weight
     const { address, byteLength } = this.#stage!
     const target = this.#buffer!.address + weight.byteOffset
     const placeOf = placesIn(weight)
@@ -82,7 +93,11 @@ export class WasmWeightPacker implements WeightPacker {
       const rows = Math.min(most, run, count - i)
       this.#arena.bytes.set(bytes.subarray((from + i) * rowBytes, (from + i + rows) * rowBytes), address)
       const to = target + at * formatBytes(packed)
-      this.#kernels.pack(address, format, rows, inputs.groups, inputs.size, inputs.stride, to, packed, rowStep, step, normalised ? 1 : 0)
+      if (format === WeightFormat.Int8 && weight.layout === 'panels') {
+        const sums = this.#buffer!.address + scalesOffset! + (panelOutputs(weight) + output + i) * 4
+        this.#kernels.packInt8(address, rows, inputs.groups, inputs.size, inputs.stride, to, step, sums)
+      } else
+        this.#kernels.pack(address, format, rows, inputs.groups, inputs.size, inputs.stride, to, packed, rowStep, step, normalised ? 1 : 0)
       i += rows
     }
   }
@@ -104,14 +119,28 @@ export class WasmWeightPacker implements WeightPacker {
 }
 
 /** Destination of each row of a weight. */
-function placesIn({ inputs, sources, layout }: PackedWeight): (row: number) => Place {
-  const depth = elementsOf(inputs)
+function placesIn(weight: PackedWeight): (row: number) => Place {
+  const { inputs, layout, format } = weight
+  // int8 panels have four inputs of an output side by side
+  const depth = format === WeightFormat.Int8 && layout === 'panels' ? roundUp(elementsOf(inputs), INT8_STEP) : elementsOf(inputs)
+  const unit = format === WeightFormat.Int8 ? INT8_STEP : 1
   if (layout === 'rows') return (row) => ({ at: row * depth, step: 1, rowStep: depth, run: Infinity })
-  const outputs = sources.reduce((sum, source) => sum + elementsOf(source.outputs), 0)
-  const width = Math.ceil(outputs / PANEL) * PANEL
+  const width = panelOutputs(weight)
   return (row) => {
     const column = row % GROUP
     const first = row - column
-    return { at: first * depth + column, step: Math.min(GROUP, width - first), rowStep: 1, run: GROUP - column }
+    return { at: first * depth + column * unit, step: Math.min(GROUP, width - first), rowStep: 1, run: GROUP - column }
   }
+}
+
+/** Outputs of panels, rounded up to whole ones. */
+function panelOutputs({ sources }: PackedWeight): number {
+  return roundUp(
+    sources.reduce((sum, { outputs }) => sum + elementsOf(outputs), 0),
+    PANEL,
+  )
+}
+
+function roundUp(value: number, multiple: number): number {
+  return Math.ceil(value / multiple) * multiple
 }

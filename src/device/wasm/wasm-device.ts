@@ -3,7 +3,7 @@ import { BufferIndex, DispatchHeader } from '../../../assembly/ir/header.js'
 import { Opcode } from '../../../assembly/ir/ops.js'
 import { ResumePoint } from '../../../assembly/ir/resume-point.js'
 import { WORKSPACE_BYTES } from '../../../assembly/ir/sizes.js'
-import { TileShape } from '../../../assembly/ir/values.js'
+import { IntegerDot, TileShape } from '../../../assembly/ir/values.js'
 import { yieldToEventLoop } from '../../event-loop.js'
 import { RoutedAttentionError } from '../../errors.js'
 import type { Interrupt } from '../../interrupt.js'
@@ -18,6 +18,7 @@ import {
   type ParameterSource,
   type Program,
   Dispatch,
+  WeightFormat,
   type WeightLayout,
   type WeightPacker,
 } from '../device.js'
@@ -160,6 +161,7 @@ const CONTEXT_BYTES = MOST_GROUP_BYTES / 2
 export class WasmDevice implements Device {
   readonly name = 'the processor'
   readonly partitions: number
+  readonly multipliesInt8 = true
   readonly hostVisible = true
   readonly chunkRows = CHUNK_ROWS
   readonly bufferBytes = Infinity
@@ -187,7 +189,11 @@ export class WasmDevice implements Device {
   yieldToEventLoop = yieldToEventLoop
   /** Tile shape of products; does not affect results. */
   tileShape = TileShape.Gemm6x8
+  /** How products of int8 weights are computed, of several rows and of one; does not affect results. */
+  tileDot = IntegerDot.Int16x2
+  rowDot = IntegerDot.Int16x2
   #choose: (() => void) | undefined
+  #chooseIntegerDot: (() => void) | undefined
   readonly #mutex = new Mutex()
   #pool: ThreadPool | undefined
   /** Dispatches for the pool, with their headers' addresses once submitted; 0 until then. */
@@ -211,6 +217,17 @@ export class WasmDevice implements Device {
   /** Defers the choice of `tileShape` until it is needed or requested. */
   chooseLater(choose: () => void): void {
     this.#choose = choose
+  }
+
+  /** Defers the choice of `tileDot` and `rowDot` until weights of int8 are packed. */
+  chooseIntegerDotLater(choose: () => void): void {
+    this.#chooseIntegerDot = choose
+  }
+
+  #chooseIntegerDotNow(): void {
+    const choose = this.#chooseIntegerDot
+    this.#chooseIntegerDot = undefined
+    choose?.()
   }
 
   /** Makes the deferred choice. */
@@ -249,6 +266,7 @@ export class WasmDevice implements Device {
   }
 
   openPacker(layout: WeightLayout): WeightPacker {
+    if (layout.weights.some(({ format }) => format === WeightFormat.Int8)) this.#chooseIntegerDotNow()
     const allocate = (byteLength: number) => this.allocate(byteLength, 'the weights', { zeroed: true })
     return new WasmWeightPacker(this.arena, this.#kernels, layout, allocate)
   }
@@ -412,6 +430,8 @@ export class WasmDevice implements Device {
     const header = address / 4
     ints.set(dispatch.header, header)
     ints[header + DispatchHeader.TileShape] = this.tileShape
+    ints[header + DispatchHeader.TileDot] = this.tileDot
+    ints[header + DispatchHeader.RowDot] = this.rowDot
     ints[header + DispatchHeader.DependsOn] = earlier
     ints[header + DispatchHeader.SectionsLeft] = 0
     ints[header + DispatchHeader.Stop] = stop

@@ -17,6 +17,9 @@ interface Assembly {
   readonly packed: Float32Array | Uint16Array
   /** Sources whose last row has come. */
   readonly whole: Set<WeightTarget>
+  /** Of each output, for int8, and the sources whose last scale has come. */
+  readonly scales: Float32Array | undefined
+  readonly scaled: Set<WeightTarget>
 }
 
 /**
@@ -46,27 +49,44 @@ export class WebGpuWeightPacker implements WeightPacker {
       const runs = [...runsOf(target, first, rows)]
       if (runs.length === 0) continue
       const typed = valuesOf(values, format)
-      const assembly = this.#assemblyOf(target.weight)
+      const assembly = this.#assemblyOf(target.weight, values.format === WeightFormat.Int8)
       for (const run of runs) packRows(target.weight, assembly.packed, typed, run)
-      const { outputs } = target
-      if (first + rows >= outputs.first + outputs.groups * outputs.size) assembly.whole.add(target)
-      // a weight of several parameters waits for the end: one of them may come again
-      if (target.weight.sources.length === 1 && assembly.whole.size === 1) this.#write(target.weight, assembly)
+      if (endsIn(target, first + rows)) assembly.whole.add(target)
+      this.#writeIfWhole(target.weight, assembly)
     }
   }
 
-  #assemblyOf(weight: PackedWeight): Assembly {
+  putScales(name: string, first: number, scales: Float32Array): void {
+    for (const target of this.#targets.get(name) ?? []) {
+      const runs = [...runsOf(target, first, scales.length)]
+      if (runs.length === 0) continue
+      const assembly = this.#assemblyOf(target.weight, true)
+      for (const { from, count, output } of runs) assembly.scales!.set(scales.subarray(from, from + count), output)
+      if (endsIn(target, first + scales.length)) assembly.scaled.add(target)
+      this.#writeIfWhole(target.weight, assembly)
+    }
+  }
+
+  /** A weight of several parameters waits for the end: one of them may come again. */
+  #writeIfWhole(weight: PackedWeight, assembly: Assembly): void {
+    const { whole, scales, scaled } = assembly
+    if (weight.sources.length === 1 && whole.size === 1 && (!scales || scaled.size === 1)) this.#write(weight, assembly)
+  }
+
+  #assemblyOf(weight: PackedWeight, isInt8: boolean): Assembly {
     const known = this.#assemblies.get(weight)
     if (known) return known
     const depth = elementsOf(weight.inputs)
     const length = weight.layout === 'panels' ? depth * widthOf(weight) : depth * outputsOf(weight)
     const packed = new (weight.format === WeightFormat.Float32 ? Float32Array : Uint16Array)(length)
-    const assembly = { packed, whole: new Set<WeightTarget>() }
+    const scales = isInt8 ? new Float32Array(outputsOf(weight)) : undefined
+    const assembly = { packed, whole: new Set<WeightTarget>(), scales, scaled: new Set<WeightTarget>() }
     this.#assemblies.set(weight, assembly)
     return assembly
   }
 
-  #write(weight: PackedWeight, { packed }: Assembly): void {
+  #write(weight: PackedWeight, { packed, scales }: Assembly): void {
+    if (scales) applyScales(weight, packed, scales)
     this.#buffer!.write(packed, weight.byteOffset)
     this.#assemblies.delete(weight)
   }
@@ -109,6 +129,20 @@ function packRows(
   }
 }
 
+/** Integers times their output's scale, each rounded once. */
+function applyScales(weight: PackedWeight, packed: Float32Array | Uint16Array, scales: Float32Array): void {
+  const depth = elementsOf(weight.inputs)
+  const [rowStep, step] = weight.layout === 'panels' ? [1, widthOf(weight)] : [depth, 1]
+  scales.forEach((scale, output) => {
+    for (let input = 0, at = output * rowStep; input < depth; input++, at += step) packed[at]! *= scale
+  })
+}
+
+/** Whether a target's rows are among those before `row`. */
+function endsIn({ outputs }: WeightTarget, row: number): boolean {
+  return row >= outputs.first + outputs.groups * outputs.size
+}
+
 function outputsOf({ sources }: PackedWeight): number {
   return sources.reduce((sum, { outputs }) => sum + elementsOf(outputs), 0)
 }
@@ -127,6 +161,7 @@ function norm(values: ArrayLike<number>, first: number, count: number): number {
 
 /** Values in the requested format: their own, or float32. */
 function valuesOf({ format, bytes }: ParameterValues, wanted: WeightFormat): Float32Array | Uint16Array {
+  if (format === WeightFormat.Int8) return Float32Array.from(new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length))
   const aligned = bytes.byteOffset % formatBytes(format) === 0 ? bytes : bytes.slice()
   if (format === WeightFormat.Float32) return new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4)
   const halves = new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 2)

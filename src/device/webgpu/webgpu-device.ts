@@ -38,6 +38,7 @@ export class WebGpuDevice implements Device {
   readonly name = 'the GPU'
   /** Workgroups have their own memory; no scratch is planned for them. */
   readonly partitions = 1
+  readonly multipliesInt8 = false
   readonly hostVisible = false
   readonly batch = BATCH
   readonly chunkRows: number

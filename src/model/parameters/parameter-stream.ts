@@ -4,7 +4,6 @@ import type { WeightsSink } from '../../io/model-files.js'
 import { byteSize, type TensorInfo, toFloat32 } from '../../io/safetensors.js'
 import { modelParameters } from '../../plan/parameters.js'
 import type { ModelConfig } from '../config/config.js'
-import { Int8Widener } from '../quantization/int8-widener.js'
 import { checkScales, scaleName } from '../quantization/quantized-parameters.js'
 import { Checksum } from './checksum.js'
 import { fingerprintOf } from './fingerprint.js'
@@ -15,6 +14,7 @@ const FORMATS: Readonly<Record<string, WeightFormat>> = {
   F32: WeightFormat.Float32,
   F16: WeightFormat.Float16,
   BF16: WeightFormat.Bfloat16,
+  I8: WeightFormat.Int8,
 }
 
 /** How a tensor of a type is kept in memory, unless its values forbid it. */
@@ -33,11 +33,11 @@ export interface StreamedModel {
 }
 
 /** Packs rows of parameters. */
-export type RowSink = Pick<WeightPacker, 'put'>
+export type RowSink = Pick<WeightPacker, 'put' | 'putScales'>
 
 /**
  * Checks a model's tensors as they arrive, and passes their rows on: as they lie in the file, or as float32 where kernels
- * read no such format. Holds no more than a row of a tensor, and int8 rows until their scales have come.
+ * read no such format. Holds no more than a row of a tensor.
  */
 export class ParameterStream implements WeightsSink {
   readonly #model: StreamedModel
@@ -61,12 +61,9 @@ export class ParameterStream implements WeightsSink {
       let take = (first: number, values: ParameterValues) => rows.put(name, first, values)
       if (dtype === 'I8') {
         const scales = scaleName(name)
-        const numRows = byteSize(tensors.get(scales)!)! / 4
-        const widener = new Int8Widener(numRows, columns, take)
-        take = (first, { bytes }) => widener.addRows(first, bytes)
         const takeScales = (first: number, values: Float32Array) => {
           checkScales(scales, first, values)
-          widener.addScales(first, values)
+          rows.putScales(name, first, values)
         }
         const reader = new TensorReader('F32', 1, scanner, (first, { bytes }) => takeScales(first, floatsOf(bytes)))
         this.#readers.set(names.get(scales)!, reader)

@@ -14,9 +14,13 @@ const MEASURED_TOKENS: Readonly<Record<Workload, number>> = { decode: 1, prefill
 /** Number of measured steps, after one that builds the pipelines; the fastest counts. */
 const MEASURED_STEPS = 3
 
+/** How a model's weights are packed on a device. */
+export type PlanWeights = (device: Pick<Device, 'multipliesInt8'>) => ModelWeights
+
 /** A device that may run a model, and the weights on their way to it, or there, or why they are not. */
 interface Candidate {
   readonly device: Device
+  readonly plan: ModelWeights
   packer: WeightPacker | undefined
   weights: SharedWeights | undefined
   failure: unknown
@@ -29,16 +33,16 @@ interface Candidate {
 export class ModelInstaller {
   readonly #runtime: Runtime
   readonly #config: ModelConfig
-  readonly #plan: ModelWeights
   readonly #candidates: readonly Candidate[]
 
   /** @throws RoutedAttentionError `OUT_OF_MEMORY` */
-  constructor(runtime: Runtime, config: ModelConfig, plan: ModelWeights) {
+  constructor(runtime: Runtime, config: ModelConfig, planFor: PlanWeights) {
     this.#runtime = runtime
     this.#config = config
-    this.#plan = plan
-    this.#candidates = runtime.candidates.map((device) => ({ device, packer: undefined, weights: undefined, failure: undefined }))
-    this.#forEach((candidate) => (candidate.packer = candidate.device.openPacker(plan.layout)))
+    this.#candidates = runtime.candidates.map((device) => {
+      return { device, plan: planFor(device), packer: undefined, weights: undefined, failure: undefined }
+    })
+    this.#forEach((candidate) => (candidate.packer = candidate.device.openPacker(candidate.plan.layout)))
   }
 
   /** The device preferred so far. */
@@ -51,6 +55,11 @@ export class ModelInstaller {
     this.#forEach(({ packer }) => packer!.put(name, first, values))
   }
 
+  /** See `WeightPacker.putScales`. */
+  putScales(name: string, first: number, scales: Float32Array): void {
+    this.#forEach(({ packer }) => packer!.putScales(name, first, scales))
+  }
+
   /**
    * Called once all weights have come. If there is a choice of devices, each runs a sample of the workload, and the
    * fastest is chosen. On failure it may be called again.
@@ -60,7 +69,7 @@ export class ModelInstaller {
   async place(workload: Workload, check: () => void): Promise<ModelPlacement> {
     const tokens = MEASURED_TOKENS[workload]
     this.#forEach((candidate) => {
-      candidate.weights ??= new SharedWeights(this.#plan, candidate.packer!.finish())
+      candidate.weights ??= new SharedWeights(candidate.plan, candidate.packer!.finish())
       candidate.packer = undefined
     })
     const installed = await installOnQuickest(this.#runtime, {

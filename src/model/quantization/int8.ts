@@ -33,17 +33,6 @@ export function quantizeRows(values: Float32Array, rows: number): Int8Rows {
   return { values: quantized, scales }
 }
 
-/** The float32 values that rows stand for: each integer times its row's scale, rounded once. */
-export function dequantizeRows({ values, scales }: Int8Rows): Float32Array {
-  const widened = new Float32Array(values.length)
-  const width = scales.length === 0 ? 0 : values.length / scales.length
-  for (let row = 0, at = 0; row < scales.length; row++) {
-    const scale = scales[row]!
-    for (const end = at + width; at < end; at++) widened[at] = values[at]! * scale
-  }
-  return widened
-}
-
 function roundToEven(value: number): number {
   const rounded = Math.round(value)
   return Math.abs(value % 1) === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded

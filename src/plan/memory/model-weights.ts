@@ -1,8 +1,8 @@
-import type { ModelConfig } from '../config.js'
+import type { ActivationBits, ModelConfig } from '../config.js'
 import { blockPrefixes, type FeedForwardParameters, feedForwardParameters, outerParameters } from '../parameters.js'
 import { isRouted } from '../routed-layers.js'
-import type { WeightFormat, WeightLayout } from '../../device/device.js'
-import { workPerToken } from '../geometry.js'
+import { WeightFormat, type WeightLayout } from '../../device/device.js'
+import { type Geometry, workPerToken } from '../geometry.js'
 import type { Operand } from '../../program/operand.js'
 import { type LayerWeights, planLayerWeights } from './layer-weights.js'
 import { type Weights, WeightPlan } from './weight-plan.js'
@@ -18,6 +18,8 @@ export interface FeedForwardWeights {
 /** Packed weights of a model. */
 export interface ModelWeights {
   readonly layout: WeightLayout
+  /** Bits of activations, where weights are int8. */
+  readonly activationBits: ActivationBits | undefined
   readonly tokens: Weights
   readonly positions: Weights | undefined
   readonly frequencies: Operand
@@ -44,7 +46,8 @@ export function planModelWeights(config: ModelConfig, formatOf: (name: string) =
   const norm = plan.pack(outer.norm)
   const head = plan.pack(outer.head)
   const headBias = plan.pack(outer.headBias)
-  return { layout: plan.finish(), tokens, positions, frequencies, blocks, norm, head, headBias }
+  const activationBits = head.format === WeightFormat.Int8 ? config.quantization?.activationBits : undefined
+  return { layout: plan.finish(), activationBits, tokens, positions, frequencies, blocks, norm, head, headBias }
 }
 
 function planFeedForward(plan: WeightPlan, { norm, up, upBias, down, downBias }: FeedForwardParameters): FeedForwardWeights {
@@ -54,4 +57,9 @@ function planFeedForward(plan: WeightPlan, { norm, up, upBias, down, downBias }:
 /** Approximate number of operations per token without its logits, a multiply-add counting as two. */
 export function modelWorkPerToken({ layer, depth, feedForwardMultiplier }: ModelConfig): number {
   return depth * (workPerToken(layer) + 4 * feedForwardMultiplier * layer.dim ** 2)
+}
+
+/** Most columns of a linear map. */
+export function mostColumns({ layer, feedForwardMultiplier }: ModelConfig, { inner }: Geometry): number {
+  return Math.max(inner, layer.dim, layer.dim * feedForwardMultiplier)
 }

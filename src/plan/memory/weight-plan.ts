@@ -1,6 +1,6 @@
 import { BufferIndex } from '../../../assembly/ir/header.js'
 import { WeightFormat } from '../../../assembly/ir/values.js'
-import { type Axis, formatBytes, type PackedWeight, type WeightLayout } from '../../device/device.js'
+import { type Axis, elementsOf, formatBytes, type PackedWeight, type WeightLayout } from '../../device/device.js'
 import type { Extent, Parameter } from '../parameters.js'
 import { Layout, roundUp } from './layout.js'
 import { at, type Operand } from '../../program/operand.js'
@@ -8,7 +8,12 @@ import { at, type Operand } from '../../program/operand.js'
 /** Packed weights as an operand, with their format. */
 export interface Weights extends Operand {
   readonly format: WeightFormat
+  /** Of int8: a float32 for each output, and in panels the sum of its weights behind all of them. */
+  readonly scales?: Operand
 }
+
+/** Values of a row of int8 that are multiplied together. */
+const INT8_STEP = 4
 
 /** Collects the parameters that programs use and assigns each its place in the buffer of packed weights. */
 export class WeightPlan {
@@ -60,9 +65,17 @@ export class WeightPlan {
     const inputs = axisOf(extent)
     const rows = sources.reduce((sum, { outputs }) => sum + outputs.groups * outputs.stride, 0)
     const outputs = packing === 'panels' ? roundUp(rows) : rows
-    const byteOffset = this.#layout.bytes(outputs * inputs.groups * inputs.stride * formatBytes(format))
-    this.#weights.push({ byteOffset, layout: packing === 'panels' ? 'panels' : 'rows', format, sources, inputs, normalised })
-    return { ...at(BufferIndex.Weights, byteOffset), format }
+    const layout = packing === 'panels' ? 'panels' : 'rows'
+    const depth = elementsOf(inputs)
+    if (format !== WeightFormat.Int8) {
+      const byteOffset = this.#layout.bytes(outputs * depth * formatBytes(format))
+      this.#weights.push({ byteOffset, layout, format, sources, inputs, normalised })
+      return { ...at(BufferIndex.Weights, byteOffset), format }
+    }
+    const byteOffset = this.#layout.bytes(outputs * roundUp(depth, INT8_STEP))
+    const scalesOffset = this.#layout.words(layout === 'panels' ? 2 * outputs : outputs)
+    this.#weights.push({ byteOffset, layout, format, sources, inputs, normalised, scalesOffset })
+    return { ...at(BufferIndex.Weights, byteOffset), format, scales: at(BufferIndex.Weights, scalesOffset) }
   }
 }
 

@@ -4,6 +4,7 @@ import { Activation, Norm } from '../../../assembly/ir/values.js'
 import type { Geometry } from '../geometry.js'
 import type { LayerScratch, LayerState } from '../memory/layer-memory.js'
 import type { ProgramBuilder } from './program-builder.js'
+import { activationBytes } from '../../program/activation-bytes.js'
 import { at, type Operand } from '../../program/operand.js'
 import type { LayerWeights, RoutingWeights } from '../memory/layer-weights.js'
 import type { Weights } from '../memory/weight-plan.js'
@@ -87,6 +88,7 @@ export interface ProductOptions {
 }
 
 export function addProduct(builder: ProgramBuilder, options: ProductOptions): void {
+  if (options.weights.scales) return addQuantizedProduct(builder, options, options.weights.scales)
   builder.op(Opcode.Matmul, {
     rows: options.rows,
     input: options.input,
@@ -102,6 +104,32 @@ export function addProduct(builder: ProgramBuilder, options: ProductOptions): vo
     format: options.weights.format,
     projections: options.projections ?? 1,
     limit: options.limit ?? DispatchHeader.Rows,
+  })
+}
+
+/** The same for int8 weights: input rows become integers first. */
+function addQuantizedProduct(builder: ProgramBuilder, options: ProductOptions, weightScales: Operand): void {
+  const { rows, inputStride, depth = inputStride, limit = DispatchHeader.Rows } = options
+  const { values, scales, bits } = builder.activations
+  const stride = activationBytes(bits, depth)
+  builder.op(Opcode.QuantizeRows, { rows, input: options.input, output: values, scales, inputStride, depth, stride, bits, limit })
+  builder.op(Opcode.QuantizedMatmul, {
+    rows,
+    input: values,
+    inputScales: scales,
+    weights: options.weights,
+    weightScales,
+    output: options.output,
+    bias: options.bias,
+    addTo: options.addTo,
+    inputStride: stride,
+    outputStride: options.outputStride,
+    depth,
+    panels: options.outputStride / 8,
+    activation: options.activation ?? Activation.None,
+    bits,
+    projections: options.projections ?? 1,
+    limit,
   })
 }
 

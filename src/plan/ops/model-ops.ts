@@ -5,6 +5,7 @@ import { Activation, Norm } from '../../../assembly/ir/values.js'
 import type { Program } from '../../device/device.js'
 import type { Geometry } from '../geometry.js'
 import { addProduct, ANSWERED_ROWS, EVERY_ROW, type LayerContext, headerWord } from './layer-ops.js'
+import type { Activations } from '../memory/activations.js'
 import { type Layout, roundUp } from '../memory/layout.js'
 import type { FeedForwardWeights, ModelWeights } from '../memory/model-weights.js'
 import { ProgramBuilder } from './program-builder.js'
@@ -50,6 +51,8 @@ export interface ModelContext {
   readonly geometry: Geometry
   readonly parameters: ModelWeights
   readonly scratch: ModelScratch
+  /** Absent where no weights are int8. */
+  readonly activations: Activations | undefined
   /** The layers' row for normalised inputs, and for the outputs of products that are added to the stream. */
   readonly normed: Operand
   readonly sum: Operand
@@ -71,6 +74,7 @@ export function addEmbedding(builder: ProgramBuilder, { parameters, geometry }: 
     rows: headerWord(DispatchHeader.Rows),
     tokenIds: at(BufferIndex.TokenIds),
     tokens: parameters.tokens,
+    tokenScales: parameters.tokens.scales,
     positions: parameters.positions,
     output: stream,
     stride: geometry.stride,
@@ -170,7 +174,7 @@ function addLogProbabilities(builder: ProgramBuilder, config: ModelConfig, scrat
 
 /** Only the head, for rows that did not fit in the chunk's dispatch. */
 export function writeHead(context: ModelContext): Program {
-  const builder = new ProgramBuilder()
+  const builder = new ProgramBuilder(context.activations)
   addHead(builder, context)
   return builder.finish()
 }

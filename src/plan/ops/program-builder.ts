@@ -2,6 +2,7 @@ import { Opcode } from '../../../assembly/ir/ops.js'
 import type { BarrierSkip, SerializedOps, Program } from '../../device/device.js'
 import { encodeOp, type OpName } from '../../program/encode-op.js'
 import type { OpFields } from '../../program/op-fields.js'
+import type { Activations } from '../memory/activations.js'
 
 /** Writes a program op by op. */
 export class ProgramBuilder {
@@ -9,6 +10,18 @@ export class ProgramBuilder {
   readonly #barrierSkips: BarrierSkip[] = []
   readonly #serialized: SerializedOps[] = []
   #last = 0
+  readonly #activations: Activations | undefined
+
+  /** @param activations where products of int8 weights keep their quantized rows; needed only for those */
+  constructor(activations?: Activations) {
+    this.#activations = activations
+  }
+
+  /** @throws Error where products of int8 weights were not planned for */
+  get activations(): Activations {
+    if (!this.#activations) throw new Error('a product of int8 weights, and no memory for its rows')
+    return this.#activations
+  }
 
   /** @param fields all operands and numbers of the op, as `assembly/generate/op-schema.mjs` lists them */
   op<O extends OpName>(opcode: O, fields: OpFields[O]): void {

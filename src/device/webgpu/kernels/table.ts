@@ -20,6 +20,8 @@ const KERNELS: { readonly [O in OpName]: (op: OpView) => readonly Kernel<O>[] } 
   [Opcode.RotaryFromAngles]: () => [rotaryFromAngles],
   [Opcode.Normalise]: () => [normalise],
   [Opcode.Matmul]: (op) => [chooseProduct(op)],
+  [Opcode.QuantizeRows]: unplanned,
+  [Opcode.QuantizedMatmul]: unplanned,
   [Opcode.Rotate]: () => [rotate],
   [Opcode.LocalStore]: () => [dropFront, storeLocal],
   [Opcode.Attention]: (op) => [chooseAttention(op)],
@@ -37,6 +39,11 @@ const KERNELS: { readonly [O in OpName]: (op: OpView) => readonly Kernel<O>[] } 
   [Opcode.SelectKeyValues]: () => [selectKeyValues],
   [Opcode.AssignSlots]: () => [assignSlots],
   [Opcode.LogProbabilities]: () => [logProbabilities],
+}
+
+/** Ops on int8 weights: plans for a GPU have these as float32 (`Device.multipliesInt8`). */
+function unplanned(): never {
+  throw new Error('a GPU has no kernels for int8 weights')
 }
 
 export function kernelsOf(op: OpView): readonly Kernel[] {

@@ -30,5 +30,7 @@ export function fourWeights(operand: string, format: WeightFormat, at: string): 
       return `widen_float16(${operand}_pair((${at}) / 2u))`
     case WeightFormat.Bfloat16:
       return `widen_bfloat16(${operand}_pair((${at}) / 2u))`
+    case WeightFormat.Int8:
+      throw new Error('plans for a GPU have int8 weights as float32')
   }
 }
