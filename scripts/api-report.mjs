@@ -1,6 +1,6 @@
 /*
- * Keeps docs/api-report.d.ts: the public declarations without their comments, sorted by name, so that a change of the public surface shows in a commit, and
- * nothing else does.
+ * Maintains docs/api-report.d.ts, the public declarations without comments, sorted by name: a diff of it shows every
+ * change of the public API, and nothing else.
  *
  *   node scripts/api-report.mjs [--check]
  */
@@ -41,7 +41,7 @@ function difference() {
   try {
     return execFileSync('git', ['--no-pager', 'diff', '--no-index', '--unified=1', file, current], { encoding: 'utf8' })
   } catch (error) {
-    // git says by its status that there are differences
+    // git exits with status 1 if there are differences
     return /** @type {{ stdout: string }} */ (error).stdout
   }
 }

@@ -1,7 +1,9 @@
 /*
- * Bundles src/ into dist/: index.js (the package), webgpu.js (with the GPU's part inside) and cli.js (the command) over shared chunks, nothing left to install or to map in a browser;
- * workerd.js, the package for hosts that compile no WebAssembly at run time, over the same chunks, importing the two release builds that lie beside it;
- * and worker.js, what threads run, for pages that must host it.
+ * Bundles src/ into dist/, dependencies included, so that browsers need no import map:
+ *
+ * - index.js (the package), webgpu.js (with the WebGPU backend) and cli.js (the command), which share chunks;
+ * - workerd.js, for hosts that cannot compile WebAssembly at run time: shares the chunks and imports the .wasm files;
+ * - worker.js, the code of the threads, for pages whose policy requires hosting it.
  */
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
@@ -22,7 +24,7 @@ const options = {
   target: 'es2022',
   mainFields: ['module', 'main'],
   external: ['node:*'],
-  // Names stay, for stacks that can be read; so do lines, since Node prints the whole line that threw.
+  // names are kept for readable stack traces, and so are lines, since Node prints the whole line that threw
   minifySyntax: true,
   minifyWhitespace: true,
   lineLimit: 160,
@@ -41,14 +43,14 @@ const { metafile, outputFiles } = await build({
     await variant('workerd', { 'src/device/wasm/compile.ts': 'compile-static.ts', 'src/device/webgpu/open.ts': 'open-nowhere.ts' }),
   ],
 })
-/** What is written, by path. */
+/** The output files, by path. */
 const texts = new Map(outputFiles.map(({ path, text }) => [relative('', path), text]))
 for (const [path, text] of texts) if (path.endsWith('.map')) shrinkMap(path, JSON.parse(text))
 hideFromBundlers()
-// Where JSR finds the types.
+// tells JSR where the types are
 prepend('dist/index.js', '/* @ts-self-types="./jsr.d.ts" */\n')
 
-// Chunks first and stale ones last: index.js and cli.js never lack theirs meanwhile.
+// new chunks first, stale ones removed last, so that the entries' imports always resolve
 mkdirSync('dist/chunks', { recursive: true })
 const isEntry = (/** @type {string} */ path) => dirname(path) === 'dist'
 for (const path of [...texts.keys()].sort((a, b) => Number(isEntry(a)) - Number(isEntry(b)))) writeFileSync(path, texts.get(path) ?? '')
@@ -59,9 +61,10 @@ for (const name of ['baseline', 'relaxed']) copyFileSync(`build/${name}.wasm`, `
 writeFileSync('dist/third-party-licenses.txt', licenses())
 
 /**
- * An entry that has other files in the place of some. Only what leads to these is in the bundle twice, everything else is shared with the other entries.
- * @param {string} name of the entry, and after a question mark at its source
- * @param {Record<string, string>} replacements files beside the replaced ones
+ * A variant of the entry in which some files are replaced. Only these files and their importers are bundled twice;
+ * everything else is shared with the other entries.
+ * @param {string} name name of the entry; its entry point is given as `path?name`
+ * @param {Record<string, string>} replacements by path: a file next to the one it replaces
  * @returns {Promise<import('esbuild').Plugin>}
  */
 async function variant(name, replacements) {
@@ -84,29 +87,32 @@ async function variant(name, replacements) {
   }
 }
 
-/** What leads to some files, by any number of imports. @param {string[]} files @returns {Promise<Set<string>>} */
+/** All files that import some files, directly or not. @param {string[]} files @returns {Promise<Set<string>>} */
 async function importersOf(files) {
   const { metafile } = await build({ ...options, entryPoints: ['src/index.ts'] })
   for (const file of files) if (!(file in metafile.inputs)) throw new Error(`src/index.ts leads to no ${file}, which an entry replaces`)
   const found = new Set(files)
-  // a set visits what is added to it meanwhile
+  // iterating over a set includes elements added during the iteration
   for (const file of found)
     for (const [importer, { imports }] of Object.entries(metafile.inputs))
       if (imports.some(({ path }) => path === file)) found.add(importer)
   return found
 }
 
-/** What threads run, as a file to be hosted. */
+/** The code of the threads, as a file that can be hosted. */
 async function writeWorker() {
   const { outputFiles } = await build({ entryPoints: ['src/device/wasm/worker-source.ts'], format: 'esm', write: false })
   const { workerSource } = await import(`data:text/javascript,${encodeURIComponent(outputFiles[0]?.text ?? '')}`)
   writeFileSync('dist/worker.js', workerSource.trimStart())
 }
 
-/** Leaves what stack traces need of a source map, or nothing where there is nothing. @param {string} path @param {import('./source-maps.mjs').SourceMap} map */
+/**
+ * Reduces a source map to what stack traces need, and removes it if nothing is left.
+ * @param {string} path @param {import('./source-maps.mjs').SourceMap} map
+ */
 function shrinkMap(path, map) {
   const file = path.replace(/[.]map$/, '')
-  // a variant's sources are named after its namespace, from here
+  // a variant's source names begin with its namespace
   const sources = map.sources.map((source) => source.replace(/^\w+:/, `${relative(dirname(path), '')}/`))
   const kept = keepLines({ ...map, sources })
   if (kept.sources.length > 0) texts.set(path, JSON.stringify(kept))
@@ -116,7 +122,9 @@ function shrinkMap(path, map) {
   }
 }
 
-/** @param {string} path @param {(map: import('./source-maps.mjs').SourceMap) => import('./source-maps.mjs').SourceMap} change */
+/** @typedef {import('./source-maps.mjs').SourceMap} SourceMap */
+
+/** @param {string} path @param {(map: SourceMap) => SourceMap} change */
 function changeMap(path, change) {
   const map = texts.get(`${path}.map`)
   if (map !== undefined) texts.set(`${path}.map`, JSON.stringify(change(JSON.parse(map))))
@@ -129,8 +137,8 @@ function prepend(path, line) {
 }
 
 /**
- * Says again that the import of a package which the user may have is not for bundlers: minifying drops the comments that say so, and without them
- * webpack warns every user.
+ * Restores the comments that tell bundlers to leave an optional package's import alone: minification drops them, and
+ * webpack would warn every user.
  */
 function hideFromBundlers() {
   const comments = '/* webpackIgnore: true *//* @vite-ignore */'
@@ -143,7 +151,7 @@ function hideFromBundlers() {
   }
 }
 
-/** What the bundle contains of others, and on which terms. */
+/** The bundled packages of others and their licences. */
 function licenses() {
   const packages = new Set()
   for (const input of Object.keys(metafile.inputs)) {

@@ -1,6 +1,7 @@
 /*
- * Writes the declarations of the public surface as one file: dist/index.d.ts. (Deno and JSR resolve no ./name.js to a declaration without a script.)
- * jsr.d.ts is the same for JSR, which takes no global declarations and needs none. And wasm-file.d.ts, for the raw .wasm files.
+ * Writes the public declarations as one file, dist/index.d.ts, since Deno and JSR do not resolve ./name.js to a
+ * declaration without a script; the same without global declarations, which JSR rejects, as jsr.d.ts; and
+ * wasm-file.d.ts, for the .wasm files.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -9,7 +10,7 @@ import { publicDeclarations } from './public-declarations.mjs'
 process.chdir(fileURLToPath(new URL('..', import.meta.url)))
 
 const { declarations, exports } = publicDeclarations()
-// For whoever compiles without lib.esnext.disposable: as that declares them, so that both may stand.
+// for users who compile without lib.esnext.disposable; identical to its declarations, so that both can coexist
 const disposal = `declare global {
   interface SymbolConstructor {
     readonly dispose: unique symbol
@@ -23,5 +24,5 @@ const wasmModule = declarations.find(({ name }) => name === 'WasmModule')?.text
 mkdirSync('dist', { recursive: true })
 writeFileSync('dist/index.d.ts', disposal + surface)
 writeFileSync('dist/jsr.d.ts', surface)
-// What an import of a .wasm file gives where engines import WebAssembly as modules.
+// the type of an imported .wasm file, for hosts that import WebAssembly as modules
 writeFileSync('dist/wasm-file.d.ts', `${wasmModule}\ndeclare const module: WasmModule\nexport default module\n`)

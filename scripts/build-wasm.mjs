@@ -1,6 +1,6 @@
 /*
- * Compiles assembly/ for every target of asconfig.json into build/, and writes the release builds as a module that src/ imports.
- * Nothing is compiled again while its inputs are the same.
+ * Compiles assembly/ for every target of asconfig.json into build/, and writes the release builds as a module that src/
+ * imports. Does nothing if the inputs have not changed.
  *
  *   node scripts/build-wasm.mjs [--force]
  */
@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url'
 const root = fileURLToPath(new URL('..', import.meta.url))
 process.chdir(root)
 
-/** The builds that are shipped; the checked ones are for tests and stay in build/. */
+/** The builds in the package; the checked ones are for tests and stay in build/. */
 const released = ['baseline', 'relaxed']
 const modulesFile = 'src/device/wasm/modules.generated.ts'
 const stampFile = 'build/inputs.sha256'
@@ -27,7 +27,7 @@ if (!current || process.argv.includes('--force')) await build()
 
 async function build() {
   rmSync(stampFile, { force: true })
-  // The compiler is an in-process library: only the first target pays for starting it (2.2 s, then 0.6 s a target, against 4 s for a process each).
+  // in-process, so that only the first target pays for the compiler's start: 2.2 s, then 0.6 s each; a process takes 4 s
   const { default: asc } = await import('assemblyscript/asc')
   for (const target of Object.keys(targets)) {
     const messages = asc.createMemoryStream()
@@ -64,7 +64,7 @@ function inputsHash() {
 }
 
 /**
- * Writes a file so that who reads it at the same time sees the old or the new one.
+ * Writes a file atomically: concurrent readers see either the old or the new one.
  * @param {string} name
  * @param {string | Uint8Array} contents
  */

@@ -1,5 +1,5 @@
 /*
- * Says how large the package's tarball is, and fails when it exceeds its budget. `npm publish` runs it first.
+ * Prints the size of the package's tarball, and fails if it exceeds the budget. Runs before `npm publish`.
  *
  *   node scripts/check-size.mjs [budget in bytes]
  */

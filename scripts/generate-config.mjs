@@ -1,10 +1,9 @@
 /*
- * Writes what follows from the options' schema (src/model/config/schema.ts) as text: the interfaces that users see, with
- * a sentence for each member, which types derived from the schema would not have in the published declarations; and the
- * tables of docs/api.md.
+ * Generates text from the schema of the options (src/model/config/schema.ts): the public interfaces, whose members need
+ * docstrings that derived types would not have; and the tables in docs/api.md.
  *
  *   node scripts/generate-config.mjs            writes them
- *   node scripts/generate-config.mjs --check    fails when what stands differs from what it would write
+ *   node scripts/generate-config.mjs --check    fails if they are not current
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -38,7 +37,7 @@ for (const [file, text] of Object.entries(outputs)) {
 }
 
 /**
- * They are TypeScript, which Node 20 does not read.
+ * Imports the TypeScript modules by bundling them, since Node 20 does not run TypeScript.
  * @returns {Promise<typeof import('../src/model/config/schema.js') & typeof import('../src/model/config/config-keys.js')>}
  */
 async function loadSchema() {
@@ -130,7 +129,7 @@ function defaultOf({ default: value }) {
   return value === undefined || value === null ? [] : [`default ${literal(value)}`]
 }
 
-/** Options that differ in their names alone share a row. */
+/** Options that differ only in name share a row. */
 function layerRows() {
   /** @type {{ names: string[], spec: OptionSpec }[]} */
   const rows = []
@@ -174,7 +173,7 @@ function capital(text) {
   return text.charAt(0).toUpperCase() + text.slice(1)
 }
 
-/** A docstring, in lines of at most 120 characters with their indent. @param {string} text */
+/** A docstring, wrapped at 120 columns including the indent. @param {string} text */
 function comment(text) {
   if (text.length <= 110) return `/** ${text} */`
   const lines = ['']
@@ -191,7 +190,7 @@ function table(header, rows) {
   return [header, header.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
 }
 
-/** A document with what stands between its markers replaced. @param {string} file @param {Record<string, string>} parts */
+/** A document with the text between its markers replaced. @param {string} file @param {Record<string, string>} parts */
 async function documentWith(file, parts) {
   let text = read(file)
   for (const [name, part] of Object.entries(parts)) {

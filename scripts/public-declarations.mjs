@@ -1,5 +1,5 @@
 /*
- * The declarations of the public surface: what src/index.ts exports and what that mentions, out of the files that they are in, and nothing else.
+ * Extracts the public declarations: those that src/index.ts exports, and those they refer to.
  */
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -17,15 +17,16 @@ const root = fileURLToPath(new URL('..', import.meta.url))
  */
 
 /**
- * @returns {{ declarations: readonly Declaration[], exports: string }} declarations, each file's after those of the files that it imports; and the
- *   statements that export them, sorted by name
- * @throws Error for errors of type, and where something public mentions a type that is not exported, which users could not name
+ * @returns {{ declarations: readonly Declaration[], exports: string }} the declarations, in import order of their files,
+ *   and the export statements, sorted by name
+ * @throws Error for type errors, and if a public declaration refers to a type that is not exported, which users could
+ *   not name
  */
 export function publicDeclarations() {
   const { program, texts } = emitDeclarations()
   /** @type {Declaration[]} */
   const all = []
-  /** Whether each name is exported as a type alone. @type {Map<string, boolean>} */
+  /** By exported name, whether it is exported as a type only. @type {Map<string, boolean>} */
   const exported = new Map()
   visit('index', new Set())
 
@@ -33,7 +34,7 @@ export function publicDeclarations() {
   const byName = new Map()
   for (const declaration of all) byName.set(declaration.name, [...(byName.get(declaration.name) ?? []), declaration])
   const reached = new Set(exported.keys())
-  // a set visits what is added to it meanwhile
+  // iterating over a set includes elements added during the iteration
   for (const name of reached) {
     const declarations = byName.get(name) ?? []
     const files = new Set(declarations.map(({ file }) => `src/${file}.ts`))
@@ -49,7 +50,7 @@ export function publicDeclarations() {
   /** @param {string} file @param {Set<string>} visited */
   function visit(file, visited) {
     const text = texts.get(file)
-    // what is imported from elsewhere is not public, or has no declaration when the result is checked
+    // other imports are either not public, or lack a declaration when the result is checked
     if (text === undefined || visited.has(file)) return
     visited.add(file)
     for (const { fileName } of ts.preProcessFile(text).importedFiles) visit(join(dirname(file), fileName).replace(/\.js$/, ''), visited)
@@ -69,7 +70,7 @@ export function publicDeclarations() {
 }
 
 /**
- * The declarations of all that src/index.ts leads to, by the path of their source under src/ without its extension.
+ * Emits the declarations of src/index.ts and all it imports, by source path under src/ without extension.
  * @returns {{ program: ts.Program, texts: Map<string, string> }}
  */
 function emitDeclarations() {
@@ -105,7 +106,8 @@ function declarationsOf(statement, file, program) {
 }
 
 /**
- * A statement's text. A class whose constructor is internal has none in its declaration, which would then say that it may be called without arguments.
+ * A statement's text. If a class's constructor is internal, a private one is declared instead: without any, the
+ * declaration would allow calls without arguments.
  * @param {ts.Statement} statement @param {ts.SourceFile | undefined} source
  */
 function closeConstructor(statement, source) {
@@ -141,8 +143,10 @@ function refuseOtherNames(file, bindings) {
 }
 
 /**
- * What aliases are made of needs no name.
- * @param {readonly Declaration[]} declarations @param {ReadonlyMap<string, boolean>} exported @param {ReadonlySet<string>} declared
+ * Checks that every type is exported, except those that only occur in aliases.
+ * @param {readonly Declaration[]} declarations
+ * @param {ReadonlyMap<string, boolean>} exported
+ * @param {ReadonlySet<string>} declared
  */
 function refuseNameless(declarations, exported, declared) {
   const nameless = declarations

@@ -1,6 +1,6 @@
 /*
- * Source maps that are small enough to ship: for stack traces, which need the file and the line of a source. Columns are all 0, and nothing is said where the
- * line stays the same; that is a quarter of what a bundler writes. https://tc39.es/ecma426/ has the format.
+ * Makes source maps small enough to ship, for stack traces, which need only file and line: all columns are 0, and only
+ * changes of the line are recorded. That is a quarter of a bundler's size. Format: https://tc39.es/ecma426/
  */
 
 const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
@@ -9,10 +9,10 @@ const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/
 
 /** Keeps the first position of each source line in each generated line. @param {SourceMap} map @returns {SourceMap} */
 export function keepLines({ version, sources, mappings }) {
-  /** Where the last segment led. */
+  /** Source position of the last segment. */
   let source = 0
   let line = 0
-  /** Where the last segment that is kept led. */
+  /** Source position of the last segment kept. */
   let keptSource = 0
   let keptLine = 0
   const lines = mappings.split(';').map((segments) => {
@@ -22,7 +22,7 @@ export function keepLines({ version, sources, mappings }) {
     for (const segment of segments.split(',').filter(Boolean)) {
       const [columns = 0, toSource, lines = 0] = decode(segment)
       column += columns
-      // a segment of one number leads nowhere
+      // a segment of one number has no source position
       if (toSource === undefined) continue
       source += toSource
       line += lines
@@ -37,13 +37,13 @@ export function keepLines({ version, sources, mappings }) {
   return { version, sources, names: [], mappings: lines.join(';') }
 }
 
-/** For a text before which lines were put. @param {SourceMap} map @param {number} lines @returns {SourceMap} */
+/** Adapts a map to lines inserted before the text. @param {SourceMap} map @param {number} lines @returns {SourceMap} */
 export function afterLines(map, lines) {
   return { ...map, mappings: ';'.repeat(lines) + map.mappings }
 }
 
 /**
- * For a text into whose line something was put.
+ * Adapts a map to text inserted into a line.
  * @param {SourceMap} map @param {number} line from 0 @param {number} column where it begins @param {number} length
  * @returns {SourceMap}
  */
@@ -66,7 +66,10 @@ export function afterInsertion(map, line, column, length) {
   return { ...map, mappings: lines.join(';') }
 }
 
-/** Numbers of a segment: base 64, five bits a digit, the lowest first, the sign in the lowest bit. @param {string} segment */
+/**
+ * Decodes a segment's base-64 VLQ numbers: 5 bits per digit, least significant first, the sign in bit 0.
+ * @param {string} segment
+ */
 export function decode(segment) {
   const numbers = []
   let value = 0

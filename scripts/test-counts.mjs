@@ -1,6 +1,6 @@
 /*
- * Prints `N passed, N failed` from a JSON report of vitest and the reports of further suites, such as the runtimes' and the training's; fails when a
- * test failed, a file did not load, or no test ran in one of them.
+ * Prints `N passed, N failed` from vitest's JSON report and the reports of other suites (runtimes, training). Fails if a
+ * test failed, a file did not load, or a suite ran no test.
  *
  *   node scripts/test-counts.mjs report.json runtimes.json training.json
  */
@@ -20,7 +20,7 @@ try {
   process.exit(1)
 }
 
-// A file that does not load, or whose hooks fail, has no failed test of its own: it counts as one.
+// a file that does not load, or whose hooks fail, has no failed tests: count it as one
 const broken = report.testResults.filter(
   ({ status, assertionResults }) => status === 'failed' && assertionResults.every((test) => test.status !== 'failed'),
 )

@@ -1,6 +1,6 @@
 /*
- * Runs the tests of training/ with the first Python that has PyTorch: $PYTHON, Debian's /usr/bin/python3 (another python3 may stand before it in the
- * path), or python3.
+ * Runs the tests of training/ with the first Python that has PyTorch: $PYTHON, /usr/bin/python3 (Debian's, which another
+ * python3 may precede in the path), or python3.
  *
  *   node scripts/test-training.mjs [report.json]
  */

@@ -197,7 +197,7 @@ ${names
   .map(({ name, words }) => `  [Opcode.${name}]: [${words.join(', ')}],\n`)
   .join('')}}
 
-/** Of ops that have one the word that names their limit: the word of the dispatch header that their rows do not exceed. */
+/** The \`Limit\` word of the ops that have one: it names the word of the dispatch header that bounds their rows. */
 export const LIMITS: Readonly<Partial<Record<keyof OperandWords, number>>> = {
 ${names
   .filter((name) => Object.values(ops[name].fields).some(({ limit }) => limit))

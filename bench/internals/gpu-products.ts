@@ -106,7 +106,7 @@ export class Products {
     })
   }
 
-  /** The same of anybody's result. @param at (row, column) => its element */
+  /** The same for any result. @param at (row, column) => its element */
   errorOf(at: (row: number, column: number) => number): number {
     const [m, k, n] = this.size
     const random = uniform(2000, 3, 0.5, 0.5)

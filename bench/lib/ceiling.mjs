@@ -4,7 +4,7 @@ import { secondsEach } from './serve.mjs'
 
 const ITERATIONS = 100_000
 const CHAINS = 12
-/** Seconds of work between two looks at the ceiling, or one call of it. */
+/** Seconds of work between two measurements of the ceiling, at least one call. */
 const SLICE = 0.04
 
 /** Calls after which the engine has changed tiers: it does so between calls, never within one. */
@@ -22,8 +22,8 @@ export function openCeiling(simd, memory) {
   }
   return {
     /**
-     * Seconds of one call, and floating-point operations a second in registers only, on one thread, in the same while:
-     * turn about, so that what slows the machine slows both.
+     * Seconds per call, and single-threaded floating-point operations per second in registers only. The two are measured
+     * in turn, so that a slower machine affects both.
      */
     async beside(run, seconds) {
       const slices = Math.max(1, Math.round(seconds / SLICE))

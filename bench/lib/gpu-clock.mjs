@@ -1,4 +1,4 @@
-/** Steps that one reading can tell apart. */
+/** Maximum number of passes per reading. */
 const MOST_PASSES = 2048
 
 /**
@@ -11,7 +11,7 @@ export class GpuClock {
   #resolved
   #readable
   #names = []
-  /** Whether each dispatch is a pass of its own, timed by its pipeline's name. */
+  /** Whether each dispatch is its own pass, timed under its pipeline's name. */
   #apart = false
   #on = false
 

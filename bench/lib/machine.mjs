@@ -19,7 +19,7 @@ export function machine() {
   return description
 }
 
-/** One line that goes below a table: a figure without its machine says nothing. */
+/** A line below a table that names the machine, without which figures mean nothing. */
 export function caption(baselines = []) {
   const { processor, node, v8 } = machine()
   const versions = baselines.map((name) => `${name} ${versionOf(name) ?? 'absent'}`)

@@ -43,8 +43,8 @@ function attribute(name, value) {
 }
 
 /**
- * A graph under construction. Tensors are told apart by name; a dimension is a size, or the name of one that is known
- * only when it runs.
+ * A graph under construction. Tensors are identified by name; a dimension is a size, or a name for one that is only
+ * known at run time.
  */
 export class OnnxGraph {
   #parts = []

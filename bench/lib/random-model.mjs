@@ -9,7 +9,7 @@ const FORMATS = {
   BF16: { one: 0x3f80, small: 0x3c80, large: 0x3f00, fractions: 128 },
 }
 
-/** The files of a strictly causal model with weights at random, of 16 bits, as `LanguageModel.load` takes them. */
+/** The files of a causal model with random 16-bit weights, for `LanguageModel.load`. */
 export async function randomModel(config, dtype = 'F16') {
   const { one, small, large, fractions } = FORMATS[dtype]
   const { modelParameters, parseModelConfig } = await import(built('internals.mjs'))

@@ -9,13 +9,13 @@ import { table } from './tables.mjs'
 export const ONCE_FROM = 8192
 
 /**
- * Rounds of the first position that go before all: engines compile hot code anew, and in its first second Chromium
- * gives ours a third of its speed.
+ * Warm-up rounds at the first position: engines recompile hot code, and in its first second Chromium runs ours at a
+ * third of its speed.
  */
 const WARM_UP = 2
 
 /**
- * Lets models read a prompt of each length up to the first token, and decode behind it, in turn.
+ * Times models in turn: prefill of a prompt of each length up to the first token, then decoding.
  * @param entries of openRunners; `last` is the longest prompt that one is given
  * @returns for each position, the rounds of each model by name: seconds of `prefill`, and seconds a token of `decode`
  */

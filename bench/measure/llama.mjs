@@ -21,7 +21,7 @@ async function prefill(position) {
 
 serve({
   async open({ file, positions, threads = 1 }) {
-    // its builds are installed with it: nothing is compiled or fetched
+    // prebuilt binaries are installed with it, so nothing is compiled or downloaded
     const llama = await getLlama({
       gpu: false,
       build: 'never',
@@ -64,7 +64,7 @@ serve({
     return size
   },
 
-  /** Writes the logits behind a prompt. */
+  /** Writes the logits after a prompt. */
   async logits(length, output) {
     await sequence.clearHistory()
     const ids = prompt(length)

@@ -64,7 +64,7 @@ serve({
     return (performance.now() - start) / 1000 / count
   },
 
-  /** Writes the logits behind a prompt whose last token is read alone. */
+  /** Writes the logits after a prompt whose last token is read on its own. */
   async logits(length, output) {
     clear()
     const ids = prompt(length)

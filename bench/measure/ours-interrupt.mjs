@@ -1,4 +1,4 @@
-/* A model with weights at random: how long its calls keep the event loop, and how soon an abort is answered. */
+/* A model with random weights: how long its calls block the event loop, and how soon they react to an abort. */
 import { packageEntry } from '../lib/paths.mjs'
 import { randomModel } from '../lib/random-model.mjs'
 import { serve } from '../lib/serve.mjs'
@@ -11,7 +11,7 @@ let leaveWork
 
 const tokens = (length) => Int32Array.from({ length }, (_, i) => (i * 37) % 4096)
 
-/** Milliseconds that `work` takes, and the longest between two turns of the event loop meanwhile. */
+/** Duration of `work`, and the longest interval between two turns of the event loop meanwhile, in milliseconds. */
 async function watch(work) {
   let longest = 0
   const start = performance.now()
@@ -47,7 +47,7 @@ serve({
     return result
   },
 
-  /** Reads so many tokens one by one. */
+  /** Appends this many tokens one by one. */
   async decode(length) {
     const session = model.createSession()
     const result = await watch(async () => {

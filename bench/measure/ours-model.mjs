@@ -20,7 +20,7 @@ const STREAMED = 256 * 32 * 1220
 
 const book = () => readFileSync(`${folder}/treasure-island.txt`, 'utf8')
 
-/** That text over and over, from token `start` on. */
+/** The text from token `start` on, repeated as often as necessary. */
 function text(start, length) {
   tokens ??= model.tokenizer.encode(book().slice(0, 120_000))
   return Int32Array.from({ length }, (_, i) => tokens[(start + i) % tokens.length])
@@ -61,7 +61,7 @@ serve({
     return seconds
   },
 
-  /** Seconds a token, continuing greedily behind `position`. */
+  /** Seconds per token of greedy decoding from `position` on. */
   async decode(position, count) {
     const open = sessions.get(position)
     const start = performance.now()

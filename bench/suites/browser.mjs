@@ -13,7 +13,7 @@ export const title = 'The language model in a browser'
 
 const positions = [256, 512, 2048, 8192, 16384, 65536]
 const quickPositions = [256]
-/** Beyond this a prompt takes wllama more than some minutes. */
+/** Longer prompts take wllama more than a few minutes. */
 const WLLAMA_UP_TO = 16384
 
 export async function run({ quick, note }) {

@@ -11,7 +11,7 @@ export const title = 'Against models whose memory does not grow either'
 
 const positions = [256, 2048, 8192, 16384]
 const quickPositions = [256, 1024]
-/** Whose saved state is measured. */
+/** The models whose saved state is measured. */
 const SAVED_AT = 2048
 
 const fileOf = (name, format) => `${name.toLowerCase().replace(/\W+/g, '-')}-${format}.gguf`

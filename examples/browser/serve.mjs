@@ -1,6 +1,6 @@
 // @ts-check
 /*
- * Serves the repository to this machine's browsers, with the headers that make a page cross-origin isolated: threads need that.
+ * Serves the example to browsers on this machine, with the headers for cross-origin isolation, which threads require.
  *
  *   node examples/browser/serve.mjs [port]
  */
@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const page = '/examples/browser/'
-/** What a browser is given: nothing else of the repository. */
+/** The only files of the repository that are served. */
 const served = /^\/(examples\/browser|dist|models)\//
 /** @type {Record<string, string>} */
 const types = {

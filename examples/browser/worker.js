@@ -1,10 +1,10 @@
 // @ts-check
-// The package's dist folder, as it lies beside this example; nothing in it needs a bundler.
+// the package's dist folder in this repository; it needs no bundler
 import { LanguageModel } from '../../dist/index.js'
 
 /** @type {string} */
 let folder
-/** @type {Promise<LanguageModel> | undefined} none before the first load, and after one that failed */
+/** @type {Promise<LanguageModel> | undefined} undefined before the first load and after a failed one */
 let loading
 let stopping = new AbortController()
 
@@ -14,7 +14,7 @@ addEventListener('message', ({ data }) => {
 })
 
 /**
- * The model: loaded once, and tried again after a load that failed.
+ * Loads the model once; a failed load is retried with the next call.
  * @param {string} url
  */
 function load(url) {

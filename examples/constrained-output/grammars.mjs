@@ -8,12 +8,14 @@ const { GrammarCompiler, GrammarMatcher, TokenizerInfo } = loadXgrammar()
  * @typedef {(logits: Float32Array, ids: readonly number[]) => Promise<void>} LogitsProcessor
  */
 
-/** Grammars over one vocabulary. Making them costs time once; each then serves any number of texts. */
+/** Compiles grammars for one vocabulary. That takes a while; each compiled grammar serves any number of texts. */
 export class Grammars {
   /**
-   * @param {string} tokenizerJson the model's tokenizer.json: byte-level BPE (GPT-2, Llama 3) or BPE with byte fallback (Llama 2, Gemma)
-   * @param {number} numTokens the model's vocabulary, `model.config.numTokens`
-   * @param {number[]} stopTokenIds tokens that may end a text once its grammar is complete; `generate` is given them as `stopTokenIds`
+   * @param {string} tokenizerJson the model's tokenizer.json: byte-level BPE (GPT-2, Llama 3) or BPE with byte fallback
+   *   (Llama 2, Gemma)
+   * @param {number} numTokens size of the vocabulary, `model.config.numTokens`
+   * @param {number[]} stopTokenIds tokens that may end a text once its grammar is complete; pass them to `generate` as
+   *   `stopTokenIds` too
    */
   static async create(tokenizerJson, numTokens, stopTokenIds) {
     const { tokens, encoding, prependsSpace } = readVocabulary(JSON.parse(tokenizerJson))
@@ -34,16 +36,16 @@ export class Grammars {
   }
 
   /**
-   * JSON on one line that a schema allows.
+   * JSON that conforms to a schema, on a single line.
    * @param {object} schema
    */
   async jsonSchema(schema) {
-    // Without a free choice of white space: models that are unsure write it for ever.
+    // no optional white space: an unsure model would write it forever
     return new Grammar(await this.#compiler.compileJSONSchema(JSON.stringify(schema), false, -1))
   }
 
   /**
-   * A text that a regular expression matches from its beginning to its end.
+   * Text that a regular expression matches in full.
    * @param {string} pattern
    */
   async regularExpression(pattern) {
@@ -64,7 +66,7 @@ class Grammar {
     this.#compiled = compiled
   }
 
-  /** Follows one text; make another for the next. */
+  /** A constraint for one text; each text needs its own. */
   async start() {
     return new Constraint(await GrammarMatcher.createGrammarMatcher(this.#compiled))
   }
@@ -74,12 +76,12 @@ class Grammar {
   }
 }
 
-/** Where one text stands in its grammar. */
+/** The state of one text within its grammar. */
 class Constraint {
   #matcher
-  /** Tokens that the matcher has read, and before them the prompt. */
+  /** Number of tokens the matcher has seen, including the prompt. */
   #read = -1
-  /** Milliseconds that the grammar took, and for how many tokens. */
+  /** Milliseconds spent in the grammar, and the number of tokens. */
   cost = { milliseconds: 0, tokens: 0 }
 
   /** @param {import('@mlc-ai/web-xgrammar').GrammarMatcher} matcher */
@@ -88,7 +90,8 @@ class Constraint {
   }
 
   /**
-   * Forbids every token that the grammar does not allow next: `model.generate(prompt, { logitsProcessor: constraint.process, … })`.
+   * Masks every token that the grammar does not allow next. Pass it to
+   * `model.generate(prompt, { logitsProcessor: constraint.process, … })`.
    * @type {LogitsProcessor}
    */
   process = async (logits, ids) => {
@@ -110,7 +113,8 @@ class Constraint {
 }
 
 /**
- * Tokens by id as the file writes them, and how. Special tokens are left empty: they belong to no text.
+ * The tokens by id as they are spelled in the file, and their encoding. Special tokens are left empty, since they are
+ * not text.
  * @param {any} tokenizer
  * @returns {{ tokens: string[], encoding: 'byte_level' | 'byte_fallback', prependsSpace: boolean }}
  */

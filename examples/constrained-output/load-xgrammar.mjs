@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 /**
- * Loads @mlc-ai/web-xgrammar in Node. Its file is CommonJS, while its package.json says that it is a module, so that `import` and `require` both fail:
- * under a name that ends in .cjs it is what it is.
+ * Loads @mlc-ai/web-xgrammar in Node. Its file is CommonJS but its package.json declares a module, so that both `import`
+ * and `require` fail; a copy with the extension .cjs loads.
  * @returns {typeof import('@mlc-ai/web-xgrammar')}
  */
 export function loadXgrammar() {

@@ -15,7 +15,7 @@ const { values } = parseArgs({
 })
 const model = await LanguageModel.load(values.model)
 const sessions = new StoredSessions(model, values.sessions)
-// Without a secret of its own, what one run of the server signs no other takes back.
+// the default secret is random: sessions signed by one run of the server are then rejected by the next
 const { SESSION_SECRET: secret } = process.env
 const signatures = await SignedSessions.create(secret ? new TextEncoder().encode(secret) : crypto.getRandomValues(new Uint8Array(32)))
 const shutdown = new AbortController()
@@ -28,12 +28,12 @@ server.listen(Number(values.port), '127.0.0.1', () => {
   console.log(`listening on port ${address.port}`)
 })
 process.once('SIGTERM', () => {
-  // Answers under way end here, and their sessions are saved; then nothing keeps the process.
+  // ends pending answers and saves their sessions; then the process exits
   shutdown.abort(new RequestError(503, 'the server is going down'))
   server.close(() => model.dispose())
 })
 
-/** An answer other than 200. */
+/** A response with a status other than 200. */
 class RequestError extends Error {
   /**
    * @param {number} status
@@ -61,7 +61,7 @@ async function handle(request, response) {
 }
 
 /**
- * Hands a session out as bytes, signed, and takes back what was signed for its name.
+ * Exports a session as signed bytes, and imports those that were signed for its name.
  * @param {string} name
  * @param {import('node:http').IncomingMessage} request
  * @param {import('node:http').ServerResponse} response
@@ -83,7 +83,7 @@ async function carry(name, request, response) {
 }
 
 /**
- * Reads a text into the session and streams what the model writes after it.
+ * Appends a text to the session and streams the model's continuation.
  * @param {string} name
  * @param {{ text: string, maxTokens: number, temperature: number }} question
  * @param {import('node:http').ServerResponse} response
@@ -95,7 +95,7 @@ async function stream(name, { text, ...options }, response) {
   await sessions.use(name, async (session) => {
     for await (const piece of session.generate(text || null, { ...options, signal })) {
       if (!response.headersSent) response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
-      // A character may take several tokens: of all but the last the text is ''.
+      // a character may take several tokens, of which only the last yields text
       if (piece.text) send(response, 'text', { text: piece.text })
     }
     send(response, 'end', { position: session.position })

@@ -1,13 +1,14 @@
 // @ts-check
 
-/** Bytes of a signature: HMAC with SHA-256. */
+/** Length of an HMAC-SHA-256 signature in bytes. */
 const SIGNATURE_BYTES = 32
 
 /**
- * Signs session bytes that leave the service, and takes back only what it signed. The checksum in a session finds damage, but whoever has the model can
- * make one that fits: a client could write itself a session that never was, or hand in another client's.
+ * Signs session bytes that leave the service, and accepts only those it has signed. The checksum in a session detects
+ * damage, but anyone with the model can compute it: a client could forge a session, or submit another client's.
  *
- * A signature does not say when: a client can come back with an older session of its own. Where that matters, sign a counter too and keep the last one.
+ * Signatures do not prevent replay: a client can submit an older session of its own. Where that matters, sign a counter
+ * as well, and remember the latest.
  */
 export class SignedSessions {
   #key
@@ -17,7 +18,7 @@ export class SignedSessions {
     this.#key = key
   }
 
-  /** @param {Uint8Array<ArrayBuffer>} secret at least 32 bytes at random, the same wherever sessions are to be taken back */
+  /** @param {Uint8Array<ArrayBuffer>} secret at least 32 random bytes, shared by all servers that accept the sessions */
   static async create(secret) {
     if (secret.length < 32) throw new Error('a secret has at least 32 bytes')
     const key = await crypto.subtle.importKey('raw', secret, { name: 'HMAC', hash: 'SHA-256' }, false, ['sign', 'verify'])
@@ -25,8 +26,8 @@ export class SignedSessions {
   }
 
   /**
-   * @param {string} owner whose session it is
-   * @param {Uint8Array} bytes of `session.save()`
+   * @param {string} owner the session's owner
+   * @param {Uint8Array} result of `session.save()`
    * @returns the signature, then the bytes
    */
   async sign(owner, bytes) {
@@ -40,18 +41,19 @@ export class SignedSessions {
   /**
    * @param {string} owner
    * @param {Uint8Array<ArrayBuffer>} signed
-   * @returns the session's bytes, or undefined: this service did not sign them for this owner
+   * @returns the session's bytes, or undefined if this service did not sign them for this owner
    */
   async verify(owner, signed) {
     const bytes = signed.subarray(SIGNATURE_BYTES)
-    // `verify` takes as long whatever differs: comparing signatures byte by byte would tell how many are right
+    // `verify` takes constant time; a comparison byte by byte would reveal how many are right
     const isOurs = await crypto.subtle.verify('HMAC', this.#key, signed.subarray(0, SIGNATURE_BYTES), signedPart(owner, bytes))
     return isOurs ? bytes : undefined
   }
 }
 
 /**
- * What is signed: the owner's length, the owner, the session. Without the length, part of one could pass for part of the other.
+ * The signed message: the owner's length, the owner, the session. Without the length, bytes could be moved from one to
+ * the other.
  * @param {string} owner
  * @param {Uint8Array} bytes
  */

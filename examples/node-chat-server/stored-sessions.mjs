@@ -2,11 +2,11 @@
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
-/** Sessions as files: memory is held only while one is at work, and a restart of the server loses nothing. */
+/** Sessions stored as files: they take memory only while in use, and survive a restart of the server. */
 export class StoredSessions {
   #model
   #folder
-  /** The last work begun on each session that is at work. @type {Map<string, Promise<unknown>>} */
+  /** The last task of each session in use. @type {Map<string, Promise<unknown>>} */
   #turns = new Map()
 
   /**
@@ -19,9 +19,10 @@ export class StoredSessions {
   }
 
   /**
-   * Runs `work` on a session, a new one if there is none of this name, and saves it afterwards. One work after the other on each session.
+   * Runs `work` on a session, creating it if there is none of this name, and saves it afterwards. Tasks on the same
+   * session run one after another.
    * @template T
-   * @param {string} name fit for a file's name
+   * @param {string} name must be valid as a file name
    * @param {(session: import('routed-attention').Session) => Promise<T>} work
    * @returns {Promise<T>}
    */
@@ -31,7 +32,7 @@ export class StoredSessions {
       try {
         return await work(session)
       } finally {
-        // Whatever ended the work, the session is whole: it stands behind its last append that succeeded.
+        // even after an error the session is consistent: its state is that of the last successful append
         if (session.position > 0) await this.#save(name, session.save())
         session.dispose()
       }
@@ -40,17 +41,17 @@ export class StoredSessions {
 
   /**
    * @param {string} name
-   * @returns {Promise<Uint8Array<ArrayBuffer> | undefined>} its bytes, once the work on it has ended
+   * @returns {Promise<Uint8Array<ArrayBuffer> | undefined>} its bytes, once pending tasks have ended
    */
   read(name) {
     return this.#inTurn(name, () => this.#read(name))
   }
 
   /**
-   * Puts a session in its place, or makes it.
+   * Creates or replaces a session.
    * @param {string} name
    * @param {Uint8Array} bytes
-   * @throws RoutedAttentionError `BAD_FILE` unless the model can go on from them
+   * @throws RoutedAttentionError `BAD_FILE` if the model cannot restore them
    */
   write(name, bytes) {
     return this.#inTurn(name, async () => {

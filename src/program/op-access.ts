@@ -181,7 +181,7 @@ export const DOUBLES: Readonly<Partial<Record<keyof OperandWords, readonly numbe
   [Opcode.SelectKeyValues]: [18, 20, 22, 24],
 }
 
-/** Of ops that have one the word that names their limit: the word of the dispatch header that their rows do not exceed. */
+/** The `Limit` word of the ops that have one: it names the word of the dispatch header that bounds their rows. */
 export const LIMITS: Readonly<Partial<Record<keyof OperandWords, number>>> = {
   [Opcode.Normalise]: Normalise.Limit,
   [Opcode.Matmul]: Matmul.Limit,
