@@ -19,13 +19,28 @@ serve({
 
   /** Loads a model; resident memory afterwards, and the most until then. */
   async load({ folder, url, cache }) {
-    const start = performance.now()
-    const model = await LanguageModel.load(url ? new URL(url) : folder, { runtime, cache: cache ?? false })
-    const seconds = (performance.now() - start) / 1000
-    const peak = resident('VmHWM')
-    gc()
-    await new Promise((resolve) => setTimeout(resolve, 100))
-    gc()
-    return { seconds, peak, after: resident('VmRSS'), packed: runtime.info.memory.used, numParameters: model.numParameters }
+    let model
+    const result = await observed(async () => {
+      model = await LanguageModel.load(url ? new URL(url) : folder, { runtime, cache: cache ?? false })
+    })
+    return { ...result, packed: runtime.info.memory.used, numParameters: model.numParameters }
   },
+
+  /** The same for a file that is downloaded, and let go of piece by piece. */
+  fetch: (url) =>
+    observed(async () => {
+      const reader = (await fetch(url)).body.getReader()
+      while (!(await reader.read()).done);
+    }),
 })
+
+async function observed(work) {
+  const start = performance.now()
+  await work()
+  const seconds = (performance.now() - start) / 1000
+  const peak = resident('VmHWM')
+  gc()
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  gc()
+  return { seconds, peak, after: resident('VmRSS') }
+}

@@ -19,31 +19,24 @@ export async function run({ quick, note }) {
   const server = await serveFolder(temporary)
   try {
     const rows = []
-    for (const [name, folder] of await writeModels(temporary)) {
+    for (const { name, folder, url } of await writeModels(temporary, server.url)) {
       const bytes = weightsIn(folder)
-      const url = folder.startsWith(temporary) && `${server.url}/${folder.slice(temporary.length + 1)}`
-      const sources = [['folder', { folder }], ...(url ? [['HTTP', { url }], ['HTTP, into a cache', { url, isCached: true }]] : [])] // prettier-ignore
-      for (const [source, { isCached, ...where }] of sources) {
-        const loads = []
-        for (let round = 0; round < (quick ? 1 : 3); round++) {
-          const cache = isCached && mkdtempSync(join(temporary, 'cache-'))
-          const runner = new Runner(name, 'ours-loading', { flags: ['--no-warnings', '--expose-gc'] })
-          try {
-            const before = await runner.call('open')
-            const { after, peak, ...rest } = await runner.call('load', { ...where, ...(cache && { cache }) })
-            loads.push({ ...rest, after: after - before, peak: peak - before })
-          } finally {
-            await runner.close()
-            if (cache) rmSync(cache, { recursive: true })
-          }
-        }
-        const of = (key) => median(loads.map((load) => load[key]))
-        const over = (key) => significant(of(key) / bytes)
-        rows.push([`${name}, ${significant(loads[0].numParameters / 1e6)} million`, source, mebibytes(bytes), over('packed'), over('after'), over('peak'), significant(of('seconds'))]) // prettier-ignore
+      const measures = {
+        'a folder': (runner) => runner.call('load', { folder }),
+        HTTP: url && ((runner) => runner.call('load', { url })),
+        'HTTP, into a cache': url && ((runner) => runner.call('load', { url, cache: mkdtempSync(join(temporary, 'cache-')) })),
+        'HTTP, read only': url && ((runner) => runner.call('fetch', `${url}/model.safetensors`)),
+      }
+      for (const [source, measure] of Object.entries(measures)) {
+        if (!measure) continue
+        const rounds = []
+        for (let round = 0; round < (quick ? 1 : 3); round++) rounds.push(await inFreshProcess(name, measure))
+        const over = (key) => significant(median(rounds.map((figures) => figures[key])) / bytes)
+        rows.push([name, source, mebibytes(bytes), ...['packed', 'after', 'peak'].map(over), significant(median(rounds.map(({ seconds }) => seconds)))]) // prettier-ignore
       }
     }
     return [
-      'Weights at random. Resident memory of a fresh process, minus that of the process when it had a runtime and nothing else, over the size of the file: once the model is loaded, and at its peak until then. "Packed": the runtime’s memory in use, over the same.',
+      'A model of 302 million parameters with weights at random, and the shipped one. Resident memory of a fresh process, minus that of the process when it had a runtime and nothing else, over the size of the weights’ file: once the model is loaded, and the most until then. "Packed" is the runtime’s memory in use. "Read only": the file is fetched from the same server, and let go of as it arrives; what that leaves behind, loading over HTTP cannot avoid.',
       table(['model', 'from', 'file', 'packed', 'loaded', 'peak', 'seconds'], rows),
       caption(),
     ].join('\n\n')
@@ -53,21 +46,28 @@ export async function run({ quick, note }) {
   }
 }
 
-/** Writes the models to folders of their own; the shipped one is there. */
-async function writeModels(temporary) {
+async function inFreshProcess(name, measure) {
+  const runner = new Runner(name, 'ours-loading', { flags: ['--no-warnings', '--expose-gc'] })
+  try {
+    const before = await runner.call('open')
+    const { after, peak, ...rest } = await measure(runner)
+    return { ...rest, after: after - before, peak: peak - before }
+  } finally {
+    await runner.close()
+  }
+}
+
+/** Writes the models to folders of their own, which are served; the shipped one is there. */
+async function writeModels(temporary, url) {
   const { quantizeModel } = await import(packageEntry)
   const write = (name, files) => {
     const folder = join(temporary, name)
     mkdirSync(folder)
     for (const [file, bytes] of files) writeFileSync(join(folder, file), bytes)
-    return folder
+    return { name, folder, url: `${url}/${name}` }
   }
   const halves = await randomModel(large, 'BF16')
-  return [
-    ['as shipped', shipped],
-    ['bfloat16', write('bfloat16', halves)],
-    ['int8', write('int8', await quantizeModel(halves))],
-  ]
+  return [{ name: 'as shipped, float16', folder: shipped }, write('bfloat16', halves), write('int8', await quantizeModel(halves))]
 }
 
 function weightsIn(folder) {

@@ -28,7 +28,9 @@ export class TensorSplitter {
   }
 
   /** Takes the next bytes of the body. */
-  write(bytes: Uint8Array): void {
+  write(piece: Uint8Array): void {
+    // no Buffer of Node, whose `slice` does not copy
+    const bytes = new Uint8Array(piece.buffer, piece.byteOffset, piece.length)
     for (let at = 0; at < bytes.length;) {
       while (this.current![1].end === this.position) this.advance()
       const [name, { begin, end }] = this.current!

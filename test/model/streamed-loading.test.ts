@@ -10,6 +10,7 @@ import type { CacheLike, LoadProgress, ModelSource, ReadOptions } from '../../sr
 import { parseSafetensors } from '../../src/io/safetensors.js'
 import { writeSafetensors } from '../../src/io/write-safetensors.js'
 import { LanguageModel } from '../../src/model/language-model.js'
+import { quantizeModel } from '../../src/model/quantization/quantize-model.js'
 import { expectSameBits } from '../kernels/float32.js'
 import { expectRejects } from '../support/errors.js'
 import { expectSteady } from '../support/load-progress.js'
@@ -228,4 +229,56 @@ it.each([Infinity, NaN])('float16 with %d is read once more, and packed as float
   expectSameBits(await load(server.folder, { onProgress: (progress) => events.push(progress) }), await load(wide))
   expectSteady(events)
   expect(server.rangesOf(WEIGHTS)).toEqual([undefined, undefined])
+})
+
+describe('bytes of any kind', () => {
+  const kinds: [string, (bytes: Uint8Array) => Uint8Array][] = [
+    ['buffers of Node, at an odd place', (bytes) => Buffer.concat([Buffer.alloc(1), bytes]).subarray(1)],
+    [
+      'shared memory',
+      (bytes) => {
+        const copy = new Uint8Array(new SharedArrayBuffer(bytes.length + 1), 1)
+        copy.set(bytes)
+        return copy
+      },
+    ],
+  ]
+  const small = { ...causalConfig, num_tokens: 64 }
+  const models: [string, () => Map<string, Uint8Array> | Promise<Map<string, Uint8Array>>][] = [
+    ['float32', () => smallModelFiles(smallModel(small))],
+    ['int8', () => quantizeModel(smallModelFiles(smallModel(small)))],
+    ['float16', () => narrowModelFiles(small, 'F16', 'narrow')],
+  ]
+  it.each(kinds.flatMap(([kind, as]) => models.map(([name, make]) => [kind, name, as, make] as const)))(
+    '%s: %s',
+    async (_, __, as, make) => {
+      const model = await make()
+      const tokens = [1, 2, 3]
+      const load = async (source: ModelSource, options: ReadOptions = {}) => {
+        using loaded = await LanguageModel.load(source, { runtime, ...options })
+        return { logits: (await loaded.forward(tokens)).data, saved: loaded.createSession().save() }
+      }
+      const expected = await load(model)
+      const other = new Map([...model].map(([name, bytes]) => [name, as(bytes)]))
+      const integrity: Record<string, string> = {}
+      for (const [name, bytes] of model) integrity[name] = Buffer.from(await crypto.subtle.digest('SHA-256', bytes.slice())).toString('hex')
+      const found = await load(other, { integrity })
+      expectSameBits(found.logits, expected.logits)
+      expect(found.saved).toEqual(expected.saved)
+      // and as a body of pieces of such bytes
+      const fetch = async (url: string) => {
+        const bytes = other.get(url.split('/').at(-1))
+        if (!bytes) return new Response(null, { status: 404 })
+        let at = 0
+        const pull = (controller: ReadableStreamDefaultController<Uint8Array>) => {
+          if (at >= bytes.length) return controller.close()
+          controller.enqueue(bytes.subarray(at, (at += 1001)))
+        }
+        return new Response(new ReadableStream({ pull }))
+      }
+      const fetched = await load(new URL('https://models.example'), { fetch, integrity })
+      expectSameBits(fetched.logits, expected.logits)
+      expect(fetched.saved).toEqual(expected.saved)
+    },
+  )
 })
