@@ -101,7 +101,8 @@ export const ops = {
     fields: { rows: read(), position: read(), indices: optional(read()), angles: read(), output: written(), width: i32() },
   },
   Normalise: {
-    doc: 'Output row i is the norm of input row `first`[0] + (`indices`[i] or i).',
+    doc: `Output row i is the norm of input row \`first\`[0] + (\`indices\`[i] or i). If the input is a ring of \`ring\`
+      rows, row 0 follows the last one: once at most.`,
     kernels: 'norms',
     fields: {
       rows: read(),
@@ -114,6 +115,7 @@ export const ops = {
       kind: oneOf('Norm'),
       width: i32(),
       stride: i32(),
+      ring: optional(i32('Rows of the ring; 0: none.')),
       limit,
     },
   },
@@ -276,9 +278,9 @@ export const ops = {
     },
   },
   CopyRows: {
-    doc: 'Rows of `input` to rows `first`[0] + i of `output`.',
+    doc: 'Rows of `input` to rows `first`[0] + i of `output`, which may be a ring, as the input of `Normalise`.',
     kernels: 'elementwise',
-    fields: { rows: read(), first: optional(read()), input: read(), output: written(), stride: i32() },
+    fields: { rows: read(), first: optional(read()), input: read(), output: written(), stride: i32(), ring: optional(i32()) },
   },
   RouteCausal: {
     doc: `Which of the chunk's \`rows\`[0] rows from \`first\`[0] on are queries, decided without looking ahead: those
@@ -384,7 +386,8 @@ export const ops = {
   },
   UpdateContextInputs: {
     doc: `The same for the rows that they are projected from: \`inputs\` has a row for each token of the context, by rank,
-      without one for the null key/value; the admitted ones' are rows \`first\`[0] + \`admitted\`[i] of \`window\`.`,
+      without one for the null key/value; the admitted ones' are rows \`first\`[0] + \`admitted\`[i] of \`recent\`, a ring
+      of \`ring\` rows.`,
     kernels: 'context',
     fields: {
       retained: read(),
@@ -392,9 +395,10 @@ export const ops = {
       admitted: read(),
       admittedCount: read(),
       first: read(),
-      window: read(),
+      recent: read(),
       inputs: updated(),
       stride: i32(),
+      ring: i32(),
     },
   },
   NullContext: {

@@ -58,7 +58,7 @@ export enum DispatchHeader {
   AnswerRows = 25,
   /** Address of a word that becomes nonzero when the dispatch is cancelled; 0 if it cannot be. */
   Stop = 26,
-  /** Row of a layer's recent inputs for the chunk's first token, and for the first one of its routed window. */
+  /** Row of the ring of recent inputs for the chunk's first token, and for the first one of its routed window. */
   InputRow = 27,
   WindowInputRow = 28,
   /** The `IntegerDot` of int8 products of several rows, and of those of a single row. */

@@ -103,7 +103,10 @@ export enum RotaryFromAngles {
   Length = 13,
 }
 
-/** Output row i is the norm of input row `First`[0] + (`Indices`[i] or i). */
+/**
+ * Output row i is the norm of input row `First`[0] + (`Indices`[i] or i). If the input is a ring of `Ring` rows, row
+ * 0 follows the last one: once at most.
+ */
 export enum Normalise {
   Rows = 2,
   First = 4,
@@ -116,8 +119,10 @@ export enum Normalise {
   Kind = 16,
   Width = 17,
   Stride = 18,
-  Limit = 19,
-  Length = 20,
+  /** Rows of the ring; 0: none. */
+  Ring = 19,
+  Limit = 20,
+  Length = 21,
 }
 
 /**
@@ -292,14 +297,15 @@ export enum RouterScores {
   Length = 21,
 }
 
-/** Rows of `Input` to rows `First`[0] + i of `Output`. */
+/** Rows of `Input` to rows `First`[0] + i of `Output`, which may be a ring, as the input of `Normalise`. */
 export enum CopyRows {
   Rows = 2,
   First = 4,
   Input = 6,
   Output = 8,
   Stride = 10,
-  Length = 11,
+  Ring = 11,
+  Length = 12,
 }
 
 /**
@@ -414,7 +420,8 @@ export enum UpdateContext {
 
 /**
  * The same for the rows that they are projected from: `Inputs` has a row for each token of the context, by rank,
- * without one for the null key/value; the admitted ones' are rows `First`[0] + `Admitted`[i] of `Window`.
+ * without one for the null key/value; the admitted ones' are rows `First`[0] + `Admitted`[i] of `Recent`, a ring of
+ * `Ring` rows.
  */
 export enum UpdateContextInputs {
   Retained = 2,
@@ -422,10 +429,11 @@ export enum UpdateContextInputs {
   Admitted = 6,
   AdmittedCount = 8,
   First = 10,
-  Window = 12,
+  Recent = 12,
   Inputs = 14,
   Stride = 16,
-  Length = 17,
+  Ring = 17,
+  Length = 18,
 }
 
 /**

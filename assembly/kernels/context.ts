@@ -106,14 +106,17 @@ export function updateContextInputs(op: usize, header: usize, partition: i32, pa
   const first = partitionStart(stride, partition, partitions)
   const width = floats(partitionStart(stride, partition + 1, partitions) - first)
   const inputs = operand(op, UpdateContextInputs.Inputs, header) + floats(first)
-  const window =
-    operand(op, UpdateContextInputs.Window, header) + <usize>count(op, UpdateContextInputs.First, header) * size + floats(first)
+  const recent = operand(op, UpdateContextInputs.Recent, header) + floats(first)
+  const window = count(op, UpdateContextInputs.First, header)
+  const ring = word(op, UpdateContextInputs.Ring)
   for (let i = 0; i < retained; ++i) {
     const rank = load<i32>(keptList + floats(i))
     if (rank != i) memory.copy(inputs + <usize>i * size, inputs + <usize>rank * size, width)
   }
   for (let i = 0; i < admitted; ++i) {
-    memory.copy(inputs + <usize>(retained + i) * size, window + <usize>load<i32>(newList + floats(i)) * size, width)
+    let row = window + load<i32>(newList + floats(i))
+    if (row >= ring) row -= ring
+    memory.copy(inputs + <usize>(retained + i) * size, recent + <usize>row * size, width)
   }
 }
 

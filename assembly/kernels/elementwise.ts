@@ -61,8 +61,14 @@ export function copyRows(op: usize, header: usize, partition: i32, partitions: i
   const size = floats(word(op, CopyRows.Stride))
   const first = partitionStart(rows, partition, partitions)
   const last = partitionStart(rows, partition + 1, partitions)
-  const output = operand(op, CopyRows.Output, header) + <usize>(countOr(op, CopyRows.First, header, 0) + first) * size
-  memory.copy(output, operand(op, CopyRows.Input, header) + <usize>first * size, <usize>(last - first) * size)
+  const ring = word(op, CopyRows.Ring)
+  const input = operand(op, CopyRows.Input, header)
+  const output = operand(op, CopyRows.Output, header)
+  const offset = countOr(op, CopyRows.First, header, 0)
+  // rows from here on begin the ring anew
+  const turn = ring ? min(max(ring - offset, first), last) : last
+  memory.copy(output + <usize>(offset + first) * size, input + <usize>first * size, <usize>(turn - first) * size)
+  if (turn < last) memory.copy(output + <usize>(offset + turn - ring) * size, input + <usize>turn * size, <usize>(last - turn) * size)
 }
 
 /** `Combine`: one thread computes a row, adding terms in expert order. */

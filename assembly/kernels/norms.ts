@@ -80,9 +80,12 @@ export function normalise(op: usize, header: usize, partition: i32, partitions: 
   const kind = word(op, Normalise.Kind)
   const width = word(op, Normalise.Width)
   const stride = word(op, Normalise.Stride)
+  const ring = word(op, Normalise.Ring)
   const end = partitionStart(rows, partition + 1, partitions)
   for (let row = partitionStart(rows, partition, partitions); row < end; ++row) {
-    const x = input + floats(first + (indices ? load<i32>(indices + floats(row)) : row)) * stride
+    let source = first + (indices ? load<i32>(indices + floats(row)) : row)
+    if (ring && source >= ring) source -= ring
+    const x = input + floats(source) * stride
     const out = output + floats(row) * stride
     if (kind == Norm.RootMeanSquare) {
       const norm = sqrt<f32>(sumOfSquares(x, width))

@@ -37,7 +37,10 @@ export function closingRows({ routedWindowSize }: LayerConfig, position: number,
 
 /** Whether a chunk overwrites earlier state, rather than only appending to it. */
 export function needsCopyOnWrite(geometry: Geometry, cursor: Cursor, rows: number): boolean {
-  return closingRows(geometry.config, cursor.position, rows) > 0 || nextBase(geometry, cursor, rows) !== cursor.base
+  const { config, inputRows } = geometry
+  const { position } = cursor
+  const held = Math.max(position % config.routedWindowSize, Math.min(position, config.localAttnWindowSize))
+  return closingRows(config, position, rows) > 0 || nextBase(geometry, cursor, rows) !== cursor.base || held + rows > inputRows
 }
 
 /** Number of key/values for the window of a position: the tokens of all earlier windows, or as many as are chosen. */
@@ -45,13 +48,9 @@ export function contextCount({ routedWindowSize, numRoutedKeyValues }: LayerConf
   return Math.min(numRoutedKeyValues, Math.floor(position / routedWindowSize) * routedWindowSize)
 }
 
-/**
- * Row of a position in a causal layer's recent inputs: each window has a place of its own, which the next one to take
- * it finds when nothing attends to what was there.
- */
-export function inputRow({ recentWindows, windowCapacity, config }: Geometry, position: number): number {
-  const offset = position % config.routedWindowSize
-  return (((position - offset) / config.routedWindowSize) % recentWindows) * windowCapacity + offset
+/** Row of a position in the ring of a causal layer's recent inputs. */
+export function inputRow({ inputRows }: Geometry, position: number): number {
+  return position % inputRows
 }
 
 /** Sets the header for a chunk of `rows` tokens, and returns the cursor after it. */
@@ -66,7 +65,6 @@ export function fillHeader(dispatch: Dispatch, geometry: Geometry, cursor: Curso
   const window = geometry.config.routedWindowSize
   const offset = position % window
   const base = nextBase(geometry, cursor, rows)
-  const windowRow = inputRow(geometry, position - offset)
   dispatch.set(DispatchHeader.Rows, rows)
   dispatch.set(DispatchHeader.WindowOffset, offset)
   dispatch.set(DispatchHeader.WindowStart, Number(offset === 0))
@@ -78,8 +76,8 @@ export function fillHeader(dispatch: Dispatch, geometry: Geometry, cursor: Curso
   dispatch.set(DispatchHeader.ContextCount, contextCount(geometry.config, position))
   dispatch.set(DispatchHeader.LocalIndex, position - base)
   dispatch.set(DispatchHeader.LocalDrop, base - cursor.base)
-  dispatch.set(DispatchHeader.InputRow, windowRow + offset)
-  dispatch.set(DispatchHeader.WindowInputRow, windowRow)
+  dispatch.set(DispatchHeader.InputRow, inputRow(geometry, position))
+  dispatch.set(DispatchHeader.WindowInputRow, inputRow(geometry, position - offset))
   dispatch.setPosition(DispatchHeader.Position, position)
   dispatch.setPosition(DispatchHeader.WindowPosition, position - offset)
   return base

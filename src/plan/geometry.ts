@@ -34,8 +34,8 @@ export interface Geometry {
   readonly chunkWindows: number
   /** Tokens of a routed window, or of the whole sequence if that is shorter. */
   readonly windowCapacity: number
-  /** Windows whose inputs a causal layer keeps, the open one included. */
-  readonly recentWindows: number
+  /** Rows in the ring of a causal layer's recent inputs: those of the open window, at least. */
+  readonly inputRows: number
   /** A row of `dim` values, padded. */
   readonly stride: number
   /** One head, padded, so that every head starts on a vector and consists of whole panels. */
@@ -81,7 +81,7 @@ export function createGeometry(config: LayerConfig, contexts: number, length = I
     chunkRows,
     chunkWindows,
     windowCapacity,
-    recentWindows: 1,
+    inputRows: windowCapacity,
     stride,
     headStride,
     inner,
@@ -95,12 +95,16 @@ export function createGeometry(config: LayerConfig, contexts: number, length = I
   }
 }
 
+/** Part of a chunk that can be read without overwriting what the ring of inputs still holds. */
+const INPUTS_AHEAD = 3 / 4
+
 /**
- * Windows whose inputs have to be kept for all those of the local window to be among them, at any position below
- * `length`.
+ * Rows in the ring of recent inputs of a layer whose state can be saved: those of the open window and of the local
+ * window, and most of a chunk's ahead of them. Longer chunks take a copy of the state (`needsCopyOnWrite`).
  */
-export function windowsOfLocalInputs({ localAttnWindowSize, routedWindowSize }: LayerConfig, length: number): number {
-  return Math.min(Math.ceil(localAttnWindowSize / routedWindowSize) + 1, Math.ceil(length / routedWindowSize))
+export function savableInputRows({ config, chunkRows, windowCapacity }: Geometry, length: number): number {
+  const held = Math.max(windowCapacity, config.localAttnWindowSize)
+  return Math.min(roundUp(held + Math.ceil(INPUTS_AHEAD * chunkRows)), length)
 }
 
 /** Bytes of scores per partition: a tile of rows, and their reciprocal sums. */

@@ -3,7 +3,7 @@ import { countRouted, isRouted } from './routed-layers.js'
 import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
 import type { Program } from '../device/device.js'
 import { addCausalLayer, addContextRestoring, addLocalRestoring, addOpening } from './ops/causal-ops.js'
-import { createGeometry, type Geometry, type PlanLimits, windowsOfLocalInputs } from './geometry.js'
+import { createGeometry, type Geometry, type PlanLimits, savableInputRows } from './geometry.js'
 import {
   type CausalLayerState,
   planRoutedLayerState,
@@ -72,8 +72,8 @@ export interface CausalModelPlan extends ModelPlan {
 export function planCausalModel(config: ModelConfig, parameters: ModelWeights, length: number, limits: PlanLimits): CausalModelPlan {
   const { layer } = config
   const { partitions } = limits
-  const recentWindows = windowsOfLocalInputs(layer, length)
-  const geometry = { ...createGeometry(layer, contextsOf(layer, length), length, limits), recentWindows }
+  const sizes = createGeometry(layer, contextsOf(layer, length), length, limits)
+  const geometry = { ...sizes, inputRows: savableInputRows(sizes, length) }
   const scratchLayout = new Layout()
   const layerScratch = planLayerScratch(scratchLayout, geometry, partitions)
   const contextUpdate = planContextUpdateScratch(scratchLayout, geometry)

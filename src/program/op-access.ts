@@ -114,7 +114,7 @@ export interface OperandWords {
     | UpdateContextInputs.Admitted
     | UpdateContextInputs.AdmittedCount
     | UpdateContextInputs.First
-    | UpdateContextInputs.Window
+    | UpdateContextInputs.Recent
     | UpdateContextInputs.Inputs
   readonly [Opcode.NullContext]: NullContext.Null | NullContext.Keys | NullContext.Values
   readonly [Opcode.SelectQueries]: SelectQueries.RouterScores | SelectQueries.Taken | SelectQueries.Scores | SelectQueries.Work

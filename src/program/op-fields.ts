@@ -58,7 +58,10 @@ export interface RotaryFromAnglesFields {
   readonly width: number
 }
 
-/** Output row i is the norm of input row `first`[0] + (`indices`[i] or i). */
+/**
+ * Output row i is the norm of input row `first`[0] + (`indices`[i] or i). If the input is a ring of `ring` rows, row
+ * 0 follows the last one: once at most.
+ */
 export interface NormaliseFields {
   readonly rows: Operand
   readonly first?: Operand | undefined
@@ -71,6 +74,8 @@ export interface NormaliseFields {
   readonly kind: Norm
   readonly width: number
   readonly stride: number
+  /** Rows of the ring; 0: none. */
+  readonly ring?: number | undefined
   readonly limit?: DispatchHeader | undefined
 }
 
@@ -239,13 +244,14 @@ export interface RouterScoresFields {
   readonly scale: number
 }
 
-/** Rows of `input` to rows `first`[0] + i of `output`. */
+/** Rows of `input` to rows `first`[0] + i of `output`, which may be a ring, as the input of `Normalise`. */
 export interface CopyRowsFields {
   readonly rows: Operand
   readonly first?: Operand | undefined
   readonly input: Operand
   readonly output: Operand
   readonly stride: number
+  readonly ring?: number | undefined
 }
 
 /**
@@ -355,7 +361,8 @@ export interface UpdateContextFields {
 
 /**
  * The same for the rows that they are projected from: `inputs` has a row for each token of the context, by rank,
- * without one for the null key/value; the admitted ones' are rows `first`[0] + `admitted`[i] of `window`.
+ * without one for the null key/value; the admitted ones' are rows `first`[0] + `admitted`[i] of `recent`, a ring of
+ * `ring` rows.
  */
 export interface UpdateContextInputsFields {
   readonly retained: Operand
@@ -363,9 +370,10 @@ export interface UpdateContextInputsFields {
   readonly admitted: Operand
   readonly admittedCount: Operand
   readonly first: Operand
-  readonly window: Operand
+  readonly recent: Operand
   readonly inputs: Operand
   readonly stride: number
+  readonly ring: number
 }
 
 /**
@@ -497,7 +505,7 @@ export const FIELD_ORDER: Readonly<Record<keyof OpFields, string>> = {
   [Opcode.Embed]: 'rows@ tokenIds@ tokens@ tokenScales@ positions@ output@ stride tokensFormat positionsFormat',
   [Opcode.RotaryFromPositions]: 'rows@ position@ indices@ positions@ first@ frequencies@ output@ width',
   [Opcode.RotaryFromAngles]: 'rows@ position@ indices@ angles@ output@ width',
-  [Opcode.Normalise]: 'rows@ first@ indices@ input@ output@ weight@ bias@ kind width stride limit',
+  [Opcode.Normalise]: 'rows@ first@ indices@ input@ output@ weight@ bias@ kind width stride ring limit',
   [Opcode.Matmul]: 'rows@ input@ weights@ output@ bias@ addTo@ inputStride outputStride depth panels activation format projections limit',
   [Opcode.QuantizeRows]: 'rows@ input@ output@ scales@ inputStride depth stride bits limit',
   [Opcode.QuantizedMatmul]:
@@ -507,7 +515,7 @@ export const FIELD_ORDER: Readonly<Record<keyof OpFields, string>> = {
   [Opcode.Attention]:
     'rows@ queries@ keys@ values@ output@ scores@ end@ queryStride outputStride heads headWidth headStride capacity window advance scoreStride scale% starts@ contextStride contextRows first@',
   [Opcode.RouterScores]: 'rows@ first@ input@ products@ queries@ keyValues@ stride width productStride experts capacity cosine scale%',
-  [Opcode.CopyRows]: 'rows@ first@ input@ output@ stride',
+  [Opcode.CopyRows]: 'rows@ first@ input@ output@ stride ring',
   [Opcode.RouteCausal]: 'rows@ first@ routerScores@ lists@ slots@ counts@ experts count capacity rowCapacity',
   [Opcode.ListQueries]:
     'rows@ first@ taken@ scores@ lists@ slots@ counts@ listScores@ experts capacity rowCapacity starts@ ends@ startCapacity windowSize keyValues',
@@ -515,7 +523,7 @@ export const FIELD_ORDER: Readonly<Record<keyof OpFields, string>> = {
   [Opcode.SelectContext]:
     'routerScores@ contextRouterScores@ contextPositions@ retained@ retainedCounts@ admitted@ admittedCounts@ candidates@ experts count contextCapacity window workBytes',
   [Opcode.UpdateContext]: 'retained@ retainedCount@ admittedCount@ projected@ keys@ values@ heads headStride capacity',
-  [Opcode.UpdateContextInputs]: 'retained@ retainedCount@ admitted@ admittedCount@ first@ window@ inputs@ stride',
+  [Opcode.UpdateContextInputs]: 'retained@ retainedCount@ admitted@ admittedCount@ first@ recent@ inputs@ stride ring',
   [Opcode.NullContext]: 'null@ keys@ values@ heads headStride capacity',
   [Opcode.SelectQueries]:
     'routerScores@ taken@ scores@ work@ experts count windowSize capacity workBytes fetchRatio# eps# epsInit# epsDecay# iterations straightThrough selection',

@@ -4,7 +4,7 @@ import type { OpFields } from '../../src/program/op-fields.js'
 import { normals } from './float32.js'
 import type { OpMemory, Region } from './op-runner.js'
 
-/** Rows of the window before its first. */
+/** Rows of the ring before the window's first. */
 const FIRST = 3
 
 /** @param retained the old ranks that stay; every second row of the window is admitted, `admitted` of them */
@@ -16,7 +16,9 @@ export function placeInputs(
   stride: number,
 ): { fields: OpFields[Opcode.UpdateContextInputs]; inputs: Region; expected: Float32Array } {
   const old = normals((before + admitted) * stride, 1)
-  const window = normals((FIRST + 2 * admitted) * stride, 2)
+  // the window's end begins the ring anew
+  const ring = FIRST + 2 * admitted - Math.min(2, admitted)
+  const recent = normals(ring * stride, 2)
   const rows = (of: Float32Array, indices: readonly number[]) => indices.flatMap((i) => [...of.subarray(i * stride, (i + 1) * stride)])
   const places = Array.from({ length: admitted }, (_, i) => 2 * i + 1)
   const inputs = memory.inputOutput(old, [{ width: (retained.length + admitted) * stride }])
@@ -26,10 +28,11 @@ export function placeInputs(
     admitted: memory.input(Int32Array.from(places)),
     admittedCount: memory.count(admitted),
     first: memory.count(FIRST),
-    window: memory.input(window),
+    recent: memory.input(recent),
     inputs,
     stride,
+    ring,
   }
-  const joining = places.map((i) => FIRST + i)
-  return { fields, inputs, expected: Float32Array.from([...rows(old, retained), ...rows(window, joining)]) }
+  const joining = places.map((i) => (FIRST + i) % ring)
+  return { fields, inputs, expected: Float32Array.from([...rows(old, retained), ...rows(recent, joining)]) }
 }

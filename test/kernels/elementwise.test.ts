@@ -56,6 +56,37 @@ describe.each(allBuilds)('embedding on the %s build', (build) => {
 })
 
 describe.each(allBuilds)('copying rows on the %s build', (build) => {
+  test('goes on at the front of a ring where its end is reached', () => {
+    const [stride, ring] = [16, 9]
+    for (const [rows, first] of [
+      [1, 8],
+      [2, 8],
+      [9, 4],
+      [7, 2],
+      [5, 1],
+    ] as const) {
+      for (const partitions of everyPartition) {
+        const memory = new OpMemory(4 * (partitions % 4))
+        const input = normals(rows * stride, rows)
+        const places = Array.from({ length: rows }, (_, i) => (first + i) % ring)
+        const output = memory.output(
+          ring * stride,
+          places.map((place) => ({ first: place * stride, width: stride })),
+        )
+        memory.run(runtimeOf(build, partitions), Opcode.CopyRows, {
+          rows: memory.count(rows),
+          first: memory.count(first),
+          input: memory.input(input),
+          output,
+          stride,
+          ring,
+        })
+        const copied = memory.floats(output)
+        expectSameBits(Float32Array.from(places.flatMap((place) => [...copied.subarray(place * stride, (place + 1) * stride)])), input)
+      }
+    }
+  })
+
   test('moves rows to the first one asked for and those behind it', () => {
     const stride = 16
     for (const [rows, first] of [

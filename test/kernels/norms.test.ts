@@ -19,12 +19,14 @@ interface NormCase {
   readonly stride?: number
   readonly first?: number
   readonly indices?: Int32Array
+  /** Rows of the input, if it is a ring. */
+  readonly ring?: number
   readonly misalignment?: number
 }
 
 /** The rows that the op writes, and what it writes beside them. */
 function normalise(runtime: Runtime, options: NormCase): { values: Float32Array; padding: Float32Array } {
-  const { kind, width, rows, weight, bias, first, indices } = options
+  const { kind, width, rows, weight, bias, first, indices, ring } = options
   const stride = options.stride ?? roundUpTo8(width)
   const memory = new OpMemory(options.misalignment)
   const output = memory.output(rows * stride)
@@ -39,18 +41,19 @@ function normalise(runtime: Runtime, options: NormCase): { values: Float32Array;
     kind,
     width,
     stride,
+    ring,
   })
   const all = memory.floats(output)
   return { values: gather(all, rows, width, stride), padding: all.filter((_, i) => i % stride >= width) }
 }
 
 /** The plain twin, in float64. */
-function twin({ kind, width, rows, input, weight, bias, first = 0, indices }: NormCase): Float64Array {
+function twin({ kind, width, rows, input, weight, bias, first = 0, indices, ring = Infinity }: NormCase): Float64Array {
   const gamma = Float64Array.from(weight ?? [])
   const beta = Float64Array.from(bias ?? new Float32Array(width))
   const out = new Float64Array(rows * width)
   for (let row = 0; row < rows; row++) {
-    const from = (first + (indices?.[row] ?? row)) * width
+    const from = ((first + (indices?.[row] ?? row)) % ring) * width
     const x = Float64Array.from(input.subarray(from, from + width))
     out.set(kind === Norm.None ? x : kind === Norm.Layer ? layerNorm(x, gamma, beta) : rmsNorm(x, gamma), row * width)
   }
@@ -90,13 +93,15 @@ describe.each(allBuilds)('on the %s build', (build) => {
       }
     })
 
-    test('takes rows from a first one on, or those of a list, or both', () => {
+    test('takes rows from a first one on, or those of a list, or both, of a ring too', () => {
       for (const width of [1, 6, 16, 37]) {
         const options = caseOf(kind, width)
         for (const choice of [
           { first: 2, rows: 7 },
           { indices: integers(9, 9, 4), rows: 9 },
           { first: 3, indices: integers(20, 6, 5), rows: 20 },
+          { first: 6, rows: 7, ring: 9 },
+          { first: 5, indices: integers(20, 9, 6), rows: 20, ring: 9 },
         ]) {
           const chosen = { ...options, ...choice, stride: roundUpTo8(width) + 8 }
           expectClose(normalise(runtime, chosen).values, twin(chosen), tolerance)

@@ -40,6 +40,7 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
             kind,
             width,
             stride,
+            ring: width % 2 === 0 ? 8 : undefined,
           }
           return {
             memory,
@@ -83,12 +84,12 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
     }
   })
 
-  test('copies rows bit by bit', async () => {
+  test('copies rows bit by bit, to a ring too', async () => {
     for (const width of rowWidths) {
       const make = (): OpCase<Opcode.CopyRows> => {
         const stride = roundUp(width)
         const memory = new OpMemory()
-        const output = memory.output(7 * stride, [{ first: 2 * stride, width: 4 * stride }])
+        const output = memory.output(7 * stride, [{ first: 2 * stride, width: 4 * stride }, { width: stride }])
         const input = randomRows(4, width)
         new Int32Array(input.buffer)[0] = 0x7fa12345
         const fields = {
@@ -97,6 +98,7 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
           input: memory.input(input),
           output,
           stride,
+          ring: width % 2 === 0 ? 5 : undefined,
         }
         return { memory, opcode: Opcode.CopyRows, fields, chunk: { [DispatchHeader.Rows]: 4 }, exact: [output] }
       }

@@ -126,7 +126,7 @@ export interface CausalContextState extends ContextState {
 /** The state of a causal layer. */
 export interface CausalLayerState extends LayerState {
   /**
-   * [recentWindows][windowCapacity][stride]: the layer's inputs for the open window, from which admitted tokens will be
+   * [inputRows][stride], a ring: the layer's inputs for the open window, from which admitted tokens will be
    * projected; in a state that can be saved also those for the local window, from which its keys and values were.
    */
   readonly recentInputs: Operand
@@ -170,8 +170,8 @@ export function planRoutedLayerState(layout: Layout, geometry: Geometry, isSavab
   }
 }
 
-function planRecentInputs(layout: Layout, { recentWindows, windowCapacity, stride }: Geometry): Operand {
-  return at(BufferIndex.State, layout.words(recentWindows * windowCapacity * stride))
+function planRecentInputs(layout: Layout, { inputRows, stride }: Geometry): Operand {
+  return at(BufferIndex.State, layout.words(inputRows * stride))
 }
 
 function planRoutingState(layout: Layout, { config, contextCapacity, windowCapacity }: Geometry): RoutingState {

@@ -1,5 +1,6 @@
 import type { DeviceBuffer } from '../../device/device.js'
 import type { ModelConfig } from '../config.js'
+import type { Geometry } from '../geometry.js'
 import type { CausalModelPlan } from '../model-plan.js'
 import { closingRows, contextCount, type Cursor, inputRow } from '../chunk.js'
 import { positionCount, type SavedLayer, savedLayers } from './saved-state.js'
@@ -92,15 +93,10 @@ export function importState(
   return floats
 }
 
-/** The recent inputs of positions `first` … `end` - 1, window by window. */
-function* consecutiveInputs(
-  { config }: CausalModelPlan['geometry'],
-  first: number,
-  end: number,
-): Generator<{ first: number; rows: number }> {
-  const window = config.routedWindowSize
+/** The recent inputs of positions `first` … `end` - 1, in ranges that lie together. */
+function* consecutiveInputs(geometry: Geometry, first: number, end: number): Generator<{ first: number; rows: number }> {
   for (let at = first; at < end;) {
-    const rows = Math.min(end - at, window - (at % window))
+    const rows = Math.min(end - at, geometry.inputRows - inputRow(geometry, at))
     yield { first: at, rows }
     at += rows
   }
@@ -116,7 +112,9 @@ export function changedState({ geometry, states }: CausalModelPlan, before: Curs
   const rows = after.position - before.position
 
   for (const { recentInputs, contexts, routing } of states) {
-    words(recentInputs.byteOffset / 4 + inputRow(geometry, before.position) * stride, rows * stride)
+    for (const range of consecutiveInputs(geometry, before.position, after.position)) {
+      words(recentInputs.byteOffset / 4 + inputRow(geometry, range.first) * stride, range.rows * stride)
+    }
     if (routing === undefined) continue
     if (closingRows(config, before.position, rows) > 0) {
       words(routing.contextRouterScores.byteOffset / 4, numExperts * contextCapacity)

@@ -55,7 +55,7 @@ export function addCausalLayer(context: CausalContext): void {
   builder.serialized(() => addRouting(routed))
 }
 
-/** Keeps the chunk's inputs, where those of an earlier window were. */
+/** Keeps the chunk's inputs, in the places of those that nothing holds any more. */
 function addRecentInputs({ builder, geometry, state, input }: CausalContext): void {
   builder.op(Opcode.CopyRows, {
     rows: headerWord(DispatchHeader.Rows),
@@ -63,6 +63,7 @@ function addRecentInputs({ builder, geometry, state, input }: CausalContext): vo
     input,
     output: state.recentInputs,
     stride: geometry.stride,
+    ring: geometry.inputRows,
   })
 }
 
@@ -134,13 +135,14 @@ function addContextUpdate(context: RoutedCausalContext): void {
         admitted: indices,
         admittedCount: count,
         first,
-        window: state.recentInputs,
+        recent: state.recentInputs,
         inputs,
         stride: geometry.stride,
+        ring: geometry.inputRows,
       })
       builder.skipBarrier()
     }
-    const rows = { count, first, indices, input: state.recentInputs, limit }
+    const rows = { count, first, indices, input: state.recentInputs, ring: geometry.inputRows, limit }
     addContextKeyValues({ ...context, table: windowTable }, index, rows, { retained, retainedCount })
   })
 }
@@ -160,7 +162,7 @@ interface ContextProjection {
 function addContextKeyValues(
   { builder, geometry, routing, state, contextUpdate, table }: ContextProjection,
   index: number,
-  rows: { count: Operand; first: Operand; indices?: Operand; input: Operand; limit: DispatchHeader },
+  rows: { count: Operand; first: Operand; indices?: Operand; input: Operand; ring?: number; limit: DispatchHeader },
   retaining: { retained?: Operand; retainedCount: Operand },
 ): void {
   const { config, stride, inner, headStride, contextCapacity } = geometry
@@ -202,7 +204,7 @@ export function addLocalRestoring(
   context: Pick<CausalContext, 'builder' | 'geometry' | 'weights' | 'scratch' | 'state' | 'localTable'>,
 ): void {
   const local = { ...context, input: context.state.recentInputs }
-  addLocalProjection(local, headerWord(DispatchHeader.InputRow))
+  addLocalProjection(local, { first: headerWord(DispatchHeader.InputRow), ring: context.geometry.inputRows })
   addLocalStore(local)
 }
 

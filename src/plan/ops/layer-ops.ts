@@ -138,7 +138,7 @@ export function addExpertNorm(
   builder: ProgramBuilder,
   { config, stride }: Geometry,
   gamma: Operand | undefined,
-  rows: { count: Operand; first?: Operand; indices?: Operand; input: Operand; output: Operand; limit?: DispatchHeader },
+  rows: { count: Operand; first?: Operand; indices?: Operand; input: Operand; ring?: number; output: Operand; limit?: DispatchHeader },
 ): void {
   builder.op(Opcode.Normalise, {
     rows: rows.count,
@@ -150,6 +150,7 @@ export function addExpertNorm(
     kind: gamma ? Norm.RootMeanSquare : Norm.None,
     width: config.dim,
     stride,
+    ring: rows.ring,
     limit: rows.limit ?? DispatchHeader.Rows,
   })
 }
@@ -193,17 +194,20 @@ type LocalContext = Pick<LayerContext, 'builder' | 'geometry' | 'weights' | 'scr
 /**
  * Queries, keys and values of a chunk's rows, to `scratch.projected`. The barrier after them may be skipped by ops on
  * groups of heads.
- * @param first the input's first row, if that is not row 0
+ * @param place the rows' place, if the input is a ring
  */
-export function addLocalProjection({ builder, geometry, weights, scratch, input }: LocalContext, first?: Operand): void {
+export function addLocalProjection(
+  { builder, geometry, weights, scratch, input }: LocalContext,
+  place?: { first: Operand; ring: number },
+): void {
   const { config, stride, inner } = geometry
   const { localNorm } = weights
   const rows = headerWord(DispatchHeader.Rows)
-  const isCopied = localNorm !== undefined || first !== undefined
+  const isCopied = localNorm !== undefined || place !== undefined
   if (isCopied) {
     builder.op(Opcode.Normalise, {
       rows,
-      first,
+      first: place?.first,
       input,
       output: scratch.normed,
       weight: localNorm?.weight,
@@ -211,6 +215,7 @@ export function addLocalProjection({ builder, geometry, weights, scratch, input 
       kind: localNorm ? Norm.Layer : Norm.None,
       width: config.dim,
       stride,
+      ring: place?.ring,
     })
   }
   addProduct(builder, {

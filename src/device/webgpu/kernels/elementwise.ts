@@ -46,8 +46,10 @@ export const copyRows: Kernel<Opcode.CopyRows> = {
   let stride = u32(word(${CopyRows.Stride}));
   let column = id.x * 4u;
   if (column >= stride || id.y >= u32(count_i(0))) { return; }
-  let first = u32(select(0, first_i(0), first_given()));
-  output_set_v((first + id.y) * stride + column, input_v(id.y * stride + column));
+  var row = id.y + u32(select(0, first_i(0), first_given()));
+  let ring = u32(word(${CopyRows.Ring}));
+  if (ring > 0u && row >= ring) { row -= ring; }
+  output_set_v(row * stride + column, input_v(id.y * stride + column));
 }`,
   workgroups: (op) => perVector(op, CopyRows.Rows, op.words[CopyRows.Stride]!),
 }

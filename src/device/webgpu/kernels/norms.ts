@@ -31,7 +31,10 @@ fn real(values: vec4f, column: u32, width: u32) -> vec4f {
   let first = u32(select(0, first_i(0), first_given()));
   var source = row;
   if (indices_given()) { source = u32(indices_i(row)); }
-  let start = (first + source) * stride;
+  source += first;
+  let ring = u32(word(${Normalise.Ring}));
+  if (ring > 0u && source >= ring) { source -= ring; }
+  let start = source * stride;
   var shift = 0.0;
   if (kind == ${Norm.Layer}) {
     var sums = vec4f();

@@ -171,7 +171,7 @@ export const updateContextInputs: Kernel<Opcode.UpdateContextInputs> = {
     admitted: UpdateContextInputs.Admitted,
     admitted_count: UpdateContextInputs.AdmittedCount,
     first: UpdateContextInputs.First,
-    window: UpdateContextInputs.Window,
+    recent: UpdateContextInputs.Recent,
     inputs: UpdateContextInputs.Inputs,
   },
   view: 'vectors',
@@ -179,6 +179,7 @@ export const updateContextInputs: Kernel<Opcode.UpdateContextInputs> = {
 var<workgroup> shared_counts: vec2i;
 @compute @workgroup_size(${MOVED_VECTORS * MOVED}) fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let stride = u32(word(${UpdateContextInputs.Stride}));
+  let ring = u32(word(${UpdateContextInputs.Ring}));
   if (lane == 0u) { shared_counts = max(vec2i(retained_count_i(0), admitted_count_i(0)), vec2i()); }
   let counts = vec2u(workgroupUniformLoad(&shared_counts));
   let column = (group.x * ${MOVED_VECTORS}u + lane % ${MOVED_VECTORS}u) * 4u;
@@ -192,7 +193,9 @@ var<workgroup> shared_counts: vec2i;
     if (is_column && rank < counts.x) { inputs_set_v(rank * stride + column, row); }
   }
   for (var i = place; i < counts.y; i += ${MOVED}u) {
-    if (is_column) { inputs_set_v((counts.x + i) * stride + column, window_v((u32(first_i(0)) + u32(admitted_i(i))) * stride + column)); }
+    var row = u32(first_i(0)) + u32(admitted_i(i));
+    if (row >= ring) { row -= ring; }
+    if (is_column) { inputs_set_v((counts.x + i) * stride + column, recent_v(row * stride + column)); }
   }
 }`,
   workgroups: ({ header, words }) => [
