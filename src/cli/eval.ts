@@ -1,10 +1,10 @@
-import { type LanguageModel, RoutedAttentionError } from '../index.js'
+import type { LanguageModel } from '../index.js'
 import { type Call, defineCommand, type Terminal } from './command.js'
 import { UsageError } from './failures.js'
 import { formatCount, formatProgress, formatRate, formatRuntime, formatSeconds, formatTable } from './format.js'
 import { loadOptions, modelOperand, runtimeOptions, withModel } from './model-source.js'
 import { flag, integerFrom, number, text } from './options.js'
-import { encodeInPieces, readStandardInput, readTextFile, type TextInput } from './text-input.js'
+import { encodeText, readText, type TextInput } from './text-input.js'
 
 const DEFAULT_CHUNK = 2048
 
@@ -39,14 +39,13 @@ async function run({ values, positionals, terminal }: Call<typeof options>): Pro
     throw new UsageError(`give one text, not both ${JSON.stringify(input)} and --file ${JSON.stringify(values.file)}`)
   }
   if (input === '') throw new UsageError('the file has an empty name')
-  const text = await readText(input ?? values.file, terminal)
+  const text = await readInput(input ?? values.file, terminal)
   await withModel(place, values, terminal, (model) => measure(model, text, values, terminal), 'prefill')
 }
 
-function readText(file: string | undefined, { signal }: Terminal): Promise<TextInput> {
-  if (file !== undefined && file !== '-') return readTextFile(file, signal)
+function readInput(file: string | undefined, { signal }: Terminal): Promise<TextInput> {
   if (file === undefined && process.stdin.isTTY) throw new UsageError('no text was given: name a file, or pipe text in')
-  return readStandardInput(signal)
+  return readText(file ?? '-', signal)
 }
 
 async function measure(model: LanguageModel, input: TextInput, values: Call<typeof options>['values'], terminal: Terminal): Promise<void> {
@@ -54,14 +53,7 @@ async function measure(model: LanguageModel, input: TextInput, values: Call<type
   const positions = model.config.maxPositions ?? Infinity
   const { chunk = Math.min(DEFAULT_CHUNK, positions) } = values
   if (chunk > positions) throw new UsageError(`--chunk is ${chunk}, more than the ${positions} positions of this model`)
-  const ids = await encodeInPieces(model, input.text, signal, (share) => status.show(() => `encoding: ${Math.floor(100 * share)} %`))
-  status.clear()
-  if (ids.length < 2) {
-    throw new RoutedAttentionError(
-      'BAD_ARGUMENT',
-      `the text has ${ids.length} token${ids.length === 1 ? '' : 's'}; at least 2 are needed to predict one`,
-    )
-  }
+  const ids = await encodeText(model, input.text, terminal)
 
   const begin = performance.now()
   const elapsed = () => (performance.now() - begin) / 1000

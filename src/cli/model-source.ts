@@ -1,4 +1,4 @@
-import { createRuntime, LanguageModel, type LoadProgress, type Runtime } from '../index.js'
+import { createRuntime, LanguageModel, type LoadProgress, type ModelSource, type Runtime, type Workload } from '../index.js'
 import type { Terminal } from './command.js'
 import { UsageError } from './failures.js'
 import { formatBytes } from './format.js'
@@ -37,7 +37,8 @@ export const loadOptions = {
   cache: text('FOLDER', 'Cache the files of a model from a URL in this folder.'),
 }
 
-type RunValues = OptionValues<typeof runtimeOptions>
+export type RunValues = OptionValues<typeof runtimeOptions>
+export type LoadValues = OptionValues<typeof loadOptions>
 
 /** Runs `use` on a runtime that is disposed of afterwards. */
 export async function withRuntime<T>(values: RunValues, terminal: Terminal, use: (runtime: Runtime) => Promise<T>): Promise<T> {
@@ -56,24 +57,32 @@ export async function withRuntime<T>(values: RunValues, terminal: Terminal, use:
  */
 export async function withModel<T>(
   place: string,
-  values: RunValues & OptionValues<typeof loadOptions>,
+  values: RunValues & LoadValues,
   terminal: Terminal,
   use: (model: LanguageModel) => Promise<T>,
-  workload: 'decode' | 'prefill' = 'decode',
+  workload: Workload = 'decode',
 ): Promise<T> {
   const source = sourceOf(place)
-  return withRuntime(values, terminal, async (runtime) => {
-    const { status, signal } = terminal
-    const model = await LanguageModel.load(source, {
-      runtime,
-      signal,
-      cache: values.cache,
-      tokenizer: values.bytes ? 'bytes' : undefined,
-      workload,
-      onProgress: loadingLine(place, status),
-    }).finally(() => status.clear())
-    return use(model)
-  })
+  return withRuntime(values, terminal, async (runtime) => use(await loadModel(source, place, runtime, values, terminal, workload)))
+}
+
+/** @param name of the model, for the status line */
+export async function loadModel(
+  source: ModelSource,
+  name: string,
+  runtime: Runtime,
+  { cache, bytes }: LoadValues,
+  { status, signal }: Terminal,
+  workload: Workload,
+): Promise<LanguageModel> {
+  return LanguageModel.load(source, {
+    runtime,
+    signal,
+    cache,
+    tokenizer: bytes ? 'bytes' : undefined,
+    workload,
+    onProgress: loadingLine(name, status),
+  }).finally(() => status.clear())
 }
 
 /** Shows the progress of a load. */

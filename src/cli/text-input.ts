@@ -3,6 +3,7 @@ import { addAbortSignal } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { setImmediate } from 'node:timers/promises'
 import { type LanguageModel, RoutedAttentionError } from '../index.js'
+import type { Terminal } from './command.js'
 
 /** Characters (Unicode code points) encoded at a time. The published figures of novels-10m count tokens in this way. */
 const PIECE_CHARACTERS = 50_000
@@ -29,6 +30,11 @@ export async function readTextFile(path: string, signal: AbortSignal): Promise<T
     signal.throwIfAborted()
     throw unreadable(path, error)
   }
+}
+
+/** Reads a named text; the standard input for `-`. */
+export function readText(file: string, signal: AbortSignal): Promise<TextInput> {
+  return file === '-' ? readStandardInput(signal) : readTextFile(file, signal)
 }
 
 function decode(bytes: Uint8Array, what: string): TextInput {
@@ -65,6 +71,22 @@ export async function encodeInPieces(
     onPiece(end / text.length)
     await setImmediate() // lets Ctrl-C through
     signal.throwIfAborted()
+  }
+  return ids
+}
+
+/**
+ * Token ids of a text to be predicted, as `encodeInPieces` gives them.
+ * @throws RoutedAttentionError `BAD_ARGUMENT` for fewer than two
+ */
+export async function encodeText(model: LanguageModel, text: string, { status, signal }: Terminal): Promise<number[]> {
+  const ids = await encodeInPieces(model, text, signal, (share) => status.show(() => `encoding: ${Math.floor(100 * share)} %`))
+  status.clear()
+  if (ids.length < 2) {
+    throw new RoutedAttentionError(
+      'BAD_ARGUMENT',
+      `the text has ${ids.length} token${ids.length === 1 ? '' : 's'}; at least 2 are needed to predict one`,
+    )
   }
   return ids
 }

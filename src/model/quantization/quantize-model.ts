@@ -54,7 +54,7 @@ export async function quantizeModel(source: ModelSource, options: QuantizeOption
   if (files.generation !== undefined) written.set('generation_config.json', jsonBytes(files.generation))
   written.set('model.safetensors', writeSafetensors(quantized, { format: 'pt' }))
   // last: a folder written in this order is whole once it has one
-  written.set('config.json', jsonBytes({ ...json, quantization_config: writeQuantizationConfig({ activationBits }) }))
+  written.set('config.json', configBytes(json, activationBits))
   return written
 
   function* quantizeTensors(): Generator<void, Map<string, StoredTensor>> {
@@ -76,6 +76,16 @@ export async function quantizeModel(source: ModelSource, options: QuantizeOption
     }
     return tensors
   }
+}
+
+/** The same quantized model with activations of other bits. */
+export function withActivationBits(files: ReadonlyMap<string, Uint8Array>, activationBits: ActivationBits): Map<string, Uint8Array> {
+  const json = JSON.parse(new TextDecoder().decode(files.get('config.json'))) as Record<string, unknown>
+  return new Map([...files, ['config.json', configBytes(json, activationBits)]])
+}
+
+function configBytes(json: Record<string, unknown>, activationBits: ActivationBits): Uint8Array {
+  return jsonBytes({ ...json, quantization_config: writeQuantizationConfig({ activationBits }) })
 }
 
 function jsonBytes(value: unknown): Uint8Array {
