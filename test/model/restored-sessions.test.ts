@@ -5,6 +5,7 @@
 import { describe, expect, test, vi } from 'vitest'
 import { createRuntime } from '../../src/device/create-runtime.js'
 import { LanguageModel } from '../../src/model/language-model.js'
+import { quantizeModel } from '../../src/model/quantization/quantize-model.js'
 import type { Session } from '../../src/model/session.js'
 import { createRandom } from '../../src/random.js'
 import { expectThrows } from '../support/errors.js'
@@ -12,7 +13,15 @@ import { forge, forgePositions, openSession, positionBytes } from '../support/fo
 import { afterRun, countRuns, outcomeOf } from '../support/interruptions.js'
 import { novels2Folder, novelsFolder, novelsGolden, treasureIsland } from '../support/models.js'
 import { openRuntime, releaseBuilds } from '../support/runtimes.js'
-import { causalConfig, loadSmallModel, partlyRoutedConfig, poisonMemory, randomTokens } from '../support/small-models.js'
+import {
+  causalConfig,
+  loadSmallModel,
+  partlyRoutedConfig,
+  poisonMemory,
+  randomTokens,
+  smallModel,
+  smallModelFiles,
+} from '../support/small-models.js'
 
 const V = causalConfig.num_tokens
 const tokens = randomTokens(120, V)
@@ -126,6 +135,30 @@ test('a restored session that outgrows its memory with the first append goes on 
   expect(restored.save()).toEqual(session.save())
   expect(await clone.append(text.slice(1000))).toEqual(expected)
 })
+
+test.each([7, 14] as const)(
+  'a restored session of a model of int8 weights goes on to the bit, with activations of %d bits',
+  async (activationBits) => {
+    using runtime = openRuntime('baseline')
+    using checked = openRuntime('checked-baseline', 3)
+    for (const config of [partlyRoutedConfig, { ...causalConfig, num_routed_key_values: 30 }]) {
+      const files = await quantizeModel(smallModelFiles(smallModel(config)), { activationBits })
+      const [model, other] = [await LanguageModel.load(files, { runtime }), await LanguageModel.load(files, { runtime: checked })]
+      for (const length of lengths) {
+        const session = await sessionAfter(model, length)
+        const restored = other.restoreSession(session.save())
+        for (const size of [1, 9, 5]) {
+          const chunk = tokens.slice(session.position, session.position + size)
+          expect(await restored.append(chunk)).toEqual(await session.append(chunk))
+        }
+        expect(restored.save()).toEqual(session.save())
+        restored.dispose()
+      }
+      model.dispose()
+      other.dispose()
+    }
+  },
+)
 
 describe('a saved state', () => {
   test('is refused where positions are not ascending integers of closed windows', async () => {
