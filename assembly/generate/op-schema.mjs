@@ -189,8 +189,8 @@ export const ops = {
     },
   },
   Rotate: {
-    doc: `Rotates the heads of each row in place: by table row i, or \`indices\`[i]. Heads are shared out, as in the
-      product before and the attention behind.`,
+    doc: `Rotates the heads of each row in place: by table row i, or \`indices\`[i]. Heads are partitioned as in the
+      product before it and the attention after it.`,
     kernels: 'rotary',
     fields: {
       rows: read(),
@@ -452,8 +452,8 @@ export const ops = {
     fields: { chosen: updated(), positions: written(), counts: written(), experts: i32(), capacity: i32(), stride: optional(i32()) },
   },
   GatherContext: {
-    doc: `When a window opens: packs its context for one expert behind the null key/value; values times their scores.
-      Where a chunk has several windows, z's context of \`ends\`[z] key/values lies z · \`contextStride\` floats behind
+    doc: `When a window opens: packs its context for one expert after the null key/value; values times their scores.
+      Where a chunk has several windows, z's context of \`ends\`[z] key/values lies z · \`contextStride\` floats after
       the first; without \`ends\` the dispatch header tells how many there are.`,
     kernels: 'context',
     fields: {

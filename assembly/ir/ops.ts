@@ -200,8 +200,8 @@ export enum QuantizedMatmul {
 }
 
 /**
- * Rotates the heads of each row in place: by table row i, or `Indices`[i]. Heads are shared out, as in the product
- * before and the attention behind.
+ * Rotates the heads of each row in place: by table row i, or `Indices`[i]. Heads are partitioned as in the product
+ * before it and the attention after it.
  */
 export enum Rotate {
   Rows = 2,
@@ -505,8 +505,8 @@ export enum AssignSlots {
 }
 
 /**
- * When a window opens: packs its context for one expert behind the null key/value; values times their scores. Where
- * a chunk has several windows, z's context of `Ends`[z] key/values lies z · `ContextStride` floats behind the first;
+ * When a window opens: packs its context for one expert after the null key/value; values times their scores. Where a
+ * chunk has several windows, z's context of `Ends`[z] key/values lies z · `ContextStride` floats after the first;
  * without `Ends` the dispatch header tells how many there are.
  */
 export enum GatherContext {

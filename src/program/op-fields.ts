@@ -151,8 +151,8 @@ export interface QuantizedMatmulFields {
 }
 
 /**
- * Rotates the heads of each row in place: by table row i, or `indices`[i]. Heads are shared out, as in the product
- * before and the attention behind.
+ * Rotates the heads of each row in place: by table row i, or `indices`[i]. Heads are partitioned as in the product
+ * before it and the attention after it.
  */
 export interface RotateFields {
   readonly rows: Operand
@@ -439,8 +439,8 @@ export interface AssignSlotsFields {
 }
 
 /**
- * When a window opens: packs its context for one expert behind the null key/value; values times their scores. Where
- * a chunk has several windows, z's context of `ends`[z] key/values lies z · `contextStride` floats behind the first;
+ * When a window opens: packs its context for one expert after the null key/value; values times their scores. Where a
+ * chunk has several windows, z's context of `ends`[z] key/values lies z · `contextStride` floats after the first;
  * without `ends` the dispatch header tells how many there are.
  */
 export interface GatherContextFields {

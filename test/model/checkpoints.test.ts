@@ -135,7 +135,7 @@ describe('names with one prefix', () => {
     expect(error.message).toMatch(new RegExp(`${count} missing: .* and ${count - 20} more; `))
     expect(error.message).toMatch(new RegExp(`${count + 1} unexpected: .* and ${count + 1 - 20} more; `))
     expect(error.message).toMatch(
-      new RegExp(`${count} of the missing ones are there behind "net\\.": keep only the names that begin with it$`),
+      new RegExp(`${count} of the missing ones are present under "net\\.": keep only the names that begin with it$`),
     )
   })
 })

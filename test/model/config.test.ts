@@ -198,7 +198,7 @@ describe('config.json', () => {
 
   it('with a hundred thousand keys that are nearly known is refused at once', () => {
     const near = Object.fromEntries(Array.from({ length: 100_000 }, (_, at) => [`num_routed_querie${String.fromCharCode(256 + at)}`, 1]))
-    expectThrows(() => parseModelConfig({ ...json, ...near }), 'BAD_CONFIG', /and \d+ more are no keys/)
+    expectThrows(() => parseModelConfig({ ...json, ...near }), 'BAD_CONFIG', /and \d+ more are not known keys/)
   })
 
   it.each(Object.entries(foreignKeys))('may have the keys of %s beside its own', (_, keys) => {

@@ -48,7 +48,7 @@ export function folderStore(folder: string, signal: AbortSignal | undefined): St
   }
 }
 
-/** Writes an entry beside its place, and moves it there when it is whole. */
+/** Writes an entry to a temporary file, and renames it when it is complete. */
 class FolderWriter implements EntryWriter {
   private size = 0
 

@@ -109,7 +109,7 @@ class PatternParser {
       const [min, max, isInterval] = bounds
       // After an interval, + is a repeat of the repeat, not possessive.
       const mode: RepeatMode = this.accept('?') ? 'lazy' : !isInterval && this.accept('+') ? 'possessive' : 'greedy'
-      if (isInterval && this.sees('+')) throw this.unsupported('+ behind an interval')
+      if (isInterval && this.sees('+')) throw this.unsupported('+ after an interval')
       if (isInterval && mode === 'lazy' && min === max) throw this.unsupported('{n}?')
       node = { kind: 'repeat', node, min, max, mode }
     }

@@ -6,7 +6,7 @@ import { Pattern } from './pattern.js'
 import { BEHAVIORS, splitAtCharacters, splitAtMatches } from './split.js'
 import { mapping, type Stage } from './stage.js'
 
-/** How a text is split before it reaches the model. */
+/** Splits a text before the model sees it. */
 export interface PreTokenizer {
   readonly stages: readonly Stage[]
   /** Whether it splits at all; otherwise the text cannot be streamed. */
@@ -22,7 +22,7 @@ export function createPreTokenizer(component: Component): PreTokenizer {
     case 'Sequence': {
       const parts = component.children('pretokenizers').map((child, index) => {
         if (index > 0 && child.type === 'Metaspace' && child.value('prepend_scheme') === 'first')
-          throw child.unsupported("has prepend_scheme 'first' behind another pre-tokenizer")
+          throw child.unsupported("has prepend_scheme 'first' after another pre-tokenizer")
         return createPreTokenizer(child)
       })
       return { stages: parts.flatMap(({ stages }) => stages), splits: parts.some(({ splits }) => splits) }
@@ -78,7 +78,7 @@ function metaspace(component: Component): PreTokenizer {
 export function prependScheme(component: Component): 'always' | 'first' | 'never' {
   const isPrefixed = component.boolean('add_prefix_space', true)
   const scheme = component.choice('prepend_scheme', ['always', 'first', 'never'], isPrefixed ? 'always' : 'never')
-  if (!isPrefixed && scheme !== 'never') throw component.unfit('prepend_scheme', "'never' beside add_prefix_space false", scheme)
+  if (!isPrefixed && scheme !== 'never') throw component.unfit('prepend_scheme', "'never' if add_prefix_space is false", scheme)
   return scheme
 }
 
@@ -102,7 +102,7 @@ function beginWith(prefix: string, isWanted: (isAtStart: boolean) => boolean): S
   }
 }
 
-/** `\w+|[^\w\s]+` without the space in between: splits between words and other characters. */
+/** Splits between word characters and others, as `\w+|[^\w\s]+` does once white space is removed. */
 const betweenWords: Stage = (next) => {
   let last: boolean | undefined
   return {

@@ -88,10 +88,14 @@ function refuseSlips(keys: readonly string[], known: readonly string[]): void {
   }
   if (slips.length === 0) return
   if (slips.length > listed.length) listed.push(`and ${slips.length - listed.length} more`)
-  const unknown = slips.length === 1 ? 'is no key' : 'are no keys'
-  throw new RoutedAttentionError('BAD_CONFIG', `config.json: ${listed.join(', ')} ${unknown} that is known here; correct or remove it`, {
-    names: slips,
-  })
+  const unknown = slips.length === 1 ? 'is not a known key' : 'are not known keys'
+  throw new RoutedAttentionError(
+    'BAD_CONFIG',
+    `config.json: ${listed.join(', ')} ${unknown}; correct or remove ${slips.length === 1 ? 'it' : 'them'}`,
+    {
+      names: slips,
+    },
+  )
 }
 
 /** The known key that another is a typo of: a few letters differ, or only case and underscores. */

@@ -168,7 +168,7 @@ export class CapacityBucket {
   }
 
   /**
-   * Makes the keys and values of a state's inputs, some tokens at a time. Interrupted, it may begin anew.
+   * Makes the keys and values of a state's inputs, some tokens at a time. If interrupted, it may be started again.
    * @param cursor of a state that was imported
    */
   async project(state: DeviceBuffer, { position, base }: Cursor, yieldPoint: YieldPoint, interrupt: Interrupt | undefined): Promise<void> {

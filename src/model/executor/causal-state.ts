@@ -57,7 +57,7 @@ export class CausalState {
     return this.#isProjected
   }
 
-  /** Makes the keys and values of its inputs, if it has not. Interrupted, it may begin anew. */
+  /** Makes the keys and values of its inputs, if it has not. If interrupted, it may be started again. */
   async project(yieldPoint: YieldPoint, interrupt: Interrupt | undefined): Promise<void> {
     if (this.#isProjected) return
     await this.bucket.project(this.buffer, this.#cursor, yieldPoint, interrupt)

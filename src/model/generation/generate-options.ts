@@ -117,10 +117,10 @@ export function resolveGeneration(
   if (!ignoreEos) for (const id of eosTokenIds) stopIds.add(id)
   const ids = resolvePrompt(call, prompt, generator)
   if (maxPositions !== null && position + ids.length > maxPositions) {
-    const behind = position === 0 ? '' : ` behind ${position}`
+    const where = position === 0 ? '' : ` at position ${position}`
     throw new RoutedAttentionError(
       'BAD_ARGUMENT',
-      `${call}: a prompt of ${ids.length} tokens${behind} is longer than the ${maxPositions} positions (max_positions) of this model`,
+      `${call}: a prompt of ${ids.length} tokens${where} exceeds the ${maxPositions} positions (max_positions) of this model`,
     )
   }
   return { numTokens, tokenizer, ids, maxTokens, maxPositions, sampling, logits, stops, stopIds, signal, onProgress }

@@ -85,7 +85,7 @@ export class ParameterStream implements WeightsSink {
   write(name: string, from: number, bytes: Uint8Array): void {
     this.#check()
     const reader = this.#readers.get(name)
-    if (!reader) return // a buffer that PyTorch keeps beside parameters
+    if (!reader) return // one of PyTorch's buffers, not a parameter
     // scales may have been those of the tensor as it was
     if (from === 0 && reader.isBegun && this.#model.config.quantization) this.#isUnfit = true
     reader.write(from, bytes)

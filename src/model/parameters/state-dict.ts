@@ -150,7 +150,7 @@ function match<T, Spec extends ParameterSpec>(
 function elsewhere(prefix: string, missing: readonly ParameterSpec[], tensors: ReadonlyMap<string, unknown>): string {
   const found = prefix === '' ? 0 : missing.filter(({ name }) => tensors.has(prefix + name)).length
   if (found === 0) return ''
-  return `; ${found} of the missing ones are there behind ${describe(prefix)}: keep only the names that begin with it`
+  return `; ${found} of the missing ones are present under ${describe(prefix)}: keep only the names that begin with it`
 }
 
 function listed(title: string, names: readonly string[]): string {

@@ -10,7 +10,7 @@ import { modelParameters } from '../../plan/parameters.js'
 import { parseModelConfig } from '../config/config.js'
 import { matchStoredTensors, pick } from '../parameters/state-dict.js'
 import { quantizeRows } from './int8.js'
-import { writeQuantizationConfig } from './quantization-config.js'
+import { writeQuantizationConfig } from '../config/quantization-config.js'
 import { scaleName, scaleShape } from './quantized-parameters.js'
 
 /** Options of `quantizeModel`. */

@@ -158,7 +158,7 @@ interface ContextProjection {
   readonly table: RotaryTable | undefined
 }
 
-/** Projects rows, and stores them behind those that an expert's context retains. */
+/** Projects rows, and appends them to those that an expert's context retains. */
 function addContextKeyValues(
   { builder, geometry, routing, state, contextUpdate, table }: ContextProjection,
   index: number,
@@ -210,7 +210,7 @@ export function addLocalRestoring(
 
 /**
  * Keys and values of an expert's context from their inputs in the state: of as many as the dispatch header's `Rows`,
- * from `FirstRow` on, behind those before them. `ClosingRows` is the same number.
+ * from `FirstRow` on, after those that precede them. `ClosingRows` is the same number.
  * @param rotary angles of positions, and where their table goes, if the keys are rotated
  */
 export function addContextRestoring(

@@ -67,7 +67,7 @@ export const rotaryFromAngles: Kernel<Opcode.RotaryFromAngles> = {
   view: 'words',
   code: `
 ${COSINE_SINE}
-/* 1 / 2π, 192 bits behind the point, zeros before and behind */
+/* 1 / 2π, 192 bits after the point, padded with zeros on both sides */
 const TURNS = array<u32, 10>(0u, 0u, 0x28be60dbu, 0x9391054au, 0x7f09d5f4u, 0x7d4d3770u, 0x36d8a566u, 0x4f10e410u, 0u, 0u);
 fn turns_from(bit: u32) -> u32 {
   var table = TURNS;
