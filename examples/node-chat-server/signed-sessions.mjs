@@ -27,7 +27,7 @@ export class SignedSessions {
 
   /**
    * @param {string} owner the session's owner
-   * @param {Uint8Array} result of `session.save()`
+   * @param {Uint8Array} bytes the result of `session.save()`
    * @returns the signature, then the bytes
    */
   async sign(owner, bytes) {
