@@ -34,7 +34,7 @@ worker.addEventListener('error', () => {
   status.textContent = 'The worker could not start.'
 })
 // Any folder with config.json, the weights and tokenizer.json.
-worker.postMessage({ type: 'load', url: new URL('../../models/novels-10m/', location.href).href })
+worker.postMessage({ type: 'load', url: new URL('../../models/novels-10m-v2-int8/', location.href).href })
 
 /** @param {boolean} value */
 function setWriting(value) {

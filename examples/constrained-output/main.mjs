@@ -6,7 +6,7 @@ import { Grammars } from './grammars.mjs'
 
 const { values } = parseArgs({
   options: {
-    model: { type: 'string', default: 'models/novels-10m' },
+    model: { type: 'string', default: 'models/novels-10m-v2-int8' },
     prompt: { type: 'string', default: 'The captain’s name and age, and what he carries: ' },
     schema: { type: 'string' },
     regex: { type: 'string' },

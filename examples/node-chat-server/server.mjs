@@ -8,7 +8,7 @@ import { StoredSessions } from './stored-sessions.mjs'
 
 const { values } = parseArgs({
   options: {
-    model: { type: 'string', default: 'models/novels-10m' },
+    model: { type: 'string', default: 'models/novels-10m-v2-int8' },
     sessions: { type: 'string', default: 'sessions' },
     port: { type: 'string', default: '8080' },
   },

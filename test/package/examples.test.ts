@@ -10,7 +10,7 @@ import { Worker } from 'node:worker_threads'
 import ts from 'typescript'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { createRuntime, LanguageModel, type Runtime } from '../../src/index.js'
-import { novelsFolder } from '../support/models.js'
+import { novels2Int8Folder } from '../support/models.js'
 import { recitingModelFiles } from '../support/reciting-model.js'
 import { tokenizerFiles } from '../support/tokenizer-files.js'
 
@@ -25,7 +25,7 @@ let model: LanguageModel
 
 beforeAll(async () => {
   runtime = await createRuntime()
-  model = await LanguageModel.load(novelsFolder, { runtime })
+  model = await LanguageModel.load(novels2Int8Folder, { runtime })
 })
 
 afterAll(async () => {
@@ -274,7 +274,7 @@ describe('the browser example', () => {
     const { origin } = await startServer('browser/serve.mjs', '0')
     const { worker, until } = startBrowserWorker()
     try {
-      worker.postMessage({ type: 'load', url: `${origin}/models/novels-10m/` })
+      worker.postMessage({ type: 'load', url: `${origin}/models/novels-10m-v2-int8/` })
       const loading = await until('ready')
       const progress = loading.filter(({ type }) => type === 'progress')
       expect(progress.at(-1)).toMatchObject({ done: progress.at(-1).total })
@@ -302,7 +302,7 @@ describe('the browser example', () => {
     const server = createServer((request, response) => {
       const name = request.url!.split('/').at(-1)
       if (!isUp) response.writeHead(503).end()
-      else if (existsSync(new URL(name, novelsFolder))) response.end(readFileSync(new URL(name, novelsFolder)))
+      else if (existsSync(new URL(name, novels2Int8Folder))) response.end(readFileSync(new URL(name, novels2Int8Folder)))
       else response.writeHead(404).end()
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

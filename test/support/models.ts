@@ -19,6 +19,9 @@ export const novelsFolder = new URL('../../models/novels-10m/', import.meta.url)
 /** novels-10m-v2, some blocks of which have local attention alone. */
 export const novels2Folder = new URL('../../models/novels-10m-v2/', import.meta.url)
 
+/** Its 8-bit form, which the build makes and the examples load. */
+export const novels2Int8Folder = new URL('../../models/novels-10m-v2-int8/', import.meta.url)
+
 export function loadNovels(runtime: Runtime): Promise<LanguageModel> {
   return LanguageModel.load(novelsFolder, { runtime })
 }
