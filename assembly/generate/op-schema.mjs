@@ -1,39 +1,39 @@
 /*
- * Every op once: what it does, which kernel file runs it, and its words in their order. `ops.mjs` writes from it the
- * enums that both compilers read, the types of what a program's writer passes, the table of kernels, and what devices
- * ask about operands.
+ * The single definition of every op: what it does, the file of its kernel, and its words in order. `ops.mjs` generates
+ * from it the enums that both compilers read, the types of the fields a program is written from, the table of kernels,
+ * and what devices need to know about operands.
  *
- * In sentences an op's own words stand in backticks by their names here.
+ * Descriptions refer to an op's own words by their names here, in backticks.
  */
 
 const operand = (access) => (doc) => ({ kind: 'operand', access, doc })
-/** Where no kernel writes. */
+/** Input. */
 const read = operand('read')
-/** A result; what was there before does not matter. */
+/** Output; its previous contents do not matter. */
 const written = operand('written')
-/** A result that depends on what was there. */
+/** Output that depends on its previous contents. */
 const updated = operand('updated')
-/** Read, and left undefined: a kernel may compute in its place. */
+/** Input whose contents are undefined afterwards: a kernel may compute in place. */
 const consumed = operand('consumed')
 /** Working memory. */
 const scratch = operand('scratch')
-/** An operand that may be none, or a number that is then 0. */
+/** May be omitted: an operand is then none, a number 0. */
 const optional = (field) => ({ ...field, optional: true })
 
 const i32 = (doc) => ({ kind: 'i32', type: 'number', doc })
 const f32 = (doc) => ({ kind: 'f32', type: 'number', doc })
-/** Two words; a shader sees the first of them, as an f32. */
+/** Two words; shaders see only the first, which holds the value as an f32. */
 const f64 = (doc) => ({ kind: 'f64', type: 'number', doc })
 /** 1 or 0. */
 const flag = (doc) => ({ kind: 'i32', type: 'boolean', doc })
 /** A value of an enum of `assembly/ir/values.ts`. */
 const oneOf = (type, doc) => ({ kind: 'i32', type, values: true, doc })
-/** The word of the dispatch header that `rows` does not exceed, where the count lies elsewhere; `LIMITS` lists them. */
+/** The header word that bounds `rows`, for counts that the host cannot see; listed in `LIMITS`. */
 const limit = { kind: 'i32', type: 'DispatchHeader', optional: true, limit: true }
-/** Words that several ops have in common: `sharedFields` lists them. */
+/** Words shared by several ops, defined in `sharedFields`. */
 const shared = (name) => ({ kind: 'shared', name })
 
-/** Files of `assembly/kernels`, as the compiler meets them: another order would only move functions in the builds. */
+/** Files of `assembly/kernels`, in the compiler's order: another order would only move functions in the builds. */
 export const kernelFiles = [
   'selection',
   'elementwise',
@@ -64,7 +64,7 @@ export const sharedFields = {
 
 export const ops = {
   Embed: {
-    doc: 'Token embeddings (and learned positions) to rows.',
+    doc: 'Looks up token embeddings and, if there are any, adds position embeddings.',
     kernels: 'elementwise',
     fields: {
       rows: read(),

@@ -60,7 +60,7 @@ export enum Descent {
   Length = 11,
 }
 
-/** Token embeddings (and learned positions) to rows. */
+/** Looks up token embeddings and, if there are any, adds position embeddings. */
 export enum Embed {
   Rows = 2,
   TokenIds = 4,

@@ -1,6 +1,6 @@
 import { type ErrorCode, RoutedAttentionError } from '../errors.js'
 import { yieldToEventLoop } from '../event-loop.js'
-import { TrackedRead } from './arrival.js'
+import { TrackedRead } from './tracked-read.js'
 import { MAX_JSON_BYTES } from './json.js'
 import type { LoadTracker } from './progress.js'
 import { readBytes, type Received } from './read-bytes.js'
@@ -32,13 +32,13 @@ export class FileReader {
       const tooLarge = () =>
         new RoutedAttentionError('BAD_FILE', `${name} has more than the ${MAX_JSON_BYTES} bytes expected of a JSON file`)
       if (file.size !== undefined && file.size > MAX_JSON_BYTES) throw tooLarge()
-      const arrival = this.arrivalOf(name, file)
-      const bytes = await readBytes(file, (file.size ?? MAX_JSON_BYTES) + 1, name, arrival.received)
+      const read = this.track(name, file)
+      const bytes = await readBytes(file, (file.size ?? MAX_JSON_BYTES) + 1, name, read.received)
       if (bytes.length > MAX_JSON_BYTES) throw tooLarge()
-      arrival.verify()
+      read.verify()
       const value = await take(bytes)
       await keeping(file, bytes.length, (keep) => keep(bytes))
-      arrival.finish()
+      read.finish()
       return value
     })
   }
@@ -54,11 +54,11 @@ export class FileReader {
     options: ReadingOptions = {},
   ): Promise<Read<void> | MissingFile> {
     return this.read(name, options, async (file) => {
-      const arrival = this.arrivalOf(name, file)
-      const { header, bytes } = await takeHeaderOf(name, file, arrival.received)
+      const read = this.track(name, file)
+      const { header, bytes } = await takeHeaderOf(name, file, read.received)
       const sink = await takeHeader(header)
       const { fileLength } = header
-      arrival.announce(fileLength)
+      read.announce(fileLength)
       await keeping(file, fileLength, async (keep) => {
         await keep(bytes)
         const body = new TensorSplitter(header, sink)
@@ -68,16 +68,16 @@ export class FileReader {
           if (piece === undefined) throw wrongLength(name, String(position), fileLength)
           if (piece.length === 0) continue // a caller's bytes that are gone: the next call says so
           position += piece.length
-          arrival.received(piece)
+          read.received(piece)
           body.write(piece)
           await keep(piece)
           const turning = yieldToEventLoop()
           if (turning) await turning
         }
         if ((await file.next(1)) !== undefined) throw wrongLength(name, `more than ${fileLength}`, fileLength)
-        arrival.verify()
+        read.verify()
       })
-      arrival.finish()
+      read.finish()
     })
   }
 
@@ -109,7 +109,7 @@ export class FileReader {
     return file
   }
 
-  private arrivalOf(name: string, file: OpenFile): TrackedRead {
+  private track(name: string, file: OpenFile): TrackedRead {
     return new TrackedRead(name, file.sizeHint, this.digests.get(name), this.tracker)
   }
 }

@@ -18,7 +18,7 @@ export interface DescentFields {
   readonly selection: Selection
 }
 
-/** Token embeddings (and learned positions) to rows. */
+/** Looks up token embeddings and, if there are any, adds position embeddings. */
 export interface EmbedFields {
   readonly rows: Operand
   readonly tokenIds: Operand

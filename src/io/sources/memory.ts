@@ -1,6 +1,6 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
 import { isUint8Array } from '../../realm.js'
-import { movedAway } from '../moved-bytes.js'
+import { detachedError } from '../detached-bytes.js'
 import { among, type OpenFile, PIECE_BYTES, type Source } from './source.js'
 
 /** Files given as bytes by name. They are neither modified nor copied. */
@@ -14,7 +14,7 @@ export function memorySource(files: ReadonlyMap<string, Uint8Array>): Source {
       const bytes: unknown = files.get(file)
       if (!isUint8Array(bytes))
         throw new RoutedAttentionError('BAD_ARGUMENT', `${file} in the Map must be a Uint8Array, got ${describe(bytes)}`)
-      if (bytes.length < (sizes.get(file) ?? 0)) throw movedAway(file)
+      if (bytes.length < (sizes.get(file) ?? 0)) throw detachedError(file)
       return memoryFile(bytes, file)
     },
   }
@@ -28,7 +28,7 @@ export function memoryFile(bytes: Uint8Array, what: string): OpenFile {
     size,
     sizeHint: size,
     next: async (most: number) => {
-      if (bytes.length < size) throw movedAway(what)
+      if (bytes.length < size) throw detachedError(what)
       if (position === size) return undefined
       const piece = bytes.subarray(position, position + Math.min(most, PIECE_BYTES))
       position += piece.length
