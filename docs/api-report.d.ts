@@ -220,6 +220,7 @@ interface LoadOptions extends ReadOptions {
   runtime?: Runtime | undefined
   workload?: Workload | undefined
   tokenizer?: TokenizerKind | undefined
+  quantize?: 'int8' | undefined
 }
 
 interface LoadProgress {

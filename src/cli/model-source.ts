@@ -34,6 +34,7 @@ export const runtimeOptions = {
 /** Where a model comes from; options of the commands that load one. */
 export const loadOptions = {
   bytes: flag('Use UTF-8 bytes as token ids, ignoring tokenizer.json.'),
+  quantize: choice(['int8'], 'Round float weights to int8 while loading: a quarter of the memory of float32, and faster.'),
   cache: text('FOLDER', 'Cache the files of a model from a URL in this folder.'),
 }
 
@@ -71,7 +72,7 @@ export async function loadModel(
   source: ModelSource,
   name: string,
   runtime: Runtime,
-  { cache, bytes }: LoadValues,
+  { cache, bytes, quantize }: LoadValues,
   { status, signal }: Terminal,
   workload: Workload,
 ): Promise<LanguageModel> {
@@ -80,6 +81,7 @@ export async function loadModel(
     signal,
     cache,
     tokenizer: bytes ? 'bytes' : undefined,
+    quantize,
     workload,
     onProgress: loadingLine(name, status),
   }).finally(() => status.clear())

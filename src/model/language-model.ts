@@ -40,9 +40,18 @@ export interface LoadOptions extends ReadOptions {
    * `"tokenizer": "bytes"` in config.json. Default: the tokenizer of tokenizer.json.
    */
   tokenizer?: TokenizerKind | undefined
+  /**
+   * 'int8': rounds the weights of linear maps and of the token embedding as they arrive, as `quantizeModel` does, with
+   * activations of 7 bits. Default: weights stay as they are in the file, as do those of a model that is quantized
+   * already.
+   */
+  quantize?: 'int8' | undefined
 }
 
-const LOAD_OPTIONS = [...READ_OPTIONS, ...namesOf<Omit<LoadOptions, keyof ReadOptions>>({ runtime: true, workload: true, tokenizer: true })]
+const LOAD_OPTIONS = [
+  ...READ_OPTIONS,
+  ...namesOf<Omit<LoadOptions, keyof ReadOptions>>({ runtime: true, workload: true, tokenizer: true, quantize: true }),
+]
 
 /** Options of `LanguageModel.forward`. */
 export interface ModelForwardOptions {
@@ -142,8 +151,10 @@ export class LanguageModel {
    */
   static async load(source: ModelSource, options: LoadOptions = {}): Promise<LanguageModel> {
     checkOptions('load', options, LOAD_OPTIONS)
-    const { runtime: given, workload = 'decode', tokenizer: kind, ...readOptions } = options
+    const { runtime: given, workload = 'decode', tokenizer: kind, quantize, ...readOptions } = options
     checkTokenizerKind(kind)
+    if (quantize !== undefined && quantize !== 'int8')
+      throw new RoutedAttentionError('BAD_ARGUMENT', `load: quantize must be 'int8', got ${describe(quantize)}`)
     if (workload !== 'decode' && workload !== 'prefill') {
       throw new RoutedAttentionError('BAD_ARGUMENT', `load: workload must be 'decode' or 'prefill', got ${describe(workload)}`)
     }
@@ -159,7 +170,7 @@ export class LanguageModel {
       runtime!.assertUsable()
     }
     try {
-      const contents = await readModel(source, readOptions, kind, async (config, planFor) => {
+      const contents = await readModel(source, readOptions, { kind, quantizes: quantize !== undefined }, async (config, planFor) => {
         installer?.dispose()
         runtime ??= await createRuntime({ ...(signal && { signal }) })
         check()

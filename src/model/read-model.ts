@@ -38,25 +38,38 @@ export interface WeightsTarget extends RowSink {
  */
 export type OpenWeights = (config: ModelConfig, planFor: PlanWeights) => Promise<WeightsTarget>
 
+/** What the caller wants otherwise than the files say. */
+export interface Wishes {
+  readonly kind: TokenizerKind | undefined
+  /** Whether float weights are rounded to int8. */
+  readonly quantizes: boolean
+}
+
+/** Bits of activations where weights are rounded during loading. */
+const ACTIVATION_BITS = 7
+
 /**
  * Reads a model's files, checking each before anything larger is read. Weights go to their place as they arrive. Float16
  * is packed as it is unless it holds infinities or NaN, which is known when it has arrived: everything is read once more
  * then, and such tensors are packed as float32.
- * @param kind the tokenizer requested by the caller
  * @throws RoutedAttentionError as `LanguageModel.load` does
  */
 export async function readModel(
   source: ModelSource,
   options: ReadOptions,
-  kind: TokenizerKind | undefined,
+  { kind, quantizes }: Wishes,
   openWeights: OpenWeights,
 ): Promise<ModelContents> {
   const nonFinite = new Set<string>()
   const files = await streamModelFiles(source, options, {
     config: (json) => {
-      const config = parseModelConfig(json)
+      const stored = parseModelConfig(json)
+      const isRounded = quantizes && stored.quantization === undefined
+      const config = isRounded ? { ...stored, quantization: { activationBits: ACTIVATION_BITS } as const } : stored
       return {
+        stored,
         config,
+        isRounded,
         assumed: assumedDefaults(config, json),
         chosenTokenizer: chooseTokenizer(kind, json, config.numTokens),
         eosTokenIds: readEosTokenIds(json, 'config.json', config.numTokens),
@@ -69,16 +82,16 @@ export async function readModel(
       return tokenizer
     },
     generation: (json, { config }) => readEosTokenIds(json, 'generation_config.json', config.numTokens),
-    weights: async (tensors, { config, assumed }) => {
-      const names = matchStoredTensors(storedSpecs(config), tensors)
+    weights: async (tensors, { stored, config, isRounded, assumed }) => {
+      const names = matchStoredTensors(storedSpecs(stored), tensors)
       checkRotaryIsStated(assumed, tensors.keys())
       const planFor: PlanWeights = ({ multipliesInt8 }) =>
-        planModelWeights(config, (name) => {
-          const format = formatOf(tensors.get(names.get(name)!)!.dtype)
+        planModelWeights(config, ({ name, isQuantizable }) => {
+          const format = isRounded && isQuantizable ? WeightFormat.Int8 : formatOf(tensors.get(names.get(name)!)!.dtype)
           return nonFinite.has(name) || (format === WeightFormat.Int8 && !multipliesInt8) ? WeightFormat.Float32 : format
         })
       const target = await openWeights(config, planFor)
-      return new ParameterStream({ config, tensors, names, nonFinite }, target, target.device.scanner, () => target.check())
+      return new ParameterStream({ config, tensors, names, isRounded, nonFinite }, target, target.device.scanner, () => target.check())
     },
   })
   const { config, assumed, chosenTokenizer, eosTokenIds } = files.config

@@ -17,6 +17,7 @@ import { referenceModel, withActivationBits } from '../reference/index.js'
 import { expectRejects, expectThrows } from '../support/errors.js'
 import { findPython } from '../support/python.mjs'
 import { widen } from '../support/int8-models.js'
+import { narrowModelFiles } from '../support/narrow-models.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, partlyRoutedConfig, publishedConfig, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
 import { writeSafetensors } from '../support/write-safetensors.js'
@@ -29,6 +30,15 @@ const ids = randomTokens(60, causalConfig.num_tokens)
 const jsonOf = (bytes: Uint8Array) => JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>
 const bytesOf = (json: unknown) => new TextEncoder().encode(JSON.stringify(json))
 const tensorsOf = (model: ReadonlyMap<string, Uint8Array>) => parseSafetensors(model.get('model.safetensors')!)
+
+/** A float32 model's files with the same values in another type. */
+function withDtype(model: ReadonlyMap<string, Uint8Array>, dtype: 'F32' | 'F64') {
+  if (dtype === 'F32') return model
+  return withTensors(model, (entries) => {
+    for (const entry of Object.values(entries))
+      Object.assign(entry, { dtype, bytes: new Uint8Array(Float64Array.from(new Float32Array(entry.bytes.buffer)).buffer) })
+  })
+}
 
 /** A model's files with other tensors. */
 function withTensors(
@@ -121,6 +131,32 @@ describe('a quantized model', () => {
         model.dispose()
       }
     })
+  })
+
+  test.each(['F32', 'F16', 'BF16', 'F64'] as const)('is made of a float model while it is loaded: %s', async (dtype) => {
+    const float = dtype === 'F32' || dtype === 'F64' ? withDtype(files, dtype) : narrowModelFiles(causalConfig, dtype, 'narrow')
+    using runtime = openRuntime('baseline')
+    const { used } = runtime.info.memory
+    const model = await LanguageModel.load(float, { runtime, quantize: 'int8' })
+    const afterwards = runtime.info.memory.used
+    const quantized = await LanguageModel.load(await quantizeModel(float), { runtime, quantize: 'int8' })
+    expect(afterwards - used).toBe(runtime.info.memory.used - afterwards)
+    expect(model.config).toEqual(quantized.config)
+    expect((await model.forward(ids)).data).toEqual((await quantized.forward(ids)).data)
+    const plain = await LanguageModel.load(float, { runtime })
+    expect((await plain.forward(ids)).data).not.toEqual((await model.forward(ids)).data)
+    const session = plain.createSession()
+    await session.append(ids)
+    expectThrows(() => model.restoreSession(session.save()), 'BAD_FILE')
+  })
+
+  test('is not made while loading of weights that are not finite, nor by another name', async () => {
+    const broken = withTensors(files, (entries) => new Float32Array(entries['to_logits.1.weight']!.bytes.buffer).fill(NaN, 3, 4))
+    using runtime = openRuntime('baseline')
+    const { used } = runtime.info.memory
+    await expectRejects(LanguageModel.load(broken, { runtime, quantize: 'int8' }), 'BAD_WEIGHTS', /to_logits.1.weight is not finite/)
+    await expectRejects(LanguageModel.load(files, { runtime, quantize: 'int4' as 'int8' }), 'BAD_ARGUMENT', /must be 'int8', got "int4"/)
+    expect(runtime.info.memory.used).toBe(used)
   })
 
   test('has sessions of its own: neither the float model takes them, nor one of other bits', async () => {

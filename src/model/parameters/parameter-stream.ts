@@ -1,10 +1,12 @@
 import { type ByteScanner, float32Values, formatBytes, type ParameterValues, WeightFormat, type WeightPacker } from '../../device/device.js'
+import { RoutedAttentionError } from '../../errors.js'
 import { isFiniteFloat16 } from '../../half.js'
 import type { WeightsSink } from '../../io/model-files.js'
 import { byteSize, type TensorInfo, toFloat32 } from '../../io/safetensors.js'
 import { modelParameters } from '../../plan/parameters.js'
 import type { ModelConfig } from '../config/config.js'
 import { checkScales, scaleName } from '../quantization/quantized-parameters.js'
+import { quantizeRows } from '../quantization/int8.js'
 import { Checksum } from './checksum.js'
 import { fingerprintOf } from './fingerprint.js'
 import { pick, type StoredNames } from './state-dict.js'
@@ -28,6 +30,8 @@ export interface StreamedModel {
   /** The file's tensors. */
   readonly tensors: ReadonlyMap<string, TensorInfo>
   readonly names: StoredNames
+  /** Whether float weights are rounded to int8. */
+  readonly isRounded: boolean
   /** Parameters with float16 values that are infinite or NaN, as far as is known: they are packed as float32. */
   readonly nonFinite: Set<string>
 }
@@ -55,7 +59,7 @@ export class ParameterStream implements WeightsSink {
     this.#check = check
     const { config, names } = model
     const tensors = pick(names, model.tensors)
-    for (const { name, inputs } of modelParameters(config)) {
+    for (const { name, inputs, isQuantizable } of modelParameters(config)) {
       const { dtype } = tensors.get(name)!
       const columns = inputs.groups * inputs.size
       let take = (first: number, values: ParameterValues) => rows.put(name, first, values)
@@ -67,6 +71,13 @@ export class ParameterStream implements WeightsSink {
         }
         const reader = new TensorReader('F32', 1, scanner, (first, { bytes }) => takeScales(first, floatsOf(bytes)))
         this.#readers.set(names.get(scales)!, reader)
+      } else if (model.isRounded && isQuantizable) {
+        take = (first, values) => {
+          const numRows = values.bytes.length / (columns * formatBytes(values.format))
+          const { values: integers, scales } = quantizeRows(finiteFloats(values, dtype, name), numRows)
+          rows.put(name, first, { format: WeightFormat.Int8, bytes: new Uint8Array(integers.buffer) })
+          rows.putScales(name, first, scales)
+        }
       } else if (formatOf(dtype) === WeightFormat.Float16) {
         const pack = take
         const isFinite = scanner ? (bytes: Uint8Array) => scanner.isFiniteFloat16(bytes) : isFiniteFloat16
@@ -143,6 +154,16 @@ class TensorReader {
   checksum(): Uint8Array {
     return this.#checksum.digest()
   }
+}
+
+/**
+ * @param dtype the tensor's
+ * @throws RoutedAttentionError `BAD_WEIGHTS`
+ */
+function finiteFloats({ format, bytes }: ParameterValues, dtype: string, name: string): Float32Array {
+  const values = toFloat32({ dtype: format === WeightFormat.Float32 ? 'F32' : dtype, shape: [], bytes }, name)
+  if (values.every(Number.isFinite)) return values
+  throw new RoutedAttentionError('BAD_WEIGHTS', `${name} is not finite everywhere, so it cannot be rounded to int8`, { names: [name] })
 }
 
 function floatsOf(bytes: Uint8Array): Float32Array {

@@ -1,5 +1,5 @@
 import type { ActivationBits, ModelConfig } from '../config.js'
-import { blockPrefixes, type FeedForwardParameters, feedForwardParameters, outerParameters } from '../parameters.js'
+import { blockPrefixes, type FeedForwardParameters, feedForwardParameters, outerParameters, type Parameter } from '../parameters.js'
 import { isRouted } from '../routed-layers.js'
 import { WeightFormat, type WeightLayout } from '../../device/device.js'
 import { type Geometry, workPerToken } from '../geometry.js'
@@ -30,7 +30,7 @@ export interface ModelWeights {
 }
 
 /** @param formatOf the format in which a matrix or table is kept */
-export function planModelWeights(config: ModelConfig, formatOf: (name: string) => WeightFormat): ModelWeights {
+export function planModelWeights(config: ModelConfig, formatOf: (parameter: Parameter) => WeightFormat): ModelWeights {
   const plan = new WeightPlan(formatOf)
   const outer = outerParameters(config)
   const frequencies = plan.frequencies(config.layer.dimHead)

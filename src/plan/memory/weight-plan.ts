@@ -18,7 +18,7 @@ const INT8_STEP = 4
 /** Collects the parameters that programs use and assigns each its place in the buffer of packed weights. */
 export class WeightPlan {
   readonly #layout = new Layout()
-  readonly #formatOf: (name: string) => WeightFormat
+  readonly #formatOf: (parameter: Parameter) => WeightFormat
   readonly #weights: PackedWeight[] = []
   readonly #constants: { byteOffset: number; values: Float64Array }[] = []
 
@@ -26,7 +26,7 @@ export class WeightPlan {
    * @param formatOf the format in which a matrix or table is kept; default float32. Norms, biases and values computed
    * from parameters are always float32
    */
-  constructor(formatOf: (name: string) => WeightFormat = () => WeightFormat.Float32) {
+  constructor(formatOf: (parameter: Parameter) => WeightFormat = () => WeightFormat.Float32) {
     this.#formatOf = formatOf
   }
 
@@ -36,7 +36,7 @@ export class WeightPlan {
 
   /** Packs a parameter or, if it contains several experts', the share of one. */
   pack(parameter: Parameter, expert = 0): Weights {
-    const format = parameter.packing === 'rows' ? WeightFormat.Float32 : this.#formatOf(parameter.name)
+    const format = parameter.packing === 'rows' ? WeightFormat.Float32 : this.#formatOf(parameter)
     return this.#add(parameter, sourcesOf(parameter, expert), { format })
   }
 
