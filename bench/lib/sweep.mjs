@@ -39,18 +39,20 @@ export async function runSweep(entries, positions, { rounds, tokens }) {
 /**
  * Tokens a second.
  * @param what 'prefill' or 'decode'
- * @param models what was to be opened, ours first
- * @param baselines names of those that ours is divided by
+ * @param models what was to be opened
+ * @param ratios pairs of names: how many times as fast the first is as the second
  */
-export function sweepTable(points, what, models, baselines) {
+export function sweepTable(points, what, models, ratios) {
   const names = models.map(({ name }) => name)
   const rows = points.map(({ position, [what]: seconds }) => {
     const tokens = what === 'prefill' ? position : 1
     return [
       count(position),
       ...names.map((name) => (seconds.has(name) ? significant(tokens / median(seconds.get(name))) : undefined)),
-      ...baselines.map((name) => (seconds.has(name) ? times(medianRatio(seconds.get(name), seconds.get(names[0]))) : undefined)),
+      ...ratios.map(([ours, theirs]) =>
+        seconds.has(ours) && seconds.has(theirs) ? times(medianRatio(seconds.get(theirs), seconds.get(ours))) : undefined,
+      ),
     ]
   })
-  return table(['position', ...names, ...baselines.map((name) => `${names[0]} / ${name}`)], rows)
+  return table(['position', ...names, ...ratios.map(([ours, theirs]) => `${ours} / ${theirs}`)], rows)
 }

@@ -27,10 +27,13 @@ function text(start, length) {
 }
 
 serve({
-  /** @param weights 'float16' as the model comes, or 'float32' of the same values */
+  /** @param weights 'float16' as the model comes, 'float32' of the same values, or 'int8', rounded when it is loaded */
   async open({ threads = 1, simd = 'auto', revectorize = false, weights = 'float16' }) {
     runtime = await createRuntime({ threads, simd, revectorize })
-    model = await LanguageModel.load(weights === 'float32' ? await float32Model() : folder, { runtime })
+    model = await LanguageModel.load(weights === 'float32' ? await float32Model() : folder, {
+      runtime,
+      quantize: weights === 'int8' ? 'int8' : undefined,
+    })
     return { ...runtime.info, numParameters: model.numParameters }
   },
 

@@ -7,9 +7,9 @@ const sessions = new Map()
 
 const text = (length) => Int32Array.from({ length }, (_, i) => 300 + ((i * 7919) % 3500))
 
-export async function open({ threads, model: folder }) {
+export async function open({ threads, model: folder, quantize }) {
   runtime = await createRuntime({ threads })
-  model = await LanguageModel.load(new URL(folder, location.href), { runtime })
+  model = await LanguageModel.load(new URL(folder, location.href), { runtime, quantize })
   return runtime.info
 }
 

@@ -32,23 +32,30 @@ export async function run({ quick, note }) {
     args: { kind: 'wllama', file: files[format], positions: room, threads: 1 },
     last: WLLAMA_UP_TO,
   })
-  const ours = (name, model) => ({ name, script: 'browser', args: { kind: 'ours', threads: 1, model }, ours: true, last: Infinity })
+  const ours = (name, model, quantize) => {
+    return { name, script: 'browser', args: { kind: 'ours', threads: 1, model, quantize }, ours: true, last: Infinity }
+  }
   const models = [
     ours('ours', `/${basename(await float32Model())}/`),
     ours('ours, float16', '/model/'),
+    ours('ours, int8', '/model/', 'int8'),
     wllama('wllama', 'f32'),
     wllama('wllama, Q8_0', 'q8_0'),
   ]
   const entries = await openRunners(models, note)
   try {
     const points = await runSweep(entries, sweep, { rounds, tokens })
-    const rows = (what) => sweepTable(points, what, models, ['wllama'])
+    const rows = (what) =>
+      sweepTable(points, what, models, [
+        ['ours', 'wllama'],
+        ['ours, int8', 'wllama, Q8_0'],
+      ])
     const pages = []
     for (const { name, runner, info } of entries) {
       pages.push([name, significant(info.loaded * 1000), mebibytes(await runner.call('pageMemory'))])
     }
     return [
-      `Tokens a second in Chromium ${entries[0].info.chromium}, one thread. Ours has float32 weights except in the columns marked float16, which is how the model is stored. wllama runs **another model of the same size**, the sliding window with random weights of the table above, with its fastest settings here (no flash attention, a float32 cache), float32 and Q8_0.`,
+      `Tokens a second in Chromium ${entries[0].info.chromium}, one thread. Ours has float32 weights except in the columns marked float16, which is how the model is stored, and int8, which it is rounded to when it is loaded. wllama runs **another model of the same size**, the sliding window with random weights of the table above, with its fastest settings here (no flash attention, a float32 cache), float32 and Q8_0.`,
       'Prefill:',
       rows('prefill'),
       'Decoding:',

@@ -14,6 +14,15 @@ const quickPositions = [256, 1024]
 /** The models whose saved state is measured. */
 const SAVED_AT = 2048
 
+/** Pairs of equal precision, and what int8 gains. */
+const RATIOS = [
+  ['ours, int8', 'sliding window, Q8_0'],
+  ['ours, int8', 'RWKV-7, Q8_0'],
+  ['ours, float32', 'sliding window'],
+  ['ours, float32', 'RWKV-7'],
+  ['ours, int8', 'ours, float32'],
+]
+
 const fileOf = (name, format) => `${name.toLowerCase().replace(/\W+/g, '-')}-${format}.gguf`
 
 /** Writes the files of a baseline in both formats; @returns their names */
@@ -38,11 +47,16 @@ export async function run({ quick, note }) {
     const files = writeBaseline(name)
     return [ofLlama(name, files.f32), ofLlama(`${name}, Q8_0`, files.q8_0)]
   })
-  const models = [ofOurs('ours, float16', {}), ofOurs('ours, float32', { weights: 'float32' }), ...others]
+  const models = [
+    ofOurs('ours, int8', { weights: 'int8' }),
+    ofOurs('ours, float16', {}),
+    ofOurs('ours, float32', { weights: 'float32' }),
+    ...others,
+  ]
   const entries = await openRunners(models, note)
   try {
     const points = await runSweep(entries, sweep, { rounds, tokens })
-    const rows = (what) => sweepTable(points, what, models, ['sliding window', 'sliding window, Q8_0', 'RWKV-7', 'RWKV-7, Q8_0'])
+    const rows = (what) => sweepTable(points, what, models, RATIOS)
     const states = []
     for (const { name, runner, info } of entries) {
       await runner.call('prefill', quick ? sweep.at(-1) : SAVED_AT)

@@ -68,7 +68,11 @@ export async function run({ quick, note }) {
     const agreement = await compareDense(entries, note)
     if (sweep.at(-1) > ONNX_UP_TO) note(`onnxruntime-web is not measured beyond position ${count(ONNX_UP_TO)}, where it takes too long`)
     const points = await runSweep(entries, sweep, { rounds, tokens })
-    const rows = (what) => sweepTable(points, what, models, ['llama.cpp', 'onnxruntime-web'])
+    const rows = (what) =>
+      sweepTable(points, what, models, [
+        ['ours', 'llama.cpp'],
+        ['ours', 'onnxruntime-web'],
+      ])
 
     // the same process holds a session at each position: decoding far on against decoding early, in turn
     const late = sweep.at(-1)

@@ -176,7 +176,7 @@ describe('the package', () => {
         ),
       ),
     )
-    expect(files.filter((path) => !/^(dist\/.*|docs\/.*\.md|package\.json|LICENSE|[A-Z]+\.md)$/.test(path))).toEqual([])
+    expect(files.filter((path) => !/^(dist\/.*|docs\/.*\.(md|svg)|package\.json|LICENSE|[A-Z]+\.md)$/.test(path))).toEqual([])
     expect(files.filter((path) => /checked|\.wat$/.test(path))).toEqual([])
   })
 
