@@ -31,15 +31,20 @@ export const runtimeOptions = {
   ),
 }
 
-/** Where a model comes from; options of the commands that load one. */
-export const loadOptions = {
+/** Where a model comes from. */
+export const sourceOptions = {
   bytes: flag('Use UTF-8 bytes as token ids, ignoring tokenizer.json.'),
-  quantize: choice(['int8'], 'Round float weights to int8 while loading: a quarter of the memory of float32, and faster.'),
   cache: text('FOLDER', 'Cache the files of a model from a URL in this folder.'),
 }
 
+/** Options of the commands that load a model to use it. */
+export const loadOptions = {
+  ...sourceOptions,
+  quantize: choice(['int8'], 'Round float weights to int8 while loading: a quarter of the memory of float32, and faster.'),
+}
+
 export type RunValues = OptionValues<typeof runtimeOptions>
-export type LoadValues = OptionValues<typeof loadOptions>
+export type LoadValues = OptionValues<typeof sourceOptions> & Partial<OptionValues<typeof loadOptions>>
 
 /** Runs `use` on a runtime that is disposed of afterwards. */
 export async function withRuntime<T>(values: RunValues, terminal: Terminal, use: (runtime: Runtime) => Promise<T>): Promise<T> {

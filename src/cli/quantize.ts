@@ -5,7 +5,7 @@ import { quantizeModel, RoutedAttentionError } from '../index.js'
 import { type Call, defineCommand } from './command.js'
 import { UsageError } from './failures.js'
 import { formatBytes } from './format.js'
-import { loadingLine, loadOptions, runtimeOptions, sourceOf } from './model-source.js'
+import { loadingLine, runtimeOptions, sourceOf, sourceOptions } from './model-source.js'
 import { choice, text } from './options.js'
 import { printReport } from './quantization-report.js'
 import { readText, type TextInput } from './text-input.js'
@@ -18,7 +18,7 @@ const options = {
   ),
   threads: runtimeOptions.threads,
   simd: runtimeOptions.simd,
-  ...loadOptions,
+  ...sourceOptions,
 }
 
 export const quantize = defineCommand({
