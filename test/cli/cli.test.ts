@@ -84,7 +84,7 @@ describe('help', () => {
     ['info', ['bytes', 'cache', 'quantize', ...running]],
     ['bench', ['prefill', 'decode', 'rounds', 'bytes', 'cache', 'quantize', ...running]],
     ['tokenize', ['plain', 'help']],
-    ['quantize', ['activation-bits', 'cache', 'help']],
+    ['quantize', ['activation-bits', 'report', 'threads', 'simd', 'bytes', 'cache', 'help']],
   ])('of %s lists every option, and is printed whatever else is given', async (name, options) => {
     const { code, stdout } = await run([name, '--nonsense', '--help'])
     expect(code).toBe(0)
