@@ -121,11 +121,15 @@ test('an append that waits to measure its first token is ended by its signal', a
   const run = device.run.bind(device)
   let release = () => {}
   // the first run holds what both need until it is released
-  device.run = (...call) => {
-    device.run = run
-    return new Promise<void>((resolve) => (release = resolve)).then(() => run(...call))
-  }
+  const isHeld = new Promise<void>((held) => {
+    device.run = (...call) => {
+      device.run = run
+      held()
+      return new Promise<void>((resolve) => (release = resolve)).then(() => run(...call))
+    }
+  })
   const long = busy.append(randomTokens(100, V))
+  await isHeld
   const controller = new AbortController()
   const pending = outcomeOf(waiting.append([4], { bits: true, signal: controller.signal }))
   controller.abort('enough')
