@@ -13,7 +13,8 @@ export function multiplyAdd(a: v128, b: v128, sum: v128): v128 {
 
 /**
  * To each lane's sum its four products of int8 weights and activations from 0 to 127, exactly: with the eighth bit clear,
- * the relaxed instruction leaves nothing to the engine. The baseline build has no such instruction.
+ * the relaxed instruction leaves nothing to the engine. The baseline build has no such instruction, and no tile that uses
+ * this: what stands for it is for tests.
  */
 // @ts-ignore: decorator
 @inline

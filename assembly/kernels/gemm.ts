@@ -9,14 +9,11 @@ import {
   gemm_f32_2x16_u4,
   gemm_f32_3x16,
   gemm_f32_3x16_u4,
-  gemm_s16_1x16_u4,
-  gemm_s16_1x32_u4_grouped,
-  gemm_s16_2x16_u4,
+  gemm_s16_1x8,
   gemm_s8_1x16,
-  gemm_s8_1x32_grouped,
   gemm_s8_2x16,
 } from './tiles'
-import { MatmulTile, Tile, kindOf, leftoverShape, panelsOf, rowsOf, tileOf } from './tile-shapes'
+import { MatmulTile, Tile, TileKind, kindOf, leftoverShape, panelsOf, rowsOf, tileOf } from './tile-shapes'
 
 /*
  * Few rows process several panels at once, whatever the tile shape, to have enough chains to hide the latency of an
@@ -29,17 +26,15 @@ const TWO_PANELS: StaticArray<Tile> = [
   gemm_f32_1x16, gemm_f32_1x16, gemm_f32_2x16, gemm_f32_3x16,
   gemm_f32_1x16_u4, gemm_f32_1x16_u4, gemm_f32_2x16_u4, gemm_f32_3x16_u4,
   gemm_s8_1x16, gemm_s8_1x16, gemm_s8_2x16, gemm_s8_2x16,
-  gemm_s16_1x16_u4, gemm_s16_1x16_u4, gemm_s16_2x16_u4, gemm_s16_2x16_u4,
+  gemm_s16_1x8, gemm_s16_1x8, gemm_s16_1x8, gemm_s16_1x8,
 ]
 /** Most rows of those, by `TileKind`: three of integers would spill. */
-const TWO_PANELS_ROWS: StaticArray<i32> = [3, 3, 2, 2]
-/** Indexed by `TileKind`, then by whether panels are grouped: those of integers always are. */
+const TWO_PANELS_ROWS: StaticArray<i32> = [3, 3, 2, 0]
+/** Indexed by `TileKind`, of floats, then by whether panels are grouped. */
 // prettier-ignore
 const FOUR_PANELS: StaticArray<Tile> = [
   gemm_f32_1x32, gemm_f32_1x32_grouped,
   gemm_f32_1x32_u4, gemm_f32_1x32_u4_grouped,
-  gemm_s8_1x32_grouped, gemm_s8_1x32_grouped,
-  gemm_s16_1x32_u4_grouped, gemm_s16_1x32_u4_grouped,
 ]
 
 /** Bytes of one row of a panel. */
@@ -126,7 +121,8 @@ export function gemm(
 ): void {
   const kind = kindOf(shape)
   let panel = 0
-  if (rows == 1) {
+  // a single row of integers has kernels of its own, but for the leftover panels of a group
+  if (rows == 1 && kind < TileKind.Int8) {
     const row = unchecked(FOUR_PANELS[2 * kind + i32(panelStride == PANEL_ROW)])
     row(panels >> 2, k, a, lda, b, kStride, panelStride, c, ldc, accumulate)
     panel = panels & ~3

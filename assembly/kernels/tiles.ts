@@ -5092,6 +5092,7 @@ export function gemm_bf16_4x8_u4_grouped(count: i32, k: i32, aRows: usize, lda: 
 
 /** 1 row by 4 panels of 8 columns, grouped panels, fours of int8. */
 export function gemm_s8_1x32_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  if (ASC_NO_ASSERT && !ASC_FEATURE_RELAXED_SIMD) unreachable()
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -5150,6 +5151,7 @@ export function gemm_s8_1x32_grouped(count: i32, k: i32, aRows: usize, lda: usiz
 
 /** 1 row by 2 panels of 8 columns, fours of int8. */
 export function gemm_s8_1x16(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  if (ASC_NO_ASSERT && !ASC_FEATURE_RELAXED_SIMD) unreachable()
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -5190,6 +5192,7 @@ export function gemm_s8_1x16(count: i32, k: i32, aRows: usize, lda: usize, bPane
 
 /** 2 rows by 2 panels of 8 columns, fours of int8. */
 export function gemm_s8_2x16(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  if (ASC_NO_ASSERT && !ASC_FEATURE_RELAXED_SIMD) unreachable()
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -5250,6 +5253,7 @@ export function gemm_s8_2x16(count: i32, k: i32, aRows: usize, lda: usize, bPane
 
 /** 1 row by 1 panel of 8 columns, fours of int8. */
 export function gemm_s8_1x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  if (ASC_NO_ASSERT && !ASC_FEATURE_RELAXED_SIMD) unreachable()
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -5278,6 +5282,7 @@ export function gemm_s8_1x8(count: i32, k: i32, aRows: usize, lda: usize, bPanel
 
 /** 2 rows by 1 panel of 8 columns, fours of int8. */
 export function gemm_s8_2x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  if (ASC_NO_ASSERT && !ASC_FEATURE_RELAXED_SIMD) unreachable()
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -5318,6 +5323,7 @@ export function gemm_s8_2x8(count: i32, k: i32, aRows: usize, lda: usize, bPanel
 
 /** 3 rows by 1 panel of 8 columns, fours of int8. */
 export function gemm_s8_3x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  if (ASC_NO_ASSERT && !ASC_FEATURE_RELAXED_SIMD) unreachable()
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -5370,6 +5376,7 @@ export function gemm_s8_3x8(count: i32, k: i32, aRows: usize, lda: usize, bPanel
 
 /** 4 rows by 1 panel of 8 columns, fours of int8. */
 export function gemm_s8_4x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  if (ASC_NO_ASSERT && !ASC_FEATURE_RELAXED_SIMD) unreachable()
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -5434,6 +5441,7 @@ export function gemm_s8_4x8(count: i32, k: i32, aRows: usize, lda: usize, bPanel
 
 /** 5 rows by 1 panel of 8 columns, fours of int8. */
 export function gemm_s8_5x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  if (ASC_NO_ASSERT && !ASC_FEATURE_RELAXED_SIMD) unreachable()
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -5510,6 +5518,7 @@ export function gemm_s8_5x8(count: i32, k: i32, aRows: usize, lda: usize, bPanel
 
 /** 6 rows by 1 panel of 8 columns, fours of int8. */
 export function gemm_s8_6x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+  if (ASC_NO_ASSERT && !ASC_FEATURE_RELAXED_SIMD) unreachable()
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -5596,382 +5605,8 @@ export function gemm_s8_6x8(count: i32, k: i32, aRows: usize, lda: usize, bPanel
   }
 }
 
-/** 1 row by 4 panels of 8 columns, 4 of k at a time, grouped panels, pairs of int16. */
-export function gemm_s16_1x32_u4_grouped(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  const last = bPanels + <usize>(count * 4) * panelStride - 4
-  for (; count > 0; --count) {
-    let left = k
-    let a = aRows
-    let b = bPanels
-    let c00 = f32x4.splat(0)
-    let c01 = f32x4.splat(0)
-    let c02 = f32x4.splat(0)
-    let c03 = f32x4.splat(0)
-    let c04 = f32x4.splat(0)
-    let c05 = f32x4.splat(0)
-    let c06 = f32x4.splat(0)
-    let c07 = f32x4.splat(0)
-    if (accumulate) {
-      c00 = v128.load(c, 0)
-      c01 = v128.load(c, 16)
-      c02 = v128.load(c, 32)
-      c03 = v128.load(c, 48)
-      c04 = v128.load(c, 64)
-      c05 = v128.load(c, 80)
-      c06 = v128.load(c, 96)
-      c07 = v128.load(c, 112)
-    }
-    for (; left >= 4; left -= 4) {
-      if ((b & (PAGE - 1)) < 4 * kStride) load<i32>(min(b + PAGE, last))
-      {
-        const s0 = v128.load32_splat(a)
-        const v0 = v128.load(b, 0)
-        c00 = addInt16Products(s0, v0, c00)
-        const v1 = v128.load(b, 16)
-        c01 = addInt16Products(s0, v1, c01)
-        const v2 = v128.load(b, 32)
-        c02 = addInt16Products(s0, v2, c02)
-        const v3 = v128.load(b, 48)
-        c03 = addInt16Products(s0, v3, c03)
-        const v4 = v128.load(b, 64)
-        c04 = addInt16Products(s0, v4, c04)
-        const v5 = v128.load(b, 80)
-        c05 = addInt16Products(s0, v5, c05)
-        const v6 = v128.load(b, 96)
-        c06 = addInt16Products(s0, v6, c06)
-        const v7 = v128.load(b, 112)
-        c07 = addInt16Products(s0, v7, c07)
-        b += kStride
-      }
-      {
-        const s0 = v128.load32_splat(a, 4)
-        const v0 = v128.load(b, 0)
-        c00 = addInt16Products(s0, v0, c00)
-        const v1 = v128.load(b, 16)
-        c01 = addInt16Products(s0, v1, c01)
-        const v2 = v128.load(b, 32)
-        c02 = addInt16Products(s0, v2, c02)
-        const v3 = v128.load(b, 48)
-        c03 = addInt16Products(s0, v3, c03)
-        const v4 = v128.load(b, 64)
-        c04 = addInt16Products(s0, v4, c04)
-        const v5 = v128.load(b, 80)
-        c05 = addInt16Products(s0, v5, c05)
-        const v6 = v128.load(b, 96)
-        c06 = addInt16Products(s0, v6, c06)
-        const v7 = v128.load(b, 112)
-        c07 = addInt16Products(s0, v7, c07)
-        b += kStride
-      }
-      {
-        const s0 = v128.load32_splat(a, 8)
-        const v0 = v128.load(b, 0)
-        c00 = addInt16Products(s0, v0, c00)
-        const v1 = v128.load(b, 16)
-        c01 = addInt16Products(s0, v1, c01)
-        const v2 = v128.load(b, 32)
-        c02 = addInt16Products(s0, v2, c02)
-        const v3 = v128.load(b, 48)
-        c03 = addInt16Products(s0, v3, c03)
-        const v4 = v128.load(b, 64)
-        c04 = addInt16Products(s0, v4, c04)
-        const v5 = v128.load(b, 80)
-        c05 = addInt16Products(s0, v5, c05)
-        const v6 = v128.load(b, 96)
-        c06 = addInt16Products(s0, v6, c06)
-        const v7 = v128.load(b, 112)
-        c07 = addInt16Products(s0, v7, c07)
-        b += kStride
-      }
-      {
-        const s0 = v128.load32_splat(a, 12)
-        const v0 = v128.load(b, 0)
-        c00 = addInt16Products(s0, v0, c00)
-        const v1 = v128.load(b, 16)
-        c01 = addInt16Products(s0, v1, c01)
-        const v2 = v128.load(b, 32)
-        c02 = addInt16Products(s0, v2, c02)
-        const v3 = v128.load(b, 48)
-        c03 = addInt16Products(s0, v3, c03)
-        const v4 = v128.load(b, 64)
-        c04 = addInt16Products(s0, v4, c04)
-        const v5 = v128.load(b, 80)
-        c05 = addInt16Products(s0, v5, c05)
-        const v6 = v128.load(b, 96)
-        c06 = addInt16Products(s0, v6, c06)
-        const v7 = v128.load(b, 112)
-        c07 = addInt16Products(s0, v7, c07)
-        b += kStride
-      }
-      a += 16
-    }
-    for (; left > 0; --left) {
-      const s0 = v128.load32_splat(a)
-      const v0 = v128.load(b, 0)
-      c00 = addInt16Products(s0, v0, c00)
-      const v1 = v128.load(b, 16)
-      c01 = addInt16Products(s0, v1, c01)
-      const v2 = v128.load(b, 32)
-      c02 = addInt16Products(s0, v2, c02)
-      const v3 = v128.load(b, 48)
-      c03 = addInt16Products(s0, v3, c03)
-      const v4 = v128.load(b, 64)
-      c04 = addInt16Products(s0, v4, c04)
-      const v5 = v128.load(b, 80)
-      c05 = addInt16Products(s0, v5, c05)
-      const v6 = v128.load(b, 96)
-      c06 = addInt16Products(s0, v6, c06)
-      const v7 = v128.load(b, 112)
-      c07 = addInt16Products(s0, v7, c07)
-      a += 4
-      b += kStride
-    }
-    v128.store(c, c00, 0)
-    v128.store(c, c01, 16)
-    v128.store(c, c02, 32)
-    v128.store(c, c03, 48)
-    v128.store(c, c04, 64)
-    v128.store(c, c05, 80)
-    v128.store(c, c06, 96)
-    v128.store(c, c07, 112)
-    bPanels += 4 * panelStride
-    c += 128
-  }
-}
-
-/** 1 row by 2 panels of 8 columns, 4 of k at a time, pairs of int16. */
-export function gemm_s16_1x16_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  for (; count > 0; --count) {
-    let left = k
-    let a = aRows
-    let b = bPanels
-    let b1 = b + panelStride
-    let c00 = f32x4.splat(0)
-    let c01 = f32x4.splat(0)
-    let c02 = f32x4.splat(0)
-    let c03 = f32x4.splat(0)
-    if (accumulate) {
-      c00 = v128.load(c, 0)
-      c01 = v128.load(c, 16)
-      c02 = v128.load(c, 32)
-      c03 = v128.load(c, 48)
-    }
-    for (; left >= 4; left -= 4) {
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const v2 = v128.load(b1)
-        const v3 = v128.load(b1, 16)
-        const s0 = v128.load32_splat(a)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        c02 = addInt16Products(s0, v2, c02)
-        c03 = addInt16Products(s0, v3, c03)
-        b += kStride
-        b1 += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const v2 = v128.load(b1)
-        const v3 = v128.load(b1, 16)
-        const s0 = v128.load32_splat(a, 4)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        c02 = addInt16Products(s0, v2, c02)
-        c03 = addInt16Products(s0, v3, c03)
-        b += kStride
-        b1 += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const v2 = v128.load(b1)
-        const v3 = v128.load(b1, 16)
-        const s0 = v128.load32_splat(a, 8)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        c02 = addInt16Products(s0, v2, c02)
-        c03 = addInt16Products(s0, v3, c03)
-        b += kStride
-        b1 += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const v2 = v128.load(b1)
-        const v3 = v128.load(b1, 16)
-        const s0 = v128.load32_splat(a, 12)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        c02 = addInt16Products(s0, v2, c02)
-        c03 = addInt16Products(s0, v3, c03)
-        b += kStride
-        b1 += kStride
-      }
-      a += 16
-    }
-    for (; left > 0; --left) {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a)
-      c00 = addInt16Products(s0, v0, c00)
-      c01 = addInt16Products(s0, v1, c01)
-      c02 = addInt16Products(s0, v2, c02)
-      c03 = addInt16Products(s0, v3, c03)
-      a += 4
-      b += kStride
-      b1 += kStride
-    }
-    v128.store(c, c00, 0)
-    v128.store(c, c01, 16)
-    v128.store(c, c02, 32)
-    v128.store(c, c03, 48)
-    bPanels += 2 * panelStride
-    c += 64
-  }
-}
-
-/** 2 rows by 2 panels of 8 columns, 4 of k at a time, pairs of int16. */
-export function gemm_s16_2x16_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
-  for (; count > 0; --count) {
-    let left = k
-    let a = aRows
-    let a1 = a + lda
-    let b = bPanels
-    let b1 = b + panelStride
-    const d1 = c + ldc
-    let c00 = f32x4.splat(0)
-    let c01 = f32x4.splat(0)
-    let c02 = f32x4.splat(0)
-    let c03 = f32x4.splat(0)
-    let c10 = f32x4.splat(0)
-    let c11 = f32x4.splat(0)
-    let c12 = f32x4.splat(0)
-    let c13 = f32x4.splat(0)
-    if (accumulate) {
-      c00 = v128.load(c, 0)
-      c01 = v128.load(c, 16)
-      c02 = v128.load(c, 32)
-      c03 = v128.load(c, 48)
-      c10 = v128.load(d1, 0)
-      c11 = v128.load(d1, 16)
-      c12 = v128.load(d1, 32)
-      c13 = v128.load(d1, 48)
-    }
-    for (; left >= 4; left -= 4) {
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const v2 = v128.load(b1)
-        const v3 = v128.load(b1, 16)
-        const s0 = v128.load32_splat(a)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        c02 = addInt16Products(s0, v2, c02)
-        c03 = addInt16Products(s0, v3, c03)
-        const s1 = v128.load32_splat(a1)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        c12 = addInt16Products(s1, v2, c12)
-        c13 = addInt16Products(s1, v3, c13)
-        b += kStride
-        b1 += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const v2 = v128.load(b1)
-        const v3 = v128.load(b1, 16)
-        const s0 = v128.load32_splat(a, 4)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        c02 = addInt16Products(s0, v2, c02)
-        c03 = addInt16Products(s0, v3, c03)
-        const s1 = v128.load32_splat(a1, 4)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        c12 = addInt16Products(s1, v2, c12)
-        c13 = addInt16Products(s1, v3, c13)
-        b += kStride
-        b1 += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const v2 = v128.load(b1)
-        const v3 = v128.load(b1, 16)
-        const s0 = v128.load32_splat(a, 8)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        c02 = addInt16Products(s0, v2, c02)
-        c03 = addInt16Products(s0, v3, c03)
-        const s1 = v128.load32_splat(a1, 8)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        c12 = addInt16Products(s1, v2, c12)
-        c13 = addInt16Products(s1, v3, c13)
-        b += kStride
-        b1 += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const v2 = v128.load(b1)
-        const v3 = v128.load(b1, 16)
-        const s0 = v128.load32_splat(a, 12)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        c02 = addInt16Products(s0, v2, c02)
-        c03 = addInt16Products(s0, v3, c03)
-        const s1 = v128.load32_splat(a1, 12)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        c12 = addInt16Products(s1, v2, c12)
-        c13 = addInt16Products(s1, v3, c13)
-        b += kStride
-        b1 += kStride
-      }
-      a += 16
-      a1 += 16
-    }
-    for (; left > 0; --left) {
-      const v0 = v128.load(b)
-      const v1 = v128.load(b, 16)
-      const v2 = v128.load(b1)
-      const v3 = v128.load(b1, 16)
-      const s0 = v128.load32_splat(a)
-      c00 = addInt16Products(s0, v0, c00)
-      c01 = addInt16Products(s0, v1, c01)
-      c02 = addInt16Products(s0, v2, c02)
-      c03 = addInt16Products(s0, v3, c03)
-      const s1 = v128.load32_splat(a1)
-      c10 = addInt16Products(s1, v0, c10)
-      c11 = addInt16Products(s1, v1, c11)
-      c12 = addInt16Products(s1, v2, c12)
-      c13 = addInt16Products(s1, v3, c13)
-      a += 4
-      a1 += 4
-      b += kStride
-      b1 += kStride
-    }
-    v128.store(c, c00, 0)
-    v128.store(c, c01, 16)
-    v128.store(c, c02, 32)
-    v128.store(c, c03, 48)
-    v128.store(d1, c10, 0)
-    v128.store(d1, c11, 16)
-    v128.store(d1, c12, 32)
-    v128.store(d1, c13, 48)
-    bPanels += 2 * panelStride
-    c += 64
-  }
-}
-
-/** 1 row by 1 panel of 8 columns, 4 of k at a time, pairs of int16. */
-export function gemm_s16_1x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 1 row by 1 panel of 8 columns, pairs of int16. */
+export function gemm_s16_1x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -5981,41 +5616,6 @@ export function gemm_s16_1x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bP
     if (accumulate) {
       c00 = v128.load(c, 0)
       c01 = v128.load(c, 16)
-    }
-    for (; left >= 4; left -= 4) {
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        b += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a, 4)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        b += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a, 8)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        b += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a, 12)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        b += kStride
-      }
-      a += 16
     }
     for (; left > 0; --left) {
       const v0 = v128.load(b)
@@ -6033,8 +5633,8 @@ export function gemm_s16_1x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bP
   }
 }
 
-/** 2 rows by 1 panel of 8 columns, 4 of k at a time, pairs of int16. */
-export function gemm_s16_2x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 2 rows by 1 panel of 8 columns, pairs of int16. */
+export function gemm_s16_2x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -6050,54 +5650,6 @@ export function gemm_s16_2x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bP
       c01 = v128.load(c, 16)
       c10 = v128.load(d1, 0)
       c11 = v128.load(d1, 16)
-    }
-    for (; left >= 4; left -= 4) {
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        const s1 = v128.load32_splat(a1)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        b += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a, 4)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        const s1 = v128.load32_splat(a1, 4)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        b += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a, 8)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        const s1 = v128.load32_splat(a1, 8)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        b += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a, 12)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        const s1 = v128.load32_splat(a1, 12)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        b += kStride
-      }
-      a += 16
-      a1 += 16
     }
     for (; left > 0; --left) {
       const v0 = v128.load(b)
@@ -6121,8 +5673,8 @@ export function gemm_s16_2x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bP
   }
 }
 
-/** 3 rows by 1 panel of 8 columns, 4 of k at a time, pairs of int16. */
-export function gemm_s16_3x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 3 rows by 1 panel of 8 columns, pairs of int16. */
+export function gemm_s16_3x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -6144,67 +5696,6 @@ export function gemm_s16_3x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bP
       c11 = v128.load(d1, 16)
       c20 = v128.load(d2, 0)
       c21 = v128.load(d2, 16)
-    }
-    for (; left >= 4; left -= 4) {
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        const s1 = v128.load32_splat(a1)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        const s2 = v128.load32_splat(a2)
-        c20 = addInt16Products(s2, v0, c20)
-        c21 = addInt16Products(s2, v1, c21)
-        b += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a, 4)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        const s1 = v128.load32_splat(a1, 4)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        const s2 = v128.load32_splat(a2, 4)
-        c20 = addInt16Products(s2, v0, c20)
-        c21 = addInt16Products(s2, v1, c21)
-        b += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a, 8)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        const s1 = v128.load32_splat(a1, 8)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        const s2 = v128.load32_splat(a2, 8)
-        c20 = addInt16Products(s2, v0, c20)
-        c21 = addInt16Products(s2, v1, c21)
-        b += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a, 12)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        const s1 = v128.load32_splat(a1, 12)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        const s2 = v128.load32_splat(a2, 12)
-        c20 = addInt16Products(s2, v0, c20)
-        c21 = addInt16Products(s2, v1, c21)
-        b += kStride
-      }
-      a += 16
-      a1 += 16
-      a2 += 16
     }
     for (; left > 0; --left) {
       const v0 = v128.load(b)
@@ -6234,8 +5725,8 @@ export function gemm_s16_3x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bP
   }
 }
 
-/** 4 rows by 1 panel of 8 columns, 4 of k at a time, pairs of int16. */
-export function gemm_s16_4x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 4 rows by 1 panel of 8 columns, pairs of int16. */
+export function gemm_s16_4x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -6263,80 +5754,6 @@ export function gemm_s16_4x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bP
       c21 = v128.load(d2, 16)
       c30 = v128.load(d3, 0)
       c31 = v128.load(d3, 16)
-    }
-    for (; left >= 4; left -= 4) {
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        const s1 = v128.load32_splat(a1)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        const s2 = v128.load32_splat(a2)
-        c20 = addInt16Products(s2, v0, c20)
-        c21 = addInt16Products(s2, v1, c21)
-        const s3 = v128.load32_splat(a3)
-        c30 = addInt16Products(s3, v0, c30)
-        c31 = addInt16Products(s3, v1, c31)
-        b += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a, 4)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        const s1 = v128.load32_splat(a1, 4)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        const s2 = v128.load32_splat(a2, 4)
-        c20 = addInt16Products(s2, v0, c20)
-        c21 = addInt16Products(s2, v1, c21)
-        const s3 = v128.load32_splat(a3, 4)
-        c30 = addInt16Products(s3, v0, c30)
-        c31 = addInt16Products(s3, v1, c31)
-        b += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a, 8)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        const s1 = v128.load32_splat(a1, 8)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        const s2 = v128.load32_splat(a2, 8)
-        c20 = addInt16Products(s2, v0, c20)
-        c21 = addInt16Products(s2, v1, c21)
-        const s3 = v128.load32_splat(a3, 8)
-        c30 = addInt16Products(s3, v0, c30)
-        c31 = addInt16Products(s3, v1, c31)
-        b += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a, 12)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        const s1 = v128.load32_splat(a1, 12)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        const s2 = v128.load32_splat(a2, 12)
-        c20 = addInt16Products(s2, v0, c20)
-        c21 = addInt16Products(s2, v1, c21)
-        const s3 = v128.load32_splat(a3, 12)
-        c30 = addInt16Products(s3, v0, c30)
-        c31 = addInt16Products(s3, v1, c31)
-        b += kStride
-      }
-      a += 16
-      a1 += 16
-      a2 += 16
-      a3 += 16
     }
     for (; left > 0; --left) {
       const v0 = v128.load(b)
@@ -6372,8 +5789,8 @@ export function gemm_s16_4x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bP
   }
 }
 
-/** 5 rows by 1 panel of 8 columns, 4 of k at a time, pairs of int16. */
-export function gemm_s16_5x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
+/** 5 rows by 1 panel of 8 columns, pairs of int16. */
+export function gemm_s16_5x8(count: i32, k: i32, aRows: usize, lda: usize, bPanels: usize, kStride: usize, panelStride: usize, c: usize, ldc: usize, accumulate: bool): void {
   for (; count > 0; --count) {
     let left = k
     let a = aRows
@@ -6407,93 +5824,6 @@ export function gemm_s16_5x8_u4(count: i32, k: i32, aRows: usize, lda: usize, bP
       c31 = v128.load(d3, 16)
       c40 = v128.load(d4, 0)
       c41 = v128.load(d4, 16)
-    }
-    for (; left >= 4; left -= 4) {
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        const s1 = v128.load32_splat(a1)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        const s2 = v128.load32_splat(a2)
-        c20 = addInt16Products(s2, v0, c20)
-        c21 = addInt16Products(s2, v1, c21)
-        const s3 = v128.load32_splat(a3)
-        c30 = addInt16Products(s3, v0, c30)
-        c31 = addInt16Products(s3, v1, c31)
-        const s4 = v128.load32_splat(a4)
-        c40 = addInt16Products(s4, v0, c40)
-        c41 = addInt16Products(s4, v1, c41)
-        b += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a, 4)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        const s1 = v128.load32_splat(a1, 4)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        const s2 = v128.load32_splat(a2, 4)
-        c20 = addInt16Products(s2, v0, c20)
-        c21 = addInt16Products(s2, v1, c21)
-        const s3 = v128.load32_splat(a3, 4)
-        c30 = addInt16Products(s3, v0, c30)
-        c31 = addInt16Products(s3, v1, c31)
-        const s4 = v128.load32_splat(a4, 4)
-        c40 = addInt16Products(s4, v0, c40)
-        c41 = addInt16Products(s4, v1, c41)
-        b += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a, 8)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        const s1 = v128.load32_splat(a1, 8)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        const s2 = v128.load32_splat(a2, 8)
-        c20 = addInt16Products(s2, v0, c20)
-        c21 = addInt16Products(s2, v1, c21)
-        const s3 = v128.load32_splat(a3, 8)
-        c30 = addInt16Products(s3, v0, c30)
-        c31 = addInt16Products(s3, v1, c31)
-        const s4 = v128.load32_splat(a4, 8)
-        c40 = addInt16Products(s4, v0, c40)
-        c41 = addInt16Products(s4, v1, c41)
-        b += kStride
-      }
-      {
-        const v0 = v128.load(b)
-        const v1 = v128.load(b, 16)
-        const s0 = v128.load32_splat(a, 12)
-        c00 = addInt16Products(s0, v0, c00)
-        c01 = addInt16Products(s0, v1, c01)
-        const s1 = v128.load32_splat(a1, 12)
-        c10 = addInt16Products(s1, v0, c10)
-        c11 = addInt16Products(s1, v1, c11)
-        const s2 = v128.load32_splat(a2, 12)
-        c20 = addInt16Products(s2, v0, c20)
-        c21 = addInt16Products(s2, v1, c21)
-        const s3 = v128.load32_splat(a3, 12)
-        c30 = addInt16Products(s3, v0, c30)
-        c31 = addInt16Products(s3, v1, c31)
-        const s4 = v128.load32_splat(a4, 12)
-        c40 = addInt16Products(s4, v0, c40)
-        c41 = addInt16Products(s4, v1, c41)
-        b += kStride
-      }
-      a += 16
-      a1 += 16
-      a2 += 16
-      a3 += 16
-      a4 += 16
     }
     for (; left > 0; --left) {
       const v0 = v128.load(b)

@@ -122,6 +122,19 @@ export function runSuite(api, host) {
       },
     ],
     [
+      'multiplies int8 weights, with relaxed SIMD where there is any',
+      async () => {
+        const int8 = await LanguageModel.load(modelUrl, { runtime, quantize: 'int8' })
+        const { kernels, unavailable } = runtime.info
+        check(unavailable.int8 === undefined, `int8 is unavailable because "${unavailable.int8}"`)
+        check(/of int(8|16)$/.test(`${kernels.int8Tile}`), `the tile is "${kernels.int8Tile}"`)
+        check(expected.simd === 'relaxed' || kernels.int8Row === '1x32 of int16', `the row is "${kernels.int8Row}"`)
+        // fused and unfused arithmetic round a few activations to different integers: 4.5424 and 4.5434
+        near([(await int8.evaluate(golden.input_ids)).bitsPerToken], [4.5429], 0.002, 'bits a token')
+        int8.dispose()
+      },
+    ],
+    [
       expected.threads === 2
         ? 'gives the same bits on two threads as on one'
         : 'gives the same bits with two threads asked for, though one computes',
