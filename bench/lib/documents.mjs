@@ -30,7 +30,7 @@ const QUOTED = [
     { phase: 'Decoding:', position: '16,384', what: 'decoding at token 16,384, tokens/s' },
   ].map(({ phase, position, what }) => ({
     what,
-    cells: ['ours, float16', undefined, undefined, 'sliding window, Q8_0', 'RWKV-7, Q8_0'].map(
+    cells: ['ours, int8', undefined, undefined, 'sliding window, Q8_0', 'RWKV-7, Q8_0'].map(
       (name) => name && cell('constant-memory', phase, position, name),
     ),
   })),
