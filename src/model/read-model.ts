@@ -6,9 +6,9 @@ import { createTokenizer, type ModelTokenizer } from '../io/tokenizer.js'
 import { planModelWeights } from '../plan/memory/model-weights.js'
 import { type AssumedDefaults, assumedDefaults, checkRotaryIsStated, type ModelConfig, parseModelConfig } from './config/config.js'
 import { formatOf, ParameterStream, type RowSink } from './parameters/parameter-stream.js'
-import type { PlanWeights } from './placement/model-installer.js'
 import { matchStoredTensors } from './parameters/state-dict.js'
-import { storedSpecs } from './quantization/quantized-parameters.js'
+import type { PlanWeights } from './placement/model-installer.js'
+import { DEFAULT_ACTIVATION_BITS, storedSpecs } from './quantization/quantized-parameters.js'
 import { chooseTokenizer, type TokenizerKind } from './text/choose-tokenizer.js'
 import { readEosTokenIds } from './text/eos-token-ids.js'
 import { checkTokenizerFits } from './text/tokenizer-fit.js'
@@ -45,9 +45,6 @@ export interface Wishes {
   readonly quantizes: boolean
 }
 
-/** Bits of activations where weights are rounded during loading. */
-const ACTIVATION_BITS = 7
-
 /**
  * Reads a model's files, checking each before anything larger is read. Weights go to their place as they arrive. Float16
  * is packed as it is unless it holds infinities or NaN, which is known when it has arrived: everything is read once more
@@ -65,7 +62,7 @@ export async function readModel(
     config: (json) => {
       const stored = parseModelConfig(json)
       const isRounded = quantizes && stored.quantization === undefined
-      const config = isRounded ? { ...stored, quantization: { activationBits: ACTIVATION_BITS } as const } : stored
+      const config = isRounded ? { ...stored, quantization: { activationBits: DEFAULT_ACTIVATION_BITS } as const } : stored
       return {
         stored,
         config,

@@ -1,12 +1,10 @@
 import { type ByteScanner, float32Values, formatBytes, type ParameterValues, WeightFormat, type WeightPacker } from '../../device/device.js'
-import { RoutedAttentionError } from '../../errors.js'
 import { isFiniteFloat16 } from '../../half.js'
 import type { WeightsSink } from '../../io/model-files.js'
 import { byteSize, type TensorInfo, toFloat32 } from '../../io/safetensors.js'
 import { modelParameters } from '../../plan/parameters.js'
 import type { ModelConfig } from '../config/config.js'
-import { checkScales, scaleName } from '../quantization/quantized-parameters.js'
-import { quantizeRows } from '../quantization/int8.js'
+import { checkScales, quantizeParameter, scaleName } from '../quantization/quantized-parameters.js'
 import { Checksum } from './checksum.js'
 import { fingerprintOf } from './fingerprint.js'
 import { pick, type StoredNames } from './state-dict.js'
@@ -74,7 +72,9 @@ export class ParameterStream implements WeightsSink {
       } else if (model.isRounded && isQuantizable) {
         take = (first, values) => {
           const numRows = values.bytes.length / (columns * formatBytes(values.format))
-          const { values: integers, scales } = quantizeRows(finiteFloats(values, dtype, name), numRows)
+          // float64 has become float32 by now
+          const tensor = { dtype: values.format === WeightFormat.Float32 ? 'F32' : dtype, shape: [], bytes: values.bytes }
+          const { values: integers, scales } = quantizeParameter(name, tensor, numRows)
           rows.put(name, first, { format: WeightFormat.Int8, bytes: new Uint8Array(integers.buffer) })
           rows.putScales(name, first, scales)
         }
@@ -154,16 +154,6 @@ class TensorReader {
   checksum(): Uint8Array {
     return this.#checksum.digest()
   }
-}
-
-/**
- * @param dtype the tensor's
- * @throws RoutedAttentionError `BAD_WEIGHTS`
- */
-function finiteFloats({ format, bytes }: ParameterValues, dtype: string, name: string): Float32Array {
-  const values = toFloat32({ dtype: format === WeightFormat.Float32 ? 'F32' : dtype, shape: [], bytes }, name)
-  if (values.every(Number.isFinite)) return values
-  throw new RoutedAttentionError('BAD_WEIGHTS', `${name} is not finite everywhere, so it cannot be rounded to int8`, { names: [name] })
 }
 
 function floatsOf(bytes: Uint8Array): Float32Array {

@@ -2,16 +2,15 @@ import { gradually } from '../../event-loop.js'
 import { describe, RoutedAttentionError } from '../../errors.js'
 import { readModelFiles } from '../../io/model-files.js'
 import { type ModelSource, READ_OPTIONS, type ReadOptions } from '../../io/read-options.js'
-import { type StoredTensor, toFloat32 } from '../../io/safetensors.js'
+import type { StoredTensor } from '../../io/safetensors.js'
 import { writeSafetensors } from '../../io/write-safetensors.js'
 import { checkOptions, namesOf } from '../../options.js'
 import type { ActivationBits } from '../../plan/config.js'
 import { modelParameters } from '../../plan/parameters.js'
 import { parseModelConfig } from '../config/config.js'
 import { matchStoredTensors, pick } from '../parameters/state-dict.js'
-import { quantizeRows } from './int8.js'
 import { writeQuantizationConfig } from '../config/quantization-config.js'
-import { scaleName, scaleShape } from './quantized-parameters.js'
+import { DEFAULT_ACTIVATION_BITS, quantizeParameter, scaleName, scaleShape } from './quantized-parameters.js'
 
 /** Options of `quantizeModel`. */
 export interface QuantizeOptions extends ReadOptions {
@@ -34,7 +33,7 @@ const QUANTIZE_OPTIONS = [...READ_OPTIONS, ...namesOf<Omit<QuantizeOptions, keyo
  */
 export async function quantizeModel(source: ModelSource, options: QuantizeOptions = {}): Promise<Map<string, Uint8Array>> {
   checkOptions('quantizeModel', options, QUANTIZE_OPTIONS)
-  const { activationBits = 7, ...readOptions } = options
+  const { activationBits = DEFAULT_ACTIVATION_BITS, ...readOptions } = options
   if (activationBits !== 7 && activationBits !== 14)
     throw new RoutedAttentionError('BAD_ARGUMENT', `quantizeModel: activationBits must be 7 or 14, got ${describe(activationBits)}`)
   const files = await readModelFiles(source, readOptions, {
@@ -66,10 +65,7 @@ export async function quantizeModel(source: ModelSource, options: QuantizeOption
         tensors.set(name, tensor)
         continue
       }
-      const values = toFloat32(tensor, name)
-      if (!values.every(Number.isFinite))
-        throw new RoutedAttentionError('BAD_WEIGHTS', `${name} is not finite everywhere`, { names: [name] })
-      const rows = quantizeRows(values, shape[0]!)
+      const rows = quantizeParameter(name, tensor, shape[0]!)
       tensors.set(name, { dtype: 'I8', shape, bytes: new Uint8Array(rows.values.buffer) })
       tensors.set(scaleName(name), { dtype: 'F32', shape: scaleShape(shape), bytes: new Uint8Array(rows.scales.buffer) })
       yield

@@ -1,7 +1,23 @@
 import { RoutedAttentionError } from '../../errors.js'
+import { type StoredTensor, toFloat32 } from '../../io/safetensors.js'
 import { modelParameters } from '../../plan/parameters.js'
 import type { ModelConfig } from '../config/config.js'
 import type { StoredSpec } from '../parameters/state-dict.js'
+import { type Int8Rows, quantizeRows } from './int8.js'
+
+/** Bits of activations unless others are asked for: 14 cost a third of the speed and are worth 0.002 to 0.005 bits a token. */
+export const DEFAULT_ACTIVATION_BITS = 7
+
+/**
+ * Rounds rows of a float parameter to int8.
+ * @param rows how many the tensor has
+ * @throws RoutedAttentionError `BAD_WEIGHTS` for a value that is not finite
+ */
+export function quantizeParameter(name: string, tensor: StoredTensor, rows: number): Int8Rows {
+  const values = toFloat32(tensor, name)
+  if (values.every(Number.isFinite)) return quantizeRows(values, rows)
+  throw new RoutedAttentionError('BAD_WEIGHTS', `${name} is not finite everywhere, so it cannot be rounded to int8`, { names: [name] })
+}
 
 /** The name of the scales of an int8 parameter. */
 export function scaleName(name: string): string {
