@@ -56,6 +56,11 @@ export interface Geometry {
   readonly productStride: number
 }
 
+/** Maximum context size that `length` tokens can fill. */
+export function contextsOf({ numRoutedKeyValues, routedWindowSize }: LayerConfig, length: number): number {
+  return Math.min(numRoutedKeyValues, Math.ceil(length / routedWindowSize) * routedWindowSize)
+}
+
 /**
  * @param contexts maximum key/values for a window, at most `numRoutedKeyValues`
  * @param length maximum tokens of a sequence; wider windows take no more memory than that
@@ -120,4 +125,16 @@ export function projectionWork({ dim, heads, dimHead }: LayerConfig): number {
 /** Approximate number of operations per token in a layer, a multiply-add counting as two. */
 export function workPerToken({ dim, heads, dimHead, localAttnWindowSize }: LayerConfig): number {
   return 2 * heads * dimHead * (4 * dim + 2 * localAttnWindowSize)
+}
+
+/**
+ * Number of groups of heads that a thread can process alone from product to attention: whole heads, and whole groups of
+ * a product's panels.
+ */
+export function headGroups({ config, headStride, inner }: Geometry): number {
+  if (headStride % 32 === 0) return config.heads
+  let [a, b] = [config.heads, inner / 32]
+  if (!Number.isInteger(b)) return 1
+  while (b > 0) [a, b] = [b, a % b]
+  return a
 }

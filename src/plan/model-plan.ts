@@ -3,7 +3,7 @@ import { countRouted, isRouted } from './routed-layers.js'
 import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
 import type { Program } from '../device/device.js'
 import { addCausalLayer, addContextRestoring, addLocalRestoring, addOpening } from './ops/causal-ops.js'
-import { createGeometry, type Geometry, type PlanLimits, savableInputRows } from './geometry.js'
+import { contextsOf, createGeometry, type Geometry, type PlanLimits, savableInputRows } from './geometry.js'
 import {
   type CausalLayerState,
   planRoutedLayerState,
@@ -12,13 +12,12 @@ import {
   planLocalLayerState,
 } from './memory/layer-memory.js'
 import {
-  contextsOf,
   planFullSequenceContext,
   type FullSequencePlan,
   type FullSequencePrograms,
   writeFullSequencePrograms,
-} from './layer-plan.js'
-import { headerWord, type RotaryTable } from './ops/layer-ops.js'
+} from './full-sequence-plan.js'
+import { headerWord } from './ops/operands.js'
 import { planActivations } from './memory/activations.js'
 import { Layout } from './memory/layout.js'
 import { type ModelWeights, mostColumns } from './memory/model-weights.js'
@@ -36,7 +35,7 @@ import {
 } from './ops/model-ops.js'
 import { ProgramBuilder } from './ops/program-builder.js'
 import { at } from '../program/operand.js'
-import { addRotaryTable, type RotarySource, rotaryTableWords } from './ops/rotary-ops.js'
+import { addRotaryTable, type RotarySource, type RotaryTable, rotaryTableWords } from './ops/rotary-ops.js'
 
 /** The parts common to all model plans. */
 export interface ModelPlan {

@@ -1,7 +1,7 @@
 /** Ops that count, select and list, with the operands that they work on: all that they write is compared. */
 import { DispatchHeader } from '../../assembly/ir/header.js'
 import { Opcode } from '../../assembly/ir/ops.js'
-import { ANSWERED_ROWS, rangeWords } from '../../src/plan/ops/layer-ops.js'
+import { ANSWERED_ROWS, rangeWords } from '../../src/plan/ops/operands.js'
 import { createRandom } from '../../src/random.js'
 import { integers, range, roundUpTo8, spread } from '../kernels/float32.js'
 import { placeKeyValues, placeQueries, type SelectionCase, windowsOf } from '../kernels/selection-runner.js'

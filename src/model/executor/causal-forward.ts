@@ -1,7 +1,7 @@
 import { BufferIndex, type BufferRange } from '../../device/device.js'
 import { ResourceScope } from '../../device/resource-scope.js'
 import { workPerToken } from '../../plan/geometry.js'
-import { planCausalLayer } from '../../plan/layer-plan.js'
+import { planCausalLayer } from '../../plan/causal-layer-plan.js'
 import { contextCount } from '../../plan/chunk.js'
 import { runChunks } from './chunk-scheduler.js'
 import { createYieldPoint, createDispatches, type LayerForward, writeAngles } from './layer-forward.js'

@@ -1,7 +1,7 @@
 import { BufferIndex, DispatchHeader, Dispatch } from '../../device/device.js'
 import { ResourceScope } from '../../device/resource-scope.js'
 import { workPerToken } from '../../plan/geometry.js'
-import { planFullSequenceLayer } from '../../plan/layer-plan.js'
+import { planFullSequenceLayer } from '../../plan/full-sequence-layer-plan.js'
 import { contextCount } from '../../plan/chunk.js'
 import { runChunks } from './chunk-scheduler.js'
 import { createYieldPoint, createDispatches, type LayerForward, writeAngles } from './layer-forward.js'

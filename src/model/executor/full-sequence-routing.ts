@@ -11,7 +11,7 @@ import type { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
 import type { Geometry } from '../../plan/geometry.js'
 import type { FullSequenceMemory } from '../../plan/ops/full-sequence-ops.js'
-import type { RoutingPrograms } from '../../plan/layer-plan.js'
+import type { RoutingPrograms } from '../../plan/full-sequence-plan.js'
 import { retryForMemory } from '../retry-for-memory.js'
 
 /** `RoutingPrograms` of one layer, compiled by a device. */

@@ -1,7 +1,7 @@
 import { type Device, type DeviceBuffer, Dispatch } from '../../device/device.js'
 import type { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
-import type { StandaloneWeights } from '../../plan/layer-plan.js'
+import type { StandaloneWeights } from '../../plan/memory/standalone-weights.js'
 import type { Tensor } from '../../tensor.js'
 import { yieldToEventLoop } from '../../event-loop.js'
 import type { DispatchBatch } from './chunk-scheduler.js'

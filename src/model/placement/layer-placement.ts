@@ -1,6 +1,6 @@
 import { type Device, type DeviceBuffer, float32Values } from '../../device/device.js'
 import type { Runtime } from '../../device/runtime.js'
-import type { StandaloneWeights } from '../../plan/layer-plan.js'
+import type { StandaloneWeights } from '../../plan/memory/standalone-weights.js'
 import { Tensor } from '../../tensor.js'
 import { DevicePlacement, type Installation } from './device-placement.js'
 import { type Comparison, installOnQuickest } from './quickest-device.js'

@@ -1,28 +1,17 @@
 import { DispatchHeader } from '../../../assembly/ir/header.js'
 import { Opcode } from '../../../assembly/ir/ops.js'
 import type { CausalLayerState, ContextUpdateScratch, RoutingState } from '../memory/layer-memory.js'
-import {
-  addCombination,
-  addExpertNorm,
-  addExperts,
-  addLocalAttention,
-  addLocalProjection,
-  addLocalStore,
-  addProduct,
-  addRotation,
-  addRouterScores,
-  headGroups,
-  type LayerContext,
-  offset,
-  headerWord,
-  rangeWords,
-  type RotaryTable,
-} from './layer-ops.js'
-import type { Geometry } from '../geometry.js'
+import { addCombination } from './combination-ops.js'
+import type { LayerContext } from './layer-context.js'
+import { addLocalAttention, addLocalProjection, addLocalStore } from './local-ops.js'
+import { offset, headerWord, rangeWords } from './operands.js'
+import { addProduct } from './product-ops.js'
+import { addExpertNorm, addExperts, addRouterScores } from './routed-ops.js'
+import { type Geometry, headGroups } from '../geometry.js'
 import type { Operand } from '../../program/operand.js'
 import type { ProgramBuilder } from './program-builder.js'
 import type { LayerWeights, RoutingWeights } from '../memory/layer-weights.js'
-import { addRotaryTable, type RotarySource } from './rotary-ops.js'
+import { addRotaryTable, addRotation, type RotarySource, type RotaryTable } from './rotary-ops.js'
 
 /** Additional context for a causal layer. */
 export interface CausalContext extends LayerContext {

@@ -4,21 +4,16 @@ import { HISTOGRAM_BYTES } from '../../../assembly/ir/sizes.js'
 import { Selection } from '../../../assembly/ir/values.js'
 import type { Geometry, PlanLimits } from '../geometry.js'
 import { type Layout, roundUp } from '../memory/layout.js'
-import {
-  addCombination,
-  addExpertNorm,
-  addExperts,
-  addLocalAttention,
-  addProduct,
-  addRotation,
-  type LayerContext,
-  offset,
-  rangeWords,
-} from './layer-ops.js'
+import { addCombination } from './combination-ops.js'
+import type { LayerContext } from './layer-context.js'
+import { addLocalAttention } from './local-ops.js'
+import { offset, rangeWords } from './operands.js'
+import { addProduct } from './product-ops.js'
+import { addExpertNorm, addExperts } from './routed-ops.js'
 import type { ProgramBuilder } from './program-builder.js'
 import type { DescentFields } from '../../program/op-fields.js'
 import { at, type Operand } from '../../program/operand.js'
-import type { RotaryTable } from './layer-ops.js'
+import { addRotation, type RotaryTable } from './rotary-ops.js'
 import type { ExpertWeights } from '../memory/layer-weights.js'
 
 /**

@@ -1,6 +1,7 @@
 import { DispatchHeader } from '../../../assembly/ir/header.js'
 import { Opcode } from '../../../assembly/ir/ops.js'
-import { headerWord, type RotaryTable } from './layer-ops.js'
+import type { Geometry } from '../geometry.js'
+import { headerWord } from './operands.js'
 import type { ProgramBuilder } from './program-builder.js'
 import type { Operand } from '../../program/operand.js'
 
@@ -17,6 +18,15 @@ export interface RotaryRows {
   /** 64-bit integers, of which the first is number `first`[0]. */
   readonly positions?: Operand | undefined
   readonly first?: Operand
+}
+
+/** cos and sin of the angles of some rows, as written by the rotary ops. */
+export interface RotaryTable {
+  readonly rows: Operand
+  /** Floats per row of cos. */
+  readonly width: number
+  /** Floats between the angles of consecutive heads; 0 if the heads share them. */
+  readonly angleStride: number
 }
 
 /** Floats in a table of `rows` rows. */
@@ -49,4 +59,26 @@ export function addRotaryTable(builder: ProgramBuilder, source: RotarySource, ro
     width: source.width,
   })
   return { rows: output, width: source.width, angleStride: source.angleStride }
+}
+
+/** Rotates heads by the angles of their rows. */
+export function addRotation(
+  builder: ProgramBuilder,
+  { config, headStride }: Geometry,
+  table: RotaryTable,
+  rows: { count: Operand; values: Operand; stride: number; indices?: Operand | undefined; limit?: DispatchHeader },
+): void {
+  builder.op(Opcode.Rotate, {
+    rows: rows.count,
+    values: rows.values,
+    table: table.rows,
+    indices: rows.indices,
+    stride: rows.stride,
+    heads: config.heads,
+    headWidth: config.dimHead,
+    headStride,
+    angleStride: table.angleStride,
+    tableWidth: table.width,
+    limit: rows.limit ?? DispatchHeader.Rows,
+  })
 }

@@ -1,23 +1,16 @@
 import type { LayerConfig } from './config.js'
 import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
-import type { Program, WeightLayout } from '../device/device.js'
-import { addCausalLayer, addOpening } from './ops/causal-ops.js'
-import { createGeometry, type Geometry, type PlanLimits } from './geometry.js'
-import {
-  type RoutedLayerState,
-  type LayerScratch,
-  type LayerState,
-  planRoutedLayerState,
-  planContextUpdateScratch,
-  planLayerScratch,
-  planFullSequenceLayerState,
-} from './memory/layer-memory.js'
-import { addRouterScores, EVERY_ROW, type LayerContext, offset, headerWord, type RotaryTable } from './ops/layer-ops.js'
+import type { Program } from '../device/device.js'
+import { contextsOf, createGeometry, type Geometry, type PlanLimits } from './geometry.js'
+import { type LayerScratch, type LayerState, planLayerScratch, planFullSequenceLayerState } from './memory/layer-memory.js'
+import type { LayerContext } from './ops/layer-context.js'
+import { offset, headerWord } from './ops/operands.js'
 import type { Activations } from './memory/activations.js'
 import { Layout } from './memory/layout.js'
 import { ProgramBuilder } from './ops/program-builder.js'
 import { at, type Operand } from '../program/operand.js'
-import { addRotaryTable, type RotarySource, rotaryTableWords } from './ops/rotary-ops.js'
+import { addRouterScores } from './ops/routed-ops.js'
+import { addRotaryTable, type RotarySource, type RotaryTable, rotaryTableWords } from './ops/rotary-ops.js'
 import {
   addProjection,
   addSelections,
@@ -26,103 +19,7 @@ import {
   planFullSequence,
   type FullSequenceMemory,
 } from './ops/full-sequence-ops.js'
-import { type LayerWeights, planLayerWeights, type RoutingWeights } from './memory/layer-weights.js'
-import { WeightPlan } from './memory/weight-plan.js'
-
-/** Packed weights of a layer that is used on its own, outside a model. */
-export interface StandaloneWeights {
-  readonly layout: WeightLayout
-  readonly weights: LayerWeights
-  readonly frequencies: Operand
-}
-
-export function planStandaloneWeights(config: LayerConfig): StandaloneWeights {
-  const plan = new WeightPlan()
-  const frequencies = plan.frequencies(config.dimHead)
-  const weights = planLayerWeights(plan, config)
-  return { layout: plan.finish(), weights, frequencies }
-}
-
-/** Maximum context size that `length` tokens can fill. */
-export function contextsOf({ numRoutedKeyValues, routedWindowSize }: LayerConfig, length: number): number {
-  return Math.min(numRoutedKeyValues, Math.ceil(length / routedWindowSize) * routedWindowSize)
-}
-
-/** What the programs of a layer depend on besides its options. */
-export interface LayerCall {
-  /** Tokens in the longest sequence. */
-  readonly length: number
-  /** Width of the caller's angles: `dimHead` or `heads · dimHead`; undefined without angles. */
-  readonly angleWidth: number | undefined
-  readonly trace: boolean
-  readonly limits: PlanLimits
-}
-
-function rotarySource({ dimHead }: LayerConfig, angleWidth: number | undefined): RotarySource | undefined {
-  if (angleWidth === undefined) return undefined
-  return { kind: 'angles', angles: at(BufferIndex.Angles), width: angleWidth, angleStride: angleWidth === dimHead ? 0 : dimHead }
-}
-
-/** The plan of a causal layer: one program for all chunks. */
-export interface CausalLayerPlan {
-  readonly geometry: Geometry
-  readonly scratchBytes: number
-  readonly stateBytes: number
-  readonly scratch: LayerScratch
-  readonly state: RoutedLayerState
-  /** Run once on a zeroed state. */
-  readonly open: Program
-  /** Run for each chunk, from `BufferIndex.Input` to `BufferIndex.Output`. */
-  readonly chunk: Program
-}
-
-export function planCausalLayer(config: LayerConfig, parameters: StandaloneWeights, call: LayerCall): CausalLayerPlan {
-  const { partitions } = call.limits
-  const geometry = createGeometry(config, contextsOf(config, call.length), call.length, call.limits)
-  const scratchLayout = new Layout()
-  const scratch = planLayerScratch(scratchLayout, geometry, partitions)
-  const contextUpdate = planContextUpdateScratch(scratchLayout, geometry)
-  const stateLayout = new Layout()
-  const state = planRoutedLayerState(stateLayout, geometry, false)
-  const table = (rows: number, width: number) => at(BufferIndex.Scratch, scratchLayout.words(rotaryTableWords(rows, width)))
-
-  const builder = new ProgramBuilder()
-  const local: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: config.dimHead }
-  const rows = { count: headerWord(DispatchHeader.Rows) }
-  const localTable = addRotaryTable(builder, local, rows, table(geometry.chunkRows, config.dimHead)).rows
-  const source = rotarySource(config, call.angleWidth)
-  if (source || config.prenorm) builder.skipBarrier()
-  const routedTable = source && addRotaryTable(builder, source, rows, table(geometry.chunkRows, source.width))
-  const windowRows = { count: headerWord(DispatchHeader.ClosingRows), start: DispatchHeader.WindowPosition } as const
-  const windowTable = source && addRotaryTable(builder, source, windowRows, table(geometry.windowCapacity, source.width))
-  const context: LayerContext = {
-    builder,
-    geometry,
-    weights: parameters.weights,
-    scratch,
-    state,
-    input: at(BufferIndex.Input),
-    output: at(BufferIndex.Output),
-    outputRows: EVERY_ROW,
-    residual: false,
-    localTable,
-    routedTable,
-    trace: call.trace,
-  }
-  addCausalLayer({ ...context, state, contextUpdate, windowTable })
-
-  const opening = new ProgramBuilder()
-  addOpening(opening, geometry, parameters.weights, state)
-  return {
-    geometry,
-    scratchBytes: scratchLayout.byteLength,
-    stateBytes: stateLayout.byteLength,
-    scratch,
-    state,
-    open: opening.finish(),
-    chunk: builder.finish(),
-  }
-}
+import type { LayerWeights, RoutingWeights } from './memory/layer-weights.js'
 
 /** The programs of a full-sequence layer. */
 export interface FullSequencePrograms {
@@ -277,22 +174,4 @@ export function planFullSequenceContext(
     contextBytes: contextLayout.byteLength,
     callBytes: callLayout.byteLength,
   }
-}
-
-/** The plan of a layer with the published routing. */
-export interface FullSequenceLayerPlan extends FullSequencePlan {
-  readonly programs: FullSequencePrograms
-}
-
-export function planFullSequenceLayer(config: LayerConfig, parameters: StandaloneWeights, call: LayerCall): FullSequenceLayerPlan {
-  const local: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: config.dimHead }
-  const plan = planFullSequenceContext(config, local, rotarySource(config, call.angleWidth), call.length, call.limits)
-  const programs = writeFullSequencePrograms(plan, parameters.weights, {
-    output: at(BufferIndex.Output),
-    outputRows: EVERY_ROW,
-    residual: false,
-    trace: call.trace,
-    activations: undefined,
-  })
-  return { ...plan, programs }
 }
