@@ -8,7 +8,7 @@ import type { ModelSource, ReadOptions } from './read-options.js'
 import type { SafetensorsHeader, StoredTensor, TensorInfo } from './safetensors.js'
 import { ShardChanged, ShardHeaders } from './shard-headers.js'
 import { BrokenTransfer } from './sources/broken-transfer.js'
-import { checkReadOptions, createSource } from './sources/create-source.js'
+import { createSource } from './sources/create-source.js'
 import { PAUSES, retry, SHORT_PAUSES } from './sources/retry.js'
 import { isMissing, type MissingFile, type Source } from './sources/source.js'
 import { TensorCollector, type TensorSink, underAllNames } from './tensor-sink.js'
@@ -95,6 +95,7 @@ export async function readModelFiles<Config = unknown, Tokenizer = Uint8Array, G
 /**
  * Reads config.json, tokenizer.json and generation_config.json if present, and model.safetensors or else the shards of
  * its index. Ignores other files. The tensors are written to what `parsers.weights` returns, as they arrive.
+ * @param options checked: `checkReadOptions`
  * @param parsers without one, config.json is returned as parsed JSON, and tokenizer.json as bytes
  * @throws RoutedAttentionError `BAD_FILE` for a file that is missing, broken or forbidden; `NETWORK` for a host that
  * cannot be reached or is not ready, or a transfer that failed for good; `BAD_ARGUMENT`; `UNSUPPORTED` for a path if
@@ -106,7 +107,6 @@ export async function streamModelFiles<Config, Tokenizer, Generation, Weights ex
   parsers: Partial<ModelParsers<Config, Tokenizer, Generation, Weights>> &
     Pick<ModelParsers<Config, Tokenizer, Generation, Weights>, 'weights'>,
 ): Promise<ParsedFiles<Config, Tokenizer, Generation, Weights>> {
-  checkReadOptions(options)
   const tracker = new LoadTracker(options.onProgress, options.signal)
   tracker.checkSignal()
   const digests = new Map(Object.entries(options.integrity ?? {}))

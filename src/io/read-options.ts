@@ -1,15 +1,4 @@
-import { namesOf } from '../options.js'
 import type { FetchResponse, Signal, Url } from '../platform.js'
-
-/** The names of `ReadOptions`. */
-export const READ_OPTIONS = namesOf<ReadOptions>({
-  onProgress: true,
-  signal: true,
-  fetch: true,
-  cache: true,
-  cacheVersion: true,
-  integrity: true,
-})
 
 /** Progress of a load. */
 export interface LoadProgress {

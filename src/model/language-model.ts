@@ -1,57 +1,27 @@
 import { yieldToEventLoop } from '../event-loop.js'
-import { createRuntime } from '../device/create-runtime.js'
-import { checkRuntime, type Runtime } from '../device/runtime.js'
-import { describe, RoutedAttentionError } from '../errors.js'
-import { type ModelSource, READ_OPTIONS, type ReadOptions } from '../io/read-options.js'
+import type { Runtime } from '../device/runtime.js'
+import { RoutedAttentionError } from '../errors.js'
+import type { ModelSource } from '../io/read-options.js'
 import type { Tokenizer } from '../io/tokenizer.js'
 import { interruptBy } from '../interrupt.js'
 import { checkOptions, namesOf } from '../options.js'
 import type { Signal } from '../platform.js'
 import { modelParameterCount } from '../plan/parameters.js'
 import { Tensor } from '../tensor.js'
-import { checkTokenizerKind, type TokenizerKind } from './text/choose-tokenizer.js'
 import type { AssumedDefaults, ModelConfig } from './config/config.js'
 import { type EvaluateOptions, type Evaluation, evaluate } from './evaluate.js'
 import { complete, type Completion } from './generation/complete.js'
 import { generate, type GeneratedToken } from './generation/generate.js'
 import { type GenerateOptions, type Generation, resolveGeneration } from './generation/generate-options.js'
 import { Lifetime } from './lifetime.js'
+import { type LoadedModel, loadModel, type LoadOptions } from './load-model.js'
 import { createMissingTokenizer } from './text/missing-tokenizer.js'
-import { ModelInstaller, type Workload } from './placement/model-installer.js'
 import type { ModelPlacement } from './placement/model-placement.js'
 import { retryForMemory } from './retry-for-memory.js'
 import type { LogitsResult, LogitsRequest } from './executor/sequence.js'
 import { decodeSession } from './session-bytes.js'
 import { Session, type SessionOwner } from './session.js'
-import { type ModelContents, readModel } from './read-model.js'
 import { checkTokenIds, type TokenIds } from './text/token-ids.js'
-
-/** Options of `LanguageModel.load`. */
-export interface LoadOptions extends ReadOptions {
-  /** Runtime to use; if omitted, the model creates one and disposes of it along with itself. */
-  runtime?: Runtime | undefined
-  /**
-   * The main workload, used to choose between devices when the runtime has a choice (`device: 'auto'`): each runs a
-   * sample of it, and the fastest is used. Default 'decode', one token at a time.
-   */
-  workload?: Workload | undefined
-  /**
-   * 'bytes': token ids are UTF-8 bytes; ids from 256 up have no text. Takes precedence over tokenizer.json, as does
-   * `"tokenizer": "bytes"` in config.json. Default: the tokenizer of tokenizer.json.
-   */
-  tokenizer?: TokenizerKind | undefined
-  /**
-   * 'int8': rounds the weights of linear maps and of the token embedding as they arrive, as `quantizeModel` does, with
-   * activations of 7 bits. Default: weights stay as they are in the file, as do those of a model that is quantized
-   * already.
-   */
-  quantize?: 'int8' | undefined
-}
-
-const LOAD_OPTIONS = [
-  ...READ_OPTIONS,
-  ...namesOf<Omit<LoadOptions, keyof ReadOptions>>({ runtime: true, workload: true, tokenizer: true, quantize: true }),
-]
 
 /** Options of `LanguageModel.forward`. */
 export interface ModelForwardOptions {
@@ -60,13 +30,6 @@ export interface ModelForwardOptions {
 }
 
 const FORWARD_OPTIONS = namesOf<ModelForwardOptions>({ signal: true })
-
-/** State shared by a model and its sessions. */
-interface Parts extends ModelContents {
-  readonly runtime: Runtime
-  readonly ownsRuntime: boolean
-  readonly placement: ModelPlacement
-}
 
 /** The memory a model owns: its placement, and the runtime if the model created it. */
 class ModelMemory {
@@ -109,7 +72,7 @@ export class LanguageModel {
   readonly #lifetime: Lifetime
   readonly #owner: SessionOwner
 
-  private constructor(parts: Parts) {
+  private constructor(parts: LoadedModel) {
     this.config = parts.config
     this.assumed = parts.assumed
     const tokenizerFailure = parts.unavailable.get('tokenizer.json')
@@ -150,47 +113,7 @@ export class LanguageModel {
    * `OUT_OF_MEMORY`; or the signal's reason, or whatever `onProgress` threw. In each case all memory has been released
    */
   static async load(source: ModelSource, options: LoadOptions = {}): Promise<LanguageModel> {
-    checkOptions('load', options, LOAD_OPTIONS)
-    const { runtime: given, workload = 'decode', tokenizer: kind, quantize, ...readOptions } = options
-    checkTokenizerKind(kind)
-    if (quantize !== undefined && quantize !== 'int8')
-      throw new RoutedAttentionError('BAD_ARGUMENT', `load: quantize must be 'int8', got ${describe(quantize)}`)
-    if (workload !== 'decode' && workload !== 'prefill') {
-      throw new RoutedAttentionError('BAD_ARGUMENT', `load: workload must be 'decode' or 'prefill', got ${describe(workload)}`)
-    }
-    if (given !== undefined) {
-      checkRuntime(given)
-      given.assertUsable()
-    }
-    const { signal } = readOptions
-    let runtime = given
-    let installer: ModelInstaller | undefined
-    const check = () => {
-      signal?.throwIfAborted()
-      runtime!.assertUsable()
-    }
-    try {
-      const contents = await readModel(source, readOptions, { kind, quantizes: quantize !== undefined }, async (config, planFor) => {
-        installer?.dispose()
-        runtime ??= await createRuntime({ ...(signal && { signal }) })
-        check()
-        const opened = (installer = await retryForMemory(() => new ModelInstaller(runtime!, config, planFor)))
-        opened.device.prepare?.()
-        return {
-          device: opened.device,
-          put: (name, first, values) => opened.put(name, first, values),
-          putScales: (name, first, scales) => opened.putScales(name, first, scales),
-          check,
-        }
-      })
-      check()
-      const placement = await retryForMemory(() => installer!.place(workload, check))
-      return new LanguageModel({ ...contents, runtime: runtime!, ownsRuntime: given === undefined, placement })
-    } catch (error) {
-      installer?.dispose()
-      if (given === undefined) await runtime?.dispose()
-      throw error
-    }
+    return new LanguageModel(await loadModel(source, options))
   }
 
   /**

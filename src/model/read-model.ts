@@ -28,8 +28,6 @@ export interface ModelContents {
 export interface WeightsTarget extends RowSink {
   /** The device that scans bytes, if it does. */
   readonly device: Device
-  /** Throws if the load should end. */
-  check(): void
 }
 
 /**
@@ -38,23 +36,25 @@ export interface WeightsTarget extends RowSink {
  */
 export type OpenWeights = (config: ModelConfig, planFor: PlanWeights) => Promise<WeightsTarget>
 
-/** What the caller wants otherwise than the files say. */
-export interface Wishes {
-  readonly kind: TokenizerKind | undefined
+/** What the caller's options override in the files. */
+export interface ModelOverrides {
+  readonly tokenizer: TokenizerKind | undefined
   /** Whether float weights are rounded to int8. */
   readonly quantizes: boolean
 }
 
 /**
- * Reads a model's files, checking each before anything larger is read. Weights go to their place as they arrive. Float16
- * is packed as it is unless it holds infinities or NaN, which is known when it has arrived: everything is read once more
- * then, and such tensors are packed as float32.
+ * Reads a model's files, checking each before anything larger is read. Weights are packed as they arrive. Float16 is
+ * packed as it is unless it holds infinities or NaN, which is known only once it has arrived: then everything is read
+ * again, and such tensors are packed as float32.
+ * @param check called with each piece of the weights; throws if the load should end
  * @throws RoutedAttentionError as `LanguageModel.load` does
  */
 export async function readModel(
   source: ModelSource,
   options: ReadOptions,
-  { kind, quantizes }: Wishes,
+  { tokenizer: kind, quantizes }: ModelOverrides,
+  check: () => void,
   openWeights: OpenWeights,
 ): Promise<ModelContents> {
   const nonFinite = new Set<string>()
@@ -88,7 +88,7 @@ export async function readModel(
           return nonFinite.has(name) || (format === WeightFormat.Int8 && !multipliesInt8) ? WeightFormat.Float32 : format
         })
       const target = await openWeights(config, planFor)
-      return new ParameterStream({ config, tensors, names, isRounded, nonFinite }, target, target.device.scanner, () => target.check())
+      return new ParameterStream({ config, tensors, names, isRounded, nonFinite }, target, target.device.scanner, check)
     },
   })
   const { config, assumed, chosenTokenizer, eosTokenIds } = files.config

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
-import { type ModelSource, readModelFiles, type ReadOptions } from '../../src/io/model-files.js'
+import { type ModelSource, readModelFiles } from '../../src/io/model-files.js'
 import type { LoadProgress } from '../../src/io/read-options.js'
 import { expectRejects } from '../support/errors.js'
 import { expectModel, shardedModel, singleFileModel } from '../support/model-folder.js'
@@ -312,13 +312,6 @@ describe('arguments', () => {
   ])('refused as a source: %j', async (source) => {
     await expectRejects(readModelFiles(source as never), 'BAD_ARGUMENT')
   })
-
-  it.each([null, 5, { onProgress: 5 }, { signal: {} }, { signal: null }, { fetch: 'fetch' }, { cache: 5 }, { integrety: {} }])(
-    'refused as options: %j',
-    async (options) => {
-      await expectRejects(readModelFiles(singleFileModel(), options as ReadOptions), 'BAD_ARGUMENT')
-    },
-  )
 
   it('refused as a value of the Map', async () => {
     await expectRejects(

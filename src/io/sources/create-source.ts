@@ -1,9 +1,7 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
-import { checkFunction, checkOptions } from '../../options.js'
 import { isMap, isUrl } from '../../realm.js'
-import { checkCacheOption, createFileCache } from '../cache/file-cache.js'
-import { checkIntegrity } from '../integrity.js'
-import { type Fetch, type ModelSource, READ_OPTIONS, type ReadOptions } from '../read-options.js'
+import { createFileCache } from '../cache/file-cache.js'
+import type { Fetch, ModelSource, ReadOptions } from '../read-options.js'
 import { directorySource } from './directory.js'
 import { filesSource } from './files.js'
 import { httpSource } from './http.js'
@@ -54,15 +52,4 @@ function ownUrl({ href }: { readonly href: string }): URL {
 /** A URL's text up to its query, without user name and password. */
 function withoutSecrets(url: string): string {
   return url.replace(/^([^:]+:\/\/)[^/?#]*@/, '$1').replace(/[?#].*$/s, '')
-}
-
-/** @throws RoutedAttentionError `BAD_ARGUMENT` */
-export function checkReadOptions(options: unknown): asserts options is ReadOptions {
-  checkOptions('load', options, READ_OPTIONS)
-  const { fetch, cache, cacheVersion, integrity } = options as Partial<Record<keyof ReadOptions, unknown>>
-  checkFunction('load', 'fetch', fetch)
-  checkCacheOption(cache)
-  if (cacheVersion !== undefined && typeof cacheVersion !== 'string')
-    throw new RoutedAttentionError('BAD_ARGUMENT', `cacheVersion must be a string, got ${describe(cacheVersion)}`)
-  if (integrity !== undefined) checkIntegrity(integrity)
 }

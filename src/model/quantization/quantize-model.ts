@@ -1,10 +1,11 @@
 import { gradually } from '../../event-loop.js'
 import { describe, RoutedAttentionError } from '../../errors.js'
 import { readModelFiles } from '../../io/model-files.js'
-import { type ModelSource, READ_OPTIONS, type ReadOptions } from '../../io/read-options.js'
+import { checkReadOptions } from '../../io/check-read-options.js'
+import type { ModelSource, ReadOptions } from '../../io/read-options.js'
 import type { StoredTensor } from '../../io/safetensors.js'
 import { writeSafetensors } from '../../io/write-safetensors.js'
-import { checkOptions, namesOf } from '../../options.js'
+import { namesOf } from '../../options.js'
 import type { ActivationBits } from '../../plan/config.js'
 import { modelParameters } from '../../plan/parameters.js'
 import { parseModelConfig } from '../config/config.js'
@@ -18,7 +19,8 @@ export interface QuantizeOptions extends ReadOptions {
   activationBits?: ActivationBits | undefined
 }
 
-const QUANTIZE_OPTIONS = [...READ_OPTIONS, ...namesOf<Omit<QuantizeOptions, keyof ReadOptions>>({ activationBits: true })]
+/** The options that are not about reading files. */
+const OWN_OPTIONS = namesOf<Omit<QuantizeOptions, keyof ReadOptions>>({ activationBits: true })
 
 /**
  * Rounds a model's linear maps and token embedding to int8, about a quarter of float32's size: symmetrically, with a
@@ -32,7 +34,7 @@ const QUANTIZE_OPTIONS = [...READ_OPTIONS, ...namesOf<Omit<QuantizeOptions, keyo
  * `BAD_WEIGHTS` for a weight that is not finite
  */
 export async function quantizeModel(source: ModelSource, options: QuantizeOptions = {}): Promise<Map<string, Uint8Array>> {
-  checkOptions('quantizeModel', options, QUANTIZE_OPTIONS)
+  checkReadOptions('quantizeModel', options, OWN_OPTIONS)
   const { activationBits = DEFAULT_ACTIVATION_BITS, ...readOptions } = options
   if (activationBits !== 7 && activationBits !== 14)
     throw new RoutedAttentionError('BAD_ARGUMENT', `quantizeModel: activationBits must be 7 or 14, got ${describe(activationBits)}`)
