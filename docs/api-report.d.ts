@@ -498,3 +498,69 @@ export type {
   WasmModule,
   Workload,
 }
+
+declare module 'routed-attention/server' {
+  import type { FetchResponse, LanguageModel, Signal } from './index.js'
+  type FetchRequest = Global<
+    'Request',
+    {
+      readonly method: string
+      readonly url: string
+      readonly headers: {
+        get(name: string): string | null
+      }
+      readonly body: unknown
+      readonly signal: Signal
+    }
+  >
+
+  type Global<Name extends string, Otherwise> =
+    typeof globalThis extends Record<
+      Name,
+      {
+        prototype: infer T
+      }
+    >
+      ? T
+      : Otherwise
+
+  interface Handler {
+    (request: FetchRequest): Promise<FetchResponse>
+    close(options?: { timeout?: number | undefined }): Promise<void>
+  }
+
+  interface HandlerOptions {
+    modelName?: string | undefined
+    apiKeys?: readonly string[] | undefined
+    origins?: readonly string[] | undefined
+    clientOf?: ((request: FetchRequest) => string) | undefined
+    requestsPerMinute?: number | undefined
+    maxBodyBytes?: number | undefined
+    maxPromptTokens?: number | undefined
+    maxTokens?: number | undefined
+    maxChoices?: number | undefined
+    maxConcurrent?: number | undefined
+    maxQueue?: number | undefined
+    maxMemory?: number | undefined
+    stallTimeout?: number | undefined
+    log?: ((entry: LogEntry) => void) | undefined
+  }
+
+  interface LogEntry {
+    readonly method: string
+    readonly route: string
+    readonly status: number
+    readonly code?: string
+    readonly milliseconds: number
+    readonly queuedMilliseconds: number
+    readonly promptTokens: number
+    readonly cachedTokens: number
+    readonly completionTokens: number
+    readonly defect?: string
+  }
+
+  declare function createHandler(model: LanguageModel, options?: HandlerOptions): Handler
+
+  export { createHandler }
+  export type { FetchRequest, Handler, HandlerOptions, LogEntry }
+}

@@ -28,13 +28,19 @@ else if (!existsSync(file) || readFileSync(file, 'utf8') !== report) {
 }
 
 async function makeReport() {
-  const { declarations, exports } = publicDeclarations()
+  const text = `/* The public surface, written by scripts/api-report.mjs. */\n${reportOf('index')}
+declare module 'routed-attention/server' {\n${reportOf('server/index')}}\n`
+  return format(text, { ...(await resolveConfig(file)), parser: 'typescript' })
+}
+
+/** The declarations of an entry. @param {string} entry under src/, without its extension */
+function reportOf(entry) {
+  const { declarations, imports, exports } = publicDeclarations(entry)
   const printer = ts.createPrinter({ removeComments: true })
   const texts = [...declarations]
     .sort((a, b) => (a.name < b.name ? -1 : 1))
     .map(({ text }) => printer.printFile(ts.createSourceFile('report.d.ts', text, ts.ScriptTarget.Latest)))
-  const text = `/* The public surface, written by scripts/api-report.mjs. */\n${texts.join('\n')}\n${exports}\n`
-  return format(text, { ...(await resolveConfig(file)), parser: 'typescript' })
+  return `${imports}${texts.join('\n')}\n${exports}\n`
 }
 
 function difference() {

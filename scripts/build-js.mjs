@@ -1,7 +1,7 @@
 /*
  * Bundles src/ into dist/, dependencies included, so that browsers need no import map:
  *
- * - index.js (the package), webgpu.js (with the WebGPU backend) and cli.js (the command), which share chunks;
+ * - index.js (the package), webgpu.js (with the WebGPU backend), server.js and cli.js (the command), which share chunks;
  * - workerd.js, for hosts that cannot compile WebAssembly at run time: shares the chunks and imports the .wasm files;
  * - worker.js, the code of the threads, for pages whose policy requires hosting it.
  */
@@ -38,7 +38,13 @@ const options = {
 
 const { metafile, outputFiles } = await build({
   ...options,
-  entryPoints: { index: 'src/index.ts', webgpu: 'src/webgpu.ts', cli: 'src/cli/main.ts', workerd: 'src/index.ts?workerd' },
+  entryPoints: {
+    index: 'src/index.ts',
+    webgpu: 'src/webgpu.ts',
+    server: 'src/server/index.ts',
+    cli: 'src/cli/main.ts',
+    workerd: 'src/index.ts?workerd',
+  },
   plugins: [
     await variant('workerd', { 'src/device/wasm/compile.ts': 'compile-static.ts', 'src/device/webgpu/open.ts': 'open-nowhere.ts' }),
   ],

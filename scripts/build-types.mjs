@@ -1,7 +1,7 @@
 /*
  * Writes the public declarations as one file, dist/index.d.ts, since Deno and JSR do not resolve ./name.js to a
- * declaration without a script; the same without global declarations, which JSR rejects, as jsr.d.ts; and
- * wasm-file.d.ts, for the .wasm files.
+ * declaration without a script; the same without global declarations, which JSR rejects, as jsr.d.ts; those of the other
+ * entries, which import from it; and wasm-file.d.ts, for the .wasm files.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -24,5 +24,12 @@ const wasmModule = declarations.find(({ name }) => name === 'WasmModule')?.text
 mkdirSync('dist', { recursive: true })
 writeFileSync('dist/index.d.ts', disposal + surface)
 writeFileSync('dist/jsr.d.ts', surface)
+writeFileSync('dist/server.d.ts', entryDeclarations('server/index'))
 // the type of an imported .wasm file, for hosts that import WebAssembly as modules
 writeFileSync('dist/wasm-file.d.ts', `${wasmModule}\ndeclare const module: WasmModule\nexport default module\n`)
+
+/** Declarations of an entry besides the main one. @param {string} entry under src/, without its extension */
+function entryDeclarations(entry) {
+  const { declarations, imports, exports } = publicDeclarations(entry)
+  return `${imports}${declarations.map(({ text }) => text).join('\n')}\n${exports}\n`
+}

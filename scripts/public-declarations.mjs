@@ -1,6 +1,7 @@
 /*
- * Extracts the public declarations: those that src/index.ts exports, and those they refer to.
+ * Extracts the public declarations: those that an entry of the package exports, and those they refer to.
  */
+import { readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
@@ -16,19 +17,25 @@ const root = fileURLToPath(new URL('..', import.meta.url))
  * @property {boolean} isAlias
  */
 
+/** The main entry, under src/. */
+const MAIN = 'index'
+
 /**
- * @returns {{ declarations: readonly Declaration[], exports: string }} the declarations, in import order of their files,
- *   and the export statements, sorted by name
+ * @param {string} entry under src/, without its extension. What the main entry exports as well, other entries import from
+ *   it, since a class declared twice would be two types
+ * @returns {{ declarations: readonly Declaration[], imports: string, exports: string }} the declarations, in import order
+ *   of their files, and the import and export statements, sorted by name
  * @throws Error for type errors, and if a public declaration refers to a type that is not exported, which users could
  *   not name
  */
-export function publicDeclarations() {
-  const { program, texts } = emitDeclarations()
+export function publicDeclarations(entry = MAIN) {
+  const { program, texts } = emitDeclarations(entry)
   /** @type {Declaration[]} */
   const all = []
   /** By exported name, whether it is exported as a type only. @type {Map<string, boolean>} */
   const exported = new Map()
-  visit('index', new Set())
+  visit(entry, new Set())
+  const main = new Set(entry === MAIN ? [] : exportedNames(MAIN))
 
   /** @type {Map<string, Declaration[]>} */
   const byName = new Map()
@@ -36,16 +43,19 @@ export function publicDeclarations() {
   const reached = new Set(exported.keys())
   // iterating over a set includes elements added during the iteration
   for (const name of reached) {
+    if (main.has(name)) continue
     const declarations = byName.get(name) ?? []
     const files = new Set(declarations.map(({ file }) => `src/${file}.ts`))
     if (files.size > 1)
       throw new Error(`the public name ${name} is declared in ${[...files].join(' and ')}; one of them needs another name`)
     for (const mentioned of declarations.flatMap(({ mentions }) => mentions)) if (byName.has(mentioned)) reached.add(mentioned)
   }
-  const declarations = all.filter(({ name }) => reached.has(name))
-  refuseNameless(declarations, exported, new Set(byName.keys()))
+  const declarations = all.filter(({ name }) => reached.has(name) && !main.has(name))
+  refuseNameless(entry, declarations, new Set([...exported.keys(), ...main]), new Set(byName.keys()))
+  const imported = [...reached].filter((name) => main.has(name)).sort()
   const list = (/** @type {boolean} */ asType) => [...exported.keys()].filter((name) => exported.get(name) === asType).sort().join(', ') // prettier-ignore
-  return { declarations, exports: `export { ${list(false)} }\nexport type { ${list(true)} }` }
+  const imports = imported.length === 0 ? '' : `import type { ${imported.join(', ')} } from './${MAIN}.js'\n`
+  return { declarations, imports, exports: `export { ${list(false)} }\nexport type { ${list(true)} }` }
 
   /** @param {string} file @param {Set<string>} visited */
   function visit(file, visited) {
@@ -57,30 +67,40 @@ export function publicDeclarations() {
     for (const statement of ts.createSourceFile(`${file}.d.ts`, text, ts.ScriptTarget.Latest, true).statements) {
       if (ts.isImportDeclaration(statement)) refuseOtherNames(file, statement.importClause?.namedBindings)
       else if (!ts.isExportDeclaration(statement)) all.push(...declarationsOf(statement, file, program))
-      else if (file === 'index') reexport(statement)
+      else if (file === entry) reexport(statement)
     }
   }
 
   /** @param {ts.ExportDeclaration} statement */
   function reexport({ exportClause, isTypeOnly }) {
-    refuseOtherNames('index', exportClause)
+    refuseOtherNames(entry, exportClause)
     const { elements } = /** @type {ts.NamedExports} */ (exportClause)
     for (const element of elements) exported.set(element.name.text, isTypeOnly || element.isTypeOnly)
   }
 }
 
+/** Names that an entry exports. @param {string} entry */
+function exportedNames(entry) {
+  const source = ts.createSourceFile(entry, readFileSync(join(root, 'src', `${entry}.ts`), 'utf8'), ts.ScriptTarget.Latest)
+  return source.statements.flatMap((statement) => {
+    const clause = ts.isExportDeclaration(statement) ? statement.exportClause : undefined
+    return clause && ts.isNamedExports(clause) ? clause.elements.map(({ name }) => name.text) : []
+  })
+}
+
 /**
- * Emits the declarations of src/index.ts and all it imports, by source path under src/ without extension.
+ * Emits the declarations of an entry and all it imports, by source path under src/ without extension.
+ * @param {string} entry
  * @returns {{ program: ts.Program, texts: Map<string, string> }}
  */
-function emitDeclarations() {
+function emitDeclarations(entry) {
   const parsed = ts.getParsedCommandLineOfConfigFile(
     join(root, 'tsconfig.json'),
     { noEmit: false, declaration: true, emitDeclarationOnly: true, stripInternal: true, outDir: '/declarations', rootDir: root },
     { ...ts.sys, onUnRecoverableConfigFileDiagnostic: (diagnostic) => refuse([diagnostic]) },
   )
   if (!parsed) throw new Error('tsconfig.json could not be read')
-  const program = ts.createProgram([join(root, 'src/index.ts')], parsed.options)
+  const program = ts.createProgram([join(root, 'src', `${entry}.ts`)], parsed.options)
   const texts = new Map()
   const { diagnostics } = program.emit(undefined, (name, text) => {
     texts.set(relative('/declarations/src', name).replace(/\.d\.ts$/, ''), text)
@@ -144,15 +164,16 @@ function refuseOtherNames(file, bindings) {
 
 /**
  * Checks that every type is exported, except those that only occur in aliases.
+ * @param {string} entry
  * @param {readonly Declaration[]} declarations
- * @param {ReadonlyMap<string, boolean>} exported
+ * @param {ReadonlySet<string>} exported
  * @param {ReadonlySet<string>} declared
  */
-function refuseNameless(declarations, exported, declared) {
+function refuseNameless(entry, declarations, exported, declared) {
   const nameless = declarations
     .filter(({ isAlias }) => !isAlias)
     .flatMap(({ name, mentions }) =>
       mentions.filter((type) => declared.has(type) && !exported.has(type)).map((type) => `${type} (in ${name})`),
     )
-  if (nameless.length > 0) throw new Error(`src/index.ts must export what its exports mention: ${[...new Set(nameless)].join(', ')}`)
+  if (nameless.length > 0) throw new Error(`src/${entry}.ts must export what its exports mention: ${[...new Set(nameless)].join(', ')}`)
 }

@@ -20,6 +20,18 @@ export type Signal = Global<
 /** `URL`. */
 export type Url = Global<'URL', { readonly href: string; readonly protocol: string; readonly pathname: string }>
 
+/** `Request`. */
+export type FetchRequest = Global<
+  'Request',
+  {
+    readonly method: string
+    readonly url: string
+    readonly headers: { get(name: string): string | null }
+    readonly body: unknown
+    readonly signal: Signal
+  }
+>
+
 /** `Response`. */
 export type FetchResponse = Global<
   'Response',

@@ -59,6 +59,10 @@ describe('imports', () => {
     ['src/model/layer.ts', 'src/index.ts', 'model-downwards'],
     ['src/model/layer.ts', 'assembly/ir/ops.ts', 'model-downwards'],
     ['src/index.ts', 'src/cli/main.ts', 'index-downwards'],
+    ['src/index.ts', 'src/server/handler.ts', 'index-downwards'],
+    ['src/model/layer.ts', 'src/server/handler.ts', 'model-downwards'],
+    ['src/server/handler.ts', 'src/cli/main.ts', 'server-downwards'],
+    ['src/server/handler.ts', 'src/index.ts', 'server-downwards'],
     ['src/cli/main.ts', 'test/helper.ts', 'cli-downwards'],
     ['src/elsewhere/file.ts', 'src/errors.ts', 'known-part'],
   ])('%s may not import %s', async (from, to, rule) => {
@@ -87,6 +91,8 @@ describe('imports', () => {
 
   test.each([
     ['src/cli/main.ts', 'src/index.ts'],
+    ['src/cli/main.ts', 'src/server/handler.ts'],
+    ['src/server/handler.ts', 'src/model/layer.ts'],
     ['src/index.ts', 'src/model/layer.ts'],
     ['src/model/layer.ts', 'src/plan/program.ts'],
     ['src/model/model.ts', 'src/io/safetensors.ts'],
@@ -171,9 +177,20 @@ describe('the package', () => {
     const files = tarball!.files.map(({ path }) => path)
     expect(files).toEqual(
       expect.arrayContaining(
-        ['index.js', 'index.d.ts', 'webgpu.js', 'workerd.js', 'worker.js', 'relaxed.wasm', 'baseline.wasm', 'wasm-file.d.ts', 'cli.js'].map(
-          (name) => `dist/${name}`,
-        ),
+        [
+          ...[
+            'index.js',
+            'index.d.ts',
+            'webgpu.js',
+            'workerd.js',
+            'worker.js',
+            'relaxed.wasm',
+            'baseline.wasm',
+            'wasm-file.d.ts',
+            'cli.js',
+          ],
+          ...['server.js', 'server.d.ts'],
+        ].map((name) => `dist/${name}`),
       ),
     )
     expect(files.filter((path) => !/^(dist\/.*|docs\/.*\.(md|svg)|package\.json|LICENSE|[A-Z]+\.md)$/.test(path))).toEqual([])
@@ -242,11 +259,20 @@ describe('the package', () => {
     expect(jsr.publish.include).toContain('dist/jsr.d.ts')
   })
 
+  test('has in server.js nothing of the entries’ own: neither an engine nor a model', () => {
+    const { text } = loadedAtOnce(join(root, 'dist/server.js'))
+    expect(text).toMatch(/function createHandler/) // it does see the server
+    // a copy of these would be another class than that of workerd.js
+    expect(text).not.toMatch(/class (LanguageModel|Session|Runtime)\b/)
+    expect(text).not.toMatch(/WebAssembly/)
+  })
+
   test.each([
     ['neither the DOM nor Node nor a library for Symbol.dispose', ['es2022']],
     ['nothing that the library for Symbol.dispose or the DOM contradicts', ['es2022', 'esnext.disposable', 'dom']],
   ])('declares types that need %s', (_, libraries) => {
-    const declarations = ts.createProgram([join(root, 'dist/index.d.ts')], {
+    const entries = ['dist/index.d.ts', 'dist/server.d.ts'].map((name) => join(root, name))
+    const declarations = ts.createProgram(entries, {
       noEmit: true,
       strict: true,
       skipLibCheck: false,

@@ -1,0 +1,43 @@
+import type { LanguageModel } from '../model/language-model.js'
+import type { Admission } from './admission.js'
+import type { LogEntry } from './log.js'
+import { type Counter, type Histogram, MetricsRegistry } from './metrics.js'
+
+const SECONDS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100]
+
+/** What a server counts. Labels are routes and statuses alone: no ids, texts, keys or clients. */
+export class ServerMetrics {
+  /** Others may add theirs. */
+  readonly registry = new MetricsRegistry()
+  readonly #requests: Counter
+  readonly #tokens: Counter
+  readonly #duration: Histogram
+  readonly #queued: Histogram
+
+  constructor(model: LanguageModel, admission: Admission) {
+    const { registry } = this
+    this.#requests = registry.counter('routed_attention_requests_total', 'Requests that have ended, by route and status.')
+    this.#tokens = registry.counter('routed_attention_tokens_total', 'Tokens of prompts, those of them read before, and tokens generated.')
+    this.#duration = registry.histogram('routed_attention_request_seconds', 'From a request to the end of its answer.', SECONDS)
+    this.#queued = registry.histogram('routed_attention_queued_seconds', 'Time that requests waited for others.', SECONDS)
+    registry.gauge('routed_attention_sequences', 'Sequences that are being read or continued.', () => admission.running)
+    registry.gauge('routed_attention_queue_length', 'Requests that wait for others.', () => admission.queued)
+    registry.gauge('routed_attention_memory_bytes', 'Memory of the runtime, in use and reserved.', () => {
+      const { used, reserved } = model.runtime.info.memory
+      return [
+        [{ kind: 'used' }, used],
+        [{ kind: 'reserved' }, reserved],
+      ]
+    })
+  }
+
+  /** Counts a request that has ended. */
+  count({ route, status, milliseconds, queuedMilliseconds, promptTokens, cachedTokens, completionTokens }: LogEntry): void {
+    this.#requests.add(1, { route, status: String(status) })
+    this.#tokens.add(promptTokens, { kind: 'prompt' })
+    this.#tokens.add(cachedTokens, { kind: 'cached' })
+    this.#tokens.add(completionTokens, { kind: 'completion' })
+    this.#duration.observe(milliseconds / 1000)
+    this.#queued.observe(queuedMilliseconds / 1000)
+  }
+}

@@ -1,0 +1,18 @@
+import type { LanguageModel } from '../model/language-model.js'
+import type { Admission } from './admission.js'
+import type { ServerMetrics } from './server-metrics.js'
+import type { Settings } from './options.js'
+import type { Work } from './work.js'
+
+/** What the routes of one handler share. */
+export interface Services {
+  readonly model: LanguageModel
+  readonly settings: Settings
+  /** Gives out places for sequences. */
+  readonly admission: Admission
+  readonly metrics: ServerMetrics
+  /** What a shutdown waits for. Requests are counted already; a route adds what goes on without one. */
+  readonly work: Work
+  /** When the handler was created, in seconds since 1970. */
+  readonly created: number
+}
