@@ -112,6 +112,11 @@ export class Session {
     return this.#recentIds.at(this.#position)
   }
 
+  /** @internal Whether it is a session of this model. */
+  isOf(model: object): boolean {
+    return this.#owner.model === model
+  }
+
   /**
    * Reads more tokens. However a text is split over calls, the logits after it are bit-identical. Calls take effect in
    * order; one that fails leaves the session unchanged. `append([])` repeats the last logits.
