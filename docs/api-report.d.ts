@@ -116,6 +116,7 @@ interface GenerateOptions extends LogitsOptions, SamplingOptions {
   stop?: string | readonly string[] | undefined
   stopTokenIds?: TokenIds | undefined
   ignoreEos?: boolean | undefined
+  earlierIds?: TokenIds | undefined
   signal?: Signal | undefined
   onProgress?: ((progress: PromptProgress) => void) | undefined
 }

@@ -163,6 +163,30 @@ describe.each(kinds)('generating with a %s model', (_kind, config) => {
     await expectRejects(model.complete(prompt, { logitsProcessor: (logits) => void structuredClone(logits, { transfer: [logits.buffer] }) }), 'BAD_ARGUMENT') // prettier-ignore
   })
 
+  test('takes earlier ids for a part of the prompt, as a copied session needs them', async () => {
+    using runtime = openRuntime('baseline')
+    const model = await loadSmallModel(runtime, config)
+    const read = model.createSession()
+    await read.append(prompt)
+    const seen: number[][] = []
+    const logitsProcessor = (_: Float32Array, ids: readonly number[]) => void seen.push([...ids])
+    const options = { maxTokens: 12, seed: 9, repetitionPenalty: 2.5, presencePenalty: 0.5, logitsProcessor }
+    const whole = await collect(model.generate(prompt, options))
+    const copied = await collect(read.clone().generate(null, { ...options, earlierIds: prompt }))
+    expect(copied).toEqual(whole)
+    expect(seen.slice(12)).toEqual(seen.slice(0, 12))
+    const parted = model.createSession()
+    await parted.append(prompt.slice(0, 5))
+    expect(await collect(parted.generate(prompt.slice(5), { ...options, earlierIds: Uint8Array.from(prompt.slice(0, 5)) }))).toEqual(whole)
+    // without them the penalty does not reach the prompt
+    expect(await collect(read.clone().generate(null, options))).not.toEqual(whole)
+    expectThrows(
+      () => read.generate(null, { earlierIds: [V] }),
+      'BAD_ARGUMENT',
+      /earlierIds: token id 0 must be an integer from 0 to 22, got 23/,
+    )
+  })
+
   test('says why it ended, and what it read and wrote', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)

@@ -33,6 +33,11 @@ export interface GenerateOptions extends LogitsOptions, SamplingOptions {
   stopTokenIds?: TokenIds | undefined
   /** Treat the model's end-of-text tokens (`model.eosTokenIds`) like any other; default false. */
   ignoreEos?: boolean | undefined
+  /**
+   * Tokens read before this call that `repetitionPenalty` and `logitsProcessor` take for part of its prompt, such as the
+   * prompt of a session that was cloned or came from a cache; default none.
+   */
+  earlierIds?: TokenIds | undefined
   /** Aborting it rejects `next()` with its reason. */
   signal?: Signal | undefined
   /** Called while the prompt is read; anything it throws rejects `next()`. */
@@ -54,6 +59,7 @@ export interface Generation {
   readonly numTokens: number
   readonly tokenizer: ModelTokenizer | undefined
   readonly ids: Int32Array
+  readonly earlierIds: Int32Array
   readonly maxTokens: number
   readonly maxPositions: number | null
   readonly sampling: SamplingConfig
@@ -81,6 +87,7 @@ const GENERATE_OPTIONS = namesOf<GenerateOptions>({
   stop: true,
   stopTokenIds: true,
   ignoreEos: true,
+  earlierIds: true,
   topLogprobs: true,
   signal: true,
   onProgress: true,
@@ -104,6 +111,7 @@ export function resolveGeneration(
   checkOptions(call, options, GENERATE_OPTIONS)
   const { numTokens, maxPositions, tokenizer, eosTokenIds } = generator
   const { maxTokens = DEFAULT_MAX_TOKENS, stop, stopTokenIds = [], ignoreEos = false, signal, onProgress } = options
+  const earlierIds = checkTokenIds(`${call}: earlierIds`, options.earlierIds ?? [], numTokens)
   if (maxTokens !== Infinity && !(Number.isSafeInteger(maxTokens) && maxTokens >= 0)) {
     throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: maxTokens must be an integer from 0, or Infinity, got ${describe(maxTokens)}`)
   }
@@ -123,7 +131,7 @@ export function resolveGeneration(
       `${call}: a prompt of ${ids.length} tokens${where} exceeds the ${maxPositions} positions (max_positions) of this model`,
     )
   }
-  return { numTokens, tokenizer, ids, maxTokens, maxPositions, sampling, logits, stops, stopIds, signal, onProgress }
+  return { numTokens, tokenizer, ids, earlierIds, maxTokens, maxPositions, sampling, logits, stops, stopIds, signal, onProgress }
 }
 
 function resolvePrompt(call: string, prompt: string | TokenIds | null, generator: GenerationModel): Int32Array {

@@ -2,7 +2,8 @@ import { type Interrupt, unlessInterrupted } from '../../interrupt.js'
 import type { Signal } from '../../platform.js'
 import type { Generation } from './generate-options.js'
 import { LogitsAdjuster } from './logits-adjuster.js'
-import { createSampler, mostProbable, type Sample, type Sampler, type TokenLogprob } from './sampling.js'
+import type { Sample, TokenLogprob } from './logprob-reader.js'
+import { createSampler, mostProbable, type Sampler } from './sampling.js'
 import { createTextStream, type TextStream } from '../text/text-stream.js'
 import type { TokenIds } from '../text/token-ids.js'
 
@@ -151,16 +152,17 @@ class TokenWriter {
    * @param before the last ids before the prompt
    * @param interrupt ends the wait for `logitsProcessor`
    */
-  constructor({ tokenizer, ids, sampling, logits, stops, stopIds, numTokens }: Generation, before: Int32Array, interrupt: Interrupt) {
+  constructor(
+    { tokenizer, ids, earlierIds, sampling, logits, stops, stopIds, numTokens }: Generation,
+    before: Int32Array,
+    interrupt: Interrupt,
+  ) {
     this.#stopIds = stopIds
     this.#sampler = createSampler(sampling)
-    this.#adjuster = logits && new LogitsAdjuster(logits, ids)
+    this.#adjuster = logits && new LogitsAdjuster(logits, join(earlierIds, ids))
     this.#interrupt = interrupt
     this.#given = logits && new Float32Array(numTokens)
-    const all = new Int32Array(before.length + ids.length)
-    all.set(before)
-    all.set(ids, before.length)
-    this.#text = tokenizer && createTextStream(tokenizer, stops, all)
+    this.#text = tokenizer && createTextStream(tokenizer, stops, join(before, ids))
   }
 
   /** Whether text is being held back that a stop token would release. */
@@ -197,4 +199,11 @@ class TokenWriter {
   flush(): string {
     return this.#text?.flush() ?? ''
   }
+}
+
+function join(first: Int32Array, second: Int32Array): Int32Array {
+  const both = new Int32Array(first.length + second.length)
+  both.set(first)
+  both.set(second, first.length)
+  return both
 }

@@ -1,28 +1,9 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
 import { createRandom } from '../../random.js'
 import { isFloat32Array } from '../../realm.js'
-import { LogitHeap } from './logit-heap.js'
 import { CategoricalSampler } from './categorical-sampler.js'
+import { LogprobReader, type Sample } from './logprob-reader.js'
 import type { SamplingConfig } from './sampling-options.js'
-
-/** One of the most probable tokens at a position. */
-export interface TokenLogprob {
-  /** Its id, below `config.numTokens`. */
-  readonly id: number
-  /**
-   * ln p of the token under the model's own distribution: before penalties, `logitBias`, `logitsProcessor`, temperature
-   * and the rest.
-   */
-  readonly logprob: number
-}
-
-export interface Sample extends TokenLogprob {
-  /**
-   * With `topLogprobs`: that many of the most probable tokens under the model's own distribution, in descending order;
-   * ties go to the lower id.
-   */
-  readonly topLogprobs?: readonly TokenLogprob[]
-}
 
 export interface Sampler {
   /**
@@ -37,8 +18,8 @@ export interface Sampler {
 /** Returns a sampler that uses one stream of random numbers; temperature 0 draws none. */
 export function createSampler(config: SamplingConfig): Sampler {
   const random = createRandom(config.seed)
+  const logprobs = new LogprobReader(config.topLogprobs)
   let sampler: CategoricalSampler | undefined
-  let heap: LogitHeap | undefined
   return {
     sample(logits, given = logits) {
       const best = mostProbable(logits, given === logits ? UNADJUSTED : ADJUSTED)
@@ -47,21 +28,7 @@ export function createSampler(config: SamplingConfig): Sampler {
         if (sampler?.size !== logits.length) sampler = new CategoricalSampler(config, logits.length)
         id = sampler.draw(logits, logits[best]!, random.uniform())
       }
-      const largest = given[given === logits ? best : mostProbable(given)]!
-      let sum = 0
-      for (let i = 0; i < given.length; i++) sum += Math.exp(given[i]! - largest)
-      const logSum = Math.log(sum)
-      const logprobOf = (id: number) => given[id]! - largest - logSum
-      const logprob = logprobOf(id)
-      if (config.topLogprobs === 0) return { id, logprob }
-      if (heap?.length !== given.length) heap = new LogitHeap(given.length)
-      heap.fill(given)
-      const topLogprobs: TokenLogprob[] = []
-      for (let rank = 0; rank < Math.min(config.topLogprobs, given.length); rank++) {
-        const token = heap.largest(rank)
-        topLogprobs.push({ id: token, logprob: logprobOf(token) })
-      }
-      return { id, logprob, topLogprobs }
+      return logprobs.read(given, id, given[given === logits ? best : mostProbable(given)]!)
     },
   }
 }
