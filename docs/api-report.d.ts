@@ -283,6 +283,40 @@ interface ModelForwardOptions {
 
 type ModelSource = string | Url | readonly FileLike[] | ReadonlyMap<string, Uint8Array>
 
+interface OpenedPrefix {
+  readonly session: Session
+  readonly length: number
+}
+
+declare class PrefixCache {
+  #private
+  constructor(model: LanguageModel, options?: PrefixCacheOptions)
+  get byteLength(): number
+  get size(): number
+  read(tokenIds: TokenIds, options?: PrefixReadOptions): Promise<PrefixReading>
+  open(tokenIds: TokenIds): OpenedPrefix
+  remember(tokenIds: TokenIds, session: Session): void
+  clear(): void
+  dispose(): void
+  [Symbol.dispose](): void
+}
+
+interface PrefixCacheOptions {
+  maxBytes?: number | undefined
+}
+
+interface PrefixReadOptions {
+  signal?: Signal | undefined
+  onProgress?: ((progress: PromptProgress) => void) | undefined
+  share?: boolean | undefined
+}
+
+interface PrefixReading {
+  readonly session: Session
+  readonly logits: Float32Array
+  readonly cachedTokens: number
+}
+
 interface PromptProgress {
   readonly type: 'prompt'
   readonly done: number
@@ -450,7 +484,16 @@ declare function quantizeModel(source: ModelSource, options?: QuantizeOptions): 
 
 declare function readSafetensors(bytes: Uint8Array): Map<string, Tensor>
 
-export { LanguageModel, MixtureOfAutoregressiveAttention, RoutedAttentionError, Tensor, createRuntime, quantizeModel, readSafetensors }
+export {
+  LanguageModel,
+  MixtureOfAutoregressiveAttention,
+  PrefixCache,
+  RoutedAttentionError,
+  Tensor,
+  createRuntime,
+  quantizeModel,
+  readSafetensors,
+}
 export type {
   ActivationBits,
   AppendOptions,
@@ -480,6 +523,10 @@ export type {
   ModelConfig,
   ModelForwardOptions,
   ModelSource,
+  OpenedPrefix,
+  PrefixCacheOptions,
+  PrefixReadOptions,
+  PrefixReading,
   PromptProgress,
   Quantization,
   QuantizeOptions,

@@ -16,6 +16,13 @@ export { LanguageModel, type ModelForwardOptions } from './model/language-model.
 export type { LoadOptions } from './model/load-model.js'
 export type { Workload } from './model/placement/model-installer.js'
 export { type ForwardOptions, type LayerTrace, MixtureOfAutoregressiveAttention } from './model/layer.js'
+export {
+  type OpenedPrefix,
+  PrefixCache,
+  type PrefixCacheOptions,
+  type PrefixReading,
+  type PrefixReadOptions,
+} from './model/prefix-cache.js'
 export { quantizeModel, type QuantizeOptions } from './model/quantization/quantize-model.js'
 export type { LogitsOptions } from './model/generation/logits-adjuster.js'
 export type { TokenLogprob } from './model/generation/logprob-reader.js'

@@ -6,7 +6,7 @@ import type { LanguageModel } from './language-model.js'
 import { SharedReading } from './prefix-cache/shared-reading.js'
 import { commonLength, type TrieNode, TokenTrie } from './prefix-cache/token-trie.js'
 import { retryForMemory } from './retry-for-memory.js'
-import { Session } from './session.js'
+import type { Session } from './session.js'
 import { checkTokenIds, type TokenIds } from './text/token-ids.js'
 
 /** Options of `new PrefixCache`. */
@@ -157,7 +157,7 @@ export class PrefixCache {
    */
   remember(tokenIds: TokenIds, session: Session): void {
     const ids = this.#check('remember', tokenIds)
-    if (!(session instanceof Session) || !session.isOf(this.#model))
+    if ((session as Partial<Session> | null)?.isOf?.(this.#model) !== true)
       throw new RoutedAttentionError('BAD_ARGUMENT', `remember: session must be one of this cache's model, got ${describe(session)}`)
     if (session.position !== ids.length)
       throw new RoutedAttentionError(

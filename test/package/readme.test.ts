@@ -13,6 +13,8 @@ import type {
   LayerOptions,
   LoadOptions,
   ModelForwardOptions,
+  PrefixCacheOptions,
+  PrefixReadOptions,
   RuntimeOptions,
 } from '../../src/index.js'
 import { quotedTable } from '../../bench/lib/documents.mjs'
@@ -82,6 +84,7 @@ describe('every JavaScript snippet of the README, and of the documents beside it
     'docs/api.md': [
       /^[\s\S]{20,}\n\d+\.\d\d bits a token\n$/,
       /^\d+ 4096\n$/,
+      /^27\n$/,
       /^[\s\S]{20,}\n(stop|length) 3 20\n$/,
       /^(\[ 10, 60, 512 \]\n){3}$/,
       /^BAD_FILE .*no-such-folder.*config\.json.*\n$/,
@@ -204,6 +207,10 @@ describe('the reference', () => {
       'randn',
       'zeros',
       'LanguageModel.load',
+      'cache.open',
+      'remember',
+      'clear',
+      'size',
     ]) {
       expect(table).toContain(name)
     }
@@ -218,6 +225,8 @@ describe('the reference', () => {
       } satisfies Record<keyof LoadOptions, 0>,
       'model.forward': { signal: 0 } satisfies Record<keyof ModelForwardOptions, 0>,
       'model.evaluate': { chunk: 0, onBits: 0, onProgress: 0, signal: 0 } satisfies Record<keyof EvaluateOptions, 0>,
+      'new PrefixCache': { maxBytes: 0 } satisfies Record<keyof PrefixCacheOptions, 0>,
+      'cache.read': { signal: 0, onProgress: 0, share: 0 } satisfies Record<keyof PrefixReadOptions, 0>,
       'session.append': { bits: 0, signal: 0 } satisfies Record<keyof AppendOptions, 0>,
       'model.tokenizer.encode': { allowSpecial: 0 } satisfies Record<keyof EncodeOptions, 0>,
     } // prettier-ignore
