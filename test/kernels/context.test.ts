@@ -4,8 +4,9 @@ import { Opcode } from '../../assembly/ir/ops.js'
 import { createRandom } from '../../src/random.js'
 import { allBuilds } from '../support/runtimes.js'
 import { headRows, keyIndex, packHeads, unpackHeads, valueIndex } from './attention-twin.js'
-import { expectSameBits, integers, normals, range } from './float32.js'
+import { expectSameBits, integers, range } from './float32.js'
 import { placeInputs } from './context-inputs.js'
+import { gatherCases, gatherContextOp, gathered } from './gather-context-op.js'
 import { contextUpdates, headShapes, type HeadShape, slotLengths } from './op-cases.js'
 import { runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
@@ -57,15 +58,6 @@ function placeContext(memory: OpMemory, { keys, values }: Pairs, { heads, headSt
   }
   return { packed, expectRanks }
 }
-
-/** Ranks that a context has, those that stay, and how many join them. */
-const updates: readonly (readonly [before: number, retained: readonly number[], admitted: number])[] = [
-  [0, [], 5],
-  [9, [0, 1, 5, 6, 8], 4],
-  [9, [], 9],
-  [20, [], 0],
-  [20, [1, 3, 9, 17, 19], 15],
-]
 
 const noPairs: Pairs = { keys: [], values: [] }
 
@@ -149,7 +141,7 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
 
   test('keep the rows that their keys and values are made of, rank by rank', () => {
     for (const stride of [8, 24, 64]) {
-      for (const [before, retained, admitted] of updates) {
+      for (const [before, retained, admitted] of contextUpdates) {
         for (const partitions of everyPartition) {
           const memory = new OpMemory(4 * (partitions % 4))
           const { fields, inputs, expected } = placeInputs(memory, before, retained, admitted, stride)
@@ -160,61 +152,14 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
     }
   })
 
-  test('gather, when a window opens, the chosen key/values behind the null one, values times their scores', () => {
-    const [experts, listCapacity, sequenceCapacity, capacity] = [2, 11, 40, 16]
-    for (const shape of headShapes) {
-      const all = somePairs(30, shape, 4)
-      const pair = somePairs(1, shape, 5)
-      const slots = integers(experts * sequenceCapacity, 30, 6)
-      const lists = integers(3 * experts * listCapacity, sequenceCapacity, 7)
-      const scores = normals(3 * experts * listCapacity, 8)
-      for (const [window, expert, visible] of [
-        [1, 0, 11],
-        [3, 1, 9],
-        [2, 1, 0],
-        [2, 0, 10],
-        [1, 1, 8],
-      ] as const) {
-        for (const [opens, routed] of [
-          [1, 1],
-          [0, 1],
-          [1, 0],
-        ] as const) {
-          for (const partitions of everyPartition) {
-            const memory = new OpMemory(4 * (partitions % 4))
-            const { packed, expectRanks } = placeContext(memory, noPairs, shape, capacity)
-            const fields = {
-              lists: memory.input(lists),
-              scores: memory.input(scores),
-              slots: memory.input(slots),
-              keyValues: memory.input(interleave(all)),
-              null: memory.input(interleave(pair)),
-              keys: packed.keys,
-              values: packed.values,
-              expert,
-              experts,
-              listCapacity,
-              sequenceCapacity,
-              heads: shape.heads,
-              headStride: shape.headStride,
-              capacity,
-            }
-            const chunk = {
-              [DispatchHeader.WindowStart]: opens,
-              [DispatchHeader.Routed]: routed,
-              [DispatchHeader.Window]: window,
-              [DispatchHeader.ContextCount]: visible,
-            }
-            memory.run(runtimeOf(build, partitions), Opcode.GatherContext, fields, chunk)
-            const list = range(visible).map((i) => ((window - 1) * experts + expert) * listCapacity + i)
-            const slotOf = (i: number) => slots[expert * sequenceCapacity + lists[i]!]!
-            const expected = {
-              keys: [pair.keys[0]!, ...list.map((i) => all.keys[slotOf(i)]!)],
-              values: [pair.values[0]!, ...list.map((i) => all.values[slotOf(i)]!.map((x) => x * scores[i]!))],
-            }
-            expectRanks(opens && routed ? expected : noPairs, `of window ${window}`)
-          }
-        }
+  test('gather, when a window begins, the chosen key/values after the null one, values times their scores', () => {
+    for (const options of gatherCases) {
+      const expected = gathered(options)
+      for (const partitions of everyPartition) {
+        const { memory, opcode, fields, chunk, keys, values } = gatherContextOp({ ...options, misalignment: 4 * (partitions % 4) })
+        memory.run(runtimeOf(build, partitions), opcode, fields, chunk)
+        expectSameBits(memory.floats(keys), expected.keys, `keys, ${JSON.stringify(options)}`)
+        expectSameBits(memory.floats(values), expected.values, `values, ${JSON.stringify(options)}`)
       }
     }
   })

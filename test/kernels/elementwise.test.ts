@@ -4,8 +4,9 @@ import { Opcode } from '../../assembly/ir/ops.js'
 import { WeightFormat } from '../../assembly/ir/values.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { allBuilds } from '../support/runtimes.js'
+import { type CombineCase, combineCases, combined, combineOp } from './combine-op.js'
 import { expectClose, expectSameBits, gather, integers, normals, range, roundUpTo8, spread } from './float32.js'
-import { rowWidths, vocabularies } from './op-cases.js'
+import { rowCopies, rowWidths, vocabularies } from './op-cases.js'
 import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 const { fround } = Math
@@ -56,26 +57,20 @@ describe.each(allBuilds)('embedding on the %s build', (build) => {
 })
 
 describe.each(allBuilds)('copying rows on the %s build', (build) => {
-  test('goes on at the front of a ring where its end is reached', () => {
-    const [stride, ring] = [16, 9]
-    for (const [rows, first] of [
-      [1, 8],
-      [2, 8],
-      [9, 4],
-      [7, 2],
-      [5, 1],
-    ] as const) {
+  test('moves rows to the first one requested and those after it, going on at the front of a ring that ends', () => {
+    const stride = 16
+    for (const [rows, first, ring] of rowCopies) {
       for (const partitions of everyPartition) {
         const memory = new OpMemory(4 * (partitions % 4))
         const input = normals(rows * stride, rows)
-        const places = Array.from({ length: rows }, (_, i) => (first + i) % ring)
+        const places = range(rows).map((row) => ((first ?? 0) + row) % (ring ?? Infinity))
         const output = memory.output(
-          ring * stride,
+          (ring ?? rows + 6) * stride,
           places.map((place) => ({ first: place * stride, width: stride })),
         )
         memory.run(runtimeOf(build, partitions), Opcode.CopyRows, {
           rows: memory.count(rows),
-          first: memory.count(first),
+          first: first === undefined ? undefined : memory.count(first),
           input: memory.input(input),
           output,
           stride,
@@ -86,133 +81,17 @@ describe.each(allBuilds)('copying rows on the %s build', (build) => {
       }
     }
   })
-
-  test('moves rows to the first one asked for and those behind it', () => {
-    const stride = 16
-    for (const [rows, first] of [
-      [0, 3],
-      [1, 0],
-      [7, undefined],
-      [13, 4],
-    ] as const) {
-      for (const partitions of everyPartition) {
-        const memory = new OpMemory(4 * (partitions % 4))
-        const input = normals(rows * stride, rows)
-        const output = memory.output((rows + 6) * stride, [{ first: (first ?? 0) * stride, width: rows * stride }])
-        memory.run(runtimeOf(build, partitions), Opcode.CopyRows, {
-          rows: memory.count(rows),
-          first: first === undefined ? undefined : memory.count(first),
-          input: memory.input(input),
-          output,
-          stride,
-        })
-        expectSameBits(memory.floats(output).subarray((first ?? 0) * stride, ((first ?? 0) + rows) * stride), input)
-      }
-    }
-  })
 })
 
-interface CombineCase {
-  readonly rows: number
-  readonly experts: number
-  readonly routed: boolean
-  readonly average: boolean
-  readonly scored: boolean
-  /** None; of its own; or the rows that the output goes to. */
-  readonly residual: 'none' | 'other' | 'output'
-  /** Which of the rows are asked for; default: all. */
-  readonly answered?: { readonly first: number; readonly rows: number }
-  readonly misalignment?: number
-}
-
-const COMBINE_STRIDE = 24
-
-function combineOperands({ rows, experts }: CombineCase) {
-  const rowCapacity = rows + 3
-  // a place in the expert's list, or none; the lists' rows come in any order
-  const slots = integers(experts * rowCapacity, rowCapacity + 2, rows + 1).map((slot) => Math.max(slot - 2, -1))
-  return {
-    rowCapacity,
-    slots,
-    local: normals(rows * COMBINE_STRIDE, 1),
-    outputs: normals(experts * rowCapacity * COMBINE_STRIDE, 2),
-    scores: normals(experts * rowCapacity, 3),
-    nullTokens: normals(experts * COMBINE_STRIDE, 4),
-    residual: normals(rows * COMBINE_STRIDE, 5),
-  }
-}
-
-function combine(runtime: Runtime, options: CombineCase): Float32Array {
-  const { rows, experts, routed, average, scored, residual } = options
-  const operands = combineOperands(options)
-  const memory = new OpMemory(options.misalignment)
-  const { answered = { first: 0, rows } } = options
-  const behind = (answered.first + answered.rows) * COMBINE_STRIDE
-  const output = residual === 'output' ? memory.inputOutput(operands.residual) : memory.output(answered.rows * COMBINE_STRIDE)
-  const fields = {
-    rows: memory.count(answered.rows),
-    first: options.answered && memory.count(answered.first),
-    local: memory.inputOutput(operands.local.subarray(answered.first * COMBINE_STRIDE, behind)),
-    routed: memory.input(operands.outputs),
-    slots: memory.input(operands.slots),
-    listScores: scored ? memory.input(operands.scores) : undefined,
-    nullTokens: memory.input(operands.nullTokens),
-    residual: residual === 'none' ? undefined : residual === 'output' ? output : memory.input(operands.residual),
-    output,
-    stride: COMBINE_STRIDE,
-    experts,
-    rowCapacity: operands.rowCapacity,
-  }
-  memory.run(runtime, Opcode.Combine, fields, {
-    [DispatchHeader.Rows]: rows,
-    [DispatchHeader.Routed]: Number(routed),
-    [DispatchHeader.Average]: Number(average),
-  })
-  return memory.floats(output)
-}
-
-/** The plain twin, each operation rounded, in either arithmetic. */
-function combined(options: CombineCase): Float32Array {
-  const { rowCapacity, slots, local, outputs, scores, nullTokens, residual } = combineOperands(options)
-  return local.map((value, i) => {
-    const [row, column] = [Math.floor(i / COMBINE_STRIDE), i % COMBINE_STRIDE]
-    let sum = value
-    for (let expert = 0; options.routed && expert < options.experts; expert++) {
-      const slot = slots[expert * rowCapacity + row]!
-      const place = expert * rowCapacity + slot
-      const score = options.scored ? scores[place]! : 1
-      const term = slot < 0 ? nullTokens[expert * COMBINE_STRIDE + column]! : fround(outputs[place * COMBINE_STRIDE + column]! * score)
-      sum = fround(sum + term)
-    }
-    if (options.average) sum = fround(sum / (options.experts + 1))
-    return options.residual === 'none' ? sum : fround(sum + residual[i]!)
-  })
-}
-
 describe.each(allBuilds)('combination on the %s build', (build) => {
-  test('adds what each expert gives a row, or its null token, in expert order; then averages; then adds the residual', () => {
-    for (const experts of [1, 2, 5]) {
-      for (const rows of [0, 1, 7]) {
-        for (const residual of ['none', 'other', 'output'] as const) {
-          for (const flags of range(8)) {
-            const options = { rows, experts, residual, routed: !!(flags & 1), average: !!(flags & 2), scored: !!(flags & 4) }
-            expectSameBits(combine(runtimeOf(build), options), combined(options))
-          }
-        }
-      }
-    }
-  })
+  function combine(runtime: Runtime, options: CombineCase): Float32Array {
+    const { memory, opcode, fields, chunk, output } = combineOp(options)
+    memory.run(runtime, opcode, fields, chunk)
+    return memory.floats(output)
+  }
 
-  test('gives the rows that are asked for alone, one behind the other', () => {
-    const options = { rows: 13, experts: 3, residual: 'other', routed: true, average: false, scored: true } as const
-    for (const [first, rows] of [
-      [12, 1],
-      [4, 6],
-      [5, 0],
-    ] as const) {
-      const expected = combined(options).subarray(first * COMBINE_STRIDE, (first + rows) * COMBINE_STRIDE)
-      expectSameBits(combine(runtimeOf(build), { ...options, answered: { first, rows } }), expected)
-    }
+  test('adds what each expert gives a row, or its null token, in expert order; then averages; then adds the residual', () => {
+    for (const options of combineCases) expectSameBits(combine(runtimeOf(build), options), combined(options), JSON.stringify(options))
   })
 
   test('has the same bits at any alignment and in any number of partitions', () => {

@@ -7,7 +7,7 @@ import type { WasmDevice } from '../../src/device/wasm/wasm-device.js'
 import { activationBytes } from '../../src/program/activation-bytes.js'
 import { createRandom } from '../../src/random.js'
 import { gelu } from '../reference/arithmetic.js'
-import { allBuilds, type BuildName, openRuntime } from '../support/runtimes.js'
+import { allBuilds, type BuildName, buildOf, openRuntime } from '../support/runtimes.js'
 import { expectClose, expectSameBits, gather, normals, range, spread } from './float32.js'
 import { misalignments, OpMemory, partitionCounts, runtimeOf } from './op-runner.js'
 
@@ -35,15 +35,14 @@ interface IntegerProduct {
 }
 
 const admitted = new Map<Runtime, readonly IntegerDot[]>()
-/** Runtimes of the release build without relaxed SIMD, which has no kernels for bytes; the checked one emulates them. */
-const withoutBytes = new Set<Runtime>()
 
-/** The ways of computing that are exact on this engine: all, except on Node 20. */
+/** The dot products that are exact on this engine: all, except on Node 20; the baseline build has one only. */
 function admittedDots(runtime: Runtime): readonly IntegerDot[] {
   let dots = admitted.get(runtime)
   if (!dots) {
     const { Int16x2, Int8x4 } = IntegerDot
-    const hasBytes = !withoutBytes.has(runtime) && isRelaxedDotExact(runtime.device as WasmDevice)
+    // the checked baseline build emulates the relaxed instruction
+    const hasBytes = buildOf(runtime) !== 'baseline' && isRelaxedDotExact(runtime.device as WasmDevice)
     dots = hasBytes ? [Int16x2, Int8x4] : [Int16x2]
     admitted.set(runtime, dots)
   }
@@ -206,9 +205,7 @@ test('only V8 11.3 lacks an exact relaxed dot product', () => {
 })
 
 describe.each(allBuilds)('an int8 product on the %s build', (build: BuildName) => {
-  const open = (partitions = 1) => noted(runtimeOf(build, partitions))
-  const noted = (opened: Runtime) => (build === 'baseline' ? (withoutBytes.add(opened), opened) : opened)
-  const runtime = open()
+  const runtime = runtimeOf(build)
 
   test('is the scaled sum of integers, whatever its rows, columns, depth and kernels', () => {
     for (const bits of BITS) {
@@ -243,7 +240,7 @@ describe.each(allBuilds)('an int8 product on the %s build', (build: BuildName) =
 
   test('has the same bits in any number of partitions', () => {
     for (const partitions of partitionCounts) {
-      const divided = open(partitions)
+      const divided = runtimeOf(build, partitions)
       for (const bits of BITS) {
         for (const [rows, depth, panels] of [
           [1, 36, 9],
@@ -309,7 +306,7 @@ describe.each(allBuilds)('an int8 product on the %s build', (build: BuildName) =
           options.scales.forEach((scale, i) => (options.scales[i] = scale / (60 * Math.sqrt(depth))))
           const addTo = normals(rows * width, 4)
           const biased = twinOf(options).map((value, i) => fround(value + options.bias[i % width]!))
-          const divided = open(partitions)
+          const divided = runtimeOf(build, partitions)
           inEveryDot(divided, () => {
             expectSameBits(product(divided, options), biased)
             const activated = product(divided, { ...options, activation: Activation.Gelu })
@@ -326,7 +323,7 @@ describe.each(allBuilds)('an int8 product on the %s build', (build: BuildName) =
   })
 
   test('reads and writes only what is its own, at any 4-byte alignment, and nothing behind the weights', () => {
-    const alone = noted(openRuntime(build))
+    const alone = openRuntime(build)
     for (const bits of BITS) {
       for (const [rows, depth, panels] of [
         [1, 257, 9],

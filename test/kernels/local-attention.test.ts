@@ -6,6 +6,7 @@ import { createRandom } from '../../src/random.js'
 import { allBuilds, type BuildName } from '../support/runtimes.js'
 import { attention, headRows, keyIndex, unpackHeads, valueIndex } from './attention-twin.js'
 import { expectClose, expectSameBits, range, roundUpTo8 } from './float32.js'
+import { headWidths, localWindows } from './op-cases.js'
 import { expectOwnMemory, inEveryShape, misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
 const { fround } = Math
@@ -200,8 +201,6 @@ function cuts(length: number): Record<string, Chunks> {
 }
 
 const LENGTH = 45
-const windows = [0, 1, 5, 16, 100]
-const widths = [2, 6, 10, 16, 64]
 const wholeChunk: Chunks = { lengths: [LENGTH], drops: 'seldom' }
 
 function expectSameRows(actual: readonly Float32Array[], expected: readonly Float32Array[], about: string): void {
@@ -212,8 +211,8 @@ function expectSameRows(actual: readonly Float32Array[], expected: readonly Floa
 describe.each(allBuilds)('local attention on the %s build', (build: BuildName) => {
   const runtime = runtimeOf(build)
 
-  test.each(windows)('attends from every row to the %d keys before it and its own', (window) => {
-    for (const width of widths) {
+  test.each(localWindows)('attends from every row to the %d keys before it and its own', (window) => {
+    for (const width of headWidths) {
       for (const length of [1, 2, 7, LENGTH]) {
         const sequence = sequenceOf(length, width, window)
         const { out } = attendInChunks(runtime, sequence, { lengths: [length], drops: 'seldom' })
@@ -224,7 +223,7 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
   })
 
   test('has the same bits, and keeps the same turned keys and values, however the rows are cut into chunks', () => {
-    for (const [window, width] of [...windows.map((size) => [size, 10] as const), ...widths.map((size) => [5, size] as const)]) {
+    for (const [window, width] of [...localWindows.map((size) => [size, 10] as const), ...headWidths.map((size) => [5, size] as const)]) {
       const sequence = sequenceOf(LENGTH, width, window)
       const { out, keys, values } = attendInChunks(runtime, sequence, wholeChunk)
       const expectedKeys = sequence.keys.map((row, position) => turned(row, position, sequence))
@@ -251,7 +250,7 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
   })
 
   test('has the same bits where only the last rows of a chunk are asked for', () => {
-    for (const window of windows) {
+    for (const window of localWindows) {
       const sequence = sequenceOf(LENGTH, 10, window)
       const { out } = attendInChunks(runtime, sequence, wholeChunk)
       for (const skipped of [0, 1, 7, 44, 45]) {

@@ -1,13 +1,28 @@
 /*
- * The sizes that ops are run at: one list for each, which the tests of the WebAssembly kernels hold against plain twins
- * (this folder), and those of the shaders against the WebAssembly kernels (test/webgpu). Each list reaches what makes
- * kernels differ: nothing, one, a vector's and a tile's tail, more than a workgroup.
+ * The sizes that ops are run at, for all devices: the tests of the WebAssembly kernels compare them with plain twins
+ * (this folder), those of the shaders with the WebAssembly kernels (test/webgpu). Each list covers what kernels may get
+ * wrong: nothing, one, the tails of vectors and tiles, more than a workgroup. Ops whose cases are more than sizes have
+ * a file of their own, such as `combine-op.ts`: cases, operands and twin.
  */
 import { integers, normals, range, roundUpTo8 } from './float32.js'
 import { routerScoreKinds } from './selection-runner.js'
 
 /** Widths of rows: `Normalise`, `Embed`, `CopyRows`. */
 export const rowWidths: readonly number[] = [...range(71).slice(1), 256, 600]
+
+/** `CopyRows`: rows, the one that the first becomes, and rows of the ring, if it is one. */
+export const rowCopies: readonly (readonly [rows: number, first: number | undefined, ring?: number])[] = [
+  [0, 3],
+  [1, 0],
+  [7, undefined],
+  [13, 4],
+  [4, 2, 5],
+  [1, 8, 9],
+  [2, 8, 9],
+  [9, 4, 9],
+  [7, 2, 9],
+  [5, 1, 9],
+]
 
 /** Numbers of logits: `LogProbabilities`. */
 export const vocabularies: readonly number[] = [...range(71).slice(1), 1000, 4099]
@@ -34,6 +49,9 @@ export const headShapes = [
 ].map((shape) => ({ ...shape, headStride: roundUpTo8(shape.width) }))
 
 export type HeadShape = (typeof headShapes)[number]
+
+/** Local `Attention`: keys before a row's own that it attends to. */
+export const localWindows: readonly number[] = [0, 1, 5, 7, 16, 31, 128, 300, 1000]
 
 /** Key/values of a context, the null one not counted: `Attention` of routed queries. */
 export const contextLengths: readonly number[] = [0, 1, 2, 3, 6, 7, 8, 20, 63, 128, 200]

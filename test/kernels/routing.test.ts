@@ -6,10 +6,11 @@ import { ANSWERED_ROWS, rangeWords } from '../../src/plan/ops/operands.js'
 import { selectCausally } from '../reference/index.js'
 import { allBuilds } from '../support/runtimes.js'
 import { integers, normals, range } from './float32.js'
+import { listCases, listed, listQueriesOp, readLists } from './list-queries-op.js'
 import { causalRoutings, causalScoreKinds } from './op-cases.js'
 import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
-/** Lists of a chunk's queries as both ops write them. */
+/** Lists of a chunk's queries. */
 interface Lists {
   readonly counts: number[]
   readonly lists: number[][]
@@ -25,7 +26,7 @@ interface Answered {
 /** Where an op reads which they are. */
 const { rows: answeredRows, first: answeredFirst } = rangeWords(ANSWERED_ROWS)
 
-function readLists(counts: Int32Array, lists: Int32Array, slots: Int32Array, { first, rows }: Answered, rowCapacity: number): Lists {
+function readCausalLists(counts: Int32Array, lists: Int32Array, slots: Int32Array, { first, rows }: Answered, rowCapacity: number): Lists {
   const experts = range(counts.length)
   return {
     counts: [...counts],
@@ -87,7 +88,13 @@ function routeCausal(runtime: Runtime, options: CausalCase): Lists {
       [DispatchHeader.Routed]: Number(routed),
     },
   )
-  return readLists(memory.ints(counts), memory.ints(lists), memory.ints(slots), routed ? answered : { first: 0, rows: 0 }, rowCapacity)
+  return readCausalLists(
+    memory.ints(counts),
+    memory.ints(lists),
+    memory.ints(slots),
+    routed ? answered : { first: 0, rows: 0 },
+    rowCapacity,
+  )
 }
 
 describe.each(allBuilds)('causal routing on the %s build', (build) => {
@@ -143,73 +150,16 @@ describe.each(allBuilds)('causal routing on the %s build', (build) => {
 })
 
 describe.each(allBuilds)('listing queries on the %s build', (build) => {
-  const [experts, capacity, rowCapacity] = [3, 50, 12]
-  const taken = integers(experts * capacity, 2, 7)
-  const scores = normals(experts * capacity, 8)
-
-  function listQueries(runtime: Runtime, position: number, rows: number, routed: boolean, misalignment = 0, answered = { first: 0, rows }) {
-    const memory = new OpMemory(misalignment)
-    const writable = [{ rows: experts, width: routed ? rows : 0, stride: rowCapacity }]
-    const lists = memory.output(experts * rowCapacity, writable)
-    const slots = memory.output(experts * rowCapacity, writable)
-    const listScores = memory.output(experts * rowCapacity, writable)
-    const counts = memory.output(experts)
-    const fields = {
-      rows: answeredRows,
-      first: answeredFirst,
-      taken: memory.input(taken),
-      scores: memory.input(scores),
-      lists,
-      slots,
-      counts,
-      listScores,
-      experts,
-      capacity,
-      rowCapacity,
-    }
-    memory.run(runtime, Opcode.ListQueries, fields, {
-      [DispatchHeader.Rows]: rows,
-      [DispatchHeader.AnswerFirst]: answered.first,
-      [DispatchHeader.AnswerRows]: answered.rows,
-      [DispatchHeader.Routed]: Number(routed),
-      [DispatchHeader.Position]: position,
-    })
-    const ofChunk = { first: 0, rows: routed ? rows : 0 }
-    const listed = readLists(memory.ints(counts), memory.ints(lists), memory.ints(slots), ofChunk, rowCapacity)
-    const carried = listed.lists.map((list, r) => [...memory.floats(listScores).subarray(r * rowCapacity, r * rowCapacity + list.length)])
-    return { ...listed, carried }
-  }
-
-  test('gives the rows of the chunk that were taken, in order, with the scores they carry', () => {
-    for (const [position, rows] of [
-      [0, 12],
-      [9, 1],
-      [38, 12],
-      [20, 0],
-    ] as const) {
-      const expected = range(experts).map((r) => range(rows).filter((row) => taken[r * capacity + position + row]))
-      const carried = expected.map((list, r) => list.map((row) => scores[r * capacity + position + row]))
-      for (const partitions of [1, ...partitionCounts]) {
-        expect(listQueries(runtimeOf(build, partitions), position, rows, true, 4)).toEqual({ ...listsOf(expected, rows), carried })
+  test('gives the requested rows that were taken, in order, with their scores, and where each window begins', () => {
+    for (const options of listCases) {
+      for (const [i, partitions] of [1, ...partitionCounts].entries()) {
+        const { memory, opcode, fields, chunk, regions } = listQueriesOp({
+          ...options,
+          misalignment: misalignments[i % misalignments.length]!,
+        })
+        memory.run(runtimeOf(build, partitions), opcode, fields, chunk)
+        expect(readLists(options, memory, regions), JSON.stringify(options)).toEqual(listed(options))
       }
     }
-  })
-
-  test('gives only those that are asked for', () => {
-    for (const answered of [
-      { first: 11, rows: 1 },
-      { first: 3, rows: 5 },
-      { first: 0, rows: 0 },
-    ]) {
-      const asked = range(answered.rows).map((i) => answered.first + i)
-      const expected = range(experts).map((r) => asked.filter((row) => taken[r * capacity + 9 + row]))
-      const { counts, lists, slots } = listQueries(runtimeOf(build), 9, 12, true, 0, answered)
-      expect({ counts, lists, slots }).toEqual(listsOf(expected, 12))
-    }
-  })
-
-  test('gives none in a window that is not routed', () => {
-    const none = range(experts).map(() => [])
-    expect(listQueries(runtimeOf(build), 3, 12, false)).toEqual({ counts: [0, 0, 0], lists: none, slots: none, carried: none })
   })
 })

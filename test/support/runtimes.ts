@@ -1,7 +1,4 @@
-/**
- * Runtimes on every build of the kernels: those that ship, and those compiled with assertions, which the package does
- * not hold.
- */
+/** Runtimes on every build of the kernels: those in the package, and the same compiled with assertions. */
 import { readFileSync } from 'node:fs'
 import { type GpuUse, Runtime } from '../../src/device/runtime.js'
 import { openBuild } from '../../src/device/wasm/builds.js'
@@ -11,8 +8,17 @@ export type BuildName = 'baseline' | 'relaxed' | 'checked-baseline' | 'checked-r
 export const releaseBuilds: readonly BuildName[] = ['baseline', 'relaxed']
 export const allBuilds: readonly BuildName[] = ['baseline', 'relaxed', 'checked-baseline', 'checked-relaxed']
 
-/** @param partitions how many partitions each step is cut into */
+const builds = new WeakMap<Runtime, BuildName>()
+
+/** The build of a runtime that `openRuntime` opened. */
+export function buildOf(runtime: Runtime): BuildName {
+  return builds.get(runtime)!
+}
+
+/** @param partitions number of partitions that each op is divided into */
 export function openRuntime(name: BuildName, partitions = 1, gpu?: GpuUse): Runtime {
   const module = new WebAssembly.Module(readFileSync(new URL(`../../build/${name}.wasm`, import.meta.url)))
-  return new Runtime(openBuild(name.endsWith('relaxed') ? 'relaxed' : 'baseline', module), {}, partitions, gpu)
+  const runtime = new Runtime(openBuild(name.endsWith('relaxed') ? 'relaxed' : 'baseline', module), {}, partitions, gpu)
+  builds.set(runtime, name)
+  return runtime
 }

@@ -5,7 +5,8 @@ import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
 import { headRows, keyIndex, packHeads, valueIndex } from '../kernels/attention-twin.js'
 import { placeInputs } from '../kernels/context-inputs.js'
-import { integers, normals, range } from '../kernels/float32.js'
+import { range } from '../kernels/float32.js'
+import { gatherCases, gatherContextOp } from '../kernels/gather-context-op.js'
 import { contextUpdates, headShapes, type HeadShape } from '../kernels/op-cases.js'
 import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
@@ -25,17 +26,6 @@ function placeContext(memory: OpMemory, count: number, { heads, width, headStrid
   }
   return { keys: placed(keyIndex, 11), values: placed(valueIndex, 12) }
 }
-
-/** Chunks that windows open in, or do not. */
-const gatherings: readonly { window: number; windows: number; ends?: readonly number[]; opens?: number; routed?: number }[] = [
-  { window: 1, windows: 1, ends: [19] },
-  { window: 0, windows: 1, ends: [7] },
-  { window: 0, windows: 3, ends: [0, 8, 15] },
-  { window: 2, windows: 2, ends: [0, 19] },
-  { window: 3, windows: 1 },
-  { window: 3, windows: 1, ends: [8], routed: 0 },
-  { window: 3, windows: 1, ends: [8], opens: 0 },
-]
 
 describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
   let device: WebGpuDevice
@@ -116,13 +106,7 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
 
   test('keep the rows that their keys and values are made of, rank by rank', async () => {
     for (const stride of [8, 24, 256]) {
-      for (const [before, retained, admitted] of [
-        [0, [], 5],
-        [9, [0, 1, 5, 6, 8], 4],
-        [20, [], 0],
-        [128, range(128).filter((rank) => rank % 9 !== 4), 14],
-        [128, range(128).slice(40), 40],
-      ] as const) {
+      for (const [before, retained, admitted] of contextUpdates) {
         const make = (): OpCase<Opcode.UpdateContextInputs> => {
           const memory = new OpMemory()
           const { fields, inputs } = placeInputs(memory, before, retained, admitted, stride)
@@ -134,42 +118,7 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
     }
   })
 
-  test('gather, for every window that opens, the chosen key/values behind the null one, values times their scores', async () => {
-    const [experts, listCapacity, sequenceCapacity, capacity, chosen] = [2, 19, 80, 24, 30]
-    for (const shape of headShapes) {
-      for (const { window, windows, ends, routed = 1, opens = 1 } of gatherings) {
-        const make = (): OpCase<Opcode.GatherContext> => {
-          const memory = new OpMemory()
-          const { keys, values } = placeContext(memory, 2, shape, capacity, windows)
-          const fields = {
-            lists: memory.input(integers(4 * experts * listCapacity, sequenceCapacity, 7)),
-            scores: memory.input(normals(4 * experts * listCapacity, 8)),
-            slots: memory.input(integers(experts * sequenceCapacity, chosen, 6)),
-            keyValues: memory.input(pairs(chosen, shape, 4)),
-            null: memory.input(pairs(1, shape, 5)),
-            keys,
-            values,
-            expert: 1,
-            experts,
-            listCapacity,
-            sequenceCapacity,
-            heads: shape.heads,
-            headStride: shape.headStride,
-            capacity,
-            ends: ends && memory.input(Int32Array.from(ends)),
-            contextStride: shape.heads * shape.headStride * capacity,
-          }
-          const header = {
-            [DispatchHeader.WindowStart]: opens,
-            [DispatchHeader.Routed]: routed,
-            [DispatchHeader.Window]: window,
-            [DispatchHeader.Windows]: windows,
-            [DispatchHeader.ContextCount]: 17,
-          }
-          return { memory, opcode: Opcode.GatherContext, fields, chunk: header, exact: [keys, values] }
-        }
-        await expectSameOp(device, make, `${windows} windows from ${window}, heads of ${shape.width}`)
-      }
-    }
+  test('gather, for every window that begins, the chosen key/values after the null one, values times their scores', async () => {
+    for (const options of gatherCases) await expectSameOp(device, () => gatherContextOp(options), JSON.stringify(options))
   })
 })

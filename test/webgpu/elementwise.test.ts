@@ -4,7 +4,8 @@ import { Opcode } from '../../assembly/ir/ops.js'
 import { Norm, WeightFormat } from '../../assembly/ir/values.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
-import { rowWidths, vocabularies } from '../kernels/op-cases.js'
+import { combineCases, combineOp } from '../kernels/combine-op.js'
+import { rowCopies, rowWidths, vocabularies } from '../kernels/op-cases.js'
 import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
 import { expectSameOp, type OpCase } from './op-comparison.js'
@@ -86,73 +87,33 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
 
   test('copies rows bit by bit, to a ring too', async () => {
     for (const width of rowWidths) {
+      const [rows, first, ring] = rowCopies[width % rowCopies.length]!
       const make = (): OpCase<Opcode.CopyRows> => {
         const stride = roundUp(width)
         const memory = new OpMemory()
-        const output = memory.output(7 * stride, [{ first: 2 * stride, width: 4 * stride }, { width: stride }])
-        const input = randomRows(4, width)
-        new Int32Array(input.buffer)[0] = 0x7fa12345
+        const output = memory.output(
+          (ring ?? rows + 6) * stride,
+          Array.from({ length: rows }, (_, row) => ({ first: (((first ?? 0) + row) % (ring ?? Infinity)) * stride, width: stride })),
+        )
+        const input = randomRows(rows, width)
+        // a NaN whose bits an arithmetic copy would change
+        new Int32Array(input.buffer).fill(0x7fa12345, 0, 1)
         const fields = {
-          rows: memory.count(4),
-          first: memory.count(2),
+          rows: memory.count(rows),
+          first: first === undefined ? undefined : memory.count(first),
           input: memory.input(input),
           output,
           stride,
-          ring: width % 2 === 0 ? 5 : undefined,
+          ring,
         }
-        return { memory, opcode: Opcode.CopyRows, fields, chunk: { [DispatchHeader.Rows]: 4 }, exact: [output] }
+        return { memory, opcode: Opcode.CopyRows, fields, chunk: { [DispatchHeader.Rows]: rows }, exact: [output] }
       }
-      await expectSameOp(device, make, `width ${width}`)
+      await expectSameOp(device, make, `width ${width}, ${rows} rows`)
     }
   })
 
   test('combines local rows with routed ones and null tokens, in any of the ways there are', async () => {
-    const experts = 3
-    const rows = 5
-    const capacity = 6
-    for (const width of [5, 64, 300]) {
-      for (const [scored, residual, average, unrouted, first] of [
-        [true, false, 1, 0, 0],
-        [false, true, 0, 2, 0],
-        [true, true, 1, 5, 0],
-        [false, true, 0, 3, 2],
-        [true, false, 0, 0, 4],
-      ] as const) {
-        const make = (): OpCase<Opcode.Combine> => {
-          const stride = roundUp(width)
-          const memory = new OpMemory()
-          const answered = rows - first
-          const output = memory.output(answered * stride)
-          const slots = Int32Array.from({ length: experts * capacity }, (_, i) => ((i * 7) % 5) - 1)
-          const fields = {
-            rows: memory.count(answered),
-            first: first > 0 ? memory.count(first) : undefined,
-            local: memory.inputOutput(randomRows(answered, width, 1)),
-            routed: memory.input(randomRows(experts * capacity, width, 2)),
-            slots: memory.input(slots),
-            listScores: scored ? memory.input(randomRows(3, 6, 3)) : undefined,
-            nullTokens: memory.input(randomRows(experts, width, 4)),
-            residual: residual ? memory.input(randomRows(rows, width, 5)) : undefined,
-            output,
-            stride,
-            experts,
-            rowCapacity: capacity,
-          }
-          const chunk = {
-            [DispatchHeader.Rows]: rows,
-            [DispatchHeader.Routed]: 1,
-            [DispatchHeader.Unrouted]: unrouted,
-            [DispatchHeader.Average]: average,
-          }
-          return { memory, opcode: Opcode.Combine, fields, chunk, floats: [output] }
-        }
-        await expectSameOp(
-          device,
-          make,
-          `width ${width}, scores ${scored}, residual ${residual}, ${unrouted} rows of window 0, from row ${first} on`,
-        )
-      }
-    }
+    for (const options of combineCases) await expectSameOp(device, () => combineOp(options), JSON.stringify(options))
   })
 
   test('gives the logarithms of probabilities', async () => {

@@ -3,10 +3,10 @@ import { DispatchHeader } from '../../assembly/ir/header.js'
 import { Opcode } from '../../assembly/ir/ops.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
+import { listCases, listQueriesOp } from '../kernels/list-queries-op.js'
 import { tokenWidths } from '../kernels/op-cases.js'
 import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
-import { listOp } from './selection-ops.js'
 import { expectSameOp, type OpCase } from './op-comparison.js'
 
 describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
@@ -46,26 +46,7 @@ describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
     }
   })
 
-  test('lists the queries of one window or of several', async () => {
-    for (const [window, size, windows, rows] of [
-      [0, 300, 1, 300],
-      [0, 100, 6, 600],
-      [3, 100, 6, 590],
-      [2, 7, 40, 280],
-      [1, 1, 300, 300],
-    ] as const) {
-      const make = () => listOp(window, size, windows, rows)
-      await expectSameOp(device, make, `${windows} windows of ${size} from ${window} on`)
-    }
-  })
-
-  test('lists only the queries that are asked for', async () => {
-    for (const answered of [
-      { first: 589, rows: 1 },
-      { first: 130, rows: 300 },
-      { first: 0, rows: 0 },
-    ]) {
-      await expectSameOp(device, () => listOp(0, 100, 6, 590, answered), `${answered.rows} rows from ${answered.first} on`)
-    }
+  test('lists the requested rows that were taken', async () => {
+    for (const options of listCases) await expectSameOp(device, () => listQueriesOp(options), JSON.stringify(options))
   })
 })

@@ -2,7 +2,6 @@
 import { DispatchHeader } from '../../assembly/ir/header.js'
 import { Opcode } from '../../assembly/ir/ops.js'
 import { ANSWERED_ROWS, rangeWords } from '../../src/plan/ops/operands.js'
-import { createRandom } from '../../src/random.js'
 import { integers, range, roundUpTo8, spread } from '../kernels/float32.js'
 import { placeKeyValues, placeQueries, type SelectionCase, windowsOf } from '../kernels/selection-runner.js'
 import { int64Words } from '../kernels/int64.js'
@@ -146,56 +145,4 @@ export function contextOp(draw: Rows, before: number, window: number, count: num
   const chunk = { [DispatchHeader.ClosingRows]: closes, [DispatchHeader.ContextCount]: before, [DispatchHeader.WindowPosition]: start }
   const exact = [contextRouterScores, contextPositions, retained, admitted, ...counts]
   return { memory, opcode: Opcode.SelectContext, fields, chunk, exact }
-}
-
-/** `ListQueries` for a chunk of `rows` rows, `windows` windows of `size` from `window` on. */
-export function listOp(
-  window: number,
-  size: number,
-  windows: number,
-  rows: number,
-  answered: Answered = { first: 0, rows },
-): OpCase<Opcode.ListQueries> {
-  const experts = 2
-  const { uniform } = createRandom(rows)
-  const position = window * size
-  const capacity = position + rows + 5
-  const memory = new OpMemory()
-  const taken = Int32Array.from({ length: experts * capacity }, () => Number(uniform() < 0.4))
-  const places = (expert: number) => ({ first: expert * rows, width: rows })
-  const lists = [0, 1].map(() => memory.inputOutput(new Int32Array(experts * rows), [places(0), places(1)]))
-  const listScores = memory.inputOutput(new Float32Array(experts * rows), [places(0), places(1)])
-  const counts = memory.output(experts)
-  const starts = memory.output(experts * (windows + 1))
-  const ends = memory.output(windows)
-  const fields = {
-    rows: answeredRows,
-    first: answeredFirst,
-    taken: memory.input(taken),
-    scores: memory.input(Float32Array.from(taken, uniform)),
-    lists: lists[0]!,
-    slots: lists[1]!,
-    counts,
-    listScores,
-    experts,
-    capacity,
-    rowCapacity: rows,
-    starts,
-    ends,
-    startCapacity: windows + 1,
-    windowSize: size,
-    keyValues: 150,
-  }
-  const chunk = {
-    [DispatchHeader.Rows]: rows,
-    ...headerOf(answered),
-    [DispatchHeader.Routed]: Number(position + rows > size),
-    [DispatchHeader.Unrouted]: Math.max(0, Math.min(rows, size - position)),
-    [DispatchHeader.Window]: window,
-    [DispatchHeader.Windows]: windows,
-    [DispatchHeader.Position]: position,
-  }
-  // of window 0 nothing is listed, and what lies there stays
-  const exact = chunk[DispatchHeader.Routed] ? [...lists, listScores, counts, starts, ends] : [counts, starts, ends]
-  return { memory, opcode: Opcode.ListQueries, fields, chunk, exact }
 }

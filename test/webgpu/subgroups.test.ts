@@ -1,10 +1,11 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { range } from '../kernels/float32.js'
+import { listCases, listQueriesOp } from '../kernels/list-queries-op.js'
 import { causalScoreKinds, scoreKinds } from '../kernels/op-cases.js'
 import { selectionRules } from '../kernels/selection-runner.js'
 import { noSubgroups, openDevice } from './gpu.js'
-import { contextOp, keyValuesOp, listOp, queriesOp, routeOp, slotsOp } from './selection-ops.js'
+import { contextOp, keyValuesOp, queriesOp, routeOp, slotsOp } from './selection-ops.js'
 import type { OpName } from '../../src/program/encode-op.js'
 import { type OpCase, wordsFrom } from './op-comparison.js'
 
@@ -58,13 +59,7 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
   })
 
   test('queries are listed', async () => {
-    for (const [window, size, windows, rows] of [
-      [0, 300, 1, 300],
-      [3, 100, 6, 590],
-      [1, 1, 300, 300],
-    ] as const) {
-      await expectSameBits(() => listOp(window, size, windows, rows), `${windows} windows of ${size} from ${window} on`)
-    }
+    for (const options of listCases) await expectSameBits(() => listQueriesOp(options), JSON.stringify(options))
   })
 
   test('tokens are routed causally, and a closing window’s given to the context', async () => {
