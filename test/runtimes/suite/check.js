@@ -24,7 +24,7 @@ export function near(actual, expected, tolerance, what) {
   check(expected.length > 0, `${what}: nothing was compared`)
   for (let i = 0; i < expected.length; i++)
     check(
-      Math.abs(actual[i] - expected[i]) <= tolerance,
+      Math.abs((actual[i] ?? NaN) - (expected[i] ?? NaN)) <= tolerance,
       `${what}: value ${i} is ${actual[i]}, expected ${expected[i]} within ${tolerance}`,
     )
 }
