@@ -549,6 +549,12 @@ export type {
 
 declare module 'routed-attention/server' {
   import type { FetchResponse, LanguageModel, Signal } from './index.js'
+  interface ConversationStore {
+    read(id: string, prefix: string): Promise<StoredConversation | undefined>
+    write(id: string, version: number, entries: ReadonlyMap<string, Uint8Array>): Promise<boolean>
+    delete(id: string): Promise<boolean>
+  }
+
   type FetchRequest = Global<
     'Request',
     {
@@ -590,6 +596,9 @@ declare module 'routed-attention/server' {
     maxConcurrent?: number | undefined
     maxQueue?: number | undefined
     maxMemory?: number | undefined
+    store?: ConversationStore | undefined
+    maxConversationTokens?: number | undefined
+    maxIdleMemory?: number | undefined
     stallTimeout?: number | undefined
     log?: ((entry: LogEntry) => void) | undefined
   }
@@ -607,8 +616,49 @@ declare module 'routed-attention/server' {
     readonly defect?: string
   }
 
+  declare class MemoryStore implements ConversationStore {
+    #private
+    constructor(options?: MemoryStoreOptions)
+    get byteLength(): number
+    read(id: string, prefix: string): Promise<StoredConversation | undefined>
+    write(id: string, version: number, entries: ReadonlyMap<string, Uint8Array>): Promise<boolean>
+    delete(id: string): Promise<boolean>
+  }
+
+  interface MemoryStoreOptions {
+    maxBytes?: number | undefined
+  }
+
+  declare class SqliteStore implements ConversationStore {
+    #private
+    constructor(path: string, options?: SqliteStoreOptions)
+    read(id: string, prefix: string): Promise<StoredConversation | undefined>
+    write(id: string, version: number, entries: ReadonlyMap<string, Uint8Array>): Promise<boolean>
+    delete(id: string): Promise<boolean>
+    close(): void
+    [Symbol.dispose](): void
+  }
+
+  interface SqliteStoreOptions {
+    maxIdleDays?: number | undefined
+  }
+
+  interface StoredConversation {
+    readonly version: number
+    readonly entries: ReadonlyMap<string, Uint8Array>
+  }
+
   declare function createHandler(model: LanguageModel, options?: HandlerOptions): Handler
 
-  export { createHandler }
-  export type { FetchRequest, Handler, HandlerOptions, LogEntry }
+  export { MemoryStore, SqliteStore, createHandler }
+  export type {
+    ConversationStore,
+    FetchRequest,
+    Handler,
+    HandlerOptions,
+    LogEntry,
+    MemoryStoreOptions,
+    SqliteStoreOptions,
+    StoredConversation,
+  }
 }

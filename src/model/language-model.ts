@@ -103,6 +103,11 @@ export class LanguageModel {
     }
   }
 
+  /** @internal Identifies the model, its config and weights, among all others; the same wherever it is loaded. */
+  get fingerprint(): Uint8Array {
+    return this.#owner.fingerprint.slice()
+  }
+
   /**
    * Loads config.json, the weights (model.safetensors, or an index and its shards) and, if present, tokenizer.json and
    * generation_config.json. Keys missing from config.json take their defaults and are listed in `assumed`. If a

@@ -77,8 +77,9 @@ export function eventBody(
       },
       cancel: () => {
         const left = new HttpError(499, 'CLIENT_LEFT', 'the client has left')
+        const finished = finish(left) // first: the abort must not find an answer to write to
         work.abort(left)
-        return finish(left)
+        return finished
       },
     },
     { highWaterMark: 0 },

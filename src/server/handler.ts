@@ -4,6 +4,7 @@ import { checkOptions } from '../options.js'
 import type { FetchRequest, FetchResponse } from '../platform.js'
 import { Admission } from './admission.js'
 import { Authorization } from './authorization.js'
+import { conversationRoutes } from './conversations/routes.js'
 import { eventBody } from './event-body.js'
 import { errorBody, HttpError, placeOf, toHttpError } from './http-error.js'
 import { informationRoutes } from './information.js'
@@ -75,7 +76,7 @@ class Server {
     const admission = new Admission(model, settings)
     const created = Math.floor(Date.now() / 1000)
     this.#services = { model, settings, admission, metrics: new ServerMetrics(model, admission), work: this.#work, created }
-    this.#router = new Router([...informationRoutes(this.#services)])
+    this.#router = new Router([...informationRoutes(this.#services), ...conversationRoutes(this.#services)])
     this.#authorization = new Authorization(settings.apiKeys)
     this.#origins = new Origins(settings.origins)
     this.#rate = new RateLimit(settings.requestsPerMinute)

@@ -1,5 +1,8 @@
 /** @packageDocumentation A model over HTTP: `routed-attention/server`. */
 export { createHandler, type Handler } from './handler.js'
+export { MemoryStore, type MemoryStoreOptions } from './stores/memory-store.js'
+export { SqliteStore, type SqliteStoreOptions } from './stores/sqlite-store.js'
+export type { ConversationStore, StoredConversation } from './stores/store.js'
 export type { LogEntry } from './log.js'
 export type { HandlerOptions } from './options.js'
 export type { FetchRequest } from '../platform.js'

@@ -2,6 +2,8 @@ import { describe, RoutedAttentionError } from '../errors.js'
 import { checkFunction, checkOptions, namesOf } from '../options.js'
 import type { FetchRequest } from '../platform.js'
 import type { LogEntry } from './log.js'
+import { MemoryStore } from './stores/memory-store.js'
+import type { ConversationStore } from './stores/store.js'
 
 /** Options of `createHandler`. */
 export interface HandlerOptions {
@@ -41,6 +43,15 @@ export interface HandlerOptions {
    * GiB; WebAssembly ends at 4.
    */
   maxMemory?: number | undefined
+  /** Where conversations are kept; default: a `MemoryStore`, which ends with the process. The caller's to close. */
+  store?: ConversationStore | undefined
+  /** Tokens of a conversation, words and answers; default 65,536. */
+  maxConversationTokens?: number | undefined
+  /**
+   * Bytes of the runtime's memory that conversations may keep between turns, so that the next turn need not be restored;
+   * default 256 MiB.
+   */
+  maxIdleMemory?: number | undefined
   /**
    * Milliseconds after which a client that neither sends the rest of its body nor reads its answer is given up; default
    * 30,000.
@@ -64,6 +75,9 @@ export interface Settings {
   readonly maxConcurrent: number
   readonly maxQueue: number
   readonly maxMemory: number
+  readonly store: ConversationStore
+  readonly maxConversationTokens: number
+  readonly maxIdleMemory: number
   readonly stallTimeout: number
   readonly log: HandlerOptions['log']
 }
@@ -81,6 +95,9 @@ const HANDLER_OPTIONS = namesOf<HandlerOptions>({
   maxConcurrent: true,
   maxQueue: true,
   maxMemory: true,
+  store: true,
+  maxConversationTokens: true,
+  maxIdleMemory: true,
   stallTimeout: true,
   log: true,
 })
@@ -91,12 +108,22 @@ const MAX_TIMEOUT = 2 ** 31 - 1
 /** @throws RoutedAttentionError `BAD_ARGUMENT` */
 export function resolveOptions(options: HandlerOptions): Settings {
   checkOptions(CALL, options, HANDLER_OPTIONS)
-  const { modelName = 'routed-attention', apiKeys = [], origins = [], clientOf, requestsPerMinute, stallTimeout = 30_000, log } = options
+  const {
+    modelName = 'routed-attention',
+    apiKeys = [],
+    origins = [],
+    clientOf,
+    requestsPerMinute,
+    stallTimeout = 30_000,
+    store,
+    log,
+  } = options
   checkFunction(CALL, 'clientOf', clientOf)
   checkFunction(CALL, 'log', log)
   check('modelName', modelName, isText(modelName), 'a non-empty string')
   check('apiKeys', apiKeys, isListOf(apiKeys, isText), 'an array of non-empty strings')
   check('origins', origins, isListOf(origins, isOrigin), "an array of origins, such as 'https://example.com', or '*'")
+  check('store', store, store === undefined || isStore(store), 'an object with the methods read, write and delete')
   const isRate = requestsPerMinute === undefined || (Number.isFinite(requestsPerMinute) && requestsPerMinute > 0)
   check('requestsPerMinute', requestsPerMinute, isRate, 'a number above 0')
   const isTimeout = Number.isSafeInteger(stallTimeout) && stallTimeout > 0 && stallTimeout <= MAX_TIMEOUT
@@ -117,6 +144,9 @@ export function resolveOptions(options: HandlerOptions): Settings {
     maxConcurrent,
     maxQueue: integer(options, 'maxQueue', 64, 0),
     maxMemory: integer(options, 'maxMemory', 3 * 2 ** 30),
+    store: store ?? new MemoryStore(),
+    maxConversationTokens: integer(options, 'maxConversationTokens', 65_536, 2),
+    maxIdleMemory: integer(options, 'maxIdleMemory', 2 ** 28, 0),
     stallTimeout,
     log,
   }
@@ -128,6 +158,11 @@ function integer(options: HandlerOptions, name: keyof HandlerOptions, ifAbsent: 
   const value = options[name] ?? ifAbsent
   check(name, value, Number.isSafeInteger(value) && (value as number) >= least, `an integer from ${least}`)
   return value as number
+}
+
+function isStore(value: unknown): boolean {
+  const store = value as Partial<ConversationStore> | null
+  return typeof store?.read === 'function' && typeof store.write === 'function' && typeof store.delete === 'function'
 }
 
 function isText(value: unknown): boolean {

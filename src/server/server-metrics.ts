@@ -1,6 +1,6 @@
 import type { LanguageModel } from '../model/language-model.js'
 import type { Admission } from './admission.js'
-import type { LogEntry } from './log.js'
+import type { LogEntry, Usage } from './log.js'
 import { type Counter, type Histogram, MetricsRegistry } from './metrics.js'
 
 const SECONDS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100]
@@ -34,10 +34,19 @@ export class ServerMetrics {
   /** Counts a request that has ended. */
   count({ route, status, milliseconds, queuedMilliseconds, promptTokens, cachedTokens, completionTokens }: LogEntry): void {
     this.#requests.add(1, { route, status: String(status) })
+    this.countTokens({ promptTokens, cachedTokens, completionTokens })
+    this.#duration.observe(milliseconds / 1000)
+    this.#queued.observe(queuedMilliseconds / 1000)
+  }
+
+  /** Counts tokens of a request, or of a turn, which goes on without one. */
+  countTokens({
+    promptTokens,
+    cachedTokens = 0,
+    completionTokens,
+  }: Omit<Usage, 'queuedMilliseconds' | 'cachedTokens'> & { cachedTokens?: number }): void {
     this.#tokens.add(promptTokens, { kind: 'prompt' })
     this.#tokens.add(cachedTokens, { kind: 'cached' })
     this.#tokens.add(completionTokens, { kind: 'completion' })
-    this.#duration.observe(milliseconds / 1000)
-    this.#queued.observe(queuedMilliseconds / 1000)
   }
 }

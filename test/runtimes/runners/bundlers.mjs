@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { chromium, visit } from '../lib/browsers.mjs'
-import { here, installTools, model, node, project, tool } from '../lib/paths.mjs'
+import { build, here, installTools, model, node, project, tool } from '../lib/paths.mjs'
 import { execute } from '../lib/processes.mjs'
 import { isolation, serve } from '../lib/server.mjs'
 import { runProcess } from './processes.mjs'
@@ -57,7 +57,8 @@ export const bundled = [
       const file = join(makeFolder('esbuild-node'), 'main.cjs')
       const args = ['hosts/process.mjs', '--bundle', '--platform=node', `--outfile=${file}`]
       refuseWarnings(await execute(join(here, 'node_modules/.bin/esbuild'), args, { cwd: project }))
-      const host = { id: 'esbuild-node', folder: model, expected: { simd: 'relaxed', threads: 2, unavailable: {} } }
+      const sqlite = { files: join(build, 'esbuild-node'), isThere: true }
+      const host = { id: 'esbuild-node', folder: model, expected: { simd: 'relaxed', threads: 2, unavailable: {} }, sqlite }
       return runProcess(/** @type {string} */ (node24), [file], host)
     },
   },

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
-import { installTools, model, node, project, tool } from '../lib/paths.mjs'
+import { join } from 'node:path'
+import { build, installTools, model, node, project, tool } from '../lib/paths.mjs'
 import { start } from '../lib/processes.mjs'
 import { posted, serve } from '../lib/server.mjs'
 
@@ -25,13 +26,19 @@ function host(id, name, binary, command, expected) {
     id,
     name,
     missing: binary ? undefined : installTools,
-    run: () => runProcess(/** @type {string} */ (binary), [...command, 'hosts/process.mjs'], { id, folder: model, expected }),
+    run: () =>
+      runProcess(/** @type {string} */ (binary), [...command, 'hosts/process.mjs'], {
+        id,
+        folder: model,
+        expected,
+        sqlite: { files: join(build, id), isThere: id !== 'node-20' },
+      }),
   }
 }
 
 /**
  * Runs a script that posts what it found.
- * @param {string} binary @param {string[]} command @param {{ id: string }} config @param {Record<string, string>} [env]
+ * @param {string} binary @param {string[]} command @param {{ id: string, sqlite?: object }} config @param {Record<string, string>} [env]
  */
 export async function runProcess(binary, command, config, env = {}) {
   const version = spawnSync(binary, ['--version'], { encoding: 'utf8' }).stdout.trim().split('\n')[0]

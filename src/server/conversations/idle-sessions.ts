@@ -1,0 +1,119 @@
+import type { LanguageModel } from '../../model/language-model.js'
+import type { Session } from '../../model/session.js'
+import type { ConversationStore } from '../stores/store.js'
+import type { Conversation } from './conversation.js'
+import { SNAPSHOT } from './record.js'
+
+/** Tokens after which a turn's end stores a snapshot: what comes after the last one is read again by a new process. */
+const SNAPSHOT_INTERVAL = 2048
+/** Milliseconds after which a session that nobody used gives its memory back. */
+const IDLE_TIME = 300_000
+
+/**
+ * The sessions of conversations. Between turns a session stays in memory while there is room for it; then it is stored,
+ * and restored on demand. What is not stored is read again from the conversation's tokens: the bits are the same.
+ */
+export class IdleSessions {
+  readonly #model: LanguageModel
+  readonly #store: ConversationStore
+  readonly #maxBytes: number
+  /** The conversations that have one, in the order of their last use. */
+  readonly #idle = new Set<Conversation>()
+
+  /** @param maxBytes that they take together */
+  constructor(model: LanguageModel, store: ConversationStore, maxBytes: number) {
+    this.#model = model
+    this.#store = store
+    this.#maxBytes = maxBytes
+  }
+
+  /** Bytes that they take together: their state, and their last logits. */
+  get byteLength(): number {
+    const logitsBytes = this.#model.config.numTokens * Float32Array.BYTES_PER_ELEMENT
+    let sum = 0
+    for (const { session } of this.#idle) if (session) sum += session.byteLength + logitsBytes
+    return sum
+  }
+
+  /**
+   * Gives a session that has read the conversation up to a position, which becomes the caller's.
+   * @throws whatever reading does, or the signal's reason
+   */
+  async take(conversation: Conversation, position: number, signal: AbortSignal): Promise<Session> {
+    const { session: kept } = conversation
+    conversation.session = undefined
+    this.#idle.delete(conversation)
+    if (kept?.position === position) return kept
+    kept?.dispose()
+    const session = (await this.#restore(conversation, position)) ?? this.#model.createSession()
+    try {
+      if (session.position < position) await session.append(conversation.tokens(session.position, position), { signal })
+      return session
+    } catch (error) {
+      session.dispose()
+      throw error
+    }
+  }
+
+  async #restore(conversation: Conversation, position: number): Promise<Session | undefined> {
+    const bytes = (await this.#store.read(conversation.id, SNAPSHOT))?.entries.get(SNAPSHOT)
+    if (!bytes) return undefined
+    let session: Session
+    try {
+      session = this.#model.restoreSession(bytes)
+    } catch (error) {
+      // saved by another version: what it saves is read again
+      if ((error as { code?: unknown }).code === 'BAD_FILE') return undefined
+      throw error
+    }
+    conversation.snapshotAt = session.position
+    if (session.position <= position) return session
+    session.dispose()
+    return undefined
+  }
+
+  /** Keeps the session of a conversation between its turns. */
+  keep(conversation: Conversation, session: Session): void {
+    conversation.session = session
+    this.#idle.delete(conversation)
+    this.#idle.add(conversation)
+  }
+
+  /** The entry to be stored with the end of a turn: a snapshot now and then. */
+  snapshotOf(conversation: Conversation, session: Session): [string, Uint8Array][] {
+    return session.position - conversation.snapshotAt < SNAPSHOT_INTERVAL ? [] : [[SNAPSHOT, session.save()]]
+  }
+
+  /** Stores the sessions that were not used for longest, and gives their memory back, until those left may stay. */
+  async tidy(): Promise<void> {
+    for (const conversation of [...this.#idle]) {
+      const isOld = Date.now() - conversation.usedAt > IDLE_TIME
+      if (!isOld && this.byteLength <= this.#maxBytes) return
+      await conversation.mutex.runExclusive(() => this.#putAway(conversation))
+    }
+  }
+
+  async #putAway(conversation: Conversation): Promise<void> {
+    this.#idle.delete(conversation)
+    const { session } = conversation
+    conversation.session = undefined
+    if (!session) return
+    const { position } = session
+    try {
+      if (position === conversation.snapshotAt || conversation.isStale) return
+      const bytes = session.save()
+      session.dispose()
+      await conversation.write(new Map([[SNAPSHOT, bytes]]))
+      conversation.snapshotAt = position
+    } catch {
+      // it is read again then, from what the store has
+    } finally {
+      session.dispose()
+    }
+  }
+
+  /** Lets go of a conversation's session. */
+  forget(conversation: Conversation): void {
+    this.#idle.delete(conversation)
+  }
+}
