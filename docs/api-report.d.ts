@@ -599,6 +599,7 @@ declare module 'routed-attention/server' {
     store?: ConversationStore | undefined
     maxConversationTokens?: number | undefined
     maxIdleMemory?: number | undefined
+    maxCacheBytes?: number | undefined
     stallTimeout?: number | undefined
     log?: ((entry: LogEntry) => void) | undefined
   }

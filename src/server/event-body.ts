@@ -23,6 +23,7 @@ export function eventBody(
   let pending: Promise<IteratorResult<string, unknown>> | undefined
   let stall: ReturnType<typeof setTimeout> | undefined
   let isOver = false
+  let hasLeft = false
 
   const send = (text: string) => controller.enqueue(encoder.encode(text))
   const awaitReader = () => {
@@ -31,16 +32,16 @@ export function eventBody(
       work.abort(late)
     }, stallTimeout)
   }
-  /** Ends the answer. @param error undefined: it was complete */
-  const finish = async (error?: unknown, close?: () => void): Promise<void> => {
+  /** Ends the answer. @param error undefined: it was complete @param last tells the client, unless it has left by then */
+  const finish = async (error?: unknown, last?: () => void): Promise<void> => {
     if (isOver) return
     isOver = true
     clearTimeout(stall)
     work.signal.removeEventListener('abort', interrupt)
-    close?.()
     await pending?.catch(() => {})
     await events.return?.().catch(() => {})
     onEnd(error)
+    if (!hasLeft) last?.()
   }
   const fail = (error: unknown) =>
     finish(error, () => {
@@ -60,6 +61,7 @@ export function eventBody(
         awaitReader()
       },
       pull: async () => {
+        if (isOver) return // the end is about to come
         clearTimeout(stall)
         pending ??= events.next()
         try {
@@ -76,6 +78,7 @@ export function eventBody(
         }
       },
       cancel: () => {
+        hasLeft = true
         const left = new HttpError(499, 'CLIENT_LEFT', 'the client has left')
         const finished = finish(left) // first: the abort must not find an answer to write to
         work.abort(left)

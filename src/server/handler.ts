@@ -1,9 +1,11 @@
 import { describe, RoutedAttentionError } from '../errors.js'
 import type { LanguageModel } from '../model/language-model.js'
+import { PrefixCache } from '../model/prefix-cache.js'
 import { checkOptions } from '../options.js'
 import type { FetchRequest, FetchResponse } from '../platform.js'
 import { Admission } from './admission.js'
 import { Authorization } from './authorization.js'
+import { completionRoutes } from './completions/routes.js'
 import { conversationRoutes } from './conversations/routes.js'
 import { eventBody } from './event-body.js'
 import { errorBody, HttpError, placeOf, toHttpError } from './http-error.js'
@@ -75,15 +77,20 @@ class Server {
     const settings = resolveOptions(options)
     const admission = new Admission(model, settings)
     const created = Math.floor(Date.now() / 1000)
-    this.#services = { model, settings, admission, metrics: new ServerMetrics(model, admission), work: this.#work, created }
-    this.#router = new Router([...informationRoutes(this.#services), ...conversationRoutes(this.#services)])
+    const keys = Math.max(1, settings.apiKeys.length)
+    const prefixes = Array.from({ length: keys }, () => new PrefixCache(model, { maxBytes: settings.maxCacheBytes / keys }))
+    const metrics = new ServerMetrics(model, admission, prefixes)
+    this.#services = { model, settings, admission, prefixes, metrics, work: this.#work, created }
+    const routesOf = [informationRoutes, completionRoutes, conversationRoutes]
+    this.#router = new Router(routesOf.flatMap((of) => of(this.#services)))
     this.#authorization = new Authorization(settings.apiKeys)
     this.#origins = new Origins(settings.origins)
     this.#rate = new RateLimit(settings.requestsPerMinute)
   }
 
-  close(timeout: number): Promise<void> {
-    return this.#work.close(timeout)
+  async close(timeout: number): Promise<void> {
+    await this.#work.close(timeout)
+    for (const prefixes of this.#services.prefixes) prefixes.dispose()
   }
 
   async answer(request: Request): Promise<Response> {

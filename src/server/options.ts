@@ -53,6 +53,11 @@ export interface HandlerOptions {
    */
   maxIdleMemory?: number | undefined
   /**
+   * Bytes of what is remembered of prompts, so that those that begin alike are read once; default 256 MiB. Each key has an
+   * equal share. 0 remembers nothing.
+   */
+  maxCacheBytes?: number | undefined
+  /**
    * Milliseconds after which a client that neither sends the rest of its body nor reads its answer is given up; default
    * 30,000.
    */
@@ -78,6 +83,7 @@ export interface Settings {
   readonly store: ConversationStore
   readonly maxConversationTokens: number
   readonly maxIdleMemory: number
+  readonly maxCacheBytes: number
   readonly stallTimeout: number
   readonly log: HandlerOptions['log']
 }
@@ -98,6 +104,7 @@ const HANDLER_OPTIONS = namesOf<HandlerOptions>({
   store: true,
   maxConversationTokens: true,
   maxIdleMemory: true,
+  maxCacheBytes: true,
   stallTimeout: true,
   log: true,
 })
@@ -147,6 +154,7 @@ export function resolveOptions(options: HandlerOptions): Settings {
     store: store ?? new MemoryStore(),
     maxConversationTokens: integer(options, 'maxConversationTokens', 65_536, 2),
     maxIdleMemory: integer(options, 'maxIdleMemory', 2 ** 28, 0),
+    maxCacheBytes: integer(options, 'maxCacheBytes', 2 ** 28, 0),
     stallTimeout,
     log,
   }

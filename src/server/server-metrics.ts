@@ -1,4 +1,5 @@
 import type { LanguageModel } from '../model/language-model.js'
+import type { PrefixCache } from '../model/prefix-cache.js'
 import type { Admission } from './admission.js'
 import type { LogEntry, Usage } from './log.js'
 import { type Counter, type Histogram, MetricsRegistry } from './metrics.js'
@@ -14,7 +15,7 @@ export class ServerMetrics {
   readonly #duration: Histogram
   readonly #queued: Histogram
 
-  constructor(model: LanguageModel, admission: Admission) {
+  constructor(model: LanguageModel, admission: Admission, prefixes: readonly PrefixCache[]) {
     const { registry } = this
     this.#requests = registry.counter('routed_attention_requests_total', 'Requests that have ended, by route and status.')
     this.#tokens = registry.counter('routed_attention_tokens_total', 'Tokens of prompts, those of them read before, and tokens generated.')
@@ -29,6 +30,9 @@ export class ServerMetrics {
         [{ kind: 'reserved' }, reserved],
       ]
     })
+    registry.gauge('routed_attention_cache_bytes', 'What is remembered of prompts.', () =>
+      prefixes.reduce((sum, { byteLength }) => sum + byteLength, 0),
+    )
   }
 
   /** Counts a request that has ended. */

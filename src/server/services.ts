@@ -1,4 +1,5 @@
 import type { LanguageModel } from '../model/language-model.js'
+import type { PrefixCache } from '../model/prefix-cache.js'
 import type { Admission } from './admission.js'
 import type { ServerMetrics } from './server-metrics.js'
 import type { Settings } from './options.js'
@@ -11,6 +12,8 @@ export interface Services {
   /** Gives out places for sequences. */
   readonly admission: Admission
   readonly metrics: ServerMetrics
+  /** What prompts have in common, read once: a cache for each key, by its number. */
+  readonly prefixes: readonly PrefixCache[]
   /** What a shutdown waits for. Requests are counted already; a route adds what goes on without one. */
   readonly work: Work
   /** When the handler was created, in seconds since 1970. */
