@@ -9,9 +9,18 @@ import whole from './vitest.config.js'
 const SLOW = [
   'test/webgpu/**',
   ...['cli', 'cli-terminal', 'prompt-encoding', 'quantize', 'tokenize'].map((name) => `test/cli/${name}.test.ts`),
-  ...['collection', 'leaks', 'leaving', 'process', 'serialized-ops', 'skipped-barriers', 'stopping', 'threads'].map(
-    (name) => `test/concurrency/${name}.test.ts`,
-  ),
+  ...[
+    'collection',
+    'decode-batches',
+    'leaks',
+    'leaving',
+    'process',
+    'serialized-ops',
+    'session-schedules',
+    'skipped-barriers',
+    'stopping',
+    'threads',
+  ].map((name) => `test/concurrency/${name}.test.ts`),
   ...['choose-tile'].map((name) => `test/device/${name}.test.ts`),
   ...['nothing-kept', 'tokenizer-oracle', 'tokenizer-stream', 'unicode'].map((name) => `test/io/${name}.test.ts`),
   ...['local-attention', 'products', 'selection'].map((name) => `test/kernels/${name}.test.ts`),

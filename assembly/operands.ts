@@ -1,4 +1,4 @@
-import { DispatchHeader } from './ir/header'
+import { BufferIndex, DispatchHeader } from './ir/header'
 
 /** A word of an op or of the dispatch header. */
 // @ts-ignore: decorator
@@ -42,6 +42,20 @@ export function count(op: usize, index: i32, header: usize): i32 {
 export function countOr(op: usize, index: i32, header: usize, otherwise: i32): i32 {
   const address = operand(op, index, header)
   return address ? load<i32>(address) : otherwise
+}
+
+/** Headers of the dispatch's sequences, if it has one token of each of several; otherwise 0. */
+// @ts-ignore: decorator
+@inline
+export function sequenceHeaders(header: usize): usize {
+  return bufferAddress(header, BufferIndex.Sequences)
+}
+
+/** The header of the sequence that a row belongs to, given `sequenceHeaders`. */
+// @ts-ignore: decorator
+@inline
+export function headerOfRow(header: usize, sequences: usize, row: i32): usize {
+  return sequences ? sequences + <usize>row * ((<usize>DispatchHeader.Length) << 2) : header
 }
 
 /** Bytes of `count` floats. */

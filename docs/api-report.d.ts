@@ -384,6 +384,7 @@ interface RuntimeOptions {
   revectorize?: boolean
   wasm?: WasmModule | ArrayBuffer | ArrayBufferView | Url
   worker?: Url
+  isolateCallers?: boolean
   signal?: Signal
 }
 

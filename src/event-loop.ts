@@ -1,5 +1,14 @@
+/** Whether this is an edge worker of Cloudflare's kind: requests may not wait for one another. */
+export function requestsAreIsolated(): boolean {
+  return typeof navigator === 'object' && navigator.userAgent === 'Cloudflare-Workers'
+}
+
+/** What edge workers have beside `setImmediate`, and what turns the event loop for the caller's own request. */
+declare const scheduler: { wait?(milliseconds: number): Promise<void> } | undefined
+
 /** Resolves in the next macrotask, without a timer's minimum delay. */
 export function nextMacrotask(): Promise<void> {
+  if (typeof scheduler === 'object' && typeof scheduler.wait === 'function') return scheduler.wait(0)
   if (typeof setImmediate === 'function') return new Promise((resolve) => setImmediate(resolve))
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel()

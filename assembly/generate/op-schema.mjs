@@ -254,6 +254,7 @@ export const ops = {
       contextStride: optional(i32()),
       contextRows: optional(i32('Most rows that attend to one context.')),
       first: optional(read()),
+      indices: optional(read("Which of the chunk's rows row i of the queries is. Where these belong to several sequences, its sequence.")),
     },
   },
   RouterScores: {

@@ -66,7 +66,8 @@ export enum DispatchHeader {
   RowDot = 30,
   /** Base addresses, one word for each `BufferIndex`. */
   Buffers = 31,
-  Length = 46,
+  /** Even, so that positions are aligned in an array of headers. */
+  Length = 48,
 }
 
 /** The buffer that an operand is in. Only the device knows its address. */
@@ -93,5 +94,10 @@ export enum BufferIndex {
   TokenIds,
   /** `WORKSPACE_BYTES` for each partition; used by devices, never by plans. */
   Workspace,
+  /**
+   * A header for each sequence, where a dispatch has one token of each of several: row i is the next token of sequence
+   * i. Their `Rows` is 1, and they differ in positions and `State`. Only for CPU devices.
+   */
+  Sequences,
   Length,
 }

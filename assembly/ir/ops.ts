@@ -272,7 +272,9 @@ export enum Attention {
   /** Most rows that attend to one context. */
   ContextRows = 29,
   First = 30,
-  Length = 32,
+  /** Which of the chunk's rows row i of the queries is. Where these belong to several sequences, its sequence. */
+  Indices = 32,
+  Length = 34,
 }
 
 /**

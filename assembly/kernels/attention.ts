@@ -1,5 +1,5 @@
 import { EXP2, exp2Vector, laneMask, LOG2_E, maxLanes, sumLanes } from '../math'
-import { count, countOr, floatWord, floats, operand, word } from '../operands'
+import { count, countOr, floatWord, floats, headerOfRow, operand, sequenceHeaders, word } from '../operands'
 import { isStopped, partitionStart } from '../parallel'
 import { DispatchHeader } from '../ir/header'
 import { Attention, LocalStore } from '../ir/ops'
@@ -205,14 +205,21 @@ function dropFront(base: usize, size: usize, dropped: i32, retained: i32): void 
 /** `LocalStore`: split by heads. */
 export function localStore(op: usize, header: usize, partition: i32, partitions: i32): void {
   const rows = word(header, DispatchHeader.Rows)
+  const sequences = sequenceHeaders(header)
+  if (!sequences) return storeRows(op, header, 0, rows, partition, partitions)
+  for (let row = 0; row < rows; ++row) storeRows(op, headerOfRow(header, sequences, row), row, 1, partition, partitions)
+}
+
+/** Rows from `firstRow` on, which are all those of the header's sequence. */
+function storeRows(op: usize, header: usize, firstRow: i32, rows: i32, partition: i32, partitions: i32): void {
   const heads = word(op, LocalStore.Heads)
   const width = word(op, LocalStore.HeadWidth)
   const headStride = word(op, LocalStore.HeadStride)
   const capacity = word(op, LocalStore.Capacity)
   const stride = floats(word(op, LocalStore.Stride))
-  const projected = operand(op, LocalStore.Projected, header)
-  const table = operand(op, LocalStore.Table, header)
+  const projected = operand(op, LocalStore.Projected, header) + <usize>firstRow * stride
   const tableRow = floats(width) * 2
+  const table = operand(op, LocalStore.Table, header) + <usize>firstRow * tableRow
   const index = word(header, DispatchHeader.LocalIndex)
   const dropped = word(header, DispatchHeader.LocalDrop)
   const headSize = floats(headStride * capacity)
@@ -302,6 +309,11 @@ export function attentionSlice(op: usize, header: usize, slice: i32, slices: i32
 /** A partition, using the scores of partition `place`. */
 function attendShare(op: usize, header: usize, partition: i32, partitions: i32, place: i32): void {
   const heads = word(op, Attention.Heads)
+  const sequences = sequenceHeaders(header)
+  if (sequences) {
+    const head = partitionStart(heads, partition, partitions)
+    return attendSequences(op, header, sequences, head, partitionStart(heads, partition + 1, partitions), place)
+  }
   const starts = operand(op, Attention.Starts, header)
   const contexts = starts ? max(1, word(header, DispatchHeader.Windows)) : 1
   for (let context = 0; context < contexts; ++context) {
@@ -318,6 +330,52 @@ function attendShare(op: usize, header: usize, partition: i32, partitions: i32, 
       partitionStart(tasks, partition + 1, partitions),
       place,
     )
+  }
+}
+
+/** Heads `head` … `end` - 1 of rows that belong to several sequences, each of which has keys and values of its own. */
+function attendSequences(op: usize, header: usize, sequences: usize, head: i32, end: i32, place: i32): void {
+  const rows = count(op, Attention.Rows, header)
+  const first = countOr(op, Attention.First, header, 0)
+  const indices = operand(op, Attention.Indices, header)
+  const queryStride = floats(word(op, Attention.QueryStride))
+  const outputStride = floats(word(op, Attention.OutputStride))
+  const headStride = word(op, Attention.HeadStride)
+  const capacity = word(op, Attention.Capacity)
+  const headSize = floats(headStride * capacity)
+  const queries = operand(op, Attention.Queries, header) + <usize>first * queryStride
+  const output = operand(op, Attention.Output, header)
+  const scoreStride = word(op, Attention.ScoreStride)
+  const scores = operand(op, Attention.Scores, header) + <usize>place * scoreBytes(scoreStride)
+  const shape = word(header, DispatchHeader.TileShape)
+  for (let row = 0; row < rows; ++row) {
+    const own = headerOfRow(header, sequences, indices ? load<i32>(indices + floats(row)) : first + row)
+    const keys = operand(op, Attention.Keys, own)
+    const values = operand(op, Attention.Values, own)
+    const visible = count(op, Attention.End, own) + 1
+    for (let at = head; at < end; ++at) {
+      if (isStopped(header)) return
+      const column = floats(at * headStride)
+      attend(
+        shape,
+        1,
+        queries + <usize>row * queryStride + column,
+        queryStride,
+        keys + <usize>at * headSize,
+        values + <usize>at * headSize,
+        capacity,
+        word(op, Attention.HeadWidth),
+        headStride,
+        visible,
+        0,
+        word(op, Attention.Window),
+        scores,
+        scoreStride,
+        floatWord(op, Attention.Scale),
+        output + <usize>row * outputStride + column,
+        outputStride,
+      )
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 import { HALF, widenBrainHalves, widenHalves } from '../math'
-import { count, countOr, floats, operand, word } from '../operands'
+import { count, countOr, floats, headerOfRow, operand, sequenceHeaders, word } from '../operands'
 import { partitionStart } from '../parallel'
 import { DispatchHeader } from '../ir/header'
 import { Combine, CopyRows, Embed, LogProbabilities } from '../ir/ops'
@@ -15,14 +15,16 @@ export function embed(op: usize, header: usize, partition: i32, partitions: i32)
   const positions = operand(op, Embed.Positions, header)
   const output = operand(op, Embed.Output, header)
   const stride = word(op, Embed.Stride)
-  const start = <usize>load<f64>(header + (DispatchHeader.Position << 2))
+  const sequences = sequenceHeaders(header)
   const end = partitionStart(rows, partition + 1, partitions)
   for (let row = partitionStart(rows, partition, partitions); row < end; ++row) {
     const out = output + floats(row) * stride
     const id = load<i32>(ids + floats(row))
     if (tokenScales) readInt8Row(tokens + <usize>id * <usize>stride, load<f32>(tokenScales + floats(id)), stride, out)
     else readRow(word(op, Embed.TokensFormat), tokens, id, stride, out, false)
-    if (positions) readRow(word(op, Embed.PositionsFormat), positions, start + row, stride, out, true)
+    if (!positions) continue
+    const start = <usize>load<f64>(headerOfRow(header, sequences, row) + (DispatchHeader.Position << 2))
+    readRow(word(op, Embed.PositionsFormat), positions, sequences ? start : start + row, stride, out, true)
   }
 }
 
@@ -63,6 +65,15 @@ export function copyRows(op: usize, header: usize, partition: i32, partitions: i
   const last = partitionStart(rows, partition + 1, partitions)
   const ring = word(op, CopyRows.Ring)
   const input = operand(op, CopyRows.Input, header)
+  const sequences = sequenceHeaders(header)
+  if (sequences) {
+    for (let row = first; row < last; ++row) {
+      const own = headerOfRow(header, sequences, row)
+      const at = operand(op, CopyRows.Output, own) + <usize>countOr(op, CopyRows.First, own, 0) * size
+      memory.copy(at, input + <usize>row * size, size)
+    }
+    return
+  }
   const output = operand(op, CopyRows.Output, header)
   const offset = countOr(op, CopyRows.First, header, 0)
   // rows from here on begin the ring anew
@@ -75,6 +86,7 @@ export function copyRows(op: usize, header: usize, partition: i32, partitions: i
 export function combine(op: usize, header: usize, partition: i32, partitions: i32): void {
   const rows = count(op, Combine.Rows, header)
   const first = countOr(op, Combine.First, header, 0)
+  const sequences = sequenceHeaders(header)
   const firstRouted = word(header, DispatchHeader.Routed) ? word(header, DispatchHeader.Unrouted) : first + rows
   const average = word(header, DispatchHeader.Average)
   const local = operand(op, Combine.Local, header)
@@ -94,7 +106,8 @@ export function combine(op: usize, header: usize, partition: i32, partitions: i3
     // the sum accumulates in place of the local output, since the output may be the residual itself
     const sum = local + <usize>row * size
     const place = first + row
-    if (place >= firstRouted) {
+    const isRouted = sequences ? word(headerOfRow(header, sequences, place), DispatchHeader.Routed) : i32(place >= firstRouted)
+    if (isRouted) {
       for (let expert = 0; expert < expertCount; ++expert) {
         const slot = load<i32>(slots + floats(expert * capacity + place))
         if (slot < 0) {

@@ -1,5 +1,5 @@
 import { storeCosineSine, storeTwoCosinesSines } from '../math'
-import { count, countOr, floats, operand, word } from '../operands'
+import { count, countOr, floats, headerOfRow, operand, sequenceHeaders, word } from '../operands'
 import { partitionStart } from '../parallel'
 import { RotaryFromAngles, RotaryFromPositions, Rotate } from '../ir/ops'
 
@@ -16,13 +16,16 @@ export function rotaryFromPositions(op: usize, header: usize, partition: i32, pa
   const frequencies = operand(op, RotaryFromPositions.Frequencies, header)
   const width = word(op, RotaryFromPositions.Width)
   const output = operand(op, RotaryFromPositions.Output, header)
+  const sequences = sequenceHeaders(header)
   const end = partitionStart(rows, partition + 1, partitions)
   for (let row = partitionStart(rows, partition, partitions); row < end; ++row) {
     const position = positions
       ? <f64>load<i64>(positions + 2 * floats(first + row))
       : indices
         ? <f64>load<i32>(indices + floats(row))
-        : load<f64>(start) + <f64>row
+        : sequences
+          ? load<f64>(operand(op, RotaryFromPositions.Position, headerOfRow(header, sequences, row)))
+          : load<f64>(start) + <f64>row
     positionRow(position, frequencies, output + floats(row * 2) * width, width >> 1)
   }
 }

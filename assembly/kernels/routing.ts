@@ -1,4 +1,4 @@
-import { count, countOr, floatWord, floats, operand, word } from '../operands'
+import { count, countOr, floatWord, floats, headerOfRow, operand, sequenceHeaders, word } from '../operands'
 import { partitionStart } from '../parallel'
 import { DispatchHeader } from '../ir/header'
 import { ListQueries, RouteCausal, RouterScores } from '../ir/ops'
@@ -10,11 +10,9 @@ import { sumOfSquares } from './norms'
  */
 export function routerScores(op: usize, header: usize, partition: i32, partitions: i32): void {
   const rows = count(op, RouterScores.Rows, header)
-  const first = countOr(op, RouterScores.First, header, 0)
   const input = operand(op, RouterScores.Input, header)
   const products = operand(op, RouterScores.Products, header)
-  const queries = operand(op, RouterScores.Queries, header)
-  const keyValues = operand(op, RouterScores.KeyValues, header)
+  const sequences = sequenceHeaders(header)
   const stride = floats(word(op, RouterScores.Stride))
   const width = word(op, RouterScores.Width)
   const productStride = floats(word(op, RouterScores.ProductStride))
@@ -26,8 +24,12 @@ export function routerScores(op: usize, header: usize, partition: i32, partition
   for (let row = partitionStart(rows, partition, partitions); row < end; ++row) {
     const factor = cosine ? scale / max<f32>(sqrt<f32>(sumOfSquares(input + <usize>row * stride, width)), 1e-12) : 1
     const productRow = products + <usize>row * productStride
+    const own = headerOfRow(header, sequences, row)
+    const queries = operand(op, RouterScores.Queries, own)
+    const keyValues = operand(op, RouterScores.KeyValues, own)
+    const place = countOr(op, RouterScores.First, own, 0) + (sequences ? 0 : row)
     for (let expert = 0; expert < experts; ++expert) {
-      const at = floats(expert * capacity + first + row)
+      const at = floats(expert * capacity + place)
       store<f32>(queries + at, load<f32>(productRow + floats(expert)) * factor + 0)
       store<f32>(keyValues + at, load<f32>(productRow + floats(experts + expert)) * factor + 0)
     }
@@ -47,20 +49,23 @@ function countAtLeast(values: usize, n: i32, value: f32): i32 {
 
 /** `RouteCausal`: split by experts. */
 export function routeCausal(op: usize, header: usize, partition: i32, partitions: i32): void {
+  const sequences = sequenceHeaders(header)
   const first = countOr(op, RouteCausal.First, header, 0)
-  const rowEnd = word(header, DispatchHeader.Routed) ? first + count(op, RouteCausal.Rows, header) : 0
-  const offset = word(header, DispatchHeader.WindowOffset)
+  const rowEnd = sequences || word(header, DispatchHeader.Routed) ? first + count(op, RouteCausal.Rows, header) : 0
   const experts = word(op, RouteCausal.Experts)
   const limit = word(op, RouteCausal.Count)
   const rowCapacity = word(op, RouteCausal.RowCapacity)
   const end = partitionStart(experts, partition + 1, partitions)
   for (let expert = partitionStart(experts, partition, partitions); expert < end; ++expert) {
-    const s = operand(op, RouteCausal.RouterScores, header) + floats(expert * word(op, RouteCausal.Capacity))
+    const scoresOffset = floats(expert * word(op, RouteCausal.Capacity))
     const list = operand(op, RouteCausal.Lists, header) + floats(expert * rowCapacity)
     const slots = operand(op, RouteCausal.Slots, header) + floats(expert * rowCapacity)
     let taken = 0
     for (let row = first; row < rowEnd; ++row) {
-      const token = offset + row
+      const own = headerOfRow(header, sequences, row)
+      if (sequences && !word(own, DispatchHeader.Routed)) continue
+      const s = operand(op, RouteCausal.RouterScores, own) + scoresOffset
+      const token = word(own, DispatchHeader.WindowOffset) + (sequences ? 0 : row)
       const isQuery = countAtLeast(s, token, load<f32>(s + floats(token))) < limit
       store<i32>(slots + floats(row), isQuery ? taken : -1)
       if (isQuery) store<i32>(list + floats(taken++), row)

@@ -1,6 +1,7 @@
 import type * as NodeFiles from 'node:fs/promises'
 import { builtinModule } from '../builtin-module.js'
 import { describe, reasonOf, RoutedAttentionError } from '../errors.js'
+import { requestsAreIsolated } from '../event-loop.js'
 import { checkOptions, namesOf } from '../options.js'
 import type { Signal, Url, WasmModule } from '../platform.js'
 import { isArrayBuffer, isUrl, isWasmModule } from '../realm.js'
@@ -32,6 +33,12 @@ export interface RuntimeOptions {
    * `blob:` workers.
    */
   worker?: Url
+  /**
+   * Let no call wait for the progress of another; default: true in edge workers (workerd), where a request may not await
+   * what another one resolves, and code of a request whose client has left may never run again. Calls then compute in
+   * their own turns of the event loop, on the calling thread, and `dispose` frees memory though a call is pending.
+   */
+  isolateCallers?: boolean
   /** Aborting it rejects the call with its reason and stops everything it started. */
   signal?: Signal
 }
@@ -45,6 +52,7 @@ const RUNTIME_OPTIONS = namesOf<RuntimeOptions>({
   revectorize: true,
   wasm: true,
   worker: true,
+  isolateCallers: true,
   signal: true,
 })
 
@@ -53,13 +61,16 @@ function checkRuntimeOptions(options: RuntimeOptions): void {
     throw new RoutedAttentionError('BAD_CONFIG', `createRuntime: ${name} must be ${expected}, got ${describe(value)}`)
   }
   checkOptions('createRuntime', options, RUNTIME_OPTIONS, 'BAD_CONFIG')
-  const { device, threads, simd, revectorize, wasm, worker } = options
+  const { device, threads, simd, revectorize, wasm, worker, isolateCallers } = options
   if (device !== undefined && !DEVICES.includes(device)) refuse('device', "'wasm', 'webgpu' or 'auto'", device)
   if (simd !== undefined && !SIMD.includes(simd)) refuse('simd', "'auto', 'baseline' or 'relaxed'", simd)
   if (threads !== undefined && threads !== 'auto' && !(Number.isSafeInteger(threads) && threads >= 1 && threads <= 1024)) {
     refuse('threads', "an integer from 1 to 1024, or 'auto'", threads)
   }
   if (revectorize !== undefined && typeof revectorize !== 'boolean') refuse('revectorize', 'a boolean', revectorize)
+  if (isolateCallers !== undefined && typeof isolateCallers !== 'boolean') refuse('isolateCallers', 'a boolean', isolateCallers)
+  if (isolateCallers && device !== undefined && device !== 'wasm')
+    refuse('isolateCallers', "false, unless device is 'wasm'", isolateCallers)
   if (wasm !== undefined && !isModuleSource(wasm)) refuse('wasm', 'a WebAssembly.Module, its bytes, or a URL', wasm)
   if (worker !== undefined && !isUrl(worker)) refuse('worker', 'a URL', worker)
 }
@@ -146,6 +157,7 @@ export function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
 export async function makeRuntime(options: RuntimeOptions, loadPart: () => Promise<WebGpuPart>): Promise<Runtime> {
   checkRuntimeOptions(options)
   const { device = 'wasm', threads = 'auto', simd = 'auto', revectorize = false, wasm, worker, signal } = options
+  const { isolateCallers = device === 'wasm' && requestsAreIsolated() } = options
   signal?.throwIfAborted()
   const unavailable: Record<string, string> = {}
   const gpu = device === 'wasm' ? undefined : await chooseGpu(device, unavailable, loadPart)
@@ -165,10 +177,11 @@ export async function makeRuntime(options: RuntimeOptions, loadPart: () => Promi
     build = openBuild(simd === 'auto' ? 'relaxed' : simd, module)
     if (!build.fused && simd === 'auto') build = { ...build, simd: 'baseline' }
   }
-  const choice = chooseThreads(threads)
+  const choice = chooseThreads(threads, isolateCallers)
   if (choice.unavailable) unavailable.threads = choice.unavailable
   signal?.throwIfAborted()
   const runtime = new Runtime(build, unavailable, partitionsFor(choice.threads), gpu)
+  if (isolateCallers) runtime.isolateCallers()
   runtime.chooseKernels(revectorized)
   if (choice.threads > 1) await runtime.startThreads(choice.threads, worker)
   if (signal?.aborted) {

@@ -75,6 +75,11 @@ export class Dispatch {
   readonly ends = new Float64Array(BufferIndex.Length)
   readonly #doubles = new Float64Array(this.header.buffer)
   /**
+   * If the dispatch has one token of each of several sequences, what is each one's own, row by row: its header, and the
+   * buffers that differ. The headers are written to what is bound to `BufferIndex.Sequences`. Empty otherwise.
+   */
+  sequences: readonly Dispatch[] = []
+  /**
    * Approximate number of operations, a multiply-add counting as two. Small dispatches are not worth handing to other
    * threads.
    */
@@ -222,6 +227,13 @@ export interface Device {
   readonly bufferBytes: number
   /** The same limit for the contexts attended to by the windows of one chunk. */
   readonly contextBytes: number
+  /** Maximum sequences of which one dispatch may have a token each; 1 if it cannot have several. */
+  readonly sequences: number
+  /**
+   * Whether no call may depend on another one's progress, as in edge workers, where code of a request that ended never
+   * runs again: then `run` always finishes before it returns.
+   */
+  readonly isolatesCallers: boolean
   /** Number of dispatches worth preparing before submitting them together. */
   readonly batch: number
   /**

@@ -128,6 +128,16 @@ export class Runtime {
     })
   }
 
+  /** @internal From now on no call waits for another. */
+  isolateCallers(): void {
+    this.#wasm.isolatesCallers = true
+  }
+
+  /** @internal Whether no call waits for another; what is pending then never computes at the moment. */
+  get isolatesCallers(): boolean {
+    return this.#wasm.isolatesCallers
+  }
+
   /** @internal Starts threads; if that fails, the reason is reported in `info`. */
   async startThreads(threads: number, script?: URL): Promise<void> {
     let pool: ThreadPool

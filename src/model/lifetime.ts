@@ -32,6 +32,7 @@ export class Lifetime implements Interrupt {
   readonly #listeners = new Set<() => void>()
   #pending = 0
   #disposed = false
+  #isReleased = false
 
   /**
    * @param holder the object that owns the memory
@@ -94,7 +95,10 @@ export class Lifetime implements Interrupt {
   }
 
   #freeIfIdle(): void {
-    if (!this.#disposed || this.#pending > 0) return
+    if (!this.#disposed || this.#isReleased) return
+    // isolated callers compute nothing while others run, and may never go on
+    if (this.#pending > 0 && !this.runtime.isolatesCallers) return
+    this.#isReleased = true
     this.runtime.removeTenant(this)
     this.#siblings?.delete(this)
     this.#memory.dispose()

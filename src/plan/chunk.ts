@@ -35,6 +35,11 @@ export function closingRows({ routedWindowSize }: LayerConfig, position: number,
   return (position % routedWindowSize) + rows === routedWindowSize ? routedWindowSize : 0
 }
 
+/** The cursor after a chunk. */
+export function nextCursor(geometry: Geometry, cursor: Cursor, rows: number): Cursor {
+  return { position: cursor.position + rows, base: nextBase(geometry, cursor, rows) }
+}
+
 /** Whether a chunk overwrites earlier state, rather than only appending to it. */
 export function needsCopyOnWrite(geometry: Geometry, cursor: Cursor, rows: number): boolean {
   const { config, inputRows } = geometry

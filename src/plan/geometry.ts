@@ -12,11 +12,20 @@ export interface PlanLimits {
   readonly bufferBytes: number
   /** Maximum bytes of a chunk's contexts, unless a single window needs more. */
   readonly contextBytes: number
+  /** Maximum sequences of which one dispatch may have a token each. */
+  readonly sequences: number
   /** Whether the host can read memory while programs run. */
   readonly hostVisible: boolean
 }
 
-const UNLIMITED: PlanLimits = { partitions: 1, chunkRows: Infinity, bufferBytes: Infinity, contextBytes: Infinity, hostVisible: true }
+const UNLIMITED: PlanLimits = {
+  partitions: 1,
+  chunkRows: Infinity,
+  bufferBytes: Infinity,
+  contextBytes: Infinity,
+  sequences: 1,
+  hostVisible: true,
+}
 
 /**
  * Approximate working memory per row of a chunk, in rows: rows of a layer, of a feed-forward four times as wide, and of
@@ -28,7 +37,7 @@ const WORK_HEADS = 6
 /** Sizes derived from a layer's configuration; lengths in floats. */
 export interface Geometry {
   readonly config: LayerConfig
-  /** Maximum tokens per chunk. */
+  /** Maximum rows of a dispatch: of one sequence's chunk, or of several sequences. */
   readonly chunkRows: number
   /** Maximum windows per chunk: several only if a chunk need not end with a window (full-sequence layers). */
   readonly chunkWindows: number
@@ -80,7 +89,9 @@ export function createGeometry(config: LayerConfig, contexts: number, length = I
   const contextBytes = 8 * numExperts * inner * contextCapacity
   const windows = Math.min(mostRows / windowCapacity, length / windowCapacity, limits.contextBytes / contextBytes)
   const chunkWindows = config.causal ? 1 : Math.max(1, Math.floor(windows))
-  const chunkRows = Math.min(mostRows, chunkWindows * windowCapacity)
+  const sequenceRows = Math.min(mostRows, chunkWindows * windowCapacity)
+  // a chunk of one sequence ends with its window, however small; a row for each of several sequences need not
+  const chunkRows = config.causal ? Math.max(sequenceRows, Math.min(mostRows, limits.sequences)) : sequenceRows
   return {
     config,
     chunkRows,
@@ -90,7 +101,7 @@ export function createGeometry(config: LayerConfig, contexts: number, length = I
     stride,
     headStride,
     inner,
-    localCapacity: roundUp(localWindow + 7 + chunkRows),
+    localCapacity: roundUp(localWindow + 7 + sequenceRows),
     localScoreStride: roundUp(localWindow + MOST_TILE_ROWS + 14),
     contextCapacity,
     contextScoreStride: contextCapacity,
@@ -109,7 +120,7 @@ const INPUTS_AHEAD = 3 / 4
  */
 export function savableInputRows({ config, chunkRows, windowCapacity }: Geometry, length: number): number {
   const held = Math.max(windowCapacity, config.localAttnWindowSize)
-  return Math.min(roundUp(held + Math.ceil(INPUTS_AHEAD * chunkRows)), length)
+  return Math.min(roundUp(held + Math.ceil(INPUTS_AHEAD * Math.min(chunkRows, windowCapacity))), length)
 }
 
 /** Bytes of scores per partition: a tile of rows, and their reciprocal sums. */

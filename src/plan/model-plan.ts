@@ -2,7 +2,7 @@ import type { LayerConfig, ModelConfig } from './config.js'
 import { countRouted, isRouted } from './routed-layers.js'
 import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
 import type { Program } from '../device/device.js'
-import { addCausalLayer, addContextRestoring, addLocalRestoring, addOpening } from './ops/causal-ops.js'
+import { addCausalLayer, addContextRestoring, addLocalRestoring, addOpening, addWindowClosing } from './ops/causal-ops.js'
 import { contextsOf, createGeometry, type Geometry, type PlanLimits, savableInputRows } from './geometry.js'
 import {
   type CausalLayerState,
@@ -62,6 +62,11 @@ export interface CausalModelPlan extends ModelPlan {
   readonly states: readonly CausalLayerState[]
   readonly open: Program
   readonly chunk: Program
+  /**
+   * The context update of a window's last token, which `chunk` leaves out if its header has no `ClosingRows`. Absent if
+   * there are no contexts.
+   */
+  readonly close: Program | undefined
   readonly restoring: RestoringPrograms
   /** Offset of the chunk's rows in the scratch, where `BufferIndex.Input` is bound. */
   readonly streamOffset: number
@@ -95,10 +100,10 @@ export function planCausalModel(config: ModelConfig, parameters: ModelWeights, l
   const source: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: layer.dimHead }
   const chunkTable = addRotaryTable(builder, source, { count: headerWord(DispatchHeader.Rows) }, table(geometry.chunkRows))
   let windowTable: RotaryTable | undefined
+  const windowRows = { count: headerWord(DispatchHeader.ClosingRows), start: DispatchHeader.WindowPosition } as const
   if (config.routedRotaryEmb) {
-    const rows = { count: headerWord(DispatchHeader.ClosingRows), start: DispatchHeader.WindowPosition } as const
     builder.skipBarrier()
-    windowTable = addRotaryTable(builder, source, rows, table(geometry.windowCapacity))
+    windowTable = addRotaryTable(builder, source, windowRows, table(geometry.windowCapacity))
   }
   // the first norm reads rows embedded by the same partition
   if (layer.prenorm) builder.skipBarrier()
@@ -123,6 +128,12 @@ export function planCausalModel(config: ModelConfig, parameters: ModelWeights, l
   })
   addHead(builder, context)
 
+  const closing = new ProgramBuilder(activations)
+  if (windowTable) addRotaryTable(closing, source, windowRows, windowTable.rows)
+  parameters.blocks.forEach(({ layer: weights }, index) =>
+    addWindowClosing({ builder: closing, geometry, weights, state: states[index]!, contextUpdate, windowTable }),
+  )
+
   const restoring = new ProgramBuilder(activations)
   const localTable = addRotaryTable(restoring, source, { count: headerWord(DispatchHeader.Rows) }, chunkTable.rows).rows
   const contextRestoring = new ProgramBuilder(activations)
@@ -145,6 +156,7 @@ export function planCausalModel(config: ModelConfig, parameters: ModelWeights, l
     streamOffset,
     open: opening.finish(),
     chunk: builder.finish(),
+    close: countRouted(config) > 0 ? closing.finish() : undefined,
     restoring: {
       local: restoring.finish(),
       contexts: countRouted(config) > 0 ? contextRestoring.finish() : undefined,

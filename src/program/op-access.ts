@@ -66,6 +66,7 @@ export interface OperandWords {
     | Attention.End
     | Attention.Starts
     | Attention.First
+    | Attention.Indices
   readonly [Opcode.RouterScores]:
     RouterScores.Rows | RouterScores.First | RouterScores.Input | RouterScores.Products | RouterScores.Queries | RouterScores.KeyValues
   readonly [Opcode.CopyRows]: CopyRows.Rows | CopyRows.First | CopyRows.Input | CopyRows.Output

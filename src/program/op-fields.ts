@@ -221,6 +221,8 @@ export interface AttentionFields {
   /** Most rows that attend to one context. */
   readonly contextRows?: number | undefined
   readonly first?: Operand | undefined
+  /** Which of the chunk's rows row i of the queries is. Where these belong to several sequences, its sequence. */
+  readonly indices?: Operand | undefined
 }
 
 /**
@@ -513,7 +515,7 @@ export const FIELD_ORDER: Readonly<Record<keyof OpFields, string>> = {
   [Opcode.Rotate]: 'rows@ values@ table@ indices@ stride heads headWidth headStride angleStride tableWidth limit',
   [Opcode.LocalStore]: 'projected@ table@ keys@ values@ stride heads headWidth headStride capacity',
   [Opcode.Attention]:
-    'rows@ queries@ keys@ values@ output@ scores@ end@ queryStride outputStride heads headWidth headStride capacity window advance scoreStride scale% starts@ contextStride contextRows first@',
+    'rows@ queries@ keys@ values@ output@ scores@ end@ queryStride outputStride heads headWidth headStride capacity window advance scoreStride scale% starts@ contextStride contextRows first@ indices@',
   [Opcode.RouterScores]: 'rows@ first@ input@ products@ queries@ keyValues@ stride width productStride experts capacity cosine scale%',
   [Opcode.CopyRows]: 'rows@ first@ input@ output@ stride ring',
   [Opcode.RouteCausal]: 'rows@ first@ routerScores@ lists@ slots@ counts@ experts count capacity rowCapacity',

@@ -17,12 +17,12 @@ const held = new AsyncLocalStorage<readonly Mutex[]>()
 function watchMutexes(): ReadonlyMap<Mutex, Set<Mutex>> {
   const takenUnder = new Map<Mutex, Set<Mutex>>()
   const { runExclusive } = Mutex.prototype
-  vi.spyOn(Mutex.prototype, 'runExclusive').mockImplementation(function (this: Mutex, work, interrupt) {
+  vi.spyOn(Mutex.prototype, 'runExclusive').mockImplementation(function (this: Mutex, work, interrupt, options) {
     const outer = held.getStore() ?? []
     const known = takenUnder.get(this) ?? new Set()
     takenUnder.set(this, known)
     for (const mutex of outer) known.add(mutex)
-    return runExclusive.call(this, () => held.run([...outer, this], work), interrupt)
+    return runExclusive.call(this, () => held.run([...outer, this], work), interrupt, options)
   })
   return takenUnder
 }

@@ -218,7 +218,7 @@ describe('the reference', () => {
 
   test('names every option of every call', () => {
     const options = {
-      createRuntime: { device: 0, threads: 0, simd: 0, revectorize: 0, wasm: 0, worker: 0, signal: 0 } satisfies Record<keyof RuntimeOptions, 0>,
+      createRuntime: { device: 0, threads: 0, simd: 0, revectorize: 0, wasm: 0, worker: 0, isolateCallers: 0, signal: 0 } satisfies Record<keyof RuntimeOptions, 0>,
       'layer.forward': { rotaryEmb: 0, numRoutedQueries: 0, numRoutedKeyValues: 0, trace: 0, signal: 0 } satisfies Record<keyof ForwardOptions, 0>,
       'LanguageModel.load': {
         runtime: 0, workload: 0, tokenizer: 0, quantize: 0, onProgress: 0, signal: 0, fetch: 0, cache: 0, cacheVersion: 0, integrity: 0,

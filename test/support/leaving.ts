@@ -11,7 +11,7 @@ const OFTEN = { leaveWork: 1, sliceWork: 5000 }
 
 /** Leaves behind every part of every step, and turns the event loop each time. */
 export function leaveOften(runtime: Runtime, work = OFTEN): void {
-  Object.assign(runtime.device, work, { breathe: nextMacrotask })
+  Object.assign(runtime.device, work, { yieldToEventLoop: nextMacrotask })
 }
 
 /**

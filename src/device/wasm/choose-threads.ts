@@ -1,4 +1,5 @@
 import { builtinModule } from '../../builtin-module.js'
+import { requestsAreIsolated } from '../../event-loop.js'
 
 /** Upper limit for 'auto': more threads gain nothing on the chunks of a forward pass. */
 const MOST = 8
@@ -9,10 +10,13 @@ export interface ThreadChoice {
   readonly unavailable: string | undefined
 }
 
-/** An explicit number is honoured even beyond the number of cores; 'auto' uses one thread per core, up to 8. */
-export function chooseThreads(wanted: number | 'auto'): ThreadChoice {
+/**
+ * An explicit number is honoured even beyond the number of cores; 'auto' uses one thread per core, up to 8.
+ * @param isolatesCallers see `Device.isolatesCallers`
+ */
+export function chooseThreads(wanted: number | 'auto', isolatesCallers: boolean): ThreadChoice {
   if (wanted === 1) return { threads: 1, unavailable: undefined }
-  const unavailable = whyNone()
+  const unavailable = whyNone() ?? (isolatesCallers ? 'isolateCallers is on, and threads would have to be waited for' : undefined)
   if (unavailable) return { threads: 1, unavailable }
   const cores = availableCores()
   const threads = wanted === 'auto' ? Math.min(cores, MOST) : wanted
@@ -24,9 +28,9 @@ export function chooseThreads(wanted: number | 'auto'): ThreadChoice {
 
 /** Why only the calling thread is available, and what to do. */
 function whyNone(): string | undefined {
-  const scope = globalThis as { crossOriginIsolated?: boolean; isSecureContext?: boolean; navigator?: { userAgent?: string } }
+  const scope = globalThis as { crossOriginIsolated?: boolean; isSecureContext?: boolean }
   // It may provide node:worker_threads for import only.
-  if (scope.navigator?.userAgent === 'Cloudflare-Workers' || (typeof Worker !== 'function' && !builtinModule('node:worker_threads'))) {
+  if (requestsAreIsolated() || (typeof Worker !== 'function' && !builtinModule('node:worker_threads'))) {
     return 'this engine starts no workers (edge workers and service workers cannot); there is nothing to do, one thread computes'
   }
   // A page that is not cross-origin isolated can create shared memory but not send it to a worker

@@ -140,6 +140,12 @@ const LEAVE_WORK = 1e8
 /** An op larger than this may be left between its slices. */
 const SLICE_WORK = 1.5e8
 
+/**
+ * Maximum sequences in one dispatch. Products gain little beyond, since reading the weights takes 1 % of their time by
+ * then, and each sequence waits for all others.
+ */
+const MOST_SEQUENCES = 64
+
 /** Maximum dispatches submitted to the pool at once: enough that its threads seldom wait for the caller. */
 const BATCH = 8
 /**
@@ -166,6 +172,8 @@ export class WasmDevice implements Device {
   readonly chunkRows = CHUNK_ROWS
   readonly bufferBytes = Infinity
   readonly contextBytes = CONTEXT_BYTES
+  readonly sequences = MOST_SEQUENCES
+  isolatesCallers = false
   readonly arena: Arena
   readonly scanner: ByteScanner
   readonly #kernels: KernelExports
@@ -301,7 +309,7 @@ export class WasmDevice implements Device {
   }
 
   isSynchronous(work: number): boolean {
-    return work < (this.#pool ? this.#pool.smallWork : this.leaveWork)
+    return this.isolatesCallers || work < (this.#pool ? this.#pool.smallWork : this.leaveWork)
   }
 
   runSync(program: CompiledProgram, dispatch: Dispatch): void {
@@ -428,6 +436,7 @@ export class WasmDevice implements Device {
     this.chooseNow()
     const { ints } = this.arena
     const header = address / 4
+    // addresses of buffers that are not bound are 0
     ints.set(dispatch.header, header)
     ints[header + DispatchHeader.TileShape] = this.tileShape
     ints[header + DispatchHeader.TileDot] = this.tileDot
@@ -436,12 +445,26 @@ export class WasmDevice implements Device {
     ints[header + DispatchHeader.SectionsLeft] = 0
     ints[header + DispatchHeader.Stop] = stop
     const table = header + DispatchHeader.Buffers
-    for (let id = 0; id < BufferIndex.Length; id++) {
-      const memory = dispatch.buffers[id] as WasmBuffer | undefined
-      ints[table + id] = memory ? memory.address + dispatch.offsets[id]! : 0
-    }
+    this.#writeAddresses(table, dispatch)
     ints[table + BufferIndex.DispatchHeader] = address
     ints[table + BufferIndex.Workspace] = workspace
+    let own = ints[table + BufferIndex.Sequences]! / 4
+    for (const sequence of dispatch.sequences) {
+      ints.set(sequence.header, own)
+      this.#writeAddresses(own + DispatchHeader.Buffers, dispatch)
+      this.#writeAddresses(own + DispatchHeader.Buffers, sequence)
+      ints[own + DispatchHeader.Buffers + BufferIndex.DispatchHeader] = own * 4
+      own += DispatchHeader.Length
+    }
+  }
+
+  /** Writes the address of each buffer that is bound. */
+  #writeAddresses(table: number, { buffers, offsets }: Dispatch): void {
+    const { ints } = this.arena
+    for (let id = 0; id < BufferIndex.Length; id++) {
+      const memory = buffers[id] as WasmBuffer | undefined
+      if (memory) ints[table + id] = memory.address + offsets[id]!
+    }
   }
 
   /** Pending work may still hold memory, but runs nothing any more. */

@@ -41,6 +41,9 @@ export class WebGpuDevice implements Device {
   readonly multipliesInt8 = false
   readonly hostVisible = false
   readonly batch = BATCH
+  /** Each sequence has buffers of its own, and a pipeline binds eight: a dispatch cannot reach those of several. */
+  readonly sequences = 1
+  readonly isolatesCallers = false
   readonly chunkRows: number
   readonly partBytes: number
   readonly gpu: GPUDevice

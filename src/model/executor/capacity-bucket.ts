@@ -1,7 +1,7 @@
 import { BufferIndex, type CompiledProgram, type Device, type DeviceBuffer, Dispatch, DispatchHeader } from '../../device/device.js'
 import { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
-import { Mutex } from '../../mutex.js'
+import type { Mutex } from '../../mutex.js'
 import { contextCount, type Cursor, fillHeader } from '../../plan/chunk.js'
 import { roundUp } from '../../plan/memory/layout.js'
 import { modelWorkPerToken, type ModelWeights } from '../../plan/memory/model-weights.js'
@@ -11,6 +11,8 @@ import { projectionWork } from '../../plan/geometry.js'
 import { countRouted } from '../../plan/routed-layers.js'
 import type { ModelConfig } from '../config/config.js'
 import { runChunks } from './chunk-scheduler.js'
+import { DecodeBatcher } from './decode-batcher.js'
+import { DecodeDispatch, mostSequences, sequenceHeaderBytes } from './decode-dispatch.js'
 import { LogitsReader, prepareResult } from './logits-reader.js'
 import type { LogitsRequest, LogitsResult, YieldPoint } from './sequence.js'
 
@@ -34,6 +36,8 @@ export interface CausalModel {
   readonly config: ModelConfig
   readonly parameters: ModelWeights
   readonly weights: DeviceBuffer
+  /** Held from a batch's preparation until its results have been read: one chunk, or one batch of tokens, at a time. */
+  readonly mutex: Mutex
 }
 
 /**
@@ -54,7 +58,8 @@ export class CapacityBucket {
   readonly #restoreContexts: CompiledProgram | undefined
   readonly #slots: readonly Slot[]
   readonly #workerGroups: number
-  readonly #mutex = new Mutex()
+  /** Absent if the device takes one sequence at a time. */
+  readonly batcher: DecodeBatcher | undefined
   readonly #token = new Int32Array(1)
 
   /**
@@ -74,6 +79,7 @@ export class CapacityBucket {
       const scratch = scope.allocate(workerGroups * plan.scratchBytes, "the model's working memory")
       const slotCount = Math.min(device.batch, CHUNKS_PER_WORKER_GROUP * workerGroups)
       const tokenBytes = roundUp(plan.geometry.chunkRows) * 4
+      const sequenceCount = mostSequences(device, plan.geometry, plan.scratch)
       const tokens = scope.allocate(slotCount * tokenBytes, "the chunks' tokens")
       this.#workerGroups = workerGroups
       this.#tokens = tokens
@@ -94,6 +100,24 @@ export class CapacityBucket {
       this.#logProbabilities = scope.compile(plan.logProbabilities)
       this.#restoreLocal = scope.compile(plan.restoring.local)
       this.#restoreContexts = plan.restoring.contexts && scope.compile(plan.restoring.contexts)
+      if (sequenceCount > 1) {
+        const place = {
+          device,
+          geometry: plan.geometry,
+          numTokens,
+          chunk: this.#chunk,
+          close: plan.close && scope.compile(plan.close),
+          weights,
+          scratch,
+          streamOffset: plan.streamOffset,
+          modelScratch: plan.scratch,
+          tokens,
+          sequences: scope.allocate(sequenceHeaderBytes(sequenceCount), "the sequences' headers"),
+          operationsPerToken: modelWorkPerToken(config),
+          operationsPerClosing: countRouted(config) * config.layer.numExperts * plan.geometry.windowCapacity * projectionWork(config.layer),
+        }
+        this.batcher = new DecodeBatcher(new DecodeDispatch(place, sequenceCount), model.mutex, device.isolatesCallers)
+      }
       this.#scope = scope.move()
     } finally {
       scope.dispose()
@@ -146,6 +170,8 @@ export class CapacityBucket {
       program: this.#chunk,
       geometry: plan.geometry,
       batches: [this.#slots.slice(0, atOnce).map(({ dispatch }) => dispatch)],
+      // other sessions' tokens wait for the time of one chunk at most
+      limit: () => (this.batcher?.takeActivity() ? this.#workerGroups : atOnce),
       start,
       length: tokenIds.length,
       operationsPerToken: modelWorkPerToken(config),
@@ -160,7 +186,7 @@ export class CapacityBucket {
         dispatch.readbacks = [...head.results(), ...changes]
       },
       collect: (dispatch, { slot }) => this.#slots[slot]!.head.read(() => device.run(this.#head, dispatch, interrupt)),
-      mutex: this.#mutex,
+      mutex: this.model.mutex,
       yieldPoint,
       interrupt,
     })
@@ -190,14 +216,14 @@ export class CapacityBucket {
         dispatch.bind(BufferIndex.State, state)
         dispatch.readbacks = []
       },
-      mutex: this.#mutex,
+      mutex: this.model.mutex,
       yieldPoint: () => yieldPoint(0),
       interrupt,
     })
     const context = this.#restoreContexts ? contextCount(layer, position) : 0
     for (let first = 0; first < context; first += restoring.contextRows) {
       const rows = Math.min(restoring.contextRows, context - first)
-      await this.#mutex.runExclusive(async () => {
+      await this.model.mutex.runExclusive(async () => {
         dispatch.bind(BufferIndex.State, state)
         dispatch.readbacks = []
         dispatch.set(DispatchHeader.Rows, rows)
@@ -216,9 +242,9 @@ export class CapacityBucket {
    * nothing, if that is not possible.
    */
   step(state: DeviceBuffer, cursor: Cursor, tokenId: number, logits: Float32Array): boolean {
-    const { device, config } = this.model
+    const { device, config, mutex } = this.model
     const work = modelWorkPerToken(config)
-    if (this.#mutex.isLocked || !device.isSynchronous(work)) return false
+    if (mutex.isLocked || !device.isSynchronous(work)) return false
     const { dispatch, head, tokenOffset } = this.#slots[0]!
     this.#token[0] = tokenId
     this.#tokens.write(this.#token, tokenOffset)
@@ -234,7 +260,7 @@ export class CapacityBucket {
 
   logProbability(logits: Float32Array, target: number, interrupt: Interrupt | undefined): Promise<number> {
     const { dispatch, head } = this.#slots[0]!
-    return this.#mutex.runExclusive(async () => {
+    return this.model.mutex.runExclusive(async () => {
       head.describeTarget(logits, target)
       dispatch.operations = logits.length
       dispatch.dependsOn = undefined

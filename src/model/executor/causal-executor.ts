@@ -1,6 +1,7 @@
 import type { Device, DeviceBuffer } from '../../device/device.js'
 import { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
+import { Mutex } from '../../mutex.js'
 import type { ModelWeights } from '../../plan/memory/model-weights.js'
 import { parseState } from '../../plan/memory/saved-state.js'
 import { planBucket } from '../../plan/model-plan.js'
@@ -17,7 +18,7 @@ export class CausalExecutor implements BucketExecutor {
   readonly #buckets = new Map<number, CapacityBucket>()
 
   constructor(device: Device, config: ModelConfig, parameters: ModelWeights, weights: DeviceBuffer) {
-    this.#model = { device, config, parameters, weights }
+    this.#model = { device, config, parameters, weights, mutex: new Mutex() }
     this.#scope = new ResourceScope(device)
   }
 

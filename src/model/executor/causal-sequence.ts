@@ -2,6 +2,7 @@ import { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
 import type { CapacityBucket } from './capacity-bucket.js'
 import type { CausalState } from './causal-state.js'
+import type { DecodeBatcher, DecodeStep } from './decode-batcher.js'
 import type { Appended, Executor, LogitsRequest, Sequence, YieldPoint } from './sequence.js'
 
 /** An executor with capacity buckets. */
@@ -14,6 +15,8 @@ export interface BucketExecutor extends Executor {
 export class CausalSequence implements Sequence {
   readonly executor: BucketExecutor
   #state: CausalState
+  /** What a pending append has taken. */
+  #taken: ResourceScope | undefined
 
   constructor(executor: BucketExecutor, state: CausalState) {
     this.executor = executor
@@ -31,10 +34,18 @@ export class CausalSequence implements Sequence {
   step(tokenId: number, logits: Float32Array): boolean {
     const state = this.#state
     const { bucket } = state
-    if (!state.isProjected || this.position + 1 > bucket.length || state.needsCopyFor(1)) return false
+    if (!this.#canDecode || state.needsCopyFor(1)) return false
+    if (bucket.batcher && !bucket.batcher.isAlone(this)) return false
     if (!bucket.step(state.buffer, state.cursor, tokenId, logits)) return false
+    bucket.batcher?.noteStep(this)
     state.advance()
     return true
+  }
+
+  /** Whether the next token needs nothing but its bucket's program. */
+  get #canDecode(): boolean {
+    const { bucket, isProjected } = this.#state
+    return isProjected && this.position < bucket.length
   }
 
   /**
@@ -42,9 +53,14 @@ export class CausalSequence implements Sequence {
    * buffer moves; once in many tokens) makes the whole append work on a copy.
    */
   async append(tokenIds: Int32Array, request: LogitsRequest, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<Appended> {
+    const { batcher } = this.#state.bucket
+    if (batcher && interrupt && tokenIds.length === 1 && request.rows === 'last' && !request.targets?.length && this.#canDecode) {
+      return this.#decode(batcher, tokenIds[0]!, interrupt)
+    }
     const bucket = this.executor.bucketFor(this.position + tokenIds.length)
     const before = this.#state
     const scope = new ResourceScope(bucket.model.device)
+    this.#taken = scope
     try {
       let state = before
       if (bucket !== before.bucket) state = scope.use(before.inBucket(bucket))
@@ -61,7 +77,32 @@ export class CausalSequence implements Sequence {
       return { result, commit }
     } finally {
       scope.dispose()
+      this.#taken = undefined
     }
+  }
+
+  /** The same for a single token, together with those of other sequences. It is committed when the promise resolves. */
+  async #decode(batcher: DecodeBatcher, tokenId: number, interrupt: Interrupt): Promise<Appended> {
+    const logits = new Float32Array(this.#state.bucket.model.config.numTokens)
+    const before = this.#state
+    let state = before
+    const step: DecodeStep = {
+      sequence: this,
+      begin: () => {
+        if (before.needsCopyFor(1)) state = before.copy()
+        return { state: state.buffer, cursor: state.cursor, tokenId, logits }
+      },
+      commit: (cursor) => {
+        state.advanceTo(cursor)
+        this.#state = state
+        if (state !== before) before.dispose()
+      },
+      rollBack: () => {
+        if (state !== before) state.dispose()
+      },
+    }
+    await batcher.read(step, interrupt)
+    return { result: { logits, logProbabilities: new Float64Array(0) }, commit: () => undefined }
   }
 
   clone(): Sequence {
@@ -73,6 +114,7 @@ export class CausalSequence implements Sequence {
   }
 
   dispose(): void {
+    this.#taken?.dispose()
     this.#state.dispose()
   }
 }

@@ -26,6 +26,8 @@ export interface ChunkedRun {
    * and it is prepared again. Otherwise one.
    */
   readonly batches: readonly DispatchBatch[]
+  /** How many of the next batch's dispatches to submit; default: all. */
+  readonly limit?: () => number
   readonly start: Cursor
   /** Number of tokens. */
   readonly length: number
@@ -57,7 +59,7 @@ interface Flight {
  * @returns the cursor after the last token. When the promise settles, nothing is running any more, even after an error
  */
 export async function runChunks(run: ChunkedRun): Promise<Cursor> {
-  const { device, program, geometry, batches, start, operationsPerToken, prepare, collect, mutex, yieldPoint, interrupt } = run
+  const { device, program, geometry, batches, limit, start, operationsPerToken, prepare, collect, mutex, yieldPoint, interrupt } = run
   const end = start.position + run.length
   const flights: Flight[] = []
   let cursor = start
@@ -69,7 +71,7 @@ export async function runChunks(run: ChunkedRun): Promise<Cursor> {
     const chunks: { dispatch: Dispatch; chunk: Chunk }[] = []
     // only a batch that is still running has to be waited for
     let dependsOn = flights.at(-1)?.chunks.at(-1)?.dispatch
-    for (const dispatch of dispatches) {
+    for (const dispatch of limit ? dispatches.slice(0, limit()) : dispatches) {
       if (cursor.position === end) break
       const before = cursor
       const rows = nextChunkRows(geometry, before.position, end - before.position)

@@ -87,11 +87,22 @@ function addRouting(context: RoutedCausalContext): void {
   addContextUpdate(context)
 }
 
+/** The same for a token whose dispatch left it out, if that ended its window. */
+export function addWindowClosing(context: Omit<ContextUpdateContext, 'routing' | 'routingState'> & Pick<CausalContext, 'weights'>): void {
+  const { routing } = context.weights
+  if (routing && context.state.routing) addContextUpdate({ ...context, routing, routingState: context.state.routing })
+}
+
+type ContextUpdateContext = Pick<
+  RoutedCausalContext,
+  'builder' | 'geometry' | 'routing' | 'routingState' | 'state' | 'contextUpdate' | 'windowTable'
+>
+
 /**
  * If the chunk ends its window, the window's tokens compete for places in the contexts, and only the admitted ones are
  * projected.
  */
-function addContextUpdate(context: RoutedCausalContext): void {
+function addContextUpdate(context: ContextUpdateContext): void {
   const { builder, geometry, routing, routingState, state, contextUpdate, windowTable } = context
   const { config, contextCapacity, windowCapacity } = geometry
   builder.op(Opcode.SelectContext, {

@@ -112,6 +112,7 @@ export function addExperts(context: RoutedContext, windows?: WindowedQueries): v
       contextStride: geometry.contextWords,
       contextRows: windows?.rows,
       rows: count,
+      indices,
       queries: scratch.queries,
       keys: state.contexts[index]!.keys,
       values: state.contexts[index]!.values,

@@ -1,0 +1,142 @@
+/** Tokens that sessions read at the same time are read together, and each session's bits are those it has alone. */
+import fc from 'fast-check'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { Dispatch, DispatchHeader } from '../../src/device/device.js'
+import type { Runtime } from '../../src/device/runtime.js'
+import { LanguageModel } from '../../src/model/language-model.js'
+import type { Session } from '../../src/model/session.js'
+import { runs } from '../support/arbitraries.js'
+import { leaveOften } from '../support/leaving.js'
+import { allBuilds, openRuntime } from '../support/runtimes.js'
+import { causalConfig, causalConfigs, loadSmallModel, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
+
+vi.setConfig({ testTimeout: 240_000 })
+afterEach(() => void vi.restoreAllMocks())
+
+/** The number of sequences in each dispatch that has several. */
+function watchBatches(runtime: Runtime): number[] {
+  const batches: number[] = []
+  const { device } = runtime
+  const run = device.run.bind(device)
+  device.run = (program, dispatches, interrupt) => {
+    if (dispatches instanceof Dispatch && dispatches.sequences.length > 0) batches.push(dispatches.sequences.length)
+    return run(program, dispatches, interrupt)
+  }
+  return batches
+}
+
+interface Reading {
+  readonly logits: Float32Array
+  readonly saved: Uint8Array
+}
+
+/** Reads `prompt` at once and the other tokens one by one. */
+async function readInSteps(session: Session, prompt: number[], rest: number[]): Promise<Reading[]> {
+  const readings: Reading[] = []
+  await session.append(prompt)
+  for (const token of rest) readings.push({ logits: await session.append([token]), saved: session.save() })
+  return readings
+}
+
+describe.each(allBuilds)('on the build %s', (build) => {
+  test.each([1, 3])('sessions read as alone what they read together, in %i partitions', async (partitions) => {
+    await fc.assert(
+      fc.asyncProperty(causalConfigs, fc.integer({ min: 2, max: 6 }), fc.nat(), async (config, count, seed) => {
+        using runtime = openRuntime(build, partitions)
+        if (seed % 2) leaveOften(runtime)
+        const model = await loadSmallModel(runtime, { ...config, max_positions: null }, seed)
+        const texts = Array.from({ length: count }, (_, index) => randomTokens(3 + 11 * index + 30, config.num_tokens, seed + index))
+        const read = (text: number[]) => readInSteps(model.createSession(), text.slice(0, -30), text.slice(-30))
+        const alone: Reading[][] = []
+        for (const text of texts) alone.push(await read(text))
+        const batches = watchBatches(runtime)
+        expect(await Promise.all(texts.map(read))).toEqual(alone)
+        expect(Math.max(...batches)).toBe(count)
+      }),
+      runs(4),
+    )
+  })
+})
+
+test.each(['relaxed', 'baseline'] as const)('models of int8 too, on the build %s', async (build) => {
+  using runtime = openRuntime(build)
+  const model = await LanguageModel.load(smallModelFiles(smallModel(causalConfig)), { runtime, quantize: 'int8' })
+  const texts = Array.from({ length: 5 }, (_, index) => randomTokens(40 + index, causalConfig.num_tokens, index))
+  const read = (text: number[]) => readInSteps(model.createSession(), text.slice(0, 9), text.slice(9))
+  const alone: Reading[][] = []
+  for (const text of texts) alone.push(await read(text))
+  const batches = watchBatches(runtime)
+  expect(await Promise.all(texts.map(read))).toEqual(alone)
+  expect(Math.max(...batches)).toBe(5)
+})
+
+describe('who waits for whom', () => {
+  test('a lone session reads its tokens at once, in dispatches of its own', async () => {
+    using runtime = openRuntime('relaxed')
+    const model = await loadSmallModel(runtime, causalConfig)
+    const batches = watchBatches(runtime)
+    for (let i = 0; i < 3; i++) {
+      const session = model.createSession()
+      for (const token of randomTokens(20, causalConfig.num_tokens)) await session.append([token])
+      session.dispose()
+    }
+    // a session's first token after another's waits for a turn, and those that end a window do
+    expect(batches.every((count) => count === 1)).toBe(true)
+    expect(batches.length).toBeLessThan(3 * 6)
+  })
+
+  test('more sessions than fit in a dispatch take turns, none twice before another', async () => {
+    using runtime = openRuntime('relaxed')
+    Object.assign(runtime.device, { sequences: 4 })
+    const model = await loadSmallModel(runtime, causalConfig)
+    const batches = watchBatches(runtime)
+    const done: number[] = []
+    const read = async (session: Session, index: number) => {
+      for (let i = 0; i < 6; i++) {
+        await session.append([i])
+        done.push(index)
+      }
+    }
+    await Promise.all(Array.from({ length: 10 }, (_, index) => read(model.createSession(), index)))
+    expect(Math.max(...batches)).toBe(4)
+    const counts = new Array<number>(10).fill(0)
+    for (const index of done) {
+      counts[index]!++
+      expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(2)
+    }
+  })
+
+  test("tokens wait for one chunk of other sessions' prompts at most, and prompts for one batch of tokens", async () => {
+    using runtime = openRuntime('relaxed')
+    const model = await loadSmallModel(runtime, causalConfig)
+    Object.assign(runtime.device, { leaveWork: 1 })
+    const prompts = [1, 2, 3].map((seed) => randomTokens(150, causalConfig.num_tokens, seed))
+    const order: ('chunk' | 'tokens')[] = []
+    const { device } = runtime
+    const run = device.run.bind(device)
+    device.run = (program, dispatches, interrupt) => {
+      for (const { sequences, header } of [dispatches].flat()) {
+        // what ends a window is a program of its own, for one row
+        if (sequences.length > 0) order.push('tokens')
+        else if (header[DispatchHeader.Rows]! > 1) order.push('chunk')
+      }
+      return run(program, dispatches, interrupt)
+    }
+    let isReading = true
+    const writers = [4, 5].map(async (seed) => {
+      const session = model.createSession()
+      for (const token of randomTokens(500, causalConfig.num_tokens, seed)) {
+        if (!isReading) break
+        await session.append([token])
+      }
+    })
+    await Promise.all(prompts.map((prompt) => model.createSession().append(prompt)))
+    isReading = false
+    await Promise.all(writers)
+    const first = order.indexOf('tokens')
+    const last = order.lastIndexOf('chunk')
+    const during = order.slice(first, last).join(' ')
+    expect(during).toMatch(/tokens chunk/)
+    expect(during).not.toMatch(/chunk chunk|tokens tokens/)
+  })
+})
