@@ -49,7 +49,7 @@ export interface HandlerOptions {
   maxConversationTokens?: number | undefined
   /**
    * Bytes of the runtime's memory that conversations may keep between turns, so that the next turn need not be restored;
-   * default 256 MiB.
+   * default 128 MiB.
    */
   maxIdleMemory?: number | undefined
   /**
@@ -153,7 +153,7 @@ export function resolveOptions(options: HandlerOptions): Settings {
     maxMemory: integer(options, 'maxMemory', 3 * 2 ** 30),
     store: store ?? new MemoryStore(),
     maxConversationTokens: integer(options, 'maxConversationTokens', 65_536, 2),
-    maxIdleMemory: integer(options, 'maxIdleMemory', 2 ** 28, 0),
+    maxIdleMemory: integer(options, 'maxIdleMemory', 2 ** 27, 0),
     maxCacheBytes: integer(options, 'maxCacheBytes', 2 ** 28, 0),
     stallTimeout,
     log,

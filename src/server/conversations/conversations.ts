@@ -1,4 +1,6 @@
+import type { PrefixCache } from '../../model/prefix-cache.js'
 import type { Admitted } from '../admission.js'
+import type { Exchange } from '../exchange.js'
 import { badField, HttpError } from '../http-error.js'
 import type { Services } from '../services.js'
 import type { ConversationStore } from '../stores/store.js'
@@ -50,9 +52,8 @@ export class Conversations {
 
   constructor(services: Services) {
     this.#services = services
-    const { store, maxIdleMemory } = services.settings
-    this.#store = store
-    this.#sessions = new IdleSessions(services.model, store, maxIdleMemory)
+    this.#store = services.settings.store
+    this.#sessions = new IdleSessions(services.model, services.settings)
     this.#fingerprint = hex(services.model.fingerprint)
     const { registry } = services.metrics
     registry.gauge('routed_attention_conversations', 'Conversations in memory.', () => this.#awake.size)
@@ -87,11 +88,11 @@ export class Conversations {
   /**
    * Takes words, once: with the key of an earlier turn it gives that one. The answer begins at once, and goes on to its
    * end whoever follows it.
-   * @param signal of the request: ends the wait for a place
+   * @param by the request
    * @throws HttpError 400; 404; 409 while another turn is being answered, or for a key that came with another body; 503
    */
-  take(id: string, asked: Asked, signal: AbortSignal): Promise<Taken> {
-    return this.#usePlace(id, signal, async (conversation, begin) => {
+  take(id: string, asked: Asked, by: Exchange): Promise<Taken> {
+    return this.#usePlace(id, by, async (conversation, begin) => {
       if (isAsleep(conversation)) {
         if (!begin) return undefined
         begin(conversation)
@@ -110,12 +111,12 @@ export class Conversations {
 
   /**
    * The events of a conversation; a turn that was interrupted, by the end of a process, is answered to its end.
-   * @param signal of the request
+   * @param by the request
    * @throws HttpError 400, 404, 503
    */
-  follow(id: string, position: EventPosition, signal: AbortSignal): Promise<EventStream> {
-    return this.#usePlace(id, signal, async (conversation, begin) => {
-      const stream = new EventStream(conversation, position, signal)
+  follow(id: string, position: EventPosition, by: Exchange): Promise<EventStream> {
+    return this.#usePlace(id, by, async (conversation, begin) => {
+      const stream = new EventStream(conversation, position, by.signal)
       if (!isAsleep(conversation)) return stream
       begin?.(conversation)
       return begin && stream
@@ -153,16 +154,17 @@ export class Conversations {
    */
   async #usePlace<T>(
     id: string,
-    signal: AbortSignal,
+    { signal, key, usage }: Exchange,
     work: (conversation: Conversation, begin?: (conversation: Conversation) => void) => Promise<T | undefined>,
   ): Promise<T> {
     const done = await this.#use(id, work)
     if (done !== undefined) return done
     const place = await this.#services.admission.admit(1, signal)
+    usage.queuedMilliseconds = place.waited
     let isUsed = false
     const begin = (conversation: Conversation) => {
       isUsed = true
-      this.#run(conversation, place)
+      this.#run(conversation, place, this.#services.prefixes[key]!)
     }
     try {
       return (await this.#use(id, (conversation) => work(conversation, begin)))!
@@ -172,10 +174,10 @@ export class Conversations {
   }
 
   /** Answers the last turn. @param place the caller's until now */
-  #run(conversation: Conversation, place: Admitted): void {
+  #run(conversation: Conversation, place: Admitted, prefixes: PrefixCache): void {
     const work = this.#services.work.begin()
     conversation.running = work
-    void runTurn(conversation, this.#sessions, place, work).then((usage) => {
+    void runTurn(conversation, this.#sessions, prefixes, place, work).then((usage) => {
       this.#services.metrics.countTokens(usage)
       if (conversation.isStale) this.#forget(conversation)
       this.#tidy()

@@ -1,13 +1,26 @@
 import type { LanguageModel } from '../../model/language-model.js'
+import type { PrefixCache } from '../../model/prefix-cache.js'
 import type { Session } from '../../model/session.js'
+import type { Settings } from '../options.js'
 import type { ConversationStore } from '../stores/store.js'
 import type { Conversation } from './conversation.js'
-import { SNAPSHOT } from './record.js'
+import { SNAPSHOT, type Turn } from './record.js'
 
 /** Tokens after which a turn's end stores a snapshot: what comes after the last one is read again by a new process. */
 const SNAPSHOT_INTERVAL = 2048
+/** Fewer tokens are read again rather than stored: restoring takes as long as reading 40 to 64 (novels-10m, 20 ms). */
+const LEAST_STORED = 128
 /** Milliseconds after which a session that nobody used gives its memory back. */
 const IDLE_TIME = 300_000
+
+/** A session to answer a turn with. */
+export interface OpenedSession {
+  readonly session: Session
+  /** Whether it has read the turn's words as well. */
+  readonly hasRead: boolean
+  /** How many of its tokens had been read for others. */
+  readonly cachedTokens: number
+}
 
 /**
  * The sessions of conversations. Between turns a session stays in memory while there is room for it; then it is stored,
@@ -17,14 +30,16 @@ export class IdleSessions {
   readonly #model: LanguageModel
   readonly #store: ConversationStore
   readonly #maxBytes: number
+  /** Whether a turn may wait for words that another request reads: not on edge workers. */
+  readonly #sharesReading: boolean
   /** The conversations that have one, in the order of their last use. */
   readonly #idle = new Set<Conversation>()
 
-  /** @param maxBytes that they take together */
-  constructor(model: LanguageModel, store: ConversationStore, maxBytes: number) {
+  constructor(model: LanguageModel, { store, maxIdleMemory, maxQueue }: Settings) {
     this.#model = model
     this.#store = store
-    this.#maxBytes = maxBytes
+    this.#maxBytes = maxIdleMemory
+    this.#sharesReading = maxQueue > 0
   }
 
   /** Bytes that they take together: their state, and their last logits. */
@@ -36,19 +51,22 @@ export class IdleSessions {
   }
 
   /**
-   * Gives a session that has read the conversation up to a position, which becomes the caller's.
+   * Gives a session that has read the conversation up to the beginning of a turn, which becomes the caller's.
+   * @param prefixes what prompts have in common: those of first turns are read once
    * @throws whatever reading does, or the signal's reason
    */
-  async take(conversation: Conversation, position: number, signal: AbortSignal): Promise<Session> {
+  async open(conversation: Conversation, { start }: Turn, prefixes: PrefixCache, signal: AbortSignal): Promise<OpenedSession> {
     const { session: kept } = conversation
     conversation.session = undefined
     this.#idle.delete(conversation)
-    if (kept?.position === position) return kept
+    if (kept?.position === start) return { session: kept, hasRead: false, cachedTokens: 0 }
     kept?.dispose()
-    const session = (await this.#restore(conversation, position)) ?? this.#model.createSession()
+    const restored = await this.#restore(conversation, start)
+    const first = restored ?? (await prefixes.read(conversation.turns[0]!.prompt, { signal, share: this.#sharesReading }))
+    const { session, cachedTokens } = 'session' in first ? first : { session: first, cachedTokens: 0 }
     try {
-      if (session.position < position) await session.append(conversation.tokens(session.position, position), { signal })
-      return session
+      if (session.position < start) await session.append(conversation.tokens(session.position, start), { signal })
+      return { session, hasRead: session.position > start, cachedTokens }
     } catch (error) {
       session.dispose()
       throw error
@@ -100,7 +118,7 @@ export class IdleSessions {
     if (!session) return
     const { position } = session
     try {
-      if (position === conversation.snapshotAt || conversation.isStale) return
+      if (position - conversation.snapshotAt < LEAST_STORED || conversation.isStale) return
       const bytes = session.save()
       session.dispose()
       await conversation.write(new Map([[SNAPSHOT, bytes]]))

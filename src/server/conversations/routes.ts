@@ -23,14 +23,15 @@ export function conversationRoutes(services: Services): Route[] {
     return json(body, 201, { location: address })
   }
 
-  const take = async ({ request, url, params, signal }: Exchange): Promise<Reply> => {
+  const take = async (exchange: Exchange): Promise<Reply> => {
+    const { request, url, params, signal } = exchange
     const key = request.headers.get('idempotency-key')
     if (key !== null && (key === '' || key.length > KEY_LENGTH))
       throw new HttpError(400, 'BAD_ARGUMENT', `Idempotency-Key must have 1 to ${KEY_LENGTH} characters, and has ${key.length}`)
     const id = params['id']!
     const defaults = await conversations.defaultsOf(id)
     const asked = readTurn(services, await readJson(request, services.settings, signal), defaults, key)
-    const { conversation, number, isNew } = await conversations.take(id, asked, signal)
+    const { conversation, number, isNew } = await conversations.take(id, asked, exchange)
     const { options } = conversation.turns[number]!
     const after = answerPosition(conversation, number)
     const events = `${url.pathname.replace(/turns$/, 'events')}?after=${eventId(after)}`
@@ -38,8 +39,9 @@ export function conversationRoutes(services: Services): Route[] {
     return json(body, isNew ? 201 : 200, { location: events })
   }
 
-  const follow = async ({ request, url, params, signal }: Exchange): Promise<Reply> => {
-    const stream = await conversations.follow(params['id']!, startOf(request, url), signal)
+  const follow = async (exchange: Exchange): Promise<Reply> => {
+    const { request, url, params } = exchange
+    const stream = await conversations.follow(params['id']!, startOf(request, url), exchange)
     // a browser's EventSource takes 204 for the end
     return stream.isEmpty ? { status: 204, headers: {}, body: null } : eventStream(stream)
   }

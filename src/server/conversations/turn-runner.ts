@@ -1,11 +1,12 @@
 import { RoutedAttentionError } from '../../errors.js'
 import type { GeneratedToken } from '../../model/generation/generate.js'
+import type { PrefixCache } from '../../model/prefix-cache.js'
 import type { Session } from '../../model/session.js'
 import type { Admitted } from '../admission.js'
 import { toHttpError } from '../http-error.js'
 import type { WorkItem } from '../work.js'
 import type { Conversation } from './conversation.js'
-import type { IdleSessions } from './idle-sessions.js'
+import type { IdleSessions, OpenedSession } from './idle-sessions.js'
 import { SNAPSHOT, type Turn, type TurnEnd } from './record.js'
 
 /** Tokens after which those of an unfinished answer are stored. */
@@ -17,6 +18,8 @@ const LASTING: readonly string[] = ['NUMERIC', 'BAD_ARGUMENT', 'UNSUPPORTED']
 /** What a turn that has ended, one way or another, took. */
 export interface TurnUsage {
   readonly promptTokens: number
+  /** Tokens of them that had been read before, for others. */
+  readonly cachedTokens: number
   readonly completionTokens: number
 }
 
@@ -26,34 +29,38 @@ export interface TurnUsage {
  *
  * A turn that was interrupted is answered anew from its beginning, with the same seed, so with the same tokens; those that
  * were stored are imposed on it, in case this machine would round otherwise.
+ * @param prefixes what prompts have in common
  * @param place given back at the end
  * @param work ended at the end
  * @returns never rejects
  */
-export async function runTurn(conversation: Conversation, sessions: IdleSessions, place: Admitted, work: WorkItem): Promise<TurnUsage> {
+export async function runTurn(
+  conversation: Conversation,
+  sessions: IdleSessions,
+  prefixes: PrefixCache,
+  place: Admitted,
+  work: WorkItem,
+): Promise<TurnUsage> {
   const number = conversation.turns.length - 1
   const turn = conversation.turns[number]!
-  let promptTokens = 0
   const before = turn.ids.length
-  let session: Session | undefined
-  let byteLength = 0
+  let opened: OpenedSession | undefined
+  let isKept = false
   try {
-    session = await sessions.take(conversation, turn.start, work.signal)
-    const end = await answer(conversation, turn, number, session, work.signal)
-    promptTokens = turn.prompt.length
-    byteLength = session.byteLength
-    await finish(conversation, turn, number, session, end, sessions)
-    session = undefined
+    opened = await sessions.open(conversation, turn, prefixes, work.signal)
+    const ending = await answer(conversation, turn, number, opened, work.signal)
+    isKept = await finish(conversation, turn, number, opened.session, ending, sessions)
   } catch (error) {
     await interrupt(conversation, turn, number, error)
   } finally {
-    session?.dispose()
+    place.release(opened?.session.byteLength)
+    if (!isKept) opened?.session.dispose()
     conversation.running = undefined
-    place.release(byteLength)
     conversation.changed()
     work.end()
   }
-  return { promptTokens, completionTokens: turn.ids.length - before }
+  const promptTokens = opened ? turn.prompt.length : 0
+  return { promptTokens, cachedTokens: opened?.cachedTokens ?? 0, completionTokens: turn.ids.length - before }
 }
 
 /** How an answer ended, with its last token, which is not told yet. */
@@ -62,14 +69,22 @@ interface Ending {
   readonly end: TurnEnd
 }
 
-async function answer(conversation: Conversation, turn: Turn, number: number, session: Session, signal: AbortSignal): Promise<Ending> {
+async function answer(
+  conversation: Conversation,
+  turn: Turn,
+  number: number,
+  { session, hasRead }: OpenedSession,
+  signal: AbortSignal,
+): Promise<Ending> {
   const { prompt, options, ids, texts } = turn
   const known = [...ids]
   const logitsProcessor = known.length === 0 ? undefined : imposing(known, prompt.length)
   let made = 0
   let last: GeneratedToken | undefined
   try {
-    for await (const token of session.generate(prompt.length === 0 ? null : prompt, { ...options, logitsProcessor, signal })) {
+    const earlierIds = hasRead ? prompt : []
+    const words = hasRead || prompt.length === 0 ? null : prompt
+    for await (const token of session.generate(words, { ...options, earlierIds, logitsProcessor, signal })) {
       if (token.finishReason !== null) last = token
       else if (made++ >= known.length) {
         ids.push(token.id)
@@ -98,6 +113,7 @@ function imposing(ids: readonly number[], promptLength: number): (logits: Float3
   }
 }
 
+/** Stores the end of an answer, and tells it then. @returns whether the session is kept for the next turn */
 async function finish(
   conversation: Conversation,
   turn: Turn,
@@ -105,7 +121,7 @@ async function finish(
   session: Session,
   { last, end }: Ending,
   sessions: IdleSessions,
-): Promise<void> {
+): Promise<boolean> {
   const ids = last ? [...turn.ids, last.id] : turn.ids
   const texts = last ? [...turn.texts, last.text] : turn.texts
   const isWhole = session.position === turn.start + turn.prompt.length + ids.length
@@ -118,8 +134,9 @@ async function finish(
   }
   turn.end = end
   // after an error it may have read less, and is read again
-  if (isWhole && !conversation.isStale) sessions.keep(conversation, session)
-  else session.dispose()
+  const isKept = isWhole && !conversation.isStale
+  if (isKept) sessions.keep(conversation, session)
+  return isKept
 }
 
 /** Stores what was told, if that is possible, and lets go of the conversation. */
