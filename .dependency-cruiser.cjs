@@ -1,5 +1,5 @@
 /*
- * Imports in src/ go downwards only: cli → server → index → model → plan → device → program → memory, io beside device, the files at the root of src/ under all.
+ * Imports in src/ go downwards only: cli → server → index → model, ai-sdk → model → plan → device → program → memory, io beside device, the files at the root of src/ under all.
  * Types count too.
  */
 
@@ -12,6 +12,7 @@ const below = {
   plan: ['device', 'program', 'memory'],
   model: ['plan', 'device', 'memory', 'io'],
   server: ['model', 'device', 'io'],
+  'ai-sdk': ['model'],
   cli: ['server', 'index', 'model', 'plan', 'device', 'memory', 'io'],
 }
 
@@ -23,6 +24,8 @@ const vocabulary = '^assembly/ir/'
 const readVocabulary = ['program', 'device', 'plan']
 /** Files of the project; packages have a rule of their own. */
 const local = { dependencyTypes: ['local', 'localmodule'] }
+
+const packages = ['npm', 'npm-dev', 'npm-optional', 'npm-peer', 'npm-no-pkg', 'npm-unknown']
 
 const layers = Object.entries(below).map(([part, parts]) => ({
   name: `${part}-downwards`,
@@ -67,8 +70,22 @@ module.exports = {
       name: 'packages',
       comment: 'Packages are few and chosen: a loader in device, a tokenizer in io. They are bundled.',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/(device|io)/' },
-      to: { dependencyTypes: ['npm', 'npm-dev', 'npm-optional', 'npm-peer', 'npm-no-pkg', 'npm-unknown'] },
+      from: { path: '^src/', pathNot: '^src/(device|io|ai-sdk)/' },
+      to: { dependencyTypes: packages },
+    },
+    {
+      name: 'ai-sdk-types',
+      comment: 'Of the AI SDK, only the types of its provider interface: it is the user’s, and nothing of it is bundled.',
+      severity: 'error',
+      from: { path: '^src/ai-sdk/' },
+      to: { dependencyTypes: packages, dependencyTypesNot: ['type-only'] },
+    },
+    {
+      name: 'ai-sdk-provider',
+      comment: 'The provider interface is all that is needed of the AI SDK.',
+      severity: 'error',
+      from: { path: '^src/ai-sdk/' },
+      to: { dependencyTypes: packages, pathNot: 'node_modules/@ai-sdk/provider/' },
     },
     { name: 'no-circular', comment: 'No cycles, of types neither.', severity: 'error', from: {}, to: { circular: true } },
     {

@@ -664,3 +664,26 @@ declare module 'routed-attention/server' {
     StoredConversation,
   }
 }
+declare module 'routed-attention/ai-sdk' {
+  import type { JSONSchema7, LanguageModelV4, LanguageModelV4Prompt } from '@ai-sdk/provider'
+  import type { GenerateOptions, LanguageModel, LogitsOptions, PrefixCache, TokenIds } from './index.js'
+  interface Constraint {
+    logitsProcessor: NonNullable<LogitsOptions['logitsProcessor']>
+    stopTokenIds?: TokenIds | undefined
+    dispose?: (() => void) | undefined
+  }
+
+  interface RoutedAttentionOptions {
+    modelId?: string | undefined
+    prompt?: ((messages: LanguageModelV4Prompt) => string | TokenIds) | undefined
+    constrain?: ((schema: JSONSchema7) => Constraint | Promise<Constraint>) | undefined
+    prefixCache?: PrefixCache | undefined
+  }
+
+  type RoutedAttentionProviderOptions = Pick<GenerateOptions, 'minP' | 'repetitionPenalty' | 'logitBias' | 'stopTokenIds' | 'ignoreEos'>
+
+  declare function createRoutedAttention(model: LanguageModel, options?: RoutedAttentionOptions): LanguageModelV4
+
+  export { createRoutedAttention }
+  export type { Constraint, RoutedAttentionOptions, RoutedAttentionProviderOptions }
+}

@@ -29,7 +29,8 @@ else if (!existsSync(file) || readFileSync(file, 'utf8') !== report) {
 
 async function makeReport() {
   const text = `/* The public surface, written by scripts/api-report.mjs. */\n${reportOf('index')}
-declare module 'routed-attention/server' {\n${reportOf('server/index')}}\n`
+declare module 'routed-attention/server' {\n${reportOf('server/index')}}
+declare module 'routed-attention/ai-sdk' {\n${reportOf('ai-sdk/index')}}\n`
   return format(text, { ...(await resolveConfig(file)), parser: 'typescript' })
 }
 

@@ -42,6 +42,7 @@ const { metafile, outputFiles } = await build({
     index: 'src/index.ts',
     webgpu: 'src/webgpu.ts',
     server: 'src/server/index.ts',
+    'ai-sdk': 'src/ai-sdk/index.ts',
     cli: 'src/cli/main.ts',
     workerd: 'src/index.ts?workerd',
   },

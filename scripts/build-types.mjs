@@ -25,6 +25,7 @@ mkdirSync('dist', { recursive: true })
 writeFileSync('dist/index.d.ts', disposal + surface)
 writeFileSync('dist/jsr.d.ts', surface)
 writeFileSync('dist/server.d.ts', entryDeclarations('server/index'))
+writeFileSync('dist/ai-sdk.d.ts', entryDeclarations('ai-sdk/index'))
 // the type of an imported .wasm file, for hosts that import WebAssembly as modules
 writeFileSync('dist/wasm-file.d.ts', `${wasmModule}\ndeclare const module: WasmModule\nexport default module\n`)
 

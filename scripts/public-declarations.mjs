@@ -34,6 +34,8 @@ export function publicDeclarations(entry = MAIN) {
   const all = []
   /** By exported name, whether it is exported as a type only. @type {Map<string, boolean>} */
   const exported = new Map()
+  /** Types of other packages, by name, with the package. @type {Map<string, string>} */
+  const foreign = new Map()
   visit(entry, new Set())
   const main = new Set(entry === MAIN ? [] : exportedNames(MAIN))
 
@@ -53,8 +55,10 @@ export function publicDeclarations(entry = MAIN) {
   const declarations = all.filter(({ name }) => reached.has(name) && !main.has(name))
   refuseNameless(entry, declarations, new Set([...exported.keys(), ...main]), new Set(byName.keys()))
   const imported = [...reached].filter((name) => main.has(name)).sort()
+  const mentioned = new Set(declarations.flatMap(({ mentions }) => mentions))
+  const packages = [...new Set(foreign.values())].sort().map((from) => importTypes([...mentioned].filter((name) => foreign.get(name) === from).sort(), from)) // prettier-ignore
   const list = (/** @type {boolean} */ asType) => [...exported.keys()].filter((name) => exported.get(name) === asType).sort().join(', ') // prettier-ignore
-  const imports = imported.length === 0 ? '' : `import type { ${imported.join(', ')} } from './${MAIN}.js'\n`
+  const imports = [...packages, importTypes(imported, `./${MAIN}.js`)].join('')
   return { declarations, imports, exports: `export { ${list(false)} }\nexport type { ${list(true)} }` }
 
   /** @param {string} file @param {Set<string>} visited */
@@ -65,10 +69,18 @@ export function publicDeclarations(entry = MAIN) {
     visited.add(file)
     for (const { fileName } of ts.preProcessFile(text).importedFiles) visit(join(dirname(file), fileName).replace(/\.js$/, ''), visited)
     for (const statement of ts.createSourceFile(`${file}.d.ts`, text, ts.ScriptTarget.Latest, true).statements) {
-      if (ts.isImportDeclaration(statement)) refuseOtherNames(file, statement.importClause?.namedBindings)
+      if (ts.isImportDeclaration(statement)) addImport(file, statement)
       else if (!ts.isExportDeclaration(statement)) all.push(...declarationsOf(statement, file, program))
       else if (file === entry) reexport(statement)
     }
+  }
+
+  /** @param {string} file @param {ts.ImportDeclaration} statement */
+  function addImport(file, { importClause, moduleSpecifier }) {
+    refuseOtherNames(file, importClause?.namedBindings)
+    const from = /** @type {ts.StringLiteral} */ (moduleSpecifier).text
+    const { elements } = /** @type {ts.NamedImports} */ (importClause?.namedBindings)
+    if (!from.startsWith('.')) for (const { name } of elements) foreign.set(name.text, from)
   }
 
   /** @param {ts.ExportDeclaration} statement */
@@ -77,6 +89,11 @@ export function publicDeclarations(entry = MAIN) {
     const { elements } = /** @type {ts.NamedExports} */ (exportClause)
     for (const element of elements) exported.set(element.name.text, isTypeOnly || element.isTypeOnly)
   }
+}
+
+/** @param {readonly string[]} names @param {string} from */
+function importTypes(names, from) {
+  return names.length === 0 ? '' : `import type { ${names.join(', ')} } from '${from}'\n`
 }
 
 /** Names that an entry exports. @param {string} entry */

@@ -94,6 +94,11 @@ export class PrefixCache {
     this.#maxBytes = maxBytes
   }
 
+  /** @internal Whether it is a cache of this model. */
+  isOf(model: object): boolean {
+    return this.#model === model
+  }
+
   /** Bytes of all snapshots and of the ids they belong to; at most `maxBytes`. */
   get byteLength(): number {
     return this.#snapshotBytes + this.#trie.idCount * Int32Array.BYTES_PER_ELEMENT

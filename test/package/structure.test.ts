@@ -63,6 +63,9 @@ describe('imports', () => {
     ['src/model/layer.ts', 'src/server/handler.ts', 'model-downwards'],
     ['src/server/handler.ts', 'src/cli/main.ts', 'server-downwards'],
     ['src/server/handler.ts', 'src/index.ts', 'server-downwards'],
+    ['src/ai-sdk/turn.ts', 'src/server/handler.ts', 'ai-sdk-downwards'],
+    ['src/ai-sdk/turn.ts', 'src/index.ts', 'ai-sdk-downwards'],
+    ['src/model/layer.ts', 'src/ai-sdk/turn.ts', 'model-downwards'],
     ['src/cli/main.ts', 'test/helper.ts', 'cli-downwards'],
     ['src/elsewhere/file.ts', 'src/errors.ts', 'known-part'],
   ])('%s may not import %s', async (from, to, rule) => {
@@ -84,6 +87,23 @@ describe('imports', () => {
     ])
   })
 
+  test('take of the AI SDK the types of its provider interface alone', async () => {
+    const manifest = { 'package.json': '{ "type": "module", "devDependencies": { "@ai-sdk/provider": "4", "ai": "7" } }' }
+    const packages = Object.fromEntries(
+      ['@ai-sdk/provider', 'ai'].flatMap((name) => [
+        [`node_modules/${name}/package.json`, `{ "name": "${name}", "type": "module", "exports": "./index.js" }`],
+        [`node_modules/${name}/index.js`, exported],
+      ]),
+    )
+    const broken = (code: string, file = 'src/ai-sdk/turn.ts') => brokenRules({ ...manifest, ...packages, [file]: code })
+    expect(await broken("import type { value } from '@ai-sdk/provider'\nexport type Value = typeof value\n")).toEqual([])
+    expect(await broken("import { value } from '@ai-sdk/provider'\nconsole.log(value)\n")).toEqual(['ai-sdk-types'])
+    expect(await broken("import type { value } from 'ai'\nexport type Value = typeof value\n")).toEqual(['ai-sdk-provider'])
+    expect(await broken("import type { value } from '@ai-sdk/provider'\nexport type Value = typeof value\n", 'src/model/a.ts')).toEqual([
+      'packages',
+    ])
+  })
+
   test('may not run in a circle', async () => {
     const files = { 'src/plan/a.ts': "import './b.js'\n", 'src/plan/b.ts': "import './a.js'\n" }
     expect(await brokenRules(files)).toEqual(['no-circular'])
@@ -93,6 +113,7 @@ describe('imports', () => {
     ['src/cli/main.ts', 'src/index.ts'],
     ['src/cli/main.ts', 'src/server/handler.ts'],
     ['src/server/handler.ts', 'src/model/layer.ts'],
+    ['src/ai-sdk/turn.ts', 'src/model/layer.ts'],
     ['src/index.ts', 'src/model/layer.ts'],
     ['src/model/layer.ts', 'src/plan/program.ts'],
     ['src/model/model.ts', 'src/io/safetensors.ts'],
@@ -168,9 +189,10 @@ describe('the package', () => {
   test('installs nothing else, and ships neither the model nor the checked builds', () => {
     const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, unknown>
     for (const field of ['dependencies', 'optionalDependencies']) expect(manifest).not.toHaveProperty(field)
-    // what gives Node WebGPU is the user's to install, or not
-    expect(Object.keys(manifest['peerDependencies'] as object)).toEqual(['webgpu'])
-    expect(manifest['peerDependenciesMeta']).toEqual({ webgpu: { optional: true } })
+    // what gives Node WebGPU, and the AI SDK, are the user's to install, or not
+    const optional = ['@ai-sdk/provider', 'webgpu']
+    expect(Object.keys(manifest['peerDependencies'] as object)).toEqual(optional)
+    expect(manifest['peerDependenciesMeta']).toEqual(Object.fromEntries(optional.map((name) => [name, { optional: true }])))
 
     const listing = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8' })
     const [tarball] = JSON.parse(listing) as { files: { path: string }[] }[]
@@ -189,7 +211,7 @@ describe('the package', () => {
             'wasm-file.d.ts',
             'cli.js',
           ],
-          ...['server.js', 'server.d.ts'],
+          ...['server.js', 'server.d.ts', 'ai-sdk.js', 'ai-sdk.d.ts'],
         ].map((name) => `dist/${name}`),
       ),
     )
@@ -259,9 +281,12 @@ describe('the package', () => {
     expect(jsr.publish.include).toContain('dist/jsr.d.ts')
   })
 
-  test('has in server.js nothing of the entries’ own: neither an engine nor a model', () => {
-    const { text } = loadedAtOnce(join(root, 'dist/server.js'))
-    expect(text).toMatch(/function createHandler/) // it does see the server
+  test.each([
+    ['server.js', /function createHandler/],
+    ['ai-sdk.js', /function createRoutedAttention/],
+  ])('has in %s nothing of the entries’ own: neither an engine nor a model', (entry, own) => {
+    const { text } = loadedAtOnce(join(root, 'dist', entry))
+    expect(text).toMatch(own) // it does see the entry
     // a copy of these would be another class than that of workerd.js
     const classes = /\b(LanguageModel|Runtime|Arena)=class\b/
     expect(text).not.toMatch(classes)
@@ -286,6 +311,37 @@ describe('the package', () => {
     const messages = ts.getPreEmitDiagnostics(declarations).map(({ file, messageText }) => {
       return `${file?.fileName ?? ''}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`
     })
+    expect(messages).toEqual([])
+  })
+
+  test('declares for the AI SDK what its provider interface takes, and needs nothing of ours there', () => {
+    const consumer = join(root, 'dist/consumer.ts')
+    const text = `import type { LanguageModelV4 } from '@ai-sdk/provider'
+      import { LanguageModel, PrefixCache } from './index.js'
+      import { createRoutedAttention } from './ai-sdk.js'
+      declare const model: LanguageModel
+      export const made: LanguageModelV4 = createRoutedAttention(model, {
+        prompt: (messages) => messages.map(({ role }) => role).join(),
+        constrain: (schema) => ({ logitsProcessor: (logits) => void logits.fill(schema.minimum ?? 0) }),
+        prefixCache: new PrefixCache(model, { maxBytes: 1e6 }),
+      })`
+    const options: ts.CompilerOptions = {
+      noEmit: true,
+      strict: true,
+      target: ts.ScriptTarget.ES2022,
+      lib: ['lib.es2022.d.ts', 'lib.dom.d.ts'],
+      types: [],
+      module: ts.ModuleKind.NodeNext,
+      moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    }
+    const host = ts.createCompilerHost(options)
+    const { getSourceFile, fileExists } = host
+    host.fileExists = (name) => name === consumer || fileExists(name)
+    host.getSourceFile = (name, target) => (name === consumer ? ts.createSourceFile(name, text, target) : getSourceFile(name, target))
+    const messages = ts
+      .getPreEmitDiagnostics(ts.createProgram([consumer], options, host))
+      .filter(({ file }) => file?.fileName.startsWith(join(root, 'dist')))
+      .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
     expect(messages).toEqual([])
   })
 })
