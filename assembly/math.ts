@@ -210,7 +210,7 @@ export function geluLanes(x: v128): v128 {
   q = multiplyAdd(q, u, v128.load32_splat(GELU, 12))
   q = multiplyAdd(q, u, v128.load32_splat(GELU, 8))
   q = multiplyAdd(q, u, v128.load32_splat(GELU, 4))
-  // u · q(u) lies between -35 and 0
+  // u · q(u) is between -35 and 0
   const half = exp2InRange(
     f32x4.mul(q, u),
     v128.load32_splat(GELU, 40),

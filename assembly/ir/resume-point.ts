@@ -1,4 +1,4 @@
-/** Words that tell how far a program that is run slice by slice has come. */
+/** Words that record the progress of a program that runs slice by slice. */
 export enum ResumePoint {
   /** Address of the op that comes next. */
   Op,

@@ -121,7 +121,7 @@ export function gemm(
 ): void {
   const kind = kindOf(shape)
   let panel = 0
-  // a single row of integers has kernels of its own, but for the leftover panels of a group
+  // a single row of integers has kernels of its own, except for a group's leftover panels
   if (rows == 1 && kind < TileKind.Int8) {
     const row = unchecked(FOUR_PANELS[2 * kind + i32(panelStride == PANEL_ROW)])
     row(panels >> 2, k, a, lda, b, kStride, panelStride, c, ldc, accumulate)

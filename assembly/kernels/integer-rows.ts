@@ -22,7 +22,7 @@ export function hasTwoPlanes(dot: IntegerDot, bits: i32, depth: i32): bool {
   return bits == 14 && (dot == IntegerDot.Int8x4 || depth > INT32_COLUMNS)
 }
 
-/** Bytes of a plane: whole vectors of eight values, of which those behind `depth` are 0. */
+/** Bytes of a plane: whole vectors of eight values, of which those past `depth` are 0. */
 // @ts-ignore: decorator
 @inline
 export function planeBytes(dot: IntegerDot, depth: i32): usize {

@@ -37,7 +37,7 @@ export function quantizeRows(op: usize, header: usize, partition: i32, partition
   }
 }
 
-/** NaN if there is one. Reads whole vectors of eight; columns behind `depth` hold zeros. */
+/** NaN if there is one. Reads whole vectors of eight; columns past `depth` are zero. */
 function largestMagnitude(x: usize, depth: i32): f32 {
   let first = f32x4.splat(0)
   let second = first

@@ -21,7 +21,7 @@ const BYTE_STEPS: i32 = 256
 /** Steps of a block that is widened to int16 in the workspace; an even number. */
 const WIDENED_STEPS: i32 = 192
 const WIDENED_BYTES: usize = 192 * 128
-/** Rows whose sums of remainders fit behind such a block. */
+/** Rows whose sums of remainders fit after such a block. */
 const LOW_ROWS: i32 = 64
 const LOW_ROW: usize = 128
 
@@ -215,7 +215,7 @@ function addPairs(first: v128, last: v128): v128 {
 
 /**
  * In place of each sum its value: (float32(sum) · scale of the weights) · scale of the row.
- * @param lows sums of remainders, of rows 128 bytes apart, or 0 where there is one plane
+ * @param lows sums of remainders, of rows 128 bytes apart, or 0 if there is one plane
  * @param isWide whether sums of both planes may overflow int32: they are added in float64, exactly
  * @param shift log2 of the activations' offset, or -1: that times `weightSums` is subtracted
  */

@@ -19,7 +19,7 @@ interface Comparison {
 }
 
 /**
- * Prints how a quantized model, with activations of 7 and of 14 bits, predicts a text, beside its original. The models
+ * Prints how a quantized model, with activations of 7 and of 14 bits, predicts a text, next to its original. The models
  * are loaded one after the other.
  */
 export function printReport({ source, place, files, text }: Comparison, values: RunValues & LoadValues, terminal: Terminal): Promise<void> {

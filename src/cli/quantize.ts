@@ -79,7 +79,7 @@ async function entriesOf(folder: string): Promise<string[]> {
   }
 }
 
-/** Under another name first, so that nobody finds half a file. */
+/** Writes under another name first, so that an unfinished file is never found. */
 async function writeWhole(path: string, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
   await writeFile(`${path}.part`, bytes, { signal })
   await rename(`${path}.part`, path)

@@ -32,7 +32,7 @@ export class ResourceScope {
     return resource
   }
 
-  /** Transfers ownership to a new scope, or, if that is not used, to whoever holds the resources. */
+  /** Transfers ownership to a new scope, or, if that is not used, to the holder of the resources. */
   move(): ResourceScope {
     const scope = new ResourceScope(this.#device)
     scope.#taken.push(...this.#taken.splice(0))

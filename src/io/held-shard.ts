@@ -3,7 +3,7 @@ import type { SafetensorsHeader } from './safetensors.js'
 import type { MissingFile } from './sources/source.js'
 import type { TensorSink } from './tensor-sink.js'
 
-/** A shard that stays open behind its header until it is known what takes its tensors. */
+/** A shard that stays open after its header until the sink for its tensors is known. */
 export class HeldShard {
   /** Settles when the header was taken; undefined then, or why there is none. */
   readonly header: Promise<MissingFile | undefined>

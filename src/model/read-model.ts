@@ -13,7 +13,7 @@ import { chooseTokenizer, type TokenizerKind } from './text/choose-tokenizer.js'
 import { readEosTokenIds } from './text/eos-token-ids.js'
 import { checkTokenizerFits } from './text/tokenizer-fit.js'
 
-/** The contents of a model's files, beside its weights. */
+/** The contents of a model's files, except its weights. */
 export interface ModelContents {
   readonly config: ModelConfig
   readonly assumed: AssumedDefaults

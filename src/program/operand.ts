@@ -1,6 +1,6 @@
 import type { BufferIndex } from '../../assembly/ir/header.js'
 
-/** Where an operand lies: a buffer and an offset in bytes. */
+/** An operand's location: a buffer and an offset in bytes. */
 export interface Operand {
   readonly buffer: BufferIndex
   readonly byteOffset: number

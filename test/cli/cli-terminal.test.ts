@@ -42,7 +42,7 @@ describe('a failure is one line without a control character', () => {
     ['index', sharded],
   ]
 
-  test.each(cases)('whatever a model’s %s says', async (name, files) => {
+  test.each(cases)('for any content of a model’s %s', async (name, files) => {
     const { code, stdout, stderr } = await runCommand(['info', folderOf(name, files)])
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
     expect(stderr).toMatch(oneLine)

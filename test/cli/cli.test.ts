@@ -17,7 +17,7 @@ import { causalConfig, smallModel, smallModelFiles } from '../support/small-mode
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
 const novels = fileURLToPath(novelsFolder).replace(/[/\\]$/, '')
-/** One arithmetic on both sides, whatever flags this process runs with. */
+/** The same arithmetic on both sides, whatever flags this process runs with. */
 const baseline = ['--simd', 'baseline']
 
 let runtime: Runtime
@@ -102,7 +102,7 @@ describe('generate', () => {
   const sampling = ['--max-tokens', '12', '--temperature', '0.9', '--top-k', '50', '--top-p', '0.95', '--seed', '7']
   const options = { maxTokens: 12, temperature: 0.9, topK: 50, topP: 0.95, seed: 7 }
 
-  test('writes what the API gives for the same seed, each time, and tells what it ran on', async () => {
+  test('writes what the API gives for the same seed, each time, and says what it ran on', async () => {
     const args = ['generate', novels, '--prompt', 'The old captain', ...sampling, ...baseline]
     const [first, second] = [await run(args), await run(args)]
     expect(first.code).toBe(0)
@@ -164,7 +164,7 @@ describe('generate', () => {
     expect(lines.at(-1)).toMatchObject({ type: 'end', finishReason: 'length', promptTokens: 3, promptTokensRead: 3, tokens: 20 })
   })
 
-  test('ends at a stop token and at the end of text, unless it is told to go on', async () => {
+  test('ends at a stop token and at the end of text, unless it is to continue', async () => {
     const folder = join(temporary, 'reciting')
     mkdirSync(folder)
     const pieces = ['one', ' two', '<end>', ' three', ' four']
@@ -187,7 +187,7 @@ describe('generate', () => {
     ])
   })
 
-  test('reads special tokens of a prompt as plain text when it is told to', async () => {
+  test('reads special tokens of a prompt as plain text on request', async () => {
     const args = ['generate', novels, '--prompt', '<|endoftext|>', '--max-tokens', '1', '--json']
     const promptTokens = async (...more: string[]) => {
       const { stdout } = await run([...args, ...more])
@@ -243,7 +243,7 @@ describe('generate', () => {
     expect(stderr).toMatch(/^3 prompt tokens at .+ generated.*; seed \d+; wasm, baseline SIMD, \d+ threads?\n$/)
   })
 
-  test('tells how far the prompt is, and after Ctrl-C how much of it was read', async () => {
+  test('reports the progress of the prompt, and after Ctrl-C how much of it was read', async () => {
     const book = readFileSync(new URL('treasure-island.txt', novelsFolder))
     const { child, ending } = startOnTerminal('generate', novels, '--seed', '7', '--echo', ...baseline)
     child.stdin.end(book)
@@ -257,7 +257,7 @@ describe('generate', () => {
     expect(Number(total!.replaceAll(',', ''))).toBe(model.tokenizer.encode(book.toString().replace(/\n$/, '')).length)
   })
 
-  test('tells as JSON how much of the prompt was read', async () => {
+  test('reports as JSON how much of the prompt was read', async () => {
     const book = readFileSync(new URL('treasure-island.txt', novelsFolder))
     const { child, ending } = startOnTerminal('generate', novels, '--json', ...baseline)
     child.stdin.end(book)
@@ -270,7 +270,7 @@ describe('generate', () => {
     expect(end.promptTokensRead).toBeLessThan(end.promptTokens)
   })
 
-  test('ends quietly when nobody reads its text any more', async () => {
+  test('ends quietly when the reader of its text is gone', async () => {
     const { child, ending } = start('generate', novels, '--prompt', 'The old captain', '--max-tokens', '1000000', ...baseline)
     child.stdout.once('data', () => child.stdout.destroy())
     expect(await ending).toMatchObject({ code: 0, stderr: '' })
@@ -428,7 +428,7 @@ describe('eval', () => {
 })
 
 describe('info', () => {
-  test('tells a model’s config and size, what it runs on, and why not on more', async () => {
+  test('shows a model’s config and size, what it runs on, and what is unavailable', async () => {
     const { code, stdout } = await run(['info', novels, '--json', ...baseline])
     expect(code).toBe(0)
     const { model: told, runtime } = JSON.parse(stdout) as Record<string, Record<string, unknown>>
@@ -446,7 +446,7 @@ describe('info', () => {
     expect(words).toMatch(/^not relaxed +baseline SIMD was asked for$/m)
   })
 
-  test('tells a model of bytes, which the other commands read as one too', async () => {
+  test('recognizes a model of bytes, as the other commands do', async () => {
     const folder = join(temporary, 'bytes')
     mkdirSync(folder)
     for (const [name, bytes] of smallModelFiles(smallModel({ ...causalConfig, num_tokens: 256 }))) writeFileSync(join(folder, name), bytes)
@@ -519,7 +519,7 @@ describe('the status line', () => {
     expect(file.written).toEqual([])
   })
 
-  test('shows what takes longer than half a second, changes ten times a second at most, and leaves nothing behind', () => {
+  test('shows what takes longer than half a second, changes ten times a second at most, and clears itself', () => {
     const terminal = screen(true)
     let now = 0
     const line = new StatusLine(terminal, () => now)

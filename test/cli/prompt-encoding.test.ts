@@ -18,7 +18,7 @@ function loudStatus() {
 }
 
 describe('a long prompt', () => {
-  test('has the tokens of a short one, and tells how far it is', async () => {
+  test('has the tokens of a short one, and reports its progress', async () => {
     const { status, written } = loudStatus()
     const text = `${'😀'.repeat(40_000)}${book}<|endoftext|>`
     const { signal } = new AbortController()

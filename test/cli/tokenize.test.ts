@@ -28,7 +28,7 @@ function wideTokenizer(size: number): string {
   return JSON.stringify({ model: { type: 'WordLevel', vocab, unk_token: 'w0' }, pre_tokenizer: { type: 'WhitespaceSplit' } })
 }
 
-test('writes the ids of texts as little-endian 16-bit numbers, one text behind the other', async () => {
+test('writes the ids of texts as little-endian 16-bit numbers, one text after the other', async () => {
   const { code, bytes, stderr } = await runForBytes(['tokenize', novels, file('a.txt', text), file('b.txt', ' end')])
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   const ids = [...tokenizer.encode(text), ...tokenizer.encode(' end')]
@@ -36,7 +36,7 @@ test('writes the ids of texts as little-endian 16-bit numbers, one text behind t
   expect(ids.every((id, i) => bytes.readUInt16LE(2 * i) === id)).toBe(true)
 })
 
-test('reads the standard input, and takes special tokens for text where it is told to', async () => {
+test('reads the standard input, and takes special tokens for text on request', async () => {
   const special = 'a<|endoftext|>'
   for (const plain of [false, true]) {
     const { bytes } = await runForBytes(['tokenize', novels, '-', ...(plain ? ['--plain'] : [])], special)

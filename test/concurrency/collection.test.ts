@@ -1,6 +1,6 @@
 /*
  * What is let go of without being disposed of gives its memory back when it is collected: the built package, in
- * processes that collect when told to.
+ * processes that collect on request.
  */
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -87,7 +87,7 @@ test(
       const held = used() - before
       const appended = await session.append(ids)
       const second = (await generator.next()).value.id
-      // nobody holds what these belong to
+      // what these belong to is unreachable
       const pending = [load({ runtime }).then((model) => model.createSession().append(ids)), load({ runtime }).then((model) => model.forward(ids))]
       for (let i = 0; i < 20; i++) { gc(); await new Promise((resolve) => setTimeout(resolve, 10)) }
       const [appendedAlone, forwarded] = await Promise.all(pending)

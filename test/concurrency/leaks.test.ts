@@ -18,7 +18,7 @@ const kinds = [
 
 const usedBy = (runtime: Runtime) => runtime.info.memory.used
 
-/** Everything that a model can be asked for, some of it left unfinished. */
+/** Every use of a model, some of it left unfinished. */
 async function useModel(model: LanguageModel): Promise<void> {
   await model.forward(tokens)
   await model.forward([])
@@ -157,7 +157,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     }
   })
 
-  test('takes nothing when memory gives out at any place, and works once there is some', async () => {
+  test('keeps nothing when any allocation fails, and works once there is memory', async () => {
     using runtime = openRuntime('baseline')
     const empty = usedBy(runtime)
     const expected = await (async () => {
@@ -197,7 +197,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     }
   }, 30_000)
 
-  test('turns the event loop and tries again where memory gives out once: what was collected gives its memory back only then', async () => {
+  test('lets the event loop run and tries again when an allocation fails once: collected objects release their memory only then', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const expected = await model.forward(tokens)
@@ -342,7 +342,7 @@ test.each([false, true])(
   },
 )
 
-test('novels-10m leaves nothing behind, with text, and a tokenizer, and a cancelled load', async () => {
+test('novels-10m leaks nothing, with text, a tokenizer and a cancelled load', async () => {
   using runtime = openRuntime('baseline')
   const empty = usedBy(runtime)
   const controller = new AbortController()

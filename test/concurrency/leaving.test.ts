@@ -230,7 +230,7 @@ describe.each(kinds)('a %s model that is left', (_kind, config) => {
     for (const call of work()) expected.push(await call())
     leaveOften(runtime)
     expect(await Promise.all(work().map((call) => call()))).toEqual(expected)
-    // one token of a model that is small enough is read at once, whatever has been left
+    // one token of a small enough model is read synchronously, even while other work is suspended
     const long = model.forward(tokens)
     const single = other.createSession()
     const before = atLeave(runtime)

@@ -1,5 +1,5 @@
 /**
- * Mutexes are taken in one order, whatever calls overlap: nothing can wait for what waits for it (ARCHITECTURE.md, the
+ * Mutexes are acquired in one order, whatever calls overlap, so none can deadlock (ARCHITECTURE.md, the
  * order of locks).
  */
 import { AsyncLocalStorage } from 'node:async_hooks'

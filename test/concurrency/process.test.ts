@@ -61,7 +61,7 @@ test.each([
 )
 
 test(
-  "an application's own error is told when its runtime is disposed of behind it",
+  "an application's own error is reported when its runtime is disposed of after it",
   async () => {
     const script = `
       const { runtime, layer } = await create()

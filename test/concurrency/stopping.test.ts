@@ -101,7 +101,7 @@ test('a layer that is aborted on threads answers right the next time, and gives 
   }
 })
 
-test('a run that is stopped writes nothing, and tells what waits for it that its ordered parts are over', async () => {
+test('a dispatch that is stopped writes nothing, and releases its successor from its serialized sections', async () => {
   const { runtime, pool } = openDriftingRuntime(2, 'the first group')
   const model = await loadSmallModel(runtime, causalConfig)
   const session = model.createSession()
@@ -140,7 +140,7 @@ describe.each([2, 4])('on %i threads of their own', (threads) => {
     return { runtime, pool, model, session, [Symbol.asyncDispose]: () => runtime.dispose() }
   }
 
-  test.each(kinds)('a session of a %s model is as it was behind an abort, and its append then right', async (_kind, config) => {
+  test.each(kinds)('a session of a %s model is unchanged after an abort, and its next append is right', async (_kind, config) => {
     await using one = await createRuntime({ threads: 1 })
     const expected = await expectedAnswer(one, config)
     await using opened = await open(config)

@@ -96,7 +96,7 @@ describe.each([
   })
 })
 
-test('a batch that fails while the one before is under way fails the call once that is done, and nobody else hears of it', async () => {
+test('a batch that fails while the one before is running fails the call once that is done, and causes no unhandled rejection', async () => {
   const config = resolveLayerOptions(causal)
   const done: string[] = []
   const device = {
@@ -202,7 +202,7 @@ test('a thread that is woken without work sleeps on, and each work is done once'
   await pool.dispose()
 })
 
-test('threads that end keep the process alive until they have ended, whatever they still say', async () => {
+test('threads that end keep the process alive until they have ended, even if they send messages meanwhile', async () => {
   const { pool, arena } = await startPool(`
     export function run(program: usize, header: usize, partitions: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
       atomic.add<i32>(program, 1)
@@ -256,7 +256,7 @@ test('a runtime that lost a thread is disposed of only when the others have ende
   expect(runtime.info.memory.used).toBe(0)
 })
 
-test('a thread count is checked, and one that an engine cannot start is told rather than thrown', async () => {
+test('a thread count is checked, and one that an engine cannot start is reported rather than thrown', async () => {
   await expect(createRuntime({ threads: 0 })).rejects.toMatchObject({ code: 'BAD_CONFIG' })
   await expect(createRuntime({ threads: 1.5 })).rejects.toMatchObject({ code: 'BAD_CONFIG' })
   await using runtime = await createRuntime()
@@ -264,7 +264,7 @@ test('a thread count is checked, and one that an engine cannot start is told rat
   if (runtime.info.threads === 1) expect(runtime.info.unavailable.threads).toBeTypeOf('string')
 })
 
-test("a program's memory may be taken back once its last step has begun to end: no thread looks at it behind the last barrier", async () => {
+test("a program's memory may be released once its last op ends: no thread reads it after the last barrier", async () => {
   await using runtime = await createRuntime({ threads: 1 })
   const { device } = runtime
   // the step overwrites its own program, as the host may when the first thread has reported the end and another is late

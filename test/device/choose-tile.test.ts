@@ -35,7 +35,7 @@ describe('the choice of a tile', () => {
     },
   )
 
-  test('takes the 256-bit shape only where the engine was told to make it', () => {
+  test('takes the 256-bit shape only if the engine is configured for it', () => {
     const fastest = (shape: TileShape) => (shape === TileShape.Gemm6x16 ? 0.005 : 0.01)
     for (const [widens, expected] of [
       [true, TileShape.Gemm6x16],
@@ -97,7 +97,7 @@ describe('the choice of a tile', () => {
   })
 })
 
-test('runtime.info names the shapes in use, and says why there are no 256-bit kernels where it was asked for them', async () => {
+test('runtime.info names the shapes in use, and says why there are no 256-bit kernels if they were requested', async () => {
   using runtime = await createRuntime({ threads: 1, revectorize: true })
   expect(runtime.info.kernels.tile).toMatch(/^\dx\d+( unrolled| in 256 bits)?$/)
   if (!runtime.info.kernels.tile.endsWith('256 bits')) expect(runtime.info.unavailable.revectorize).toMatch(/256/)

@@ -19,7 +19,7 @@ describe('createRuntime', () => {
     }
   })
 
-  test('refuses options that it does not know, and numbers of threads that are none', async () => {
+  test('rejects unknown options and invalid numbers of threads', async () => {
     await expectRejects(createRuntime({ thread: 1 } as never), 'BAD_CONFIG', /"thread".*threads/)
     for (const threads of [0, -1, 1.5, Infinity, 2 ** 40, '4'])
       await expectRejects(createRuntime({ threads } as never), 'BAD_CONFIG', /threads/)
@@ -50,8 +50,8 @@ describe('createRuntime', () => {
     await expect(pending).rejects.toBe(reason)
   })
 
-  test('falls back and says why, except from a device that was asked for by name', async () => {
-    vi.stubEnv('VK_DRIVER_FILES', 'no driver') // on Linux this machine has no GPU then, whatever it has
+  test('falls back and says why, except from a device that was requested by name', async () => {
+    vi.stubEnv('VK_DRIVER_FILES', 'no driver') // on Linux, this hides the machine's GPU
     using runtime = await createRuntime({ device: 'auto', threads: 5, revectorize: true, simd: 'auto' })
     expect((await makeLayer(runtime).forward(x)).shape).toEqual(x.shape)
     expect(['baseline', 'relaxed']).toContain(runtime.info.simd)

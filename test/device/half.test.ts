@@ -29,7 +29,7 @@ it('every bfloat16 becomes the float32 whose upper half it is', () => {
   }
 })
 
-it('infinities and NaN among float16 values are found, wherever they are and however the bytes lie', () => {
+it('infinities and NaN among float16 values are found, at any place and alignment', () => {
   for (const misalignment of [0, 1, 2, 3]) {
     for (const length of [0, 1, 2, 3, 8, 9]) {
       for (let place = -1; place < length; place++) {

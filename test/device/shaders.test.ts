@@ -1,4 +1,4 @@
-/** What can be told of shaders without a GPU: that their WGSL uses the words and operands of its op, and no others. */
+/** What can be checked of shaders without a GPU: that their WGSL uses the words and operands of its op, and no others. */
 import { describe, expect, test } from 'vitest'
 import * as vocabulary from '../../assembly/ir/ops.js'
 import { Opcode } from '../../assembly/ir/ops.js'

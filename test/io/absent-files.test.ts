@@ -1,5 +1,5 @@
 /**
- * Files that a model may lack: how they are asked for, what is remembered of it, and what is told where asking fails.
+ * Files that a model may lack: how they are requested, what is remembered, and what is reported if a request fails.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -48,7 +48,7 @@ const offline: Fetch = () => Promise.reject(new TypeError('Failed to fetch'))
 const without = (files: Map<string, Uint8Array>, name: string) => (files.delete(name), files)
 
 describe('a host whose 404 a page may not see', () => {
-  it('gives a model in shards, and no file is asked for twice', async () => {
+  it('gives a model in shards, and no file is requested twice', async () => {
     const { fetch, asked } = veiled(shardedModel())
     const files = await readModelFiles(models, { fetch })
     expectModel(files)
@@ -60,7 +60,7 @@ describe('a host whose 404 a page may not see', () => {
     expect(pauses).toEqual([])
   })
 
-  it('gives a model without a tokenizer, which says so, and is asked for it once', async () => {
+  it('gives a model without a tokenizer, which says so, and requests it once', async () => {
     const { fetch, asked } = veiled(without(singleFileModel(), 'tokenizer.json'))
     const { tokenizer, unavailable } = await readModelFiles(models, { fetch })
     expect(tokenizer).toBeUndefined()
@@ -69,7 +69,7 @@ describe('a host whose 404 a page may not see', () => {
     expect(pauses).toEqual([])
   })
 
-  it('is refused with NETWORK where it shows neither file of the weights, after they were asked for again', async () => {
+  it('is rejected with NETWORK if neither file of the weights is available, after further requests', async () => {
     const { fetch, asked } = veiled(without(singleFileModel(), 'model.safetensors'))
     await expectRejects(readModelFiles(models, { fetch }), 'NETWORK', /without model\.safetensors \(.*index\.json \(.*tried 6 times/)
     expect(names(asked).filter((name) => name === 'model.safetensors')).toHaveLength(6)
@@ -90,7 +90,7 @@ describe('asking for a file that may be absent', () => {
     expect(pauses).toEqual([250, 500])
   })
 
-  it('does not decide the load where the host fails for good, but is told with the status', async () => {
+  it('does not fail the load if the host fails for good, but is reported with the status', async () => {
     for (const [status, code] of [[503, 'NETWORK'], [403, 'BAD_FILE'], [401, 'BAD_FILE'], [400, 'BAD_FILE']] as const) {
       const { fetch } = fetchOf(singleFileModel(), (name) => (name === 'tokenizer.json' ? new Response(null, { status }) : undefined))
       const { tokenizer, unavailable } = await readModelFiles(models, { fetch })
@@ -100,7 +100,7 @@ describe('asking for a file that may be absent', () => {
     } // prettier-ignore
   })
 
-  it('takes the other file of the weights, whatever the host says of the one', async () => {
+  it('takes the other file of the weights, whatever the response for the first', async () => {
     for (const answer of [400, 403, 429, 500, 503, 'nothing'] as const) {
       const { fetch, asked } = answering(shardedModel(), 'model.safetensors', ...Array<typeof answer>(9).fill(answer))
       expectModel(await readModelFiles(models, { fetch }))
@@ -183,7 +183,7 @@ describe.each<[string, () => string | CacheLike]>([
     expect(pauses).toEqual([])
   })
 
-  it('what was absent is asked for again online, and found once it is there', async () => {
+  it('what was absent is requested again online, and found once it is there', async () => {
     const cache = make()
     await readModelFiles(models, { fetch: fetchOf(without(singleFileModel(), 'tokenizer.json')).fetch, cache })
     const { fetch, asked } = fetchOf(singleFileModel())

@@ -63,12 +63,12 @@ describe.each<[string, () => string | CacheLike]>([
       expectModel(await readModelFiles(models, { fetch, cache }))
       const before = asked.length
       expectModel(await readModelFiles(models, { fetch, cache }))
-      // What is not there is asked for again.
+      // what is not there is requested again
       expect(names(asked.slice(before))).toEqual(model.has('model.safetensors') ? [] : ['model.safetensors'])
     }
   })
 
-  it('tells how far reading from it is', async () => {
+  it('reports the progress of reading from it', async () => {
     const cache = make()
     const model = singleFileModel()
     const { fetch } = fetchOf(model)
@@ -256,7 +256,7 @@ describe('the Cache API of the runtime', () => {
 })
 
 describe('a cache', () => {
-  it('is off unless asked for', async () => {
+  it('is off by default', async () => {
     vi.stubGlobal('caches', { open: () => expect.fail('a cache was opened') })
     const { fetch, asked } = fetchOf(singleFileModel())
     for (const cache of [undefined, false]) expectModel(await readModelFiles(models, { fetch, cache }))

@@ -79,7 +79,7 @@ describe('a download over a connection that drops', () => {
     }
   })
 
-  it('gives the same bytes as an undisturbed one, whatever the drops and the server', async () => {
+  it('gives the same bytes as an undisturbed one, for any drops and servers', async () => {
     const validators: Behaviour[] = [{}, { etag: null, lastModified: new Date(0) }, { etag: 'W/"v1"' }, { etag: null }]
     const drop = fc.oneof(fc.constant('at once' as const), fc.integer({ min: 0, max: 5200 }))
     const draw = fc.record({
@@ -131,7 +131,7 @@ describe('a download over a connection that drops', () => {
     for (const { done, total } of events) expect(done).toBeLessThanOrEqual(total)
   })
 
-  it('is whole when it drops behind the last byte, told or not', async () => {
+  it('is complete if it drops after the last byte, with or without a known length', async () => {
     const { length } = server.files.get(WEIGHTS)!
     misbehave({ drop: length })
     expectFiles(await load())
@@ -161,7 +161,7 @@ describe('a download over a connection that drops', () => {
     expect(server.rangesOf(WEIGHTS)).toHaveLength(6)
   })
 
-  it('is told at once where no server ever answered, and tried again where one had', async () => {
+  it('fails at once if no server ever answered, and is tried again if one had', async () => {
     server.behave = () => ({ drop: 'at once' })
     await expectRejects(load(), 'NETWORK', /cannot fetch \/a%20model\/config\.json from http:\/\/127\.0\.0\.1/)
     expect(server.asked).toHaveLength(1)
@@ -268,7 +268,7 @@ describe('a part that is not the rest is refused', () => {
     expect(server.rangesOf(WEIGHTS)).toEqual([undefined, 'bytes=3000-'])
   })
 
-  it('when all was asked for', async () => {
+  it('when everything was requested', async () => {
     misbehave({ status: 206 })
     await expectRejects(load(), 'BAD_FILE', /model\.safetensors .*only a part of it was sent \(status 206\)/)
   })
@@ -298,7 +298,7 @@ describe('a compressed body', () => {
     server.behave = () => ({ gzip: true, pieces: 7 })
     const events: LoadProgress[] = []
     expectFiles(await load({ onProgress: (progress) => events.push(progress) }))
-    // What is not known counts as it comes; of the weights the header tells.
+    // unknown lengths count as they arrive; the header gives that of the weights
     for (const { done, total } of events) expect([done, size()]).toContain(total)
     expect(events.filter(({ total }) => total === size()).length).toBeGreaterThan(1)
     expect(events.at(-1)).toEqual({ type: 'load', done: size(), total: size() })
@@ -308,7 +308,7 @@ describe('a compressed body', () => {
 describe('a body of the wrong length', () => {
   const weights = () => server.files.get(WEIGHTS)!
 
-  it('is asked for again when it ends before its Content-Length, and refused when it always does', async () => {
+  it('is requested again if it ends before its Content-Length, and rejected if it always does', async () => {
     misbehave({ contentLength: weights().length, bytes: weights().subarray(0, 3000) })
     expectFiles(await load())
     expect(server.rangesOf(WEIGHTS)).toEqual([undefined, 'bytes=3000-'])

@@ -86,7 +86,7 @@ describe('a model from a URL', () => {
     )
   })
 
-  it('is whole where a body breaks behind its last byte, and is not asked for again', async () => {
+  it('is complete if a body breaks after its last byte, and is not requested again', async () => {
     const { fetch, asked } = fetchOf(singleFileModel(), (_, bytes) => {
       const start = (controller: ReadableStreamDefaultController) => controller.enqueue(bytes)
       const body = new ReadableStream({ start, pull: () => Promise.reject(new Error('cable cut')) }, { highWaterMark: 0 })
@@ -109,7 +109,7 @@ describe('a model from a URL', () => {
     }
   })
 
-  it('tells how far it is, in bytes', async () => {
+  it('reports its progress in bytes', async () => {
     const files = shardedModel()
     const events: LoadProgress[] = []
     await readModelFiles(models, { fetch: fetchOf(files).fetch, onProgress: (progress) => events.push(progress) })

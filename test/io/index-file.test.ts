@@ -5,7 +5,7 @@ import { expectThrows } from '../support/errors.js'
 const encode = (json: unknown) => new TextEncoder().encode(typeof json === 'string' ? json : JSON.stringify(json))
 
 describe('an index of shards', () => {
-  it('tells the shard of each tensor, and each shard once', () => {
+  it('gives the shard of each tensor, and each shard once', () => {
     const { shardOf, shards, totalSize } = parseShardIndex(
       encode({ metadata: { total_size: 12 }, weight_map: { a: 'two', b: 'one', c: 'two' } }),
     )

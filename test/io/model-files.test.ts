@@ -72,7 +72,7 @@ describe.each(sources)('a model from %s', (_, sourceOf) => {
     }
   })
 
-  it('tells how far it is after every file, in bytes', async () => {
+  it('reports its progress after every file, in bytes', async () => {
     for (const files of [singleFileModel(), shardedModel()]) {
       const events: LoadProgress[] = []
       await readModelFiles(sourceOf(files), { onProgress: (progress) => events.push(progress) })

@@ -16,7 +16,7 @@ const folder = mkdtempSync(join(tmpdir(), 'moved-'))
 let runtime: Runtime
 beforeAll(async () => {
   runtime = openRuntime('baseline')
-  ;(await LanguageModel.load(files(), { runtime })).dispose() // whatever a runtime makes once
+  ;(await LanguageModel.load(files(), { runtime })).dispose() // what a runtime creates only once
 })
 afterAll(async () => {
   rmSync(folder, { recursive: true })
@@ -88,7 +88,7 @@ describe('bytes in a Map', () => {
 
 describe('a file that was picked', () => {
   /**
-   * As a browser has it: bytes are read from the disk when they are asked for, and refused once the file has changed.
+   * As a browser has it: bytes are read from the disk on request, and refused once the file has changed.
    */
   async function picked(): Promise<FileLike[]> {
     const list: FileLike[] = []

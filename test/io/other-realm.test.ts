@@ -105,7 +105,7 @@ describe('values of another realm are what they are', () => {
     expect(unused.listeners.size).toBe(0)
   })
 
-  it('an error, whose message is told', async () => {
+  it('an error, whose message is reported', async () => {
     const fetch = () => Promise.reject(new realm.TypeError('Failed to fetch'))
     await expectRejects(readModelFiles(new URL('https://models.example'), { fetch }), 'NETWORK', /: Failed to fetch; .*CORS/)
   })

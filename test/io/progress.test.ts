@@ -1,4 +1,4 @@
-/** What a load tells of how far it is, whatever the files, the host and the way there. */
+/** The progress that a load reports, for any files and hosts. */
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
 import { readModelFiles } from '../../src/io/model-files.js'
@@ -57,7 +57,7 @@ it('is never beyond its total, which never falls, and both agree in the end: ove
       server.behave = (name, before) => {
         const { ...drawn } = behaviours[(before * 3 + name.length + name.charCodeAt(0)) % 7] ?? {}
         if (before > 3) delete drawn.drop
-        // Another state of the file, which another tag tells.
+        // another version of the file, with another tag
         const bytes = hasChanged && before > 0 ? changed.get(name) : undefined
         return { ...drawn, ...(bytes && { bytes, etag: '"other"' }) }
       }
@@ -70,7 +70,7 @@ it('is never beyond its total, which never falls, and both agree in the end: ove
   )
 }, 60_000)
 
-it('counts bytes: what is told right is told exactly', () => {
+it('counts bytes exactly if the sizes are announced', () => {
   const events: [number, number][] = []
   const tracker = new LoadTracker(({ done, total }) => events.push([done, total]), undefined)
   tracker.begin('config', 10)
@@ -87,7 +87,7 @@ it('counts bytes: what is told right is told exactly', () => {
   expect(events).toEqual([[10, 10], [50, 110], [70, 110], [110, 130], [130, 130]]) // prettier-ignore
 })
 
-it('begins again with a file, and keeps the total that it told', () => {
+it('begins again with a file, and keeps the total that it reported', () => {
   const events: [number, number][] = []
   const tracker = new LoadTracker(({ done, total }) => events.push([done, total]), undefined)
   tracker.begin('weights', 100)

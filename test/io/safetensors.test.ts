@@ -15,7 +15,7 @@ const withTensor = (json: string, bodyLength = 1) => safetensorsOf(`{"a":${json}
 describe('a safetensors file is accepted', () => {
   const accepted: [string, Uint8Array, string[]][] = [
     ['without tensors', safetensorsOf('{}'), []],
-    ['with white space behind its header', safetensorsOf('{}\r \t\n'), []],
+    ['with white space after its header', safetensorsOf('{}\r \t\n'), []],
     ['with white space before its header, for alignment', safetensorsOf('\t\n{}\r '), []],
     ['with metadata', file({ __metadata__: { format: 'pt' }, a: info() }, 1), ['a']],
     ['with null for metadata', file({ __metadata__: null }, 0), []],
@@ -56,7 +56,7 @@ describe('a safetensors file is accepted', () => {
     expect([...parseSafetensors(bytes).keys()]).toEqual(names)
   })
 
-  it('whatever its dtype, of those that the format knows', () => {
+  it('in any dtype of the format', () => {
     const dtypes = {
       BOOL: 8,
       U8: 8,
@@ -191,7 +191,7 @@ describe('a header', () => {
   const whole = writeSafetensors({ a: float32Entry([1, 2, 3]) }, { format: 'pt' })
   const bodyOffset = whole.length - 12
 
-  it('is read without the bytes behind it', () => {
+  it('is read without the bytes after it', () => {
     const header = parseSafetensorsHeader(whole.subarray(0, bodyOffset), whole.length)
     expect(header).toEqual({
       bodyOffset,

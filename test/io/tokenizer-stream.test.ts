@@ -26,7 +26,7 @@ async function* later<T>(items: Iterable<T>): AsyncGenerator<T> {
   }
 }
 
-/** A byte-level vocabulary behind other parts. */
+/** A byte-level vocabulary with other components. */
 function withParts(parts: object): Promise<Tokenizer> {
   const json = JSON.parse(readFileSync('models/novels-10m/tokenizer.json', 'utf8')) as object
   return createTokenizer(JSON.stringify({ ...json, ...parts }))

@@ -85,7 +85,7 @@ describe('the tokenizer of novels-10m', () => {
     expectThrows(() => tokenizer.tokenBytes(4096), 'BAD_ARGUMENT')
   })
 
-  it("tells each token's bytes, which in a row are the text's", () => {
+  it("gives each token's bytes, which joined are the text's", () => {
     const text = 'naïve 👍🏽 text'
     expect(Buffer.concat(tokenizer.encode(text).map((id) => tokenizer.tokenBytes(id)!)).toString()).toBe(text)
   })
@@ -177,7 +177,7 @@ describe('a tokenizer.json', () => {
     await expectRejects(createTokenizer(file), 'BAD_FILE', /tokenizer\.json/)
   })
 
-  it('is refused or works, and nothing else, whatever part of it is replaced', async () => {
+  it('is rejected or works, and nothing else, whatever part of it is replaced', async () => {
     const parts = JSON.parse(smallTokenizer()) as Record<string, unknown>
     await fc.assert(
       fc.asyncProperty(

@@ -34,7 +34,7 @@ function file(parts: object): string {
   }
   const vocab = new Map(alphabet.map((token, id) => [token, id]))
   const merges: [string, string][] = []
-  // What begins or ends beside an 'a' or a ',' joins it, unless there is a cut.
+  // what begins or ends next to an 'a' or a ',' joins it, unless there is a cut
   for (const edge of ['a']) {
     for (const byte of alphabet) {
       for (const pair of [[edge, byte] as [string, string], [byte, edge] as [string, string]]) {

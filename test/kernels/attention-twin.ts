@@ -1,7 +1,7 @@
 /** Keys and values as the attention ops lay them out, and attention in plain float64. */
 import { attend } from '../reference/arithmetic.js'
 
-/** The layout of [head][key / 8][headStride][8]: where channel 0 … of a key lie. */
+/** The layout of [head][key / 8][headStride][8]: where each channel of a key is. */
 export function keyIndex(head: number, key: number, channel: number, headStride: number, capacity: number): number {
   return head * headStride * capacity + (Math.floor(key / 8) * headStride + channel) * 8 + (key % 8)
 }

@@ -16,7 +16,7 @@ export function placeInputs(
   stride: number,
 ): { fields: OpFields[Opcode.UpdateContextInputs]; inputs: Region; expected: Float32Array } {
   const old = normals((before + admitted) * stride, 1)
-  // the window's end begins the ring anew
+  // the window's last rows wrap around to the front of the ring
   const ring = FIRST + 2 * admitted - Math.min(2, admitted)
   const recent = normals(ring * stride, 2)
   const rows = (of: Float32Array, indices: readonly number[]) => indices.flatMap((i) => [...of.subarray(i * stride, (i + 1) * stride)])

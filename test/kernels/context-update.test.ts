@@ -146,7 +146,7 @@ describe.each(allBuilds)('a closing window on the %s build', (build) => {
     expect(selectContext(runtime, contextUpdateCase(4, 7, 4, normals), false)).toEqual([none, none, none])
   })
 
-  test('fills the context where router scores are NaN or infinite, and leaves other experts as ever', () => {
+  test('fills the context where router scores are NaN or infinite, and leaves other experts unaffected', () => {
     const options = contextUpdateCase(4, 7, 4, normals)
     const expected = closed(options)
     options.window[1]!.set([NaN, Infinity, -Infinity, NaN, Infinity, NaN])

@@ -35,7 +35,7 @@ function placeContext(memory: OpMemory, { keys, values }: Pairs, { heads, headSt
     values: memory.inputOutput(packHeads(valueIndex, values, heads, headStride, capacity)),
   }
   const expectRanks = (expected: Pairs, about: string) => {
-    // places behind the expected ranks keep what they held
+    // places after the expected ranks keep what they held
     const held = { keys: memory.floats(packed.keys), values: memory.floats(packed.values) }
     const end = expected.keys.length
     unpackHeads(keyIndex, held.keys, heads, headStride, capacity, 0, end).forEach((row, i) =>
@@ -81,7 +81,7 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
     }
   })
 
-  test('close ranks over what falls out and append newcomers, the null key/value staying first', () => {
+  test('close up over what is evicted and append what is admitted, the null key/value staying first', () => {
     for (const shape of headShapes) {
       for (const [before, retained, admitted] of contextUpdates) {
         for (const partitions of everyPartition) {
@@ -114,7 +114,7 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
     }
   })
 
-  test('append behind what is there where nothing is listed to stay', () => {
+  test('append to what is there if no list says what is retained', () => {
     for (const shape of headShapes) {
       for (const partitions of everyPartition) {
         const memory = new OpMemory(4 * (partitions % 4))

@@ -16,8 +16,8 @@ export function multiplyThenAdd(a: number, b: number, sum: number): number {
 
 /**
  * sum + a·b of float32 values, rounded once. The product is exact in float64; the sum is rounded there to odd (its
- * error, which two-sum tells, moves an even result by one towards the exact value), so that the second rounding cannot
- * take for a tie what is none.
+ * error, which two-sum gives, moves an even result by one towards the exact value), so that the second rounding sees
+ * no false tie.
  */
 export function fusedMultiplyAdd(a: number, b: number, sum: number): number {
   const product = a * b

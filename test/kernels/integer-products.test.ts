@@ -139,7 +139,7 @@ function product(runtime: Runtime, options: IntegerProduct): Float32Array {
   return gather(memory.floats(target), rows, width, outputStride)
 }
 
-/** Rows of `stride`; columns behind the values hold zeros. */
+/** Rows of `stride`, zero-padded. */
 function withZeros(values: Float32Array, width: number, stride: number): Float32Array {
   const rows = width === 0 ? 0 : values.length / width
   const spreadOut = new Float32Array(rows * stride)
@@ -166,7 +166,7 @@ function quantize(row: Float32Array, bits: number): { integers: number[]; scale:
   }
 }
 
-/** The plain twin: integers, added up in float64, which holds every such sum. */
+/** The plain twin: integers, summed in float64, which represents every such sum exactly. */
 function twinOf({ rows, depth, panels, bits, input, weights, scales }: IntegerProduct): Float32Array {
   const width = 8 * panels
   const out = new Float32Array(rows * width)
@@ -207,7 +207,7 @@ test('only V8 11.3 lacks an exact relaxed dot product', () => {
 describe.each(allBuilds)('an int8 product on the %s build', (build: BuildName) => {
   const runtime = runtimeOf(build)
 
-  test('is the scaled sum of integers, whatever its rows, columns, depth and kernels', () => {
+  test('is the scaled sum of integers, for any rows, columns, depth and kernels', () => {
     for (const bits of BITS) {
       for (const depth of [1, 4, 7, 36, 255, 256, 770, 1030]) {
         for (const rows of [1, 2, 3, 4, 5, 6, 7, 11, 13]) {
@@ -322,7 +322,7 @@ describe.each(allBuilds)('an int8 product on the %s build', (build: BuildName) =
     }
   })
 
-  test('reads and writes only what is its own, at any 4-byte alignment, and nothing behind the weights', () => {
+  test('reads and writes only its operands, at any 4-byte alignment, and nothing past the weights', () => {
     const alone = openRuntime(build)
     for (const bits of BITS) {
       for (const [rows, depth, panels] of [

@@ -11,8 +11,8 @@ import { expectOwnMemory, inEveryShape, misalignments, runtimeOf, partitionCount
 
 const { fround } = Math
 /**
- * Rows of the largest tile; scores of that many rows, and as many reciprocals, lie in the working memory of each
- * partition.
+ * Rows of the largest tile: each partition's working memory holds the scores of that many rows, and as many
+ * reciprocals.
  */
 const TILE_ROWS = 6
 
@@ -67,20 +67,19 @@ interface Chunks {
   /** Lengths, in order. */
   readonly lengths: readonly number[]
   /**
-   * When the front of the buffers is dropped: 'seldom' only when a chunk does not fit, else as soon as there is
-   * anything that no key needs.
+   * When the front of the buffers is dropped: 'seldom' only when a chunk does not fit, else as soon as no row needs it.
    */
   readonly drops: 'seldom' | 'always'
   readonly capacity?: number
   readonly misalignment?: number
   /** Floats between rows beyond what they need. */
   readonly gap?: number
-  /** Rows at the front of each chunk whose outputs nobody asks for. */
+  /** Rows at the front of each chunk whose outputs are not requested. */
   readonly skipped?: number
 }
 
 /**
- * What attention gave, row by row that was asked for, and the rows of keys and values that the buffers hold in the end.
+ * The outputs of the requested rows, and the rows of keys and values that the buffers hold in the end.
  */
 function attendInChunks(runtime: Runtime, sequence: Sequence, pieces: Chunks) {
   const { heads, width, headStride, window } = sequence
@@ -191,12 +190,12 @@ function cuts(length: number): Record<string, Chunks> {
   for (let left = length; left > 0; left -= random.at(-1)) random.push(Math.min(left, 1 + Math.floor(uniform() * 11)))
   return {
     'in one chunk': { lengths: [length], drops: 'seldom' },
-    'in one piece of a far larger buffer': { lengths: [length], drops: 'seldom', capacity: 200 },
+    'in one chunk of a far larger buffer': { lengths: [length], drops: 'seldom', capacity: 200 },
     'row by row': { lengths: Array<number>(length).fill(1), drops: 'seldom' },
     'row by row, dropping what it can': { lengths: Array<number>(length).fill(1), drops: 'always' },
-    'in pieces of any length': { lengths: random, drops: 'seldom' },
-    'in pieces of any length, dropping what it can': { lengths: random, drops: 'always' },
-    'with pieces of no rows': { lengths: random.flatMap((rows) => [rows, 0]), drops: 'always' },
+    'in chunks of any length': { lengths: random, drops: 'seldom' },
+    'in chunks of any length, dropping what it can': { lengths: random, drops: 'always' },
+    'with chunks of no rows': { lengths: random.flatMap((rows) => [rows, 0]), drops: 'always' },
   }
 }
 
@@ -249,7 +248,7 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
     })
   })
 
-  test('has the same bits where only the last rows of a chunk are asked for', () => {
+  test('has the same bits when only the last rows of a chunk are requested', () => {
     for (const window of localWindows) {
       const sequence = sequenceOf(LENGTH, 10, window)
       const { out } = attendInChunks(runtime, sequence, wholeChunk)
@@ -272,7 +271,7 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
         const sequence = sequenceOf(LENGTH, width, window, heads)
         const { out } = attendInChunks(runtime, sequence, wholeChunk)
         for (const partitions of partitionCounts) {
-          for (const pieces of [wholeChunk, cuts(LENGTH)['in pieces of any length']!]) {
+          for (const pieces of [wholeChunk, cuts(LENGTH)['in chunks of any length']!]) {
             expectSameRows(attendInChunks(runtimeOf(build, partitions), sequence, pieces).out, out, `in ${partitions} partitions`)
           }
         }
@@ -295,7 +294,7 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
     attendInChunks(runtime, large, wholeChunk).out.forEach((row, i) => expectClose(row, expected[i]!, { absolute: 2e-3 }, `row ${i}`))
   })
 
-  test('answers NaN and infinities, and the rows and heads that cannot see them as ever', () => {
+  test('survives NaN and infinities, which do not affect rows and heads that cannot see them', () => {
     const sequence = sequenceOf(LENGTH, 10, 5)
     const { out } = attendInChunks(runtime, sequence, wholeChunk)
     for (const value of [NaN, Infinity, -Infinity]) {

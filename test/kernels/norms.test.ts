@@ -86,7 +86,7 @@ describe.each(allBuilds)('on the %s build', (build) => {
       }
     })
 
-    test('leaves zeros beyond the width, whatever lay there before', () => {
+    test('writes zeros beyond the width', () => {
       for (const width of rowWidths) {
         const { padding } = normalise(runtime, { ...caseOf(kind, width), stride: roundUpTo8(width) + 8 })
         expectSameBits(padding, new Float32Array(padding.length), `padding of width ${width}`)
@@ -127,7 +127,7 @@ describe.each(allBuilds)('on the %s build', (build) => {
         expect(normalise(runtimeOf(build, partitions), { ...caseOf(kind, 5), rows: 0 }).values).toHaveLength(0)
     })
 
-    test('answers a row of NaN or infinities, and the other rows as ever', () => {
+    test('survives a row of NaN or infinities, which affects no other row', () => {
       const width = 13
       const options = caseOf(kind, width)
       const expected = normalise(runtime, options).values

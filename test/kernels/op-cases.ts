@@ -67,7 +67,7 @@ export const scoreKinds: Readonly<Record<string, Draw>> = {
   'zero or not': (length, seed) => Float32Array.from(integers(length, 2, seed)),
 }
 
-/** And such as a routing that never looks ahead may meet: `RouteCausal`, `SelectContext`. */
+/** And orders that matter to causal routing: `RouteCausal`, `SelectContext`. */
 export const causalScoreKinds: Readonly<Record<string, Draw>> = {
   ...scoreKinds,
   ascending: (length) => Float32Array.from(range(length)),

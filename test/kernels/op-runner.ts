@@ -1,4 +1,4 @@
-/** Runs one op at a time, its operands anywhere in memory, and proves that it wrote nothing but what it may write. */
+/** Runs one op at a time, its operands at any alignment, and checks that it wrote only what it may write. */
 import { expect, vi } from 'vitest'
 import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
 import { TileShape } from '../../assembly/ir/values.js'
@@ -15,17 +15,17 @@ import { type BuildName, openRuntime } from '../support/runtimes.js'
 vi.setConfig({ testTimeout: 120_000 })
 
 /**
- * What memory holds where nothing was put: as a float a NaN that spreads into whatever reads it, as an index far beyond
- * the memory.
+ * What memory holds outside operands: as a float, a NaN that propagates to all that is computed from it; as an index,
+ * one far out of bounds.
  */
 const SENTINEL = 0x7fdead01
-/** Words of sentinel before and behind every operand, at least. */
+/** Minimum words of sentinel before and after every operand. */
 const GUARD = 32
 
 type Contents = Float32Array | Int32Array | Float64Array
 
 /**
- * Words of an operand that an op may write: `rows` of `width`, `stride` words from each other, from word `first` on.
+ * Words of an operand that an op may write: `rows` rows of `width`, `stride` words apart, from word `first` on.
  */
 export interface Writable {
   readonly first?: number
@@ -34,7 +34,7 @@ export interface Writable {
   readonly stride?: number
 }
 
-/** An operand's place. */
+/** An operand in the memory. */
 export class Region implements Operand {
   readonly buffer = BufferIndex.Scratch
 
@@ -54,12 +54,12 @@ export class OpMemory {
   #image: Int32Array = new Int32Array(0)
   /** 1 for each word that an op may write. */
   #writable = new Uint8Array(0)
-  /** Words that operands and their guards take. */
+  /** Words taken by operands and their guards. */
   #used = GUARD
-  /** What lies at the memory's end. */
+  /** What is put at the memory's end. */
   #last: Uint8Array | undefined
 
-  /** @param misalignment bytes, a multiple of 4, that every operand lies behind a cache line's start */
+  /** @param misalignment bytes, a multiple of 4, by which every operand is offset from a cache line's start */
   constructor(readonly misalignment = 0) {}
 
   /** What an op may only read. */
@@ -68,8 +68,8 @@ export class OpMemory {
   }
 
   /**
-   * What an op may only read, at the very end of a runtime's memory: a read behind it traps. One operand; of a runtime
-   * that holds little else.
+   * What an op may only read, at the very end of a runtime's memory: a read past it traps. Only one operand, and only in a
+   * runtime that holds little else.
    */
   inputAtEnd(values: Contents): Operand {
     this.#last = new Uint8Array(values.slice().buffer)
@@ -81,7 +81,7 @@ export class OpMemory {
     return this.input(Int32Array.of(value))
   }
 
-  /** What an op writes; it holds sentinels. */
+  /** What an op writes; filled with sentinels. */
   output(words: number, writable: readonly Writable[] = [{ width: words }]): Region {
     return this.#place(words, writable)
   }
@@ -132,7 +132,7 @@ export class OpMemory {
     }
   }
 
-  /** The same on a device that the caller must wait for. */
+  /** The same on a device whose results must be awaited. */
   async runOn<O extends OpName>(
     device: Device,
     opcode: O,
@@ -159,7 +159,7 @@ export class OpMemory {
     const builder = new ProgramBuilder()
     builder.op(opcode, fields)
     const program = device.compile(builder.finish())
-    const memory = device.allocate(this.#used * 4, 'the operands of a step')
+    const memory = device.allocate(this.#used * 4, 'the operands of an op')
     memory.write(this.#image.subarray(0, this.#used), 0)
     const dispatch = new Dispatch()
     dispatch.bind(BufferIndex.Scratch, memory)
@@ -197,7 +197,7 @@ export class OpMemory {
     const before = this.#image
     for (let i = 0; i < after.length; i++) {
       if (before[i] === after[i] || this.#writable[i]) continue
-      throw new Error(`a step wrote where it may not: word ${i} of its memory was ${hex(before[i]!)} and became ${hex(after[i]!)}`)
+      throw new Error(`the op wrote where it may not: word ${i} of its memory was ${hex(before[i]!)} and became ${hex(after[i]!)}`)
     }
     before.set(after)
   }
@@ -216,7 +216,7 @@ function hex(word: number): string {
 
 const opened = new Map<string, Runtime>()
 
-/** A build's runtime that cuts each op into so many partitions; the same one for every test of a file. */
+/** A build's runtime that divides each op into this many partitions, shared by the tests of a file. */
 export function runtimeOf(build: BuildName, partitions = 1): Runtime {
   const key = `${build}/${partitions}`
   let runtime = opened.get(key)
@@ -233,8 +233,7 @@ export const partitionCounts: readonly number[] = [2, 3, 4, 5]
 export const misalignments: readonly number[] = [0, 4, 8, 12]
 
 /**
- * Fails unless each partition wrote to its part of `memory`: threads run partitions at once, so none may work in
- * another's.
+ * Fails unless each partition wrote to its own part of `memory`: threads run partitions at the same time.
  */
 export function expectOwnMemory(memory: Int32Array, partitions: number): void {
   for (let partition = 0; partition < partitions; partition++) {
@@ -246,7 +245,7 @@ export function expectOwnMemory(memory: Int32Array, partitions: number): void {
   }
 }
 
-/** Calls `check` once for each shape of tiles that products can be cut into, with its name. */
+/** Calls `check` for each tile shape, with its name. */
 export function inEveryShape({ device }: Runtime, check: (shape: string) => void): void {
   const tiles = device as WasmDevice
   const { tileShape } = tiles

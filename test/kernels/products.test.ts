@@ -29,7 +29,7 @@ interface ProductCase {
   readonly misalignment?: number
   /** Weights are packed in it; they must be values that it has. */
   readonly format?: WeightFormat
-  /** Whether weights lie at the end of the memory. */
+  /** Whether the weights end where the memory does. */
   readonly isAtEnd?: boolean
 }
 
@@ -136,7 +136,7 @@ function finish(sums: Float32Array, width: number, bias: Float32Array | undefine
 describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
   const runtime = runtimeOf(build)
 
-  test('sums every output in one chain over ascending k, whatever its rows, columns and depth', () => {
+  test('sums every output in one chain over ascending k, for any rows, columns and depth', () => {
     for (const depth of depths) {
       const twin = twinOf(runtime, depth)
       for (const rows of rowCounts) {
@@ -201,7 +201,7 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
     }
   })
 
-  test('reads nothing behind the weights, though it fetches ahead', () => {
+  test('reads nothing past the weights, though it prefetches', () => {
     const alone = openRuntime(build)
     inEveryShape(alone, (shape) => {
       for (const format of [WeightFormat.Float32, WeightFormat.Float16, WeightFormat.Bfloat16]) {

@@ -17,7 +17,7 @@ interface TableCase {
   readonly width: number
   readonly position?: number
   readonly indices?: Int32Array
-  /** 64-bit, listed behind one that does not count. */
+  /** 64-bit, listed after one that must be ignored. */
   readonly positions?: readonly number[]
   readonly misalignment?: number
 }
@@ -78,7 +78,7 @@ function tableOf(rows: number, width: number, angle: (row: number, column: numbe
   return out
 }
 
-/** Fails where a float32 is not one of the two nearest to the exact value, or, beside 0, further than 1e-13 from it. */
+/** Fails where a float32 is not one of the two nearest to the exact value, or, next to 0, further than 1e-13 from it. */
 function expectRounded(actual: Float32Array, exact: Float64Array, about: string): void {
   expect(actual.length).toBe(exact.length)
   exact.forEach((value, i) => {
@@ -120,7 +120,7 @@ describe.each(allBuilds)('rotary tables on the %s build', (build) => {
       expectSameBits(positionTable(runtimeOf(build, partitions), { rows: 9, width, position }), whole)
   })
 
-  test('hold the cosines and sines of given angles, whatever their size', () => {
+  test('hold the cosines and sines of given angles of any size', () => {
     const rows = 40
     for (const width of [1, 2, 7, 24]) {
       const angles = normals((rows + 3) * width, width).map((x, i) => x * 10 ** (((i * 7) % 36) - 4))

@@ -23,7 +23,7 @@ interface RoutedCase {
   readonly gap?: number
 }
 
-/** @param context key/values beside the null one */
+/** @param context key/values, the null one not counted */
 function caseOf(rows: number, context: number, width: number, heads = 2): RoutedCase {
   const { normal } = createRandom(rows + 100 * context + 10_000 * width)
   const headStride = roundUpTo8(width)
@@ -129,7 +129,7 @@ describe.each(allBuilds)('routed attention on the %s build', (build) => {
     }
   })
 
-  test('answers NaN and infinities, and other heads, and other rows than such a query, as ever', () => {
+  test('survives NaN and infinities, which affect neither other heads nor, from a query, other rows', () => {
     const options = caseOf(13, 9, 10)
     const result = attend(runtime, options)
     for (const value of [NaN, Infinity, -Infinity]) {

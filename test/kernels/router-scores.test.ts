@@ -76,7 +76,7 @@ function routerScoresCase(rows: number, width: number, experts: number) {
 describe.each(allBuilds)('router scores on the %s build', (build) => {
   const runtime = runtimeOf(build)
 
-  test('are the products, expert by expert, from the row asked for on', () => {
+  test('are the products, expert by expert, from the given row on', () => {
     for (const experts of [1, 2, 5]) {
       for (const rows of [0, 1, 7]) {
         const { first, ...fromTheStart } = routerScoresCase(rows, 6, experts)

@@ -47,7 +47,7 @@ interface CausalCase {
   readonly count: number
   readonly offset: number
   readonly rows: number
-  /** Which of the rows are asked for; default: all. */
+  /** The rows whose outputs are requested; default: all. */
   readonly answered?: Answered
   readonly routed?: boolean
   readonly misalignment?: number
@@ -120,7 +120,7 @@ describe.each(allBuilds)('causal routing on the %s build', (build) => {
     }
   })
 
-  test('decides only for the rows that are asked for, by all earlier ones', () => {
+  test('decides only for the requested rows, by all earlier ones', () => {
     const routerScores = [window(37, 1), normals(37, 2)]
     const expected = routerScores.map((s) => selectCausally(s, 5).map(({ index }) => index - 3))
     for (const [first, rows] of [

@@ -40,9 +40,8 @@ function placeRouterScores(memory: OpMemory, routerScores: readonly Float32Array
 }
 
 /**
- * What the reference selects of a row, or undefined where float32 need not decide as float64 does: where something lies
- * so close to the cut, or to where c becomes 0, that rounding could move it across. Equal values are no matter, they
- * tie in either.
+ * What the reference selects of a row, or undefined if float32 may decide otherwise than float64: if a value is so close
+ * to the cut, or to where c becomes 0, that rounding could move it across. Equal values do no harm: they tie in both.
  */
 function expectedOf(routerScores: Float32Array, visible: boolean[], count: number, rule: SelectionRule): Selected[] | undefined {
   const selected = select(routerScores, visible, count, rule)

@@ -138,7 +138,7 @@ describe.each(allBuilds)('on the %s build', (build) => {
       }
     })
 
-    test('ends with as many as asked for where router scores are NaN or infinite, and leaves other experts as ever', () => {
+    test('selects as many as requested if router scores are NaN or infinite, and leaves other experts unaffected', () => {
       const options = caseOf('narrow', rule, 45, 9, 4)
       const queries = selectQueries(runtime, options).windows
       const keyValues = selectKeyValues(runtime, options).windows

@@ -47,7 +47,7 @@ describe('a layer is not made', () => {
     expectThrows(make, isRecord ? 'BAD_CONFIG' : 'BAD_ARGUMENT')
   })
 
-  test('with a seed that is no finite number, and leaves no memory behind', () => {
+  test('with a seed that is not a finite number, and leaks no memory', () => {
     using runtime = openRuntime('baseline')
     const before = runtime.info.memory.used
     for (const seed of [null, NaN, Infinity, '1', 1n, {}, Symbol('x')]) {
@@ -81,7 +81,7 @@ describe('a layer is not made', () => {
 })
 
 describe('a layer', () => {
-  test('has options that nobody can change', () => {
+  test('has options that cannot be changed', () => {
     using runtime = openRuntime('baseline')
     const layer = makeLayer(runtime)
     expect(() => Object.assign(layer.options, { dim: 1000 })).toThrow()

@@ -205,8 +205,8 @@ async function expectRightOrDisposed(calls: readonly Promise<Tensor>[], expected
 }
 
 /**
- * Makes the device refuse an allocation from now on, counted from 0, and all behind it. Returns what ends this, and
- * tells whether it was reached.
+ * Makes the device refuse an allocation from now on, counted from 0, and all after it. Returns a function that undoes
+ * this and says whether it was reached.
  */
 function failAllocation(runtime: Runtime, number: number): () => boolean {
   const { device } = runtime

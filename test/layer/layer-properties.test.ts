@@ -13,7 +13,7 @@ import { allBuilds, openRuntime } from '../support/runtimes.js'
 // Time is no promise of these tests: the machine may be busy.
 vi.setConfig({ testTimeout: 60_000 })
 
-/** A window's routing by one expert, as a trace tells it. */
+/** A window's routing by one expert, from a trace. */
 interface Routing {
   sequence: number
   start: number
@@ -91,7 +91,7 @@ describe('the layer', () => {
     )
   })
 
-  test('gives a window a context of earlier windows alone, as many as were asked for or are there, and as many queries', async () => {
+  test('gives a window a context of earlier windows alone, as many as requested or available, and as many queries', async () => {
     await fc.assert(
       fc.asyncProperty(cases(), places, async (drawn, place) => {
         const { options, call } = drawn

@@ -103,7 +103,7 @@ describe('the layer', () => {
     )
   })
 
-  test('takes a state dict in any order, as a Map or as a record, with the buffers that PyTorch keeps beside the parameters', async () => {
+  test('takes a state dict in any order, as a Map or as a record, with the buffers of PyTorch among the parameters', async () => {
     await fc.assert(
       fc.asyncProperty(cases(), places, async (drawn, place) => {
         const { options, call } = drawn
@@ -181,7 +181,7 @@ describe('the layer', () => {
     )
   })
 
-  test('answers, whatever the parameters and angles hold', async () => {
+  test('completes for any parameters and angles', async () => {
     const odd = fc.constantFrom(NaN, Infinity, -Infinity, 3e38, -3e38)
     await fc.assert(
       fc.asyncProperty(cases(), places, odd, fc.nat(), async (drawn, place, value, seed) => {
@@ -207,7 +207,7 @@ describe('the layer', () => {
 })
 
 describe('a causal layer', () => {
-  test('answers a prefix with the prefix of its answer, whatever follows', async () => {
+  test('gives a prefix the prefix of its output, whatever follows', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.oneof({ weight: 7, arbitrary: cases(causalOptions) }, { weight: 1, arbitrary: longCases.map(causally) }),

@@ -106,7 +106,7 @@ describe('a state dict', () => {
     expect([...checkStateDict(specs, Object.fromEntries(stateDict())).keys()]).toEqual(specs.map(({ name }) => name))
   })
 
-  it('may carry the buffers of PyTorch, whatever they hold', () => {
+  it('may contain the buffers of PyTorch, whatever they hold', () => {
     const buffers = {
       'local_attn.attn_fn.rel_pos.inv_freq': 5,
       'local_attn.attn_fn.rel_pos.scale': null,

@@ -18,7 +18,7 @@ const token = [7]
 const read = async (count) => { for (let i = 0; i < count; i++) await session.append(token) }
 // until the engine has compiled it, and then into the middle of a window
 await read(2 * 128 + 14)
-// buffers of the loading are given back beside the program
+// buffers of the load are released while the program runs
 for (let i = 0; i < 3; i++) {
   gc()
   await new Promise((resolve) => setTimeout(resolve, 20))

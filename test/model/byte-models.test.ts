@@ -1,4 +1,4 @@
-/** Models whose tokens are bytes: how they are asked for, and that text goes in and comes out whole. */
+/** Models whose tokens are bytes: how they are requested, and that text round-trips. */
 import { afterAll, describe, expect, test } from 'vitest'
 import { LanguageModel, type LoadOptions } from '../../src/index.js'
 import { expectRejects, expectThrows } from '../support/errors.js'
@@ -17,7 +17,7 @@ describe('a model of bytes', () => {
     ['by an option', {}, { tokenizer: 'bytes' }],
     ['by config.json', { tokenizer: 'bytes' }, {}],
     ['by both', { tokenizer: 'bytes' }, { tokenizer: 'bytes' }],
-  ])('is asked for %s', async (_name, config, options) => {
+  ])('is requested by %s', async (_name, config, options) => {
     using model = await load(config, options)
     expect(model.hasTokenizer).toBe(true)
     const text = 'a é 漢 🙂'
@@ -34,7 +34,7 @@ describe('a model of bytes', () => {
     ;(await load({ num_tokens: 256 }, { tokenizer: 'bytes' })).dispose()
   })
 
-  test('writes text whole, whatever a token cuts, up to a stop text', async () => {
+  test('writes whole characters wherever tokens cut them, up to a stop text', async () => {
     using model = await load({ tokenizer: 'bytes' })
     const ids: number[] = []
     let text = ''

@@ -117,7 +117,7 @@ describe('names with one prefix', () => {
     other.dispose()
   })
 
-  test('are told by the names of parameters where something is missing, and the prefix is named', async () => {
+  test('are recognized by the names of their parameters if something is missing, and the message names the prefix', async () => {
     const wrapped = prefixed('net.', { ...without('token_emb.weight', entriesOf()), 'head.scale': float32Entry([1]) })
     const error = await rejection(load(wrapped))
     expect(error).toMatchObject({ code: 'BAD_WEIGHTS', names: ['token_emb.weight', 'head.scale'] })
@@ -171,7 +171,7 @@ describe('tied weights', () => {
     return { whole, stored: prefixed(prefix, without(leftOut, whole)), noted: { [prefix + leftOut]: prefix + kept } }
   }
 
-  test.each(['', 'net.'])('load from the names that the file notes, behind the prefix "%s"', async (prefix) => {
+  test.each(['', 'net.'])('load from the names that the file notes, after the prefix "%s"', async (prefix) => {
     const { whole, stored, noted } = tied(prefix)
     const expected = await logitsOf(load(whole))
     expectSameBits(await logitsOf(load(stored, causalConfig, { format: 'pt', ...noted })), expected)
@@ -219,7 +219,7 @@ describe('the buffer of rotary embeddings', () => {
   })
 })
 
-test('a model tells what its config.json leaves unsaid', async () => {
+test('a model lists what its config.json omits', async () => {
   const model = await load(entriesOf())
   expect(model.assumed).toEqual({
     prenorm: true,

@@ -55,7 +55,7 @@ describe('layer options', () => {
     )
   })
 
-  it('are told by name when one is missing or is of another type', () => {
+  it('are named when one is missing or of another type', () => {
     expectThrows(() => resolveLayerOptions({ dim: 512 } as LayerOptions), 'BAD_CONFIG', /localAttnWindowSize is missing/)
     expectThrows(() => resolveLayerOptions({ ...options, dim: '512' as never }), 'BAD_CONFIG', /dim must be an integer from 1 .*got "512"/)
     expectThrows(() => resolveLayerOptions({ ...options, prenorm: 1 as never }), 'BAD_CONFIG', /prenorm must be true or false; got 1/)
@@ -201,7 +201,7 @@ describe('config.json', () => {
     expectThrows(() => parseModelConfig({ ...json, ...near }), 'BAD_CONFIG', /and \d+ more are not known keys/)
   })
 
-  it.each(Object.entries(foreignKeys))('may have the keys of %s beside its own', (_, keys) => {
+  it.each(Object.entries(foreignKeys))('may have the keys of %s besides its own', (_, keys) => {
     const ours = new Set([
       ...Object.keys(json),
       'heads',
@@ -265,7 +265,7 @@ describe('config.json', () => {
     expect(assumedDefaults(config, { ...json, ...assumedDefaults(config, json) })).toEqual({})
   })
 
-  it('is refused as BAD_CONFIG whatever else it holds', () => {
+  it('is rejected as BAD_CONFIG, whatever else it contains', () => {
     const values = fc.oneof(
       fc.jsonValue({ maxDepth: 3 }),
       fc.constantFrom(NaN, Infinity, -0, 2 ** 53, 1e-320, '__proto__', null),

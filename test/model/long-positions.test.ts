@@ -60,7 +60,7 @@ test('a session of thousands of tokens holds no more memory than at first, and s
   expect(session.save().length).toBeLessThan(10_000)
 }, 30_000)
 
-/** Windows wider than a text take no memory for what is not there: such a session moves as it grows. */
+/** Windows wider than a text take no memory for tokens that are not there: such a session moves to larger buckets as it grows. */
 const wideConfig = {
   ...causalConfig,
   dim: 4,

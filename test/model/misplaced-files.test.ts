@@ -44,7 +44,7 @@ describe.each(kinds)('%s', (_, bytes, message) => {
       const folder = mkdtempSync(join(temporary, 'model-'))
       for (const [file, content] of files) writeFileSync(join(folder, file), content)
       await expectRejects(LanguageModel.load(folder), 'BAD_FILE', message)
-      if (bytes.at(0) === '<'.charCodeAt(0)) return // by http(s) a page is told from a file before
+      if (bytes.at(0) === '<'.charCodeAt(0)) return // over http(s) a page is recognized earlier
       await expectRejects(LanguageModel.load(new URL('https://models.example'), { fetch: fetchOf(files).fetch }), 'BAD_FILE', message)
     },
   )

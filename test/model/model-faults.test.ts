@@ -81,7 +81,7 @@ test.each(Object.keys(oneOfEach) as (keyof typeof oneOfEach)[])('%s is the code 
 })
 
 describe.each(kinds)('a %s model', (_kind, config) => {
-  test('refuses token ids that are none, naming the first', async () => {
+  test('rejects invalid token ids, naming the first', async () => {
     using made = await setUp(config)
     const { model } = made
     const typed = [new Float32Array(2), new Float64Array(2), new BigInt64Array(2), new BigUint64Array(2), new DataView(new ArrayBuffer(8))]
@@ -276,7 +276,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
 })
 
 describe('evaluating', () => {
-  test('refuses options that are none', async () => {
+  test('rejects invalid options', async () => {
     using made = await setUp()
     const { model } = made
     for (const chunk of [0, -1, 1.5, NaN, Infinity, '5', null, [5]])
@@ -287,7 +287,7 @@ describe('evaluating', () => {
     }
   })
 
-  test('rejects with what onProgress throws, whatever it is', async () => {
+  test('rejects with anything that onProgress throws', async () => {
     using made = await setUp()
     for (const thrown of [new Error('no'), 'a text', undefined, 0]) {
       let events = 0
@@ -463,7 +463,7 @@ describe('loading', () => {
     }
   })
 
-  test('refuses options and runtimes that are none', async () => {
+  test('rejects invalid options and runtimes', async () => {
     const files = smallModelFiles(smallModel(causalConfig))
     for (const options of [null, 5, 'x', { runtime: {} }, { runtime: null }, { signal: 5 }, { onProgress: 5 }]) {
       await expectRejects(LanguageModel.load(files, options as never), 'BAD_ARGUMENT')
@@ -524,7 +524,7 @@ describe('in a memory of 2.5 MiB', () => {
     await expectRejects(model.evaluate(tokens), 'OUT_OF_MEMORY')
     await expectRejects(model.generate(tokens).next(), 'OUT_OF_MEMORY')
 
-    // An append that needs room beside the session fails and leaves it as it was.
+    // An append that needs memory besides the session's fails and leaves it as it was.
     const [first] = sessions
     await expectRejects(first!.append(tokens.slice(20)), 'OUT_OF_MEMORY')
     expect(first!.save()).toEqual(saved)

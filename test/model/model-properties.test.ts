@@ -59,7 +59,7 @@ function tokensOf({ length, vocabulary, seed }: { length: number; vocabulary: nu
 const builds = fc.constantFrom<BuildName>('baseline', 'relaxed', 'checked-baseline', 'checked-relaxed')
 const partitionCounts = fc.integer({ min: 2, max: 4 })
 
-describe('whatever the model, on any number of threads,', () => {
+describe('any model, on any number of threads,', () => {
   test('any split of a text into appends gives the bits of one forward, saved and restored at every cut', async () => {
     const configs = fc.oneof({ weight: 3, arbitrary: causalConfigs }, { weight: 1, arbitrary: publishedConfigs })
     await fc.assert(
@@ -234,7 +234,7 @@ async function write(model: LanguageModel, prompt: string | number[], options: G
 }
 
 describe('generating', () => {
-  test('gives pieces of text that together are the decoding of all ids, whatever bytes they are', async () => {
+  test('gives pieces of text that together are the decoding of all ids, for any bytes', async () => {
     const model = await loadWriter()
     for (let seed = 0; seed < 20; seed++) {
       const { ids, text, chunks } = await write(model, 'Once upon', { seed })
@@ -256,7 +256,7 @@ describe('generating', () => {
     model.dispose()
   })
 
-  test('tells ln p of each token as the model has it, whatever the sampling', async () => {
+  test('reports ln p of each token under the model, whatever the sampling', async () => {
     const model = await loadWriter()
     const prompt = model.tokenizer.encode('A word')
     const { ids, logprobs } = await write(model, prompt, { temperature: 3, topK: 50, maxTokens: 10 })
@@ -287,7 +287,7 @@ describe('generating', () => {
     model.dispose()
   })
 
-  test('makes at most maxTokens tokens, 256 unless told, and none for 0', async () => {
+  test('makes at most maxTokens tokens, by default 256, and none for 0', async () => {
     const model = await loadWriter()
     expect((await write(model, 'A', { maxTokens: 0 })).ids).toEqual([])
     expect((await write(model, 'A', { maxTokens: 1 })).ids).toHaveLength(1)

@@ -1,6 +1,6 @@
 /**
  * A saved causal session holds what keys and values are made of, and its first append makes them again: to the bit,
- * whoever interrupts it.
+ * whatever interrupts it.
  */
 import { describe, expect, test, vi } from 'vitest'
 import { createRuntime } from '../../src/device/create-runtime.js'
@@ -33,7 +33,7 @@ const configs = [
   ['a local window of many windows', { ...causalConfig, local_attn_window_size: 40, routed_window_size: 5 }],
   ['no local window', { ...causalConfig, local_attn_window_size: 0 }],
 ] as const
-/** Positions in a window, at its ends, and behind contexts that are full. */
+/** Positions in a window, at its ends, and after contexts that are full. */
 const lengths = [1, 6, 7, 8, 20, 21, 35, 49, 62, 100]
 
 async function sessionAfter(model: LanguageModel, length: number): Promise<Session> {

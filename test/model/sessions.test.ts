@@ -142,7 +142,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     expect(whole.clone().save()).toEqual(whole.save())
   })
 
-  test('is restored from bytes wherever they lie, a Node Buffer and shared memory among them, and leaves them alone', async () => {
+  test('is restored from bytes in any buffer, such as a Node Buffer or shared memory, without changing them', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const session = await sessionAfter(model, tokens.slice(0, 40))
@@ -199,7 +199,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
   test('answers save, clone, position and byteLength for the last settled append while another is pending', async () => {
     using runtime = openRuntime('baseline', 2)
     const model = await loadSmallModel(runtime, config)
-    // lengths that stay behind what the state holds, close windows, and move the local buffer on
+    // lengths that fit the state, close windows, and move the local buffer on
     for (const [length, more] of [
       [0, 40],
       [3, 2],
@@ -315,7 +315,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     }
   })
 
-  test('is as it was after an append that was aborted at any place, to the bit, and appends behind it go on', async () => {
+  test('is unchanged to the bit after an append that was aborted anywhere, and later appends succeed', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     for (const [length, more] of [

@@ -1,4 +1,4 @@
-/** Weights go to their place as they arrive, wherever they come from and whatever happens on the way. */
+/** Weights are packed as they arrive, from any source, and through any failure on the way. */
 import { mkdtempSync, openAsBlob, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -200,7 +200,7 @@ describe('shards', () => {
       ([tensor, { bytes, ...info }]) => [tensor, { ...info, bytes: new Uint8Array(bytes.length) }] as const,
     )
     const changed = writeSafetensors(new Map(zeros), { version: '2' })
-    // once it is asked for again it is another, and the third time what it was
+    // the second request gets another file, the third the first one again
     server.behave = (asked, before) => {
       if (asked !== name || before > 1) return {}
       return before === 0 ? { drop: MEBIBYTE / 8 } : { bytes: changed, etag: '"v2"' }

@@ -78,7 +78,7 @@ beforeAll(() => {
   for (let id = 0; id < NUM_TOKENS; id++) if (tokenizer.decode([id]).includes('"')) quotes.add(id)
 })
 
-describe('whatever the logits are', () => {
+describe('for any logits', () => {
   test('a JSON schema holds', async () => {
     const grammar = await grammars.jsonSchema(schema)
     let complete = 0

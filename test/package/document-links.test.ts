@@ -79,7 +79,7 @@ function readDocument(path: string): string | undefined {
   return path.endsWith('.md') ? readFileSync(join(root, path), 'utf8') : ''
 }
 
-/** Paths that a document names and that are neither in the repository nor beside it. */
+/** Paths in a document that are neither in the repository nor next to the document. */
 function absentFiles(path: string, text: string): string[] {
   const prose = proseOf(text).replaceAll(/\w+:\/\/\S+/g, '')
   const named = [
@@ -176,7 +176,7 @@ describe('what the maps name in code', () => {
     expect(names.filter((name) => !new RegExp(`\\b${name}\\b`).test(code))).toEqual([])
   })
 
-  test('is told from other words', () => {
+  test('is distinguished from other words', () => {
     expect(identifiersIn('`one`, `Two.Three` and `four()`; `npm run five`, `six/seven.ts`, eight')).toEqual(['one', 'Three', 'four'])
   })
 })

@@ -6,7 +6,7 @@ test('an error has only the members that it has something to say in', () => {
   const plain = new RoutedAttentionError('BAD_FILE', 'broken')
   expect(Object.keys(plain).sort()).toEqual(['code', 'name'])
   expect('cause' in plain).toBe(false)
-  // As Node prints one that nobody caught.
+  // as Node prints an uncaught one
   expect(inspect(plain)).not.toContain('undefined')
   const full = new RoutedAttentionError('NETWORK', 'not ready', { status: 503, names: ['a'], cause: plain })
   expect(full).toMatchObject({ status: 503, names: ['a'], cause: plain })

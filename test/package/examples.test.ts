@@ -140,7 +140,7 @@ describe('the chat server', () => {
   })
 
   test('writes the space between the prompt and its first word, where the decoder leaves out a leading one', async () => {
-    // behind each token comes the next of the vocabulary
+    // each token is followed by the next of the vocabulary
     const files = recitingModelFiles(Array.from({ length: 20 }, (_, id) => `${id}`))
     files.set('tokenizer.json', new TextEncoder().encode(JSON.stringify(tokenizerFiles['T5'])))
     const folder = join(temporary, 'spaced')
@@ -162,7 +162,7 @@ describe('the chat server', () => {
     expect(await put('emil', signed)).toBe(204)
     expect(opening.text + (await ask(origin, 'emil', '', 8)).text).toBe(await greedy('The old captain', 16))
 
-    // a session that the model would take, but nobody here signed: the checksum in it fits
+    // a session that the model would accept, but this server did not sign: its checksum is right
     const forged = model.createSession()
     await forged.append(model.tokenizer.encode('Never said'))
     const unsigned = new Uint8Array(Buffer.concat([signed.subarray(0, 32), forged.save()]))
@@ -259,7 +259,7 @@ describe('the browser example', () => {
       const source = await response.text()
       const workers = [...source.matchAll(/new URL\("?'?(\.\/[\w.-]+\.js)/g)].map(([, name]) => name!)
       const imports = ts.preProcessFile(source, true, true).importedFiles.map(({ fileName }) => fileName)
-      // Node's modules are asked for in Node only.
+      // Node's modules are requested in Node only
       for (const name of [...workers, ...imports]) if (!name.startsWith('node:')) await visit(new URL(name, url).href)
     }
     await visit(`${origin}/examples/browser/page.js`)
@@ -270,7 +270,7 @@ describe('the browser example', () => {
     }
   })
 
-  test('loads, writes what the API writes, and stops when told to', async () => {
+  test('loads, writes what the API writes, and stops on request', async () => {
     const { origin } = await startServer('browser/serve.mjs', '0')
     const { worker, until } = startBrowserWorker()
     try {
@@ -297,7 +297,7 @@ describe('the browser example', () => {
     }
   })
 
-  test('loads again when it is told to continue after a load that failed', async () => {
+  test('loads again when it is to continue after a failed load', async () => {
     let isUp = false
     const server = createServer((request, response) => {
       const name = request.url!.split('/').at(-1)

@@ -149,7 +149,7 @@ describe('the reference', () => {
     expect(listed).toEqual(expected)
   })
 
-  test('lists the published Transformer’s defaults beside ours', () => {
+  test('lists the published Transformer’s defaults next to ours', () => {
     const required = { num_tokens: 8, depth: 1, dim: 8, num_routed_queries: 1, num_routed_key_values: 1, local_attn_window_size: 4 }
     const assumed = assumedDefaults(parseModelConfig(required), required)
     const rows = new Map(tableUnder('docs/checkpoints.md', 'A model').map(([argument, published, here]) => [argument, { published, here }]))
@@ -164,7 +164,7 @@ describe('the reference', () => {
     beginsWith('dim_head, heads, ff_mult', `${dim_head}, ${heads}, ${ff_mult}`)
   })
 
-  test('says beside the checkpoints which of them do not carry over', () => {
+  test('says next to the checkpoints which of them do not carry over', () => {
     const introduction = read('docs/checkpoints.md').split('\n## ')[0]!
     expect(introduction.replaceAll(/\s+/g, ' ')).toMatch(/two or more experts do not carry over.*With one expert .* agree to rounding/)
     const getting = section('README.md', 'Getting a model').replaceAll(/\s+/g, ' ')
@@ -264,7 +264,7 @@ describe('the README', () => {
     expect(section('README.md', 'Speed')).toContain(`<!-- bench -->\n\n${quotedTable(read('docs/benchmarks.md'))}\n<!-- /bench -->`)
   })
 
-  test('and the documents beside it link to what is there, and to nothing outside the repository', () => {
+  test('and the other documents link to files that exist, and to nothing outside the repository', () => {
     const links = documents.flatMap((document) =>
       [...read(document).matchAll(/\]\(([^)#]*)[^)]*\)/g)].map(([, file]) => (file === '' ? document : join(dirname(document), file!))),
     )

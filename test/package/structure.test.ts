@@ -74,7 +74,7 @@ describe('imports', () => {
     expect(await brokenRules({ [from]: `export type { value } from '${path}'\n`, [to]: exported })).toEqual([rule])
   })
 
-  test('reach the WebGPU device only once it is asked for, but from the entry that has it inside', async () => {
+  test('reach the WebGPU device only by import(), except from the entry that bundles it', async () => {
     const { modules } = await cruiseTree(root)
     const gpu = 'src/device/webgpu/'
     const reaching = modules

@@ -41,7 +41,7 @@ test('every field has the words that the kernels read it from', () => {
 
 const pascal = (word: string) => word[0]!.toUpperCase() + word.slice(1)
 
-test('numbers, operands, floats and doubles lie in their words, and what is left out is none', () => {
+test('numbers, operands, floats and doubles are in their words, and what is omitted is none', () => {
   const words = encodeOp(Opcode.Matmul, { ...product, addTo: operand })
   expect(words.slice(0, 2)).toEqual([Opcode.Matmul, Matmul.Length])
   expect(words.slice(Matmul.Input, Matmul.Input + 2)).toEqual([BufferIndex.Input, 8])
@@ -69,7 +69,7 @@ test('numbers, operands, floats and doubles lie in their words, and what is left
 export function whatDoesNotCompile(builder: ProgramBuilder): void {
   const copy = { rows: operand, input: operand, output: operand, stride: 8 }
   builder.op(Opcode.CopyRows, copy)
-  // @ts-expect-error nobody passes a length, right or wrong
+  // @ts-expect-error a length cannot be passed, right or wrong
   builder.op(Opcode.CopyRows, CopyRows.Length, copy)
   // @ts-expect-error an operand is missing
   builder.op(Opcode.CopyRows, { rows: operand, input: operand, stride: 8 })

@@ -65,7 +65,7 @@ export function resolveOptions(options: LayerOptions, forward: ForwardOptions = 
 }
 
 /**
- * The layer's options by PyTorch's names: the keys of a golden case's `config`, and of config.json beside the model's
+ * The layer's options by PyTorch's names: the keys of a golden case's `config`, and of config.json, next to the model's
  * own.
  */
 const PYTORCH_NAMES = [

@@ -1,5 +1,5 @@
 /**
- * A pool of threads that are none: what they do comes in an order that the test chooses, on the calling thread and a
+ * A pool of simulated threads, whose steps come in an order that the test chooses, on the calling thread and a
  * checked build.
  */
 import { readFileSync } from 'node:fs'

@@ -1,4 +1,4 @@
-/** What a golden case promises, on whatever a runtime computes with. */
+/** What a golden case promises, on any device. */
 import { expect } from 'vitest'
 import type { Runtime } from '../../src/device/runtime.js'
 import { LanguageModel } from '../../src/model/language-model.js'

@@ -33,9 +33,9 @@ export async function countRuns(runtime: Runtime, work: () => Promise<unknown>):
 }
 
 /**
- * Lets the `nth` allocation from now fail, and all behind it, as when the memory cannot grow.
+ * Makes the `nth` allocation from now fail, and all after it, as when the memory cannot grow.
  * @param isShort for how long; default: until the end
- * @returns puts an end to it, and tells whether it came to that
+ * @returns undoes this, and says whether any allocation failed
  */
 export function failAllocation(runtime: Runtime, nth: number, isShort = () => true): () => boolean {
   const { device } = runtime

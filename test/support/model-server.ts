@@ -18,7 +18,7 @@ export interface Behaviour {
   contentRange?: string | null
   /** No Content-Length. */
   chunked?: boolean
-  /** In place of the right Content-Length; the connection is closed behind the body. */
+  /** In place of the right Content-Length; the connection is closed after the body. */
   contentLength?: number
   gzip?: boolean
   /** In chunks of this many bytes, with turns of the event loop between them. */
@@ -35,10 +35,10 @@ export interface Asked {
   readonly ifRange: string | undefined
 }
 
-/** A server of files on this machine, which can be told to misbehave. */
+/** A server of files on this machine, which misbehaves on request. */
 export class ModelServer {
   files: ReadonlyMap<string, Uint8Array> = new Map()
-  /** Called for every request, with how often the file was asked for before. */
+  /** Called for every request, with how often the file was requested before. */
   behave: (name: string, before: number) => Behaviour = () => ({})
   /** All requests. */
   asked: Asked[] = []

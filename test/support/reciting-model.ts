@@ -7,7 +7,7 @@ const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: tr
 const addedTokenFlags = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: false }
 
 /**
- * Files of a model that knows one text by heart: behind 'a', the most probable tokens are these pieces in their order,
+ * Files of a model that knows one text by heart: after 'a', the most probable tokens are these pieces in their order,
  * then 'a' again. Its blocks add nothing to a token's embedding, which is a unit vector; the last matrix turns each
  * into the next.
  */

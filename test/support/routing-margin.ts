@@ -19,7 +19,7 @@ export function isRoutingSafe(options: LayerOptions, parameters: Parameters, x: 
   const [batch, length] = x.shape as [number, number]
   const windows = Math.max(0, Math.ceil(length / window) - 1)
   const tokens = toRows(x.data, dim)
-  // Cosines round: they tie for equal tokens only, whatever they are mathematically.
+  // Cosines are rounded: they tie only for equal tokens, even if more are equal mathematically.
   const distinct = (row: Float64Array, s: number) => (resolved.cosineSimRouting ? s + fingerprint(row) : s)
   const routers = ['query_router', 'key_value_router'].map((name) => toRows(parameters.get(`${name}.routing_token`)!.data, dim))
   for (let b = 0; b < batch; b++) {

@@ -126,7 +126,7 @@ export function splits(total: number): fc.Arbitrary<number[]> {
   })
 }
 
-/** Leaves NaN in memory that nothing uses, so that whoever reads what was never written is found out. */
+/** Fills unused memory with NaN, so that a read of what was never written shows. */
 export function poisonMemory(runtime: Runtime, byteLength = 2 ** 20): void {
   const buffer = runtime.device.allocate(byteLength, 'the test')
   buffer.write(new Int32Array(byteLength / 4).fill(-1), 0)

@@ -18,7 +18,7 @@ export function writeSafetensors(entries: Record<string, Entry>, metadata?: Reco
   return safetensorsOf(JSON.stringify(header), ...parts)
 }
 
-/** A file with this header, whatever it says, and this body. */
+/** A file with this header, valid or not, and this body. */
 export function safetensorsOf(header: string | Uint8Array, ...body: Uint8Array[]): Uint8Array {
   const headerBytes = typeof header === 'string' ? new TextEncoder().encode(header) : header
   const length = new Uint8Array(8)

@@ -101,7 +101,7 @@ const anyOptions: fc.Arbitrary<GenerateOptions> = fc.record(
 )
 
 describe.each(kinds)('generating with a %s model', (_kind, config) => {
-  test('chooses as a plain sampler does, under whatever options', async () => {
+  test('chooses as a plain sampler does, for any options', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     await fc.assert(
@@ -127,7 +127,7 @@ describe.each(kinds)('generating with a %s model', (_kind, config) => {
     )
   })
 
-  test('lets a processor write into logits that are nobody else’s, and waits for it', async () => {
+  test('gives a processor logits of its own to write to, and waits for it', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const session = model.createSession()
@@ -210,7 +210,7 @@ describe.each(kinds)('generating with a %s model', (_kind, config) => {
     expect(await model.complete(prompt, { maxTokens: 0 })).toEqual({ text: '', ids: [], finishReason: 'length', usage: { promptTokens: 12, completionTokens: 0 } }) // prettier-ignore
   })
 
-  test('tells how far it has read the prompt', async () => {
+  test('reports how far it has read the prompt', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     for (const length of [1, 12, 600]) {
@@ -351,7 +351,7 @@ describe('the text of a generation', () => {
     }
   })
 
-  test('is refused at the call where a token of the prompt lies beyond the model', async () => {
+  test('is rejected at the call if a token of the prompt is outside the vocabulary', async () => {
     using runtime = openRuntime('baseline')
     const file = tokenizerFiles[Object.keys(tokenizerFiles)[0]!] as { added_tokens?: object[] }
     const { size } = await createTokenizer(JSON.stringify(file))

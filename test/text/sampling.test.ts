@@ -68,12 +68,12 @@ describe('a sampler', () => {
     expectNear(frequencies({ temperature: 0.5 }, logitsOf(0.8, 0.2)), [a / (a + b), b / (a + b)])
   })
 
-  it('takes the best at temperature 0, and of equals the lowest id', () => {
+  it('takes the best at temperature 0; ties go to the lowest id', () => {
     expect(sampler({ temperature: 0 }).sample(Float32Array.of(1, 3, 2, 3)).id).toBe(1)
     expect(sampler({ temperature: 1e-320 }).sample(Float32Array.of(1, 3, 2)).id).toBe(1)
   })
 
-  it('draws among the topK best, of equals the lower ids', () => {
+  it('draws among the topK best; ties go to the lower ids', () => {
     expectNear(frequencies({ topK: 2 }, logitsOf(0.1, 0.3, 0.1, 0.3, 0.2)), [0, 0.5, 0, 0.5, 0])
     expectNear(frequencies({ topK: 2 }, new Float32Array(4)), [0.5, 0.5, 0, 0])
     expectNear(frequencies({ topK: 9 }, logitsOf(0.5, 0.5)), [0.5, 0.5])
@@ -101,7 +101,7 @@ describe('a sampler', () => {
     expectNear(frequencies({ minP: 0.5, topP: 0.99 }, logitsOf(0.5, 0.3, 0.2)), [0.625, 0.375, 0])
   })
 
-  it('tells the most probable tokens under the logits as they came', () => {
+  it('reports the most probable tokens under the unprocessed logits', () => {
     const given = Float32Array.of(1, 3, -Infinity, 3, 2)
     const adjusted = Float32Array.of(9, 0, 0, 0, 0)
     const sum = Math.exp(1) + 2 * Math.exp(3) + Math.exp(2)
@@ -119,7 +119,7 @@ describe('a sampler', () => {
     expect(sampler().sample(given)).not.toHaveProperty('topLogprobs')
   })
 
-  it('tells the probability under the logits as they came', () => {
+  it('reports the probability under the unprocessed logits', () => {
     for (const options of [{}, { temperature: 0 }, { temperature: 3 }, { topK: 1 }, { topP: 0.1 }]) {
       const logits = Float32Array.of(-0.5, 2, 1)
       const { id, logprob } = sampler(options).sample(logits)

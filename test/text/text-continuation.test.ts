@@ -4,7 +4,7 @@ import { createTokenizer, type ModelTokenizer } from '../../src/io/tokenizer.js'
 import { createTextStream } from '../../src/model/text/text-stream.js'
 import { tokenizerFiles } from '../support/tokenizer-files.js'
 
-/** Texts of the tokens behind others, as they are given out. */
+/** Texts of the tokens after others, as they are streamed. */
 function continued(tokenizer: ModelTokenizer, before: readonly number[], ids: readonly number[], stop: string[] = []): string[] {
   const stream = createTextStream(tokenizer, stop, before)
   const texts: string[] = []
@@ -21,7 +21,7 @@ function read(tokenizer: ModelTokenizer, before: readonly number[], ids: readonl
   return ids.map((id) => stream.push(id)).join('') + stream.flush()
 }
 
-/** Ids of tokens, some of them more often than they would come by chance, so that they stand beside each other. */
+/** Ids of tokens, some of them more often than by chance, so that they become neighbours. */
 function idLists(tokenizer: ModelTokenizer, options: { minLength?: number; maxLength: number }): fc.Arbitrary<number[]> {
   const any = fc.nat(tokenizer.size - 1)
   const words = fc.integer({ min: Math.max(0, tokenizer.size - 24), max: tokenizer.size - 1 })
@@ -34,7 +34,7 @@ function idOf(tokenizer: ModelTokenizer, word: string): number {
   throw new Error(`no token for ${word}`)
 }
 
-describe.each(Object.entries(tokenizerFiles))('text behind a prompt, decoded as %s does', (_family, file) => {
+describe.each(Object.entries(tokenizerFiles))('text after a prompt, decoded as %s does', (_family, file) => {
   const isByteRun = (tokenizer: ModelTokenizer, ids: readonly number[]) => tokenizer.isByteToken(ids.at(-1)!)
   /** Whether the text ends inside a character, or is a run of bytes that the next byte may break. */
   const isUncertain = (tokenizer: ModelTokenizer, ids: readonly number[]) =>
@@ -98,7 +98,7 @@ describe('a prompt that ends inside a character', () => {
   })
 })
 
-test('a run of bytes goes on behind ids that the tokenizer does not name', async () => {
+test('a run of bytes continues after ids that the tokenizer does not know', async () => {
   const tokenizer = await createTokenizer(JSON.stringify(tokenizerFiles['Llama 2']), 300)
   const [the, m, e1, e2, nameless] = [260, 1 + 0x6d, 1 + 0xc3, 1 + 0xa9, 299]
   for (const ids of [

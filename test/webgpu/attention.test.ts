@@ -12,7 +12,7 @@ import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
 import { expectSameOp, type OpCase } from './op-comparison.js'
 
-/** Which of the forms that fit an op runs it, 0 for the one that is chosen, and how many there were for the last. */
+/** Which of the kernels that fit an op runs it (0: the chosen one), and how many fitted the last op. */
 const forms = vi.hoisted(() => ({ forced: 0, fitting: 0 }))
 vi.mock(import('../../src/device/webgpu/kernels/attention/attention.js'), async (original) => {
   const actual = await original()
@@ -41,7 +41,7 @@ interface Attending extends Shape {
   readonly window: number
   readonly advance: 0 | 1
   readonly capacity?: number
-  /** Rows at the front of the queries whose outputs nobody asks for. */
+  /** Rows at the front of the queries whose outputs are not requested. */
   readonly skipped?: number
 }
 
@@ -137,7 +137,7 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
     }
   })
 
-  test('attends from the rows that are asked for alone', async () => {
+  test('attends from the requested rows alone', async () => {
     for (const skipped of [0, 1, 36]) {
       const make = () => attentionCase({ ...attendingOf({ heads: 2, width: 10 }, 37, 20, 32, 1), skipped })
       await expectSameOp(device, make, `without ${skipped} of 37 rows`)

@@ -50,7 +50,7 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
     }
   })
 
-  test('close ranks over what falls out and append newcomers', async () => {
+  test('close up over what is evicted and append what is admitted', async () => {
     const capacity = 136
     for (const shape of headShapes) {
       for (const [before, retained, admitted] of contextUpdates) {
@@ -76,7 +76,7 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
     }
   })
 
-  test('append behind what is there where nothing is listed to stay', async () => {
+  test('append to what is there if no list says what is retained', async () => {
     for (const shape of headShapes) {
       for (const [retained, admitted] of [
         [0, 5],

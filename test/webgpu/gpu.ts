@@ -1,4 +1,4 @@
-/** A WebGPU adapter for tests in Node: Dawn on whatever Vulkan driver there is, or on Chromium's software one. */
+/** A WebGPU adapter for tests in Node: Dawn on any Vulkan driver that is installed, or on Chromium's software one. */
 import { existsSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -24,22 +24,22 @@ Object.assign(globalThis, globals)
 const gpu = create([])
 const adapter = await gpu.requestAdapter()
 
-/** Why tests of WebGPU do not run here, if they do not: where they must, that is a failure. */
+/** Why tests of WebGPU are skipped, if they are; with REQUIRE_WEBGPU that is a failure. */
 export const noAdapter: string | undefined = adapter ? undefined : 'no WebGPU adapter here'
 if (noAdapter && process.env.REQUIRE_WEBGPU) throw new Error(`${noAdapter}, and REQUIRE_WEBGPU is set`)
 
-/** Likewise why subgroups are not tested here. */
+/** Likewise why tests of subgroups are skipped. */
 export const noSubgroups: string | undefined = noAdapter ?? (adapter!.features.has('subgroups') ? undefined : 'no subgroups here')
 
 const opened: GPUDevice[] = []
 
 interface DeviceOptions {
   readonly chunkRows?: number
-  /** Most bytes that are bound as one; default: as many as the adapter allows. */
+  /** Maximum bytes of a binding; default: the adapter's limit. */
   readonly partBytes?: number | undefined
-  /** False: not even where the adapter has them. */
+  /** False: not used even if the adapter has them. */
   readonly subgroups?: boolean
-  /** A GPU that others compute on too: its driver compiles each pipeline once. */
+  /** A GPU shared with other devices, so that its driver compiles each pipeline once. */
   readonly on?: GPUDevice
 }
 
@@ -49,7 +49,7 @@ export async function openDevice({ chunkRows = 128, partBytes, subgroups, on }: 
 
 /**
  * A runtime that computes on the GPU.
- * @param replaceable whether the processor takes over when it is lost, and is compared with it before
+ * @param replaceable whether the processor takes over if it is lost, and competes with it before
  */
 export async function openGpuRuntime({ replaceable = false, ...options }: DeviceOptions & { replaceable?: boolean } = {}): Promise<{
   runtime: Runtime
@@ -59,7 +59,7 @@ export async function openGpuRuntime({ replaceable = false, ...options }: Device
   return { runtime: openRuntime('relaxed', 1, { device, adapter: 'the tests’ adapter', replaceable }), device }
 }
 
-/** A device within WebGPU's default limits. An adapter gives one; whatever else it reports fails the tests. */
+/** A device within WebGPU's default limits. Errors that it reports fail the tests. */
 export async function openGpu(subgroups = !noSubgroups): Promise<GPUDevice> {
   const fresh = await gpu.requestAdapter()
   const device = await fresh!.requestDevice({ requiredFeatures: subgroups ? ['subgroups'] : [] })

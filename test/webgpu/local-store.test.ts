@@ -17,7 +17,7 @@ describe.skipIf(noAdapter)('local keys and values on a GPU, as on the processor'
     { heads: 2, width: 16 },
     { heads: 4, width: 64 },
     { heads: 1, width: 128 },
-  ])('$heads heads of $width: rotate, store, and drop the front, whatever overlaps', async ({ heads, width }) => {
+  ])('$heads heads of $width: rotate, store, and drop the front, overlapping or not', async ({ heads, width }) => {
     const headStride = roundUpTo8(width)
     const inner = heads * headStride
     const [stride, capacity] = [3 * inner + 8, 64]
@@ -53,7 +53,7 @@ describe.skipIf(noAdapter)('local keys and values on a GPU, as on the processor'
           [DispatchHeader.LocalIndex]: index,
           [DispatchHeader.LocalDrop]: dropped,
         }
-        // keys turn on their way, or where they are: nobody reads them there
+        // keys may be rotated in place or not: they are not read from here
         const queries = range(rows).map((row) => new Region(projected.byteOffset + 4 * row * stride, inner))
         return { memory, opcode: Opcode.LocalStore, fields, chunk, floats: [keys, ...queries], exact: [values] }
       }

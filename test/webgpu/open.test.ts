@@ -35,7 +35,7 @@ describe.each([
     /the GPU could not be opened: not today/,
   ],
 ])('where there is %s', (_name, adapter, reason) => {
-  test("'auto' computes in WebAssembly and tells why", async () => {
+  test("'auto' computes in WebAssembly and says why", async () => {
     offer(adapter)
     await using runtime = await createRuntime({ device: 'auto', threads: 1 })
     expect(runtime.info).toMatchObject({ device: 'wasm', unavailable: { webgpu: expect.stringMatching(reason) as string } })

@@ -25,7 +25,7 @@ const script = (end: string) => `
   ${end}`
 
 describe.skipIf(noAdapter)('the command', () => {
-  test('info tells which GPU it computes on, or why on none', () => {
+  test('info names the GPU in use, or says why there is none', () => {
     const info = (device: string) =>
       spawnSync(process.execPath, [fileURLToPath(new URL('../../dist/cli.js', import.meta.url)), 'info', '--device', device], {
         encoding: 'utf8',

@@ -49,7 +49,7 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
         dispatch.readbacks = [{ memory, byteOffset: 0, byteLength: memory.byteLength }]
         await device.run(program, dispatch)
         const table = memory.readFloats(0, rows * 2 * width)
-        // the same positions from a list, behind one that does not count
+        // the same positions from a list, after one that must be ignored
         const words = Int32Array.of(1, 0, ...int64Words([5, ...Array.from({ length: rows }, (_, row) => position + row)]))
         const list = device.allocate(words.byteLength, 'the positions')
         list.write(words, 0)

@@ -12,7 +12,7 @@ type Size = (typeof selectionSizes)[number]
 
 type Selections = (options: SelectionCase) => readonly (readonly unknown[])[]
 
-/** Rows that no rounding decides: those of the first seed that gives such. */
+/** Rows whose selection no rounding decides: those of the first such seed. */
 function decidedCase(kind: string, rule: SelectionRule, [length, windowSize, count]: Size, expected: Selections) {
   for (let seed = 1; seed < 50; seed++) {
     const options = {
@@ -123,7 +123,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
     }
   })
 
-  test('routes only the rows that are asked for', async () => {
+  test('routes only the requested rows', async () => {
     for (const answered of [
       { first: 299, rows: 1 },
       { first: 40, rows: 260 },

@@ -22,7 +22,7 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
     expect(await wordsFrom(device, make()), about).toEqual(expected)
   }
 
-  test('a GPU has them where they are asked for, and is not asked for them otherwise', () => {
+  test('a GPU has them if they are requested, and only then', () => {
     expect(device.gpu.features.has('subgroups')).toBe(true)
     expect(plain.gpu.features.has('subgroups')).toBe(false)
   })

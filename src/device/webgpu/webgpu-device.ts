@@ -102,11 +102,11 @@ export class WebGpuDevice implements Device {
     return this.#lost
   }
 
-  /** @param tell describes what the GPU reports, for the error message */
-  #watch(scope: Promise<GPUError | null>, code: ErrorCode, tell: (message: string) => string): void {
+  /** @param describe makes an error message of what the GPU reports */
+  #watch(scope: Promise<GPUError | null>, code: ErrorCode, describe: (message: string) => string): void {
     const check = scope.then(
       (error) => {
-        if (error) this.#fail(code, tell(error.message))
+        if (error) this.#fail(code, describe(error.message))
       },
       // A lost device reports nothing any more
       () => undefined,

@@ -134,7 +134,7 @@ export class WebGpuProgram implements CompiledProgram {
     return this
   }
 
-  /** Frees its memory if nobody holds it; returns whether it did. */
+  /** Frees its memory if nothing holds it; returns whether it did. */
   freeIfUnused(): boolean {
     if (this.#holders > 0) return false
     this.#words.destroy()

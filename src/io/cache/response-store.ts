@@ -4,7 +4,7 @@ import { type EntryWriter, untilAborted } from '../sources/source.js'
 import { StreamFile } from '../sources/stream-file.js'
 import type { Store } from './store.js'
 
-/** Stores bytes as responses. The Cache API ensures that entries are written atomically, whoever else writes them. */
+/** Stores bytes as responses. The Cache API ensures that entries are written atomically, even with other writers. */
 export function responseStore(openCache: () => Promise<CacheLike>, signal: AbortSignal | undefined): Store {
   const within = <T>(operation: (cache: CacheLike) => Promise<T>): Promise<T> =>
     untilAborted(signal, (async () => operation(await openCache()))())

@@ -1,6 +1,6 @@
 import { untilAborted } from './source.js'
 
-/** Waits, or rejects with the signal's reason if that comes first; leaves no timer behind. */
+/** Waits, or rejects with the signal's reason if that comes first; leaves no timer running. */
 export async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined
   try {

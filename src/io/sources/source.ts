@@ -29,7 +29,7 @@ export interface EntryWriter {
   /** Writes the next bytes, which may be kept until the commit: the caller must not modify them. */
   write(bytes: Uint8Array): Promise<void>
   commit(): Promise<void>
-  /** Leaves nothing behind. Does nothing after a commit. */
+  /** Removes what was written. Does nothing after a commit. */
   abort(): Promise<void>
 }
 

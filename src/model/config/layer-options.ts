@@ -3,9 +3,8 @@
 import type { SelectionMethod } from '../../plan/config.js'
 
 /**
- * Options of a layer: those of PyTorch's `MixtureOfAutoregressiveAttention` in camelCase, and `selection` and `causal`
- * beside them. Sizes are integers up to 2^24; a layer may have up to 2^30 parameters, what 4 GiB of WebAssembly memory
- * hold.
+ * Options of a layer: those of PyTorch's `MixtureOfAutoregressiveAttention` in camelCase, plus `selection` and `causal`.
+ * Sizes are integers up to 2^24; a layer may have up to 2^30 parameters, as many as 4 GiB of WebAssembly memory hold.
  */
 export interface LayerOptions {
   /** Channels of a token, d; at least 1. */

@@ -38,7 +38,7 @@ export interface StreamedModel {
 export type RowSink = Pick<WeightPacker, 'put' | 'putScales'>
 
 /**
- * Checks a model's tensors as they arrive, and passes their rows on: as they lie in the file, or as float32 where kernels
+ * Checks a model's tensors as they arrive, and passes their rows on: as they are in the file, or as float32 where kernels
  * read no such format. Holds no more than a row of a tensor.
  */
 export class ParameterStream implements WeightsSink {

@@ -5,7 +5,7 @@ import type { ModelConfig } from '../config/config.js'
 import type { StoredSpec } from '../parameters/state-dict.js'
 import { type Int8Rows, quantizeRows } from './int8.js'
 
-/** Bits of activations unless others are asked for: 14 cost a third of the speed and are worth 0.002 to 0.005 bits a token. */
+/** Default bits of activations: 14 cost a third of the speed and are worth 0.002 to 0.005 bits a token. */
 export const DEFAULT_ACTIVATION_BITS = 7
 
 /**

@@ -4,7 +4,7 @@ import { at, type Operand } from '../../program/operand.js'
 import type { ActivationBits } from '../config.js'
 import type { Layout } from './layout.js'
 
-/** Where rows lie that products of int8 weights read: those of one product at a time. */
+/** Where the quantized rows are that products of int8 weights read: those of one product at a time. */
 export interface Activations {
   readonly bits: ActivationBits
   readonly values: Operand

@@ -93,7 +93,7 @@ export interface ContextState {
 }
 
 /**
- * State that a layer carries from chunk to chunk, and its contexts, which a full-sequence layer gathers anew for each
+ * State that a layer carries from chunk to chunk, and its contexts, which a full-sequence layer gathers for each
  * chunk.
  */
 export interface LayerState {

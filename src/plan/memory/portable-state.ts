@@ -93,7 +93,7 @@ export function importState(
   return floats
 }
 
-/** The recent inputs of positions `first` … `end` - 1, in ranges that lie together. */
+/** The recent inputs of positions `first` … `end` - 1, in contiguous ranges. */
 function* consecutiveInputs(geometry: Geometry, first: number, end: number): Generator<{ first: number; rows: number }> {
   for (let at = first; at < end;) {
     const rows = Math.min(end - at, geometry.inputRows - inputRow(geometry, at))

@@ -91,7 +91,7 @@ export function positionCount(config: ModelConfig, position: number): number {
 /**
  * The parts of a saved state.
  * @param positions all of its positions: `positionCount`
- * @param floats receives their number, and returns the floats behind the positions; undefined refuses them
+ * @param floats receives their number, and returns the floats after the positions; undefined refuses them
  */
 export function savedLayers(
   config: ModelConfig,

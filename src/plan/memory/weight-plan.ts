@@ -8,7 +8,7 @@ import { at, type Operand } from '../../program/operand.js'
 /** Packed weights as an operand, with their format. */
 export interface Weights extends Operand {
   readonly format: WeightFormat
-  /** Of int8: a float32 for each output, and in panels the sum of its weights behind all of them. */
+  /** Of int8: a float32 for each output, and in panels, after all scales, the sum of its weights. */
   readonly scales?: Operand
 }
 

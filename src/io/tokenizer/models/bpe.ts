@@ -115,7 +115,7 @@ class Symbols {
 
   clear(room: number): void {
     this.length = 0
-    // Long words leave no large buffers behind.
+    // buffers that long words needed are not kept
     if (room < 4096 && this.ids.length > 65_536) this.resize(4096)
   }
 

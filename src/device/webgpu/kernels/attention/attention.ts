@@ -63,7 +63,7 @@ var<workgroup> pool: array<vec4f, ${pool}>;
 /* first row, rows, last key of the first, rows of the queries before it */
 var<workgroup> task: vec4i;
 
-/* where scores, then weights of four rows for key t of the block lie */
+/* offset of the scores, then weights, of four rows for key t of the block */
 fn place_of(four_rows: u32, t: u32) -> u32 { return four_rows * ${groupStride}u + (t % 4u) * ${keyStride}u + t / 4u; }
 
 fn make_scores(lane: u32, rows: u32, queries: u32, keys: u32, panels: u32) {

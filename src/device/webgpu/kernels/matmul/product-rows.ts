@@ -35,7 +35,7 @@ export function productRows(shape: RowsShape): ProductTile {
   const vectorsOfB = depth * across
   const eachOfA = Math.ceil(vectorsOfA / threads)
   const eachOfB = Math.ceil(vectorsOfB / threads)
-  // `%` with the array's size tells Tint that an index is in range, which it is anyway; `partly` excludes indices
+  // `%` by the array's size shows Tint that an index is in range, which it is anyway; `partly` excludes indices
   // beyond.
   const partly = (vectors: number, index: string, text: string) =>
     vectors % threads === 0 ? text : `if (${index} < ${vectors}u) { ${text} }`

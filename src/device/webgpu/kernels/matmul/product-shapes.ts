@@ -3,7 +3,7 @@ import { productTile, type ProductTile, type TileShape } from './product-tiles.j
 
 /**
  * The shapes in use. Measured on one H100 (Dawn, Vulkan, WebGPU's default limits), kernel time between timestamps with
- * the 2 µs that each dispatch takes there; cuBLAS float32 beside it. TFLOP/s, rows x depth x columns:
+ * the 2 µs that each dispatch takes there; next to cuBLAS float32. TFLOP/s, rows x depth x columns:
  *
  *                       large  middle  medium  small   cuBLAS
  *   8192 x 4096 x 4096   48.9    46.6    42.3              -
