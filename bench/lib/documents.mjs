@@ -17,10 +17,14 @@ const WIDTH = 118
  */
 const cell = (suite, below, row, column) => ({ suite, below, row, column })
 
-/** Rows of the README's table: a label, and what is quoted in each column. The last two are llama.cpp's, Q8_0. */
+/**
+ * Rows of the README's table: a label, a word for it below the table, and what is quoted in each column. The last two
+ * are llama.cpp's, Q8_0.
+ */
 const QUOTED = [
   {
     what: 'layer, 4,096 tokens, ms',
+    word: 'layer',
     cells: ['ours', 'onnxruntime-web', 'onnxruntime-node (native)'].map((name) => cell('layer', 'n = 4096', name, 'ms')),
   },
   ...[
@@ -30,20 +34,24 @@ const QUOTED = [
     { phase: 'Decoding:', position: '16,384', what: 'decoding at token 16,384, tokens/s' },
   ].map(({ phase, position, what }) => ({
     what,
+    word: phase === 'Prefill:' ? 'prompts' : 'decoding',
     cells: ['ours, int8', undefined, undefined, 'sliding window, Q8_0', 'RWKV-7, Q8_0'].map(
       (name) => name && cell('constant-memory', phase, position, name),
     ),
   })),
   {
     what: 'matrix product 1024³, GFLOP/s',
+    word: 'matrix product',
     cells: ['ours', 'onnxruntime-web', 'onnxruntime-node (native)'].map((name) => cell('products', '', '1024 × 1024 × 1024', name)),
   },
   {
     what: 'layer, cold start to result, ms',
+    word: 'cold start',
     cells: ['ours', 'onnxruntime-web', 'onnxruntime-node (native)'].map((name) => cell('start', '', `layer: ${name}`, 'first result, ms')),
   },
   {
     what: 'download without weights, gzip, kB',
+    word: 'download',
     cells: ['routed-attention, its part for GPUs included', 'onnxruntime-web'].map((name) => cell('start', 'On the wire', name, 'kB')),
   },
 ]
@@ -96,18 +104,27 @@ export function quotedTable(text) {
 
 /**
  * Where and when the quoted figures were measured: processor and Node at the beginning of a section's caption, the day
- * at its end.
+ * at its end. Rows measured together share a line.
  * @param {ReadonlyMap<string, string>} sections
  */
 function machinesOf(sections) {
-  const suites = new Set(QUOTED.flatMap(({ cells }) => cells.flatMap((quoted) => (quoted ? [quoted.suite] : []))))
-  const captions = [...suites].map((suite) => {
+  /** @type {Map<string, Set<string>>} */
+  const words = new Map()
+  for (const { word, cells } of QUOTED) {
+    const [suite = ''] = cells.flatMap((quoted) => (quoted ? [quoted.suite] : []))
     const lines = (sections.get(suite) ?? '').split('\n\n').map((paragraph) => paragraph.replaceAll('\n', ' '))
     const [found] = lines.flatMap((line) => [...line.matchAll(/^([^;|]+ cores?; Node [^;]+);.* ([\d-]{10})\.$/g)])
     if (found === undefined) throw new Error(`docs/benchmarks.md does not say where ${suite} was measured`)
-    return `${found[1]}; ${found[2]}.`
-  })
-  return new Set(captions)
+    const caption = `${found[1]}; ${found[2]}.`
+    words.set(caption, (words.get(caption) ?? new Set()).add(word))
+  }
+  if (words.size === 1) return [...words.keys()]
+  return [...words].map(([caption, rows]) => `${capital([...rows].join(', '))}: ${caption}`)
+}
+
+/** @param {string} text */
+function capital(text) {
+  return text.slice(0, 1).toUpperCase() + text.slice(1)
 }
 
 /** @param {string} text @param {string} content */

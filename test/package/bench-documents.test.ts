@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { quotedTable, replaceSections } from '../../bench/lib/documents.mjs'
 
@@ -47,5 +48,18 @@ describe('the page of benchmarks', () => {
 
   test('must have the figures that the README quotes', () => {
     expect(() => quotedTable(page)).toThrow('docs/benchmarks.md has no ms of ours in layer')
+  })
+
+  test('says below the quoted figures which were measured where and when', () => {
+    const real = readFileSync('docs/benchmarks.md', 'utf8')
+    const captions = (text: string) => quotedTable(text).split('\n\n')[1]!.trim().split('\n')
+    const today = real.replace(/\d{4}-\d\d-\d\d\.$/gm, '2026-12-24.')
+    expect(captions(today)).toEqual([expect.stringMatching(/^[^:]+; Node .*; 2026-12-24\.$/)])
+    const start = today.indexOf('<!-- bench: layer -->')
+    const layer = today.slice(start).replace('2026-12-24.', '2026-12-25.')
+    expect(captions(today.slice(0, start) + layer)).toEqual([
+      expect.stringMatching(/^Layer: .*; 2026-12-25\.$/),
+      expect.stringMatching(/^Prompts, decoding, matrix product, cold start, download: .*; 2026-12-24\.$/),
+    ])
   })
 })
