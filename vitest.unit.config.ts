@@ -9,7 +9,7 @@ import whole from './vitest.config.js'
 const SLOW = [
   'test/webgpu/**',
   ...['document', 'in-process'].map((name) => `test/ai-sdk/${name}.test.ts`),
-  ...['cli', 'cli-terminal', 'prompt-encoding', 'quantize', 'tokenize'].map((name) => `test/cli/${name}.test.ts`),
+  ...['cli', 'cli-terminal', 'prompt-encoding', 'quantize', 'serve', 'tokenize'].map((name) => `test/cli/${name}.test.ts`),
   ...[
     'collection',
     'decode-batches',
@@ -33,6 +33,7 @@ const SLOW = [
   ...['constrained-output', 'examples', 'npm-install', 'public-surface', 'readme', 'source-maps', 'structure', 'training'].map(
     (name) => `test/package/${name}.test.ts`,
   ),
+  'test/server/openai-client.test.ts',
 ]
 
 export default mergeConfig(whole, defineConfig({ test: { exclude: ['**/node_modules/**', ...SLOW] } }))

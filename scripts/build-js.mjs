@@ -8,7 +8,7 @@
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
+import { build, transform } from 'esbuild'
 import { afterInsertion, afterLines, keepLines } from './source-maps.mjs'
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)))
@@ -47,6 +47,7 @@ const { metafile, outputFiles } = await build({
     workerd: 'src/index.ts?workerd',
   },
   plugins: [
+    shrunkAdapter(),
     await variant('workerd', { 'src/device/wasm/compile.ts': 'compile-static.ts', 'src/device/webgpu/open.ts': 'open-nowhere.ts' }),
   ],
 })
@@ -89,6 +90,25 @@ async function variant(name, replacements) {
       })
       building.onLoad({ filter: /./, namespace: name }, ({ path }) => {
         return { contents: readFileSync(path, 'utf8'), loader: 'ts', resolveDir: resolve(dirname(path)) }
+      })
+    },
+  }
+}
+
+/**
+ * Leaves out the WebSockets of Node's adapter, of which nothing is used, and shortens its names: nobody debugs it here.
+ * @returns {import('esbuild').Plugin}
+ */
+function shrunkAdapter() {
+  const helper = 'defineWebSocketHelper('
+  return {
+    name: 'adapter',
+    setup(building) {
+      building.onLoad({ filter: /@hono[/\\]node-server[/\\]dist[/\\]index[.]mjs$/ }, async ({ path }) => {
+        const text = readFileSync(path, 'utf8')
+        if (!text.includes(`= ${helper}`)) throw new Error(`${path} makes its WebSockets otherwise than expected`)
+        const { code } = await transform(text.replace(`= ${helper}`, `= /* @__PURE__ */ ${helper}`), { minify: true, format: 'esm' })
+        return { contents: code, loader: 'js' }
       })
     },
   }

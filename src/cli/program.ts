@@ -5,9 +5,10 @@ import { UsageError } from './failures.js'
 import { generate } from './generate.js'
 import { info } from './info.js'
 import { quantize } from './quantize.js'
+import { serve } from './serve.js'
 import { tokenize } from './tokenize.js'
 
-const commands: Readonly<Record<string, Command>> = { generate, eval: evaluate, info, bench, tokenize, quantize }
+const commands: Readonly<Record<string, Command>> = { generate, serve, eval: evaluate, info, bench, tokenize, quantize }
 
 const help = `Usage: routed-attention COMMAND [options]
 

@@ -44,7 +44,7 @@ describe('help', () => {
   test('of the program lists every command', async () => {
     const { code, stdout, stderr } = await run(['--help'])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    for (const name of ['generate', 'eval', 'info', 'bench', 'tokenize', 'quantize', '--help', '--version'])
+    for (const name of ['generate', 'serve', 'eval', 'info', 'bench', 'tokenize', 'quantize', '--help', '--version'])
       expect(stdout).toContain(`\n  ${name} `)
   })
 
@@ -78,6 +78,15 @@ describe('help', () => {
           'quantize',
           ...running,
         ],
+      ],
+    ],
+    [
+      'serve',
+      [
+        ...['host', 'port', 'name', 'api-key', 'origin', 'store', 'requests-per-minute', 'client-header', 'max-body-bytes'],
+        ...['max-prompt-tokens', 'max-tokens', 'max-choices', 'max-concurrent', 'max-queue', 'max-memory', 'max-cache-bytes'],
+        ...['max-conversation-tokens', 'max-idle-memory', 'stall-timeout', 'shutdown-timeout', 'log', 'bytes', 'cache', 'quantize'],
+        ...running.filter((name) => name !== 'json'),
       ],
     ],
     ['eval', ['file', 'chunk', 'bytes', 'cache', 'quantize', ...running]],

@@ -30,7 +30,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 const read = (document: string) => readFileSync(join(root, document), 'utf8')
 const readme = read('README.md')
 /** README.md, and the documents that it hands a user on to. */
-const documents = ['README.md', 'docs/api.md', 'docs/checkpoints.md']
+const documents = ['README.md', 'docs/api.md', 'docs/checkpoints.md', 'docs/serving.md']
 /** Inside the package, where `routed-attention` is the package itself. */
 mkdirSync(join(root, 'build'), { recursive: true })
 const folder = mkdtempSync(join(root, 'build', 'readme-'))
@@ -90,6 +90,7 @@ describe('every JavaScript snippet of the README, and of the documents beside it
       /^BAD_FILE .*no-such-folder.*config\.json.*\n$/,
     ],
     'docs/checkpoints.md': [/^\[ 1, 100, 64 \]\n$/, /^\[ 5, \d+ \]\n$/],
+    'docs/serving.md': [/^200\n8\n$/],
   }
 
   test.each(documents)('is listed here with what it prints: %s', (document) => {
@@ -279,11 +280,12 @@ describe('the README', () => {
     const lost = (document: string) => {
       const linked = [...read(document).matchAll(/\]\(([^)#]+)[^)]*\)/g)].map(([, file]) => posix.join(posix.dirname(document), file!))
       if (document === 'README.md') expect(linked.length).toBeGreaterThan(20)
-      return linked.filter((file) => !packed.has(file) && !forDevelopers.includes(file)).map((file) => `${document}: ${file}`)
+      return linked.filter((file) => !packed.has(file) && !isForDevelopers(file)).map((file) => `${document}: ${file}`)
     }
-    // for those who have the repository: the package has no sources that they could speak of
-    const forDevelopers = ['ARCHITECTURE.md', 'CONTRIBUTING.md']
-    expect(forDevelopers.filter((file) => packed.has(file))).toEqual([])
+    // for those who have the repository: the package has neither the sources nor the training code that they speak of
+    const isForDevelopers = (file: string) =>
+      /^(ARCHITECTURE|CONTRIBUTING|docs\/(kernel-pitfalls|training|measurements\/.*))\.md$/.test(file)
+    expect([...packed].filter(isForDevelopers)).toEqual([])
     const forUsers = [...packed].filter((file) => file.endsWith('.md'))
     expect(forUsers).toEqual(expect.arrayContaining(documents))
     expect(forUsers.flatMap(lost)).toEqual([])
