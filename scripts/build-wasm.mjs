@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { deflateRawSync } from 'node:zlib'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 process.chdir(root)
@@ -43,10 +44,13 @@ async function build() {
       process.exit(1)
     }
   }
-  const entries = released.map((name) => `  ${name}: '${readFileSync(`build/${name}.wasm`).toString('base64')}',\n`)
+  const entries = released.map((name) => {
+    const bytes = readFileSync(`build/${name}.wasm`)
+    return `  ${name}: { byteLength: ${bytes.length}, deflated: '${deflateRawSync(bytes, { level: 9 }).toString('base64')}' },\n`
+  })
   writeWhole(
     modulesFile,
-    `// Written by scripts/build-wasm.mjs: the release builds of assembly/, base64.\nexport const modules = {\n${entries.join('')}} as const\n`,
+    `// Written by scripts/build-wasm.mjs: the release builds of assembly/, deflated, in base64.\nexport const modules = {\n${entries.join('')}} as const\n`,
   )
   writeWhole(stampFile, inputs)
 }

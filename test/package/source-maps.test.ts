@@ -89,7 +89,7 @@ describe('source maps of the package', () => {
     [
       'a class',
       "await LanguageModel.load('nowhere', { workload: 5 }).catch((error) => console.log(error.stack))",
-      'src/model/language-model.ts',
+      'src/model/load-model.ts',
       /throw new RoutedAttentionError/,
     ],
   ])('give the stack of %s files and lines', (_, code, source, text) => {

@@ -1,3 +1,4 @@
+import { inflate } from './inflate.js'
 import { modules } from './modules.generated.js'
 import { markRevectorized } from './revectorize.js'
 
@@ -13,7 +14,8 @@ export function compileModule(name: keyof typeof modules, revectorized: boolean)
   const key = `${name}${revectorized ? ', revectorized' : ''}`
   let module = compiled.get(key)
   if (!module) {
-    const bytes = decodeBase64(modules[name])
+    const { byteLength, deflated } = modules[name]
+    const bytes = inflate(decodeBase64(deflated), byteLength)
     module = WebAssembly.compile(revectorized ? markRevectorized(bytes) : bytes)
     compiled.set(key, module)
     module.catch(() => compiled.delete(key))
@@ -21,7 +23,7 @@ export function compileModule(name: keyof typeof modules, revectorized: boolean)
   return module
 }
 
-function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
+function decodeBase64(text: string): Uint8Array {
   const binary = atob(text)
   const bytes = new Uint8Array(binary.length)
   for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i)

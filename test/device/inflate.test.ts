@@ -1,0 +1,36 @@
+import fc from 'fast-check'
+import { readFileSync } from 'node:fs'
+import { constants, deflateRawSync } from 'node:zlib'
+import { expect, test } from 'vitest'
+import { inflate } from '../../src/device/wasm/inflate.js'
+import { modules } from '../../src/device/wasm/modules.generated.js'
+
+const { Z_FIXED, Z_HUFFMAN_ONLY, Z_RLE, Z_DEFAULT_STRATEGY } = constants
+
+test.each(['baseline', 'relaxed'] as const)('the %s build that is bundled is the file', (name) => {
+  const { byteLength, deflated } = modules[name]
+  const file = readFileSync(new URL(`../../build/${name}.wasm`, import.meta.url))
+  expect(Buffer.compare(inflate(Buffer.from(deflated, 'base64'), byteLength), file)).toBe(0)
+})
+
+test('any bytes come back, stored, with fixed codes and with their own', () => {
+  const runs = fc.array(fc.tuple(fc.uint8Array({ maxLength: 40 }), fc.integer({ min: 1, max: 600 })), { maxLength: 12 })
+  const options = fc.record({
+    level: fc.integer({ min: 0, max: 9 }),
+    strategy: fc.constantFrom(Z_DEFAULT_STRATEGY, Z_FIXED, Z_HUFFMAN_ONLY, Z_RLE),
+  })
+  fc.assert(
+    fc.property(runs, options, (parts, settings) => {
+      const bytes = Buffer.concat(parts.flatMap(([part, times]) => Array<Uint8Array>(times).fill(part)))
+      expect(Buffer.compare(inflate(deflateRawSync(bytes, settings), bytes.length), bytes)).toBe(0)
+    }),
+    { numRuns: 300 },
+  )
+})
+
+test('the longest match, the farthest one and several stored blocks do too', () => {
+  const far = Buffer.alloc(100_000)
+  for (let i = 0; i < 32_768; i++) far[i] = (i * 2_654_435_761) >>> 24
+  far.copyWithin(32_768, 0, 32_768)
+  for (const level of [0, 9]) expect(Buffer.compare(inflate(deflateRawSync(far, { level }), far.length), far)).toBe(0)
+})
