@@ -3,7 +3,7 @@ import type { Terminal } from './command.js'
 import { UsageError } from './failures.js'
 import { formatBytes } from './format.js'
 import type { StatusLine } from './status-line.js'
-import { choice, flag, number, type Option, type OptionValues, text } from './options.js'
+import { choice, flag, number, type CommandOption, type OptionValues, text } from './options.js'
 
 /** The limit of `createRuntime`. */
 const MAX_THREADS = 1024
@@ -14,7 +14,7 @@ const threadCount = number(
   },
   '',
 )
-const threadsOption: Option<number | 'auto'> = {
+const threadsOption: CommandOption<number | 'auto'> = {
   placeholder: 'N|auto',
   help: 'Number of threads. Default: auto.',
   read: (given, name) => (given.length === 0 || given.at(-1) === 'auto' ? 'auto' : threadCount.read(given, name)!),

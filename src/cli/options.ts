@@ -3,7 +3,7 @@ import { nearestName } from '../options.js'
 import { UsageError } from './failures.js'
 
 /** One option of a command: its syntax, its help, and how its value is read. */
-export interface Option<T> {
+export interface CommandOption<T> {
   /** Placeholder of the value in the help; flags have none. */
   readonly placeholder?: string
   readonly help: string
@@ -15,25 +15,27 @@ export interface Option<T> {
   readonly read: (given: readonly string[], name: string) => T
 }
 
-export type OptionTable = Readonly<Record<string, Option<unknown>>>
+export type OptionTable = Readonly<Record<string, CommandOption<unknown>>>
 
-export type OptionValues<Table extends OptionTable> = { readonly [Name in keyof Table]: Table[Name] extends Option<infer T> ? T : never }
+export type OptionValues<Table extends OptionTable> = {
+  readonly [Name in keyof Table]: Table[Name] extends CommandOption<infer T> ? T : never
+}
 
-export function flag(help: string): Option<boolean> {
+export function flag(help: string): CommandOption<boolean> {
   return { help, read: (given) => given.length > 0 }
 }
 
 /** An option with a text value, which may be empty. */
-export function anyText(placeholder: string, help: string): Option<string | undefined> {
+export function anyText(placeholder: string, help: string): CommandOption<string | undefined> {
   return { placeholder, help, read: (given) => given.at(-1) }
 }
 
-export function text(placeholder: string, help: string): Option<string | undefined> {
+export function text(placeholder: string, help: string): CommandOption<string | undefined> {
   return { placeholder, help, read: (given, name) => withoutEmpty(given, name).at(-1) }
 }
 
 /** An option that may be repeated. */
-export function texts(placeholder: string, help: string): Option<string[]> {
+export function texts(placeholder: string, help: string): CommandOption<string[]> {
   return { placeholder, help, repeatable: true, read: withoutEmpty }
 }
 
@@ -42,7 +44,7 @@ function withoutEmpty(given: readonly string[], name: string): string[] {
   return [...given]
 }
 
-export function choice<const Values extends readonly string[]>(values: Values, help: string): Option<Values[number] | undefined> {
+export function choice<const Values extends readonly string[]>(values: Values, help: string): CommandOption<Values[number] | undefined> {
   return {
     placeholder: values.join('|'),
     help,
@@ -66,7 +68,7 @@ export function integerFrom(least: number): NumberRule {
 
 export const anyNumber: NumberRule = { expected: 'a number', fits: () => true }
 
-export function number({ expected, fits }: NumberRule, help: string): Option<number | undefined> {
+export function number({ expected, fits }: NumberRule, help: string): CommandOption<number | undefined> {
   return {
     placeholder: 'N',
     help,

@@ -1,12 +1,12 @@
 import type { LanguageModel } from '../index.js'
 import { UsageError } from './failures.js'
-import { anyNumber, flag, integerFrom, type NumberRule, number, type Option, type OptionValues, texts } from './options.js'
+import { anyNumber, flag, integerFrom, type NumberRule, number, type CommandOption, type OptionValues, texts } from './options.js'
 
 const fromZero: NumberRule = { expected: 'a number from 0', fits: (value) => value >= 0 }
 const aboveZero: NumberRule = { expected: 'a number above 0', fits: (value) => value > 0 }
 
 /** `ID=BIAS`, any number of times. */
-const logitBias: Option<ReadonlyMap<number, number>> = {
+const logitBias: CommandOption<ReadonlyMap<number, number>> = {
   placeholder: 'ID=BIAS',
   help: 'Add this to the logit of the token with this id; -Infinity forbids it.',
   repeatable: true,
@@ -23,7 +23,7 @@ const logitBias: Option<ReadonlyMap<number, number>> = {
     ),
 }
 
-const tokenIds: Option<number[]> = {
+const tokenIds: CommandOption<number[]> = {
   placeholder: 'ID',
   help: 'End at this token.',
   repeatable: true,

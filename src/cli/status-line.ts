@@ -1,7 +1,7 @@
 import { escapeUnprintable } from './terminal-text.js'
 
 /** The part of a stream that a status line needs. */
-interface Screen {
+interface StatusScreen {
   readonly isTTY?: boolean
   readonly columns?: number
   write(text: string): unknown
@@ -13,14 +13,14 @@ const INTERVAL = 100
 
 /** One line that is updated in place on a terminal; elsewhere nothing is written. */
 export class StatusLine {
-  readonly #screen: Screen
+  readonly #screen: StatusScreen
   readonly #now: () => number
   #begin: number | undefined
   #next = 0
   #isShown = false
 
   /** @param now monotonic clock in milliseconds */
-  constructor(screen: Screen, now: () => number = () => performance.now()) {
+  constructor(screen: StatusScreen, now: () => number = () => performance.now()) {
     this.#screen = screen
     this.#now = now
   }

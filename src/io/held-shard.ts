@@ -1,4 +1,4 @@
-import type { FileReader, Read } from './file-reader.js'
+import type { SourceReader, Read } from './source-reader.js'
 import type { SafetensorsHeader } from './safetensors.js'
 import type { MissingFile } from './sources/source.js'
 import type { TensorSink } from './tensor-sink.js'
@@ -11,9 +11,9 @@ export class HeldShard {
   private open!: (sink: TensorSink) => void
   private giveUp!: (reason: Error) => void
 
-  /** @param takeHeader as of `FileReader.readShard` */
+  /** @param takeHeader as of `SourceReader.readShard` */
   constructor(
-    files: FileReader,
+    files: SourceReader,
     readonly name: string,
     takeHeader: (header: SafetensorsHeader) => void | Promise<void>,
   ) {

@@ -1,5 +1,5 @@
 import { describe, RoutedAttentionError } from '../errors.js'
-import { FileReader, type Read } from './file-reader.js'
+import { SourceReader, type Read } from './source-reader.js'
 import { HeldShard } from './held-shard.js'
 import { parseShardIndex, type ShardIndex } from './index-file.js'
 import { parseJson } from './json.js'
@@ -125,7 +125,7 @@ export async function streamModelFiles<Config, Tokenizer, Generation, Weights ex
 type ParseHeaders<Weights> = (tensors: ReadonlyMap<string, TensorInfo>) => Weights | Promise<Weights>
 
 class ModelReader {
-  private readonly files: FileReader
+  private readonly files: SourceReader
   /** Names of the files that were read. */
   private readonly names: string[] = [CONFIG]
   readonly unavailable = new Map<string, RoutedAttentionError>()
@@ -136,7 +136,7 @@ class ModelReader {
     private readonly digests: ReadonlyMap<string, string>,
     private readonly signal: ReadOptions['signal'],
   ) {
-    this.files = new FileReader(source, tracker, digests)
+    this.files = new SourceReader(source, tracker, digests)
   }
 
   async readConfig<T>(parse: (json: unknown) => T): Promise<T> {
@@ -156,7 +156,7 @@ class ModelReader {
   /**
    * Reads an optional file; it is required if a digest is given for it. If it cannot be read, the reason is kept in
    * `unavailable`.
-   * @param take as of `FileReader.readWhole`
+   * @param take as of `SourceReader.readWhole`
    * @param options.isPageRefused whether a web page in its place rejects the load; otherwise the file counts as absent
    */
   private async readOptional<T>(

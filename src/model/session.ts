@@ -61,7 +61,7 @@ export interface AppendResult {
 }
 
 /** What an append should return or report. */
-interface Request extends Partial<ReadingOptions> {
+interface AppendRequest extends Partial<ReadingOptions> {
   readonly bits?: boolean
 }
 
@@ -140,7 +140,7 @@ export class Session {
   }
 
   /** @returns logits after the last token, owned by the caller */
-  async #read(tokenIds: TokenIds, request: Request): Promise<Float32Array> {
+  async #read(tokenIds: TokenIds, request: AppendRequest): Promise<Float32Array> {
     // A single step completes before progress could be reported, and cannot be undone
     if (!request.onRead && this.#step(singleTokenId(tokenIds, this.#owner.numTokens))) {
       const logits = this.#logits!.slice()
@@ -152,7 +152,7 @@ export class Session {
     return (await this.#inTurn(ids, request)).logits
   }
 
-  #inTurn(ids: Int32Array, request: Request): Promise<AppendResult> {
+  #inTurn(ids: Int32Array, request: AppendRequest): Promise<AppendResult> {
     const interrupt = this.#interruptBy(request.signal)
     const work = () => retryForMemory(() => this.#append(ids, request, interrupt))
     return this.#mutex.runExclusive(() => this.#lifetime.use(() => this.#owner.lifetime.use(work)), interrupt)
@@ -230,7 +230,7 @@ export class Session {
     return true
   }
 
-  async #append(ids: Int32Array, { onRead, bits: wantsBits = false }: Request, interrupt: Interrupt): Promise<AppendResult> {
+  async #append(ids: Int32Array, { onRead, bits: wantsBits = false }: AppendRequest, interrupt: Interrupt): Promise<AppendResult> {
     interrupt.check() // the call may have been aborted while it waited
     const { maxPositions } = this.#owner
     if (maxPositions !== null && this.#position + ids.length > maxPositions) {

@@ -80,7 +80,7 @@ test('every script of the examples passes the type checker against the built pac
 })
 
 describe('the chat server', () => {
-  interface Event {
+  interface StreamEvent {
     event: string
     data: { text?: string; position?: number; error?: string }
   }
@@ -96,13 +96,13 @@ describe('the chat server', () => {
     })
   }
 
-  async function ask(origin: string, name: string, text: string, maxTokens: number): Promise<{ text: string; events: Event[] }> {
+  async function ask(origin: string, name: string, text: string, maxTokens: number): Promise<{ text: string; events: StreamEvent[] }> {
     const response = await post(origin, name, { text, maxTokens, temperature: 0 })
     expect(response.status).toBe(200)
     expect(response.headers.get('content-type')).toBe('text/event-stream')
-    const events = (await response.text()).trimEnd().split('\n\n').map((block): Event => {
+    const events = (await response.text()).trimEnd().split('\n\n').map((block): StreamEvent => {
       const [, event, data] = /^event: (.*)\ndata: (.*)$/.exec(block)!
-      return { event: event!, data: JSON.parse(data!) as Event['data'] }
+      return { event: event!, data: JSON.parse(data!) as StreamEvent['data'] }
     }) // prettier-ignore
     return { text: events.map(({ data }) => data.text ?? '').join(''), events }
   }

@@ -3,7 +3,7 @@ export type { Float64Values, Values } from './arithmetic.js'
 export { referenceLayer, type LayerTrace } from './layer.js'
 export { referenceModel } from './model.js'
 export { camelCaseOptions, layerOptions, resolveOptions, type ForwardOptions, type LayerOptions } from './options.js'
-export type { Parameters } from './parameters.js'
+export type { StateDict } from './parameters.js'
 export {
   coordinateDescent,
   largest,

@@ -1,7 +1,7 @@
 import { add, fromRows, scale, toRows, type Float64Values, type Matrix, type Values } from './arithmetic.js'
 import { localAttention } from './local-attention.js'
 import { resolveOptions, type ForwardOptions, type LayerOptions, type ResolvedOptions } from './options.js'
-import { parameterRows, type Parameters } from './parameters.js'
+import { parameterRows, type StateDict } from './parameters.js'
 import { expertAttention } from './routed-attention.js'
 import { select, routerScore, selectCausally, type Selected } from './selection.js'
 
@@ -29,7 +29,7 @@ interface Routing {
 }
 
 /** The layer's forward, with what it decided on the way (SPEC sections 2 to 6). */
-export function referenceLayer(options: LayerOptions, parameters: Parameters, x: Values, forwardOptions: ForwardOptions = {}): LayerTrace {
+export function referenceLayer(options: LayerOptions, parameters: StateDict, x: Values, forwardOptions: ForwardOptions = {}): LayerTrace {
   const resolved = resolveOptions(options, forwardOptions)
   const { dim, numExperts, routedWindowSize, numRoutedKeyValues } = resolved
   const [batch, tokens] = x.shape as [number, number, number]
@@ -63,7 +63,7 @@ export function referenceLayer(options: LayerOptions, parameters: Parameters, x:
 }
 
 /** Each window's routing from the second on, by expert (SPEC sections 3 and 4). */
-function routeSequence(options: ResolvedOptions, parameters: Parameters, x: Matrix, lastWindow: number): Routing[][] {
+function routeSequence(options: ResolvedOptions, parameters: StateDict, x: Matrix, lastWindow: number): Routing[][] {
   const { dim, numExperts, routedWindowSize: window, numRoutedQueries, numRoutedKeyValues } = options
   const routerScores = (router: string) =>
     parameterRows(parameters, `${router}.routing_token`, dim).map((routingToken) =>
@@ -93,7 +93,7 @@ function routeSequence(options: ResolvedOptions, parameters: Parameters, x: Matr
 /** Local output and experts' outputs, with null tokens where an expert took nothing (SPEC section 6). */
 function combine(
   options: ResolvedOptions,
-  parameters: Parameters,
+  parameters: StateDict,
   x: Matrix,
   localOut: Matrix,
   routings: Routing[][],

@@ -1,11 +1,11 @@
 import { attend, layerNorm, linear, positionAngles, rotate, toRows, type Matrix } from './arithmetic.js'
 import type { ResolvedOptions } from './options.js'
-import { parameter, parameterRows, type Parameters } from './parameters.js'
+import { parameter, parameterRows, type StateDict } from './parameters.js'
 
 /**
  * Causal attention over a sliding window of W earlier positions and the token's own, for one sequence (SPEC section 2).
  */
-export function localAttention(options: ResolvedOptions, parameters: Parameters, x: Matrix): Matrix {
+export function localAttention(options: ResolvedOptions, parameters: StateDict, x: Matrix): Matrix {
   const { dim, heads, dimHead, localAttnWindowSize } = options
   const inner = heads * dimHead
   const qkvWeight = parameterRows(parameters, 'local_attn.to_qkv.weight', dim)

@@ -2,7 +2,7 @@ import { add, fromRows, gelu, linear, positionAngles, rmsNorm, toRows, type Floa
 import { referenceLayer } from './layer.js'
 import { localAttention } from './local-attention.js'
 import { layerOptions, resolveOptions, type ForwardOptions } from './options.js'
-import { parameter, parameterRows, parametersUnder, type Parameters } from './parameters.js'
+import { parameter, parameterRows, parametersUnder, type StateDict } from './parameters.js'
 
 /**
  * The language model's forward over one sequence (SPEC section 7).
@@ -11,7 +11,7 @@ import { parameter, parameterRows, parametersUnder, type Parameters } from './pa
  */
 export function referenceModel(
   config: Readonly<Record<string, unknown>>,
-  parameters: Parameters,
+  parameters: StateDict,
   tokenIds: ArrayLike<number>,
 ): Float64Values {
   const { depth, num_tokens: vocabulary } = config as { depth: number; num_tokens: number }
@@ -50,7 +50,7 @@ export function referenceModel(
   return fromRows(logits, [tokens, vocabulary])
 }
 
-function feedForward(parameters: Parameters, x: Matrix): Matrix {
+function feedForward(parameters: StateDict, x: Matrix): Matrix {
   const gamma = parameter(parameters, '0.gamma')
   const innerBias = parameter(parameters, '1.bias')
   const innerWeight = parameterRows(parameters, '1.weight', gamma.length)

@@ -1,6 +1,6 @@
 import { attend, linear, rmsNorm, rotate, scale, toRows, type Matrix, type Vector } from './arithmetic.js'
 import type { ResolvedOptions } from './options.js'
-import { parameter, parameterRows, type Parameters } from './parameters.js'
+import { parameter, parameterRows, type StateDict } from './parameters.js'
 import type { Selected } from './selection.js'
 
 /** One expert's attention from the queries of a window to a context; `index` is a position in the sequence. */
@@ -13,7 +13,7 @@ export type ExpertAttention = (queries: readonly Selected[], context: readonly S
  */
 export function expertAttention(
   options: ResolvedOptions,
-  parameters: Parameters,
+  parameters: StateDict,
   expert: number,
   x: Matrix,
   angles: Matrix[] | null,

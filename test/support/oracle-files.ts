@@ -222,11 +222,11 @@ function characterMap(entries: Record<string, string>): string {
     texts += `${to}\0`
     return { path: [...Buffer.from(from)], value }
   })
-  interface Node {
-    children: Map<number, Node>
+  interface TrieNode {
+    children: Map<number, TrieNode>
     value?: number
   }
-  const root: Node = { children: new Map() }
+  const root: TrieNode = { children: new Map() }
   for (const { path, value } of bytes) {
     let node = root
     for (const byte of path) {
@@ -236,7 +236,7 @@ function characterMap(entries: Record<string, string>): string {
     node.value = value
   }
   // Each node's children lie in a block of 256 of their own: child = block ^ byte, and a leaf's value at block ^ 0.
-  const place = (node: Node, at: number, label: number): void => {
+  const place = (node: TrieNode, at: number, label: number): void => {
     const block = 256 * next++
     units.set(at, (((block ^ at) << 10) >>> 0) | label | (node.value === undefined ? 0 : 256))
     if (node.value !== undefined) units.set(block, (0x8000_0000 | node.value) >>> 0)

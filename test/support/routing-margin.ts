@@ -2,7 +2,7 @@
  * Whether float32 must decide a call's routing as float64 does: no decision hangs on a difference that rounding may
  * reverse.
  */
-import { routerScore, type Parameters, type Values } from '../reference/index.js'
+import { routerScore, type StateDict, type Values } from '../reference/index.js'
 import { toRows } from '../reference/arithmetic.js'
 import { resolveOptions, type ForwardOptions, type LayerOptions, type ResolvedOptions } from '../reference/options.js'
 
@@ -13,7 +13,7 @@ const MARGIN = 2e-4
  * Equal router scores are safe: tokens are equal, or dot products exact (test/support/arbitraries.ts), and ties have a
  * rule.
  */
-export function isRoutingSafe(options: LayerOptions, parameters: Parameters, x: Values, forward: ForwardOptions = {}): boolean {
+export function isRoutingSafe(options: LayerOptions, parameters: StateDict, x: Values, forward: ForwardOptions = {}): boolean {
   const resolved = resolveOptions(options, forward)
   const { dim, routedWindowSize: window, numRoutedQueries, numRoutedKeyValues } = resolved
   const [batch, length] = x.shape as [number, number]

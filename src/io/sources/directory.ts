@@ -1,7 +1,7 @@
 import type { FileHandle } from 'node:fs/promises'
 import { reasonOf, RoutedAttentionError } from '../../errors.js'
 import { isError } from '../../realm.js'
-import { type FileSystem, fileSystem } from './file-system.js'
+import { type HostFiles, fileSystem } from './file-system.js'
 import { allocateBytes, isMissing, type MissingFile, type OpenFile, PIECE_BYTES, type Source, untilAborted } from './source.js'
 
 /**
@@ -32,7 +32,7 @@ export function directorySource(folder: string | URL, signal?: AbortSignal): Sou
   }
 }
 
-async function whyMissing({ files }: FileSystem, folder: string): Promise<string> {
+async function whyMissing({ files }: HostFiles, folder: string): Promise<string> {
   try {
     if ((await files.stat(folder)).isDirectory()) return 'no such file'
     return `${folder} is a file: pass the folder that contains it`

@@ -6,13 +6,13 @@ import { sinceUnicode17 } from './characters.js'
  * use it. Other syntax is rejected.
  */
 
-export type Node =
+export type PatternNode =
   | { readonly kind: 'set'; readonly set: CharSet }
-  | { readonly kind: 'sequence'; readonly nodes: readonly Node[] }
-  | { readonly kind: 'alternatives'; readonly nodes: readonly Node[] }
-  | { readonly kind: 'repeat'; readonly node: Node; readonly min: number; readonly max: number; readonly mode: RepeatMode }
-  | { readonly kind: 'look'; readonly node: Node; readonly isNegative: boolean; readonly isBehind: boolean }
-  | { readonly kind: 'atomic'; readonly node: Node }
+  | { readonly kind: 'sequence'; readonly nodes: readonly PatternNode[] }
+  | { readonly kind: 'alternatives'; readonly nodes: readonly PatternNode[] }
+  | { readonly kind: 'repeat'; readonly node: PatternNode; readonly min: number; readonly max: number; readonly mode: RepeatMode }
+  | { readonly kind: 'look'; readonly node: PatternNode; readonly isNegative: boolean; readonly isBehind: boolean }
+  | { readonly kind: 'atomic'; readonly node: PatternNode }
   | { readonly kind: 'assertion'; readonly assertion: Assertion }
 
 export type RepeatMode = 'greedy' | 'lazy' | 'possessive'
@@ -32,12 +32,12 @@ export class PatternError extends Error {
 const MAX_LENGTH = 20_000
 const MAX_DEPTH = 100
 
-export function parsePattern(pattern: string): Node {
+export function parsePattern(pattern: string): PatternNode {
   if (pattern.length > MAX_LENGTH) throw new PatternError(`a pattern of ${pattern.length} characters is longer than ${MAX_LENGTH}`, false)
   return new PatternParser(pattern).parse()
 }
 
-export function literal(text: string): Node {
+export function literal(text: string): PatternNode {
   return { kind: 'sequence', nodes: Array.from(text, (character) => ({ kind: 'set', set: single(character.codePointAt(0)!) })) }
 }
 
@@ -76,13 +76,13 @@ class PatternParser {
 
   constructor(private readonly pattern: string) {}
 
-  parse(): Node {
+  parse(): PatternNode {
     const node = this.alternatives()
     if (this.at < this.pattern.length) throw this.broken('an unmatched )')
     return node
   }
 
-  private alternatives(): Node {
+  private alternatives(): PatternNode {
     if (++this.depth > MAX_DEPTH) throw new PatternError(`groups nested more than ${MAX_DEPTH} deep`, false)
     const nodes = [this.sequence()]
     while (this.accept('|')) nodes.push(this.sequence())
@@ -90,8 +90,8 @@ class PatternParser {
     return nodes.length === 1 ? nodes[0]! : { kind: 'alternatives', nodes }
   }
 
-  private sequence(): Node {
-    const nodes: Node[] = []
+  private sequence(): PatternNode {
+    const nodes: PatternNode[] = []
     while (this.at < this.pattern.length && !this.sees('|') && !this.sees(')')) {
       const node = this.atom()
       nodes.push(this.repeated(node))
@@ -99,7 +99,7 @@ class PatternParser {
     return nodes.length === 1 ? nodes[0]! : { kind: 'sequence', nodes }
   }
 
-  private repeated(atom: Node): Node {
+  private repeated(atom: PatternNode): PatternNode {
     let node = atom
     for (let count = 0; ; count++) {
       const bounds = this.bounds()
@@ -130,7 +130,7 @@ class PatternParser {
     return [min, max, true]
   }
 
-  private atom(): Node {
+  private atom(): PatternNode {
     if (this.accept('(')) return this.group()
     if (this.accept('[')) return { kind: 'set', set: this.bracket() }
     if (this.accept('.')) return { kind: 'set', set: new CharSet((c) => c !== 10) }
@@ -149,9 +149,9 @@ class PatternParser {
     return this.character(this.codePoint())
   }
 
-  private group(): Node {
+  private group(): PatternNode {
     const before = this.ignoresCase
-    let wrap = (node: Node): Node => node
+    let wrap = (node: PatternNode): PatternNode => node
     if (this.accept('?:')) wrap = (node) => node
     else if (this.accept('?>')) wrap = (node) => ({ kind: 'atomic', node })
     else if (this.accept('?=')) wrap = (node) => ({ kind: 'look', node, isNegative: false, isBehind: false })
@@ -167,7 +167,7 @@ class PatternParser {
     return wrap(node)
   }
 
-  private character(codePoint: number): Node {
+  private character(codePoint: number): PatternNode {
     return { kind: 'set', set: this.ignoresCase ? this.anyCase(single(codePoint), codePoint, codePoint) : single(codePoint) }
   }
 

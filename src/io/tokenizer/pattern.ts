@@ -1,5 +1,5 @@
 import { CharSet, codePointBefore, widthAt } from './char-set.js'
-import { type Assertion, literal, type Node, parsePattern, PatternError, wordSet } from './pattern-syntax.js'
+import { type Assertion, literal, type PatternNode, parsePattern, PatternError, wordSet } from './pattern-syntax.js'
 import type { Component } from './component.js'
 import type { Effort } from './effort.js'
 
@@ -65,7 +65,7 @@ export class Pattern {
   private effort: Effort | undefined
 
   private constructor(
-    node: Node,
+    node: PatternNode,
     private readonly what: string,
   ) {
     this.lookBehind = lookBehindOf(node)
@@ -322,7 +322,7 @@ export class Pattern {
     }
   }
 
-  private compile(node: Node): void {
+  private compile(node: PatternNode): void {
     const { program } = this
     if (program.length > MAX_PROGRAM) throw new PatternError('the pattern is too large when its intervals are written out', false)
     switch (node.kind) {
@@ -371,7 +371,7 @@ export class Pattern {
     }
   }
 
-  private compileRepeat(repeat: Extract<Node, { kind: 'repeat' }>): void {
+  private compileRepeat(repeat: Extract<PatternNode, { kind: 'repeat' }>): void {
     const { program } = this
     const { node, min, max, mode } = repeat
     if (node.kind === 'set') {
@@ -412,7 +412,7 @@ function words(): CharSet {
 }
 
 /** What a match of a node may begin with. */
-function firstOf(node: Node): { sets: CharSet[]; mayBeEmpty: boolean } {
+function firstOf(node: PatternNode): { sets: CharSet[]; mayBeEmpty: boolean } {
   switch (node.kind) {
     case 'set':
       return { sets: [node.set], mayBeEmpty: false }
@@ -441,7 +441,7 @@ function firstOf(node: Node): { sets: CharSet[]; mayBeEmpty: boolean } {
   }
 }
 
-function lookBehindOf(node: Node): number {
+function lookBehindOf(node: PatternNode): number {
   switch (node.kind) {
     case 'set':
       return 0
@@ -459,8 +459,8 @@ function lookBehindOf(node: Node): number {
 }
 
 /** Length of a look-behind, in characters. */
-function fixedLength(node: Node): number {
-  const length = (part: Node): number => {
+function fixedLength(node: PatternNode): number {
+  const length = (part: PatternNode): number => {
     switch (part.kind) {
       case 'set':
         return 1

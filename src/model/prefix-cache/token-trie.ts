@@ -3,14 +3,14 @@ export interface TrieNode<Value> {
   readonly value: Value | undefined
 }
 
-class Node<Value> implements TrieNode<Value> {
+class LabelledNode<Value> implements TrieNode<Value> {
   value: Value | undefined
-  readonly children = new Map<number, Node<Value>>()
+  readonly children = new Map<number, LabelledNode<Value>>()
 
   /** @param label ids from the parent to this node; empty for the root alone */
   constructor(
     public label: Int32Array,
-    public parent: Node<Value> | undefined,
+    public parent: LabelledNode<Value> | undefined,
   ) {}
 }
 
@@ -26,7 +26,7 @@ export interface Match<Value> {
 
 /** A map from sequences of token ids that finds the longest key that is a prefix of others, in time linear in their length. */
 export class TokenTrie<Value> {
-  readonly #root = new Node<Value>(new Int32Array(0), undefined)
+  readonly #root = new LabelledNode<Value>(new Int32Array(0), undefined)
   #idCount = 0
 
   /** Number of ids held, each prefix that keys share once. */
@@ -35,7 +35,7 @@ export class TokenTrie<Value> {
   }
 
   find(ids: Int32Array): Match<Value> {
-    let best: { node: Node<Value> | undefined; length: number } = { node: undefined, length: 0 }
+    let best: { node: LabelledNode<Value> | undefined; length: number } = { node: undefined, length: 0 }
     let node = this.#root
     let at = 0
     for (;;) {
@@ -56,7 +56,7 @@ export class TokenTrie<Value> {
     while (at < ids.length) {
       const child = node.children.get(ids[at]!)
       if (!child) {
-        const leaf = new Node(ids.slice(at), node)
+        const leaf = new LabelledNode(ids.slice(at), node)
         node.children.set(ids[at]!, leaf)
         this.#idCount += leaf.label.length
         node = leaf
@@ -72,7 +72,7 @@ export class TokenTrie<Value> {
 
   /** Removes a node's value, and the ids that led to no other. */
   delete(removed: TrieNode<Value>): void {
-    const node = removed as Node<Value>
+    const node = removed as LabelledNode<Value>
     node.value = undefined
     const { parent } = node
     if (!parent) return
@@ -84,9 +84,9 @@ export class TokenTrie<Value> {
 }
 
 /** Puts a node before `lower`, after the first ids of its label. */
-function split<Value>(lower: Node<Value>, length: number): Node<Value> {
+function split<Value>(lower: LabelledNode<Value>, length: number): LabelledNode<Value> {
   const { label, parent } = lower
-  const upper = new Node(label.slice(0, length), parent)
+  const upper = new LabelledNode(label.slice(0, length), parent)
   parent!.children.set(label[0]!, upper)
   lower.label = label.slice(length) // a copy: a view would keep all of the ids
   lower.parent = upper
@@ -95,7 +95,7 @@ function split<Value>(lower: Node<Value>, length: number): Node<Value> {
 }
 
 /** Takes a node out that has no value and a single child. */
-function joinOnlyChild<Value>(node: Node<Value>): void {
+function joinOnlyChild<Value>(node: LabelledNode<Value>): void {
   const { parent, children, value } = node
   if (!parent || value !== undefined || children.size !== 1) return
   const [child] = children.values()

@@ -19,7 +19,7 @@ const BROKEN_COPY: readonly ErrorCode[] = ['BAD_FILE', 'BAD_CONFIG', 'BAD_WEIGHT
 type ReadingOptions = Pick<OpenOptions, 'mayBeAbsent'>
 
 /** Reads individual files of a model. */
-export class FileReader {
+export class SourceReader {
   constructor(
     private readonly source: Source,
     private readonly tracker: LoadTracker,
