@@ -20,6 +20,8 @@ interface Waiting {
 export class Admission {
   readonly #model: LanguageModel
   readonly #settings: Settings
+  /** Called when the memory is full: gives back what can be read again, for the next attempt. */
+  reclaim: () => void = () => {}
   readonly #waiting: Waiting[] = []
   #running = 0
   /** Bytes of the largest session so far, which the next one is expected to take. */
@@ -104,8 +106,9 @@ export class Admission {
 
   #checkMemory(sequences: number): void {
     const { maxMemory } = this.#settings
-    if (this.#model.runtime.info.memory.used + sequences * this.#sessionBytes > maxMemory)
-      throw overloaded(`${sequences} more sequences do not fit into the ${maxMemory} bytes of memory that may be used`, this.#delay)
+    if (this.#model.runtime.info.memory.used + sequences * this.#sessionBytes <= maxMemory) return
+    this.reclaim()
+    throw overloaded(`${sequences} more sequences do not fit into the ${maxMemory} bytes of memory that may be used`, this.#delay)
   }
 
   /** Seconds until the queue may have become shorter. */

@@ -273,3 +273,23 @@ test('many conversations at once: each has the answer of its own, and memory com
   await handler.close()
   await vi.waitFor(() => expect(runtime.info.memory.used).toBe(before))
 })
+
+test('sessions that are kept give way when memory is full', async () => {
+  await undisturbed()
+  const probe = model.createSession()
+  await probe.append([1])
+  const { byteLength } = probe
+  probe.dispose()
+  const { used } = runtime.info.memory
+  const handler = createHandler(model, { maxMemory: used + Math.floor(3.5 * byteLength) })
+  const hold = async () =>
+    turn(handler, await create(handler), { ...turns[0]!, max_tokens: 5 }).then(({ events: at }) => events(handler, at))
+  await vi.waitFor(hold) // now it knows how much a session takes
+  for (let kept = 1; kept < 3; kept++) await hold()
+  const address = await create(handler)
+  const refused = await post(handler, address, turns[0])
+  expect({ status: refused.status, after: refused.headers.get('retry-after') }).toEqual({ status: 503, after: '1' })
+  await vi.waitFor(async () => expect((await post(handler, address, turns[0], 'a')).status).toBe(201))
+  expect(tokensOf(await events(handler, `${address}/events`))).toHaveLength(150)
+  await handler.close()
+})

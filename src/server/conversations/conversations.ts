@@ -55,6 +55,7 @@ export class Conversations {
     this.#store = services.settings.store
     this.#sessions = new IdleSessions(services.model, services.settings)
     this.#fingerprint = hex(services.model.fingerprint)
+    services.admission.reclaim = () => this.#tidy(0)
     const { registry } = services.metrics
     registry.gauge('routed_attention_conversations', 'Conversations in memory.', () => this.#awake.size)
     registry.gauge(
@@ -235,13 +236,16 @@ export class Conversations {
     conversation.retire(failure)
   }
 
-  /** Gives back the memory of what was not used for longest. What is under way stays. */
-  #tidy(): void {
+  /**
+   * Gives back the memory of what was not used for longest. What is under way stays.
+   * @param maxBytes that sessions may keep between turns; default: as many as always
+   */
+  #tidy(maxBytes?: number): void {
     if (this.#isTidying) return
     this.#isTidying = true
     const work = this.#services.work.begin()
     void this.#sessions
-      .tidy()
+      .tidy(maxBytes)
       .finally(() => {
         this.#isTidying = false
         work.end()

@@ -103,10 +103,10 @@ export class IdleSessions {
   }
 
   /** Stores the sessions that were not used for longest, and gives their memory back, until those left may stay. */
-  async tidy(): Promise<void> {
+  async tidy(maxBytes = this.#maxBytes): Promise<void> {
     for (const conversation of [...this.#idle]) {
       const isOld = Date.now() - conversation.usedAt > IDLE_TIME
-      if (!isOld && this.byteLength <= this.#maxBytes) return
+      if (!isOld && this.byteLength <= maxBytes) return
       await conversation.mutex.runExclusive(() => this.#putAway(conversation))
     }
   }
