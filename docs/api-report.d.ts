@@ -549,7 +549,7 @@ export type {
 }
 
 declare module 'routed-attention/server' {
-  import type { FetchResponse, LanguageModel, Signal } from './index.js'
+  import type { FetchResponse, LanguageModel, Session, Signal } from './index.js'
   interface ConversationStore {
     read(id: string, prefix: string): Promise<StoredConversation | undefined>
     write(id: string, version: number, entries: ReadonlyMap<string, Uint8Array>): Promise<boolean>
@@ -631,6 +631,21 @@ declare module 'routed-attention/server' {
     maxBytes?: number | undefined
   }
 
+  declare class SessionTable {
+    #private
+    constructor(options?: SessionTableOptions)
+    get size(): number
+    add(id: string, session: Session): void
+    use(id: string): Session | undefined
+    delete(id: string): boolean
+    collect(): number
+  }
+
+  interface SessionTableOptions {
+    lease?: number | undefined
+    now?: (() => number) | undefined
+  }
+
   declare class SqliteStore implements ConversationStore {
     #private
     constructor(path: string, options?: SqliteStoreOptions)
@@ -652,7 +667,7 @@ declare module 'routed-attention/server' {
 
   declare function createHandler(model: LanguageModel, options?: HandlerOptions): Handler
 
-  export { MemoryStore, SqliteStore, createHandler }
+  export { MemoryStore, SessionTable, SqliteStore, createHandler }
   export type {
     ConversationStore,
     FetchRequest,
@@ -660,6 +675,7 @@ declare module 'routed-attention/server' {
     HandlerOptions,
     LogEntry,
     MemoryStoreOptions,
+    SessionTableOptions,
     SqliteStoreOptions,
     StoredConversation,
   }

@@ -2,6 +2,7 @@
 export { createHandler, type Handler } from './handler.js'
 export { MemoryStore, type MemoryStoreOptions } from './stores/memory-store.js'
 export { SqliteStore, type SqliteStoreOptions } from './stores/sqlite-store.js'
+export { SessionTable, type SessionTableOptions } from './session-table.js'
 export type { ConversationStore, StoredConversation } from './stores/store.js'
 export type { LogEntry } from './log.js'
 export type { HandlerOptions } from './options.js'

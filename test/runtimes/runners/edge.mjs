@@ -44,6 +44,20 @@ export const edges = [
       }),
   },
   {
+    id: 'workerd-batch',
+    name: 'workerd, many clients',
+    missing,
+    async run() {
+      const entry = join(makeFolder('workerd-batch'), 'edge.js')
+      await esbuild('hosts/edge-batch.js', entry, ['--conditions=workerd'])
+      const { origin, close } = await serve(project)
+      const model = `${origin}/models/novels-10m/`
+      const args = [join(here, 'lib/edge-batch.mjs'), entry, model]
+      const answer = await execute(/** @type {string} */ (node24), args).finally(close)
+      return { version: version(), results: JSON.parse(answer) }
+    },
+  },
+  {
     id: 'workerd-condition',
     name: 'workerd, without the condition',
     missing,
