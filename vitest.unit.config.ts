@@ -8,7 +8,7 @@ import whole from './vitest.config.js'
  */
 const SLOW = [
   'test/webgpu/**',
-  ...['document', 'in-process'].map((name) => `test/ai-sdk/${name}.test.ts`),
+  ...['document', 'in-process', 'over-http'].map((name) => `test/ai-sdk/${name}.test.ts`),
   ...['cli', 'cli-terminal', 'prompt-encoding', 'quantize', 'serve', 'tokenize'].map((name) => `test/cli/${name}.test.ts`),
   ...[
     'collection',

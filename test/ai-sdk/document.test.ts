@@ -1,11 +1,13 @@
 /** Every snippet of docs/ai-sdk.md, executed as it stands, but for the page's components, which are bundled. */
-import { spawnSync } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import * as ai from 'ai'
 import { build } from 'esbuild'
 import { afterAll, expect, test, vi } from 'vitest'
+import { startServing } from '../support/serving.js'
 
 vi.setConfig({ testTimeout: 120_000 })
 
@@ -33,7 +35,15 @@ function run(name: string, code = snippets.get(name)!): string {
 }
 
 test('has these snippets', () => {
-  expect([...snippets.keys()]).toEqual(['a snippet of sh', 'text.mjs', 'page.jsx', 'route.js', 'objects.mjs', 'a snippet of js'])
+  expect([...snippets.keys()]).toEqual([
+    'a snippet of sh',
+    'text.mjs',
+    'page.jsx',
+    'route.js',
+    'objects.mjs',
+    'a snippet of js',
+    'http.mjs',
+  ])
 })
 
 test('text is generated and streamed', () => {
@@ -96,4 +106,19 @@ test('a template with special tokens is a prompt', () => {
     model.dispose()`,
   )
   expect(printed).toBe('true\n')
+})
+
+test('text is streamed over HTTP', async () => {
+  const serving = await startServing('--name', 'routed-attention-novels-10m')
+  try {
+    const code = snippets.get('http.mjs')!.replace('http://127.0.0.1:8080', serving.origin)
+    writeFileSync(join(folder, 'http.mjs'), code)
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, [join(folder, 'http.mjs')], {
+      cwd: folder,
+      env: { ...process.env, NODE_NO_WARNINGS: '1' }, // of the provider, about a setting that the AI SDK itself made
+    })
+    expect({ stdout, stderr }).toEqual({ stdout: expect.stringMatching(/^[\s\S]{20,}\n\d+ tokens\n$/) as string, stderr: '' })
+  } finally {
+    await serving.end()
+  }
 })
