@@ -1,9 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
@@ -11,13 +10,10 @@ import ts from 'typescript'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { createRuntime, LanguageModel, type Runtime } from '../../src/index.js'
 import { novels2Int8Folder } from '../support/models.js'
-import { recitingModelFiles } from '../support/reciting-model.js'
-import { tokenizerFiles } from '../support/tokenizer-files.js'
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const temporary = mkdtempSync(join(tmpdir(), 'routed-attention-examples-'))
 const children: ChildProcess[] = []
 
 let runtime: Runtime
@@ -30,11 +26,10 @@ beforeAll(async () => {
 
 afterAll(async () => {
   for (const child of children) child.kill()
-  rmSync(temporary, { recursive: true, force: true })
   await runtime.dispose()
 })
 
-/** Starts a server of the examples; both tell their port when they listen. */
+/** Starts a server of the examples; it tells its port when it listens. */
 async function startServer(script: string, ...args: string[]): Promise<{ child: ChildProcess; origin: string }> {
   // The engine's flags of this process too: the same arithmetic on both sides.
   const child = spawn(process.execPath, [...process.execArgv, join(root, 'examples', script), ...args], {
@@ -53,12 +48,12 @@ async function greedy(prompt: string, maxTokens: number): Promise<string> {
 }
 
 test('every script of the examples passes the type checker against the built package', () => {
-  const scripts = ['node-chat-server', 'browser', 'constrained-output'].flatMap((folder) =>
+  const scripts = ['browser', 'constrained-output', 'signed-sessions'].flatMap((folder) =>
     readdirSync(join(root, 'examples', folder))
       .filter((name) => /\.m?js$/.test(name))
       .map((name) => join(root, 'examples', folder, name)),
   )
-  expect(scripts).toHaveLength(9)
+  expect(scripts).toHaveLength(7)
   const program = ts.createProgram(scripts, {
     noEmit: true,
     allowJs: true,
@@ -79,142 +74,35 @@ test('every script of the examples passes the type checker against the built pac
   expect(messages).toEqual([])
 })
 
-describe('the chat server', () => {
-  interface StreamEvent {
-    event: string
-    data: { text?: string; position?: number; error?: string }
-  }
-
-  const start = (...more: string[]) =>
-    startServer('node-chat-server/server.mjs', '--port', '0', '--sessions', join(temporary, 'sessions'), ...more)
-
-  function post(origin: string, name: string, body: object | string, signal?: AbortSignal): Promise<Response> {
-    return fetch(`${origin}/sessions/${name}`, {
-      method: 'POST',
-      body: typeof body === 'string' ? body : JSON.stringify(body),
-      ...(signal && { signal }),
-    })
-  }
-
-  async function ask(origin: string, name: string, text: string, maxTokens: number): Promise<{ text: string; events: StreamEvent[] }> {
-    const response = await post(origin, name, { text, maxTokens, temperature: 0 })
-    expect(response.status).toBe(200)
-    expect(response.headers.get('content-type')).toBe('text/event-stream')
-    const events = (await response.text()).trimEnd().split('\n\n').map((block): StreamEvent => {
-      const [, event, data] = /^event: (.*)\ndata: (.*)$/.exec(block)!
-      return { event: event!, data: JSON.parse(data!) as StreamEvent['data'] }
-    }) // prettier-ignore
-    return { text: events.map(({ data }) => data.text ?? '').join(''), events }
-  }
-
-  async function stop(child: ChildProcess): Promise<number | null> {
-    const exit = once(child, 'exit') as Promise<[number | null]>
-    child.kill('SIGTERM')
-    return (await exit)[0]
-  }
-
-  test('streams what the model writes, and goes on with a session after a restart', async () => {
-    const first = await start()
-    const opening = await ask(first.origin, 'anna', 'The old captain', 8)
-    expect(opening.text).toBe(await greedy('The old captain', 8))
-    expect(opening.events.slice(0, -1).every(({ event }) => event === 'text')).toBe(true)
-    expect(opening.events.at(-1)).toEqual({ event: 'end', data: { position: 3 + 8 } })
-    expect(await stop(first.child)).toBe(0)
-
-    const second = await start()
-    const { text } = await ask(second.origin, 'anna', '', 8)
-    expect(opening.text + text).toBe(await greedy('The old captain', 16))
-
-    // Two at once on one session take turns; another session is not touched by them.
-    const [one, two, other] = await Promise.all([
-      ask(second.origin, 'anna', '', 4),
-      ask(second.origin, 'anna', '', 4),
-      ask(second.origin, 'bert', 'The old captain', 8),
-    ])
-    expect(opening.text + text + one.text + two.text).toBe(await greedy('The old captain', 24))
-    expect(other.text).toBe(opening.text)
-
-    expect((await fetch(`${second.origin}/sessions/anna`, { method: 'DELETE' })).status).toBe(204)
-    expect((await ask(second.origin, 'anna', 'The old captain', 8)).text).toBe(opening.text)
-    expect(await stop(second.child)).toBe(0)
-  })
-
-  test('writes the space between the prompt and its first word, where the decoder leaves out a leading one', async () => {
-    // each token is followed by the next of the vocabulary
-    const files = recitingModelFiles(Array.from({ length: 20 }, (_, id) => `${id}`))
-    files.set('tokenizer.json', new TextEncoder().encode(JSON.stringify(tokenizerFiles['T5'])))
-    const folder = join(temporary, 'spaced')
-    mkdirSync(folder)
-    for (const [name, bytes] of files) writeFileSync(join(folder, name), bytes)
-    const { child, origin } = await start('--model', folder)
-    expect((await ask(origin, 'spaced', 'the', 4)).text).toBe(' seasman ma')
-    expect((await ask(origin, 'spaced', 'the', 1)).text).toBe(' sea')
-    await stop(child)
-  })
-
-  test('hands sessions out as bytes that it signed, and takes back those only, for the session that they are of', async () => {
-    const { child, origin } = await start()
-    const bytesOf = (name: string) => `${origin}/sessions/${name}/bytes`
-    const put = async (name: string, bytes: Uint8Array<ArrayBuffer>) => (await fetch(bytesOf(name), { method: 'PUT', body: bytes })).status
-    const opening = await ask(origin, 'emil', 'The old captain', 8)
-    const signed = new Uint8Array(await (await fetch(bytesOf('emil'))).arrayBuffer())
-    await ask(origin, 'emil', '', 8)
-    expect(await put('emil', signed)).toBe(204)
-    expect(opening.text + (await ask(origin, 'emil', '', 8)).text).toBe(await greedy('The old captain', 16))
-
-    // a session that the model would accept, but this server did not sign: its checksum is right
-    const forged = model.createSession()
-    await forged.append(model.tokenizer.encode('Never said'))
-    const unsigned = new Uint8Array(Buffer.concat([signed.subarray(0, 32), forged.save()]))
-    expect(await put('emil', unsigned)).toBe(403)
-    for (const at of [0, 31, 32, 100, signed.length - 1]) {
-      const altered = signed.slice()
-      altered[at]! ^= 1
-      expect(await put('emil', altered), `byte ${at}`).toBe(403)
+test('signed sessions are taken back unaltered, and for their owner alone', async () => {
+  const { SignedSessions } = (await import(new URL('../../examples/signed-sessions/signed-sessions.mjs', import.meta.url).href)) as {
+    SignedSessions: {
+      create(secret: Uint8Array): Promise<{
+        sign(owner: string, bytes: Uint8Array): Promise<Uint8Array<ArrayBuffer>>
+        verify(owner: string, signed: Uint8Array): Promise<Uint8Array<ArrayBuffer> | undefined>
+      }>
     }
-    for (const length of [0, 31, 32, signed.length - 1]) expect(await put('emil', signed.slice(0, length)), `${length} bytes`).toBe(403)
-    expect(await put('emily', signed)).toBe(403)
-    expect((await fetch(bytesOf('emily'))).status).toBe(404)
-    expect((await fetch(bytesOf('emil'), { method: 'POST' })).status).toBe(405)
-    await stop(child)
-  })
+  }
+  const signatures = await SignedSessions.create(crypto.getRandomValues(new Uint8Array(32)))
+  const session = model.createSession()
+  await session.append(model.tokenizer.encode('The old captain'))
+  const signed = await signatures.sign('emil', session.save())
+  const restored = model.restoreSession((await signatures.verify('emil', signed))!)
+  expect(await restored.append([])).toEqual(await session.append([]))
 
-  test('answers what it cannot do with a status and a reason, and goes on', async () => {
-    const { child, origin } = await start()
-    const answers = [
-      [await post(origin, 'a%2Fb', { text: 'x' }), 404],
-      [await post(origin, 'anna', 'no JSON'), 400],
-      [await post(origin, 'anna', { text: 7 }), 400],
-      [await post(origin, 'anna', { text: 'x', maxTokens: 0 }), 400],
-      [await post(origin, 'empty', { text: '' }), 400],
-      [await fetch(`${origin}/sessions/anna`), 405],
-    ] as const
-    for (const [response, status] of answers) {
-      expect(response.status).toBe(status)
-      expect(((await response.json()) as { error: string }).error).toMatch(/./)
-    }
-    expect((await ask(origin, 'carl', 'He said', 2)).text).toBe(await greedy('He said', 2))
-    await stop(child)
-  })
-
-  test('stops for a client that goes away, and for SIGTERM, and the session stays usable', async () => {
-    const { child, origin } = await start()
-    const leaving = new AbortController()
-    const response = await post(origin, 'dora', { text: 'The old captain', maxTokens: 1024, temperature: 0 }, leaving.signal)
-    await response.body!.getReader().read()
-    leaving.abort()
-    // Its turn comes only when the one before has ended.
-    const { events } = await ask(origin, 'dora', '', 1)
-    expect(events.at(-1).data.position).toBeLessThan(1000)
-
-    const cut = post(origin, 'dora', { text: '', maxTokens: 1024, temperature: 0 })
-    const reader = (await cut).body!.getReader()
-    await reader.read()
-    expect(await stop(child)).toBe(0)
-    let last = ''
-    for (let part = await reader.read(); !part.done; part = await reader.read()) last += new TextDecoder().decode(part.value)
-    expect(last).toMatch(/event: error\ndata: .*going down.*\n\n$/)
-  })
+  // a session that the model would accept, but nobody signed: its checksum is right
+  const forged = model.createSession()
+  await forged.append(model.tokenizer.encode('Never said'))
+  expect(await signatures.verify('emil', Buffer.concat([signed.subarray(0, 32), forged.save()]))).toBe(undefined)
+  for (const at of [0, 31, 32, 100, signed.length - 1]) {
+    const altered = signed.slice()
+    altered[at]! ^= 1
+    expect(await signatures.verify('emil', altered), `byte ${at}`).toBe(undefined)
+  }
+  for (const length of [0, 31, 32, signed.length - 1])
+    expect(await signatures.verify('emil', signed.slice(0, length)), `${length} bytes`).toBe(undefined)
+  expect(await signatures.verify('emily', signed)).toBe(undefined)
+  await expect(SignedSessions.create(new Uint8Array(31))).rejects.toThrow(/32 bytes/)
 })
 
 type Message = { type: string; text?: string; done?: number; total?: number; tokens?: number; message?: string; runtime?: object }

@@ -3,6 +3,7 @@ import { createRuntime, LanguageModel, type Runtime } from '../../src/index.js'
 import { createHandler, type Handler, type LogEntry } from '../../src/server/index.js'
 import { recitingModelFiles } from '../support/reciting-model.js'
 import { causalConfig, loadSmallModel, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
+import { tokenizerFiles } from '../support/tokenizer-files.js'
 import { ask, fault, partsOf, requestOf } from './support.js'
 
 /** Bytes are tokens, and some tokens have no text. */
@@ -151,6 +152,16 @@ describe('a completion', () => {
       text: ' one twoa',
       finish_reason: 'length',
     })
+  })
+
+  test('has the space between prompt and continuation, where the decoder leaves out a leading one', async () => {
+    // each token is followed by the next of the vocabulary
+    const files = recitingModelFiles(Array.from({ length: 20 }, (_, id) => `${id}`))
+    files.set('tokenizer.json', new TextEncoder().encode(JSON.stringify(tokenizerFiles['T5'])))
+    const handler = createHandler(await LanguageModel.load(files, { runtime }))
+    const body = { prompt: 'the', max_tokens: 4, temperature: 0 }
+    expect((await completed(handler, body)).choices[0]!.text).toBe(' seasman ma')
+    expect((await completed(handler, { ...body, max_tokens: 1, echo: true })).choices[0]!.text).toBe('the sea')
   })
 
   test('treats special tokens in a text as text', async () => {
