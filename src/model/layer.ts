@@ -48,7 +48,7 @@ const FORWARD_OPTIONS = namesOf<ForwardOptions>({
 
 /**
  * Causal local attention over a window, plus experts that route a few tokens of each window as queries to the best
- * tokens of all earlier windows. SPEC.md defines the maths; PyTorch has a layer of the same name.
+ * tokens of all earlier windows. SPEC.md defines the maths; the published PyTorch layer has the same name.
  */
 export class MixtureOfAutoregressiveAttention {
   /** The layer's options, with defaults filled in. */
@@ -60,7 +60,9 @@ export class MixtureOfAutoregressiveAttention {
   /**
    * Creates a layer whose parameters are drawn from the distributions PyTorch initialises with; the same seed gives the
    * same parameters everywhere.
-   * @throws RoutedAttentionError `BAD_CONFIG` (an option), `DISPOSED` (the runtime), `OUT_OF_MEMORY`
+   * @param init.seed any finite number; if omitted, each layer gets different parameters
+   * @throws RoutedAttentionError `BAD_CONFIG` (an option), `BAD_ARGUMENT` (the seed), `DISPOSED` (the runtime),
+   * `OUT_OF_MEMORY`
    */
   constructor(runtime: Runtime, options: LayerOptions, init: { seed?: number } = {}) {
     checkRuntime(runtime)
@@ -84,13 +86,16 @@ export class MixtureOfAutoregressiveAttention {
   }
 
   /**
+   * Runs the layer on a batch of sequences, each on its own.
    * @param x (batch, n, dim)
-   * @returns (batch, n, dim)
-   * @throws RoutedAttentionError `BAD_SHAPE` (a tensor), `BAD_ARGUMENT` (an override), `OUT_OF_MEMORY`, `DISPOSED`; or
+   * @returns (batch, n, dim), owned by the caller
+   * @throws RoutedAttentionError `BAD_SHAPE` (a tensor), `BAD_ARGUMENT` (an option), `OUT_OF_MEMORY`, `DISPOSED`; or
    * the signal's reason
    */
   forward(x: Tensor, options?: ForwardOptions & { trace?: false }): Promise<Tensor>
+  /** The same, with what the layer selected. */
   forward(x: Tensor, options: ForwardOptions & { trace: true }): Promise<LayerTrace>
+  /** The same, for options whose `trace` is not known in advance. */
   forward(x: Tensor, options?: ForwardOptions): Promise<Tensor | LayerTrace>
   async forward(x: Tensor, options: ForwardOptions = {}): Promise<Tensor | LayerTrace> {
     this.#lifetime.assertUsable()

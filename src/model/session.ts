@@ -121,11 +121,13 @@ export class Session {
    * Reads more tokens. However a text is split over calls, the logits after it are bit-identical. Calls take effect in
    * order; one that fails leaves the session unchanged. `append([])` repeats the last logits.
    * @returns logits after the last token, [V], owned by the caller; with `bits`, also the surprisal of each token
-   * @throws RoutedAttentionError `BAD_ARGUMENT` (an invalid token id; too many tokens for `max_positions`; nothing to
-   * repeat; a generation in progress), `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason
+   * @throws RoutedAttentionError `BAD_ARGUMENT` (an invalid token id or option; too many tokens for `max_positions`;
+   * nothing to repeat; a generation in progress), `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason
    */
   append(tokenIds: TokenIds, options?: AppendOptions & { bits?: false | undefined }): Promise<Float32Array>
+  /** The same, with the bits of each token. */
   append(tokenIds: TokenIds, options: AppendOptions & { bits: true }): Promise<AppendResult>
+  /** The same, for options whose `bits` is not known in advance. */
   append(tokenIds: TokenIds, options?: AppendOptions): Promise<Float32Array | AppendResult>
   async append(tokenIds: TokenIds, options: AppendOptions = {}): Promise<Float32Array | AppendResult> {
     this.#assertUsable()
