@@ -29,7 +29,7 @@ const SLOW = [
     (name) => `test/layer/${name}.test.ts`,
   ),
   ...['loading-in-parts', 'model-golden', 'model-properties', 'sessions', 'streamed-loading'].map((name) => `test/model/${name}.test.ts`),
-  ...['conversations-recovery'].map((name) => `test/server/${name}.test.ts`),
+  ...['conversations-recovery', 'soak'].map((name) => `test/server/${name}.test.ts`),
   ...['constrained-output', 'examples', 'npm-install', 'public-surface', 'readme', 'source-maps', 'structure', 'training'].map(
     (name) => `test/package/${name}.test.ts`,
   ),

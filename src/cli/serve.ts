@@ -37,7 +37,7 @@ const options = {
   'max-memory': number(integerFrom(1), 'Bytes of the runtime’s memory beyond which requests are refused. Default: 3221225472.'),
   'max-cache-bytes': number(integerFrom(0), 'Bytes of what is remembered of prompts. Default: 268435456.'),
   'max-conversation-tokens': number(integerFrom(2), 'Tokens of a conversation. Default: 65536.'),
-  'max-idle-memory': number(integerFrom(0), 'Bytes of the runtime’s memory that conversations keep between turns. Default: 268435456.'),
+  'max-idle-memory': number(integerFrom(0), 'Bytes of the runtime’s memory that conversations keep between turns. Default: 134217728.'),
   'stall-timeout': number(integerFrom(1), 'Milliseconds after which a client that neither sends nor reads is given up. Default: 30000.'),
   'shutdown-timeout': number(integerFrom(0), 'Milliseconds that a shutdown waits for requests under way. Default: 10000.'),
   log: choice(['text', 'json', 'none'], 'Write a line to standard error for each request, with neither ids nor texts. Default: text.'),

@@ -20,6 +20,7 @@ import { edges } from './runners/edge.mjs'
 import { packages } from './runners/package.mjs'
 import { processes } from './runners/processes.mjs'
 import { quickstart } from './runners/quickstart.mjs'
+import { soak } from './runners/soak.mjs'
 import { webgpu } from './runners/webgpu.mjs'
 
 const { values } = parseArgs({ options: { only: { type: 'string' }, require: { type: 'string' } } })
@@ -31,7 +32,7 @@ const required = values.require?.split(',') ?? []
  * name: string, error?: string }[] }> }} Host
  */
 /** @type {Host[]} */
-const known = [...packages, ...quickstart, ...processes, ...edges, ...browsers, ...bundled, ...webgpu, ...documents]
+const known = [...packages, ...quickstart, ...processes, ...soak, ...edges, ...browsers, ...bundled, ...webgpu, ...documents]
 const matches = (/** @type {string[]} */ names, /** @type {Host} */ { id }) =>
   names.some((name) => id === name || id.startsWith(`${name}-`))
 for (const name of [...(only ?? []), ...required]) {
