@@ -51,8 +51,8 @@ const READ_OPTIONS = namesOf<PrefixReadOptions>({ signal: true, onProgress: true
 const DEFAULT_BYTES = 2 ** 28
 
 /**
- * Fewer tokens than these are read again rather than waited for or kept: restoring a snapshot costs as much as reading
- * 40 to 64 (novels-10m: 20 ms).
+ * Fewer tokens than these are read again rather than waited for or kept: the first append to a restored session takes
+ * as much longer as reading 64 (see `PrefixCache`).
  */
 const LEAST_SAVED = 64
 
@@ -61,9 +61,9 @@ const LEAST_SAVED = 64
  * it gives have, bit for bit, the logits and the saved bytes of one that has read all tokens itself.
  *
  * It keeps snapshots at the ends of prompts, where prompts turn out to part, and where `remember` is called; the least
- * recently used is the first to go. A snapshot is a saved session: for novels-10m 0.2 to 1.1 MB outside of the
- * WebAssembly memory, where a live copy takes 5.4 MB within it. The first append to a restored session takes 20 ms
- * longer than to a copy, as long as reading some 50 tokens.
+ * recently used is the first to go. A snapshot is a saved session: for novels-10m 0.2 to 2.4 MB outside of the
+ * WebAssembly memory, where a live copy takes 9.6 MB within it. The price is the first append to a restored session,
+ * which takes longer than to a copy by what reading some 64 tokens takes.
  *
  * A full-sequence model reads the whole sequence at each append, so that only a whole prompt can be reused.
  */
