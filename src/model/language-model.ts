@@ -18,6 +18,7 @@ import { type LoadedModel, loadModel, type LoadOptions } from './load-model.js'
 import { createMissingTokenizer } from './text/missing-tokenizer.js'
 import type { ModelPlacement } from './placement/model-placement.js'
 import { retryForMemory } from './retry-for-memory.js'
+import type { DecodeCounts } from './executor/decode-counts.js'
 import type { LogitsResult, LogitsRequest } from './executor/sequence.js'
 import { decodeSession } from './session-bytes.js'
 import { Session, type SessionOwner } from './session.js'
@@ -183,6 +184,11 @@ export class LanguageModel {
       const session = await retryForMemory(() => this.createSession())
       return Object.assign(await session.beginGeneration(generation.signal), { close: async () => session.dispose() })
     })
+  }
+
+  /** @internal What was decoded on its current device; undefined for full-sequence models. */
+  get decodeCounts(): DecodeCounts | undefined {
+    return this.#placement.executor.decodeCounts
   }
 
   /**

@@ -132,12 +132,12 @@ class Server {
           ...(error?.code === 'INTERNAL' && { defect: placeOf(thrown) }),
         }
         this.#services.metrics.count(entry)
-        // last, since a shutdown waits for it
         try {
           this.#services.settings.log?.(entry)
-        } finally {
-          work.end()
+        } catch {
+          // no answer fails for want of a log
         }
+        work.end() // last, since a shutdown waits for it
       },
     }
     return visit

@@ -28,6 +28,11 @@ export class MetricsRegistry {
     return { add: (amount, labels = {}) => void values.set(written(labels), (values.get(written(labels)) ?? 0) + amount) }
   }
 
+  /** A counter that something else keeps. @param read called for each answer */
+  counterOf(name: string, help: string, read: () => number): void {
+    this.#families.push({ name, help, type: 'counter', lines: () => [`${name} ${read()}`] })
+  }
+
   /** @param read called for each answer */
   gauge(name: string, help: string, read: () => number | readonly (readonly [Labels, number])[]): void {
     const lines = () => {

@@ -62,7 +62,7 @@ export interface HandlerOptions {
    * 30,000.
    */
   stallTimeout?: number | undefined
-  /** Called once for each request, when it has ended. It gets neither ids nor texts, nor addresses. */
+  /** Called once for each request, when it has ended. It gets neither ids nor texts, nor addresses; what it throws is ignored. */
   log?: ((entry: LogEntry) => void) | undefined
 }
 

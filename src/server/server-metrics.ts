@@ -22,6 +22,13 @@ export class ServerMetrics {
     this.#duration = registry.histogram('routed_attention_request_seconds', 'From a request to the end of its answer.', SECONDS)
     this.#queued = registry.histogram('routed_attention_queued_seconds', 'Time that requests waited for others.', SECONDS)
     registry.gauge('routed_attention_sequences', 'Sequences that are being read or continued.', () => admission.running)
+    const decoded = () => model.decodeCounts ?? { batches: 0, tokens: 0 }
+    registry.counterOf('routed_attention_decode_batches_total', 'Batches of sequences decoded together.', () => decoded().batches)
+    registry.counterOf(
+      'routed_attention_decode_tokens_total',
+      'Tokens of those batches: by batches, their mean size.',
+      () => decoded().tokens,
+    )
     registry.gauge('routed_attention_queue_length', 'Requests that wait for others.', () => admission.queued)
     registry.gauge('routed_attention_memory_bytes', 'Memory of the runtime, in use and reserved.', () => {
       const { used, reserved } = model.runtime.info.memory

@@ -447,6 +447,21 @@ describe('under load', () => {
     expect(refused.headers.get('retry-after')).toMatch(/^\d+$/)
   })
 
+  test('sequences are decoded together, and the metrics tell how many', async () => {
+    const handler = createHandler(model)
+    const decoded = async () => {
+      const { body } = await ask(handler, 'GET', '/metrics')
+      const read = (name: string) => Number(new RegExp(`^routed_attention_decode_${name}_total (\\d+)$`, 'm').exec(body as string)![1])
+      return { batches: read('batches'), tokens: read('tokens') }
+    }
+    const before = await decoded()
+    await completed(handler, { prompt: 'a', n: 8, max_tokens: 20 })
+    const after = await decoded()
+    const [batches, tokens] = [after.batches - before.batches, after.tokens - before.tokens]
+    expect(tokens).toBeGreaterThanOrEqual(8 * 15) // some take the slow path
+    expect(tokens / batches).toBeGreaterThan(4)
+  })
+
   test('every text is the one that it has alone', async () => {
     const handler = createHandler(model, { maxConcurrent: 5, maxQueue: 100 })
     const bodies = Array.from({ length: 24 }, (_, i) => ({

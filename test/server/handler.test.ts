@@ -144,6 +144,13 @@ describe('a handler', () => {
     expect(JSON.stringify(entries)).not.toMatch(/secret/)
   })
 
+  test('answers though its log fails', async () => {
+    const log = () => {
+      throw new Error('full')
+    }
+    expect(await ask(createHandler(model, { log }), 'GET', '/health')).toMatchObject({ status: 200 })
+  })
+
   test('ends: it refuses further requests, and says so to whoever asks for its health', async () => {
     const handler = createHandler(model)
     await handler.close()

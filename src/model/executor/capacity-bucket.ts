@@ -12,6 +12,7 @@ import { countRouted } from '../../plan/routed-layers.js'
 import type { ModelConfig } from '../config/config.js'
 import { runChunks } from './chunk-scheduler.js'
 import { DecodeBatcher } from './decode-batcher.js'
+import type { DecodeCounts } from './decode-counts.js'
 import { DecodeDispatch, mostSequences, sequenceHeaderBytes } from './decode-dispatch.js'
 import { LogitsReader, prepareResult } from './logits-reader.js'
 import type { LogitsRequest, LogitsResult, YieldPoint } from './sequence.js'
@@ -38,6 +39,7 @@ export interface CausalModel {
   readonly weights: DeviceBuffer
   /** Held from a batch's preparation until its results have been read: one chunk, or one batch of tokens, at a time. */
   readonly mutex: Mutex
+  readonly decodeCounts: DecodeCounts
 }
 
 /**
@@ -116,7 +118,7 @@ export class CapacityBucket {
           operationsPerToken: modelWorkPerToken(config),
           operationsPerClosing: countRouted(config) * config.layer.numExperts * plan.geometry.windowCapacity * projectionWork(config.layer),
         }
-        this.batcher = new DecodeBatcher(new DecodeDispatch(place, sequenceCount), model.mutex, device.isolatesCallers)
+        this.batcher = new DecodeBatcher(new DecodeDispatch(place, sequenceCount), model.mutex, device.isolatesCallers, model.decodeCounts)
       }
       this.#scope = scope.move()
     } finally {

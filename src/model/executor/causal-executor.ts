@@ -9,16 +9,18 @@ import type { ModelConfig } from '../config/config.js'
 import { type CausalModel, CapacityBucket } from './capacity-bucket.js'
 import { type BucketExecutor, CausalSequence } from './causal-sequence.js'
 import { CausalState } from './causal-state.js'
+import { DecodeCounts } from './decode-counts.js'
 import type { Sequence } from './sequence.js'
 
 /** Reads sequences with a causal model: constant memory, and constant work per token, at any position. */
 export class CausalExecutor implements BucketExecutor {
+  readonly decodeCounts = new DecodeCounts()
   readonly #model: CausalModel
   readonly #scope: ResourceScope
   readonly #buckets = new Map<number, CapacityBucket>()
 
   constructor(device: Device, config: ModelConfig, parameters: ModelWeights, weights: DeviceBuffer) {
-    this.#model = { device, config, parameters, weights, mutex: new Mutex() }
+    this.#model = { device, config, parameters, weights, mutex: new Mutex(), decodeCounts: this.decodeCounts }
     this.#scope = new ResourceScope(device)
   }
 

@@ -2,6 +2,7 @@ import { nextMacrotask } from '../../event-loop.js'
 import type { Interrupt } from '../../interrupt.js'
 import type { Mutex } from '../../mutex.js'
 import type { Cursor } from '../../plan/chunk.js'
+import type { DecodeCounts } from './decode-counts.js'
 import type { DecodeDispatch, DecodeToken } from './decode-dispatch.js'
 
 /** A token that one sequence is to read. */
@@ -103,6 +104,7 @@ export class DecodeBatcher {
   readonly #decoding: DecodeDispatch
   readonly #mutex: Mutex
   readonly #isolatesCallers: boolean
+  readonly #counts: DecodeCounts
   #waiting: PendingStep[] = []
   #isLooping = false
   #isActive = false
@@ -110,10 +112,11 @@ export class DecodeBatcher {
   #last: object | typeof SEVERAL | undefined
 
   /** @param isolatesCallers see `Device.isolatesCallers` */
-  constructor(decoding: DecodeDispatch, mutex: Mutex, isolatesCallers: boolean) {
+  constructor(decoding: DecodeDispatch, mutex: Mutex, isolatesCallers: boolean, counts: DecodeCounts) {
     this.#decoding = decoding
     this.#mutex = mutex
     this.#isolatesCallers = isolatesCallers
+    this.#counts = counts
   }
 
   /**
@@ -133,6 +136,7 @@ export class DecodeBatcher {
   /** A sequence has read a token without waiting. */
   noteStep(sequence: object): void {
     this.#last = sequence
+    this.#counts.add(1)
   }
 
   /** Reads a token together with those of other sequences. When the promise settles, the step has begun no work, or ended. */
@@ -197,6 +201,7 @@ export class DecodeBatcher {
     }
     if (begun.length === 0) return
     this.#isActive = true
+    this.#counts.add(begun.length)
     this.#last = begun.length === 1 ? begun[0]!.step.sequence : SEVERAL
     const commit = () => {
       begun.forEach((pending, index) => {

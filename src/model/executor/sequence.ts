@@ -1,4 +1,5 @@
 import type { Interrupt } from '../../interrupt.js'
+import type { DecodeCounts } from './decode-counts.js'
 
 /** What a language model should return besides advancing the sequence. */
 export interface LogitsRequest {
@@ -54,6 +55,8 @@ export interface Sequence {
 
 /** Reads sequences with one kind of model. */
 export interface Executor {
+  /** What was decoded; absent if sequences are not batched. */
+  readonly decodeCounts?: DecodeCounts
   createSequence(): Sequence
   /** @returns undefined if `saved` does not fit the position */
   restoreSequence(position: number, saved: Uint8Array): Sequence | undefined
