@@ -91,7 +91,7 @@ test('an object is generated', () => {
 })
 
 test('a template with special tokens is a prompt', () => {
-  const template = snippets.get('a snippet of js')!
+  const template = snippets.get('template.js')!
   const printed = run(
     'template.mjs',
     `import { generateText } from 'ai'

@@ -1,15 +1,15 @@
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { model, project, root } from './paths.mjs'
 
 /**
- * A page of docs/platforms: its snippets by name, written as files into a folder of the project that has the model
- * beside it.
- * @param {string} page
+ * A page of the documents: its snippets by name, written as files into a folder of the project that has the model beside
+ * it.
+ * @param {string} path below docs/, without its extension
  */
-export function readDocument(page) {
-  const text = readFileSync(join(root, 'docs/platforms', `${page}.md`), 'utf8')
-  const folder = join(project, 'documents', page)
+export function readDocument(path) {
+  const text = readFileSync(join(root, 'docs', `${path}.md`), 'utf8')
+  const folder = join(project, 'documents', basename(path))
   mkdirSync(join(folder, 'models'), { recursive: true })
   symlinkSync(model, join(folder, 'models/novels-10m'), 'dir')
   /** @type {Record<string, string>} */
@@ -18,7 +18,7 @@ export function readDocument(page) {
   const commands = []
   for (const [, language, name = '', code = ''] of text.matchAll(/^```(\w+) ?(\S*)\n([\s\S]*?)^```$/gm)) {
     if (language === 'sh') commands.push(...code.trim().split('\n'))
-    else if (!name || name in snippets) throw new Error(`docs/platforms/${page}.md has a snippet of ${language} that no test knows`)
+    else if (!name || name in snippets) throw new Error(`docs/${path}.md has a snippet of ${language} that no test knows`)
     else {
       snippets[name] = code
       writeFileSync(join(folder, name), code)

@@ -27,7 +27,19 @@ const environment = () => ({
 
 /** @typedef {{ name: string, error?: string }} Result */
 
-/** Every snippet of docs/platforms, executed. */
+/** Continues the text of the React page, as a reader does. */
+const reactRoot = `import { createRoot } from 'react-dom/client'
+import Page from './page.jsx'
+createRoot(document.getElementById('root')).render(<Page />)
+const timer = setInterval(() => {
+  const button = document.querySelector('button')
+  if (!button) return
+  clearInterval(timer)
+  button.click()
+}, 50)
+`
+
+/** Every snippet of docs/platforms, and the page of docs/ai-sdk.md, executed. */
 export const documents = [
   document('node', undefined, async ({ folder }) => [
     await prints('main.mjs', process.execPath, ['main.mjs'], folder, `${text}.*\n\\d+ threads\n$`),
@@ -76,20 +88,34 @@ export const documents = [
     }
     return results
   }),
+  document(
+    'ai-sdk',
+    browser,
+    async ({ folder }) => {
+      writeFileSync(join(folder, 'root.jsx'), reactRoot)
+      writeFileSync(
+        join(folder, 'index.html'),
+        '<!doctype html>\n<body><div id="root"></div><script type="module" src="root.js"></script></body>\n',
+      )
+      const args = ['root.jsx', '--bundle', '--format=esm', '--jsx=automatic', '--define:process.env.NODE_ENV="production"', '--outdir=.']
+      await execute(join(here, 'node_modules/.bin/esbuild'), args, {
+        cwd: folder,
+        env: { ...process.env, NODE_PATH: join(here, 'node_modules') },
+      })
+      return [await shows('ai-sdk', folder, 'index.html', {}, '^The old captain.{60,}Continue$')]
+    },
+    'ai-sdk',
+  ),
 ]
 
 /**
  * @param {string} page
  * @param {string | undefined} missing
  * @param {(document: ReturnType<typeof readDocument>) => Promise<Result[]>} run
+ * @param {string} path below docs/, without its extension
  */
-function document(page, missing, run) {
-  return {
-    id: `documents-${page}`,
-    name: `docs/platforms/${page}.md`,
-    missing,
-    run: async () => ({ results: await run(readDocument(page)) }),
-  }
+function document(page, missing, run, path = `platforms/${page}`) {
+  return { id: `documents-${page}`, name: `docs/${path}.md`, missing, run: async () => ({ results: await run(readDocument(path)) }) }
 }
 
 /** @param {string[]} commands @param {string} cwd @param {string} [expected] */
