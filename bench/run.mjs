@@ -16,6 +16,7 @@ const suites = [
   'row',
   'tokens',
   'constant-memory',
+  'batch',
   'model',
   'million',
   'interrupt',

@@ -13,6 +13,8 @@ let model
 let tokens
 /** An open session for each position that was asked for, and its last logits. */
 const sessions = new Map()
+/** Sessions that decode at the same time, and their next tokens. */
+const together = []
 
 /** A product of one row with 10 million weights. */
 let stream
@@ -70,6 +72,25 @@ serve({
     const start = performance.now()
     for (let i = 0; i < count; i++) open.next = mostProbable(await open.session.append([open.next]))
     return (performance.now() - start) / 1000 / count
+  },
+
+  /** Opens `count` sessions, each behind `position` tokens of its own, instead of those opened before. */
+  async openTogether(count, position) {
+    for (const { session } of together.splice(0)) session.dispose()
+    for (let index = 0; index < count; index++) {
+      const session = model.createSession()
+      together.push({ session, next: mostProbable(await session.append(text(97 * index, position))) })
+    }
+  },
+
+  /** Seconds in which each of the first `count` of them decodes `tokens` tokens, all at once. */
+  async decodeTogether(count, tokens) {
+    const start = performance.now()
+    const decode = async (open) => {
+      for (let i = 0; i < tokens; i++) open.next = mostProbable(await open.session.append([open.next]))
+    }
+    await Promise.all(together.slice(0, count).map(decode))
+    return (performance.now() - start) / 1000
   },
 
   /** Bytes of the state that a conversation needs to go on, of the session that was opened last. */

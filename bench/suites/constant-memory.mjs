@@ -23,6 +23,7 @@ const RATIOS = [
   ['ours, int8', 'ours, float32'],
 ]
 
+/** Name of a baseline's file. */
 const fileOf = (name, format) => `${name.toLowerCase().replace(/\W+/g, '-')}-${format}.gguf`
 
 /** Writes the files of a baseline in both formats; @returns their names */

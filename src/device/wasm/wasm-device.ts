@@ -260,6 +260,10 @@ export class WasmDevice implements Device {
     return this.#pool && workingBytes <= MOST_GROUP_BYTES ? workerGroupsFor(this.#pool.threads, BATCH) : 1
   }
 
+  get mayFail(): boolean {
+    return this.#pool !== undefined
+  }
+
   get batch(): number {
     return this.#pool ? BATCH : 1
   }

@@ -88,8 +88,8 @@ export class CausalSequence implements Sequence {
     let state = before
     const step: DecodeStep = {
       sequence: this,
-      begin: () => {
-        if (before.needsCopyFor(1)) state = before.copy()
+      begin: (inPlace) => {
+        if (!inPlace && before.needsCopyFor(1)) state = before.copy()
         return { state: state.buffer, cursor: state.cursor, tokenId, logits }
       },
       commit: (cursor) => {

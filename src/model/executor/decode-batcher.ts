@@ -9,10 +9,11 @@ import type { DecodeDispatch, DecodeToken } from './decode-dispatch.js'
 export interface DecodeStep {
   readonly sequence: object
   /**
-   * The token, and the state to read it into: a copy, if the token overwrites what is there.
+   * The token, and the state to read it into.
+   * @param inPlace whether it cannot fail from now on; otherwise a state that the token overwrites is copied
    * @throws RoutedAttentionError `OUT_OF_MEMORY`
    */
-  begin(): DecodeToken
+  begin(inPlace: boolean): DecodeToken
   /** It has been read; @param cursor after it */
   commit(cursor: Cursor): void
   /** It has not: gives back what `begin` took. */
@@ -190,10 +191,11 @@ export class DecodeBatcher {
     const taken = this.#waiting.splice(0, this.#decoding.most)
     const begun: PendingStep[] = []
     const tokens: DecodeToken[] = []
+    const inPlace = this.#decoding.cannotFail
     for (const pending of taken) {
       if (pending.failIfInterrupted()) continue
       try {
-        tokens.push(pending.step.begin())
+        tokens.push(pending.step.begin(inPlace))
         begun.push(pending)
       } catch (error) {
         pending.fail(error)
@@ -216,7 +218,7 @@ export class DecodeBatcher {
       }
     }
     try {
-      const running = this.#decoding.read(tokens, everyInterrupt(begun.map(({ interrupt }) => interrupt)))
+      const running = this.#decoding.read(tokens, inPlace ? undefined : everyInterrupt(begun.map(({ interrupt }) => interrupt)))
       if (running) return running.then(commit, rollBack)
       commit()
     } catch (error) {
