@@ -19,6 +19,19 @@ export function packAll(packer: WeightPacker, { weights }: WeightLayout, paramet
   }
 }
 
+/** Outputs of a packed weight: those of all its sources. */
+export function outputsOf({ sources }: Pick<PackedWeight, 'sources'>): number {
+  return sources.reduce((sum, { outputs }) => sum + elementsOf(outputs), 0)
+}
+
+/** Outputs per panel: two vectors. */
+const PANEL = 8
+
+/** The same with its panels filled up. */
+export function panelOutputs(weight: Pick<PackedWeight, 'sources'>): number {
+  return Math.ceil(outputsOf(weight) / PANEL) * PANEL
+}
+
 /** A packed weight, or a part of one, that a parameter's rows go to. */
 export interface WeightTarget {
   readonly weight: PackedWeight

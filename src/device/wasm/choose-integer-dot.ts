@@ -1,11 +1,10 @@
-import { BufferIndex } from '../../../assembly/ir/header.js'
 import { Opcode } from '../../../assembly/ir/ops.js'
 import { Activation, IntegerDot } from '../../../assembly/ir/values.js'
 import { createRandom } from '../../random.js'
 import { activationBytes } from '../../program/activation-bytes.js'
 import { encodeOp } from '../../program/encode-op.js'
-import { at } from '../../program/operand.js'
-import { Dispatch } from '../device.js'
+import type { Operand } from '../../program/operand.js'
+import { KernelTrial } from './kernel-trial.js'
 import { chooseFastest } from './time-kernels.js'
 import type { WasmDevice } from './wasm-device.js'
 
@@ -66,7 +65,7 @@ function testAndTime(device: WasmDevice, now: () => number): IntegerDotChoice {
   }
   if (!isRelaxedDotExact(device)) return without
   const fastest = (rows: number, panels: number) => {
-    const trial = new Trial(device, rows, DEPTH, panels, 7)
+    const trial = new IntegerProductTrial(device, rows, DEPTH, panels, 7)
     try {
       return chooseFastest([Int16x2, Int8x4], Int8x4, (dot) => trial.run(dot), now).choice
     } finally {
@@ -85,7 +84,7 @@ function testAndTime(device: WasmDevice, now: () => number): IntegerDotChoice {
 export function isRelaxedDotExact(device: WasmDevice): boolean {
   const cases = [1, TEST_ROWS].flatMap((rows) => TEST_DEPTHS.flatMap((depth) => [7, 14].map((bits) => ({ rows, depth, bits }))))
   return cases.every(({ rows, depth, bits }) => {
-    const trial = new Trial(device, rows, depth, TEST_PANELS, bits)
+    const trial = new IntegerProductTrial(device, rows, depth, TEST_PANELS, bits)
     try {
       const [exact, relaxed] = [IntegerDot.Int16x2, IntegerDot.Int8x4].map((dot) => trial.run(dot).outputs())
       return exact!.every((value, i) => value === relaxed![i])
@@ -95,64 +94,52 @@ export function isRelaxedDotExact(device: WasmDevice): boolean {
   })
 }
 
-/** A product, with the quantization of its rows. */
-class Trial {
+/** A product of random integers, with the quantization of its rows. */
+class IntegerProductTrial {
   readonly #device: WasmDevice
-  readonly #memory
-  readonly #program
-  readonly #dispatch = new Dispatch()
-  readonly #output: number
+  readonly #trial: KernelTrial
+  readonly #output: Operand
   readonly #length: number
 
   constructor(device: WasmDevice, rows: number, depth: number, panels: number, bits: number) {
     this.#device = device
-    let end = 0
-    const place = (byteLength: number) => {
-      const start = end
-      end += Math.ceil(byteLength / 64) * 64
-      return start
-    }
     const columns = 8 * panels
     const inputStride = Math.ceil(depth / 8) * 8
     const stride = activationBytes(bits, depth)
-    const [count, input, values, scales] = [place(4), place(rows * inputStride * 4), place(rows * stride), place(rows * 4)]
-    const [weights, weightScales] = [place(columns * inputStride), place(columns * 8)]
-    this.#output = place(rows * columns * 4)
-    this.#length = rows * columns
-    this.#memory = device.allocate(end, 'the product that kernels are timed on')
-    this.#memory.clear()
     const { uniform } = createRandom(1)
     const below = (limit: number) => Math.floor(uniform() * limit)
     const steps = Math.ceil(depth / 4)
-    const random = Int32Array.from({ length: columns * steps }, () => below(2 ** 32) | 0).map(withoutMinus128)
-    this.#memory.write(random, weights)
-    this.#memory.write(new Float32Array(columns).fill(1), weightScales)
-    this.#memory.write(columnSums(random, steps, columns), weightScales + columns * 4)
-    for (let row = 0; row < rows; row++)
-      this.#memory.write(
-        Float32Array.from({ length: depth }, () => below(2 ** 20) - 2 ** 19),
-        input + row * inputStride * 4,
-      )
-    this.#memory.write(Int32Array.of(rows), count)
-    const operand = (byteOffset: number) => at(BufferIndex.Scratch, byteOffset)
-    const words = [
-      ...encodeOp(Opcode.QuantizeRows, {
-        rows: operand(count),
-        input: operand(input),
-        output: operand(values),
-        scales: operand(scales),
+    const weights = Int32Array.from({ length: columns * steps }, () => below(2 ** 32) | 0).map(withoutMinus128)
+    const input = new Float32Array(rows * inputStride)
+    for (let row = 0; row < rows; row++) for (let i = 0; i < depth; i++) input[row * inputStride + i] = below(2 ** 20) - 2 ** 19
+    // a scale of 1 for each column, then the sums of their weights
+    const scales = new Int32Array(new Float32Array(2 * columns).fill(1).buffer)
+    scales.set(columnSums(weights, steps, columns), columns)
+
+    const trial = new KernelTrial(device)
+    const count = trial.values(Int32Array.of(rows))
+    const values = trial.zeros(rows * stride)
+    const inputScales = trial.zeros(rows * 4)
+    this.#output = trial.zeros(rows * columns * 4)
+    this.#length = rows * columns
+    this.#trial = trial.compile(
+      encodeOp(Opcode.QuantizeRows, {
+        rows: count,
+        input: trial.values(input),
+        output: values,
+        scales: inputScales,
         inputStride,
         depth,
         stride,
         bits,
       }),
-      ...encodeOp(Opcode.QuantizedMatmul, {
-        rows: operand(count),
-        input: operand(values),
-        inputScales: operand(scales),
-        weights: operand(weights),
-        weightScales: operand(weightScales),
-        output: operand(this.#output),
+      encodeOp(Opcode.QuantizedMatmul, {
+        rows: count,
+        input: values,
+        inputScales,
+        weights: trial.values(weights),
+        weightScales: trial.values(scales),
+        output: this.#output,
         inputStride: stride,
         outputStride: columns,
         depth,
@@ -160,10 +147,7 @@ class Trial {
         activation: Activation.None,
         bits,
       }),
-      Opcode.End,
-    ]
-    this.#program = device.compile({ words: Int32Array.from(words) })
-    this.#dispatch.bind(BufferIndex.Scratch, this.#memory)
+    )
   }
 
   run(dot: IntegerDot): this {
@@ -171,19 +155,18 @@ class Trial {
     const { tileDot, rowDot } = device
     device.tileDot = dot
     device.rowDot = dot
-    device.runSync(this.#program, this.#dispatch)
+    this.#trial.run()
     device.tileDot = tileDot
     device.rowDot = rowDot
     return this
   }
 
   outputs(): Float32Array {
-    return this.#memory.readFloats(this.#output, this.#length)
+    return this.#trial.read(this.#output, this.#length)
   }
 
   dispose(): void {
-    this.#program.dispose()
-    this.#memory.dispose()
+    this.#trial.dispose()
   }
 }
 

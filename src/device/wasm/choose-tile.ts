@@ -1,9 +1,7 @@
-import { BufferIndex } from '../../../assembly/ir/header.js'
 import { Opcode } from '../../../assembly/ir/ops.js'
 import { Activation, TileShape, WeightFormat } from '../../../assembly/ir/values.js'
 import { encodeOp } from '../../program/encode-op.js'
-import { at } from '../../program/operand.js'
-import { Dispatch } from '../device.js'
+import { KernelTrial } from './kernel-trial.js'
 import { chooseFastest } from './time-kernels.js'
 import type { WasmDevice } from './wasm-device.js'
 
@@ -46,55 +44,40 @@ export function chooseTile(module: WebAssembly.Module, device: WasmDevice, widen
 function timeShapes(device: WasmDevice, widens: boolean, now: () => number): TileChoice {
   const shapes = [TileShape.Gemm6x8, TileShape.Gemm6x8Unrolled, TileShape.Gemm2x24, TileShape.Gemm2x24Unrolled]
   if (widens) shapes.push(TileShape.Gemm6x16)
-  const trial = new Trial(device)
+  const trial = createTrial(device)
   try {
-    const { choice, unavailable } = chooseFastest(shapes, DEFAULT, (shape) => trial.run(shape), now)
+    const { choice, unavailable } = chooseFastest(
+      shapes,
+      DEFAULT,
+      (shape) => {
+        device.tileShape = shape
+        trial.run()
+      },
+      now,
+    )
     return { shape: choice, unavailable }
   } finally {
     trial.dispose()
   }
 }
 
-/** A product to time. */
-class Trial {
-  readonly #device: WasmDevice
-  readonly #memory
-  readonly #program
-  readonly #dispatch = new Dispatch()
-
-  constructor(device: WasmDevice) {
-    this.#device = device
-    const input = 64
-    const weights = input + ROWS * DEPTH * 4
-    const output = weights + PANELS * DEPTH * 32
-    this.#memory = device.allocate(output + ROWS * PANELS * 32, 'the product that kernels are timed on')
-    this.#memory.clear()
-    this.#memory.write(Int32Array.of(ROWS), 0)
-    const words = encodeOp(Opcode.Matmul, {
-      rows: at(BufferIndex.Scratch),
-      input: at(BufferIndex.Scratch, input),
-      weights: at(BufferIndex.Scratch, weights),
-      output: at(BufferIndex.Scratch, output),
+/** A product of zeros. */
+function createTrial(device: WasmDevice): KernelTrial {
+  const trial = new KernelTrial(device)
+  return trial.compile(
+    encodeOp(Opcode.Matmul, {
+      rows: trial.values(Int32Array.of(ROWS)),
+      input: trial.zeros(ROWS * DEPTH * 4),
+      weights: trial.zeros(PANELS * DEPTH * 32),
+      output: trial.zeros(ROWS * PANELS * 32),
       inputStride: DEPTH,
       outputStride: PANELS * 8,
       depth: DEPTH,
       panels: PANELS,
       activation: Activation.None,
       format: WeightFormat.Float32,
-    })
-    this.#program = device.compile({ words: Int32Array.of(...words, Opcode.End) })
-    this.#dispatch.bind(BufferIndex.Scratch, this.#memory)
-  }
-
-  run(shape: TileShape): void {
-    this.#device.tileShape = shape
-    this.#device.runSync(this.#program, this.#dispatch)
-  }
-
-  dispose(): void {
-    this.#program.dispose()
-    this.#memory.dispose()
-  }
+    }),
+  )
 }
 
 /** The name of a tile shape in `runtime.info`. */

@@ -9,11 +9,9 @@ import {
   type WeightLayout,
   type WeightPacker,
 } from '../device.js'
-import { type RowRun, runsOf, targetsByParameter, type WeightTarget } from '../weight-targets.js'
+import { panelOutputs, type RowRun, runsOf, targetsByParameter, type WeightTarget } from '../weight-targets.js'
 import type { KernelExports } from './instantiate.js'
 
-/** Outputs per panel: two vectors. */
-const PANEL = 8
 /** Outputs per group of panels. */
 const GROUP = 32
 /** Inputs of an output that lie side by side in int8 panels. */
@@ -131,14 +129,6 @@ function placesIn(weight: PackedWeight): (row: number) => Place {
     const first = row - column
     return { at: first * depth + column * unit, step: Math.min(GROUP, width - first), rowStep: 1, run: GROUP - column }
   }
-}
-
-/** Outputs of panels, rounded up to whole ones. */
-function panelOutputs({ sources }: PackedWeight): number {
-  return roundUp(
-    sources.reduce((sum, { outputs }) => sum + elementsOf(outputs), 0),
-    PANEL,
-  )
 }
 
 function roundUp(value: number, multiple: number): number {

@@ -9,7 +9,7 @@ import {
   type WeightLayout,
   type WeightPacker,
 } from '../device.js'
-import { type RowRun, runsOf, targetsByParameter, type WeightTarget } from '../weight-targets.js'
+import { outputsOf, panelOutputs, type RowRun, runsOf, targetsByParameter, type WeightTarget } from '../weight-targets.js'
 import type { WebGpuBuffer } from './webgpu-buffer.js'
 
 /** A weight on its way to the GPU. */
@@ -77,7 +77,7 @@ export class WebGpuWeightPacker implements WeightPacker {
     const known = this.#assemblies.get(weight)
     if (known) return known
     const depth = elementsOf(weight.inputs)
-    const length = weight.layout === 'panels' ? depth * widthOf(weight) : depth * outputsOf(weight)
+    const length = weight.layout === 'panels' ? depth * panelOutputs(weight) : depth * outputsOf(weight)
     const packed = new (weight.format === WeightFormat.Float32 ? Float32Array : Uint16Array)(length)
     const scales = isInt8 ? new Float32Array(outputsOf(weight)) : undefined
     const assembly = { packed, whole: new Set<WeightTarget>(), scales, scaled: new Set<WeightTarget>() }
@@ -116,7 +116,7 @@ function packRows(
 ): void {
   const { layout, inputs, normalised } = weight
   const depth = elementsOf(inputs)
-  const [rowStep, step] = layout === 'panels' ? [1, widthOf(weight)] : [depth, 1]
+  const [rowStep, step] = layout === 'panels' ? [1, panelOutputs(weight)] : [depth, 1]
   const columns = inputs.groups * inputs.size
   for (let i = 0; i < count; i++) {
     const first = (from + i) * columns
@@ -132,7 +132,7 @@ function packRows(
 /** Integers times their output's scale, each rounded once. */
 function applyScales(weight: PackedWeight, packed: Float32Array | Uint16Array, scales: Float32Array): void {
   const depth = elementsOf(weight.inputs)
-  const [rowStep, step] = weight.layout === 'panels' ? [1, widthOf(weight)] : [depth, 1]
+  const [rowStep, step] = weight.layout === 'panels' ? [1, panelOutputs(weight)] : [depth, 1]
   scales.forEach((scale, output) => {
     for (let input = 0, at = output * rowStep; input < depth; input++, at += step) packed[at]! *= scale
   })
@@ -141,15 +141,6 @@ function applyScales(weight: PackedWeight, packed: Float32Array | Uint16Array, s
 /** Whether a target's rows are among those before `row`. */
 function endsIn({ outputs }: WeightTarget, row: number): boolean {
   return row >= outputs.first + outputs.groups * outputs.size
-}
-
-function outputsOf({ sources }: PackedWeight): number {
-  return sources.reduce((sum, { outputs }) => sum + elementsOf(outputs), 0)
-}
-
-/** Outputs of panels, rounded up to whole ones. */
-function widthOf(weight: PackedWeight): number {
-  return Math.ceil(outputsOf(weight) / 8) * 8
 }
 
 /** 2-norm of `count` values. */

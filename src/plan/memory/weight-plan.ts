@@ -1,6 +1,7 @@
 import { BufferIndex } from '../../../assembly/ir/header.js'
 import { WeightFormat } from '../../../assembly/ir/values.js'
 import { type Axis, elementsOf, formatBytes, type PackedWeight, type WeightLayout } from '../../device/device.js'
+import { outputsOf, panelOutputs } from '../../device/weight-targets.js'
 import type { Extent, Parameter } from '../parameters.js'
 import { Layout, roundUp } from './layout.js'
 import { at, type Operand } from '../../program/operand.js'
@@ -63,9 +64,8 @@ export class WeightPlan {
     { normalised = false, format = WeightFormat.Float32 },
   ): Weights {
     const inputs = axisOf(extent)
-    const rows = sources.reduce((sum, { outputs }) => sum + outputs.groups * outputs.stride, 0)
-    const outputs = packing === 'panels' ? roundUp(rows) : rows
     const layout = packing === 'panels' ? 'panels' : 'rows'
+    const outputs = layout === 'panels' ? panelOutputs({ sources }) : outputsOf({ sources })
     const depth = elementsOf(inputs)
     if (format !== WeightFormat.Int8) {
       const byteOffset = this.#layout.bytes(outputs * depth * formatBytes(format))
