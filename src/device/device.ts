@@ -121,19 +121,19 @@ export class Dispatch {
 }
 
 /**
- * Layout of one axis of a parameter in packed weights: `groups` of `size` rows, starting at `first`, each zero-padded
- * to `stride`.
+ * Layout of one axis of a parameter in packed weights: `segments` of `size` rows, from row `first` on, each
+ * zero-padded to `stride`.
  */
 export interface Axis {
   readonly first: number
-  readonly groups: number
+  readonly segments: number
   readonly size: number
   readonly stride: number
 }
 
 /** Number of elements along an axis, including padding. */
-export function elementsOf({ groups, stride }: Axis): number {
-  return groups * stride
+export function elementsOf({ segments, stride }: Axis): number {
+  return segments * stride
 }
 
 /**

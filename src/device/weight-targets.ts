@@ -69,11 +69,11 @@ export function* runsOf({ outputs, firstOutput }: WeightTarget, first: number, c
   const { size, stride } = outputs
   if (size === 0) return
   const start = Math.max(0, first - outputs.first)
-  const end = Math.min(outputs.groups * size, first + count - outputs.first)
+  const end = Math.min(outputs.segments * size, first + count - outputs.first)
   for (let row = start; row < end;) {
-    const [group, i] = [Math.floor(row / size), row % size]
+    const [segment, i] = [Math.floor(row / size), row % size]
     const run = Math.min(size - i, end - row)
-    yield { from: outputs.first + row - first, count: run, output: firstOutput + group * stride + i }
+    yield { from: outputs.first + row - first, count: run, output: firstOutput + segment * stride + i }
     row += run
   }
 }

@@ -5,9 +5,9 @@
 import type { LayerConfig, ModelConfig } from './config.js'
 import { countRouted, isRouted } from './routed-layers.js'
 
-/** One axis of a parameter: groups (such as heads) that are zero-padded to whole vectors when packed, or not. */
+/** One axis of a parameter: segments, such as heads, that are zero-padded to whole vectors when packed, or not. */
 export interface Extent {
-  readonly groups: number
+  readonly segments: number
   readonly size: number
   readonly isPadded: boolean
 }
@@ -26,8 +26,8 @@ export interface Parameter {
    * what is routed at all, nor the small ones (norms, biases, positions, null tokens, null keys and values).
    */
   readonly isQuantizable: boolean
-  /** The values are [parts][experts][outputs][inputs]. */
-  readonly parts: number
+  /** The values are [stacked][experts][outputs][inputs]. */
+  readonly stacked: number
   readonly experts: number
   readonly outputs: Extent
   readonly inputs: Extent
@@ -103,7 +103,7 @@ export function routedParameters({ dim, heads, dimHead, numExperts, prenorm }: L
     nullKeyValue: {
       ...rows(name('attn.null_kv'), heads, dimHead),
       shape: [2, numExperts, heads, 1, dimHead],
-      parts: 2,
+      stacked: 2,
       experts: numExperts,
       initial: 'normal',
     },
@@ -184,7 +184,7 @@ export function linear(name: string, outputs: number, inputs: number): Parameter
     shape: [outputs, inputs],
     packing: 'panels',
     isQuantizable: true,
-    parts: 1,
+    stacked: 1,
     experts: 1,
     outputs: plain(outputs),
     inputs: plain(inputs),
@@ -197,7 +197,7 @@ function rows(name: string, length: number, width: number): Parameter {
     shape: [length, width],
     packing: 'rows',
     isQuantizable: false,
-    parts: 1,
+    stacked: 1,
     experts: 1,
     outputs: plain(length),
     inputs: padded(width),
@@ -214,11 +214,11 @@ export function vector(name: string, width: number): Parameter {
 }
 
 function plain(size: number): Extent {
-  return { groups: 1, size, isPadded: false }
+  return { segments: 1, size, isPadded: false }
 }
 
-function padded(size: number, groups = 1): Extent {
-  return { groups, size, isPadded: true }
+function padded(size: number, segments = 1): Extent {
+  return { segments, size, isPadded: true }
 }
 
 function present<T>(parameters: readonly (T | undefined)[]): T[] {

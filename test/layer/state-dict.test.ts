@@ -31,8 +31,8 @@ it('every value of a parameter is packed, and once', () => {
       for (const { sources, inputs } of planModelWeights(config, () => WeightFormat.Float32).layout.weights) {
         for (const { name, outputs } of sources) {
           const { rows, count } = packed.get(name) ?? { rows: new Set(), count: 0 }
-          for (let row = 0; row < outputs.groups * outputs.size; row++) rows.add(outputs.first + row)
-          packed.set(name, { rows, count: count + outputs.groups * outputs.size, width: inputs.groups * inputs.size })
+          for (let row = 0; row < outputs.segments * outputs.size; row++) rows.add(outputs.first + row)
+          packed.set(name, { rows, count: count + outputs.segments * outputs.size, width: inputs.segments * inputs.size })
         }
       }
       const specs = modelParameters(config)

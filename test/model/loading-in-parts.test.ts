@@ -74,7 +74,7 @@ function parametersOf(json: Record<string, unknown>) {
   const config = parseModelConfig(json)
   const parameters = modelParameters(config).map(({ name, shape, inputs }, i) => {
     const data = Float32Array.from({ length: shape.reduce((size, length) => size * length, 1) }, (_, j) => Math.sin(i + j))
-    return { name, columns: inputs.groups * inputs.size, data }
+    return { name, columns: inputs.segments * inputs.size, data }
   })
   return { parameters, layout: planModelWeights(config, () => WeightFormat.Float32).layout }
 }

@@ -12,7 +12,7 @@ import { causalConfig } from '../support/small-models.js'
 const config = parseModelConfig({ ...causalConfig, num_tokens: 77 })
 const { layout } = planModelWeights(config, () => WeightFormat.Float32)
 const parameters = modelParameters(config).map(({ name, shape, inputs, isQuantizable }, i) => {
-  const columns = inputs.groups * inputs.size
+  const columns = inputs.segments * inputs.size
   const rows = shape.reduce((size, length) => size * length, 1) / columns
   const data = Float32Array.from({ length: rows * columns }, (_, j) => Math.round(100 * Math.sin(i + j)) + 0)
   const scales = Float32Array.from({ length: rows }, (_, row) => 1 + row / 64)

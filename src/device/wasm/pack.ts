@@ -53,7 +53,7 @@ export class WasmWeightPacker implements WeightPacker {
     this.#kernels = kernels
     this.#targets = targetsByParameter(layout.weights)
     this.#constants = layout.constants
-    const largestRow = layout.weights.reduce((most, { inputs }) => Math.max(most, inputs.groups * inputs.size * 4), 0)
+    const largestRow = layout.weights.reduce((most, { inputs }) => Math.max(most, inputs.segments * inputs.size * 4), 0)
     try {
       this.#buffer = allocate(layout.byteLength)
       this.#stage = arena.allocate(Math.max(STAGE_BYTES, largestRow), 'staging of parameters')
@@ -65,8 +65,8 @@ export class WasmWeightPacker implements WeightPacker {
 
   put(name: string, first: number, values: ParameterValues): void {
     for (const target of this.#targets.get(name) ?? []) {
-      const { groups, size } = target.weight.inputs
-      const rows = values.bytes.length / Math.max(1, groups * size * formatBytes(values.format))
+      const { segments, size } = target.weight.inputs
+      const rows = values.bytes.length / Math.max(1, segments * size * formatBytes(values.format))
       for (const run of runsOf(target, first, rows)) this.#pack(target.weight, values, run)
     }
   }
@@ -84,7 +84,7 @@ export class WasmWeightPacker implements WeightPacker {
     const { address, byteLength } = this.#stage!
     const target = this.#buffer!.address + weight.byteOffset
     const placeOf = placesIn(weight)
-    const rowBytes = inputs.groups * inputs.size * formatBytes(format)
+    const rowBytes = inputs.segments * inputs.size * formatBytes(format)
     const most = Math.max(1, Math.floor(byteLength / Math.max(rowBytes, 1)))
     for (let i = 0; i < count;) {
       const { at, step, rowStep, run } = placeOf(output + i)
@@ -93,9 +93,21 @@ export class WasmWeightPacker implements WeightPacker {
       const to = target + at * formatBytes(packed)
       if (format === WeightFormat.Int8 && weight.layout === 'panels') {
         const sums = this.#buffer!.address + scalesOffset! + (panelOutputs(weight) + output + i) * 4
-        this.#kernels.packInt8(address, rows, inputs.groups, inputs.size, inputs.stride, to, step, sums)
+        this.#kernels.packInt8(address, rows, inputs.segments, inputs.size, inputs.stride, to, step, sums)
       } else
-        this.#kernels.pack(address, format, rows, inputs.groups, inputs.size, inputs.stride, to, packed, rowStep, step, normalised ? 1 : 0)
+        this.#kernels.pack(
+          address,
+          format,
+          rows,
+          inputs.segments,
+          inputs.size,
+          inputs.stride,
+          to,
+          packed,
+          rowStep,
+          step,
+          normalised ? 1 : 0,
+        )
       i += rows
     }
   }

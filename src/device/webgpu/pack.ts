@@ -44,7 +44,7 @@ export class WebGpuWeightPacker implements WeightPacker {
   put(name: string, first: number, values: ParameterValues): void {
     for (const target of this.#targets.get(name) ?? []) {
       const { inputs, format } = target.weight
-      const columns = inputs.groups * inputs.size
+      const columns = inputs.segments * inputs.size
       const rows = values.bytes.length / Math.max(1, columns * formatBytes(values.format))
       const runs = [...runsOf(target, first, rows)]
       if (runs.length === 0) continue
@@ -117,7 +117,7 @@ function packRows(
   const { layout, inputs, normalised } = weight
   const depth = elementsOf(inputs)
   const [rowStep, step] = layout === 'panels' ? [1, panelOutputs(weight)] : [depth, 1]
-  const columns = inputs.groups * inputs.size
+  const columns = inputs.segments * inputs.size
   for (let i = 0; i < count; i++) {
     const first = (from + i) * columns
     const divisor = normalised ? Math.max(norm(values, first, columns), 1e-12) : 1
@@ -140,7 +140,7 @@ function applyScales(weight: PackedWeight, packed: Float32Array | Uint16Array, s
 
 /** Whether a target's rows are among those before `row`. */
 function endsIn({ outputs }: WeightTarget, row: number): boolean {
-  return row >= outputs.first + outputs.groups * outputs.size
+  return row >= outputs.first + outputs.segments * outputs.size
 }
 
 /** 2-norm of `count` values. */

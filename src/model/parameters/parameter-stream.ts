@@ -59,7 +59,7 @@ export class ParameterStream implements WeightsSink {
     const tensors = pick(names, model.tensors)
     for (const { name, inputs, isQuantizable } of modelParameters(config)) {
       const { dtype } = tensors.get(name)!
-      const columns = inputs.groups * inputs.size
+      const columns = inputs.segments * inputs.size
       let take = (first: number, values: ParameterValues) => rows.put(name, first, values)
       if (dtype === 'I8') {
         const scales = scaleName(name)

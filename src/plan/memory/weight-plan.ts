@@ -79,12 +79,12 @@ export class WeightPlan {
   }
 }
 
-/** An expert's rows in each part of a parameter. */
-function sourcesOf({ name, parts, experts, outputs }: Parameter, expert: number): PackedWeight['sources'] {
-  return Array.from({ length: parts }, (_, part) => ({ name, outputs: axisOf(outputs, part * experts + expert) }))
+/** An expert's rows in each of the tensors stacked in a parameter. */
+function sourcesOf({ name, stacked, experts, outputs }: Parameter, expert: number): PackedWeight['sources'] {
+  return Array.from({ length: stacked }, (_, index) => ({ name, outputs: axisOf(outputs, index * experts + expert) }))
 }
 
 /** @param index number of extents of this size that precede it */
-function axisOf({ groups, size, isPadded }: Extent, index = 0): Axis {
-  return { first: index * groups * size, groups, size, stride: isPadded ? roundUp(size) : size }
+function axisOf({ segments, size, isPadded }: Extent, index = 0): Axis {
+  return { first: index * segments * size, segments, size, stride: isPadded ? roundUp(size) : size }
 }

@@ -1,5 +1,5 @@
 import type { ProductTile } from './product-tiles.js'
-import { each, lines, parts } from '../wgsl/text.js'
+import { each, lines, components } from '../wgsl/text.js'
 
 export interface RowsShape {
   /** Rows and columns of C per workgroup; columns a multiple of 4. */
@@ -63,7 +63,7 @@ ${lines(eachOfB, (i) => partly(vectorsOfB, `b_index${i}`, `slab_b[b_k${i}][b_col
 ${lines(eachOfA, (i) => partly(vectorsOfA, `a_index${i}`, `slab_a[a_line${i}][a_group${i}] = fetched_a${i};`))}`
   const four = (group: number | string, k: (index: number) => string) => `{
 let a = slab_a[line][${group}];
-${lines(4, (i) => `sum = fma(vec4f(a.${parts[i]}), slab_b[${k(i)}][x], sum);`)}
+${lines(4, (i) => `sum = fma(vec4f(a.${components[i]}), slab_b[${k(i)}][x], sum);`)}
 }`
   const body = `
 let tile_row = workgroup.y * ${rows}u;

@@ -1,4 +1,4 @@
-import { each, lines, parts } from '../wgsl/text.js'
+import { each, lines, components } from '../wgsl/text.js'
 
 /**
  * WGSL for C = A·B in float32, tile by tile: the arithmetic and its traffic through workgroup memory, and nothing about
@@ -114,7 +114,7 @@ let b_from${i} = min(tile_column + b_column${i} * 4u, columns() - 4u);`,
   const keep = both(
     lines(blocksEach * 4, (i) => {
       const [block, k] = [i >> 2, i & 3]
-      const column = each(4, (row) => `fetched${block * 4 + row}.${parts[k]}`).join(', ')
+      const column = each(4, (row) => `fetched${block * 4 + row}.${components[k]}`).join(', ')
       return `tile_a[a_group${block} * 4u + ${k}u][a_vector${block}][a_place${block}] = vec4f(${column});`
     }),
     lines(vectorsEach, (i) => `tile_b[b_k${i}][b_column${i} / ${across}u][b_column${i} % ${across}u] = ${nameOfB(i)};`),
@@ -124,7 +124,7 @@ let b_from${i} = min(tile_column + b_column${i} * 4u, columns() - 4u);`,
 ${lines(rowVectors, (i) => `let a${i} = tile_a[${k}][${i}][${y}];`)}
 ${lines(columnVectors, (j) => `let b${j} = tile_b[${k}][${j}][x];`)}
 ${lines(threadRows, (row) =>
-  lines(columnVectors, (j) => `c${row}_${j} = fma(vec4f(a${row >> 2}.${parts[row & 3]}), b${j}, c${row}_${j});`),
+  lines(columnVectors, (j) => `c${row}_${j} = fma(vec4f(a${row >> 2}.${components[row & 3]}), b${j}, c${row}_${j});`),
 )}
 }`
   const body = `

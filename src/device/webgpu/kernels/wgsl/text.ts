@@ -1,5 +1,5 @@
 /** The components of a WGSL vector, in order. */
-export const parts = ['x', 'y', 'z', 'w'] as const
+export const components = ['x', 'y', 'z', 'w'] as const
 
 export const each = <T>(count: number, make: (index: number) => T): T[] => Array.from({ length: count }, (_, index) => make(index))
 
