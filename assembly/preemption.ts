@@ -6,7 +6,7 @@ import { count, operand, word } from './operands'
 import { OPCODE_MASK } from './ir/flags'
 import { DispatchHeader } from './ir/header'
 import { Attention, Descent, Matmul, Opcode, QuantizedMatmul, SelectKeyValues, SelectQueries } from './ir/ops'
-import { Selection } from './ir/values'
+import { SelectionAlgorithm } from './ir/values'
 
 /*
  * The cost of ops, and how long ones are split into slices when one thread runs them step by step. Slices, like
@@ -60,7 +60,7 @@ function pairsOf(op: usize, header: usize, experts: i32): i32 {
 /** Operations of one pair in the last window. */
 function workOfPair(op: usize, header: usize, areQueries: bool): f64 {
   const descent = op + ((areQueries ? SelectQueries.Descent : SelectKeyValues.Descent) << 2)
-  const isChoice = word(descent, Descent.Selection) == Selection.TopK && word(descent, Descent.StraightThrough) != 0
+  const isChoice = word(descent, Descent.Selection) == SelectionAlgorithm.TopK && word(descent, Descent.StraightThrough) != 0
   const passes = isChoice ? CHOOSING : CHOOSING + word(descent, Descent.Iterations)
   const windowSize = word(op, areQueries ? SelectQueries.WindowSize : SelectKeyValues.WindowSize)
   const isOneWindow = areQueries || isChoice

@@ -57,7 +57,7 @@ export const sharedFields = {
       epsDecay: f64(),
       iterations: i32(),
       straightThrough: flag('Whether carried scores are all 1.'),
-      selection: oneOf('Selection'),
+      selection: oneOf('SelectionAlgorithm'),
     },
   },
 }

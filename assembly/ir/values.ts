@@ -61,7 +61,7 @@ export enum Activation {
   Gelu,
 }
 
-export enum Selection {
+export enum SelectionAlgorithm {
   CoordinateDescent,
   TopK,
 }

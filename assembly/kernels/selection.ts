@@ -4,7 +4,7 @@ import { isStopped, partitionStart } from '../parallel'
 import { DispatchHeader } from '../ir/header'
 import { AssignSlots, Descent, SelectKeyValues, SelectQueries } from '../ir/ops'
 import { HISTOGRAM_BYTES } from '../ir/sizes'
-import { Selection } from '../ir/values'
+import { SelectionAlgorithm } from '../ir/values'
 import { largestOf, sumOfExponentials } from './log-sum-exp'
 
 /** A float's bits, rearranged so that unsigned order equals float order. Router scores are never -0. */
@@ -135,7 +135,7 @@ function choose(
   slices: i32,
 ): i32 {
   const straightThrough = word(descent, Descent.StraightThrough) != 0
-  const topK = word(descent, Descent.Selection) == Selection.TopK
+  const topK = word(descent, Descent.Selection) == SelectionAlgorithm.TopK
   const isLast = slice == slices - 1
   if (length <= k || (topK && straightThrough)) {
     if (!isLast) return -1
@@ -250,7 +250,7 @@ export function selectKeyValuesSlice(op: usize, header: usize, slice: i32, slice
 /** Whether a window's choice starts from that of the previous window. */
 function isGrowing(op: usize): bool {
   const descent = op + (SelectKeyValues.Descent << 2)
-  return word(descent, Descent.Selection) == Selection.TopK && word(descent, Descent.StraightThrough) != 0
+  return word(descent, Descent.Selection) == SelectionAlgorithm.TopK && word(descent, Descent.StraightThrough) != 0
 }
 
 function selectWindowKeyValues(op: usize, header: usize, window: i32, expert: i32, work: usize, slice: i32, slices: i32): void {

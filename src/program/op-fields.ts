@@ -2,7 +2,7 @@
 
 import type { DispatchHeader } from '../../assembly/ir/header.js'
 import { Opcode } from '../../assembly/ir/ops.js'
-import type { Activation, Norm, Selection, WeightFormat } from '../../assembly/ir/values.js'
+import type { Activation, Norm, SelectionAlgorithm, WeightFormat } from '../../assembly/ir/values.js'
 import type { Operand } from './operand.js'
 
 /** Words shared by the two selections over rows of router scores ([expert][Capacity] by position). */
@@ -15,7 +15,7 @@ export interface DescentFields {
   readonly iterations: number
   /** Whether carried scores are all 1. */
   readonly straightThrough: boolean
-  readonly selection: Selection
+  readonly selection: SelectionAlgorithm
 }
 
 /** Looks up token embeddings and, if there are any, adds position embeddings. */

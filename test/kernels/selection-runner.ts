@@ -2,7 +2,7 @@
 import { expect } from 'vitest'
 import { DispatchHeader } from '../../assembly/ir/header.js'
 import { Opcode } from '../../assembly/ir/ops.js'
-import { Selection } from '../../assembly/ir/values.js'
+import { SelectionAlgorithm } from '../../assembly/ir/values.js'
 import type { DescentFields } from '../../src/program/op-fields.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { coordinateDescent, select, type Selected, type SelectionRule } from '../reference/index.js'
@@ -28,7 +28,7 @@ function descentFields(rule: SelectionRule): DescentFields {
     epsDecay: rule.epsDecay,
     iterations: rule.nIters,
     straightThrough: rule.straightThrough,
-    selection: rule.selection === 'top-k' ? Selection.TopK : Selection.CoordinateDescent,
+    selection: rule.selection === 'top-k' ? SelectionAlgorithm.TopK : SelectionAlgorithm.CoordinateDescent,
   }
 }
 

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
 import * as vocabulary from '../../assembly/ir/ops.js'
 import { Attention, CopyRows, Descent, Matmul, Opcode, SelectQueries } from '../../assembly/ir/ops.js'
-import { Activation, Norm, Selection, WeightFormat } from '../../assembly/ir/values.js'
+import { Activation, Norm, SelectionAlgorithm, WeightFormat } from '../../assembly/ir/values.js'
 import type { ProgramBuilder } from '../../src/plan/ops/program-builder.js'
 import { encodeOp } from '../../src/program/encode-op.js'
 import { FIELD_ORDER } from '../../src/program/op-fields.js'
@@ -58,11 +58,19 @@ test('numbers, operands, floats and doubles are in their words, and what is omit
   const select = encodeOp(Opcode.SelectQueries, {
     ...{ routerScores: operand, taken: operand, scores: operand, work: operand },
     ...{ experts: 1, count: 1, windowSize: 8, capacity: 8, workBytes: 64 },
-    ...{ fetchRatio: 9 / 8, eps: 0.1, epsInit: 4, epsDecay: 0.7, iterations: 50, straightThrough: true, selection: Selection.TopK },
+    ...{
+      fetchRatio: 9 / 8,
+      eps: 0.1,
+      epsInit: 4,
+      epsDecay: 0.7,
+      iterations: 50,
+      straightThrough: true,
+      selection: SelectionAlgorithm.TopK,
+    },
   })
   const eps = SelectQueries.Descent + Descent.Eps
   expect(new Float64Array(Int32Array.from(select.slice(eps, eps + 2)).buffer)[0]).toBe(0.1)
-  expect(select.slice(SelectQueries.Descent + Descent.StraightThrough)).toEqual([1, Selection.TopK])
+  expect(select.slice(SelectQueries.Descent + Descent.StraightThrough)).toEqual([1, SelectionAlgorithm.TopK])
 })
 
 /** Never called: each line is what the compiler must refuse. */

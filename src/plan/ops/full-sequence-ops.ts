@@ -1,7 +1,7 @@
 import { BufferIndex } from '../../../assembly/ir/header.js'
 import { Opcode } from '../../../assembly/ir/ops.js'
 import { HISTOGRAM_BYTES } from '../../../assembly/ir/sizes.js'
-import { Selection } from '../../../assembly/ir/values.js'
+import { SelectionAlgorithm } from '../../../assembly/ir/values.js'
 import type { Geometry, PlanLimits } from '../geometry.js'
 import { type Layout, roundUp } from '../memory/layout.js'
 import { addCombination } from './combination-ops.js'
@@ -100,7 +100,7 @@ function descentFields({ config }: Geometry): DescentFields {
     epsDecay: config.epsDecay,
     iterations: config.nIters,
     straightThrough: config.straightThrough,
-    selection: config.selection === 'top-k' ? Selection.TopK : Selection.CoordinateDescent,
+    selection: config.selection === 'top-k' ? SelectionAlgorithm.TopK : SelectionAlgorithm.CoordinateDescent,
   }
 }
 

@@ -1,6 +1,6 @@
 import { DispatchHeader } from '../../../../../assembly/ir/header.js'
 import { AssignSlots, Descent, type Opcode, SelectKeyValues, SelectQueries } from '../../../../../assembly/ir/ops.js'
-import { Selection } from '../../../../../assembly/ir/values.js'
+import { SelectionAlgorithm } from '../../../../../assembly/ir/values.js'
 import type { Kernel, OpView, Workgroups } from '../../kernel.js'
 import { withCollectives } from '../wgsl/collectives.js'
 import { descent } from './descent.js'
@@ -41,7 +41,7 @@ ${TOP_K}
 ${descent(words)}
 fn choose(lane: u32, n: u32, length: u32, k: u32) -> vec2u {
   if (length <= k) { return vec2u(0u, n); }
-  let top_k = word(${words + Descent.Selection}) == ${Selection.TopK};
+  let top_k = word(${words + Descent.Selection}) == ${SelectionAlgorithm.TopK};
   let straight_through = word(${words + Descent.StraightThrough}) != 0;
   if (!(top_k && straight_through)) {
     shift_and_eps = descend(lane, n, length, k);
