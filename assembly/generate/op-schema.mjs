@@ -302,7 +302,7 @@ export const ops = {
     },
   },
   ListQueries: {
-    doc: `The same lists from decisions already made for the whole sequence: \`taken\` and \`scores\` are
+    doc: `The same lists from decisions already made for the whole sequence: \`queryMask\` and \`scores\` are
       [expert][capacity] by position. Where \`starts\` is given, \`starts\`[expert][startCapacity] tells for each window
       of the chunk the first place in the list of its rows, and behind the last where the list ends; \`ends\`[z] the
       key/values of the chunk's window z, at most \`keyValues\`.`,
@@ -310,7 +310,7 @@ export const ops = {
     fields: {
       rows: read(),
       first: optional(read()),
-      taken: read(),
+      queryMask: read(),
       scores: read(),
       lists: written(),
       slots: written(),
@@ -409,12 +409,12 @@ export const ops = {
     fields: { null: read(), keys: written(), values: written(), heads: i32(), headStride: i32(), capacity: i32() },
   },
   SelectQueries: {
-    doc: `Which tokens of each window are queries: \`taken\` 0 / 1, and their scores. \`work\` has \`workBytes\` for each
+    doc: `Which tokens of each window are queries: \`queryMask\` 0 / 1, and their scores. \`work\` has \`workBytes\` for each
       partition.`,
     kernels: 'selection',
     fields: {
       routerScores: read(),
-      taken: written(),
+      queryMask: written(),
       scores: written(),
       work: scratch(),
       experts: i32(),
@@ -428,13 +428,13 @@ export const ops = {
   SelectKeyValues: {
     doc: `Which earlier tokens are key/values of each window, min(count, window · windowSize) of them: ascending
       positions in \`lists\` [window - 1][expert][listCapacity], their scores in \`scores\` likewise, and a mark in
-      \`chosen\` [expert][capacity]. Windows come in ascending order. \`work\` has \`workBytes\` for each partition.`,
+      \`keyValueMask\` [expert][capacity]. Windows come in ascending order. \`work\` has \`workBytes\` for each partition.`,
     kernels: 'selection',
     fields: {
       routerScores: read(),
       lists: updated(),
       scores: written(),
-      chosen: updated(),
+      keyValueMask: updated(),
       work: scratch(),
       experts: i32(),
       count: i32(),
@@ -446,11 +446,11 @@ export const ops = {
     },
   },
   AssignSlots: {
-    doc: `Numbers the chosen tokens, expert by expert: \`chosen\` becomes slots (-1: not chosen), \`positions\` lists
+    doc: `Numbers the chosen tokens, expert by expert: \`slots\` holds their mask, and becomes slots (-1: not chosen), \`positions\` lists
       them, \`counts\` says how many each has. Numbers run on from one expert to the next, or with \`stride\` begin at
       its multiples.`,
     kernels: 'selection',
-    fields: { chosen: updated(), positions: written(), counts: written(), experts: i32(), capacity: i32(), stride: optional(i32()) },
+    fields: { slots: updated(), positions: written(), counts: written(), experts: i32(), capacity: i32(), stride: optional(i32()) },
   },
   GatherContext: {
     doc: `When a window opens: packs its context for one expert after the null key/value; values times their scores.

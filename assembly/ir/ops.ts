@@ -330,15 +330,15 @@ export enum RouteCausal {
 }
 
 /**
- * The same lists from decisions already made for the whole sequence: `Taken` and `Scores` are [expert][capacity] by
- * position. Where `Starts` is given, `Starts`[expert][startCapacity] tells for each window of the chunk the first
+ * The same lists from decisions already made for the whole sequence: `QueryMask` and `Scores` are [expert][capacity]
+ * by position. Where `Starts` is given, `Starts`[expert][startCapacity] tells for each window of the chunk the first
  * place in the list of its rows, and behind the last where the list ends; `Ends`[z] the key/values of the chunk's
  * window z, at most `KeyValues`.
  */
 export enum ListQueries {
   Rows = 2,
   First = 4,
-  Taken = 6,
+  QueryMask = 6,
   Scores = 8,
   Lists = 10,
   Slots = 12,
@@ -453,12 +453,12 @@ export enum NullContext {
 }
 
 /**
- * Which tokens of each window are queries: `Taken` 0 / 1, and their scores. `Work` has `WorkBytes` for each
+ * Which tokens of each window are queries: `QueryMask` 0 / 1, and their scores. `Work` has `WorkBytes` for each
  * partition.
  */
 export enum SelectQueries {
   RouterScores = 2,
-  Taken = 4,
+  QueryMask = 4,
   Scores = 6,
   Work = 8,
   Experts = 10,
@@ -472,14 +472,14 @@ export enum SelectQueries {
 
 /**
  * Which earlier tokens are key/values of each window, min(count, window · windowSize) of them: ascending positions
- * in `Lists` [window - 1][expert][listCapacity], their scores in `Scores` likewise, and a mark in `Chosen`
+ * in `Lists` [window - 1][expert][listCapacity], their scores in `Scores` likewise, and a mark in `KeyValueMask`
  * [expert][capacity]. Windows come in ascending order. `Work` has `WorkBytes` for each partition.
  */
 export enum SelectKeyValues {
   RouterScores = 2,
   Lists = 4,
   Scores = 6,
-  Chosen = 8,
+  KeyValueMask = 8,
   Work = 10,
   Experts = 12,
   Count = 13,
@@ -492,12 +492,12 @@ export enum SelectKeyValues {
 }
 
 /**
- * Numbers the chosen tokens, expert by expert: `Chosen` becomes slots (-1: not chosen), `Positions` lists them,
- * `Counts` says how many each has. Numbers run on from one expert to the next, or with `Stride` begin at its
- * multiples.
+ * Numbers the chosen tokens, expert by expert: `Slots` holds their mask, and becomes slots (-1: not chosen),
+ * `Positions` lists them, `Counts` says how many each has. Numbers run on from one expert to the next, or with
+ * `Stride` begin at its multiples.
  */
 export enum AssignSlots {
-  Chosen = 2,
+  Slots = 2,
   Positions = 4,
   Counts = 6,
   Experts = 8,

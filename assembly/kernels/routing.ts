@@ -90,7 +90,7 @@ export function listQueries(op: usize, header: usize, partition: i32, partitions
   const end = partitionStart(experts, partition + 1, partitions)
   for (let expert = partitionStart(experts, partition, partitions); expert < end; ++expert) {
     const offset = floats(expert * word(op, ListQueries.Capacity) + start)
-    const flags = operand(op, ListQueries.Taken, header) + offset
+    const mask = operand(op, ListQueries.QueryMask, header) + offset
     const carried = operand(op, ListQueries.Scores, header) + offset
     const list = operand(op, ListQueries.Lists, header) + floats(expert * rowCapacity)
     const slots = operand(op, ListQueries.Slots, header) + floats(expert * rowCapacity)
@@ -105,7 +105,7 @@ export function listQueries(op: usize, header: usize, partition: i32, partitions
         store<i32>(starts + floats(window++), taken)
         nextStart += windowSize
       }
-      if (row < firstListed || row >= rowEnd || load<i32>(flags + floats(row)) == 0) {
+      if (row < firstListed || row >= rowEnd || load<i32>(mask + floats(row)) == 0) {
         store<i32>(slots + floats(row), -1)
         continue
       }

@@ -191,12 +191,12 @@ function selectWindowQueries(op: usize, header: usize, window: i32, expert: i32,
   const descent = op + (SelectQueries.Descent << 2)
   const count = choose(header, s, candidates, windowSize, word(op, SelectQueries.Count), descent, work, indices, scores, slice, slices)
   if (count < 0) return
-  const taken = operand(op, SelectQueries.Taken, header) + offset
+  const mask = operand(op, SelectQueries.QueryMask, header) + offset
   const carried = operand(op, SelectQueries.Scores, header) + offset
-  memory.fill(taken, 0, floats(candidates))
+  memory.fill(mask, 0, floats(candidates))
   for (let i = 0; i < count; ++i) {
     const at = floats(load<i32>(indices + floats(i)))
-    store<i32>(taken + at, 1)
+    store<i32>(mask + at, 1)
     store<f32>(carried + at, load<f32>(scores + floats(i)))
   }
 }
@@ -275,8 +275,8 @@ function selectWindowKeyValues(op: usize, header: usize, window: i32, expert: i3
     const descent = op + (SelectKeyValues.Descent << 2)
     if (choose(header, s, candidates, length, k, descent, work, list, scores, slice, slices) < 0) return
   }
-  const chosen = operand(op, SelectKeyValues.Chosen, header) + floats(expert * capacity)
-  for (let i = 0; i < count; ++i) store<i32>(chosen + floats(load<i32>(list + floats(i))), 1)
+  const mask = operand(op, SelectKeyValues.KeyValueMask, header) + floats(expert * capacity)
+  for (let i = 0; i < count; ++i) store<i32>(mask + floats(load<i32>(list + floats(i))), 1)
 }
 
 /** `AssignSlots`: numbering continues from expert to expert, so one partition does it. */
@@ -291,10 +291,10 @@ export function assignSlots(op: usize, header: usize, partition: i32, partitions
   let slot = 0
   for (let expert = 0; expert < experts; ++expert) {
     if (stride > 0) slot = expert * stride
-    const chosen = operand(op, AssignSlots.Chosen, header) + floats(expert * capacity)
+    const slots = operand(op, AssignSlots.Slots, header) + floats(expert * capacity)
     const first = slot
     for (let position = 0; position < length; ++position) {
-      const at = chosen + floats(position)
+      const at = slots + floats(position)
       if (load<i32>(at) == 0) {
         store<i32>(at, -1)
         continue

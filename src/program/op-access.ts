@@ -75,7 +75,7 @@ export interface OperandWords {
   readonly [Opcode.ListQueries]:
     | ListQueries.Rows
     | ListQueries.First
-    | ListQueries.Taken
+    | ListQueries.QueryMask
     | ListQueries.Scores
     | ListQueries.Lists
     | ListQueries.Slots
@@ -118,10 +118,10 @@ export interface OperandWords {
     | UpdateContextInputs.Recent
     | UpdateContextInputs.Inputs
   readonly [Opcode.NullContext]: NullContext.Null | NullContext.Keys | NullContext.Values
-  readonly [Opcode.SelectQueries]: SelectQueries.RouterScores | SelectQueries.Taken | SelectQueries.Scores | SelectQueries.Work
+  readonly [Opcode.SelectQueries]: SelectQueries.RouterScores | SelectQueries.QueryMask | SelectQueries.Scores | SelectQueries.Work
   readonly [Opcode.SelectKeyValues]:
-    SelectKeyValues.RouterScores | SelectKeyValues.Lists | SelectKeyValues.Scores | SelectKeyValues.Chosen | SelectKeyValues.Work
-  readonly [Opcode.AssignSlots]: AssignSlots.Chosen | AssignSlots.Positions | AssignSlots.Counts
+    SelectKeyValues.RouterScores | SelectKeyValues.Lists | SelectKeyValues.Scores | SelectKeyValues.KeyValueMask | SelectKeyValues.Work
+  readonly [Opcode.AssignSlots]: AssignSlots.Slots | AssignSlots.Positions | AssignSlots.Counts
   readonly [Opcode.GatherContext]:
     | GatherContext.Lists
     | GatherContext.Scores
@@ -169,9 +169,9 @@ export const RESULTS: { readonly [O in keyof OperandWords]: readonly OperandWord
   [Opcode.UpdateContext]: [UpdateContext.Keys, UpdateContext.Values],
   [Opcode.UpdateContextInputs]: [UpdateContextInputs.Inputs],
   [Opcode.NullContext]: [NullContext.Keys, NullContext.Values],
-  [Opcode.SelectQueries]: [SelectQueries.Taken, SelectQueries.Scores],
-  [Opcode.SelectKeyValues]: [SelectKeyValues.Lists, SelectKeyValues.Scores, SelectKeyValues.Chosen],
-  [Opcode.AssignSlots]: [AssignSlots.Chosen, AssignSlots.Positions, AssignSlots.Counts],
+  [Opcode.SelectQueries]: [SelectQueries.QueryMask, SelectQueries.Scores],
+  [Opcode.SelectKeyValues]: [SelectKeyValues.Lists, SelectKeyValues.Scores, SelectKeyValues.KeyValueMask],
+  [Opcode.AssignSlots]: [AssignSlots.Slots, AssignSlots.Positions, AssignSlots.Counts],
   [Opcode.GatherContext]: [GatherContext.Keys, GatherContext.Values],
   [Opcode.LogProbabilities]: [LogProbabilities.Output],
 }

@@ -275,15 +275,15 @@ export interface RouteCausalFields {
 }
 
 /**
- * The same lists from decisions already made for the whole sequence: `taken` and `scores` are [expert][capacity] by
- * position. Where `starts` is given, `starts`[expert][startCapacity] tells for each window of the chunk the first
+ * The same lists from decisions already made for the whole sequence: `queryMask` and `scores` are [expert][capacity]
+ * by position. Where `starts` is given, `starts`[expert][startCapacity] tells for each window of the chunk the first
  * place in the list of its rows, and behind the last where the list ends; `ends`[z] the key/values of the chunk's
  * window z, at most `keyValues`.
  */
 export interface ListQueriesFields {
   readonly rows: Operand
   readonly first?: Operand | undefined
-  readonly taken: Operand
+  readonly queryMask: Operand
   readonly scores: Operand
   readonly lists: Operand
   readonly slots: Operand
@@ -392,12 +392,12 @@ export interface NullContextFields {
 }
 
 /**
- * Which tokens of each window are queries: `taken` 0 / 1, and their scores. `work` has `workBytes` for each
+ * Which tokens of each window are queries: `queryMask` 0 / 1, and their scores. `work` has `workBytes` for each
  * partition.
  */
 export interface SelectQueriesFields extends DescentFields {
   readonly routerScores: Operand
-  readonly taken: Operand
+  readonly queryMask: Operand
   readonly scores: Operand
   readonly work: Operand
   readonly experts: number
@@ -409,14 +409,14 @@ export interface SelectQueriesFields extends DescentFields {
 
 /**
  * Which earlier tokens are key/values of each window, min(count, window · windowSize) of them: ascending positions
- * in `lists` [window - 1][expert][listCapacity], their scores in `scores` likewise, and a mark in `chosen`
+ * in `lists` [window - 1][expert][listCapacity], their scores in `scores` likewise, and a mark in `keyValueMask`
  * [expert][capacity]. Windows come in ascending order. `work` has `workBytes` for each partition.
  */
 export interface SelectKeyValuesFields extends DescentFields {
   readonly routerScores: Operand
   readonly lists: Operand
   readonly scores: Operand
-  readonly chosen: Operand
+  readonly keyValueMask: Operand
   readonly work: Operand
   readonly experts: number
   readonly count: number
@@ -427,12 +427,12 @@ export interface SelectKeyValuesFields extends DescentFields {
 }
 
 /**
- * Numbers the chosen tokens, expert by expert: `chosen` becomes slots (-1: not chosen), `positions` lists them,
- * `counts` says how many each has. Numbers run on from one expert to the next, or with `stride` begin at its
- * multiples.
+ * Numbers the chosen tokens, expert by expert: `slots` holds their mask, and becomes slots (-1: not chosen),
+ * `positions` lists them, `counts` says how many each has. Numbers run on from one expert to the next, or with
+ * `stride` begin at its multiples.
  */
 export interface AssignSlotsFields {
-  readonly chosen: Operand
+  readonly slots: Operand
   readonly positions: Operand
   readonly counts: Operand
   readonly experts: number
@@ -520,7 +520,7 @@ export const FIELD_ORDER: Readonly<Record<keyof OpFields, string>> = {
   [Opcode.CopyRows]: 'rows@ first@ input@ output@ stride ring',
   [Opcode.RouteCausal]: 'rows@ first@ routerScores@ lists@ slots@ counts@ experts count capacity rowCapacity',
   [Opcode.ListQueries]:
-    'rows@ first@ taken@ scores@ lists@ slots@ counts@ listScores@ experts capacity rowCapacity starts@ ends@ startCapacity windowSize keyValues',
+    'rows@ first@ queryMask@ scores@ lists@ slots@ counts@ listScores@ experts capacity rowCapacity starts@ ends@ startCapacity windowSize keyValues',
   [Opcode.Combine]: 'rows@ first@ local@ routed@ slots@ listScores@ nullTokens@ residual@ output@ stride experts rowCapacity',
   [Opcode.SelectContext]:
     'routerScores@ contextRouterScores@ contextPositions@ retained@ retainedCounts@ admitted@ admittedCounts@ candidates@ experts count contextCapacity window workBytes',
@@ -528,10 +528,10 @@ export const FIELD_ORDER: Readonly<Record<keyof OpFields, string>> = {
   [Opcode.UpdateContextInputs]: 'retained@ retainedCount@ admitted@ admittedCount@ first@ recent@ inputs@ stride ring',
   [Opcode.NullContext]: 'null@ keys@ values@ heads headStride capacity',
   [Opcode.SelectQueries]:
-    'routerScores@ taken@ scores@ work@ experts count windowSize capacity workBytes fetchRatio# eps# epsInit# epsDecay# iterations straightThrough selection',
+    'routerScores@ queryMask@ scores@ work@ experts count windowSize capacity workBytes fetchRatio# eps# epsInit# epsDecay# iterations straightThrough selection',
   [Opcode.SelectKeyValues]:
-    'routerScores@ lists@ scores@ chosen@ work@ experts count windowSize capacity listCapacity workBytes fetchRatio# eps# epsInit# epsDecay# iterations straightThrough selection',
-  [Opcode.AssignSlots]: 'chosen@ positions@ counts@ experts capacity stride',
+    'routerScores@ lists@ scores@ keyValueMask@ work@ experts count windowSize capacity listCapacity workBytes fetchRatio# eps# epsInit# epsDecay# iterations straightThrough selection',
+  [Opcode.AssignSlots]: 'slots@ positions@ counts@ experts capacity stride',
   [Opcode.GatherContext]:
     'lists@ scores@ slots@ keyValues@ null@ keys@ values@ expert experts listCapacity sequenceCapacity heads headStride capacity ends@ contextStride',
   [Opcode.LogProbabilities]: 'rows@ logits@ targets@ output@ stride width',

@@ -174,11 +174,11 @@ describe.each(allBuilds)('slots on the %s build', (build) => {
         const taken = range(experts).map((r) => range(length).filter((position) => marks[r * capacity + position]))
         const total = taken.flat().length
         const memory = new OpMemory(4 * (partitions % 4))
-        const chosen = memory.inputOutput(marks, [{ rows: experts, width: length, stride: capacity }])
+        const slots = memory.inputOutput(marks, [{ rows: experts, width: length, stride: capacity }])
         const positions = memory.output(total)
         const counts = memory.output(experts)
         const fields = {
-          chosen,
+          slots,
           positions,
           counts,
           experts,
@@ -191,7 +191,7 @@ describe.each(allBuilds)('slots on the %s build', (build) => {
         const expected = marks.slice()
         for (const r of range(experts))
           for (const position of range(length)) expected[r * capacity + position] = marks[r * capacity + position] ? slot++ : -1
-        expect(memory.ints(chosen)).toEqual(expected)
+        expect(memory.ints(slots)).toEqual(expected)
       }
     }
   })

@@ -54,7 +54,7 @@ const KEY_VALUES = 150
 
 function operandsOf({ position, rows }: ListCase) {
   const capacity = position + rows + 5
-  return { capacity, taken: integers(EXPERTS * capacity, 2, 7), scores: normals(EXPERTS * capacity, 8) }
+  return { capacity, mask: integers(EXPERTS * capacity, 2, 7), scores: normals(EXPERTS * capacity, 8) }
 }
 
 export interface ListRegions {
@@ -71,7 +71,7 @@ const capacityOf = ({ rows }: ListCase) => rows + 2
 
 export function listQueriesOp(options: ListCase): OpCase<Opcode.ListQueries> & { readonly regions: ListRegions } {
   const { position, rows, windows, routed = true, answered = { first: 0, rows }, misalignment } = options
-  const { capacity, taken, scores } = operandsOf(options)
+  const { capacity, mask, scores } = operandsOf(options)
   const rowCapacity = capacityOf(options)
   const memory = new OpMemory(misalignment)
   // a place beyond a list's end keeps what it held, but may be written
@@ -86,7 +86,7 @@ export function listQueriesOp(options: ListCase): OpCase<Opcode.ListQueries> & {
   }
   const fields = {
     ...rangeWords(ANSWERED_ROWS),
-    taken: memory.input(taken),
+    queryMask: memory.input(mask),
     scores: memory.input(scores),
     ...regions,
     experts: EXPERTS,
@@ -116,10 +116,10 @@ function unroutedOf({ position, rows, windows }: ListCase): number {
 /** What the op should give, by expert: lists, the scores that they carry, and the slot of each row, -1 for none. */
 export function listed(options: ListCase) {
   const { position, rows, windows, routed = true, answered = { first: 0, rows } } = options
-  const { capacity, taken, scores } = operandsOf(options)
+  const { capacity, mask, scores } = operandsOf(options)
   const first = Math.max(answered.first, unroutedOf(options))
   const isListed = (expert: number, row: number) =>
-    routed && row >= first && row < answered.first + answered.rows && taken[expert * capacity + position + row] === 1
+    routed && row >= first && row < answered.first + answered.rows && mask[expert * capacity + position + row] === 1
   const lists = range(EXPERTS).map((expert) => range(rows).filter((row) => isListed(expert, row)))
   return {
     lists,

@@ -118,12 +118,12 @@ export function placeQueries(options: SelectionCase, partitions = 1) {
   const workWords = HISTOGRAM_WORDS + 3 * windowSize + 8
   const memory = new OpMemory(options.misalignment)
   const writable = [{ first: windowSize, rows: experts, width: Math.max(0, length - windowSize), stride: capacity }]
-  const taken = memory.output(experts * capacity, writable)
+  const queryMask = memory.output(experts * capacity, writable)
   const scores = memory.output(experts * capacity, writable)
   const work = memory.output(partitions * workWords)
   const fields = {
     routerScores: placeRouterScores(memory, routerScores, capacity),
-    taken,
+    queryMask,
     scores,
     work,
     experts,
@@ -133,7 +133,7 @@ export function placeQueries(options: SelectionCase, partitions = 1) {
     workBytes: workWords * 4,
     ...descentFields(rule),
   }
-  return { memory, fields, taken, scores, work, capacity }
+  return { memory, fields, queryMask, scores, work, capacity }
 }
 
 /**
@@ -141,12 +141,12 @@ export function placeQueries(options: SelectionCase, partitions = 1) {
  * @param batches how many windows each run handles; default all
  */
 export function selectQueries(runtime: Runtime, options: SelectionCase, batches = [windowsOf(options)]): SelectedWindows {
-  const { memory, fields, taken, scores, work, capacity } = placeQueries(options, runtime.device.partitions)
+  const { memory, fields, queryMask, scores, work, capacity } = placeQueries(options, runtime.device.partitions)
   const { routerScores, windowSize } = options
   const experts = routerScores.length
   const length = routerScores[0]!.length
   runBatches(batches, length, (chunk) => memory.run(runtime, Opcode.SelectQueries, fields, chunk))
-  const [flags, carried] = [memory.ints(taken), memory.floats(scores)]
+  const [flags, carried] = [memory.ints(queryMask), memory.floats(scores)]
   const windows = range(windowsOf(options)).map((i) => {
     const start = (i + 1) * windowSize
     return range(experts).map((expert) => {
@@ -176,13 +176,13 @@ export function placeKeyValues(options: SelectionCase, partitions = 1) {
   })
   const lists = memory.output(blocks.length * experts * listCapacity, blocks)
   const scores = memory.output(blocks.length * experts * listCapacity, blocks)
-  const chosen = memory.inputOutput(new Int32Array(experts * capacity), [{ rows: experts, width: past, stride: capacity }])
+  const keyValueMask = memory.inputOutput(new Int32Array(experts * capacity), [{ rows: experts, width: past, stride: capacity }])
   const work = memory.output(partitions * workWords)
   const fields = {
     routerScores: placeRouterScores(memory, routerScores, capacity),
     lists,
     scores,
-    chosen,
+    keyValueMask,
     work,
     experts,
     count,
@@ -192,7 +192,7 @@ export function placeKeyValues(options: SelectionCase, partitions = 1) {
     workBytes: workWords * 4,
     ...descentFields(rule),
   }
-  return { memory, fields, blocks, listCapacity, lists, scores, chosen, work, capacity }
+  return { memory, fields, blocks, listCapacity, lists, scores, keyValueMask, work, capacity }
 }
 
 /**
@@ -205,11 +205,11 @@ export function selectKeyValues(
   batches = [windowsOf(options)],
 ): SelectedWindows & { marks: number[][] } {
   const placed = placeKeyValues(options, runtime.device.partitions)
-  const { memory, fields, blocks, listCapacity, lists, scores, chosen, work, capacity } = placed
+  const { memory, fields, blocks, listCapacity, lists, scores, keyValueMask, work, capacity } = placed
   const experts = options.routerScores.length
   const length = options.routerScores[0]!.length
   runBatches(batches, length, (chunk) => memory.run(runtime, Opcode.SelectKeyValues, fields, chunk))
-  const [indices, carried, flags] = [memory.ints(lists), memory.floats(scores), memory.ints(chosen)]
+  const [indices, carried, flags] = [memory.ints(lists), memory.floats(scores), memory.ints(keyValueMask)]
   const windows = blocks.map(({ first, width }) =>
     range(experts).map((expert) => {
       const at = first + expert * listCapacity

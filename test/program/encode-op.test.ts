@@ -56,7 +56,7 @@ test('numbers, operands, floats and doubles are in their words, and what is omit
   expect(attention[Attention.Scale]).toBe(new Int32Array(Float32Array.of(0.1).buffer)[0])
 
   const select = encodeOp(Opcode.SelectQueries, {
-    ...{ routerScores: operand, taken: operand, scores: operand, work: operand },
+    ...{ routerScores: operand, queryMask: operand, scores: operand, work: operand },
     ...{ experts: 1, count: 1, windowSize: 8, capacity: 8, workBytes: 64 },
     ...{
       fetchRatio: 9 / 8,

@@ -19,13 +19,13 @@ export function chunkOf(options: SelectionCase, first = 1, windows = windowsOf(o
 }
 
 export function queriesOp(options: SelectionCase, chunk = chunkOf(options)): OpCase<Opcode.SelectQueries> {
-  const { memory, fields, taken, scores } = placeQueries(options)
-  return { memory, opcode: Opcode.SelectQueries, fields, chunk, exact: [taken], floats: [scores] }
+  const { memory, fields, queryMask, scores } = placeQueries(options)
+  return { memory, opcode: Opcode.SelectQueries, fields, chunk, exact: [queryMask], floats: [scores] }
 }
 
 export function keyValuesOp(options: SelectionCase, chunk = chunkOf(options)): OpCase<Opcode.SelectKeyValues> {
-  const { memory, fields, lists, scores, chosen } = placeKeyValues(options)
-  const written = { exact: [lists, chosen], floats: [scores] }
+  const { memory, fields, lists, scores, keyValueMask } = placeKeyValues(options)
+  const written = { exact: [lists, keyValueMask], floats: [scores] }
   return { memory, opcode: Opcode.SelectKeyValues, fields, chunk, ...written }
 }
 
@@ -41,18 +41,18 @@ export function slotsOp(length: number, density: number, stride = 0): OpCase<Opc
   const listed = range(experts).map((expert) => ({ first: expert * stride, width: chosenOf(expert) }))
   const all = listed.reduce((sum, { width }) => sum + width, 0)
   const memory = new OpMemory(4)
-  const chosen = memory.inputOutput(marks, [{ rows: experts, width: length, stride: capacity }])
+  const slots = memory.inputOutput(marks, [{ rows: experts, width: length, stride: capacity }])
   const positions = stride > 0 ? memory.output(experts * stride, listed) : memory.output(all)
   const counts = memory.output(experts)
   const fields = {
-    chosen,
+    slots,
     positions,
     counts,
     experts,
     capacity,
     stride,
   }
-  const exact = [chosen, positions, counts]
+  const exact = [slots, positions, counts]
   return { memory, opcode: Opcode.AssignSlots, fields, chunk: { [DispatchHeader.SequenceRows]: length }, exact }
 }
 

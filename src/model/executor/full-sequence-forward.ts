@@ -107,9 +107,9 @@ export async function fullSequenceForward(forward: LayerForward): Promise<LayerT
       const { numExperts, routedWindowSize } = config
       if (memory.windows === 0) return
       for (let expert = 0; expert < numExperts; expert++) {
-        const taken = call.readInts(memory.taken.byteOffset + expert * memory.capacity * 4, length)
+        const mask = call.readInts(memory.queryMask.byteOffset + expert * memory.capacity * 4, length)
         for (let position = routedWindowSize; position < length; position++) {
-          if (taken[position]) result.query(sequence, Math.floor(position / routedWindowSize), expert, position % routedWindowSize)
+          if (mask[position]) result.query(sequence, Math.floor(position / routedWindowSize), expert, position % routedWindowSize)
         }
         for (let window = 1; window <= memory.windows; window++) {
           const list = ((window - 1) * numExperts + expert) * memory.listCapacity

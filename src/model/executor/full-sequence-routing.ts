@@ -70,11 +70,11 @@ function windowsAtOnce({ config, chunkRows }: Geometry, window: number): number 
   return Math.max(1, Math.floor((SELECTION_WORK * chunkRows) / (window * routedWindowSize * numExperts * passes)))
 }
 
-/** Location of `memory.taken` and `memory.lists`. */
+/** Location of `memory.queryMask` and `memory.lists`. */
 function decisions({ geometry, memory }: FullSequenceRouting, call: DeviceBuffer): BufferRange[] {
   const { numExperts } = geometry.config
   return [
-    { memory: call, byteOffset: memory.taken.byteOffset, byteLength: numExperts * memory.capacity * 4 },
+    { memory: call, byteOffset: memory.queryMask.byteOffset, byteLength: numExperts * memory.capacity * 4 },
     { memory: call, byteOffset: memory.lists.byteOffset, byteLength: memory.windows * numExperts * memory.listCapacity * 4 },
   ]
 }
@@ -91,7 +91,7 @@ export async function selectRouted(sequence: FullSequenceRouting, scope: Resourc
   const { numExperts } = geometry.config
   const rowBytes = geometry.stride * 4
   const call = dispatch.buffers[BufferIndex.Call]!
-  call.clear(memory.chosen.byteOffset, numExperts * memory.capacity * 4)
+  call.clear(memory.slots.byteOffset, numExperts * memory.capacity * 4)
 
   // if slots are reserved for the maximum, the host need not wait to learn how many are used
   const bounded = memory.slotStride > 0

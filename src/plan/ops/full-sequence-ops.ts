@@ -28,14 +28,14 @@ export interface FullSequenceMemory {
   readonly routerProducts: Operand
   readonly queryRouterScores: Operand
   readonly keyValueRouterScores: Operand
-  readonly taken: Operand
-  readonly takenScores: Operand
+  readonly queryMask: Operand
+  readonly queryScores: Operand
   /** [window - 1][expert][listCapacity]. */
   readonly lists: Operand
   readonly listScores: Operand
   readonly listCapacity: number
-  /** Marks, then slots. */
-  readonly chosen: Operand
+  /** The mask of key/values that some window uses, then their slots. */
+  readonly slots: Operand
   readonly positions: Operand
   readonly counts: Operand
   /**
@@ -78,12 +78,12 @@ export function planFullSequence(
     routerProducts: words(routerScoreRows * productStride),
     queryRouterScores: words(numExperts * capacity),
     keyValueRouterScores: words(numExperts * capacity),
-    taken: words(numExperts * capacity),
-    takenScores: words(numExperts * capacity),
+    queryMask: words(numExperts * capacity),
+    queryScores: words(numExperts * capacity),
     lists: words(windows * numExperts * listCapacity),
     listScores: words(windows * numExperts * listCapacity),
     listCapacity,
-    chosen: words(numExperts * capacity),
+    slots: words(numExperts * capacity),
     positions: words(numExperts * capacity),
     counts: words(numExperts),
     slotStride: hostVisible || !fits ? 0 : mostSlots,
@@ -112,8 +112,8 @@ export function addSelections(builder: ProgramBuilder, geometry: Geometry, memor
   const { numExperts, routedWindowSize, numRoutedQueries, numRoutedKeyValues } = geometry.config
   builder.op(Opcode.SelectQueries, {
     routerScores: memory.queryRouterScores,
-    taken: memory.taken,
-    scores: memory.takenScores,
+    queryMask: memory.queryMask,
+    scores: memory.queryScores,
     work: memory.work,
     experts: numExperts,
     count: numRoutedQueries,
@@ -126,7 +126,7 @@ export function addSelections(builder: ProgramBuilder, geometry: Geometry, memor
     routerScores: memory.keyValueRouterScores,
     lists: memory.lists,
     scores: memory.listScores,
-    chosen: memory.chosen,
+    keyValueMask: memory.slots,
     work: memory.work,
     experts: numExperts,
     count: numRoutedKeyValues,
@@ -141,7 +141,7 @@ export function addSelections(builder: ProgramBuilder, geometry: Geometry, memor
 /** Numbers the chosen (token, expert) pairs, so that each is projected once, whichever windows use it. */
 export function addSlots(builder: ProgramBuilder, { config }: Geometry, memory: FullSequenceMemory): void {
   builder.op(Opcode.AssignSlots, {
-    chosen: memory.chosen,
+    slots: memory.slots,
     positions: memory.positions,
     counts: memory.counts,
     experts: config.numExperts,
@@ -194,8 +194,8 @@ export function addFullSequenceLayer(context: LayerContext, memory: FullSequence
     builder.op(Opcode.ListQueries, {
       rows,
       first,
-      taken: memory.taken,
-      scores: memory.takenScores,
+      queryMask: memory.queryMask,
+      scores: memory.queryScores,
       lists: scratch.queryLists,
       slots: scratch.querySlots,
       counts: scratch.queryCounts,
@@ -215,7 +215,7 @@ export function addFullSequenceLayer(context: LayerContext, memory: FullSequence
       builder.op(Opcode.GatherContext, {
         lists: memory.lists,
         scores: memory.listScores,
-        slots: memory.chosen,
+        slots: memory.slots,
         keyValues: at(BufferIndex.KeyValues),
         null: expert.nullPair,
         keys: state.contexts[index]!.keys,

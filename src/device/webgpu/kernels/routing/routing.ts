@@ -55,7 +55,7 @@ export const listQueries: Kernel<Opcode.ListQueries> = {
   operands: {
     count: ListQueries.Rows,
     first: ListQueries.First,
-    taken: ListQueries.Taken,
+    query_mask: ListQueries.QueryMask,
     scores: ListQueries.Scores,
     lists: ListQueries.Lists,
     slots: ListQueries.Slots,
@@ -93,7 +93,7 @@ ${MARKS}
       // four reads under way at once
       let places = vec4u(at) + ${OFFSETS};
       var found = vec4i();
-      for (var i = 0u; i < 4u; i++) { found[i] = taken_i(source + min(chunk + places[i], rows - 1u)); }
+      for (var i = 0u; i < 4u; i++) { found[i] = query_mask_i(source + min(chunk + places[i], rows - 1u)); }
       for (var i = 0u; i < 4u; i++) {
         let row = chunk + places[i];
         if (places[i] < end && row >= first_listed && row < row_end && found[i] != 0) { mark(places[i], 0u); }

@@ -58,7 +58,7 @@ fn score_at(i: u32) -> f32 {
 /** `SelectQueries`: one workgroup per window and expert. */
 export const selectQueries: Kernel<Opcode.SelectQueries> = {
   name: 'select-queries',
-  operands: { router_scores: SelectQueries.RouterScores, taken: SelectQueries.Taken, scores: SelectQueries.Scores },
+  operands: { router_scores: SelectQueries.RouterScores, query_mask: SelectQueries.QueryMask, scores: SelectQueries.Scores },
   view: 'words',
   ...withCollectives(`
 ${WINDOW_OF}
@@ -77,7 +77,7 @@ ${choice(SelectQueries.Descent)}
     let counts = rank(lane, chunk, n, cut);
     for (var i = chunk + lane; i < min(chunk + ${CHUNK}u, n); i += ${WIDTH}u) {
       let is_query = is_taken(i - chunk, cut, before);
-      taken_set_i(row_start + i, select(0, 1, is_query));
+      query_mask_set_i(row_start + i, select(0, 1, is_query));
       if (is_query) { scores_set_f(row_start + i, score_at(i)); }
     }
     before += counts;
@@ -110,7 +110,7 @@ export const selectKeyValues: Kernel<Opcode.SelectKeyValues> = {
     router_scores: SelectKeyValues.RouterScores,
     lists: SelectKeyValues.Lists,
     scores: SelectKeyValues.Scores,
-    chosen: SelectKeyValues.Chosen,
+    key_value_mask: SelectKeyValues.KeyValueMask,
   },
   view: 'words',
   ...withCollectives(`
@@ -138,7 +138,7 @@ ${choice(SelectKeyValues.Descent)}
       if (place >= min(k, n)) { continue; }
       lists_set_i(list + place, i32(i));
       scores_set_f(list + place, score_at(i));
-      chosen_set_i(row_start + i, 1);
+      key_value_mask_set_i(row_start + i, 1);
     }
     before += counts;
   }
@@ -152,7 +152,7 @@ ${choice(SelectKeyValues.Descent)}
  */
 export const assignSlots: Kernel<Opcode.AssignSlots> = {
   name: 'assign-slots',
-  operands: { chosen: AssignSlots.Chosen, positions: AssignSlots.Positions, counts: AssignSlots.Counts },
+  operands: { slots: AssignSlots.Slots, positions: AssignSlots.Positions, counts: AssignSlots.Counts },
   view: 'words',
   ...withCollectives(`
 ${MARKS}
@@ -171,7 +171,7 @@ ${MARKS}
       for (var at = lane; at < end; at += ${BLOCK}u) {
         let places = at + ${OFFSETS};
         let read = start + chunk + min(places, vec4u(end - 1u));
-        let is_chosen = vec4i(chosen_i(read.x), chosen_i(read.y), chosen_i(read.z), chosen_i(read.w)) != vec4i();
+        let is_chosen = vec4i(slots_i(read.x), slots_i(read.y), slots_i(read.z), slots_i(read.w)) != vec4i();
         for (var j = 0u; j < 4u; j++) {
           if (is_chosen[j] && places[j] < end) { mark(places[j], 0u); }
         }
@@ -180,7 +180,7 @@ ${MARKS}
       for (var at = lane; at < end; at += ${WIDTH}u) {
         let is_chosen = is_marked(at, 0u);
         let own = slot + marks_before(at).x;
-        chosen_set_i(start + chunk + at, select(-1, i32(own), is_chosen));
+        slots_set_i(start + chunk + at, select(-1, i32(own), is_chosen));
         if (is_chosen) { positions_set_i(own, i32(chunk + at)); }
       }
       slot += counts.x;
