@@ -12,8 +12,36 @@ export async function runServerSuite(api, server, { folder, sqlite: { files, isT
   const { createHandler, SqliteStore } = server
   let opened = 0
   const newFile = () => `${files}-${opened++}.sqlite`
+  const completes = /** @type {const} */ ([
+    'a completion is what the model generates, at once and streamed, and ends with its reader',
+    async () => {
+      const model = await api.LanguageModel.load(folder)
+      /** @type {any[]} */
+      const entries = []
+      const handler = createHandler(model, { log: (/** @type {any} */ entry) => entries.push(entry) })
+      const post = (/** @type {object} */ body) => {
+        const headers = { 'content-type': 'application/json' }
+        return handler(new Request('http://localhost/v1/completions', { method: 'POST', headers, body: JSON.stringify(body) }))
+      }
+      const body = { prompt: 'The old captain', max_tokens: 20, seed: 3 }
+      const expected = await model.complete('The old captain', { maxTokens: 20, seed: 3 })
+      equal((await (await post(body)).json()).choices[0].text, expected.text, 'the text')
+      const events = (await (await post({ ...body, stream: true })).text()).split('\n\n')
+      const texts = events.filter((event) => event.startsWith('data: {')).map((event) => JSON.parse(event.slice(6)).choices[0].text)
+      equal(texts.join(''), expected.text, 'the streamed text')
+      equal(events.slice(-2), ['data: [DONE]', ''], 'the end of the stream')
+      const reader = (await post({ ...body, max_tokens: 4000, stream: true })).body.getReader()
+      await reader.read()
+      await reader.cancel()
+      await handler.close()
+      equal([entries.at(-1).status, entries.at(-1).code], [499, 'CLIENT_LEFT'], 'the log')
+      check(entries.at(-1).completionTokens <= 5, `${entries.at(-1).completionTokens} tokens were made for who had left`)
+      model.dispose()
+    },
+  ])
   if (!isThere)
     return run([
+      [...completes],
       [
         'says that there is no SQLite, and what to use instead',
         async () => {
@@ -28,6 +56,7 @@ export async function runServerSuite(api, server, { folder, sqlite: { files, isT
       ],
     ])
   return run([
+    [...completes],
     ...storeStatements(() => new SqliteStore(newFile())),
     [
       'a conversation goes on in a new handler, from what SQLite has',
