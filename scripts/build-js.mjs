@@ -63,6 +63,7 @@ mkdirSync('dist/chunks', { recursive: true })
 const isEntry = (/** @type {string} */ path) => dirname(path) === 'dist'
 for (const path of [...texts.keys()].sort((a, b) => Number(isEntry(a)) - Number(isEntry(b)))) writeFileSync(path, texts.get(path) ?? '')
 for (const name of readdirSync('dist/chunks')) if (!texts.has(`dist/chunks/${name}`)) rmSync(`dist/chunks/${name}`)
+for (const name of readdirSync('dist')) if (name.endsWith('.js.map') && !texts.has(`dist/${name}`)) rmSync(`dist/${name}`)
 await writeWorker()
 chmodSync('dist/cli.js', 0o755)
 for (const name of ['baseline', 'relaxed']) copyFileSync(`build/${name}.wasm`, `dist/${name}.wasm`)

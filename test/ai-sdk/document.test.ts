@@ -35,15 +35,7 @@ function run(name: string, code = snippets.get(name)!): string {
 }
 
 test('has these snippets', () => {
-  expect([...snippets.keys()]).toEqual([
-    'a snippet of sh',
-    'text.mjs',
-    'page.jsx',
-    'route.js',
-    'objects.mjs',
-    'a snippet of js',
-    'http.mjs',
-  ])
+  expect([...snippets.keys()]).toEqual(['a snippet of sh', 'text.mjs', 'page.jsx', 'route.js', 'objects.mjs', 'template.js', 'http.mjs'])
 })
 
 test('text is generated and streamed', () => {
