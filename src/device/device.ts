@@ -237,7 +237,7 @@ export interface Device {
   /** Whether `run` may fail in the middle, without having been interrupted: a thread or the device may be lost. */
   readonly mayFail: boolean
   /** Number of dispatches worth preparing before submitting them together. */
-  readonly batch: number
+  readonly submissionSize: number
   /**
    * Number of worker groups to use if each needs this many bytes of scratch; dispatch i runs in group i modulo that
    * number.

@@ -96,7 +96,7 @@ describe.each([
   })
 })
 
-test('a batch that fails while the one before is running fails the call once that is done, and causes no unhandled rejection', async () => {
+test('a submission that fails while the one before is running fails the call once that is done, and causes no unhandled rejection', async () => {
   const config = resolveLayerOptions(causal)
   const done: string[] = []
   const device = {
@@ -110,7 +110,7 @@ test('a batch that fails while the one before is running fails the call once tha
     device,
     program: { dispose: () => undefined },
     geometry: createGeometry(config, 40, 300), // five chunks of a window each
-    batches: [[new Dispatch()], [new Dispatch()]],
+    submissions: [[new Dispatch()], [new Dispatch()]],
     start: { position: 0, base: 0 },
     length: 300,
     operationsPerToken: 1,

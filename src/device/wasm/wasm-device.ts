@@ -147,12 +147,12 @@ const SLICE_WORK = 1.5e8
 const MOST_SEQUENCES = 64
 
 /** Maximum dispatches submitted to the pool at once: enough that its threads seldom wait for the caller. */
-const BATCH = 8
+const SUBMISSION_SIZE = 8
 /**
- * Number of batches with separate headers. At most two are pending, but the second refers to the last header of the
+ * Number of submissions with separate headers. At most two are pending, but the second refers to the last header of the
  * first until it is done, so the third must not overwrite it.
  */
-const BATCHES = 3
+const SUBMISSIONS = 3
 /** Distance between headers in bytes. */
 const HEADER_BYTES = DispatchHeader.Length * 4
 /**
@@ -186,7 +186,7 @@ export class WasmDevice implements Device {
    * pool's dispatches.
    */
   readonly #resumePoint: Block
-  #batches = 0
+  #submissions = 0
   /** Scratch of the calling thread's partitions. */
   readonly #workspace: Block
   /** Scratch of the pool, for each worker group and partition. */
@@ -217,7 +217,7 @@ export class WasmDevice implements Device {
     this.#kernels = kernels
     this.arena = new Arena(memory, kernels.heapBase())
     this.scanner = new WasmScanner(this.arena, kernels)
-    this.#headers = this.arena.allocate((BATCHES * BATCH + 2) * HEADER_BYTES, 'the dispatch headers')
+    this.#headers = this.arena.allocate((SUBMISSIONS * SUBMISSION_SIZE + 2) * HEADER_BYTES, 'the dispatch headers')
     this.#resumePoint = this.arena.allocateZeros((ResumePoint.Length + 1) * 4, 'the resume point')
     this.#workspace = this.arena.allocate(partitions * WORKSPACE_BYTES, 'the workspace')
   }
@@ -257,15 +257,15 @@ export class WasmDevice implements Device {
   }
 
   workerGroups(workingBytes: number): number {
-    return this.#pool && workingBytes <= MOST_GROUP_BYTES ? workerGroupsFor(this.#pool.threads, BATCH) : 1
+    return this.#pool && workingBytes <= MOST_GROUP_BYTES ? workerGroupsFor(this.#pool.threads, SUBMISSION_SIZE) : 1
   }
 
   get mayFail(): boolean {
     return this.#pool !== undefined
   }
 
-  get batch(): number {
-    return this.#pool ? BATCH : 1
+  get submissionSize(): number {
+    return this.#pool ? SUBMISSION_SIZE : 1
   }
 
   allocate(byteLength: number, purpose: string, { zeroed = false } = {}): WasmBuffer {
@@ -376,14 +376,14 @@ export class WasmDevice implements Device {
   }
 
   #handOver(pool: ThreadPool, program: CompiledProgram, dispatches: readonly Dispatch[], interrupt: Interrupt | undefined): Promise<void> {
-    const done = this.#runBatches(pool, program as WasmProgram, dispatches, interrupt)
+    const done = this.#runSubmissions(pool, program as WasmProgram, dispatches, interrupt)
     this.#handedOver.add(done)
     const forget = () => this.#handedOver.delete(done)
     done.then(forget, forget)
     return done
   }
 
-  async #runBatches(
+  async #runSubmissions(
     pool: ThreadPool,
     { buffer }: WasmProgram,
     dispatches: readonly Dispatch[],
@@ -392,19 +392,21 @@ export class WasmDevice implements Device {
     // everything submitted at this point belongs to this call
     const forget = interrupt?.listen(() => this.#setStop(1))
     try {
-      for (let start = 0; start < dispatches.length; start += BATCH) {
+      for (let start = 0; start < dispatches.length; start += SUBMISSION_SIZE) {
         this.#assertUsable()
         interrupt?.check()
-        const batch = dispatches.slice(start, start + BATCH)
+        const submission = dispatches.slice(start, start + SUBMISSION_SIZE)
         // A thread may reach these dispatches while others are still at the previous ones; it must not run into them in
         // another worker group's memory
-        if (this.#earlierHeader(batch[0]!) === 0) {
-          const isOrdered = batch.every((dispatch, i) => i === 0 || dispatch.dependsOn === batch[i - 1])
-          this.#groupsInUse = isOrdered ? workerGroupsFor(pool.threads, 1 + Math.max(...batch.map(({ workerGroup }) => workerGroup))) : 1
+        if (this.#earlierHeader(submission[0]!) === 0) {
+          const isOrdered = submission.every((dispatch, i) => i === 0 || dispatch.dependsOn === submission[i - 1])
+          this.#groupsInUse = isOrdered
+            ? workerGroupsFor(pool.threads, 1 + Math.max(...submission.map(({ workerGroup }) => workerGroup)))
+            : 1
         }
         const workerGroups = this.#groupsInUse
-        const headers = this.#headers.address + (2 + BATCH * (this.#batches++ % BATCHES)) * HEADER_BYTES
-        batch.forEach((dispatch, i) => {
+        const headers = this.#headers.address + (2 + SUBMISSION_SIZE * (this.#submissions++ % SUBMISSIONS)) * HEADER_BYTES
+        submission.forEach((dispatch, i) => {
           const workspace = this.#groupWorkspaces!.address + (i % workerGroups) * this.partitions * WORKSPACE_BYTES
           this.#writeHeader(headers + i * HEADER_BYTES, dispatch, workspace, this.#earlierHeader(dispatch), this.#stop)
           this.#underWay.set(dispatch, headers + i * HEADER_BYTES)
@@ -414,7 +416,7 @@ export class WasmDevice implements Device {
         await pool.run({
           program: buffer.address,
           headers,
-          headerCount: batch.length,
+          headerCount: submission.length,
           headerBytes: HEADER_BYTES,
           partitions,
           workerGroups,

@@ -25,7 +25,7 @@ import { WorkQueue } from './work-queue.js'
 /** Number of unused programs kept. */
 const KEPT_PROGRAMS = 64
 /** Maximum dispatches submitted together: results of some are copied out while others are computed. */
-const BATCH = 4
+const SUBMISSION_SIZE = 4
 
 /** Results being copied to the host, packed one after another. */
 interface Shipment {
@@ -40,7 +40,7 @@ export class WebGpuDevice implements Device {
   readonly partitions = 1
   readonly multipliesInt8 = false
   readonly hostVisible = false
-  readonly batch = BATCH
+  readonly submissionSize = SUBMISSION_SIZE
   /** Each sequence has buffers of its own, and a pipeline binds eight: a dispatch cannot reach those of several. */
   readonly sequences = 1
   readonly isolatesCallers = false

@@ -37,7 +37,7 @@ export interface CausalModel {
   readonly config: ModelConfig
   readonly parameters: ModelWeights
   readonly weights: DeviceBuffer
-  /** Held from a batch's preparation until its results have been read: one chunk, or one batch of tokens, at a time. */
+  /** Held from a submission's preparation until its results have been read: one chunk, or one batch of tokens, at a time. */
   readonly mutex: Mutex
   readonly decodeCounts: DecodeCounts
 }
@@ -79,7 +79,7 @@ export class CapacityBucket {
     try {
       const workerGroups = device.workerGroups(plan.scratchBytes)
       const scratch = scope.allocate(workerGroups * plan.scratchBytes, "the model's working memory")
-      const slotCount = Math.min(device.batch, CHUNKS_PER_WORKER_GROUP * workerGroups)
+      const slotCount = Math.min(device.submissionSize, CHUNKS_PER_WORKER_GROUP * workerGroups)
       const tokenBytes = roundUp(plan.geometry.chunkRows) * 4
       const sequenceCount = mostSequences(device, plan.geometry, plan.scratch)
       const tokens = scope.allocate(slotCount * tokenBytes, "the chunks' tokens")
@@ -166,12 +166,12 @@ export class CapacityBucket {
     const { plan } = this
     const result = prepareResult(config.numTokens, tokenIds.length, request)
     // each worker group's scratch holds the head's results for one chunk
-    const atOnce = Math.min(this.#slots.length, request.rows === 'last' && !request.targets ? device.batch : this.#workerGroups)
+    const atOnce = Math.min(this.#slots.length, request.rows === 'last' && !request.targets ? device.submissionSize : this.#workerGroups)
     const cursor = await runChunks({
       device,
       program: this.#chunk,
       geometry: plan.geometry,
-      batches: [this.#slots.slice(0, atOnce).map(({ dispatch }) => dispatch)],
+      submissions: [this.#slots.slice(0, atOnce).map(({ dispatch }) => dispatch)],
       // other sessions' tokens wait for the time of one chunk at most
       limit: () => (this.batcher?.takeActivity() ? this.#workerGroups : atOnce),
       start,
@@ -210,7 +210,7 @@ export class CapacityBucket {
       device,
       program: this.#restoreLocal,
       geometry,
-      batches: [[dispatch]],
+      submissions: [[dispatch]],
       start: { position: position - length, base },
       length,
       operationsPerToken: depth * 1.5 * operations,

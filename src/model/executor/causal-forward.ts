@@ -25,24 +25,24 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
     const angles = writeAngles(scope, forward.angles)
     const open = scope.compile(plan.open)
     const program = scope.compile(plan.chunk)
-    const batches = createDispatches(forward, workerGroups, (dispatch, workerGroup) => {
+    const submissions = createDispatches(forward, workerGroups, (dispatch, workerGroup) => {
       dispatch.bind(BufferIndex.Weights, forward.weights)
       dispatch.bind(BufferIndex.Scratch, scratch, workerGroup * plan.scratchBytes)
       dispatch.bind(BufferIndex.State, state)
       if (angles) dispatch.bind(BufferIndex.Angles, angles)
       if (local) dispatch.bind(BufferIndex.LocalOutput, local)
     })
-    const slots = batches.flat().length
+    const slots = submissions.flat().length
     const input = scope.allocate(slots * chunkBytes, "the chunks' inputs")
     const output = scope.allocate(slots * chunkBytes, "the chunks' outputs")
     for (let sequence = 0; sequence < batch; sequence++) {
       state.clear()
-      device.runSync(open, batches[0]![0]!)
+      device.runSync(open, submissions[0]![0]!)
       await runChunks({
         device,
         program,
         geometry,
-        batches,
+        submissions,
         start: { position: 0, base: 0 },
         length,
         operationsPerToken: workPerToken(config),

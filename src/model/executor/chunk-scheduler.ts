@@ -6,7 +6,7 @@ import type { Geometry } from '../../plan/geometry.js'
 
 /** The tokens of one dispatch. */
 export interface Chunk {
-  /** Index of its place among the inputs and outputs: one for each dispatch, numbered across all batches. */
+  /** Index of its place among the inputs and outputs: one for each dispatch, numbered across all submissions. */
   readonly slot: number
   readonly rows: number
   readonly start: Cursor
@@ -14,7 +14,7 @@ export interface Chunk {
 }
 
 /** Dispatches submitted together. */
-export type DispatchBatch = readonly Dispatch[]
+export type Submission = readonly Dispatch[]
 
 /** Tokens that pass through one program, chunk after chunk. */
 export interface ChunkedRun {
@@ -22,11 +22,11 @@ export interface ChunkedRun {
   readonly program: CompiledProgram
   readonly geometry: Geometry
   /**
-   * Two batches of the same size if other threads compute: while one is computed, the results of the other are copied out
+   * Two of the same size if other threads compute: while one is computed, the results of the other are copied out
    * and it is prepared again. Otherwise one.
    */
-  readonly batches: readonly DispatchBatch[]
-  /** How many of the next batch's dispatches to submit; default: all. */
+  readonly submissions: readonly Submission[]
+  /** How many of the next submission's dispatches to submit; default: all. */
   readonly limit?: () => number
   readonly start: Cursor
   /** Number of tokens. */
@@ -38,38 +38,38 @@ export interface ChunkedRun {
   /** Reads a chunk's results, before its slot is reused. */
   readonly collect?: (dispatch: Dispatch, chunk: Chunk) => void | Promise<void>
   /**
-   * Held from a batch's preparation until its results have been collected, if others use the same dispatches. Only with
-   * one batch.
+   * Held from a submission's preparation until its results have been collected, if others use the same dispatches. Only
+   * with one submission.
    */
   readonly mutex?: Mutex
-  /** Called after each batch: may yield to the event loop, and throws if the work should end. */
+  /** Called after each submission: may yield to the event loop, and throws if the work should end. */
   readonly yieldPoint?: (tokensDone: number) => Promise<void> | undefined
   /** Ends the work within a dispatch. */
   readonly interrupt: Interrupt | undefined
 }
 
-/** A batch that has been submitted. */
+/** A submission in flight. */
 interface Flight {
   readonly running: void | Promise<void>
   readonly chunks: readonly { readonly dispatch: Dispatch; readonly chunk: Chunk }[]
 }
 
 /**
- * Runs a program over chunk after chunk, a batch of dispatches at a time.
+ * Runs a program over chunk after chunk, a submission at a time.
  * @returns the cursor after the last token. When the promise settles, nothing is running any more, even after an error
  */
 export async function runChunks(run: ChunkedRun): Promise<Cursor> {
-  const { device, program, geometry, batches, limit, start, operationsPerToken, prepare, collect, mutex, yieldPoint, interrupt } = run
+  const { device, program, geometry, submissions, limit, start, operationsPerToken, prepare, collect, mutex, yieldPoint, interrupt } = run
   const end = start.position + run.length
   const flights: Flight[] = []
   let cursor = start
   let next = 0
 
   function launch(): void {
-    const dispatches = batches[next]!
+    const dispatches = submissions[next]!
     const firstSlot = next * dispatches.length
     const chunks: { dispatch: Dispatch; chunk: Chunk }[] = []
-    // only a batch that is still running has to be waited for
+    // only a submission that is still running has to be waited for
     let dependsOn = flights.at(-1)?.chunks.at(-1)?.dispatch
     for (const dispatch of limit ? dispatches.slice(0, limit()) : dispatches) {
       if (cursor.position === end) break
@@ -87,12 +87,12 @@ export async function runChunks(run: ChunkedRun): Promise<Cursor> {
     // it may fail before it is waited for
     running?.catch(() => undefined)
     flights.push({ running, chunks })
-    next = (next + 1) % batches.length
+    next = (next + 1) % submissions.length
   }
 
-  /** Submits all free batches, and collects the results of the oldest one. */
+  /** Starts all free submissions, and collects the results of the oldest one. */
   async function turn(): Promise<number> {
-    while (flights.length < batches.length && cursor.position < end) launch()
+    while (flights.length < submissions.length && cursor.position < end) launch()
     const { running, chunks } = flights[0]!
     if (running) await running
     flights.shift()

@@ -76,7 +76,7 @@ export class FullSequenceExecutor implements Executor {
       const chunks = {
         device,
         geometry,
-        batches: [[dispatch]],
+        submissions: [[dispatch]],
         start: { position: 0, base: 0 },
         length,
         operationsPerToken: Infinity, // never counted as small work

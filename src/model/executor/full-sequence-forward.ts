@@ -45,8 +45,8 @@ export async function fullSequenceForward(forward: LayerForward): Promise<LayerT
       dispatch.set(DispatchHeader.Average, Number(config.averageRouted && memory.windows > 0))
       dispatch.set(DispatchHeader.SequenceRows, length)
     }
-    const batches = createDispatches(forward, workerGroups, bind)
-    const output = scope.allocate(batches.flat().length * chunkBytes, "the chunks' outputs")
+    const submissions = createDispatches(forward, workerGroups, bind)
+    const output = scope.allocate(submissions.flat().length * chunkBytes, "the chunks' outputs")
     const routing = new Dispatch()
     bind(routing, 0)
     const yieldPoint = createYieldPoint(forward)
@@ -79,7 +79,7 @@ export async function fullSequenceForward(forward: LayerForward): Promise<LayerT
           device,
           program: chunk,
           geometry,
-          batches,
+          submissions,
           start: { position: 0, base: 0 },
           length,
           operationsPerToken: workPerToken(config),

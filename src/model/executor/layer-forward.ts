@@ -4,7 +4,7 @@ import type { Interrupt } from '../../interrupt.js'
 import type { StandaloneWeights } from '../../plan/memory/standalone-weights.js'
 import type { Tensor } from '../../tensor.js'
 import { yieldToEventLoop } from '../../event-loop.js'
-import type { DispatchBatch } from './chunk-scheduler.js'
+import type { Submission } from './chunk-scheduler.js'
 import type { TracedCall } from './layer-trace.js'
 
 /** One checked call of a layer. */
@@ -32,25 +32,25 @@ export function createYieldPoint(forward: LayerForward): () => Promise<void> {
 }
 
 /**
- * Batches of as many dispatches as the device takes at once, each bound to one worker group's memory: two batches where
- * other threads compute. A trace is read after each chunk.
+ * Submissions of as many dispatches as the device takes at once, each bound to one worker group's memory: two of
+ * them where other threads compute. A trace is read after each chunk.
  */
 export function createDispatches(
   { device, trace }: LayerForward,
   workerGroups: number,
   bind: (dispatch: Dispatch, workerGroup: number) => void,
-): readonly DispatchBatch[] {
-  const { batch } = device
-  const batches = Array.from({ length: trace || batch === 1 ? 1 : 2 }, () =>
-    Array.from({ length: trace ? 1 : batch }, () => new Dispatch()),
+): readonly Submission[] {
+  const { submissionSize } = device
+  const submissions = Array.from({ length: trace || submissionSize === 1 ? 1 : 2 }, () =>
+    Array.from({ length: trace ? 1 : submissionSize }, () => new Dispatch()),
   )
-  for (const dispatches of batches) {
+  for (const dispatches of submissions) {
     dispatches.forEach((dispatch, index) => {
       dispatch.workerGroup = index % workerGroups
       bind(dispatch, dispatch.workerGroup)
     })
   }
-  return batches
+  return submissions
 }
 
 export function writeAngles(scope: ResourceScope, angles: Tensor | undefined): DeviceBuffer | undefined {
