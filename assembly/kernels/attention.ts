@@ -183,7 +183,7 @@ const STREAMS: i32 = 4
 /**
  * Prefetches keys or values, at memory speed: four blocks of `size` bytes (a multiple of 32), `stride` bytes apart. The
  * chains of a single row take every value of four panels in turn, too slowly for hardware prefetching. One stream reaches
- * 12.5 GB/s and four 16.5 (docs/measurements/zen5.md), since prefetching begins anew on every page. The result is stored
+ * 12.5 GB/s and four 16.5 (docs/measurements/zen4.md), since prefetching begins anew on every page. The result is stored
  * at `sink`, so that no compiler removes the loads.
  */
 function readAhead(from: usize, stride: usize, size: usize, sink: usize): void {
