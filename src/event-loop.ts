@@ -39,10 +39,14 @@ let chunks = 0
 export function yieldToEventLoop(): Promise<void> | undefined {
   chunks++
   if (performance.now() - lastTurn < LONGEST && chunks < MOST_CHUNKS) return undefined
-  return nextMacrotask().then(() => {
-    lastTurn = performance.now()
-    chunks = 0
-  })
+  return turnEventLoop()
+}
+
+/** Yields to the event loop in any case. */
+export async function turnEventLoop(): Promise<void> {
+  await nextMacrotask()
+  lastTurn = performance.now()
+  chunks = 0
 }
 
 /** Runs work that comes in small parts to completion. */

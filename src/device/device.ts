@@ -234,8 +234,6 @@ export interface Device {
    * runs again: then `run` always finishes before it returns.
    */
   readonly isolatesCallers: boolean
-  /** Whether `run` may fail in the middle, without having been interrupted: a thread or the device may be lost. */
-  readonly mayFail: boolean
   /** Number of dispatches worth preparing before submitting them together. */
   readonly submissionSize: number
   /**

@@ -260,10 +260,6 @@ export class WasmDevice implements Device {
     return this.#pool && workingBytes <= MOST_GROUP_BYTES ? workerGroupsFor(this.#pool.threads, SUBMISSION_SIZE) : 1
   }
 
-  get mayFail(): boolean {
-    return this.#pool !== undefined
-  }
-
   get submissionSize(): number {
     return this.#pool ? SUBMISSION_SIZE : 1
   }

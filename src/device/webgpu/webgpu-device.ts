@@ -44,7 +44,6 @@ export class WebGpuDevice implements Device {
   /** Each sequence has buffers of its own, and a pipeline binds eight: a dispatch cannot reach those of several. */
   readonly sequences = 1
   readonly isolatesCallers = false
-  readonly mayFail = true
   readonly chunkRows: number
   readonly partBytes: number
   readonly gpu: GPUDevice

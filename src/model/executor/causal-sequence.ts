@@ -1,8 +1,9 @@
 import { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
+import type { Cursor } from '../../plan/chunk.js'
 import type { CapacityBucket } from './capacity-bucket.js'
 import type { CausalState } from './causal-state.js'
-import type { DecodeBatcher, DecodeStep } from './decode-batcher.js'
+import type { DecodeBatcher } from './decode-batcher.js'
 import type { Appended, Executor, LogitsRequest, Sequence, YieldPoint } from './sequence.js'
 
 /** An executor with capacity buckets. */
@@ -55,7 +56,7 @@ export class CausalSequence implements Sequence {
   async append(tokenIds: Int32Array, request: LogitsRequest, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<Appended> {
     const { batcher } = this.#state.bucket
     if (batcher && interrupt && tokenIds.length === 1 && request.rows === 'last' && !request.targets?.length && this.#canDecode) {
-      return this.#decode(batcher, tokenIds[0]!, interrupt)
+      return this.#decode(batcher, tokenIds[0]!, yieldPoint, interrupt)
     }
     const bucket = this.executor.bucketFor(this.position + tokenIds.length)
     const before = this.#state
@@ -68,41 +69,43 @@ export class CausalSequence implements Sequence {
       await state.project(yieldPoint, interrupt)
       if (state === before && before.needsCopyFor(tokenIds.length)) state = scope.use(before.copy())
       const { result, cursor } = await bucket.read(state.buffer, { ...state.cursor }, tokenIds, request, yieldPoint, interrupt)
-      const commit = () => {
-        state.advanceTo(cursor)
-        this.#state = state
-        if (state !== before) before.dispose()
-      }
       scope.move()
-      return { result, commit }
+      return { result, commit: () => this.#commit(state, cursor) }
     } finally {
       scope.dispose()
       this.#taken = undefined
     }
   }
 
-  /** The same for a single token, together with those of other sequences. It is committed when the promise resolves. */
-  async #decode(batcher: DecodeBatcher, tokenId: number, interrupt: Interrupt): Promise<Appended> {
-    const logits = new Float32Array(this.#state.bucket.model.config.numTokens)
+  /** The same for a single token, together with those of other sequences. */
+  async #decode(batcher: DecodeBatcher, tokenId: number, yieldPoint: YieldPoint, interrupt: Interrupt): Promise<Appended> {
+    const { device, config } = this.#state.bucket.model
+    const logits = new Float32Array(config.numTokens)
+    const scope = new ResourceScope(device)
+    this.#taken = scope
     const before = this.#state
     let state = before
-    const step: DecodeStep = {
-      sequence: this,
-      begin: (inPlace) => {
-        if (!inPlace && before.needsCopyFor(1)) state = before.copy()
-        return { state: state.buffer, cursor: state.cursor, tokenId, logits }
-      },
-      commit: (cursor) => {
-        state.advanceTo(cursor)
-        this.#state = state
-        if (state !== before) before.dispose()
-      },
-      rollBack: () => {
-        if (state !== before) state.dispose()
-      },
+    const begin = () => {
+      if (before.needsCopyFor(1)) state = scope.use(before.copy())
+      return { state: state.buffer, cursor: state.cursor, tokenId, logits }
     }
-    await batcher.read(step, interrupt)
-    return { result: { logits, logProbabilities: new Float64Array(0) }, commit: () => undefined }
+    try {
+      const cursor = await batcher.read({ sequence: this, begin }, interrupt)
+      await yieldPoint(1)
+      scope.move()
+      return { result: { logits, logProbabilities: new Float64Array(0) }, commit: () => this.#commit(state, cursor) }
+    } finally {
+      scope.dispose()
+      this.#taken = undefined
+    }
+  }
+
+  /** Goes on with a state, which may be a copy of the last one. */
+  #commit(state: CausalState, cursor: Cursor): void {
+    const before = this.#state
+    state.advanceTo(cursor)
+    this.#state = state
+    if (state !== before) before.dispose()
   }
 
   clone(): Sequence {

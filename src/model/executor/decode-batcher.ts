@@ -1,4 +1,4 @@
-import { nextMacrotask } from '../../event-loop.js'
+import { turnEventLoop } from '../../event-loop.js'
 import type { Interrupt } from '../../interrupt.js'
 import type { Mutex } from '../../mutex.js'
 import type { Cursor } from '../../plan/chunk.js'
@@ -9,15 +9,10 @@ import type { DecodeDispatch, DecodeToken } from './decode-dispatch.js'
 export interface DecodeStep {
   readonly sequence: object
   /**
-   * The token, and the state to read it into.
-   * @param inPlace whether it cannot fail from now on; otherwise a state that the token overwrites is copied
+   * The token, and the state to read it into: a copy, if the token overwrites what is there.
    * @throws RoutedAttentionError `OUT_OF_MEMORY`
    */
-  begin(inPlace: boolean): DecodeToken
-  /** It has been read; @param cursor after it */
-  commit(cursor: Cursor): void
-  /** It has not: gives back what `begin` took. */
-  rollBack(): void
+  begin(): DecodeToken
 }
 
 /** A step that waits, and how it ended. */
@@ -25,8 +20,8 @@ class PendingStep {
   readonly step: DecodeStep
   readonly interrupt: Interrupt
   isDone = false
+  #cursor: Cursor | undefined
   #error: unknown
-  #failed = false
   /** Called when it is done. */
   wake: (() => void) | undefined
 
@@ -35,14 +30,14 @@ class PendingStep {
     this.interrupt = interrupt
   }
 
-  succeed(): void {
+  succeed(cursor: Cursor): void {
     this.isDone = true
+    this.#cursor = cursor
     this.wake?.()
   }
 
   fail(error: unknown): void {
     this.isDone = true
-    this.#failed = true
     this.#error = error
     this.wake?.()
   }
@@ -58,9 +53,10 @@ class PendingStep {
     }
   }
 
-  /** @throws what it failed with */
-  assertSucceeded(): void {
-    if (this.#failed) throw this.#error
+  /** @returns the cursor after the token; @throws what it failed with */
+  get result(): Cursor {
+    if (!this.#cursor) throw this.#error
+    return this.#cursor
   }
 }
 
@@ -140,12 +136,15 @@ export class DecodeBatcher {
     this.#counts.add(1)
   }
 
-  /** Reads a token together with those of other sequences. When the promise settles, the step has begun no work, or ended. */
-  async read(step: DecodeStep, interrupt: Interrupt): Promise<void> {
+  /**
+   * Reads a token together with those of other sequences; the sequence takes over what it was read into.
+   * @returns the cursor after it. When the promise settles, nothing uses the state any more, even after an error
+   */
+  async read(step: DecodeStep, interrupt: Interrupt): Promise<Cursor> {
     const pending = new PendingStep(step, interrupt)
     this.#waiting.push(pending)
     await (this.#isolatesCallers ? this.#driveUntilDone(pending) : this.#untilDone(pending))
-    pending.assertSucceeded()
+    return pending.result
   }
 
   /** One loop reads for all callers, as long as there are any. */
@@ -167,7 +166,7 @@ export class DecodeBatcher {
   async #loop(): Promise<void> {
     this.#isLooping = true
     const turn = async () => {
-      await nextMacrotask()
+      await turnEventLoop()
       return this.#readBatch()
     }
     // the turn of the event loop is taken with the mutex, so that no second chunk comes before
@@ -181,7 +180,7 @@ export class DecodeBatcher {
    */
   async #driveUntilDone(pending: PendingStep): Promise<void> {
     while (!pending.isDone) {
-      await nextMacrotask()
+      await turnEventLoop()
       if (!pending.isDone && !this.#mutex.isLocked) await this.#mutex.runExclusive(async () => this.#readBatch())
     }
   }
@@ -191,11 +190,10 @@ export class DecodeBatcher {
     const taken = this.#waiting.splice(0, this.#decoding.most)
     const begun: PendingStep[] = []
     const tokens: DecodeToken[] = []
-    const inPlace = this.#decoding.cannotFail
     for (const pending of taken) {
       if (pending.failIfInterrupted()) continue
       try {
-        tokens.push(pending.step.begin(inPlace))
+        tokens.push(pending.step.begin())
         begun.push(pending)
       } catch (error) {
         pending.fail(error)
@@ -205,24 +203,16 @@ export class DecodeBatcher {
     this.#isActive = true
     this.#counts.add(begun.length)
     this.#last = begun.length === 1 ? begun[0]!.step.sequence : SEVERAL
-    const commit = () => {
-      begun.forEach((pending, index) => {
-        pending.step.commit(this.#decoding.after(tokens[index]!.cursor))
-        pending.succeed()
-      })
-    }
-    const rollBack = (error: unknown) => {
-      for (const pending of begun) {
-        pending.step.rollBack()
-        if (!pending.failIfInterrupted()) pending.fail(error)
-      }
+    const succeed = () => begun.forEach((pending, index) => pending.succeed(this.#decoding.after(tokens[index]!.cursor)))
+    const fail = (error: unknown) => {
+      for (const pending of begun) if (!pending.failIfInterrupted()) pending.fail(error)
     }
     try {
-      const running = this.#decoding.read(tokens, inPlace ? undefined : everyInterrupt(begun.map(({ interrupt }) => interrupt)))
-      if (running) return running.then(commit, rollBack)
-      commit()
+      const running = this.#decoding.read(tokens, everyInterrupt(begun.map(({ interrupt }) => interrupt)))
+      if (running) return running.then(succeed, fail)
+      succeed()
     } catch (error) {
-      rollBack(error)
+      fail(error)
     }
   }
 }

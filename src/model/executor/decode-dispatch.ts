@@ -33,13 +33,6 @@ export interface DecodePlace {
   readonly operationsPerClosing: number
 }
 
-/**
- * Operations of the largest batch up to which all batches are read to their end, whatever happens meanwhile: those of 64
- * tokens of a model with 30 million parameters, some 60 ms. States are then overwritten in place. Copying one, 9 MB of
- * novels-10m, takes 2 ms; with 16 sessions that is a tenth of the time.
- */
-const UNINTERRUPTED_WORK = 4e9
-
 /** Maximum sequences of a dispatch: those whose logits fit. */
 export function mostSequences(device: Device, { chunkRows }: Geometry, { headRows }: ModelScratch): number {
   return Math.min(device.sequences, chunkRows, headRows)
@@ -76,17 +69,11 @@ export class DecodeDispatch {
     return this.#sequences.length
   }
 
-  /** Whether a batch that is not interrupted is read to its end, and soon. */
-  get cannotFail(): boolean {
-    const { device, operationsPerToken } = this.#place
-    return !device.mayFail && this.most * operationsPerToken < UNINTERRUPTED_WORK
-  }
-
   /**
    * Reads the tokens, at most `most`, and writes their logits. A state whose window ends has its context updated.
    * Completes synchronously if the device does.
    */
-  read(tokens: readonly DecodeToken[], interrupt: Interrupt | undefined): void | Promise<void> {
+  read(tokens: readonly DecodeToken[], interrupt: Interrupt): void | Promise<void> {
     const { device, chunk } = this.#place
     this.#describe(tokens)
     const running = device.run(chunk, this.#dispatch, interrupt)
@@ -119,7 +106,7 @@ export class DecodeDispatch {
     dispatch.operations = count * operationsPerToken
   }
 
-  async #closeWindows(tokens: readonly DecodeToken[], interrupt: Interrupt | undefined): Promise<void> {
+  async #closeWindows(tokens: readonly DecodeToken[], interrupt: Interrupt): Promise<void> {
     const { device, geometry, close, operationsPerClosing } = this.#place
     for (const { state, cursor } of tokens) {
       fillHeader(this.#closing, geometry, cursor, 1)
@@ -130,7 +117,7 @@ export class DecodeDispatch {
     }
   }
 
-  #finish(tokens: readonly DecodeToken[], interrupt: Interrupt | undefined): void | Promise<void> {
+  #finish(tokens: readonly DecodeToken[], interrupt: Interrupt): void | Promise<void> {
     const { close, numTokens, scratch, modelScratch } = this.#place
     const stride = roundUp(numTokens)
     tokens.forEach(({ logits }, row) => {
