@@ -25,7 +25,9 @@ test('no type has the name of a global', () => {
   const globals = globalNames()
   for (const name of ['Buffer', 'Generator', 'Range', 'Selection']) expect(globals, name).toContain(name)
   const files = ['src', 'assembly', 'test'].flatMap((folder) =>
-    readdirSync(folder, { recursive: true, encoding: 'utf8' }).flatMap((name) => (/^(?!.*node_modules).*\.ts$/.test(name) ? [join(folder, name)] : [])),
+    readdirSync(folder, { recursive: true, encoding: 'utf8' }).flatMap((name) =>
+      /^(?!.*node_modules).*\.ts$/.test(name) ? [join(folder, name)] : [],
+    ),
   )
   expect(files.length).toBeGreaterThan(300)
   const shadowing = files.flatMap((path) => declaredTypes(path).flatMap((name) => (globals.has(name) ? [`${path}: ${name}`] : [])))
