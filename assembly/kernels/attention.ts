@@ -348,49 +348,13 @@ function attendShare(op: usize, header: usize, partition: i32, partitions: i32, 
   }
 }
 
-/** Heads `head` … `end` - 1 of rows that belong to several sequences, each of which has keys and values of its own. */
+/** Heads `head` … `end` - 1 of rows that belong to several sequences: each row is one context's, under its own header. */
 function attendSequences(op: usize, header: usize, sequences: usize, head: i32, end: i32, place: i32): void {
   const rows = count(op, Attention.Rows, header)
-  const first = countOr(op, Attention.First, header, 0)
   const indices = operand(op, Attention.Indices, header)
-  const queryStride = floats(word(op, Attention.QueryStride))
-  const outputStride = floats(word(op, Attention.OutputStride))
-  const headStride = word(op, Attention.HeadStride)
-  const capacity = word(op, Attention.Capacity)
-  const headSize = floats(headStride * capacity)
-  const queries = operand(op, Attention.Queries, header) + <usize>first * queryStride
-  const output = operand(op, Attention.Output, header)
-  const scoreStride = word(op, Attention.ScoreStride)
-  const scores = operand(op, Attention.Scores, header) + <usize>place * scoreBytes(scoreStride)
-  const shape = word(header, DispatchHeader.TileShape)
   for (let row = 0; row < rows; ++row) {
-    const own = headerOfRow(header, sequences, indices ? load<i32>(indices + floats(row)) : first + row)
-    const keys = operand(op, Attention.Keys, own)
-    const values = operand(op, Attention.Values, own)
-    const visible = count(op, Attention.End, own) + 1
-    for (let at = head; at < end; ++at) {
-      if (isStopped(header)) return
-      const column = floats(at * headStride)
-      attend(
-        shape,
-        1,
-        queries + <usize>row * queryStride + column,
-        queryStride,
-        keys + <usize>at * headSize,
-        values + <usize>at * headSize,
-        capacity,
-        word(op, Attention.HeadWidth),
-        headStride,
-        visible,
-        0,
-        word(op, Attention.Window),
-        scores,
-        scoreStride,
-        floatWord(op, Attention.Scale),
-        output + <usize>row * outputStride + column,
-        outputStride,
-      )
-    }
+    const own = headerOfRow(header, sequences, indices ? load<i32>(indices + floats(row)) : row)
+    attendContext(op, own, 0, row, 1, head, end, place)
   }
 }
 

@@ -453,6 +453,8 @@ export class WasmDevice implements Device {
     let own = ints[table + BufferIndex.Sequences]! / 4
     for (const sequence of dispatch.sequences) {
       ints.set(sequence.header, own)
+      ints[own + DispatchHeader.TileShape] = this.tileShape
+      ints[own + DispatchHeader.Stop] = stop
       this.#writeAddresses(own + DispatchHeader.Buffers, dispatch)
       this.#writeAddresses(own + DispatchHeader.Buffers, sequence)
       ints[own + DispatchHeader.Buffers + BufferIndex.DispatchHeader] = own * 4
