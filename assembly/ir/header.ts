@@ -24,7 +24,7 @@ export enum DispatchHeader {
   LocalIndex,
   /** Keys dropped from the front of the local buffer before the chunk, a multiple of 8. */
   LocalDrop,
-  /** First of the answered rows that the model's head turns into logits, and how many. */
+  /** First of the requested rows that the model's head turns into logits, and how many. */
   HeadFirst,
   HeadRows,
   /** Absolute position of the first token, an f64 (two words, 8-byte aligned). */
@@ -54,8 +54,8 @@ export enum DispatchHeader {
   /** Number of serialized sections that this dispatch has left; its successor waits for it. */
   SectionsLeft = 23,
   /** The requested rows of the chunk (first, count): a model's last block computes no others. */
-  AnswerFirst = 24,
-  AnswerRows = 25,
+  RequestedFirst = 24,
+  RequestedRows = 25,
   /** Address of a word that becomes nonzero when the dispatch is cancelled; 0 if it cannot be. */
   Stop = 26,
   /** Row of the ring of recent inputs for the chunk's first token, and for the first one of its routed window. */

@@ -21,7 +21,7 @@ export interface CombineCase {
   /** Rows of window 0 at the front of the chunk; default: none. */
   readonly unrouted?: number
   /** The rows whose outputs are requested; default: all. */
-  readonly answered?: { readonly first: number; readonly rows: number }
+  readonly requested?: { readonly first: number; readonly rows: number }
   readonly misalignment?: number
 }
 
@@ -34,8 +34,8 @@ const everyFlag = [1, 2, 5].flatMap((experts) =>
 )
 
 const someRows = ([12, 4, 5] as const).map((first, i) => {
-  const answered = { first, rows: [1, 6, 0][i]! }
-  return { rows: 13, experts: 3, residual: 'other', routed: true, average: false, scored: true, answered } as const
+  const requested = { first, rows: [1, 6, 0][i]! }
+  return { rows: 13, experts: 3, residual: 'other', routed: true, average: false, scored: true, requested } as const
 })
 
 const severalWindows = [8, 64, 304].flatMap((stride) =>
@@ -48,7 +48,7 @@ const severalWindows = [8, 64, 304].flatMap((stride) =>
       [true, 'none', false, 0, 4],
     ] as const
   ).map(([scored, residual, average, unrouted, first]) => {
-    return { rows: 5, experts: 3, stride, routed: true, scored, residual, average, unrouted, answered: { first, rows: 5 - first } }
+    return { rows: 5, experts: 3, stride, routed: true, scored, residual, average, unrouted, requested: { first, rows: 5 - first } }
   }),
 )
 
@@ -73,16 +73,16 @@ function operandsOf({ rows, experts, stride = 24 }: CombineCase) {
 
 /** @param options `residual: 'output'` goes with all rows only */
 export function combineOp(options: CombineCase): OpCase<Opcode.Combine> & { readonly output: Region } {
-  const { rows, experts, routed, average, scored, residual, unrouted = 0, answered = { first: 0, rows } } = options
+  const { rows, experts, routed, average, scored, residual, unrouted = 0, requested = { first: 0, rows } } = options
   const operands = operandsOf(options)
   const { stride } = operands
   const memory = new OpMemory(options.misalignment)
-  const end = (answered.first + answered.rows) * stride
-  const output = residual === 'output' ? memory.inputOutput(operands.residual) : memory.output(answered.rows * stride)
+  const end = (requested.first + requested.rows) * stride
+  const output = residual === 'output' ? memory.inputOutput(operands.residual) : memory.output(requested.rows * stride)
   const fields = {
-    rows: memory.count(answered.rows),
-    first: options.answered && memory.count(answered.first),
-    local: memory.inputOutput(operands.local.subarray(answered.first * stride, end)),
+    rows: memory.count(requested.rows),
+    first: options.requested && memory.count(requested.first),
+    local: memory.inputOutput(operands.local.subarray(requested.first * stride, end)),
     routed: memory.input(operands.outputs),
     slots: memory.input(operands.slots),
     listScores: scored ? memory.input(operands.scores) : undefined,
@@ -105,7 +105,7 @@ export function combineOp(options: CombineCase): OpCase<Opcode.Combine> & { read
 /** What the op should give, each operation rounded. */
 export function combined(options: CombineCase): Float32Array {
   const { rowCapacity, stride, slots, local, outputs, scores, nullTokens, residual } = operandsOf(options)
-  const { rows, unrouted = 0, answered = { first: 0, rows } } = options
+  const { rows, unrouted = 0, requested = { first: 0, rows } } = options
   const all = local.map((value, i) => {
     const [row, column] = [Math.floor(i / stride), i % stride]
     let sum = value
@@ -119,5 +119,5 @@ export function combined(options: CombineCase): Float32Array {
     if (options.average) sum = fround(sum / (options.experts + 1))
     return options.residual === 'none' ? sum : fround(sum + residual[i]!)
   })
-  return all.subarray(answered.first * stride, (answered.first + answered.rows) * stride)
+  return all.subarray(requested.first * stride, (requested.first + requested.rows) * stride)
 }

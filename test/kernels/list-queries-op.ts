@@ -1,7 +1,7 @@
 /** `ListQueries`: its cases, their operands and a plain twin, for the kernels of every device. */
 import { DispatchHeader } from '../../assembly/ir/header.js'
 import { Opcode } from '../../assembly/ir/ops.js'
-import { ANSWERED_ROWS, rangeWords } from '../../src/plan/ops/operands.js'
+import { REQUESTED_ROWS, rangeWords } from '../../src/plan/ops/operands.js'
 import type { OpCase } from '../webgpu/op-comparison.js'
 import { integers, normals, range } from './float32.js'
 import { OpMemory, type Region } from './op-runner.js'
@@ -15,7 +15,7 @@ export interface ListCase {
   /** Whether any row of the chunk is routed; default: true. */
   readonly routed?: boolean
   /** The rows whose outputs are requested; default: all. */
-  readonly answered?: { readonly first: number; readonly rows: number }
+  readonly requested?: { readonly first: number; readonly rows: number }
   readonly misalignment?: number
 }
 
@@ -35,7 +35,7 @@ export const listCases: readonly ListCase[] = [
     { first: 11, rows: 1 },
     { first: 3, rows: 5 },
     { first: 0, rows: 0 },
-  ].map((answered) => ({ position: 9, rows: 12, answered })),
+  ].map((requested) => ({ position: 9, rows: 12, requested })),
   windowed(0, 300, 1),
   windowed(0, 100, 6),
   windowed(3, 100, 6, 590),
@@ -45,7 +45,7 @@ export const listCases: readonly ListCase[] = [
     { first: 589, rows: 1 },
     { first: 130, rows: 300 },
     { first: 0, rows: 0 },
-  ].map((answered) => ({ ...windowed(0, 100, 6), answered })),
+  ].map((requested) => ({ ...windowed(0, 100, 6), requested })),
 ]
 
 const EXPERTS = 3
@@ -70,7 +70,7 @@ export interface ListRegions {
 const capacityOf = ({ rows }: ListCase) => rows + 2
 
 export function listQueriesOp(options: ListCase): OpCase<Opcode.ListQueries> & { readonly regions: ListRegions } {
-  const { position, rows, windows, routed = true, answered = { first: 0, rows }, misalignment } = options
+  const { position, rows, windows, routed = true, requested = { first: 0, rows }, misalignment } = options
   const { capacity, mask, scores } = operandsOf(options)
   const rowCapacity = capacityOf(options)
   const memory = new OpMemory(misalignment)
@@ -85,7 +85,7 @@ export function listQueriesOp(options: ListCase): OpCase<Opcode.ListQueries> & {
     ends: windows && memory.output(windows.count),
   }
   const fields = {
-    ...rangeWords(ANSWERED_ROWS),
+    ...rangeWords(REQUESTED_ROWS),
     queryMask: memory.input(mask),
     scores: memory.input(scores),
     ...regions,
@@ -96,8 +96,8 @@ export function listQueriesOp(options: ListCase): OpCase<Opcode.ListQueries> & {
   }
   const chunk = {
     [DispatchHeader.Rows]: rows,
-    [DispatchHeader.AnswerFirst]: answered.first,
-    [DispatchHeader.AnswerRows]: answered.rows,
+    [DispatchHeader.RequestedFirst]: requested.first,
+    [DispatchHeader.RequestedRows]: requested.rows,
     [DispatchHeader.Routed]: Number(routed),
     [DispatchHeader.Unrouted]: unroutedOf(options),
     [DispatchHeader.Window]: windows ? position / windows.size : 1,
@@ -115,11 +115,11 @@ function unroutedOf({ position, rows, windows }: ListCase): number {
 
 /** What the op should give, by expert: lists, the scores that they carry, and the slot of each row, -1 for none. */
 export function listed(options: ListCase) {
-  const { position, rows, windows, routed = true, answered = { first: 0, rows } } = options
+  const { position, rows, windows, routed = true, requested = { first: 0, rows } } = options
   const { capacity, mask, scores } = operandsOf(options)
-  const first = Math.max(answered.first, unroutedOf(options))
+  const first = Math.max(requested.first, unroutedOf(options))
   const isListed = (expert: number, row: number) =>
-    routed && row >= first && row < answered.first + answered.rows && mask[expert * capacity + position + row] === 1
+    routed && row >= first && row < requested.first + requested.rows && mask[expert * capacity + position + row] === 1
   const lists = range(EXPERTS).map((expert) => range(rows).filter((row) => isListed(expert, row)))
   return {
     lists,

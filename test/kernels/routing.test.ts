@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { DispatchHeader } from '../../assembly/ir/header.js'
 import { Opcode } from '../../assembly/ir/ops.js'
 import type { Runtime } from '../../src/device/runtime.js'
-import { ANSWERED_ROWS, rangeWords } from '../../src/plan/ops/operands.js'
+import { REQUESTED_ROWS, rangeWords } from '../../src/plan/ops/operands.js'
 import { selectCausally } from '../reference/index.js'
 import { allBuilds } from '../support/runtimes.js'
 import { integers, normals, range } from './float32.js'
@@ -18,15 +18,21 @@ interface Lists {
 }
 
 /** Some rows of a chunk. */
-interface Answered {
+interface RequestedRange {
   readonly first: number
   readonly rows: number
 }
 
 /** Where an op reads which they are. */
-const { rows: answeredRows, first: answeredFirst } = rangeWords(ANSWERED_ROWS)
+const { rows: requestedRows, first: requestedFirst } = rangeWords(REQUESTED_ROWS)
 
-function readCausalLists(counts: Int32Array, lists: Int32Array, slots: Int32Array, { first, rows }: Answered, rowCapacity: number): Lists {
+function readCausalLists(
+  counts: Int32Array,
+  lists: Int32Array,
+  slots: Int32Array,
+  { first, rows }: RequestedRange,
+  rowCapacity: number,
+): Lists {
   const experts = range(counts.length)
   return {
     counts: [...counts],
@@ -48,20 +54,20 @@ interface CausalCase {
   readonly offset: number
   readonly rows: number
   /** The rows whose outputs are requested; default: all. */
-  readonly answered?: Answered
+  readonly requested?: RequestedRange
   readonly routed?: boolean
   readonly misalignment?: number
 }
 
 function routeCausal(runtime: Runtime, options: CausalCase): Lists {
-  const { routerScores, count, offset, rows, answered = { first: 0, rows }, routed = true, misalignment } = options
+  const { routerScores, count, offset, rows, requested = { first: 0, rows }, routed = true, misalignment } = options
   const experts = routerScores.length
   const capacity = routerScores[0]!.length + 3
   const rowCapacity = rows + 2
   const memory = new OpMemory(misalignment)
-  const writable = { rows: experts, width: routed ? answered.rows : 0, stride: rowCapacity }
+  const writable = { rows: experts, width: routed ? requested.rows : 0, stride: rowCapacity }
   const lists = memory.output(experts * rowCapacity, [writable])
-  const slots = memory.output(experts * rowCapacity, [{ ...writable, first: answered.first }])
+  const slots = memory.output(experts * rowCapacity, [{ ...writable, first: requested.first }])
   const counts = memory.output(experts)
   const all = new Float32Array(experts * capacity).fill(NaN)
   routerScores.forEach((s, r) => all.set(s, r * capacity))
@@ -69,8 +75,8 @@ function routeCausal(runtime: Runtime, options: CausalCase): Lists {
     runtime,
     Opcode.RouteCausal,
     {
-      rows: answeredRows,
-      first: answeredFirst,
+      rows: requestedRows,
+      first: requestedFirst,
       routerScores: memory.input(all),
       lists,
       slots,
@@ -82,8 +88,8 @@ function routeCausal(runtime: Runtime, options: CausalCase): Lists {
     },
     {
       [DispatchHeader.Rows]: rows,
-      [DispatchHeader.AnswerFirst]: answered.first,
-      [DispatchHeader.AnswerRows]: answered.rows,
+      [DispatchHeader.RequestedFirst]: requested.first,
+      [DispatchHeader.RequestedRows]: requested.rows,
       [DispatchHeader.WindowOffset]: offset,
       [DispatchHeader.Routed]: Number(routed),
     },
@@ -92,7 +98,7 @@ function routeCausal(runtime: Runtime, options: CausalCase): Lists {
     memory.ints(counts),
     memory.ints(lists),
     memory.ints(slots),
-    routed ? answered : { first: 0, rows: 0 },
+    routed ? requested : { first: 0, rows: 0 },
     rowCapacity,
   )
 }
@@ -130,7 +136,7 @@ describe.each(allBuilds)('causal routing on the %s build', (build) => {
       [7, 0],
     ] as const) {
       const ofRows = expected.map((list) => list.filter((row) => row >= first && row < first + rows))
-      const options = { routerScores, count: 5, offset: 3, rows: 34, answered: { first, rows } }
+      const options = { routerScores, count: 5, offset: 3, rows: 34, requested: { first, rows } }
       expect(routeCausal(runtime, options)).toEqual(listsOf(ofRows, rows, first))
     }
   })

@@ -1,7 +1,7 @@
 /** Ops that count, select and list, with the operands that they work on: all that they write is compared. */
 import { DispatchHeader } from '../../assembly/ir/header.js'
 import { Opcode } from '../../assembly/ir/ops.js'
-import { ANSWERED_ROWS, rangeWords } from '../../src/plan/ops/operands.js'
+import { REQUESTED_ROWS, rangeWords } from '../../src/plan/ops/operands.js'
 import { integers, range, roundUpTo8, spread } from '../kernels/float32.js'
 import { placeKeyValues, placeQueries, type SelectionCase, windowsOf } from '../kernels/selection-runner.js'
 import { int64Words } from '../kernels/int64.js'
@@ -57,14 +57,14 @@ export function slotsOp(length: number, density: number, stride = 0): OpCase<Opc
 }
 
 /** Some rows of a chunk. */
-interface Answered {
+interface RequestedRange {
   readonly first: number
   readonly rows: number
 }
 
 /** Where an op reads which they are, and what the header says of them. */
-const { rows: answeredRows, first: answeredFirst } = rangeWords(ANSWERED_ROWS)
-const headerOf = ({ first, rows }: Answered) => ({ [DispatchHeader.AnswerFirst]: first, [DispatchHeader.AnswerRows]: rows })
+const { rows: requestedRows, first: requestedFirst } = rangeWords(REQUESTED_ROWS)
+const headerOf = ({ first, rows }: RequestedRange) => ({ [DispatchHeader.RequestedFirst]: first, [DispatchHeader.RequestedRows]: rows })
 
 /** `RouteCausal` for `rows` rows of a window from its row `offset` on; @param routed 0 in window 0 */
 export function routeOp(
@@ -74,18 +74,18 @@ export function routeOp(
   offset: number,
   rows: number,
   routed = 1,
-  answered: Answered = { first: 0, rows },
+  requested: RequestedRange = { first: 0, rows },
 ): OpCase<Opcode.RouteCausal> {
   const [capacity, rowCapacity] = [window + 3, rows + 2]
   const all = range(3).flatMap((r) => [...draw(window, r + 1)])
   const memory = new OpMemory()
-  const writable = { rows: 3, width: routed * answered.rows, stride: rowCapacity }
+  const writable = { rows: 3, width: routed * requested.rows, stride: rowCapacity }
   const lists = memory.output(3 * rowCapacity, [writable])
-  const slots = memory.output(3 * rowCapacity, [{ ...writable, first: answered.first }])
+  const slots = memory.output(3 * rowCapacity, [{ ...writable, first: requested.first }])
   const counts = memory.output(3)
   const fields = {
-    rows: answeredRows,
-    first: answeredFirst,
+    rows: requestedRows,
+    first: requestedFirst,
     routerScores: memory.input(spread(Float32Array.from(all), window, capacity)),
     lists,
     slots,
@@ -97,7 +97,7 @@ export function routeOp(
   }
   const chunk = {
     [DispatchHeader.Rows]: rows,
-    ...headerOf(answered),
+    ...headerOf(requested),
     [DispatchHeader.WindowOffset]: offset,
     [DispatchHeader.Routed]: routed,
   }

@@ -124,13 +124,13 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
   })
 
   test('routes only the requested rows', async () => {
-    for (const answered of [
+    for (const requested of [
       { first: 299, rows: 1 },
       { first: 40, rows: 260 },
       { first: 7, rows: 0 },
     ]) {
-      const make = () => routeOp(causalScoreKinds.ascending!, 700, 8, 255, 300, 1, answered)
-      await expectSameOp(device, make, `${answered.rows} rows from ${answered.first} on`)
+      const make = () => routeOp(causalScoreKinds.ascending!, 700, 8, 255, 300, 1, requested)
+      await expectSameOp(device, make, `${requested.rows} rows from ${requested.first} on`)
     }
   })
 

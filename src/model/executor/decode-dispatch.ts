@@ -98,7 +98,7 @@ export class DecodeDispatch {
     this.#place.tokens.write(this.#tokenIds.subarray(0, count), 0)
     dispatch.sequences = this.#sequences.slice(0, count)
     dispatch.set(DispatchHeader.Rows, count)
-    dispatch.set(DispatchHeader.AnswerRows, count)
+    dispatch.set(DispatchHeader.RequestedRows, count)
     dispatch.set(DispatchHeader.HeadRows, count)
     // the cost of attention is estimated from these
     dispatch.set(DispatchHeader.LocalIndex, keys)

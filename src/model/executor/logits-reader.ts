@@ -60,15 +60,15 @@ export class LogitsReader {
     this.#start = start + first
     this.#next = 0
     this.#end = targets ? Math.max(targetRows, isLast && wanted === 'last' ? rows : 0) : counts[wanted]
-    this.#dispatch.set(DispatchHeader.AnswerFirst, first)
-    this.#dispatch.set(DispatchHeader.AnswerRows, this.#end)
+    this.#dispatch.set(DispatchHeader.RequestedFirst, first)
+    this.#dispatch.set(DispatchHeader.RequestedRows, this.#end)
     this.#ask()
   }
 
   /** Sets the dispatch's header for a chunk of one token whose logits are requested; `readToken` reads them. */
   describeToken(): void {
-    this.#dispatch.set(DispatchHeader.AnswerFirst, 0)
-    this.#dispatch.set(DispatchHeader.AnswerRows, 1)
+    this.#dispatch.set(DispatchHeader.RequestedFirst, 0)
+    this.#dispatch.set(DispatchHeader.RequestedRows, 1)
     this.#dispatch.set(DispatchHeader.HeadFirst, 0)
     this.#dispatch.set(DispatchHeader.HeadRows, 1)
     this.#dispatch.set(DispatchHeader.TargetRows, 0)

@@ -5,7 +5,7 @@ import { Activation, Norm } from '../../../assembly/ir/values.js'
 import type { Program } from '../../device/device.js'
 import type { Geometry } from '../geometry.js'
 import type { LayerContext } from './layer-context.js'
-import { ANSWERED_ROWS, EVERY_ROW, headerWord } from './operands.js'
+import { REQUESTED_ROWS, EVERY_ROW, headerWord } from './operands.js'
 import { addProduct } from './product-ops.js'
 import type { Activations } from '../memory/activations.js'
 import { type Layout, roundUp } from '../memory/layout.js'
@@ -19,8 +19,8 @@ import { at, type Operand } from '../../program/operand.js'
  */
 export interface ModelScratch {
   readonly hidden: Operand
-  /** Rows of the last layer: `ANSWERED_ROWS`. */
-  readonly answers: Operand
+  /** Outputs of the last layer: `REQUESTED_ROWS`. */
+  readonly lastOutput: Operand
   readonly headInput: Operand
   readonly logits: Operand
   /** Maximum rows of logits. */
@@ -38,7 +38,7 @@ export function planModelScratch(layout: Layout, config: ModelConfig, { chunkRow
   const words = (count: number) => at(BufferIndex.Scratch, layout.words(count))
   return {
     hidden: words(chunkRows * roundUp(config.layer.dim * config.feedForwardMultiplier)),
-    answers: words(chunkRows * stride),
+    lastOutput: words(chunkRows * stride),
     headInput: words(headRows * stride),
     logits: words(headRows * rowWords),
     headRows,
@@ -68,7 +68,7 @@ export type LayerOutput = Pick<LayerContext, 'output' | 'outputRows'>
 
 /** For the last layer, only the rows that the head will read, contiguously. */
 export function layerOutput({ scratch }: ModelContext, isLast: boolean): LayerOutput {
-  return isLast ? { output: scratch.answers, outputRows: ANSWERED_ROWS } : { output: stream, outputRows: EVERY_ROW }
+  return isLast ? { output: scratch.lastOutput, outputRows: REQUESTED_ROWS } : { output: stream, outputRows: EVERY_ROW }
 }
 
 export function addEmbedding(builder: ProgramBuilder, { parameters, geometry }: ModelContext): void {
@@ -141,7 +141,7 @@ export function addHead(builder: ProgramBuilder, { config, geometry, parameters,
   builder.op(Opcode.Normalise, {
     rows,
     first: headerWord(DispatchHeader.HeadFirst),
-    input: scratch.answers,
+    input: scratch.lastOutput,
     output: scratch.headInput,
     weight: parameters.norm,
     kind: Norm.RootMeanSquare,

@@ -14,7 +14,7 @@ export interface RowRange {
 
 export const EVERY_ROW: RowRange = { count: DispatchHeader.Rows }
 /** The rows whose outputs are requested. */
-export const ANSWERED_ROWS: RowRange = { count: DispatchHeader.AnswerRows, first: DispatchHeader.AnswerFirst }
+export const REQUESTED_ROWS: RowRange = { count: DispatchHeader.RequestedRows, first: DispatchHeader.RequestedFirst }
 
 /** The operands for the number of rows and the first row. */
 export function rangeWords({ count, first }: RowRange): { rows: Operand; first: Operand | undefined } {
