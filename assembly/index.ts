@@ -1,5 +1,5 @@
 export { pack, packInt8 } from './pack'
-export { proceed, run } from './program'
+export { resume, run } from './program'
 export { fused } from './probe'
 export { isFiniteFloat16, mixBlocks } from './scan'
 

@@ -28,11 +28,11 @@ function copyHalves(source: usize, count: i32, target: usize, step: usize): void
   for (; count > 0; --count, source += 2, target += step) store<u16>(target, load<u16>(source))
 }
 
-function widenHalves(source: usize, count: i32, target: usize, step: usize): void {
+function widenFloat16(source: usize, count: i32, target: usize, step: usize): void {
   for (; count > 0; --count, source += 2, target += step) store<f32>(target, widenHalf(load<u16>(source)))
 }
 
-function widenBrainHalves(source: usize, count: i32, target: usize, step: usize): void {
+function widenBfloat16(source: usize, count: i32, target: usize, step: usize): void {
   for (; count > 0; --count, source += 2, target += step) store<u32>(target, (<u32>load<u16>(source)) << 16)
 }
 
@@ -91,8 +91,8 @@ export function pack(
       if (packed == WeightFormat.Int8) copyBytes(source, size, to, stepBytes)
       else if (packed != WeightFormat.Float32) copyHalves(source, size, to, stepBytes)
       else if (format == WeightFormat.Float32) copyWords(source, size, to, stepBytes)
-      else if (format == WeightFormat.Float16) widenHalves(source, size, to, stepBytes)
-      else widenBrainHalves(source, size, to, stepBytes)
+      else if (format == WeightFormat.Float16) widenFloat16(source, size, to, stepBytes)
+      else widenBfloat16(source, size, to, stepBytes)
       if (normalised) scale(to, size, stepBytes, factor)
       source += <usize>size * sourceSize
     }

@@ -22,7 +22,7 @@ const SPINS: i32 = 20000
  * Waits until all `threads` have arrived. `barrier` is three zeroed words, [arrived, generation, taken]; the last to
  * arrive resets the first and third and increments the second, so the words can be reused immediately.
  */
-export function meet(barrier: usize, threads: i32): void {
+export function waitAtBarrier(barrier: usize, threads: i32): void {
   const generation = atomic.load<i32>(barrier, 4)
   if (atomic.add<i32>(barrier, 1) == threads - 1) {
     atomic.store<i32>(barrier, 0)

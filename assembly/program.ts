@@ -1,5 +1,5 @@
 import { KERNELS } from './kernels/table'
-import { waitForPredecessor, isStopped, meet, takePartition, signalSectionsLeft } from './parallel'
+import { waitForPredecessor, isStopped, waitAtBarrier, takePartition, signalSectionsLeft } from './parallel'
 import { slicesOf, runSlice, workOf } from './preemption'
 import { BEGINS_SERIALIZED, ENDS_SERIALIZED, OPCODE_MASK, SKIPS_BARRIER } from './ir/flags'
 import { Opcode } from './ir/ops'
@@ -41,7 +41,7 @@ function runUnbarriered(op: usize, end: usize, header: usize, partition: i32, pa
 /**
  * Runs a program. On one thread: partitions `first` … `first` + `count` - 1 of `partitions`. Several threads, all
  * called with the same program and header, take partitions dynamically, so that a delayed thread leaves its share to
- * the others, and meet at `barrier` (three zeroed words) wherever the barrier is not skipped. Dispatches of one program
+ * the others, and waitAtBarrier at `barrier` (three zeroed words) wherever the barrier is not skipped. Dispatches of one program
  * may overlap; each needs its own memory for everything used outside serialized sections.
  */
 export function run(program: usize, header: usize, partitions: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
@@ -62,7 +62,7 @@ export function run(program: usize, header: usize, partitions: i32, first: i32, 
       ) {
         runUnbarriered(op, end, header, partition, partitions, passed)
       }
-      meet(barrier, threads)
+      waitAtBarrier(barrier, threads)
     } else {
       for (let partition = first; partition < first + count; ++partition) runUnbarriered(op, end, header, partition, partitions, passed)
     }
@@ -79,7 +79,7 @@ export function run(program: usize, header: usize, partitions: i32, first: i32, 
  * `most` may be left and resumed between slices. Returns 1 at the program's end. Until then the host may do other work
  * and resume with the same call, or abandon it: nothing needs undoing except what the ops have written.
  */
-export function proceed(resumePoint: usize, header: usize, budget: f64, most: f64): i32 {
+export function resume(resumePoint: usize, header: usize, budget: f64, most: f64): i32 {
   let op = load<usize>(resumePoint + (ResumePoint.Op << 2))
   let slice = load<i32>(resumePoint + (ResumePoint.Slice << 2))
   let slices = load<i32>(resumePoint + (ResumePoint.Slices << 2))

@@ -50,7 +50,7 @@ export async function turnEventLoop(): Promise<void> {
 }
 
 /** Runs work that comes in small parts to completion. */
-export function atOnce<T>(work: Generator<void, T>): T {
+export function runToEnd<T>(work: Generator<void, T>): T {
   for (;;) {
     const { done, value } = work.next()
     if (done) return value
@@ -61,7 +61,7 @@ export function atOnce<T>(work: Generator<void, T>): T {
  * The same, yielding to the event loop now and then between parts.
  * @param check called after each yield; anything it throws ends the work
  */
-export async function gradually<T>(work: Generator<void, T>, check: () => void): Promise<T> {
+export async function runInSlices<T>(work: Generator<void, T>, check: () => void): Promise<T> {
   try {
     for (;;) {
       const { done, value } = work.next()

@@ -27,17 +27,17 @@ export function isFloat32Array(value: unknown): value is Float32Array {
 }
 
 export function isMap(value: unknown): value is ReadonlyMap<unknown, unknown> {
-  return answers(mapSize, value)
+  return accepts(mapSize, value)
 }
 
 /** Whether it is an ArrayBuffer (not a shared one). */
 export function isArrayBuffer(value: unknown): value is ArrayBuffer {
-  return answers(bufferLength, value)
+  return accepts(bufferLength, value)
 }
 
 /** Whether it is a WebAssembly.Module. Not a type guard, since TypeScript would accept any object. */
 export function isWasmModule(value: unknown): boolean {
-  return answers(() => WebAssembly.Module.exports(value as WebAssembly.Module), value)
+  return accepts(() => WebAssembly.Module.exports(value as WebAssembly.Module), value)
 }
 
 /** Whether it is a URL; jsdom and iframes have their own classes. */
@@ -68,7 +68,7 @@ export function isError(value: unknown): value is Error {
 }
 
 /** Whether a brand-checking getter accepts the value. */
-function answers(getter: () => unknown, value: unknown): boolean {
+function accepts(getter: () => unknown, value: unknown): boolean {
   try {
     getter.call(value)
     return true

@@ -85,7 +85,7 @@ export enum BufferIndex {
   KeyValues,
   Angles,
   /** Positions of the tokens to project. */
-  Chosen,
+  SelectedPositions,
   /** Copy of a layer's local output, if requested. */
   LocalOutput,
   /** Contexts gathered for the windows of one chunk. */

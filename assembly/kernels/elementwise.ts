@@ -1,4 +1,4 @@
-import { HALF, widenBrainHalves, widenHalves } from '../math'
+import { FLOAT16_BITS, widenBfloat16, widenFloat16 } from '../math'
 import { count, countOr, floats, headerOfRow, operand, sequenceHeaders, word } from '../operands'
 import { partitionStart } from '../parallel'
 import { DispatchHeader } from '../ir/header'
@@ -41,8 +41,8 @@ function readRow(format: WeightFormat, table: usize, index: usize, stride: i32, 
       format == WeightFormat.Float32
         ? v128.load(at)
         : format == WeightFormat.Float16
-          ? widenHalves(v128.load_ext<i16>(at), v128.load32_splat(HALF), v128.load32_splat(HALF, 4))
-          : widenBrainHalves(v128.load_ext<u16>(at))
+          ? widenFloat16(v128.load_ext<i16>(at), v128.load32_splat(FLOAT16_BITS), v128.load32_splat(FLOAT16_BITS, 4))
+          : widenBfloat16(v128.load_ext<u16>(at))
     v128.store(out, adds ? f32x4.add(v128.load(out), v) : v)
   }
 }

@@ -1,4 +1,4 @@
-import { HALF, maxLanes, widenBrainHalves, widenHalves } from '../math'
+import { FLOAT16_BITS, maxLanes, widenBfloat16, widenFloat16 } from '../math'
 import { bufferAddress, count, floats, operand, word } from '../operands'
 import { isStopped } from '../parallel'
 import { BufferIndex, DispatchHeader } from '../ir/header'
@@ -7,7 +7,7 @@ import { MOST_TILE_ROWS, WORKSPACE_BYTES } from '../ir/sizes'
 import { WeightFormat } from '../ir/values'
 import { finishRows } from './finish-rows'
 import { GROUP, PANEL_ROW, gemm } from './gemm'
-import { multiplyShare } from './product-shares'
+import { multiplyPartition } from './product-partition'
 import { Tile, kindOf } from './tile-shapes'
 import {
   gemm_f32_1x32_u4_grouped,
@@ -56,16 +56,16 @@ function widen(format: WeightFormat, source: usize, length: i32, target: usize):
   const end = source + ((<usize>length) << 1)
   if (format == WeightFormat.Bfloat16) {
     for (; source < end; source += 16, target += 32) {
-      v128.store(target, widenBrainHalves(v128.load_ext<u16>(source)))
-      v128.store(target, widenBrainHalves(v128.load_ext<u16>(source, 8)), 16)
+      v128.store(target, widenBfloat16(v128.load_ext<u16>(source)))
+      v128.store(target, widenBfloat16(v128.load_ext<u16>(source, 8)), 16)
     }
     return
   }
-  const mask = v128.load32_splat(HALF)
-  const scale = v128.load32_splat(HALF, 4)
+  const mask = v128.load32_splat(FLOAT16_BITS)
+  const scale = v128.load32_splat(FLOAT16_BITS, 4)
   for (; source < end; source += 16, target += 32) {
-    v128.store(target, widenHalves(v128.load_ext<i16>(source), mask, scale))
-    v128.store(target, widenHalves(v128.load_ext<i16>(source, 8), mask, scale), 16)
+    v128.store(target, widenFloat16(v128.load_ext<i16>(source), mask, scale))
+    v128.store(target, widenFloat16(v128.load_ext<i16>(source, 8), mask, scale), 16)
   }
 }
 
@@ -92,7 +92,7 @@ export function matmulSlice(op: usize, header: usize, slice: i32, slices: i32): 
 function matmulShare(op: usize, header: usize, partition: i32, partitions: i32, place: i32): void {
   const rows = count(op, Matmul.Rows, header)
   const groups = (word(op, Matmul.Panels) + GROUP - 1) / GROUP
-  multiplyShare(op, header, partition, partitions, place, rows, groups, word(op, Matmul.Projections), productGroups)
+  multiplyPartition(op, header, partition, partitions, place, rows, groups, word(op, Matmul.Projections), productGroups)
 }
 
 /** Some groups of a product's outputs, for `rows` rows from `row` on. */

@@ -7,7 +7,7 @@ import { IntegerDot } from '../ir/values'
 import { finishRows } from './finish-rows'
 import { GROUP, PANEL_ROW, gemm } from './gemm'
 import { dotOf, hasTwoPlanes, planeBytes } from './integer-rows'
-import { multiplyShare } from './product-shares'
+import { multiplyPartition } from './product-partition'
 import { Tile, integerTile } from './tile-shapes'
 import { gemm_s8_1x32_grouped } from './tiles'
 
@@ -41,7 +41,7 @@ export function quantizedMatmulSlice(op: usize, header: usize, slice: i32, slice
 function quantizedMatmulShare(op: usize, header: usize, partition: i32, partitions: i32, place: i32): void {
   const rows = count(op, QuantizedMatmul.Rows, header)
   const groups = (word(op, QuantizedMatmul.Panels) + GROUP - 1) / GROUP
-  multiplyShare(op, header, partition, partitions, place, rows, groups, word(op, QuantizedMatmul.Projections), integerGroups)
+  multiplyPartition(op, header, partition, partitions, place, rows, groups, word(op, QuantizedMatmul.Projections), integerGroups)
 }
 
 /** Some groups of a product's outputs, for `rows` rows from `row` on. */

@@ -9,7 +9,7 @@ import type { SafetensorsHeader, StoredTensor, TensorInfo } from './safetensors.
 import { ShardChanged, ShardHeaders } from './shard-headers.js'
 import { BrokenTransfer } from './sources/broken-transfer.js'
 import { createSource } from './sources/create-source.js'
-import { PAUSES, retry, SHORT_PAUSES } from './sources/retry.js'
+import { RETRY_DELAYS, retry, FEW_RETRY_DELAYS } from './sources/retry.js'
 import { isMissing, type MissingFile, type Source } from './sources/source.js'
 import { TensorCollector, type TensorSink, underAllNames } from './tensor-sink.js'
 import { withTied } from './tied-tensors.js'
@@ -167,7 +167,7 @@ class ModelReader {
     const mayBeAbsent = !this.digests.has(name)
     // Not after a failure without a response: that is what browsers report for any 404 the page may not see.
     const isWorthAnother = (file: object) => isPassing(file) && file.failure.status !== undefined
-    const { result } = await retry(() => this.files.readWhole(name, take, { mayBeAbsent }), isWorthAnother, SHORT_PAUSES, this.signal)
+    const { result } = await retry(() => this.files.readWhole(name, take, { mayBeAbsent }), isWorthAnother, FEW_RETRY_DELAYS, this.signal)
     if (!isMissing(result)) {
       this.names.push(name)
       return result.value
@@ -186,7 +186,7 @@ class ModelReader {
     const { result, tries } = await retry(
       attempt,
       ({ single, index }) => isMissing(single) && isMissing(index!) && (isPassing(single) || isPassing(index)),
-      PAUSES,
+      RETRY_DELAYS,
       this.signal,
     )
     const { single, index } = result
@@ -224,7 +224,7 @@ class ModelReader {
       try {
         return await (this.source.isLocal ? this.readLocalShards(index, parse) : this.readRemoteShards(index, parse))
       } catch (error) {
-        if (this.source.isLocal || !(error instanceof ShardChanged) || tries > PAUSES.length) throw error
+        if (this.source.isLocal || !(error instanceof ShardChanged) || tries > RETRY_DELAYS.length) throw error
       }
     }
   }

@@ -126,7 +126,8 @@ function writeRoutingPrograms(shared: FullSequenceContext, routing: RoutingWeigh
     projections: routing.experts.map((expert, index) =>
       write(activations, (builder) => {
         const count = memory.slotStride > 0 ? offset(memory.counts, index) : headerWord(DispatchHeader.Rows)
-        const table = shared.routed && addRotaryTable(builder, shared.routed, { count, indices: at(BufferIndex.Chosen) }, shared.routedRows)
+        const table =
+          shared.routed && addRotaryTable(builder, shared.routed, { count, indices: at(BufferIndex.SelectedPositions) }, shared.routedRows)
         addProjection(builder, geometry, expert, count, shared.normedRows, table)
       }),
     ),

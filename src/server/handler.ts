@@ -8,7 +8,7 @@ import { Authorization } from './authorization.js'
 import { completionRoutes } from './completions/routes.js'
 import { conversationRoutes } from './conversations/routes.js'
 import { eventBody } from './event-body.js'
-import { errorBody, HttpError, placeOf, toHttpError } from './http-error.js'
+import { errorBody, HttpError, describeDefect, toHttpError } from './http-error.js'
 import { informationRoutes } from './information.js'
 import type { LogEntry, Usage } from './log.js'
 import { type HandlerOptions, resolveOptions } from './options.js'
@@ -129,7 +129,7 @@ class Server {
           ...(error && { code: error.code }),
           milliseconds: performance.now() - begin,
           ...usage,
-          ...(error?.code === 'INTERNAL' && { defect: placeOf(thrown) }),
+          ...(error?.code === 'INTERNAL' && { defect: describeDefect(thrown) }),
         }
         this.#services.metrics.count(entry)
         try {

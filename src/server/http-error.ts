@@ -114,7 +114,7 @@ function typeOf(status: number): string {
  * Where a defect was, for the log: its name and the frames of its stack, but no message, which may hold a client's
  * text.
  */
-export function placeOf(thrown: unknown): string {
+export function describeDefect(thrown: unknown): string {
   if (!isError(thrown)) return `${typeof thrown} was thrown`
   const frames = thrown.stack?.match(/^ *(at |.*@).*$/gm) ?? []
   return [thrown.name, ...frames.map((frame) => frame.trim())].join('\n')

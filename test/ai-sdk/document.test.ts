@@ -34,15 +34,15 @@ function run(name: string, code = snippets.get(name)!): string {
   return stdout
 }
 
-test('has these snippets', () => {
+test('contains exactly these snippets', () => {
   expect([...snippets.keys()]).toEqual(['a snippet of sh', 'text.mjs', 'page.jsx', 'route.js', 'objects.mjs', 'template.js', 'http.mjs'])
 })
 
-test('text is generated and streamed', () => {
+test('generates and streams text', () => {
   expect(run('text.mjs')).toMatch(/^, and the old man, and the old man.* 12\n[\s\S]{10,}$/)
 })
 
-test('the page bundles, with what `ai` exports', async () => {
+test('the page bundles, and imports only what `ai` exports', async () => {
   const { outputFiles } = await build({
     stdin: { contents: snippets.get('page.jsx')!, loader: 'jsx', resolveDir: folder },
     bundle: true,

@@ -30,7 +30,7 @@ async function collect<T>(stream: AsyncIterable<T>): Promise<T[]> {
 }
 
 describe('generateText', () => {
-  test('gives the text, the end and the counts of model.complete', async () => {
+  test('returns the text, finish reason and usage of model.complete', async () => {
     const own = await model.complete(prompt, greedy)
     const { text, finishReason, usage, warnings, response } = await generateText({
       model: novels,
@@ -43,7 +43,7 @@ describe('generateText', () => {
     expect(response.modelId).toBe('routed-attention')
   })
 
-  test('passes on the seed and everything else that bears on sampling', async () => {
+  test('passes on the seed and all sampling options', async () => {
     const settings = { topK: 40, topP: 0.9, temperature: 0.8, frequencyPenalty: 0.4, presencePenalty: 0.3 }
     const own = await model.complete(prompt, {
       ...settings,
@@ -63,7 +63,7 @@ describe('generateText', () => {
     expect(plain.text).not.toBe(own.text)
   })
 
-  test('ends before a stop sequence', async () => {
+  test('stops before a stop sequence', async () => {
     const { text: whole } = await model.complete(prompt, greedy)
     const stop = whole.slice(12, 15)
     const { text, finishReason } = await generateText({
@@ -76,7 +76,7 @@ describe('generateText', () => {
     expect({ text, finishReason }).toEqual({ text: whole.slice(0, whole.indexOf(stop)), finishReason: 'stop' })
   })
 
-  test('reads the texts of all messages, joined', async () => {
+  test('joins the texts of all messages', async () => {
     const own = await model.complete(prompt, greedy)
     const { text } = await generateText({
       model: novels,
@@ -98,7 +98,7 @@ describe('generateText', () => {
     expect(text).toBe(own.text)
   })
 
-  test('reads what the option `prompt` makes of messages, as text or ids, without special tokens of users', async () => {
+  test('uses the prompt that the option `prompt` makes of the messages, as text or ids, and no special tokens of users', async () => {
     const template = createRoutedAttention(model, {
       modelId: 'novels',
       prompt: (messages) =>
@@ -129,7 +129,7 @@ describe('generateText', () => {
     )
   })
 
-  test('warns of what is left out', async () => {
+  test('warns about what it ignores', async () => {
     const { warnings, text } = await generateText({
       model: novels,
       messages: [
@@ -172,7 +172,7 @@ describe('generateText', () => {
     await expect(generateText({ model: disposed, prompt })).rejects.toMatchObject({ code: 'DISPOSED' })
   })
 
-  test('ends with the signal, also while a long prompt is read, and leaves nothing in memory', async () => {
+  test('stops with the signal, even while a long prompt is read, and leaves nothing in memory', async () => {
     const { used } = runtime.info.memory
     for (const text of [prompt, prompt.repeat(300)]) {
       const leaving = new AbortController()
@@ -186,7 +186,7 @@ describe('generateText', () => {
 })
 
 describe('streamText', () => {
-  test('gives the text of generateText piece by piece, and its end and counts', async () => {
+  test('streams the text of generateText, with its finish reason and usage', async () => {
     const settings = { model: novels, prompt, seed: 3, maxOutputTokens: 40 }
     const whole = await generateText(settings)
     const result = streamText(settings)
@@ -197,7 +197,7 @@ describe('streamText', () => {
     expect(await result.usage).toEqual(whole.usage)
   })
 
-  test('ends with the signal: what came before remains', async () => {
+  test('stops with the signal, keeping what came before', async () => {
     const leaving = new AbortController()
     const onAbort = vi.fn()
     const onError = vi.fn()
@@ -214,7 +214,7 @@ describe('streamText', () => {
     await vi.waitFor(() => expect(runtime.info.memory.used).toBe(used))
   })
 
-  test('tells of an error in the middle', async () => {
+  test('reports an error in the middle of the stream', async () => {
     const failure = new Error('the test lets it fail')
     let tokens = 0
     const failing = createRoutedAttention(model, {
@@ -271,7 +271,7 @@ describe('with a constraint', async () => {
     expect(carries.every((thing) => typeof thing === 'string')).toBe(true)
   }
 
-  test('generateText and streamText give an object of the schema', async () => {
+  test('generateText and streamText return an object that matches the schema', async () => {
     const { output, warnings, finishReason } = await generateText({ model: constrained, ...settings, output: Output.object({ schema }) })
     expectCharacter(output)
     expect({ warnings, finishReason }).toEqual({ warnings: [], finishReason: 'stop' })
@@ -282,12 +282,12 @@ describe('with a constraint', async () => {
     expect(open).toBe(0)
   })
 
-  test('so does generateObject', async () => {
+  test('generateObject does too', async () => {
     const { object } = await generateObject({ model: constrained, ...settings, schema })
     expectCharacter(object)
   })
 
-  test('an answer cut short is no object, and an abort leaves no constraint behind', async () => {
+  test('a truncated answer is no object, and an abort disposes of the constraint', async () => {
     const cut = generateText({ model: constrained, ...settings, maxOutputTokens: 5, output: Output.object({ schema }) })
     await expect(cut.then(({ output }) => output)).rejects.toThrow(NoObjectGeneratedError)
     const leaving = new AbortController()
@@ -299,7 +299,7 @@ describe('with a constraint', async () => {
 })
 
 describe('with a prefix cache', () => {
-  test('turns of one conversation are read once, and every answer is that without it', async () => {
+  test('reads the turns of a conversation once, and every answer is the same as without it', async () => {
     const cached = createRoutedAttention(model, { prefixCache: new PrefixCache(model) })
     let story = prompt
     const known: (number | undefined)[] = []
@@ -319,7 +319,7 @@ describe('with a prefix cache', () => {
     expect(known[2]).toBeGreaterThan(known[1]!)
   })
 
-  test('of another model is refused', async () => {
+  test('must belong to the same model', async () => {
     const other = await LanguageModel.load(novelsFolder, { runtime })
     expect(() => createRoutedAttention(model, { prefixCache: new PrefixCache(other) })).toThrow(
       /prefixCache must be a PrefixCache of this model/,

@@ -31,7 +31,7 @@ const usage = {
   outputTokens: { total: 4, text: 4, reasoning: 0 },
 }
 
-test('says what it is', () => {
+test('describes itself', () => {
   expect(reciting).toMatchObject({
     specificationVersion: 'v4',
     provider: 'routed-attention',
@@ -40,7 +40,7 @@ test('says what it is', () => {
   })
 })
 
-test('gives a whole answer', async () => {
+test('returns a complete answer', async () => {
   expect(await reciting.doGenerate(call())).toEqual({
     content: [{ type: 'text', text: 'bcde' }],
     finishReason: { unified: 'length', raw: 'length' },
@@ -50,7 +50,7 @@ test('gives a whole answer', async () => {
   })
 })
 
-test('warns of JSON that nothing constrains', async () => {
+test('warns about JSON without a constraint', async () => {
   const { warnings } = await reciting.doGenerate(call({ responseFormat: { type: 'json', schema: {} } }))
   expect(warnings).toEqual([{ type: 'unsupported', feature: 'responseFormat', details: expect.stringMatching(/constraint/) as string }])
   const constrain = vi.fn(() => ({ logitsProcessor: (logits: Float32Array) => void logits.fill(-Infinity, 3), stopTokenIds: [2] }))
@@ -74,7 +74,7 @@ test('leaves no listener on a signal', async () => {
   expect(removed.mock.calls.length).toBe(added.mock.calls.length)
 })
 
-test('streams it in the order of the interface, with raw tokens if asked', async () => {
+test("streams it in the interface's order, with raw tokens if requested", async () => {
   const { stream } = await reciting.doStream(
     call({ stopSequences: ['f'], maxOutputTokens: 9, includeRawChunks: true, tools: [{ type: 'function', name: 'x', inputSchema: {} }] }),
   )
@@ -95,7 +95,7 @@ test('streams it in the order of the interface, with raw tokens if asked', async
   expect(raw).toEqual([1, 2, 3, 4, 5].map((id) => expect.objectContaining({ id, logprob: expect.any(Number) as number }) as object))
 })
 
-test('generates no more than is read, and stops when the reader leaves', async () => {
+test('generates only what is read, and stops when the reader cancels', async () => {
   const { used } = runtime.info.memory
   const { stream } = await reciting.doStream(call({ maxOutputTokens: 1e9 }))
   await new Promise((resolve) => setTimeout(resolve, 20))
@@ -107,7 +107,7 @@ test('generates no more than is read, and stops when the reader leaves', async (
   await vi.waitFor(() => expect(runtime.info.memory.used).toBe(used))
 })
 
-test('stops when the reader leaves while a constraint is made or a token is awaited', async () => {
+test('stops when the reader cancels while a constraint or a token is pending', async () => {
   const dispose = vi.fn()
   let made: (() => void) | undefined
   const slow = createRoutedAttention(model, {
@@ -134,7 +134,7 @@ test('stops when the reader leaves while a constraint is made or a token is awai
   }
 })
 
-test('an abort ends the stream with the signal’s reason, an error is a part of it', async () => {
+test('an abort ends the stream with the signal’s reason; an error becomes a part of it', async () => {
   const leaving = new AbortController()
   const { stream } = await reciting.doStream(call({ maxOutputTokens: 1e9, abortSignal: leaving.signal }))
   const reader = stream.getReader()
@@ -176,7 +176,7 @@ test('bad arguments of a call reject before anything is streamed', async () => {
   await rejected({}, /token id 0 must be an integer from 0 to 6, got 7/, createRoutedAttention(model, { prompt: () => [7] }))
 })
 
-test('bad options are refused', () => {
+test('bad options are rejected', () => {
   expectThrows(() => createRoutedAttention(undefined as never), 'BAD_ARGUMENT', /model must be a LanguageModel, got undefined/)
   expectThrows(() => createRoutedAttention(model, { promt: () => '' } as never), 'BAD_ARGUMENT', /did you mean 'prompt'/)
   expectThrows(() => createRoutedAttention(model, { prompt: 'x' as never }), 'BAD_ARGUMENT', /prompt must be a function, got "x"/)

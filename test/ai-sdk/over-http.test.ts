@@ -42,7 +42,7 @@ const ownSettings = { seed: 3, temperature: 0.8, topP: 0.9, frequencyPenalty: 0.
 const model = () => provider.completionModel(NAME)
 
 describe('the AI SDK over HTTP', () => {
-  test('generates the text that the model gives in its own process', async () => {
+  test('generates the same text as the model in process', async () => {
     const expected = await own.complete(written('The old captain'), ownSettings)
     const { text, finishReason, usage } = await generateText({ model: model(), ...settings })
     expect({ text, finishReason }).toEqual({ text: expected.text, finishReason: expected.finishReason })
@@ -60,7 +60,7 @@ describe('the AI SDK over HTTP', () => {
     expect(await result.usage).toMatchObject({ inputTokens: expected.usage.promptTokens, outputTokens: expected.usage.completionTokens })
   })
 
-  test('ends before a stop sequence, and passes on what OpenAI has no names for', async () => {
+  test('stops before a stop sequence, and passes on options that OpenAI does not have', async () => {
     const options = { ...ownSettings, topK: 20, minP: 0.02, repetitionPenalty: 1.2 }
     const whole = await own.complete(written('The old captain'), options)
     const stop = whole.text.slice(20, 23)
@@ -84,7 +84,7 @@ describe('the AI SDK over HTTP', () => {
     expect(Number(/wrote ([\d,]+)/.exec(line)![1]!.replaceAll(',', ''))).toBeLessThan(1_000)
   })
 
-  test('tells of errors, and retries none that would come again', async () => {
+  test('reports errors, and retries only those that may pass', async () => {
     const from = serving.log.length
     const failed = (change: object) => generateText({ model: model(), ...settings, ...change })
     await expect(failed({ temperature: -1 })).rejects.toMatchObject({
@@ -98,7 +98,7 @@ describe('the AI SDK over HTTP', () => {
     expect(serving.log.slice(from).filter((line) => / POST /.test(line))).toHaveLength(3)
   })
 
-  test('sends many requests at once, each with its own answer', async () => {
+  test('handles many requests at once, each with its own answer', async () => {
     const seeds = [1, 2, 3, 4, 5, 6, 7, 8]
     const answers = await Promise.all(seeds.map((seed) => generateText({ model: model(), ...settings, seed })))
     for (const [index, seed] of seeds.entries())

@@ -29,7 +29,7 @@ const evil = '\u001b[2J\u001b]0;owned\u0007\u009b2J\nrouted-attention: all is we
 /** A line of printable characters, and nothing else. */
 const oneLine = /^[^\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]+\n$/u
 
-describe('a failure is one line without a control character', () => {
+describe('an error message is one line without control characters', () => {
   const small = smallModelFiles(smallModel(causalConfig))
   const withFile = (name: string, bytes: Uint8Array) => new Map(small).set(name, bytes)
   const sharded = withFile('model.safetensors.index.json', encode(JSON.stringify({ weight_map: { x: `${evil}.safetensors` } })))
@@ -64,7 +64,7 @@ describe('a failure is one line without a control character', () => {
 })
 
 describe('what is written for people to read', () => {
-  test('has control characters, separators and changes of direction as JSON writes them', () => {
+  test('escapes control characters, separators and changes of direction as JSON does', () => {
     expect(escapeUnprintable('a\u0000\t\n\r\u001b\u007f\u0085\u009b\u2028\u202eb\ud800 é漢😀')).toBe(
       'a\\u0000\\t\\n\\u000d\\u001b\\u007f\\u0085\\u009b\\u2028\\u202eb\\ud800 é漢😀',
     )
@@ -72,7 +72,7 @@ describe('what is written for people to read', () => {
     expect(JSON.parse(escapeUnprintable(json, '\n\t'))).toEqual({ text: evil })
   })
 
-  test('keeps to its line in a table and in the status', () => {
+  test('stays on one line in a table and in the status', () => {
     expect(formatTable([['name', evil]])).toMatch(oneLine)
     const written: string[] = []
     let now = 0
@@ -101,13 +101,13 @@ describe('generated text', () => {
     ['a control character within a sequence', 'a\x1b[3\x001mb', 'ab'],
     ['sequences that never end', 'a\x1b[31\nb\x1b]0;c\nd\x1b\ne', 'a\nb\nd\ne'],
     ['letters that are in no sequence', 'a\x1b[3éb\x1bécd', 'aébécd'],
-  ])('loses %s', (_what, text, shown) => {
+  ])('drops %s', (_what, text, shown) => {
     expect(filtered(text)).toBe(shown)
     // Character by character too.
     expect(filtered(...text)).toBe(shown)
   })
 
-  test('has no control character but line feeds and tabs, and is the same however it is cut', () => {
+  test('has no control characters but line feeds and tabs, however the chunks are split', () => {
     const unit = fc.constantFrom(...'\x1b\x1b\x1b[]P0;m\\ab\n\t\r\0\x07\x7f\u0080\u009b\u009c\u009dé😀')
     fc.assert(
       fc.property(fc.array(fc.string({ unit, maxLength: 9 }), { maxLength: 9 }), (pieces) => {
@@ -121,14 +121,14 @@ describe('generated text', () => {
   const pieces = ['one', '\x1b', '[3', '1m', 'two', '\u009d0;', 'title', '\u0007', '\t', '\u007f', 'three', '\r\n', 'four']
   const recite = (folder: string) => ['generate', folder, '--prompt', 'a', '--temperature', '0', '--max-tokens', String(pieces.length)]
 
-  test('goes to a pipe as it is, and to a terminal without escape sequences, those of several tokens too', async () => {
+  test('goes to a pipe unchanged, and to a terminal without escape sequences, even those split across tokens', async () => {
     const folder = folderOf('reciting', recitingModelFiles(pieces))
     expect((await runCommand(recite(folder))).stdout).toBe(`${pieces.join('')}\n`)
     const shown = await startOnTerminal(...recite(folder)).ending
     expect(shown).toMatchObject({ code: 0, stdout: 'onetwo\tthree\nfour\n' })
   })
 
-  test('is escaped as JSON on a terminal, so that each line still parses', async () => {
+  test('is escaped within JSON on a terminal, so that each line still parses', async () => {
     const folder = folderOf('reciting', recitingModelFiles(pieces))
     const { stdout } = await startOnTerminal(...recite(folder), '--json').ending
     expect(stdout).toMatch(/^[\n\P{Cc}]*$/u)
@@ -136,7 +136,7 @@ describe('generated text', () => {
     expect(lines.filter(({ type }) => type === 'token').map(({ text }) => text)).toEqual(pieces)
   })
 
-  test('comes after a prompt that is echoed in the same way', async () => {
+  test('follows a prompt that is echoed in the same way', async () => {
     const folder = folderOf('reciting', recitingModelFiles(pieces))
     const { child, ending } = startOnTerminal('generate', folder, '--echo', '--temperature', '0', '--max-tokens', '1')
     child.stdin.end('a\x1b[31ma')

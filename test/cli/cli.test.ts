@@ -94,7 +94,7 @@ describe('help', () => {
     ['bench', ['prefill', 'decode', 'rounds', 'bytes', 'cache', 'quantize', ...running]],
     ['tokenize', ['plain', 'help']],
     ['quantize', ['activation-bits', 'report', 'threads', 'simd', 'bytes', 'cache', 'help']],
-  ])('of %s lists every option, and is printed whatever else is given', async (name, options) => {
+  ])('of %s lists every option, and is printed whatever the other arguments', async (name, options) => {
     const { code, stdout } = await run([name, '--nonsense', '--help'])
     expect(code).toBe(0)
     const listed = [...stdout.matchAll(/^ {2}--([a-z-]+)/gm)].map(([, option]) => option)
@@ -111,7 +111,7 @@ describe('generate', () => {
   const sampling = ['--max-tokens', '12', '--temperature', '0.9', '--top-k', '50', '--top-p', '0.95', '--seed', '7']
   const options = { maxTokens: 12, temperature: 0.9, topK: 50, topP: 0.95, seed: 7 }
 
-  test('writes what the API gives for the same seed, each time, and says what it ran on', async () => {
+  test('writes what the API generates for the same seed, every time, and reports the hardware used', async () => {
     const args = ['generate', novels, '--prompt', 'The old captain', ...sampling, ...baseline]
     const [first, second] = [await run(args), await run(args)]
     expect(first.code).toBe(0)
@@ -122,12 +122,12 @@ describe('generate', () => {
     )
   })
 
-  test('takes a number below zero as it is written', async () => {
+  test('accepts negative numbers', async () => {
     const args = ['generate', novels, '--prompt', 'He said', '--max-tokens', '1', ...baseline]
     expect((await run([...args, '--seed', '-3'])).stderr).toContain('; seed -3;')
   })
 
-  test('takes the prompt from the standard input, without the line break at its end, however the bytes arrive', async () => {
+  test('reads the prompt from standard input, without the trailing line break, however the bytes arrive', async () => {
     const prompt = 'The café’s 老 captain'
     const bytes = new TextEncoder().encode(`${prompt}\n`)
     const { child, ending } = start('generate', novels, '-', ...sampling, ...baseline)
@@ -141,14 +141,14 @@ describe('generate', () => {
     expect((await piped).stdout).toBe(expected)
   })
 
-  test('ends before a stop text, and writes the prompt first when asked to', async () => {
+  test('stops before a stop text, and writes the prompt first on request', async () => {
     const greedy = ['--temperature', '0', '--max-tokens', '40', ...baseline]
     const stops = { temperature: 0, maxTokens: 40, stop: [' the', ','] }
     const { stdout } = await run(['generate', novels, '--echo', '--prompt', 'He said', '--stop', ' the', '--stop', ',', ...greedy])
     expect(stdout).toBe(`He said${await generated('He said', stops)}\n`)
   })
 
-  test('with --json writes one line a token and a last one that sums up, nothing else', async () => {
+  test('with --json writes one line per token and a summary, nothing else', async () => {
     const { code, stdout, stderr } = await run(['generate', novels, '--prompt', 'The old captain', '--json', ...sampling, ...baseline])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     const lines = stdout.trimEnd().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>) // prettier-ignore
@@ -158,7 +158,7 @@ describe('generate', () => {
     expect(lines.at(-1)).toMatchObject({ type: 'end', interrupted: false, promptTokens: 3, tokens: 12, seed: 7, runtime: { device: 'wasm', simd: 'baseline' } }) // prettier-ignore
   })
 
-  test('gives every sampling option to the API', async () => {
+  test('passes every sampling option to the API', async () => {
     const { stdout } = await run([
       ...['generate', novels, '--prompt', 'The old captain', '--max-tokens', '20', '--seed', '7', '--json', ...baseline],
       ...['--temperature', '0.9', '--top-k', '50', '--top-p', '0.95', '--min-p', '0.02', '--top-logprobs', '2', '--logit-bias', '14=1.5'],
@@ -173,7 +173,7 @@ describe('generate', () => {
     expect(lines.at(-1)).toMatchObject({ type: 'end', finishReason: 'length', promptTokens: 3, promptTokensRead: 3, tokens: 20 })
   })
 
-  test('ends at a stop token and at the end of text, unless it is to continue', async () => {
+  test('stops at a stop token and at the end of text, unless told to continue', async () => {
     const folder = join(temporary, 'reciting')
     mkdirSync(folder)
     const pieces = ['one', ' two', '<end>', ' three', ' four']
@@ -206,7 +206,7 @@ describe('generate', () => {
     expect(await promptTokens('--no-special-tokens')).toBe(model.tokenizer.encode('<|endoftext|>', { allowSpecial: false }).length)
   })
 
-  test('loads a model from a URL, and keeps its files in the folder given as --cache', async () => {
+  test('loads a model from a URL, and caches its files in the folder given as --cache', async () => {
     const asked: string[] = []
     const server = createServer((request, response) => {
       asked.push(request.url!)
@@ -243,7 +243,7 @@ describe('generate', () => {
     }
   })
 
-  test('ended by Ctrl-C gives the summary and exit code 130', async () => {
+  test('interrupted by Ctrl-C prints the summary and exits with code 130', async () => {
     const { child, ending } = start('generate', novels, '--prompt', 'The old captain', '--max-tokens', '1000000', ...baseline)
     child.stdout.once('data', () => child.kill('SIGINT'))
     const { code, stdout, stderr } = await ending
@@ -252,7 +252,7 @@ describe('generate', () => {
     expect(stderr).toMatch(/^3 prompt tokens at .+ generated.*; seed \d+; wasm, baseline SIMD, \d+ threads?\n$/)
   })
 
-  test('reports the progress of the prompt, and after Ctrl-C how much of it was read', async () => {
+  test('reports progress through the prompt, and after Ctrl-C how much of it was read', async () => {
     const book = readFileSync(new URL('treasure-island.txt', novelsFolder))
     const { child, ending } = startOnTerminal('generate', novels, '--seed', '7', '--echo', ...baseline)
     child.stdin.end(book)
@@ -279,14 +279,14 @@ describe('generate', () => {
     expect(end.promptTokensRead).toBeLessThan(end.promptTokens)
   })
 
-  test('ends quietly when the reader of its text is gone', async () => {
+  test('ends quietly when its output pipe is closed', async () => {
     const { child, ending } = start('generate', novels, '--prompt', 'The old captain', '--max-tokens', '1000000', ...baseline)
     child.stdout.once('data', () => child.stdout.destroy())
     expect(await ending).toMatchObject({ code: 0, stderr: '' })
   })
 })
 
-describe('a command line that is wrong', () => {
+describe('an invalid command line', () => {
   const short = join(temporary, 'short')
   mkdirSync(short)
   for (const [name, bytes] of smallModelFiles(smallModel({ ...causalConfig, max_positions: 64 }))) writeFileSync(join(short, name), bytes)
@@ -353,7 +353,7 @@ describe('a command line that is wrong', () => {
       ['bench', short, '--prefill', '60', '--decode', '5'],
       /add up to 65, more than the 64 positions/,
     ],
-  ])('(%s) is told in words, with exit code 2', async (_what, args, message) => {
+  ])('(%s) gets a plain message and exit code 2', async (_what, args, message) => {
     const { code, stdout, stderr } = await run(args)
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
     expect(stderr).toMatch(message)
@@ -361,20 +361,20 @@ describe('a command line that is wrong', () => {
   })
 })
 
-describe('a failure', () => {
+describe('a failure of a command', () => {
   test.each([
     ['a folder that is not there', ['info', join(temporary, 'none')], /config\.json.*\(BAD_FILE\)/],
     ['a folder without a model', ['generate', temporary, '--prompt', 'a'], /config\.json.*\(BAD_FILE\)/],
     ['a URL of an unknown kind', ['info', 'ftp://example.invalid/model'], /ftp:.*\(BAD_ARGUMENT\)/],
     ['a text that is not there', ['eval', novels, '--file', join(temporary, 'none.txt')], /none\.txt.*\(BAD_FILE\)/],
-  ])('(%s) is told in words, with exit code 1 and no stack', async (_what, args, message) => {
+  ])('(%s) gets a plain message, exit code 1 and no stack trace', async (_what, args, message) => {
     const { code, stdout, stderr } = await run(args)
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
     expect(stderr).toMatch(message)
     expect(stderr).toMatch(/^routed-attention: .*\n$/)
   })
 
-  test('is what bytes that are not UTF-8 are, and a text of fewer than two tokens', async () => {
+  test('is reported for bytes that are not UTF-8, and for a text of fewer than two tokens', async () => {
     expect(await run(['eval', novels], Uint8Array.of(0x61, 0xff, 0x62))).toMatchObject({
       code: 1,
       stderr: expect.stringMatching(/not UTF-8.*BAD_FILE/),
@@ -386,7 +386,7 @@ describe('a failure', () => {
 describe('eval', () => {
   const text = readFileSync(new URL('treasure-island.txt', novelsFolder), 'utf8').slice(10_000, 12_000)
 
-  test('gives the bits that the API gives, of a file and of the standard input', async () => {
+  test('prints the bits per token that the API computes, for a file and for standard input', async () => {
     const file = join(temporary, 'text.txt')
     writeFileSync(file, text)
     const { bitsPerToken, tokens } = await model.evaluate(model.tokenizer.encode(text), { chunk: 100 })
@@ -410,7 +410,7 @@ describe('eval', () => {
     expect(piped.stdout).toContain(`bits per token    ${bitsPerToken.toFixed(5)}\n`)
   })
 
-  test('encodes a long text in the pieces that the published figure was made with', async () => {
+  test('encodes a long text in the same pieces as for the published figure', async () => {
     const book = readFileSync(new URL('treasure-island.txt', novelsFolder), 'utf8')
     const shares: number[] = []
     const ids = await encodeInPieces(model, book, new AbortController().signal, (share) => shares.push(share))
@@ -419,7 +419,7 @@ describe('eval', () => {
     expect(shares.at(-1)).toBe(1)
   })
 
-  test('cuts no character in two', async () => {
+  test('splits no character in two', async () => {
     const pieces: string[] = []
     const listener = { tokenizer: { encode: (piece: string) => (pieces.push(piece), []) } } as unknown as LanguageModel
     const long = `a${'😀'.repeat(60_000)}`
@@ -428,7 +428,7 @@ describe('eval', () => {
     expect(pieces.join('')).toBe(long)
   })
 
-  test('ended by Ctrl-C prints nothing and has exit code 130', async () => {
+  test('interrupted by Ctrl-C prints nothing and exits with code 130', async () => {
     const { child, ending } = start('eval', novels, '-')
     // More than pipes hold: written once the command reads, which then waits for the rest.
     child.stdin.write(text.repeat(2000), () => child.kill('SIGINT'))
@@ -473,7 +473,7 @@ describe('info', () => {
     bytes.dispose()
   })
 
-  test('says why a tokenizer could not be had', async () => {
+  test('says why there is no tokenizer', async () => {
     const files = smallModelFiles(smallModel(causalConfig))
     const server = createServer((request, response) => {
       const bytes = files.get(request.url!.slice(1))

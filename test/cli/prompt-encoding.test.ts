@@ -18,7 +18,7 @@ function loudStatus() {
 }
 
 describe('a long prompt', () => {
-  test('has the tokens of a short one, and reports its progress', async () => {
+  test('has the same tokens as if encoded at once, and reports its progress', async () => {
     const { status, written } = loudStatus()
     const text = `${'😀'.repeat(40_000)}${book}<|endoftext|>`
     const { signal } = new AbortController()
@@ -31,7 +31,7 @@ describe('a long prompt', () => {
     expect(plain).not.toContain(0)
   })
 
-  test('lets Ctrl-C in', async () => {
+  test('can be interrupted by Ctrl-C', async () => {
     const { status } = loudStatus()
     const abort = new AbortController()
     const encoding = encodePrompt({ tokenizer }, book, true, { status, signal: abort.signal })
@@ -40,7 +40,7 @@ describe('a long prompt', () => {
     await expect(encoding).rejects.toBe(reason)
   })
 
-  test.each(['UNSUPPORTED', 'BAD_ARGUMENT'] as const)('is encoded at once where it cannot be cut (%s)', async (code) => {
+  test.each(['UNSUPPORTED', 'BAD_ARGUMENT'] as const)('is encoded at once if it cannot be split (%s)', async (code) => {
     const { status } = loudStatus()
     const refuse = () => {
       throw new RoutedAttentionError(code, 'no place to cut')

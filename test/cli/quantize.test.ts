@@ -19,7 +19,7 @@ mkdirSync(model)
 for (const [name, bytes] of files) writeFileSync(join(model, name), bytes)
 writeFileSync(join(model, 'generation_config.json'), '{"eos_token_id": 3}')
 
-test('writes what quantizeModel makes, and info and eval take it', async () => {
+test('writes the output of quantizeModel, which info and eval accept', async () => {
   const out = join(folder, 'new', 'int8')
   const { code, stdout, stderr } = await run(['quantize', model, out, '--activation-bits', '14'])
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
@@ -30,7 +30,7 @@ test('writes what quantizeModel makes, and info and eval take it', async () => {
   expect((await run(['info', out])).stdout).toMatch(/^quantization +\{"activationBits":14\}$/m)
 })
 
-test('says what is wrong, and writes nothing over what is there', async () => {
+test('says what is wrong, and overwrites nothing', async () => {
   expect(await run(['quantize', model])).toMatchObject({ code: 2, stderr: expect.stringMatching(/no folder was given/) as string })
   expect(await run(['quantize', model, model])).toMatchObject({ code: 2, stderr: expect.stringMatching(/is not empty/) as string })
   expect(await run(['quantize', model, join(folder, 'x'), 'more'])).toMatchObject({
@@ -84,7 +84,7 @@ describe('--report', () => {
     expect((await report('from-input', '-', readFileSync(text))).stdout.split('\n').slice(2)).toEqual(stdout.split('\n').slice(2))
   })
 
-  test('needs a text, and writes nothing without one', async () => {
+  test('requires a text, and writes nothing without one', async () => {
     expect(await report('no-text', join(folder, 'nowhere'))).toMatchObject({
       code: 2,
       stderr: expect.stringMatching(/there is no file/) as string,

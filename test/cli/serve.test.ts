@@ -24,7 +24,7 @@ describe('serve', () => {
   })
   afterAll(() => serving.end())
 
-  test('answers curl at once', async () => {
+  test('responds to curl', async () => {
     const answer = await curl(
       `${serving.origin}/v1/completions`,
       ...asJson,
@@ -40,7 +40,7 @@ describe('serve', () => {
     )
   })
 
-  test('streams to curl as tokens are made', async () => {
+  test('streams tokens to curl as they are generated', async () => {
     const output = await curl(
       '-N',
       '-i',
@@ -55,7 +55,7 @@ describe('serve', () => {
     expect(output).toMatch(/\n\ndata: \[DONE\]\n\n$/)
   })
 
-  test('refuses what it cannot take, with the status that says why', async () => {
+  test('rejects invalid requests with a status that says why', async () => {
     const status = (...args: string[]) => curl('-o', '/dev/null', '-w', '%{http_code}', ...args)
     expect(await status(`${serving.origin}/v1/completions`, '-d', '{"prompt": "He"}')).toBe('415')
     expect(await status(`${serving.origin}/v1/completions`, ...asJson, '{"prompt": ')).toBe('400')
@@ -69,7 +69,7 @@ describe('serve', () => {
     )
   })
 
-  test('stops when curl is stopped', async () => {
+  test('stops generating when curl is killed', async () => {
     const from = serving.log.length
     const child = execFile('curl', [
       '-sN',
@@ -82,7 +82,7 @@ describe('serve', () => {
     expect(await serving.logged(/CLIENT_LEFT/, from)).toMatch(/499 CLIENT_LEFT in [\d,]+ ms, read 1 tokens/)
   })
 
-  test('gives up clients that send half a request, or nothing that is one', async () => {
+  test('drops clients that send half a request, or no valid one', async () => {
     const { port } = new URL(serving.origin)
     const exchange = (text: string) =>
       new Promise<string>((resolve, reject) => {
@@ -99,7 +99,7 @@ describe('serve', () => {
     expect(await exchange('rubbish\r\n\r\n')).toMatch(/^HTTP\/1\.1 400 /)
   })
 
-  test('writes neither texts nor addresses to its log', async () => {
+  test('logs neither texts nor addresses', async () => {
     const from = serving.log.length
     await curl(`${serving.origin}/v1/completions?secret`, ...asJson, '{"prompt": "secret", "secret": 1}')
     await curl(`${serving.origin}/secret`)
@@ -109,7 +109,7 @@ describe('serve', () => {
 })
 
 describe('serve as a process', () => {
-  test('finishes what is under way at SIGTERM, and refuses the rest', async () => {
+  test('on SIGTERM finishes pending requests and rejects new ones', async () => {
     const serving = await startServing()
     const answer = curl('-N', `${serving.origin}/v1/completions`, ...asJson, '{"prompt": "He", "max_tokens": 300, "stream": true}')
     while (!/routed_attention_sequences 1/.test(await curl(`${serving.origin}/metrics`))); // it has begun
@@ -123,7 +123,7 @@ describe('serve as a process', () => {
     await expect(curl(serving.origin)).rejects.toThrow(/connect/i)
   })
 
-  test('breaks off at Ctrl-C what takes longer than it may', async () => {
+  test('on Ctrl-C aborts requests that exceed the grace period', async () => {
     const serving = await startServing('--shutdown-timeout', '100', '--log', 'json')
     const answer = curl('-N', `${serving.origin}/v1/completions`, ...asJson, '{"prompt": "He", "max_tokens": 4096, "stream": true}')
     while (!/routed_attention_sequences 1/.test(await curl(`${serving.origin}/metrics`)));
@@ -133,7 +133,7 @@ describe('serve as a process', () => {
     expect(entries.at(-1)).toMatchObject({ time: expect.any(String), route: '/v1/completions', status: 200, code: 'CLOSING' })
   })
 
-  test('counts each client by its address, or by what a proxy says', async () => {
+  test('limits each client by its address, or by the one that a proxy reports', async () => {
     const serving = await startServing('--requests-per-minute', '1', '--client-header', 'x-client', '--log', 'none')
     const status = (...args: string[]) => curl('-o', '/dev/null', '-w', '%{http_code}', `${serving.origin}/v1/models`, ...args)
     expect([await status(), await status(), await status('-H', 'x-client: a'), await status('-H', 'x-client: a')]).toEqual([
@@ -146,7 +146,7 @@ describe('serve as a process', () => {
     expect(serving.log).toEqual(['shutting down'])
   })
 
-  test('listens elsewhere only with a key, which may come from the environment', async () => {
+  test('listens on other interfaces only with a key, which may come from the environment', async () => {
     expect(await runCommand(['serve', servedModel, '--host', '0.0.0.0'])).toMatchObject({
       code: 2,
       stderr: expect.stringMatching(/lets others in, which needs a key: set ROUTED_ATTENTION_API_KEYS/),
@@ -164,7 +164,7 @@ describe('serve as a process', () => {
     }
   })
 
-  test('says what hinders it', async () => {
+  test('says why it cannot start', async () => {
     const taken = createServer().listen(0, '127.0.0.1')
     await new Promise((resolve) => taken.once('listening', resolve))
     const { port } = taken.address() as AddressInfo
@@ -189,7 +189,7 @@ describe('serve as a process', () => {
   })
 })
 
-test('a line of the log says what a person wants to know', () => {
+test('a log line shows method, path, status and duration', () => {
   const entry = { method: 'POST', route: '/v1/completions', status: 200, milliseconds: 1240.4, queuedMilliseconds: 310, promptTokens: 1200, cachedTokens: 8, completionTokens: 64 } // prettier-ignore
   expect(describeRequest(entry)).toBe('POST /v1/completions 200 in 1,240 ms, waited 310 ms, read 1,200 tokens (8 cached), wrote 64')
   expect(

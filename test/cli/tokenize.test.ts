@@ -36,7 +36,7 @@ test('writes the ids of texts as little-endian 16-bit numbers, one text after th
   expect(ids.every((id, i) => bytes.readUInt16LE(2 * i) === id)).toBe(true)
 })
 
-test('reads the standard input, and takes special tokens for text on request', async () => {
+test('reads standard input, and treats special tokens as text on request', async () => {
   const special = 'a<|endoftext|>'
   for (const plain of [false, true]) {
     const { bytes } = await runForBytes(['tokenize', novels, '-', ...(plain ? ['--plain'] : [])], special)

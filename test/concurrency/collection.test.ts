@@ -41,7 +41,7 @@ function run(body: string): unknown {
 const LIMIT = 120_000
 
 test(
-  'generators, sessions, clones, restored sessions and layers that were let go of',
+  'generators, sessions, clones, restored sessions and layers that are no longer referenced',
   () => {
     const body = `
       const model = await load({ runtime })
@@ -75,7 +75,7 @@ test(
 )
 
 test(
-  'models, but not those that a session or a generator still needs, and not the memory of work under way',
+  'models, except those that a session or generator still needs, and memory of pending work',
   () => {
     const body = `
       const before = used()
@@ -106,7 +106,7 @@ test(
 )
 
 test(
-  'nothing is given back twice when what was disposed of is collected',
+  'collecting a disposed object releases nothing twice',
   () => {
     const body = `
       const model = await load({ runtime })

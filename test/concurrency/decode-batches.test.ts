@@ -39,7 +39,7 @@ async function readInSteps(session: Session, prompt: number[], rest: number[]): 
 }
 
 describe.each(allBuilds)('on the build %s', (build) => {
-  test.each([1, 3])('sessions read as alone what they read together, in %i partitions', async (partitions) => {
+  test.each([1, 3])('sessions get the same bits together as alone, in %i partitions', async (partitions) => {
     await fc.assert(
       fc.asyncProperty(causalConfigs, fc.integer({ min: 2, max: 6 }), fc.nat(), async (config, count, seed) => {
         using runtime = openRuntime(build, partitions)
@@ -58,7 +58,7 @@ describe.each(allBuilds)('on the build %s', (build) => {
   })
 })
 
-test.each(['relaxed', 'baseline'] as const)('models of int8 too, on the build %s', async (build) => {
+test.each(['relaxed', 'baseline'] as const)('int8 models do too, on the build %s', async (build) => {
   using runtime = openRuntime(build)
   const model = await LanguageModel.load(smallModelFiles(smallModel(causalConfig)), { runtime, quantize: 'int8' })
   const texts = Array.from({ length: 5 }, (_, index) => randomTokens(40 + index, causalConfig.num_tokens, index))
@@ -70,8 +70,8 @@ test.each(['relaxed', 'baseline'] as const)('models of int8 too, on the build %s
   expect(Math.max(...batches)).toBe(5)
 })
 
-describe('who waits for whom', () => {
-  test('a lone session reads its tokens at once, in dispatches of its own', async () => {
+describe('the order of waiting sessions', () => {
+  test('a lone session reads its tokens immediately, in dispatches of its own', async () => {
     using runtime = openRuntime('relaxed')
     const model = await loadSmallModel(runtime, causalConfig)
     const batches = watchBatches(runtime)
@@ -85,7 +85,7 @@ describe('who waits for whom', () => {
     expect(batches.length).toBeLessThan(3 * 6)
   })
 
-  test('more sessions than fit in a dispatch take turns, none twice before another', async () => {
+  test('more sessions than fit in one dispatch take turns, fairly', async () => {
     using runtime = openRuntime('relaxed')
     Object.assign(runtime.device, { sequences: 4 })
     const model = await loadSmallModel(runtime, causalConfig)
@@ -106,7 +106,7 @@ describe('who waits for whom', () => {
     }
   })
 
-  test("tokens wait for one chunk of other sessions' prompts at most, and prompts for one batch of tokens", async () => {
+  test("tokens wait for at most one chunk of other sessions' prompts, and prompts for at most one batch of tokens", async () => {
     using runtime = openRuntime('relaxed')
     const model = await loadSmallModel(runtime, causalConfig)
     Object.assign(runtime.device, { leaveWork: 1 })

@@ -34,7 +34,7 @@ test('on one thread, tokens generated in a row let timers fire between them', as
   expect(await ticksDuring(generate)).toBeGreaterThan(3)
 })
 
-test('on one thread, a generation is ended by a signal that a timer gives', async () => {
+test('on one thread, a generation can be aborted from a timer', async () => {
   using runtime = openRuntime('baseline')
   const model = await loadNovels(runtime)
   const controller = new AbortController()
@@ -46,7 +46,7 @@ test('on one thread, a generation is ended by a signal that a timer gives', asyn
   await expect(generate()).rejects.toThrow('enough')
 })
 
-test('selections of many passes are cut into more runs, and those without a descent are not', async () => {
+test('long coordinate descents are split into more slices, top-k selections are not', async () => {
   using runtime = openRuntime('baseline')
   const sizes = {
     dim: 8,

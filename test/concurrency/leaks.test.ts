@@ -33,7 +33,7 @@ async function useModel(model: LanguageModel): Promise<void> {
 }
 
 describe.each(kinds)('a %s model', (_kind, config) => {
-  test('leaves the memory in use where it was, round after round', async () => {
+  test('uses no more memory round after round', async () => {
     using runtime = openRuntime('baseline', 2)
     const empty = usedBy(runtime)
     let reserved = 0
@@ -52,7 +52,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     expect(runtime.info.memory.reserved).toBe(reserved)
   })
 
-  test('gives its sessions and unfinished generations back with itself, and everything with the runtime', async () => {
+  test('disposes of its sessions and unfinished generations, and the runtime of everything', async () => {
     const runtime = openRuntime('baseline')
     const empty = usedBy(runtime)
     const open = async () => {
@@ -73,7 +73,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     expect(usedBy(runtime)).toBeLessThanOrEqual(empty)
   })
 
-  test('gives back what a generation took, however it ends', async () => {
+  test('releases what a generation allocated, however it ends', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     await useModel(model)
@@ -114,7 +114,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     expect(usedBy(runtime)).toBe(before)
   })
 
-  test('gives back what a call took that was aborted anywhere', async () => {
+  test('releases what a call allocated, wherever it is aborted', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     await useModel(model)
@@ -136,7 +136,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     }
   })
 
-  test('gives everything back once work in flight has ended, when it is disposed in the middle', async () => {
+  test('if disposed of during pending work, releases everything once that has ended', async () => {
     using runtime = openRuntime('baseline')
     const empty = usedBy(runtime)
     for (let nth = 1; nth < 40; nth += 4) {
@@ -157,7 +157,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     }
   })
 
-  test('keeps nothing when any allocation fails, and works once there is memory', async () => {
+  test('leaks nothing when any allocation fails, and works once there is memory', async () => {
     using runtime = openRuntime('baseline')
     const empty = usedBy(runtime)
     const expected = await (async () => {
@@ -197,7 +197,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     }
   }, 30_000)
 
-  test('lets the event loop run and tries again when an allocation fails once: collected objects release their memory only then', async () => {
+  test('lets the event loop run and retries when an allocation fails, since collected objects release their memory only then', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const expected = await model.forward(tokens)
@@ -223,7 +223,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     }
   })
 
-  test('that fails to load takes nothing', async () => {
+  test('leaks nothing if it fails to load', async () => {
     using runtime = openRuntime('baseline')
     const empty = usedBy(runtime)
     const files = () => smallModelFiles(smallModel(config))
@@ -241,7 +241,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     expect(usedBy(runtime)).toBe(empty)
   })
 
-  test('whose loading is cancelled, or whose progress throws, at any event takes nothing', async () => {
+  test('leaks nothing if its loading is cancelled, or its onProgress throws, at any event', async () => {
     using runtime = openRuntime('baseline')
     const empty = usedBy(runtime)
     const files = smallModelFiles(smallModel(config))
@@ -271,7 +271,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     expect(usedBy(runtime)).toBe(empty)
   })
 
-  test('disposes of a runtime that it made, and of no other', async () => {
+  test('disposes of a runtime that it created, and of no other', async () => {
     const files = smallModelFiles(smallModel(config))
     const own = await LanguageModel.load(files)
     const { runtime } = own
@@ -288,7 +288,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
   })
 })
 
-test('a layer gives back what its calls took, and itself', async () => {
+test('a layer releases what its calls allocated, and itself', async () => {
   using runtime = openRuntime('baseline', 2)
   const empty = usedBy(runtime)
   for (const causal of [false, true]) {
@@ -317,7 +317,7 @@ test('a layer gives back what its calls took, and itself', async () => {
 })
 
 test.each([false, true])(
-  'a layer computes what it was called with when memory gives out once, whatever becomes of its inputs (causal: %s)',
+  'a layer uses its inputs as they were at the call, even if an allocation has to be retried (causal: %s)',
   async (causal) => {
     using runtime = openRuntime('baseline')
     const options = { dim: 12, numRoutedQueries: 2, numRoutedKeyValues: 5, localAttnWindowSize: 4, heads: 2, dimHead: 6, causal } as const

@@ -31,11 +31,11 @@ const often = ([1, 3] as const).map((partitions) => {
   return runtime
 })
 
-describe('what is left as often as can be has the bits of what never is', () => {
+describe('programs paused as often as possible give the same bits as without pauses', () => {
   test.each([
     ['published', publishedOptions],
     ['strictly causal', causalOptions],
-  ] as const)('in a layer with %s routing', async (_name, options) => {
+  ] as const)('a layer with %s routing', async (_name, options) => {
     const leaves = often.map((runtime) => atLeave(runtime))
     await fc.assert(
       fc.asyncProperty(cases(options), fc.constantFrom(...often), async (drawn, runtime) => {
@@ -85,7 +85,7 @@ describe('what is left as often as can be has the bits of what never is', () => 
   })
 })
 
-test('as it is, the calling thread leaves a long step between its parts, and short work not at all', async () => {
+test('by default, the calling thread pauses long ops between their slices, and short work never', async () => {
   using runtime = openRuntime('relaxed')
   const leavesOf = async (dim: number, length: number) => {
     const layer = new MixtureOfAutoregressiveAttention(runtime, {
@@ -106,7 +106,7 @@ test('as it is, the calling thread leaves a long step between its parts, and sho
   expect(await leavesOf(8192, 256)).toBeGreaterThan(30)
 })
 
-test('the passes of one selection are left too: the more there are, the more often', async () => {
+test('the passes of one selection are paused too, in proportion to their number', async () => {
   using runtime = openRuntime('relaxed')
   leaveOften(runtime, { leaveWork: 1, sliceWork: 1e6 })
   const answers: Tensor[] = []
@@ -129,7 +129,7 @@ test('the passes of one selection are left too: the more there are, the more oft
   expectSameBits(answers[1]!, answers[3]!)
 })
 
-describe.each(kinds)('a %s model that is left', (_kind, config) => {
+describe.each(kinds)('a %s model whose programs are paused', (_kind, config) => {
   async function open() {
     const runtime = openRuntime('checked-baseline')
     leaveOften(runtime)
@@ -152,7 +152,7 @@ describe.each(kinds)('a %s model that is left', (_kind, config) => {
     return Array.from({ length: count }, (_, i) => i + 1).filter((nth) => nth <= 5 || nth > count - 5 || nth % Math.ceil(count / 30) === 0)
   }
 
-  test('is as it was when an append is aborted anywhere, and the same append then is right', async () => {
+  test('is unchanged when an append is aborted anywhere, and the same append then succeeds', async () => {
     using opened = await open()
     const { runtime, model, session } = opened
     const saved = session.save()
@@ -171,7 +171,7 @@ describe.each(kinds)('a %s model that is left', (_kind, config) => {
     }
   })
 
-  test('ends forwards and evaluations that are aborted, and gives back what they took', async () => {
+  test('ends aborted forwards and evaluations, and releases what they allocated', async () => {
     using opened = await open()
     const { runtime, model } = opened
     await model.evaluate(tokens)
@@ -188,7 +188,7 @@ describe.each(kinds)('a %s model that is left', (_kind, config) => {
     }
   })
 
-  test('gives everything back when it, its session or the runtime is disposed of meanwhile', async () => {
+  test('releases everything if it, its session or the runtime is disposed of meanwhile', async () => {
     const count = await (async () => {
       using opened = await open()
       return await places(opened.model, opened.runtime)
@@ -209,7 +209,7 @@ describe.each(kinds)('a %s model that is left', (_kind, config) => {
     }
   })
 
-  test('computes what overlaps as if it came one by one, and small work of others meanwhile', async () => {
+  test('computes overlapping calls as if they came one by one, and small work of others meanwhile', async () => {
     using runtime = openRuntime('checked-relaxed')
     const [model, other] = [await loadSmallModel(runtime, config, 1), await loadSmallModel(runtime, causalConfig, 2)]
     const layer = new MixtureOfAutoregressiveAttention(
@@ -241,7 +241,7 @@ describe.each(kinds)('a %s model that is left', (_kind, config) => {
     expect((await long).data).toEqual(expected[6])
   })
 
-  test('answers the abort of a call that waits for its turn, at once', async () => {
+  test('rejects an aborted call that waits for its turn immediately', async () => {
     using opened = await open()
     const { model, session } = opened
     const settled: string[] = []

@@ -39,7 +39,7 @@ describe('mutexes', () => {
   test.each([
     ['causal', causalConfig, 3],
     ['full-sequence', publishedConfig, 2],
-  ])('of overlapping calls to a %s model and its sessions are taken in one order', async (_kind, config, levels) => {
+  ])('of overlapping calls to a %s model and its sessions are acquired in one order', async (_kind, config, levels) => {
     const runtime = openRuntime('relaxed')
     leaveOften(runtime)
     const model = await loadSmallModel(runtime, config)
@@ -70,7 +70,7 @@ describe('mutexes', () => {
     await runtime.dispose()
   })
 
-  test('of a layer is the device’s alone', async () => {
+  test('of a layer are those of its device only', async () => {
     const runtime = openRuntime('relaxed')
     leaveOften(runtime)
     const layer = new MixtureOfAutoregressiveAttention(runtime, {
@@ -85,7 +85,7 @@ describe('mutexes', () => {
     await runtime.dispose()
   })
 
-  test('that are taken in either order are found', async () => {
+  test('acquired in the wrong order are detected', async () => {
     const takenUnder = watchMutexes()
     const [a, b] = [new Mutex(), new Mutex()]
     await a.runExclusive(() => b.runExclusive(() => Promise.resolve()))

@@ -41,7 +41,7 @@ test.each([
   ['event loop', 'await new Promise((resolve) => setTimeout(resolve, until - performance.now()))'],
   ['promises', 'while (performance.now() < until) await null'],
 ])(
-  'a runtime that is disposed of with work in flight is waited for, %s turning before',
+  'a process waits for a runtime that is disposed of with pending work, %s turning before',
   async (_what, wait) => {
     const script = `
       for (let round = 0; round < 8; round++) {
@@ -81,7 +81,7 @@ test(
 )
 
 test(
-  'a process lives on while something is computed or read for it, awaited or not, and ends with its runtimes open',
+  'a process stays alive while something is computed or read for it, awaited or not, and ends with its runtimes open',
   async () => {
     const script = `
       const { runtime, layer } = await create()
@@ -99,7 +99,7 @@ test.each([
   ['at once', ''],
   ['for the weights', "if (!url.endsWith('safetensors')) return new Response(await readFile('models/novels-10m/' + url.split('/').pop()))"],
 ])(
-  'a process that only waits for a fetch that never answers, %s, ends',
+  'a process that only waits for a fetch that never settles, %s, ends',
   async (_when, answer) => {
     const script = `
       const { readFile } = await import('node:fs/promises')

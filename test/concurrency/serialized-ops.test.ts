@@ -18,7 +18,7 @@ const drifting = ([2, 3, 4, 5] as const).flatMap((threads) =>
 test.each([
   ['published', publishedOptions],
   ['strictly causal', causalOptions],
-] as const)('a layer with %s routing answers with the same bits however far chunks drift apart', async (_name, options) => {
+] as const)('a layer with %s routing gives the same bits however far apart its chunks run', async (_name, options) => {
   seen.waits = seen.together = 0
   await fc.assert(
     fc.asyncProperty(cases(options), fc.integer({ min: 200, max: 2500 }), fc.constantFrom(...drifting), async (drawn, length, runtime) => {
@@ -34,7 +34,7 @@ test.each([
   expect(seen.together).toBe(2)
 })
 
-test('a strictly causal model answers with the same bits however far chunks drift apart', async () => {
+test('a strictly causal model gives the same bits however far apart its chunks run', async () => {
   seen.waits = 0
   await fc.assert(
     fc.asyncProperty(

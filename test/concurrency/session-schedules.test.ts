@@ -157,7 +157,7 @@ test.each([
   expect(runtime.info.memory.used).toBe(empty)
 })
 
-test('on threads that are lost in the middle', async () => {
+test('on threads that are lost during calls', async () => {
   using alone = openRuntime('relaxed')
   await fc.assert(
     fc.asyncProperty(schedule, fc.nat(60), async (drawn, after) => {

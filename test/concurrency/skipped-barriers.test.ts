@@ -54,7 +54,7 @@ const drifting = ([2, 3] as const).flatMap((partitions) =>
 /** Heads that divide among two or three partitions, and some that do not. */
 const heads = fc.constantFrom({ heads: 2, dimHead: 32 }, { heads: 4, dimHead: 16 }, { heads: 3, dimHead: 32 }, { heads: 2, dimHead: 6 })
 
-test('a layer answers with the same bits however far its partitions drift apart', async () => {
+test('a layer gives the same bits however far apart its partitions run', async () => {
   await fc.assert(
     fc.asyncProperty(cases(), heads, fc.constantFrom(...drifting), async (drawn, sizes, runtime) => {
       const options = { ...drawn.options, ...sizes }
@@ -71,7 +71,7 @@ test('a layer answers with the same bits however far its partitions drift apart'
 test.each([
   ['strictly causal', causalConfigs],
   ['published', publishedConfigs],
-] as const)('a %s model answers with the same bits however far its partitions drift apart', async (_name, configs) => {
+] as const)('a %s model gives the same bits however far apart its partitions run', async (_name, configs) => {
   await fc.assert(
     fc.asyncProperty(
       configs as fc.Arbitrary<Record<string, unknown> & { num_tokens: number }>,

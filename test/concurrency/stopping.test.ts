@@ -35,7 +35,7 @@ const drifting = ([2, 3, 4] as const).flatMap((threads) =>
   (['the first group', 'the last group'] as const).map((favourite) => openDriftingRuntime(threads, favourite)),
 )
 
-test.each(kinds)('a session of a %s model is as it was, wherever the threads are when an append is aborted', async (_kind, config) => {
+test.each(kinds)('a session of a %s model is unchanged, wherever the threads are when an append is aborted', async (_kind, config) => {
   const expected = await expectedAnswer(plain, config)
   let stopped = 0
   await fc.assert(
@@ -65,7 +65,7 @@ test.each(kinds)('a session of a %s model is as it was, wherever the threads are
   expect(stopped).toBeGreaterThan(20)
 })
 
-test('a layer that is aborted on threads answers right the next time, and gives back what it took', async () => {
+test('a layer that is aborted on threads computes correctly the next time, and releases what it allocated', async () => {
   const x = Tensor.randn([2, 900, 12], 1)
   for (const causal of [false, true]) {
     const options = {
@@ -140,7 +140,7 @@ describe.each([2, 4])('on %i threads of their own', (threads) => {
     return { runtime, pool, model, session, [Symbol.asyncDispose]: () => runtime.dispose() }
   }
 
-  test.each(kinds)('a session of a %s model is unchanged after an abort, and its next append is right', async (_kind, config) => {
+  test.each(kinds)('a session of a %s model is unchanged after an abort, and its next append is correct', async (_kind, config) => {
     await using one = await createRuntime({ threads: 1 })
     const expected = await expectedAnswer(one, config)
     await using opened = await open(config)
@@ -172,7 +172,7 @@ describe.each([2, 4])('on %i threads of their own', (threads) => {
     expect(await session.append(tokens.slice(60))).toEqual(expected)
   })
 
-  test('others go on, and are right, when one of several calls is aborted or disposed of', async () => {
+  test('other calls continue, correctly, when one of several is aborted or disposed of', async () => {
     await using one = await createRuntime({ threads: 1 })
     const expected = await expectedAnswer(one, causalConfig)
     await using opened = await open(causalConfig)
@@ -203,7 +203,7 @@ describe.each([2, 4])('on %i threads of their own', (threads) => {
     model.dispose()
   })
 
-  test('a thread lost during or before an abort ends the call, and the calling thread goes on', async () => {
+  test('a thread lost during or before an abort ends the call, and the calling thread takes over', async () => {
     await using one = await createRuntime({ threads: 1 })
     const expected = await expectedAnswer(one, causalConfig)
     for (const first of ['abort', 'loss'] as const) {

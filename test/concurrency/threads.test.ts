@@ -53,14 +53,14 @@ describe.each([
     }
   })
 
-  test('computes forwards that overlap as if they came one by one', async () => {
+  test('computes overlapping forwards as if they came one by one', async () => {
     await using runtime = await createRuntime({ threads: 2 })
     const expected = await answer(runtime, options)
     const answers = await Promise.all([1, 2, 3, 4].map(() => answer(runtime, options)))
     for (const data of answers) expect(data).toEqual(expected)
   })
 
-  test('loses a thread with a typed error, says so, and the next forward is right', async () => {
+  test('fails with a typed error if a thread is lost, reports it, and computes the next forward correctly', async () => {
     await using runtime = await createRuntime({ threads: 2 })
     const expected = await answer(runtime, options)
     const used = runtime.info.memory.used
@@ -83,7 +83,7 @@ describe.each([
     expect(runtime.info.memory.used).toBe(0)
   })
 
-  test('ends with DISPOSED, or right, when the runtime is disposed meanwhile', async () => {
+  test('either completes or fails with DISPOSED when the runtime is disposed of meanwhile', async () => {
     const runtime = await createRuntime({ threads: 2 })
     const layer = new MixtureOfAutoregressiveAttention(runtime, options)
     const pending = layer.forward(x).then(
@@ -131,7 +131,7 @@ test('threads leave the event loop free: a 1 ms timer keeps firing through a lon
   expect(ticks).toBeGreaterThan(5)
 })
 
-test('a session on threads gives the very bits of one on the calling thread', async () => {
+test('a session on threads gives the same bits as one on the calling thread', async () => {
   await using one = await createRuntime({ threads: 1 })
   await using two = await createRuntime({ threads: 2 })
   const { inputIds } = novelsGolden()
@@ -163,7 +163,7 @@ async function startPool(source: string): Promise<{ pool: ThreadPool; arena: Are
   return { pool, arena, control: (allocate.mock.results[0]!.value as Block).address }
 }
 
-test('work on threads ends when the last of them has left it: until then it reads the program, which the caller may free', async () => {
+test('work on threads ends when the last of them has left it, since they read the program until then', async () => {
   // A build whose second thread is late: it stays for 200 ms before it marks that it has left.
   const { pool, arena } = await startPool(`
     export function run(program: usize, header: usize, partitions: i32, first: i32, count: i32, barrier: usize, threads: i32): void {
@@ -180,7 +180,7 @@ test('work on threads ends when the last of them has left it: until then it read
   await pool.dispose()
 })
 
-test('a thread that is woken without work sleeps on, and each work is done once', async () => {
+test('a thread that is woken without work goes back to sleep, and all work is done once', async () => {
   // The host adds to a word and then wakes who waits for it. Between the two a thread that was awake can be through
   // with the work and asleep again.
   const { pool, arena, control } = await startPool(`
@@ -228,7 +228,7 @@ test.each([
     'is of another version',
     'data:text/javascript,import{parentPort}from"node:worker_threads";parentPort.once("message",()=>parentPort.postMessage({}))',
   ],
-])('a worker that %s leaves the memory as it was, no part of it handed out twice', async (_what, script) => {
+])('a worker that %s leaves the memory consistent, with no block allocated twice', async (_what, script) => {
   const arena = new Arena(new WebAssembly.Memory({ initial: 1, maximum: 16, shared: true }), 1024)
   const module = new WebAssembly.Module(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0))
   await expect(ThreadPool.start(module, arena, 2, new URL(script))).rejects.toThrow()
@@ -238,7 +238,7 @@ test.each([
   expect(new Set(blocks).size).toBe(3)
 })
 
-test('a runtime that lost a thread is disposed of only when the others have ended too', async () => {
+test('a runtime that lost a thread is disposed of only when its other threads have ended', async () => {
   const runtime = await createRuntime({ threads: 2 })
   const { terminate } = Worker.prototype
   let ended = 0

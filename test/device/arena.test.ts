@@ -3,7 +3,7 @@ import { Arena } from '../../src/memory/arena.js'
 
 const newArena = (maximum = 64) => new Arena(new WebAssembly.Memory({ initial: 1, maximum, shared: true }), 1024)
 
-test('memory allocated as zeros is zero everywhere: where it was used before, where it was not, and across', () => {
+test('memory allocated as zeros is zero, whether it was used before, was not, or in part', () => {
   const arena = newArena()
   const fill = (byteLength: number, zeroed: boolean) => {
     const block = zeroed ? arena.allocateZeros(byteLength, 'a test') : arena.allocate(byteLength, 'a test')

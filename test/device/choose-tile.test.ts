@@ -25,9 +25,9 @@ function clockOf(device: WasmDevice, milliseconds: (shape: TileShape) => number)
   return clock
 }
 
-describe('the choice of a tile', () => {
+describe('choosing a tile', () => {
   test.each([TileShape.Gemm6x8Unrolled, TileShape.Gemm2x24, TileShape.Gemm2x24Unrolled])(
-    'takes the shape that is fastest: number %s',
+    'takes the fastest shape: number %s',
     (fastest) => {
       const { module, device } = freshDevice()
       const clock = clockOf(device, (shape) => (shape === fastest ? 0.01 : 0.012))
@@ -61,7 +61,7 @@ describe('the choice of a tile', () => {
     expect(chooseTile(module, device, false, clock.now).shape).toBe(TileShape.Gemm2x24)
   })
 
-  test('waits for a shape that the engine has not compiled yet', () => {
+  test('waits for a shape that the engine has not optimized yet', () => {
     const { module, device } = freshDevice()
     const start = 1000
     // five times as slow as the others for 50 ms, while nothing changes
@@ -69,7 +69,7 @@ describe('the choice of a tile', () => {
     expect(chooseTile(module, device, false, clock.now).shape).toBe(TileShape.Gemm2x24)
   })
 
-  test('is made once for a module', () => {
+  test('happens once for each module', () => {
     const { module, device } = freshDevice()
     const first = chooseTile(module, device, false)
     const clock = clockOf(device, () => 1)
@@ -80,7 +80,7 @@ describe('the choice of a tile', () => {
   test.each([
     ['does not advance', 0, /does not advance/],
     ['ticks every millisecond', 1, /every 1.00 ms/],
-  ])('is the default, and says why, where the clock %s', (_name, tick, reason) => {
+  ])('takes the default, and says why, if the clock %s', (_name, tick, reason) => {
     const { module, device } = freshDevice()
     const clock = clockOf(device, () => tick)
     const { shape, unavailable } = chooseTile(module, device, true, clock.now)

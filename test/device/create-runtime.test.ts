@@ -7,12 +7,12 @@ import { isEmptyRecord, makeLayer, misfits, strangers, x } from '../support/smal
 vi.setConfig({ testTimeout: 60_000 })
 
 describe('createRuntime', () => {
-  test.each(strangers)('refuses %s as its options', async (_name, value) => {
+  test.each(strangers)('rejects %s as its options', async (_name, value) => {
     if (isEmptyRecord(value)) await (await createRuntime(value)).dispose()
     else await expectRejects(createRuntime(value as never), typeof value === 'object' && value !== null ? 'BAD_CONFIG' : 'BAD_ARGUMENT')
   })
 
-  test.each([['null', null] as const, ...misfits])('refuses %s as an option', async (_name, value) => {
+  test.each([['null', null] as const, ...misfits])('rejects %s as an option', async (_name, value) => {
     for (const name of ['device', 'threads', 'simd', 'revectorize', 'wasm', 'worker', 'signal']) {
       if (name === 'wasm' && ArrayBuffer.isView(value)) continue // bytes, if not of a module
       await expectRejects(createRuntime({ [name]: value }), 'BAD_CONFIG', new RegExp(name))
@@ -27,14 +27,14 @@ describe('createRuntime', () => {
     for (const simd of ['', 'sse', 'Relaxed']) await expectRejects(createRuntime({ simd } as never), 'BAD_CONFIG', /simd/)
   })
 
-  test('refuses what is no WebAssembly module of this package', async () => {
+  test('rejects WebAssembly modules that are not of this package', async () => {
     const empty = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0)
     const unreadable = [new Uint8Array(0), Uint8Array.of(1, 2, 3), empty.subarray(0, 5), new URL('file:///nowhere/at/all.wasm')]
     for (const wasm of unreadable) await expectRejects(createRuntime({ wasm }), 'BAD_FILE', /wasm/i)
     for (const wasm of [empty, new WebAssembly.Module(empty)]) await expectRejects(createRuntime({ wasm }), 'UNSUPPORTED', /build/)
   })
 
-  test('refuses a module that exports only part of what a build does', async () => {
+  test('rejects a module that exports only part of what a build does', async () => {
     const onlyFused = [
       0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 127, 3, 2, 1, 0, 7, 9, 1, 5, 102, 117, 115, 101, 100, 0, 0, 10, 6, 1, 4, 0, 65, 0, 11,
     ]

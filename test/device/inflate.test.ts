@@ -7,13 +7,13 @@ import { modules } from '../../src/device/wasm/modules.generated.js'
 
 const { Z_FIXED, Z_HUFFMAN_ONLY, Z_RLE, Z_DEFAULT_STRATEGY } = constants
 
-test.each(['baseline', 'relaxed'] as const)('the %s build that is bundled is the file', (name) => {
+test.each(['baseline', 'relaxed'] as const)('the bundled %s build equals the file', (name) => {
   const { byteLength, deflated } = modules[name]
   const file = readFileSync(new URL(`../../build/${name}.wasm`, import.meta.url))
   expect(Buffer.compare(inflate(Buffer.from(deflated, 'base64'), byteLength), file)).toBe(0)
 })
 
-test('any bytes come back, stored, with fixed codes and with their own', () => {
+test('any bytes round-trip: stored, with fixed and with dynamic codes', () => {
   const runs = fc.array(fc.tuple(fc.uint8Array({ maxLength: 40 }), fc.integer({ min: 1, max: 600 })), { maxLength: 12 })
   const options = fc.record({
     level: fc.integer({ min: 0, max: 9 }),
@@ -28,7 +28,7 @@ test('any bytes come back, stored, with fixed codes and with their own', () => {
   )
 })
 
-test('the longest match, the farthest one and several stored blocks do too', () => {
+test('so do the longest match, the farthest one and several stored blocks', () => {
   const far = Buffer.alloc(100_000)
   for (let i = 0; i < 32_768; i++) far[i] = (i * 2_654_435_761) >>> 24
   far.copyWithin(32_768, 0, 32_768)

@@ -20,7 +20,7 @@ function failureOf(call: () => unknown): string {
   return 'nothing was thrown'
 }
 
-test.each(allBuilds)('%s exports to us what it exports to the loader', (name) => {
+test.each(allBuilds)("%s exports the same to us as to AssemblyScript's loader", (name) => {
   const ours = instantiateKernels(moduleOf(name), createMemory())
   const { exports } = instantiateSync(moduleOf(name), { env: { memory: createMemory() } })
   for (const [key, value] of Object.entries(ours)) expect(typeof exports[key]).toBe(typeof value)
@@ -28,7 +28,7 @@ test.each(allBuilds)('%s exports to us what it exports to the loader', (name) =>
   expect([ours.fused(), ours.heapBase()]).toEqual([theirs.fused(), theirs.heapBase()])
 })
 
-test.each(['checked-baseline', 'checked-relaxed'])('%s fails an assertion in the words that the loader reads', (name) => {
+test.each(['checked-baseline', 'checked-relaxed'])('%s reports a failed assertion as the loader expects', (name) => {
   // a packed weight of no format
   const pack = (kernels: ReturnType<typeof instantiateKernels>) => kernels.pack(1, 99 as never, 1, 1, 1, 1, 3, 98 as never, 1, 1, 0)
   const ours = failureOf(() => pack(instantiateKernels(moduleOf(name), createMemory())))

@@ -43,7 +43,7 @@ const otherUrl = (href: string): URL => {
   ) as URL
 }
 
-describe('values of another realm are taken as ours', () => {
+describe('values of another realm are accepted like ours', () => {
   test('bytes and a Map of them, as a model', async () => {
     const [mine, theirs] = [
       await LanguageModel.load(files, { runtime }),
@@ -99,7 +99,7 @@ describe('values of another realm are taken as ours', () => {
     }
   })
 
-  test('and what is none is still refused', () => {
+  test('and other values are still rejected', () => {
     for (const data of [new other.Float64Array(2), [0, 0], other.Object.create({ length: 2 })])
       expect(() => new Tensor(data as never, [2])).toThrow(/must be a Float32Array/)
   })
@@ -138,7 +138,7 @@ describe.each(['index', 'webgpu'])('the built entry %s', (entry) => {
 
   const run = (globals: object) => vm.runInContext(`${source}\napi`, vm.createContext(globals)) as Api
 
-  test('touches nothing of its platform at import', () => {
+  test('has no side effects at import', () => {
     // neither TextDecoder, as under jest-environment-jsdom, nor URL, performance, a console or timers
     expect(run({}).createRuntime).toBeTypeOf('function')
     const touched: PropertyKey[] = []

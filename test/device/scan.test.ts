@@ -7,7 +7,7 @@ import { openRuntime, releaseBuilds } from '../support/runtimes.js'
 /** Lengths around a block of 16 bytes, and around what is brought into the memory at a time. */
 const LENGTHS = [0, 2, 14, 16, 18, 46, 2 ** 18 - 16, 2 ** 18, 2 ** 18 + 6, 3 * 2 ** 18 + 34]
 
-test.each(releaseBuilds)('the %s build looks through bytes with the results of JavaScript', async (build) => {
+test.each(releaseBuilds)('the %s build scans bytes with the same results as JavaScript', async (build) => {
   await using runtime = openRuntime(build)
   const { scanner } = runtime.device
   const { used } = runtime.info.memory

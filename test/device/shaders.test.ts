@@ -91,7 +91,7 @@ describe.each(cases)('the shader $name', ({ opcode, kernel, code }) => {
     for (const word of Object.values(kernel.operands)) expect(kinds.get(word), `${Opcode[opcode]}, operand ${word}`).toBe('@')
   })
 
-  test('uses each operand that it binds, and writes those alone that hold results', () => {
+  test('uses each operand that it binds, and writes only results', () => {
     const results: readonly number[] = RESULTS[opcode]
     for (const [name, word] of Object.entries(kernel.operands)) {
       expect(code, name).toMatch(new RegExp(`\\b${name}_(f|i|v|pair|given|set_f|set_i|set_v)\\(`))
@@ -99,7 +99,7 @@ describe.each(cases)('the shader $name', ({ opcode, kernel, code }) => {
     }
   })
 
-  test.each([false, true])('calls nothing that is not there, where buffers are whole: %s', (whole) => {
+  test.each([false, true])('calls only functions that exist, if buffers are not split: %s', (whole) => {
     const names = Object.keys(kernel.operands)
     const bindings = {
       places: Object.fromEntries(names.map((name, i) => [name, i])),

@@ -15,7 +15,7 @@ import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, smallModel, smallModelFiles } from '../support/small-models.js'
 
 const pauses: number[] = []
-vi.mock('../../src/io/sources/pause.js', () => ({ pause: async (milliseconds: number) => void pauses.push(milliseconds) }))
+vi.mock('../../src/io/sources/delay.js', () => ({ delay: async (milliseconds: number) => void pauses.push(milliseconds) }))
 beforeEach(() => void (pauses.length = 0))
 
 const models = new URL('https://models.example/novels')
@@ -47,7 +47,7 @@ const offline: Fetch = () => Promise.reject(new TypeError('Failed to fetch'))
 
 const without = (files: Map<string, Uint8Array>, name: string) => (files.delete(name), files)
 
-describe('a host whose 404 a page may not see', () => {
+describe('a host whose 404 a page cannot see', () => {
   it('gives a model in shards, and no file is requested twice', async () => {
     const { fetch, asked } = veiled(shardedModel())
     const files = await readModelFiles(models, { fetch })
@@ -76,15 +76,15 @@ describe('a host whose 404 a page may not see', () => {
     expect(pauses).toEqual([250, 500, 1000, 2000, 4000])
   })
 
-  it('does not stand in the way of a digest, which says that the file is there', async () => {
+  it('does not prevent a file that has a digest, which implies that it exists, from being required', async () => {
     const integrity = { 'tokenizer.json': '0'.repeat(64) }
     const { fetch } = veiled(without(singleFileModel(), 'tokenizer.json'))
     await expectRejects(readModelFiles(models, { fetch, integrity }), 'NETWORK', /cannot fetch \/novels\/tokenizer\.json/)
   })
 })
 
-describe('asking for a file that may be absent', () => {
-  it('is tried again where the host says that it is not ready', async () => {
+describe('requesting a file that may be absent', () => {
+  it('is retried if the host says that it is not ready', async () => {
     const { fetch } = answering(singleFileModel(), 'tokenizer.json', 503, 429)
     expectModel(await readModelFiles(models, { fetch }))
     expect(pauses).toEqual([250, 500])
@@ -100,7 +100,7 @@ describe('asking for a file that may be absent', () => {
     } // prettier-ignore
   })
 
-  it('takes the other file of the weights, whatever the response for the first', async () => {
+  it('uses the other file of the weights, whatever the response for the first', async () => {
     for (const answer of [400, 403, 429, 500, 503, 'nothing'] as const) {
       const { fetch, asked } = answering(shardedModel(), 'model.safetensors', ...Array<typeof answer>(9).fill(answer))
       expectModel(await readModelFiles(models, { fetch }))
@@ -109,7 +109,7 @@ describe('asking for a file that may be absent', () => {
     expect(pauses).toEqual([])
   })
 
-  it('does not take a transfer that breaks off for absence', async () => {
+  it('does not mistake a broken transfer for absence', async () => {
     const cut = () => new Response(new ReadableStream({ pull: () => Promise.reject(new Error('cable cut')) }))
     const { fetch } = fetchOf(singleFileModel(), (name) => (name === 'tokenizer.json' ? cut() : undefined))
     await expectRejects(readModelFiles(models, { fetch }), 'NETWORK', /tokenizer\.json did not arrive whole/)
@@ -126,7 +126,7 @@ describe('a failure that is not absence', () => {
     }
   })
 
-  it.each([408, 429, 500, 503])('has the code NETWORK and the status %i where another try may help', async (status) => {
+  it.each([408, 429, 500, 503])('has the code NETWORK and the status %i where a retry may help', async (status) => {
     for (const name of ['config.json', 'model.safetensors']) {
       const { fetch } = fetchOf(singleFileModel(), (asked) => (asked === name ? new Response(null, { status }) : undefined))
       const error: unknown = await readModelFiles(models, { fetch }).catch((error: unknown) => error)
@@ -169,7 +169,7 @@ describe.each<[string, () => string | CacheLike]>([
     ['in shards', shardedModel],
     ['without a tokenizer', () => without(singleFileModel(), 'tokenizer.json')],
     ['in shards, without a tokenizer', () => without(shardedModel(), 'tokenizer.json')],
-  ])('a model %s loads offline once it is kept', async (_, model) => {
+  ])('a model %s loads offline once it is cached', async (_, model) => {
     for (const status of [404, 410]) {
       const cache = make()
       const absent = (_: string, bytes: Uint8Array | undefined) => (bytes ? undefined : new Response(null, { status }))
@@ -183,7 +183,7 @@ describe.each<[string, () => string | CacheLike]>([
     expect(pauses).toEqual([])
   })
 
-  it('what was absent is requested again online, and found once it is there', async () => {
+  it('an absent file is requested again online, and found once it exists', async () => {
     const cache = make()
     await readModelFiles(models, { fetch: fetchOf(without(singleFileModel(), 'tokenizer.json')).fetch, cache })
     const { fetch, asked } = fetchOf(singleFileModel())
@@ -192,7 +192,7 @@ describe.each<[string, () => string | CacheLike]>([
     expectModel(await readModelFiles(models, { fetch: offline, cache }))
   })
 
-  it('absence serves while the host is not ready, too', async () => {
+  it('absence is also remembered while the host is not ready', async () => {
     const cache = make()
     await readModelFiles(models, { fetch: fetchOf(without(singleFileModel(), 'tokenizer.json')).fetch, cache })
     const { fetch, asked } = fetchOf(new Map(), () => new Response(null, { status: 503 }))
@@ -200,7 +200,7 @@ describe.each<[string, () => string | CacheLike]>([
     expect(names(asked)).toEqual(['tokenizer.json'])
   })
 
-  it('a failure is not kept as absence', async () => {
+  it('a failure is not cached as absence', async () => {
     for (const answer of [403, 503, 'nothing'] as const) {
       const cache = make()
       await readModelFiles(models, { fetch: answering(singleFileModel(), 'tokenizer.json', ...Array<typeof answer>(9).fill(answer)).fetch, cache }) // prettier-ignore
@@ -209,7 +209,7 @@ describe.each<[string, () => string | CacheLike]>([
     }
   })
 
-  it('absence is kept for the version that it was asked of', async () => {
+  it('absence is cached for one version only', async () => {
     const cache = make()
     await readModelFiles(models, { fetch: fetchOf(without(singleFileModel(), 'tokenizer.json')).fetch, cache })
     const { fetch } = answering(singleFileModel(), 'tokenizer.json', 'nothing')
@@ -217,7 +217,7 @@ describe.each<[string, () => string | CacheLike]>([
   })
 })
 
-describe('a model whose tokenizer could not be had', () => {
+describe('a model whose tokenizer is unavailable', () => {
   const files = () => smallModelFiles(smallModel(causalConfig))
 
   it.each([
@@ -225,7 +225,7 @@ describe('a model whose tokenizer could not be had', () => {
     ['the host was not ready', 503, 'NETWORK'],
     ['the host forbade it', 403, 'BAD_FILE'],
     ['there is none', 404, 'UNSUPPORTED'],
-  ] as const)('since %s, works on token ids, says why, and refuses text', async (_, answer, code) => {
+  ] as const)('because %s, works on token ids, says why, and rejects text', async (_, answer, code) => {
     using runtime = openRuntime('baseline')
     const { fetch } = answering(files(), 'tokenizer.json', ...Array<typeof answer>(9).fill(answer))
     const model = await LanguageModel.load(models, { runtime, fetch })

@@ -56,7 +56,7 @@ describe.each<[string, () => string | CacheLike]>([
   ['a folder that is not there yet', () => join(newFolder(), 'a', 'b')],
   ['a Cache', newCache],
 ])('%s as a cache', (_, make) => {
-  it('is asked first once it has the files', async () => {
+  it('is read first once it has the files', async () => {
     for (const model of [singleFileModel(), shardedModel()]) {
       const cache = make()
       const { fetch, asked } = fetchOf(model)
@@ -80,7 +80,7 @@ describe.each<[string, () => string | CacheLike]>([
     expect(onProgress).toHaveBeenLastCalledWith({ type: 'load', done: size, total: size })
   })
 
-  it('keeps files apart by their URL, the version and the digest that were given', async () => {
+  it('distinguishes files by URL, version and digest', async () => {
     const cache = make()
     const { fetch, asked } = fetchOf(singleFileModel())
     const digest = 'sha256-eXB4PL9a7zcLZOvfpIbgeiITvmUUmzbFVBa6eDVSqj8='
@@ -108,7 +108,7 @@ describe.each<[string, () => string | CacheLike]>([
     expect(names(asked.slice(before))).toEqual(['model.safetensors'])
   })
 
-  it('keeps no file that did not prove right', async () => {
+  it('keeps no file that failed a check', async () => {
     const cache = make()
     const broken = new Map([...singleFileModel(), ['model.safetensors', writeSafetensors({}).subarray(1)]])
     await expectRejects(readModelFiles(models, { fetch: fetchOf(broken).fetch, cache }), 'BAD_FILE')
@@ -164,7 +164,7 @@ describe('a damaged entry is dropped and fetched again', () => {
     expect(dropped).toEqual(['config.json', 'tokenizer.json', 'model.safetensors'])
   })
 
-  it('even where it cannot be fetched: it is not there any more then', async () => {
+  it('even if it cannot be fetched: then it is gone', async () => {
     const folder = newFolder()
     await readModelFiles(models, { fetch: fetchOf(singleFileModel()).fetch, cache: folder })
     const config = entriesOf(folder).find(({ bytes }) => bytes.includes('dim'))!
@@ -175,7 +175,7 @@ describe('a damaged entry is dropped and fetched again', () => {
   })
 })
 
-describe('a cache that does not work is as if there were none', () => {
+describe('a cache that does not work is ignored', () => {
   const fails = (name: string) => () => Promise.reject(new DOMException('no', name))
   it.each<[string, () => boolean | string | CacheLike]>([
     ['a full Cache', () => ({ ...newCache(), put: fails('QuotaExceededError') })],
@@ -194,7 +194,7 @@ describe('a cache that does not work is as if there were none', () => {
     }
   })
 
-  it('in a page that may not even look for one', async () => {
+  it('in a page that may not access one', async () => {
     const { fetch, asked } = fetchOf(singleFileModel())
     const forbidden = vi.fn(() => {
       throw new DOMException('The operation is insecure', 'SecurityError')
@@ -209,7 +209,7 @@ describe('a cache that does not work is as if there were none', () => {
     expect(asked).toHaveLength(3)
   })
 
-  it('a folder that may not be made', async () => {
+  it('a folder that cannot be created', async () => {
     vi.spyOn(files, 'mkdir').mockRejectedValue(Object.assign(new Error('permission denied'), { code: 'EACCES' }))
     const { fetch, asked } = fetchOf(singleFileModel())
     for (let i = 1; i <= 2; i++) {
@@ -218,7 +218,7 @@ describe('a cache that does not work is as if there were none', () => {
     }
   })
 
-  it('on a disk that is full, where no piece of an entry stays', async () => {
+  it('on a full disk, where no part of an entry remains', async () => {
     const folder = newFolder()
     const { open } = files
     vi.spyOn(files, 'open').mockImplementation(async (...args) => {
@@ -263,7 +263,7 @@ describe('a cache', () => {
     expect(asked).toHaveLength(6)
   })
 
-  it('that never answers is cancelled all the same', async () => {
+  it('that never settles can still be cancelled', async () => {
     const never = () => new Promise<never>(() => {})
     for (const cache of [
       { match: never, put: never },
@@ -289,7 +289,7 @@ describe('a cache', () => {
     expect(readdirSync(folder)).toEqual([])
   })
 
-  it('in a folder is cleared of what processes left that were killed while they wrote, a day later', async () => {
+  it('in a folder is cleared of files that killed processes left, a day later', async () => {
     const folder = newFolder()
     const old = join(folder, 'old.part')
     for (const path of [old, join(folder, 'new.part'), join(folder, 'other')]) writeFileSync(path, '')

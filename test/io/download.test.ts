@@ -3,7 +3,7 @@ import { getEventListeners } from 'node:events'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type ModelFiles, readModelFiles, type ReadOptions } from '../../src/io/model-files.js'
 import type { Fetch, LoadProgress } from '../../src/io/read-options.js'
-import { pause } from '../../src/io/sources/pause.js'
+import { delay } from '../../src/io/sources/delay.js'
 import { expectRejects } from '../support/errors.js'
 import { singleFileModel } from '../support/model-folder.js'
 import { asPage } from '../support/page-fetch.js'
@@ -25,12 +25,12 @@ afterAll(() => server.stop())
 /** The pauses that were made, which are no longer than a turn here, or do not end. */
 const pauses: number[] = []
 let isPauseEndless = false
-vi.mock(import('../../src/io/sources/pause.js'), async (importOriginal) => {
-  const { pause } = await importOriginal()
+vi.mock(import('../../src/io/sources/delay.js'), async (importOriginal) => {
+  const { delay } = await importOriginal()
   return {
-    pause: (milliseconds, signal) => {
+    delay: (milliseconds, signal) => {
       pauses.push(milliseconds)
-      return pause(isPauseEndless ? 2 ** 30 : 0, signal)
+      return delay(isPauseEndless ? 2 ** 30 : 0, signal)
     },
   }
 })
@@ -64,7 +64,7 @@ function expectFiles({ config, tensors, tokenizer }: ModelFiles, files = server.
 const size = (files = server.files) => ['config.json', 'tokenizer.json', WEIGHTS].reduce((sum, name) => sum + files.get(name)!.length, 0)
 
 describe('a download over a connection that drops', () => {
-  it('is resumed where it broke, for the same state of the file', async () => {
+  it('is resumed where it broke, for the same version of the file', async () => {
     misbehave({ drop: 3000 })
     const events: LoadProgress[] = []
     expectFiles(await load({ onProgress: (progress) => events.push(progress) }))
@@ -122,7 +122,7 @@ describe('a download over a connection that drops', () => {
     expect(server.rangesOf(WEIGHTS)).toEqual([undefined, undefined])
   })
 
-  it('begins again where the server knows no ranges, and the progress with it', async () => {
+  it('begins again, as does its progress, if the server does not support ranges', async () => {
     misbehave({ drop: 3000 }, { ranges: false })
     const events: LoadProgress[] = []
     expectFiles(await load({ onProgress: (progress) => events.push(progress) }))
@@ -142,14 +142,14 @@ describe('a download over a connection that drops', () => {
     expect(server.rangesOf(WEIGHTS)).toEqual([undefined, `bytes=${length}-`])
   })
 
-  it('is given up after six failures that brought nothing, with growing pauses between them', async () => {
+  it('is given up after six failures without progress, with growing pauses between them', async () => {
     misbehave({ drop: 3000 }, ...Array<Behaviour>(9).fill({ drop: 0 }))
     await expectRejects(load(), 'NETWORK', /\/model\.safetensors did not arrive whole: .* broke after 3000 bytes: .*tried 6 times/)
     expect(pauses).toEqual([250, 500, 1000, 2000, 4000])
     expect(server.rangesOf(WEIGHTS)).toEqual([undefined, ...Array<string>(5).fill('bytes=3000-')])
   })
 
-  it('is not given up while it comes further', async () => {
+  it('is not given up while it makes progress', async () => {
     misbehave(...Array<Behaviour>(30).fill({ drop: 100 }))
     expectFiles(await load())
     expect(pauses).toEqual(Array(30).fill(250))
@@ -161,7 +161,7 @@ describe('a download over a connection that drops', () => {
     expect(server.rangesOf(WEIGHTS)).toHaveLength(6)
   })
 
-  it('fails at once if no server ever answered, and is tried again if one had', async () => {
+  it('fails immediately if no server ever responded, and is retried otherwise', async () => {
     server.behave = () => ({ drop: 'at once' })
     await expectRejects(load(), 'NETWORK', /cannot fetch \/a%20model\/config\.json from http:\/\/127\.0\.0\.1/)
     expect(server.asked).toHaveLength(1)
@@ -174,7 +174,7 @@ describe('a download over a connection that drops', () => {
     await expectRejects(load(), 'NETWORK', /cannot fetch \/a%20model\/model\.safetensors .*tried 6 times/)
   })
 
-  it('is resumed when the server is unwell in between, and not when the file is gone or forbidden', async () => {
+  it('is resumed after temporary server errors, but not when the file is gone or forbidden', async () => {
     misbehave({ drop: 3000 }, { status: 503 }, { status: 429 })
     expectFiles(await load())
     expect(server.rangesOf(WEIGHTS)).toEqual([undefined, 'bytes=3000-', 'bytes=3000-', 'bytes=3000-'])
@@ -206,7 +206,7 @@ describe('a download over a connection that drops', () => {
     const before = timers()
     const controller = new AbortController()
     isPauseEndless = true
-    const pausing = pause(250, controller.signal)
+    const pausing = delay(250, controller.signal)
     expect(timers()).toBe(before + 1)
     controller.abort('enough')
     await expect(pausing).rejects.toBe('enough')
@@ -231,7 +231,7 @@ describe('a file that changes while it is downloaded', () => {
     expect(events.at(-1)).toEqual({ type: 'load', done: size(), total: size() })
   })
 
-  it('is read with what it has become: other tensors, another length', async () => {
+  it('is read in its new state: other tensors, another length', async () => {
     const bytes = writeSafetensors({ other: { dtype: 'U8', shape: [2], bytes: Uint8Array.of(1, 2) } })
     misbehave({ drop: 3000 }, { bytes, etag: '"v2"' })
     const checked: string[][] = []
@@ -240,18 +240,18 @@ describe('a file that changes while it is downloaded', () => {
     expect(checked).toEqual([['weight'], ['other']])
   })
 
-  it('is refused when it becomes a web page', async () => {
+  it('is rejected when it becomes a web page', async () => {
     misbehave({ drop: 3000 }, { bytes: Buffer.from('<!doctype html><p>Under maintenance'), etag: '"page"' })
     await expectRejects(load(), 'BAD_FILE', /lacks model\.safetensors \(an HTML page was sent instead\)/)
   })
 
-  it('is given up when it never stays the same', async () => {
+  it('is given up if it keeps changing', async () => {
     server.behave = (name, before) => (name === WEIGHTS ? { etag: `"${before}"`, drop: 3000 } : {})
     await expectRejects(load(), 'NETWORK', /model\.safetensors did not arrive whole.*tried 6 times/)
   })
 })
 
-describe('a part that is not the rest is refused', () => {
+describe('a partial response that is not the requested rest is rejected', () => {
   const length = model().get(WEIGHTS)!.length
   it.each<[string, string | null, RegExp]>([
     ['it begins elsewhere', `bytes 2999-${length - 1}/${length}`, new RegExp(`bytes 3000-…/${length}, but came with "bytes 2999-`)],
@@ -273,7 +273,7 @@ describe('a part that is not the rest is refused', () => {
     await expectRejects(load(), 'BAD_FILE', /model\.safetensors .*only a part of it was sent \(status 206\)/)
   })
 
-  it('but may leave the length of the whole open, or stop early and be resumed again', async () => {
+  it('but may omit the total length, or stop early and be resumed again', async () => {
     misbehave({ drop: 3000 }, { contentRange: `bytes 3000-${length - 1}/*` })
     expectFiles(await load())
     server.reset(model())
@@ -294,7 +294,7 @@ describe('a compressed body', () => {
     expect(server.rangesOf(WEIGHTS)).toEqual([undefined, 'bytes=3000-', undefined])
   })
 
-  it('does not pass its Content-Length for a total', async () => {
+  it('does not report its Content-Length as the total', async () => {
     server.behave = () => ({ gzip: true, pieces: 7 })
     const events: LoadProgress[] = []
     expectFiles(await load({ onProgress: (progress) => events.push(progress) }))
@@ -322,7 +322,7 @@ describe('a body of the wrong length', () => {
     ['too short, and says so', {}, /model\.safetensors .*describes \d+ bytes, and it has \d+$/],
     ['too short, and does not say so', { chunked: true }, /model\.safetensors has \d+ bytes, but its header describes \d+$/],
     ['too short and compressed', { gzip: true }, /model\.safetensors has \d+ bytes, but its header describes \d+$/],
-  ])('is refused at once when it is %s', async (_, behaviour, message) => {
+  ])('is rejected at once when it is %s', async (_, behaviour, message) => {
     misbehaveAlways({ ...behaviour, bytes: weights().subarray(0, -1) })
     await expectRejects(load(), 'BAD_FILE', message)
     expect(server.rangesOf(WEIGHTS)).toEqual([undefined])
@@ -333,13 +333,13 @@ describe('a body of the wrong length', () => {
     ['too long, and does not say so', { chunked: true }, /model\.safetensors has more than \d+ bytes, but its header describes \d+$/],
     ['too long without an end', { chunked: true, hang: true }, /model\.safetensors has more than \d+ bytes/],
     ['too long and compressed', { gzip: true }, /model\.safetensors has more than \d+ bytes, but its header describes \d+$/],
-  ])('is refused at once when it is %s', async (_, behaviour, message) => {
+  ])('is rejected at once when it is %s', async (_, behaviour, message) => {
     misbehaveAlways({ ...behaviour, bytes: Buffer.concat([weights(), Buffer.of(0)]) })
     await expectRejects(load(), 'BAD_FILE', message)
     expect(server.rangesOf(WEIGHTS)).toEqual([undefined])
   })
 
-  it('is refused when its config or tokenizer is cut short', async () => {
+  it('is rejected when its config or tokenizer is cut short', async () => {
     for (const name of ['config.json', 'tokenizer.json']) {
       server.reset(model())
       const bytes = server.files.get(name)!.subarray(0, -1)
@@ -352,7 +352,7 @@ describe('a body of the wrong length', () => {
 
 describe('a web page with status 200', () => {
   it.each(['<!DOCTYPE html><html>', '\n\n  <html lang="en">', '\ufeff<!doctype html>', '<!-- built --><html>'])(
-    'is told from a file, in one piece or byte by byte: %j',
+    'is recognized, in one piece or byte by byte: %j',
     async (start) => {
       const bytes = Buffer.from(start + '<body>Not found'.repeat(9))
       for (const name of ['config.json', 'tokenizer.json', WEIGHTS]) {
@@ -432,14 +432,14 @@ describe("from another origin's server", () => {
     expect(server.rangesOf(WEIGHTS)).toEqual([undefined, 'bytes=1000-', undefined])
   })
 
-  it('a download begins again, the last time that it is tried, where the page may not ask for a part', async () => {
+  it('a download begins again on the last retry if the page may not request a range', async () => {
     misbehave({ drop: 3000 })
     expectFiles(await load({ fetch: asPage(exposed, false) }))
     expect(pauses).toEqual([250, 500, 1000, 2000, 4000])
     expect(server.rangesOf(WEIGHTS)).toEqual([undefined, undefined])
   })
 
-  it('a compressed body is read, though its length is another', async () => {
+  it('a compressed body is read although its length differs', async () => {
     server.behave = () => ({ gzip: true })
     expectFiles(await load({ fetch: asPage([]) }))
   })

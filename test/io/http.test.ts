@@ -7,7 +7,7 @@ import { fetchOf } from '../support/file-fetch.js'
 import { expectSteady } from '../support/load-progress.js'
 import { expectModel, shardedModel, singleFileModel } from '../support/model-folder.js'
 
-vi.mock('../../src/io/sources/pause.js', () => ({ pause: async () => {} }))
+vi.mock('../../src/io/sources/delay.js', () => ({ delay: async () => {} }))
 
 const models = new URL('https://models.example/novels')
 
@@ -61,7 +61,7 @@ describe('a model from a URL', () => {
     }
   })
 
-  it('is read where more comes than was announced: it is compressed, and its headers do not show that', async () => {
+  it('is read if more bytes come than announced: compressed bodies whose headers do not say so', async () => {
     for (const type of ['default', 'cors']) {
       const { fetch } = fetchOf(singleFileModel(), (_, bytes) => {
         const response =
@@ -102,7 +102,7 @@ describe('a model from a URL', () => {
     expect((await readModelFiles(models, { fetch: fetchOf(files).fetch })).tokenizer).toBeUndefined()
   })
 
-  it('may be on a host that says 403 for what it lacks, or shows a page in place of the one file', async () => {
+  it('may be on a host that responds with 403, or with a page, for files that it lacks', async () => {
     for (const absent of [() => new Response(null, { status: 403 }), page]) {
       const { fetch } = fetchOf(shardedModel(), (name) => (name === 'model.safetensors' ? absent() : undefined))
       expectModel(await readModelFiles(models, { fetch }))
@@ -121,7 +121,7 @@ describe('a model from a URL', () => {
   })
 })
 
-describe('a model from a URL is refused', () => {
+describe('a model from a URL is rejected', () => {
   const files = singleFileModel()
   type Change = (name: string, bytes: Uint8Array | undefined) => Response | undefined
   const failing: [string, RegExp, Change][] = [
@@ -204,19 +204,19 @@ describe('a model from a URL is refused', () => {
     expect((error as Error).cause).toBe(cause)
   })
 
-  it('as BAD_ARGUMENT when fetch gives something else than a Response', async () => {
+  it('as BAD_ARGUMENT when fetch returns something other than a Response', async () => {
     for (const bad of [undefined, null, 'text', {}])
       await expectRejects(readModelFiles(models, { fetch: async () => bad as never }), 'BAD_ARGUMENT', /fetch must give a Response/)
   })
 
-  it('without telling the query, which may hold a key', async () => {
+  it('without revealing the query, which may contain a key', async () => {
     const error: unknown = await readModelFiles(new URL('https://models.example/novels?key=secret'), {
       fetch: () => Promise.reject(new Error('no')),
     }).catch((error: unknown) => error)
     expect((error as Error).message).not.toContain('secret')
   })
 
-  it('without telling a password, which is sent as a header instead', async () => {
+  it('without revealing a password, which is sent as a header instead', async () => {
     const url = new URL('https://anna:p%C3%A4ss%20word%@models.example/novels')
     const sent: (string | undefined)[] = []
     const { fetch, asked } = fetchOf(singleFileModel())
@@ -238,7 +238,7 @@ describe('a model from a URL is refused', () => {
     }
   })
 
-  it('by its header, when the check of its tensors fails, while the body is still to come', async () => {
+  it('by its header, before the body arrives, if the check of its tensors fails', async () => {
     const bytes = singleFileModel().get('model.safetensors')!
     let isCancelled = false
     const endless = new ReadableStream({
@@ -255,7 +255,7 @@ describe('a model from a URL is refused', () => {
 })
 
 describe('loading from a URL is cancelled', () => {
-  it('with the reason of the signal, while an answer is awaited that ignores the signal', async () => {
+  it("with the signal's reason, while a fetch that ignores the signal is pending", async () => {
     const controller = new AbortController()
     const loading = readModelFiles(models, { fetch: () => new Promise(() => {}), signal: controller.signal })
     controller.abort('enough')
@@ -263,7 +263,7 @@ describe('loading from a URL is cancelled', () => {
     expect(getEventListeners(controller.signal, 'abort')).toEqual([])
   })
 
-  it('while a body is awaited, which is cancelled as well', async () => {
+  it('while a body is pending, which is cancelled as well', async () => {
     const controller = new AbortController()
     const signals: AbortSignal[] = []
     const { fetch } = fetchOf(singleFileModel(), (name, bytes) =>

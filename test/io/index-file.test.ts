@@ -18,7 +18,7 @@ describe('an index of shards', () => {
     expect(totalSize).toBe(12)
   })
 
-  it('need not tell the size, and nothing comes of one that is none', () => {
+  it('need not give the total size, and an invalid one is ignored', () => {
     for (const metadata of [undefined, null, 5, {}, { total_size: -1 }, { total_size: '12' }, { total_size: 1e300 }]) {
       expect(parseShardIndex(encode({ metadata, weight_map: {} })).totalSize).toBeUndefined()
     }
@@ -32,7 +32,7 @@ describe('an index of shards', () => {
   })
 
   it.each(['', '.', '..', '/etc/passwd', 'a/b', '../a', 'a\\b', 'C:a', 'a\0', 'a\nb', 'a'.repeat(256), '\ud800', 5, null, {}, ['a']])(
-    'is refused when it names the shard %j',
+    'is rejected when it names the shard %j',
     (shard) => {
       expectThrows(() => parseShardIndex(encode({ weight_map: { a: shard } })), 'BAD_FILE', /tensor "a" in .* plain file name/)
     },
@@ -49,11 +49,11 @@ describe('an index of shards', () => {
     '{"weight_map":"a"}',
     '{"__proto__":{"weight_map":{}}}',
     '['.repeat(1_000_000),
-  ])('is refused when it is %.20s', (text) => {
+  ])('is rejected when it is %.20s', (text) => {
     expectThrows(() => parseShardIndex(encode(text)), 'BAD_FILE', /model\.safetensors\.index\.json/)
   })
 
-  it('is refused when it is not UTF-8', () => {
+  it('is rejected when it is not UTF-8', () => {
     expectThrows(() => parseShardIndex(new Uint8Array([0x22, 0xff, 0x22])), 'BAD_FILE', /UTF-8/)
   })
 })

@@ -41,7 +41,7 @@ describe.each<[string, (files: Map<string, Uint8Array>) => ModelSource]>([
   const read = (files: Map<string, Uint8Array>, integrity: Record<string, string>) =>
     readModelFiles(sourceOf(files), { integrity, fetch: fetchOf(files).fetch })
 
-  it('is read where they are right, in either form, of all files or of some', async () => {
+  it('is read if they match, in either form, for all files or some', async () => {
     for (const files of [singleFileModel(), shardedModel()]) {
       for (const format of [hex, sri, (bytes: Uint8Array) => hex(bytes).toUpperCase()]) {
         expect((await read(files, digestsOf(files, format))).config).toEqual({ dim: 2 })
@@ -50,7 +50,7 @@ describe.each<[string, (files: Map<string, Uint8Array>) => ModelSource]>([
     }
   })
 
-  it('is refused where a bit of any file is another one, with the file, what was expected and what came', async () => {
+  it('is rejected if a bit of any file differs, naming the file and both digests', async () => {
     for (const files of [singleFileModel(), shardedModel()]) {
       for (const [name, digest] of Object.entries(digestsOf(files, hex))) {
         const other = damaged(files, name)
@@ -71,7 +71,7 @@ describe.each<[string, (files: Map<string, Uint8Array>) => ModelSource]>([
     )
   })
 
-  it('is refused where a digest is for no file of it', async () => {
+  it('is rejected if a digest is for none of its files', async () => {
     const files = singleFileModel()
     const digest = hex(new Uint8Array(0))
     for (const name of ['model.safetensor', 'README.md', 'model.safetensors.index.json'])
@@ -83,7 +83,7 @@ describe.each<[string, (files: Map<string, Uint8Array>) => ModelSource]>([
 })
 
 describe('integrity', () => {
-  it('has a kept file with another digest fetched again', async () => {
+  it('has a cached file with another digest fetched again', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'cache '))
     folders.push(folder)
     const files = singleFileModel()
@@ -104,7 +104,7 @@ describe('integrity', () => {
     expect(asked).toHaveLength(4)
   })
 
-  it('is computed the same where the runtime has no digest of its own', async () => {
+  it('is computed identically where the runtime has no digest function', async () => {
     const { getBuiltinModule } = process
     const files = singleFileModel()
     try {
@@ -128,7 +128,7 @@ describe('the SHA-256 of this package', () => {
     expect(digest('abc')).toBe('ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad')
   })
 
-  it('gives the same as Node for bytes of any length, in any parts', () => {
+  it('gives the same as Node for bytes of any length, split anywhere', () => {
     fc.assert(
       fc.property(fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 6 }), (parts) => {
         const hash = new PlainSha256()

@@ -41,7 +41,7 @@ describe.each(sources)('a model from %s', (_, sourceOf) => {
     expectModel(await readModelFiles(sourceOf(shardedModel())))
   })
 
-  it('is read from the one file where there are shards as well', async () => {
+  it('is read from the single file even if there are shards as well', async () => {
     const files = new Map([...shardedModel(), ...singleFileModel()])
     files.set('one.safetensors', new Uint8Array(3))
     expectModel(await readModelFiles(sourceOf(files)))
@@ -53,7 +53,7 @@ describe.each(sources)('a model from %s', (_, sourceOf) => {
     expect((await readModelFiles(sourceOf(files))).tokenizer).toBeUndefined()
   })
 
-  it('is refused with the names of the files that are missing', async () => {
+  it('is rejected with the names of the files that are missing', async () => {
     const files = shardedModel()
     files.delete('one.safetensors')
     files.delete('two.safetensors')
@@ -64,7 +64,7 @@ describe.each(sources)('a model from %s', (_, sourceOf) => {
     await expectRejects(readModelFiles(sourceOf(files)), 'BAD_FILE', /lacks config\.json/)
   })
 
-  it.each(['config.json', 'model.safetensors'])('is refused when its %s is empty or cut off', async (name) => {
+  it.each(['config.json', 'model.safetensors'])('is rejected when its %s is empty or cut off', async (name) => {
     for (const length of [0, 5]) {
       const files = singleFileModel()
       files.set(name, files.get(name)!.subarray(0, length))
@@ -110,7 +110,7 @@ describe.each(sources)('a model from %s', (_, sourceOf) => {
     await expect(readModelFiles(sourceOf(singleFileModel()), { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
   })
 
-  it('is refused with what onProgress or a parser throws', async () => {
+  it('is rejected with the error that onProgress or a parser throws', async () => {
     const fail = (what: string) => () => {
       throw new Error(what)
     }
@@ -164,7 +164,7 @@ describe('shards', () => {
       (files) => files.set('model.safetensors.index.json', Buffer.from('{"weight_map":{"a":"../one.safetensors"}}')),
     ],
   ]
-  it.each(refused)('are refused %s', async (_, message, change) => {
+  it.each(refused)('are rejected %s', async (_, message, change) => {
     const files = shardedModel()
     change(files)
     await expectRejects(readModelFiles(files), 'BAD_FILE', message)
@@ -176,7 +176,7 @@ describe('shards', () => {
     expect([...(await readModelFiles(files)).tensors.keys()]).toEqual(['a', 'b', 'c'])
   })
 
-  it('that are written to between their headers and their tensors are refused', async () => {
+  it('that are modified after their headers were read are rejected', async () => {
     const changed = shardedModel().set('two.safetensors', writeSafetensors({ b: { dtype: 'I32', shape: [1], bytes: new Uint8Array(4) } }))
     let reads = 0
     const files = [...shardedModel()].map(([name, bytes]) => ({
@@ -208,13 +208,13 @@ describe('a folder', () => {
     truncateSync(path, 3 * 2 ** 30)
   }
 
-  it('with a file of 3 GiB is refused by its header alone', async () => {
+  it('with a file of 3 GiB is rejected by its header alone', async () => {
     const folder = folderOf(singleFileModel())
     bigFile(folder, '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}')
     await expectRejects(readModelFiles(folder), 'BAD_FILE', /describes \d+ bytes, and it has 3221225472/)
   })
 
-  it('with a file of 3 GiB is refused by the names of its tensors alone', async () => {
+  it('with a file of 3 GiB is rejected by the names of its tensors alone', async () => {
     const folder = folderOf(singleFileModel())
     const header = (size: number) => `{"a":{"dtype":"U8","shape":[${size}],"data_offsets":[0,${size}]}}`
     const size = 3 * 2 ** 30 - 8 - header(3 * 2 ** 30 - 100).length
@@ -225,7 +225,7 @@ describe('a folder', () => {
     await expect(readModelFiles(folder, {}, { weights: refuse })).rejects.toThrow('not these')
   })
 
-  it('with a config or a tokenizer of 3 GiB is refused without reading it', async () => {
+  it('with a config or a tokenizer of 3 GiB is rejected without reading it', async () => {
     for (const name of ['config.json', 'tokenizer.json']) {
       const folder = folderOf(singleFileModel())
       truncateSync(join(folder, name), 3 * 2 ** 30)
@@ -233,14 +233,14 @@ describe('a folder', () => {
     }
   })
 
-  it('whose files are no files is refused', async () => {
+  it('whose entries are not files is rejected', async () => {
     const folder = folderOf(singleFileModel())
     rmSync(join(folder, 'config.json'))
     mkdirSync(join(folder, 'config.json'))
     await expectRejects(readModelFiles(folder), 'BAD_FILE', /config\.json is not a file/)
   })
 
-  it('that is not there, or is a file, is refused as lacking its config', async () => {
+  it('that does not exist, or is a file, is rejected as lacking its config', async () => {
     await expectRejects(readModelFiles('/no/such/folder'), 'BAD_FILE', /lacks config\.json/)
     await expectRejects(readModelFiles('package.json'), 'BAD_FILE', /lacks config\.json/)
     await expectRejects(readModelFiles('a\0b'), 'BAD_FILE')
@@ -248,7 +248,7 @@ describe('a folder', () => {
 })
 
 describe('a list of files', () => {
-  it('may hold what only resembles a File', async () => {
+  it('may hold objects that only resemble a File', async () => {
     const files = [...singleFileModel()].map(([name, bytes]) => ({
       name,
       size: bytes.length,
@@ -257,14 +257,14 @@ describe('a list of files', () => {
     expectModel(await readModelFiles(files))
   })
 
-  it('is refused when a file that is needed is there twice', async () => {
+  it('is rejected if a required file occurs twice', async () => {
     const files = picked(singleFileModel())
     const another = (name: string) => new File(['{}'], name)
     expectModel(await readModelFiles([...files, another('README.md')]))
     await expectRejects(readModelFiles([...files, another('config.json')]), 'BAD_FILE', /config\.json .* more than once/)
   })
 
-  it('is refused when a file cannot be read any more', async () => {
+  it('is rejected if a file can no longer be read', async () => {
     const gone = { name: 'config.json', size: 5, arrayBuffer: () => Promise.reject(new Error('moved away')) }
     await expectRejects(readModelFiles([gone]), 'BAD_FILE', /config\.json: moved away/)
   })
@@ -309,11 +309,11 @@ describe('arguments', () => {
     'https://models.example/novels',
     ['config.json'],
     [null],
-  ])('refused as a source: %j', async (source) => {
+  ])('rejected as a source: %j', async (source) => {
     await expectRejects(readModelFiles(source as never), 'BAD_ARGUMENT')
   })
 
-  it('refused as a value of the Map', async () => {
+  it('rejected as a value of the Map', async () => {
     await expectRejects(
       readModelFiles(new Map([['config.json', '{}']]) as never),
       'BAD_ARGUMENT',
@@ -333,6 +333,6 @@ describe('arguments', () => {
   })
 })
 
-it('the config of novels-10m is what is given out as config', async () => {
+it('the config of novels-10m is returned as config', async () => {
   expect((await readModelFiles('models/novels-10m')).config).toEqual(JSON.parse(readFileSync('models/novels-10m/config.json', 'utf8')))
 })

@@ -50,7 +50,7 @@ async function loadWhile(source: ModelSource, microtasks: number, act: () => voi
 }
 
 describe('bytes in a Map', () => {
-  it('that are transferred away at any moment of a load give a model or BAD_FILE, and no memory stays', async () => {
+  it('that are transferred at any moment of a load give a model or BAD_FILE, and no leak', async () => {
     for (const name of made.keys()) {
       const loaded: boolean[] = []
       for (let microtasks = 0; microtasks < 60; microtasks++) {
@@ -77,7 +77,7 @@ describe('bytes in a Map', () => {
     }
   })
 
-  it('are named with what to do', async () => {
+  it('are named, with advice', async () => {
     const source = files()
     const loading = LanguageModel.load(source, { runtime })
     structuredClone(0, { transfer: [source.get(WEIGHTS)!.buffer] })
@@ -104,7 +104,7 @@ describe('a file that was picked', () => {
     ['changed', () => writeFileSync(join(folder, WEIGHTS), new Uint8Array(5))],
     ['emptied', () => truncateSync(join(folder, WEIGHTS), 0)],
     ['removed', () => rmSync(join(folder, WEIGHTS))],
-  ])('and was %s since is refused with BAD_FILE, and no memory stays', async (_, change) => {
+  ])('and was %s since is rejected with BAD_FILE, without a leak', async (_, change) => {
     for (const microtasks of [0, 5, 30]) await loadWhile(await picked(), microtasks, change)
     const list = await picked()
     change()
@@ -115,7 +115,7 @@ describe('a file that was picked', () => {
 })
 
 describe('a file of a folder', () => {
-  it('that is cut short while it is read is refused with BAD_FILE, and no memory stays', async () => {
+  it('that is truncated while it is read is rejected with BAD_FILE, without a leak', async () => {
     for (const turns of [0, 1, 2, 3, 5, 8]) {
       for (const [name, bytes] of made) writeFileSync(join(folder, name), bytes)
       const before = runtime.info.memory.used

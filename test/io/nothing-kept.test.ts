@@ -7,7 +7,7 @@ import { singleFileModel } from '../support/model-folder.js'
 import { type Behaviour, ModelServer } from '../support/model-server.js'
 import { safetensorsOf } from '../support/write-safetensors.js'
 
-vi.mock('../../src/io/sources/pause.js', () => ({ pause: async () => {} }))
+vi.mock('../../src/io/sources/delay.js', () => ({ delay: async () => {} }))
 
 const MEBIBYTE = 2 ** 20
 const BODY = 24 * MEBIBYTE
@@ -47,7 +47,7 @@ const failures: [string, Behaviour, ReadOptions?][] = [
   ['onProgress throws', inPieces, { onProgress: ({ done }) => { if (done > twoThirds) throw new Error('enough') } }], // prettier-ignore
 ]
 
-describe('of a load that fails, nothing is kept', () => {
+describe('a failed load leaves nothing behind', () => {
   it.each(failures)('when %s: no connection, no listener, no memory', async (_, behaviour, options) => {
     server.behave = (name) => (name === 'model.safetensors' ? behaviour : {})
     const { signal } = new AbortController()
@@ -73,7 +73,7 @@ describe('of a load that fails, nothing is kept', () => {
     expect((await heldBytes()) - before).toBeLessThan(4 * MEBIBYTE)
   })
 
-  it('and of one that does not, as much as the model has: a check of this check', async () => {
+  it('while a successful one leaves exactly the model (a check of this test)', async () => {
     const before = await heldBytes()
     const files = await readModelFiles(server.folder)
     expect((await heldBytes()) - before).toBeGreaterThan(BODY - 4 * MEBIBYTE)

@@ -59,7 +59,7 @@ class OtherSignal {
 }
 const otherSignal = () => new OtherSignal() as OtherSignal & Signal
 
-describe('values of another realm are what they are', () => {
+describe('values of another realm are recognized', () => {
   it('a Map and its bytes', async () => {
     expect(foreign(new Uint8Array(2))).not.toBeInstanceOf(Uint8Array)
     for (const model of [singleFileModel(), shardedModel()]) expectModel(await readModelFiles(foreignFiles(model)))

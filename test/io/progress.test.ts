@@ -9,7 +9,7 @@ import { type Behaviour, ModelServer } from '../support/model-server.js'
 import { asPage } from '../support/page-fetch.js'
 import { writeSafetensors } from '../support/write-safetensors.js'
 
-vi.mock('../../src/io/sources/pause.js', () => ({ pause: async () => {} }))
+vi.mock('../../src/io/sources/delay.js', () => ({ delay: async () => {} }))
 
 let server: ModelServer
 beforeAll(async () => void (server = await ModelServer.start()))
@@ -25,7 +25,7 @@ const shards = (sizes: readonly number[], isRandom: boolean, seed: number) =>
     return [`${i}.safetensors`, writeSafetensors({ [`t${i}`]: { dtype: 'U8', shape: [size + seed], bytes } })]
   })
 
-it('is never beyond its total, which never falls, and both agree in the end: over encodings, drops, changed files and hints that are wrong', async () => {
+it('never exceeds its total, which never decreases, and both agree in the end, for any encodings, drops, changed files and wrong hints', async () => {
   const behaviour = fc.record<Behaviour>(
     {
       gzip: fc.boolean(),
@@ -87,7 +87,7 @@ it('counts bytes exactly if the sizes are announced', () => {
   expect(events).toEqual([[10, 10], [50, 110], [70, 110], [110, 130], [130, 130]]) // prettier-ignore
 })
 
-it('begins again with a file, and keeps the total that it reported', () => {
+it('restarts with a file, and keeps the total that it reported', () => {
   const events: [number, number][] = []
   const tracker = new LoadTracker(({ done, total }) => events.push([done, total]), undefined)
   tracker.begin('weights', 100)

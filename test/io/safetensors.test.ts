@@ -88,7 +88,7 @@ describe('a safetensors file is accepted', () => {
   })
 })
 
-describe('a safetensors file is refused', () => {
+describe('a safetensors file is rejected', () => {
   const refused: [string, Uint8Array][] = [
     ['when it is empty', new Uint8Array(0)],
     ['when it has no room for the length', new Uint8Array(7)],
@@ -161,11 +161,11 @@ describe('a safetensors file is refused', () => {
     )
   })
 
-  it('when it is no bytes at all', () => {
+  it('when it is not bytes', () => {
     for (const bad of [null, undefined, 'x', new ArrayBuffer(8), [1, 2]]) expectThrows(() => parseSafetensors(bad as never), 'BAD_ARGUMENT')
   })
 
-  it('as BAD_FILE wherever a whole one is cut or altered', () => {
+  it('as BAD_FILE wherever it is truncated or altered', () => {
     const whole = writeSafetensors(
       { first: float32Entry([1, 2, 3]), 'second.weight': float32Entry([4, 5, 6, 7], [2, 2]) },
       { format: 'pt' },
@@ -202,14 +202,14 @@ describe('a header', () => {
     expect(parseSafetensorsHeader(whole.subarray(0, bodyOffset), undefined)).toEqual(header)
   })
 
-  it('is refused when the file is of another length, or is cut off itself', () => {
+  it('is rejected when the file is of another length, or is cut off itself', () => {
     expectThrows(() => parseSafetensorsHeader(whole.subarray(0, bodyOffset), whole.length + 1), 'BAD_FILE')
     expectThrows(() => parseSafetensorsHeader(whole.subarray(0, bodyOffset - 1), whole.length), 'BAD_FILE')
     expectThrows(() => safetensorsHeaderLength(whole.subarray(0, 8), 20, 'it'), 'BAD_FILE')
     expect(safetensorsHeaderLength(whole.subarray(0, 8), 3 * 2 ** 30, 'it')).toBe(bodyOffset - 8)
   })
 
-  it('with 100,000 tensors of which the last is wrong is refused by that one', () => {
+  it('with 100,000 tensors of which the last is invalid is rejected, naming that one', () => {
     const tensors: Record<string, unknown> = {}
     for (let i = 0; i < 100_000; i++) tensors[`tensor ${i}`] = info({ shape: [1, 1], data_offsets: [i, i + 1] })
     tensors['the last'] = info({ data_offsets: [5, 6] })
@@ -218,7 +218,7 @@ describe('a header', () => {
 })
 
 describe('values', () => {
-  it("of novels-10m's golden file are those that an independent reader finds", () => {
+  it("of novels-10m's golden file agree with an independent reader", () => {
     const bytes = readFileSync('models/novels-10m/golden.safetensors')
     const expected = readSafetensors(bytes)
     const found = parseSafetensors(bytes)
@@ -252,7 +252,7 @@ describe('values', () => {
     expect(whole).toEqual(writeSafetensors({ a: float32Entry([1]) }))
   })
 
-  it('of any other dtype are refused as a parameter', () => {
+  it('of any other dtype are rejected as a parameter', () => {
     expectThrows(
       () => toFloat32({ dtype: 'I64', shape: [1], bytes: new Uint8Array(8) }, 'a.weight'),
       'BAD_WEIGHTS',

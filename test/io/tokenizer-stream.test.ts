@@ -33,7 +33,7 @@ function withParts(parts: object): Promise<Tokenizer> {
 }
 
 describe('encodeStream', () => {
-  it('gives the ids of the whole, however it is cut', async () => {
+  it('gives the ids of the whole text, however it is split', async () => {
     const text = oddTexts(300, 3).join('')
     const expected = tokenizer.encode(text)
     for (const size of [1, 2, 3, 7, 100, text.length]) {
@@ -44,7 +44,7 @@ describe('encodeStream', () => {
     expect(await idsOf(tokenizer.encodeStream(text))).toEqual(expected)
   })
 
-  it('joins surrogate pairs and special tokens across chunks, and takes a half alone for U+FFFD', async () => {
+  it('joins surrogate pairs and special tokens across chunks, and reads a lone surrogate as U+FFFD', async () => {
     expect(await idsOf(tokenizer.encodeStream(['\ud83d', '\udc4d <|endof', 'text|>']))).toEqual(tokenizer.encode('👍 <|endoftext|>'))
     expect(await idsOf(tokenizer.encodeStream(['a\ud83d', 'b', '\ud83d']))).toEqual(tokenizer.encode('a\ufffdb\ufffd'))
     expect(await idsOf(tokenizer.encodeStream(['', '']))).toEqual([])
@@ -63,25 +63,25 @@ describe('encodeStream', () => {
     expect(most).toBeLessThan(30)
   })
 
-  it('refuses a pre-token beyond 1 MiB, and takes one just below', async () => {
+  it('rejects a pre-token beyond 1 MiB, and takes one just below', async () => {
     const run = 'a'.repeat(2 ** 16)
     expect(await idsOf(tokenizer.encodeStream(Array.from({ length: 15 }, () => run)))).toEqual(tokenizer.encode(run.repeat(15)))
     await expectRejects(idsOf(tokenizer.encodeStream(Array.from({ length: 40 }, () => run))), 'BAD_ARGUMENT', /1048576/)
   })
 
-  it('is refused where nothing ever splits a text, at the call', async () => {
+  it('is rejected at the call if the tokenizer never splits a text', async () => {
     const whole = await withParts({ pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false } })
     expectThrows(() => whole.encodeStream(['a']), 'UNSUPPORTED', /never splits/)
   })
 
-  it('refuses what are no chunks, and chunks that are no text', async () => {
+  it('rejects invalid iterables, and chunks that are not text', async () => {
     for (const bad of [null, undefined, 5, {}]) expectThrows(() => tokenizer.encodeStream(bad as never), 'BAD_ARGUMENT', /chunks/)
     for (const bad of [null, 5, new Uint8Array(1)])
       await expectRejects(idsOf(tokenizer.encodeStream(['a', bad as never])), 'BAD_ARGUMENT', /chunk/)
     expectThrows(() => tokenizer.encodeStream([], { allow: true } as never), 'BAD_ARGUMENT', /allow/)
   })
 
-  it('lets go of its source when its reader does', async () => {
+  it('closes its source when its reader stops', async () => {
     let isClosed = false
     function* chunks(): Generator<string> {
       try {
@@ -96,7 +96,7 @@ describe('encodeStream', () => {
 })
 
 describe('allowSpecial', () => {
-  it('false takes special tokens for plain text', async () => {
+  it('false treats special tokens as plain text', async () => {
     const text = 'The end.<|endoftext|> x'
     const plain = tokenizer.encode(text, { allowSpecial: false })
     expect(plain).not.toContain(0)
@@ -108,7 +108,7 @@ describe('allowSpecial', () => {
     expectThrows(() => tokenizer.encode(text, { special: false } as never), 'BAD_ARGUMENT', /special/)
   })
 
-  it('false keeps to that where the vocabulary has the token as a word', async () => {
+  it('false does so even if the vocabulary has the token as a word', async () => {
     const special = { id: 1, content: '</s>', single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }
     const pieces = ['<unk>', '</s>', '<', '/', 's', '>', 'a'].map((piece, id) => [piece, -id])
     const unigram = await createTokenizer(JSON.stringify({ added_tokens: [special], model: { type: 'Unigram', unk_id: 0, vocab: pieces } }))
@@ -172,7 +172,7 @@ describe('what a file can cost', () => {
     ['a vocabulary of another model', { model: { type: 'Unigram', vocab: { a: 0 } } }, 'BAD_FILE'],
     ['a list for a vocabulary', { model: { ...base.model, vocab: [['a', 0]] } }, 'BAD_FILE'],
     ['an unk_id that is none', { model: { type: 'Unigram', unk_id: 2, vocab: [['a', 0]] } }, 'BAD_FILE'],
-  ])('is refused at load: %s', async (_, parts, code) => {
+  ])('is rejected at load: %s', async (_, parts, code) => {
     await expectRejects(createTokenizer(JSON.stringify({ ...base, ...parts })), code, /tokenizer\.json/)
   })
 
@@ -182,7 +182,7 @@ describe('what a file can cost', () => {
     expect(hostile.encode('ab')).toEqual([0, 1])
   })
 
-  it('has a number for every part of a text, or says that there is none', async () => {
+  it('has an id for every part of a text, or says that there is none', async () => {
     const vocab = [['<unk>', 0], ['a', -1], ['ab', -1]] // prettier-ignore
     const none = await createTokenizer(JSON.stringify({ model: { type: 'Unigram', unk_id: null, vocab } }))
     expect(none.encode('aba')).toEqual([2, 1])

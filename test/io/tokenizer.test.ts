@@ -25,13 +25,13 @@ function smallTokenizer(change: Record<string, unknown> = {}, model: Record<stri
 }
 
 describe('the tokenizer of novels-10m', () => {
-  it('gives the book the number of tokens that it was evaluated with', () => {
+  it('encodes the book to the number of tokens that it was evaluated with', () => {
     let count = 0
     for (let start = 0; start < book.length; start += 50_000) count += tokenizer.encode(book.slice(start, start + 50_000)).length
     expect(count).toBe(106_987)
   })
 
-  it('gives the book back', () => {
+  it('decodes the book to itself', () => {
     expect(tokenizer.decode(tokenizer.encode(book))).toBe(book)
   })
 
@@ -48,11 +48,11 @@ describe('the tokenizer of novels-10m', () => {
     "it's  don't\n\n  x",
     'a.b , c !',
     '<|endoftext|> x',
-  ])('gives %j back', (text) => {
+  ])('round-trips %j', (text) => {
     expect(tokenizer.decode(tokenizer.encode(text))).toBe(text)
   })
 
-  it('gives any text back, with U+FFFD for half a surrogate pair', () => {
+  it('round-trips any text, with U+FFFD for lone surrogates', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary', maxLength: 60 }), (text) => {
         expect(tokenizer.decode(tokenizer.encode(text))).toBe(text)
@@ -67,7 +67,7 @@ describe('the tokenizer of novels-10m', () => {
     expect(tokenizer.decode([0])).toBe('<|endoftext|>')
   })
 
-  it('takes ids from arrays and integer typed arrays', () => {
+  it('accepts ids in arrays and integer typed arrays', () => {
     const ids = tokenizer.encode('Fifteen men')
     for (const list of [Uint16Array.from(ids), Int32Array.from(ids), new Uint32Array(ids)])
       expect(tokenizer.decode(list)).toBe('Fifteen men')
@@ -75,7 +75,7 @@ describe('the tokenizer of novels-10m', () => {
     expect(tokenizer.size).toBe(4096)
   })
 
-  it('refuses what is no text and what are no ids', () => {
+  it('rejects other types for text and ids', () => {
     for (const bad of [null, undefined, 5, ['a'], new Uint8Array(2)]) expectThrows(() => tokenizer.encode(bad as never), 'BAD_ARGUMENT')
     for (const bad of [null, undefined, 5, '5', {}, { length: 1, 0: 1 }, new Float32Array(1), new DataView(new ArrayBuffer(4))])
       expectThrows(() => tokenizer.decode(bad as never), 'BAD_ARGUMENT')
@@ -117,7 +117,7 @@ describe('a tokenizer.json', () => {
     expect(small.decode([2, 6, 1])).toBe('ab[é x]b')
   })
 
-  it('may be of another kind than byte-level', async () => {
+  it('may be of other kinds than byte-level', async () => {
     const wordPiece = {
       type: 'WordPiece',
       unk_token: '?',
@@ -173,11 +173,11 @@ describe('a tokenizer.json', () => {
       ),
     ],
   ]
-  it.each(hostile)('is refused when it holds %s', async (_, file) => {
+  it.each(hostile)('is rejected when it holds %s', async (_, file) => {
     await expectRejects(createTokenizer(file), 'BAD_FILE', /tokenizer\.json/)
   })
 
-  it('is rejected or works, and nothing else, whatever part of it is replaced', async () => {
+  it('is either rejected or works, whatever part of it is replaced', async () => {
     const parts = JSON.parse(smallTokenizer()) as Record<string, unknown>
     await fc.assert(
       fc.asyncProperty(

@@ -64,7 +64,7 @@ const split = (Regex: string) => behind({ type: 'Split', pattern: { Regex }, beh
 const bert = { type: 'BertNormalizer', clean_text: false, handle_chinese_chars: false, strip_accents: false, lowercase: false }
 const normalized = (normalizer: object) => ({ normalizer, pre_tokenizer: byteLevel })
 
-describe.runIf(HAS_UNICODE_17)('every code point is to', () => {
+describe.runIf(HAS_UNICODE_17)('for every code point', () => {
   it.each<[string, object]>([
     ['Whitespace', behind({ type: 'Whitespace' })],
     ['BertPreTokenizer', behind({ type: 'BertPreTokenizer' })],
@@ -85,7 +85,7 @@ describe.runIf(HAS_UNICODE_17)('every code point is to', () => {
     ['Nmt', normalized({ type: 'Nmt' })],
     ['BertNormalizer, cleaning', normalized({ ...bert, clean_text: true })],
     ['BertNormalizer, without accents', normalized({ ...bert, strip_accents: true, handle_chinese_chars: true })],
-  ])('%s what it is to the library', async (_, parts) => {
+  ])('%s agrees with the library', async (_, parts) => {
     const json = file(parts)
     const oracle = Oracle.fromString(json)
     const ours = await createTokenizer(json)

@@ -120,7 +120,7 @@ function contextUpdateCase(
 
 describe.each(allBuilds)('a closing window on the %s build', (build) => {
   const runtime = runtimeOf(build)
-  test('gives the context its largest router scores, ties to the earlier', () => {
+  test('gives the context the tokens with the largest router scores, ties to the earlier one', () => {
     for (const draw of Object.values(causalScoreKinds)) {
       for (const [before, rows, count] of contextSelections) {
         const options = contextUpdateCase(before, rows, count, draw)
@@ -133,7 +133,7 @@ describe.each(allBuilds)('a closing window on the %s build', (build) => {
     }
   })
 
-  test('chooses the same at positions that no 32-bit integer holds', () => {
+  test('chooses the same at positions beyond 32-bit integers', () => {
     const options = contextUpdateCase(4, 7, 4, normals)
     for (const start of [2 ** 32 - 3, 2 ** 40, Number.MAX_SAFE_INTEGER - 20]) {
       const far = { ...options, start, positions: options.positions.map((known) => known.map((position) => start - 20 + position)) }

@@ -81,7 +81,7 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
     }
   })
 
-  test('close up over what is evicted and append what is admitted, the null key/value staying first', () => {
+  test('close the gaps of evicted tokens and append admitted ones, with the null key/value first', () => {
     for (const shape of headShapes) {
       for (const [before, retained, admitted] of contextUpdates) {
         for (const partitions of everyPartition) {
@@ -114,7 +114,7 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
     }
   })
 
-  test('append to what is there if no list says what is retained', () => {
+  test('append to existing tokens if no list says which are retained', () => {
     for (const shape of headShapes) {
       for (const partitions of everyPartition) {
         const memory = new OpMemory(4 * (partitions % 4))
@@ -139,7 +139,7 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
     }
   })
 
-  test('keep the rows that their keys and values are made of, rank by rank', () => {
+  test('keep the inputs of their keys and values, rank by rank', () => {
     for (const stride of [8, 24, 64]) {
       for (const [before, retained, admitted] of contextUpdates) {
         for (const partitions of everyPartition) {
@@ -152,7 +152,7 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
     }
   })
 
-  test('gather, when a window begins, the chosen key/values after the null one, values times their scores', () => {
+  test('gather, when a window begins, the selected keys and values after the null ones, values times their scores', () => {
     for (const options of gatherCases) {
       const expected = gathered(options)
       for (const partitions of everyPartition) {
@@ -166,7 +166,7 @@ describe.each(allBuilds)('contexts on the %s build', (build) => {
 })
 
 describe.each(allBuilds)('slots on the %s build', (build) => {
-  test('number the chosen tokens, expert by expert, in ascending position', () => {
+  test('number the selected tokens, expert by expert, in ascending position', () => {
     const [experts, capacity] = [3, 8600]
     for (const length of slotLengths) {
       for (const partitions of everyPartition) {

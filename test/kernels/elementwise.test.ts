@@ -57,7 +57,7 @@ describe.each(allBuilds)('embedding on the %s build', (build) => {
 })
 
 describe.each(allBuilds)('copying rows on the %s build', (build) => {
-  test('moves rows to the first one requested and those after it, going on at the front of a ring that ends', () => {
+  test('copies rows to the requested place, wrapping around at the end of a ring', () => {
     const stride = 16
     for (const [rows, first, ring] of rowCopies) {
       for (const partitions of everyPartition) {
@@ -90,7 +90,7 @@ describe.each(allBuilds)('combination on the %s build', (build) => {
     return memory.floats(output)
   }
 
-  test('adds what each expert gives a row, or its null token, in expert order; then averages; then adds the residual', () => {
+  test("adds each expert's output for a row, or its null token, in expert order; then averages; then adds the residual", () => {
     for (const options of combineCases) expectSameBits(combine(runtimeOf(build), options), combined(options), JSON.stringify(options))
   })
 
@@ -137,7 +137,7 @@ describe.each(allBuilds)('probabilities of targets on the %s build', (build) => 
     }
   })
 
-  test("are as exact as float32's exponentials of anything can be", () => {
+  test('are as exact as exponentials in float32 can be', () => {
     const rows = 4000
     const logits = Float32Array.from(range(rows).flatMap((row) => [0, row / -40]))
     const targets = new Int32Array(rows)

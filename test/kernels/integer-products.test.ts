@@ -222,7 +222,7 @@ describe.each(allBuilds)('an int8 product on the %s build', (build: BuildName) =
     }
   })
 
-  test('stays exact at the largest magnitudes, beyond what int32 holds', () => {
+  test('stays exact at the largest magnitudes, beyond int32', () => {
     for (const bits of BITS) {
       for (const depth of [2048, 2049, 2064, 4100]) {
         for (const rows of [1, 2, 70]) {
@@ -274,7 +274,7 @@ describe.each(allBuilds)('an int8 product on the %s build', (build: BuildName) =
     }
   })
 
-  test('gives zeros for a row of zeros, and NaN for one that is not finite, and for no other', () => {
+  test('gives zeros for a row of zeros, and NaN for a row that is not finite, and no other', () => {
     for (const bits of BITS) {
       for (const bad of [NaN, Infinity, -Infinity]) {
         const options = caseOf(5, 36, 5, bits)

@@ -221,7 +221,7 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
     }
   })
 
-  test('has the same bits, and keeps the same turned keys and values, however the rows are cut into chunks', () => {
+  test('has the same bits, and keeps the same rotated keys and values, however the rows are split into chunks', () => {
     for (const [window, width] of [...localWindows.map((size) => [size, 10] as const), ...headWidths.map((size) => [5, size] as const)]) {
       const sequence = sequenceOf(LENGTH, width, window)
       const { out, keys, values } = attendInChunks(runtime, sequence, wholeChunk)
@@ -287,7 +287,7 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
     }
   })
 
-  test('is the same for scores so large that one key takes all', () => {
+  test('is the same for scores so large that one key gets all the weight', () => {
     const sequence = sequenceOf(LENGTH, 16, 16)
     const large = { ...sequence, queries: sequence.queries.map((row) => row.map((x) => x * 1e4)) }
     const expected = twin(large)
@@ -318,7 +318,7 @@ describe.each(allBuilds)('local attention on the %s build', (build: BuildName) =
   })
 })
 
-test.each(['checked-baseline', 'checked-relaxed'] as const)('the %s build refuses rows that its buffers have no room for', (build) => {
+test.each(['checked-baseline', 'checked-relaxed'] as const)('the %s build fails an assertion for rows that exceed its buffers', (build) => {
   expect(() => attendInChunks(runtimeOf(build), sequenceOf(17, 8, 4), { ...wholeChunk, lengths: [17], capacity: 16 })).toThrow(
     'beyond their buffer',
   )

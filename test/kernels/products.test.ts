@@ -323,7 +323,7 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
       }
     })
 
-    test('has them for rows of any size, beyond what can take the factor of widening', () => {
+    test('has them for values of any magnitude, beyond where the scale of widening overflows', () => {
       const [depth, panels] = [257, 5]
       const weights = halves(depth * COLUMNS, 10)
       for (const size of [32767.9, 32768, 1e6, 1e30, 1e-30, 1e-42]) {
@@ -338,7 +338,7 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
       }
     })
 
-    test('finishes them like any: bias, GELU and addition', () => {
+    test('finishes them like others: bias, GELU and addition', () => {
       const [depth, panels] = [257, 9]
       const bias = normals(COLUMNS, 11)
       for (const rows of [1, 5]) {
@@ -373,6 +373,6 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
   })
 })
 
-test.each(['checked-baseline', 'checked-relaxed'] as const)('the %s build refuses an operand that is not aligned', (build) => {
+test.each(['checked-baseline', 'checked-relaxed'] as const)('the %s build rejects an operand that is not aligned', (build) => {
   expect(() => product(runtimeOf(build), { ...caseOf(3, 7, 2), misalignment: 2 })).toThrow('unaligned operand')
 })

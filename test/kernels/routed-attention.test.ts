@@ -92,7 +92,7 @@ describe.each(allBuilds)('routed attention on the %s build', (build) => {
     }
   })
 
-  test('gives nothing but the null value where there is no context', () => {
+  test('gives only the null value if there is no context', () => {
     const options = caseOf(7, 0, 10)
     expectSameRows(attend(runtime, options), Array<Float32Array>(7).fill(options.values[0]!), 'without context')
   })

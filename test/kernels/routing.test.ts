@@ -108,7 +108,7 @@ describe.each(allBuilds)('causal routing on the %s build', (build) => {
   /** Few different values, so that ties abound. */
   const window = (length: number, seed: number) => Float32Array.from(integers(length, 9, seed))
 
-  test('takes a token with fewer than the count of earlier ones at or above it, in chunks of any length', () => {
+  test('selects a token if fewer than k earlier ones score at least as high, in chunks of any length', () => {
     for (const draw of Object.values(causalScoreKinds)) {
       for (const [length, count, offset, rows, routed] of causalRoutings) {
         if (routed === 0) continue
@@ -141,12 +141,12 @@ describe.each(allBuilds)('causal routing on the %s build', (build) => {
     }
   })
 
-  test('takes nothing in a window that is not routed', () => {
+  test('selects nothing in a window that is not routed', () => {
     const options = { routerScores: [window(9, 3), window(9, 4)], count: 4, offset: 2, rows: 5, routed: false }
     expect(routeCausal(runtime, options)).toEqual({ counts: [0, 0], lists: [[], []], slots: [[], []] })
   })
 
-  test('ends with some answer where router scores are NaN or infinite', () => {
+  test('terminates if router scores are NaN or infinite', () => {
     const routerScores = [window(20, 5), window(20, 6)]
     routerScores[0]!.set([NaN, Infinity, -Infinity, NaN, Infinity], 4)
     const { counts, lists, slots } = routeCausal(runtime, { routerScores, count: 3, offset: 0, rows: 20 })
@@ -156,7 +156,7 @@ describe.each(allBuilds)('causal routing on the %s build', (build) => {
 })
 
 describe.each(allBuilds)('listing queries on the %s build', (build) => {
-  test('gives the requested rows that were taken, in order, with their scores, and where each window begins', () => {
+  test('lists the requested rows that were selected, in order, with their scores, and where each window begins', () => {
     for (const options of listCases) {
       for (const [i, partitions] of [1, ...partitionCounts].entries()) {
         const { memory, opcode, fields, chunk, regions } = listQueriesOp({

@@ -93,17 +93,17 @@ describe.each(allBuilds)('on the %s build', (build) => {
       expect(rows.filter((selected) => selected === undefined).length / rows.length).toBeLessThan(0.1)
     }
 
-    test('takes the queries of each window that the reference takes', () => {
+    test('selects the same queries of each window as the reference', () => {
       const all = (options: SelectionCase) => selectQueries(runtime, options)
       expectAll(all, ({ queries }) => queries)
     })
 
-    test('takes the key/values for each window that the reference takes', () => {
+    test('selects the same key/values for each window as the reference', () => {
       const all = (options: SelectionCase) => selectKeyValues(runtime, options)
       expectAll(all, ({ keyValues }) => keyValues)
     })
 
-    test('marks every position that is a key/value for some window', () => {
+    test('marks every position that is a key/value of any window', () => {
       for (const { options } of expectationsOf(rule)) {
         const { windows, marks } = selectKeyValues(runtime, options)
         marks.forEach((positions, r) => {
@@ -113,7 +113,7 @@ describe.each(allBuilds)('on the %s build', (build) => {
       }
     })
 
-    test('takes the same at any alignment, in any number of partitions, and however many windows are handled at once', () => {
+    test('selects the same at any alignment, in any number of partitions, and however many windows are handled at once', () => {
       const options = caseOf('narrow', rule, 45, 5, 3)
       const queries = selectQueries(runtime, options).windows
       const { windows, marks } = selectKeyValues(runtime, options)

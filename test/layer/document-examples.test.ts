@@ -51,7 +51,7 @@ test('every page on a platform is in their table of contents, and its snippets a
   }
 })
 
-test("the edge page's worker loads the operator's model only, forgets a load that failed, and answers what it cannot read", async () => {
+test("the edge page's worker loads the operator's model only, retries a failed load, and responds to invalid requests", async () => {
   const page = readFileSync(new URL('../../docs/platforms/edge.md', import.meta.url), 'utf8')
   const [, code] = /^```js worker\.js\n([\s\S]*?)^```$/m.exec(page)!
   // Inside the package, where `routed-attention` is the package itself.

@@ -14,7 +14,7 @@ import { isEmptyRecord, kindNames, kinds, long, makeLayer, misfits, published, r
 vi.setConfig({ testTimeout: 60_000 })
 
 describe('a layer is not made', () => {
-  test.each([...strangers, ['undefined', undefined] as const])('on %s in place of a runtime', (_name, runtime) => {
+  test.each([...strangers, ['undefined', undefined] as const])('with %s instead of a runtime', (_name, runtime) => {
     expectThrows(() => makeLayer(runtime as Runtime), 'BAD_ARGUMENT', /runtime/)
   })
 
@@ -27,7 +27,7 @@ describe('a layer is not made', () => {
     }
   })
 
-  test('when an option is unknown, or does not go with another', () => {
+  test('when an option is unknown, or incompatible with another', () => {
     using runtime = openRuntime('baseline')
     const unfit: Record<string, unknown>[] = [
       { num_experts: 2 },
@@ -40,7 +40,7 @@ describe('a layer is not made', () => {
     for (const options of unfit) expectThrows(() => makeLayer(runtime, { ...published, ...options }), 'BAD_CONFIG')
   })
 
-  test.each([...strangers, ['undefined', undefined] as const])('with %s for its options', (_name, options) => {
+  test.each([...strangers, ['undefined', undefined] as const])('with %s as its options', (_name, options) => {
     using runtime = openRuntime('baseline')
     const isRecord = isEmptyRecord(options) || ArrayBuffer.isView(options)
     const make = () => new MixtureOfAutoregressiveAttention(runtime, options as LayerOptions)
@@ -92,19 +92,19 @@ describe('a layer', () => {
     ...strangers,
     ['undefined', undefined] as [string, unknown],
     ['an object with data and shape', { ...x }] as [string, unknown],
-  ])('refuses %s as its input', async (_name, input) => {
+  ])('rejects %s as its input', async (_name, input) => {
     using runtime = openRuntime('baseline')
     await expectRejects(makeLayer(runtime).forward(input as Tensor), 'BAD_ARGUMENT', /x must be a Tensor/)
   })
 
-  test.each(strangers)('refuses %s as the options of a call', async (_name, value) => {
+  test.each(strangers)('rejects %s as the options of a call', async (_name, value) => {
     using runtime = openRuntime('baseline')
     const call = makeLayer(runtime).forward(x, value as ForwardOptions)
     if (isEmptyRecord(value)) expect(await call).toHaveProperty('shape', x.shape)
     else await expectRejects(call, 'BAD_ARGUMENT', /options must|knows no option/)
   })
 
-  test.each(misfits)('refuses %s as an option of a call', async (_name, value) => {
+  test.each(misfits)('rejects %s as an option of a call', async (_name, value) => {
     using runtime = openRuntime('baseline')
     const layer = makeLayer(runtime)
     for (const name of ['rotaryEmb', 'numRoutedQueries', 'numRoutedKeyValues', 'trace']) {
@@ -112,7 +112,7 @@ describe('a layer', () => {
     }
   })
 
-  test('takes null for an option of a call that may be absent, and for no other', async () => {
+  test('accepts null for options of a call that may be absent, and for no others', async () => {
     using runtime = openRuntime('baseline')
     const layer = makeLayer(runtime)
     const absent = { rotaryEmb: null, numRoutedQueries: null, numRoutedKeyValues: null }
@@ -122,7 +122,7 @@ describe('a layer', () => {
     await expectRejects(layer.forward(x, { rotaryEmb: true } as never), 'BAD_ARGUMENT', /rotaryEmb/)
   })
 
-  test('refuses overrides that are no integers from 1, and options that it does not know', async () => {
+  test('rejects overrides that are not positive integers, and unknown options', async () => {
     using runtime = openRuntime('baseline')
     const layer = makeLayer(runtime)
     for (const number of [0, -1, 1.5, Infinity, -Infinity, 2 ** 53]) {
@@ -133,7 +133,7 @@ describe('a layer', () => {
     await expectRejects(layer.forward(x, rotaryEmb as ForwardOptions), 'BAD_ARGUMENT')
   })
 
-  test('refuses tensors of other shapes, and says which', async () => {
+  test('rejects tensors of other shapes, naming both shapes', async () => {
     using runtime = openRuntime('baseline')
     const layer = makeLayer(runtime)
     for (const shape of [[], [12], [45, 12], [2, 45, 13], [2, 45, 1], [2, 45, 12, 1], [0], [0, 0, 11]]) {
@@ -148,7 +148,7 @@ describe('a layer', () => {
     }
   })
 
-  test('refuses tensors whose values were transferred away', async () => {
+  test('rejects tensors whose values were transferred away', async () => {
     using runtime = openRuntime('baseline')
     const layer = makeLayer(runtime)
     const gone = (shape: number[]) => {
@@ -164,30 +164,33 @@ describe('a layer', () => {
     expectThrows(() => layer.loadStateDict(dict), 'BAD_WEIGHTS', /null_tokens/)
   })
 
-  test.each(kindNames)('that needs more memory than there is (%s) says so, gives back what it took, and goes on', async (kind) => {
-    using runtime = openRuntime('baseline')
-    const options = {
-      ...kinds[kind],
-      dim: 1,
-      heads: 8,
-      dimHead: 64,
-      localAttnWindowSize: 2 ** 24,
-      routedWindowSize: 1,
-      numRoutedKeyValues: 2 ** 24,
-    }
-    const layer = makeLayer(runtime, options)
-    const short = Tensor.randn([1, 30, 1], 1)
-    const expected = await layer.forward(short)
-    const before = runtime.info.memory.used
-    const endless = Tensor.zeros([1, 2 ** 20, 1])
-    for (const call of [{}, { numRoutedKeyValues: 1 }, { trace: true }]) {
-      await expectRejects(layer.forward(endless, call), 'OUT_OF_MEMORY', /\d+ (bytes|values)/)
-      expect(runtime.info.memory.used).toBe(before)
-    }
-    expectSameBits(await layer.forward(short), expected)
-  })
+  test.each(kindNames)(
+    'that needs more memory than available (%s) says so, releases what it allocated, and remains usable',
+    async (kind) => {
+      using runtime = openRuntime('baseline')
+      const options = {
+        ...kinds[kind],
+        dim: 1,
+        heads: 8,
+        dimHead: 64,
+        localAttnWindowSize: 2 ** 24,
+        routedWindowSize: 1,
+        numRoutedKeyValues: 2 ** 24,
+      }
+      const layer = makeLayer(runtime, options)
+      const short = Tensor.randn([1, 30, 1], 1)
+      const expected = await layer.forward(short)
+      const before = runtime.info.memory.used
+      const endless = Tensor.zeros([1, 2 ** 20, 1])
+      for (const call of [{}, { numRoutedKeyValues: 1 }, { trace: true }]) {
+        await expectRejects(layer.forward(endless, call), 'OUT_OF_MEMORY', /\d+ (bytes|values)/)
+        expect(runtime.info.memory.used).toBe(before)
+      }
+      expectSameBits(await layer.forward(short), expected)
+    },
+  )
 
-  test('refuses a state dict with all that is wrong in it, and keeps its parameters', async () => {
+  test('rejects a bad state dict, listing all that is wrong, and keeps its parameters', async () => {
     using runtime = openRuntime('baseline')
     const layer = makeLayer(runtime)
     const before = await layer.forward(x)
@@ -219,7 +222,7 @@ describe('a layer', () => {
     expectSameBits(await layer.forward(x), before)
   })
 
-  test.each(kindNames)('gives results that are the caller’s own, and changes nothing that it is given (%s)', async (kind) => {
+  test.each(kindNames)('returns tensors that the caller owns, and does not modify its inputs (%s)', async (kind) => {
     using runtime = openRuntime('baseline')
     const layer = makeLayer(runtime, kinds[kind])
     const dict = Object.freeze(Object.fromEntries(makeParameters(published, 4)))
@@ -243,7 +246,7 @@ describe('a layer', () => {
     expect(second.out.data).toEqual(kept)
   })
 
-  test.each(kindNames)('computes what its inputs held when it was called (%s)', async (kind) => {
+  test.each(kindNames)('uses its inputs as they were at the call (%s)', async (kind) => {
     using runtime = openRuntime('baseline')
     const layer = makeLayer(runtime, kinds[kind])
     const input = new Tensor(long.data.slice(), long.shape)

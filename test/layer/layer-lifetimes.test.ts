@@ -42,7 +42,7 @@ describe('a layer', () => {
     expect(runtime.info.memory.used).toBe(used)
   })
 
-  test.each(kindNames)('gives back all memory over a thousand rounds of making, asking and disposing (%s)', async (kind) => {
+  test.each(kindNames)('releases all memory over a thousand rounds of creation, calls and disposal (%s)', async (kind) => {
     using runtime = openRuntime('relaxed')
     const round = async (seed: number) => {
       const layer = makeLayer(runtime, kinds[kind], seed)
@@ -58,7 +58,7 @@ describe('a layer', () => {
   })
 })
 
-test.each(kindNames)('a forward ends with the reason of its signal, and gives back what it took (%s)', async (kind) => {
+test.each(kindNames)('a forward rejects with the reason of its signal, and releases what it allocated (%s)', async (kind) => {
   using runtime = openRuntime('baseline')
   const layer = makeLayer(runtime, kinds[kind])
   const expected = await layer.forward(long)
@@ -73,8 +73,8 @@ test.each(kindNames)('a forward ends with the reason of its signal, and gives ba
   for (const signal of [null, 5, {}]) await expectRejects(layer.forward(x, { signal } as never), 'BAD_ARGUMENT', /signal/)
 })
 
-describe('calls that overlap', () => {
-  test('answer with the bits that they have one after the other', async () => {
+describe('overlapping calls', () => {
+  test('give the same bits as one after the other', async () => {
     using runtime = openRuntime('relaxed', 2)
     const layers = [
       makeLayer(runtime, published, 1),
@@ -106,7 +106,7 @@ describe('calls that overlap', () => {
     expect(runtime.info.memory.used).toBe(used)
   })
 
-  test.each(kindNames)('end with the parameters that they began with when others are loaded (%s)', async (kind) => {
+  test.each(kindNames)('keep the parameters that they started with when others are loaded (%s)', async (kind) => {
     using runtime = openRuntime('baseline')
     const layer = makeLayer(runtime, kinds[kind])
     const dicts = [makeParameters(published, 1), makeParameters(published, 2)]
@@ -131,7 +131,7 @@ describe('calls that overlap', () => {
     expect(runtime.info.memory.used).toBe(used)
   })
 
-  test.each(kindNames)('end right or with DISPOSED when their layer is disposed, and give its memory back (%s)', async (kind) => {
+  test.each(kindNames)('complete or fail with DISPOSED when their layer is disposed of, and release its memory (%s)', async (kind) => {
     using runtime = openRuntime('baseline')
     const other = makeLayer(runtime, published, 6)
     const [expectedOther, expected] = [await other.forward(long), await makeLayer(runtime, kinds[kind]).forward(long)]
@@ -151,7 +151,7 @@ describe('calls that overlap', () => {
     }
   })
 
-  test.each(kindNames)('end right or with DISPOSED when their runtime is disposed (%s)', async (kind) => {
+  test.each(kindNames)('complete or fail with DISPOSED when their runtime is disposed of (%s)', async (kind) => {
     using first = openRuntime('baseline')
     const expected = await makeLayer(first, kinds[kind]).forward(long)
     for (const wait of [0, 1, 2, 3, 5, 20, 100, 300, 5000]) {
@@ -169,7 +169,7 @@ describe('calls that overlap', () => {
   })
 })
 
-test('everything on a runtime is disposed with it, and disposing again does nothing', async () => {
+test('a runtime disposes of everything on it, and disposing again does nothing', async () => {
   const runtime = openRuntime('baseline')
   const layer = makeLayer(runtime)
   const sibling = makeLayer(runtime)

@@ -65,15 +65,15 @@ async function expectReference(place: Place, drawn: DrawnCase): Promise<void> {
 }
 
 describe('the layer', () => {
-  test('answers as the float64 reference does, and routes as it does wherever float32 must', async () => {
+  test('agrees with the float64 reference, and routes as it does wherever float32 must', async () => {
     await fc.assert(fc.asyncProperty(places, cases(), expectReference), runs(250))
   })
 
-  test('answers as the reference does when a window is computed in several chunks', async () => {
+  test('agrees with the reference when a window is computed in several chunks', async () => {
     await fc.assert(fc.asyncProperty(places, longCases, expectReference), runs(20))
   })
 
-  test('takes the earlier one of two equal tokens, as a query and as a key/value', async () => {
+  test('selects the earlier one of two equal tokens, as a query and as a key/value', async () => {
     await fc.assert(
       fc.asyncProperty(cases(), places, fc.constantFrom(2, 5, 13), async ({ options, call }, place, vocabulary) => {
         const drawn = { options, call: { ...call, vocabulary, batch: 1 } }
@@ -91,7 +91,7 @@ describe('the layer', () => {
     )
   })
 
-  test('gives a window a context of earlier windows alone, as many as requested or available, and as many queries', async () => {
+  test('gives a window a context of earlier windows only, as many tokens as requested or available, and as many queries', async () => {
     await fc.assert(
       fc.asyncProperty(cases(), places, async (drawn, place) => {
         const { options, call } = drawn
@@ -116,7 +116,7 @@ describe('the layer', () => {
     )
   })
 
-  test('needs little memory for windows and numbers far beyond the sequence, which mean all of it', async () => {
+  test('needs little memory for windows and counts far beyond the sequence, which mean all of it', async () => {
     const huge = 2 ** 24
     await fc.assert(
       fc.asyncProperty(cases(), fc.constantFrom(...allBuilds), fc.boolean(), async (drawn, build, oneWindow) => {
@@ -153,7 +153,7 @@ describe('the layer', () => {
     )
   })
 
-  test('windows of one token, each with a context of its own, take little memory', async () => {
+  test('windows of one token, each with a context of its own, use little memory', async () => {
     using runtime = openRuntime('baseline')
     const options = { dim: 64, numRoutedQueries: 1, numRoutedKeyValues: 128, localAttnWindowSize: 1 }
     await new MixtureOfAutoregressiveAttention(runtime, options).forward(Tensor.randn([1, 400, 64]))

@@ -23,7 +23,7 @@ import { places, runtimeOf, traced, withLayer } from '../support/drawn-layers.js
 vi.setConfig({ testTimeout: 60_000 })
 
 describe('the layer', () => {
-  test('answers each sequence of a batch as it answers that sequence alone', async () => {
+  test('computes each sequence of a batch as if alone', async () => {
     await fc.assert(
       fc.asyncProperty(cases(), places, async (drawn, place) => {
         const { x } = makeInput(drawn)
@@ -60,7 +60,7 @@ describe('the layer', () => {
     )
   })
 
-  test('answers with the same bits on any number of partitions, and on a checked build as on the shipped one', async () => {
+  test('gives the same bits on any number of partitions, and on a checked build as on the shipped one', async () => {
     await fc.assert(
       fc.asyncProperty(cases(), fc.constantFrom('baseline' as const, 'relaxed' as const), async (drawn, build) => {
         const { x } = makeInput(drawn)
@@ -73,7 +73,7 @@ describe('the layer', () => {
     )
   })
 
-  test('answers with the same bits with a trace and without, and however often it is asked', async () => {
+  test('gives the same bits with and without a trace, and however often it is called', async () => {
     await fc.assert(
       fc.asyncProperty(cases(), places, async (drawn, place) => {
         const { x } = makeInput(drawn)
@@ -88,7 +88,7 @@ describe('the layer', () => {
     )
   })
 
-  test('answers an override as a layer with those options does, and shared angles as the same for each head', async () => {
+  test('computes an override like a layer with those options, and shared angles like the same ones for each head', async () => {
     await fc.assert(
       fc.asyncProperty(cases(), places, async (drawn, place) => {
         const { options, call } = drawn
@@ -103,7 +103,7 @@ describe('the layer', () => {
     )
   })
 
-  test('takes a state dict in any order, as a Map or as a record, with the buffers of PyTorch among the parameters', async () => {
+  test("accepts a state dict in any order, as a Map or a record, with PyTorch's buffers among the parameters", async () => {
     await fc.assert(
       fc.asyncProperty(cases(), places, async (drawn, place) => {
         const { options, call } = drawn
@@ -131,7 +131,7 @@ describe('the layer', () => {
     )
   })
 
-  test('begins with the parameters that its seed gives, everywhere the same', async () => {
+  test('starts with parameters that depend on its seed only, the same everywhere', async () => {
     await fc.assert(
       fc.asyncProperty(cases(), places, async (drawn, place) => {
         const { options, call } = drawn
@@ -150,7 +150,7 @@ describe('the layer', () => {
     )
   })
 
-  test('leaves the other sequences of a batch, and later calls, untouched by NaN and infinity in one', async () => {
+  test('keeps NaN and infinity in one sequence of a batch from the others, and from later calls', async () => {
     await fc.assert(
       fc.asyncProperty(cases(), places, fc.nat(), async ({ options, call }, place, seed) => {
         const drawn = { options, call: { ...call, batch: call.batch + 1 } }
@@ -207,7 +207,7 @@ describe('the layer', () => {
 })
 
 describe('a causal layer', () => {
-  test('gives a prefix the prefix of its output, whatever follows', async () => {
+  test('gives a prefix the same output, whatever follows', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.oneof({ weight: 7, arbitrary: cases(causalOptions) }, { weight: 1, arbitrary: longCases.map(causally) }),

@@ -65,13 +65,13 @@ describe('selection', () => {
   const schedule = { nIters: 20, fetchKRatio: 9 / 8, eps: 0.03, epsInit: 4, epsDecay: 0.7 }
   const all = (length: number) => Array<boolean>(length).fill(true)
 
-  it('gives ties to the lower index, and never takes a masked candidate', () => {
+  it('gives ties to the lower index, and never selects a masked candidate', () => {
     expect(largest([1, 3, 3, 2, 3], all(5), 2)).toEqual([1, 2])
     expect(largest([1, 3, 3, 2, 3], [true, false, true, true, true], 3)).toEqual([2, 3, 4])
     expect(largest([5, 4, 3], [false, false, true], 2)).toEqual([2])
   })
 
-  it('takes every unmasked candidate with score 1 when the whole row is no longer than k', () => {
+  it('selects every unmasked candidate with score 1 when the row is no longer than k', () => {
     const rule = { ...schedule, selection: 'coordinate-descent', straightThrough: false } as const
     const taken = select([0.1, 0.2, 0.3], [true, false, true], 3, rule)
     expect(taken).toEqual([
@@ -80,7 +80,7 @@ describe('selection', () => {
     ])
   })
 
-  it('takes what coordinate descent leaves at 0 first, in index order, though others are more similar', () => {
+  it('first selects what coordinate descent leaves at 0, in index order, even if others are more similar', () => {
     const routerScores = [0, 40, 30, 50, 20, 60, -10, 10]
     const { cut } = coordinateDescent(routerScores, all(8), 2, schedule)
     const atZero = routerScores.map((_, i) => i).filter((i) => cut[i] === 0)
@@ -95,7 +95,7 @@ describe('selection', () => {
     expect(scores.reduce((sum, score) => sum + score, 0)).toBeCloseTo(9, 1)
   })
 
-  it('decides causal queries by earlier tokens alone', () => {
+  it('selects causal queries by earlier tokens only', () => {
     expect(selectCausally([1, 2, 2, 3, 0, 2], 1).map(({ index }) => index)).toEqual([0, 1, 3])
     expect(selectCausally([1, 2, 2, 3, 0, 2], 2).map(({ index }) => index)).toEqual([0, 1, 2, 3])
   })
@@ -130,7 +130,7 @@ describe("the tests' safetensors reader", () => {
     expect(tensors.get('brain')).toEqual({ dtype: 'BF16', shape: [1, 2], data: Float32Array.of(1, -3.140625) })
   })
 
-  it('reads every golden file that a case names', () => {
+  it('reads every golden file that a case refers to', () => {
     for (const { name } of [...layerCases(), ...modelCases()]) {
       const tensors = readSafetensors(readFileSync(new URL(`../golden/${name}.safetensors`, import.meta.url)))
       expect(tensors.size, name).toBeGreaterThanOrEqual(2)

@@ -22,7 +22,7 @@ const config = resolveLayerOptions({
 const specs = layerParameters(config)
 const stateDict = () => initialLayerParameters(config, 1)
 
-it('every value of a parameter is packed, and once', () => {
+it('every value of a parameter is packed exactly once', () => {
   const elements = (lengths: readonly number[]) => lengths.reduce((product, length) => product * length, 1)
   fc.assert(
     fc.property(fc.oneof(causalConfigs, publishedConfigs), (json) => {
@@ -47,14 +47,14 @@ it('every value of a parameter is packed, and once', () => {
 })
 
 describe('the parameters', () => {
-  it('of a layer are those of the golden cases, by name and shape', () => {
+  it('of a layer match the golden cases, by name and shape', () => {
     for (const { options, parameters } of layerCases()) {
       const shapes = new Map([...parameters].map(([name, { shape }]) => [name, shape]))
       expect(new Map(layerParameters(resolveLayerOptions(options)).map(({ name, shape }) => [name, shape]))).toEqual(shapes)
     }
   })
 
-  it('of a model are those of the golden models, by name and shape', () => {
+  it('of a model match the golden models, by name and shape', () => {
     for (const { config, parameters } of modelCases()) {
       const shapes = new Map([...parameters].map(([name, { shape }]) => [name, shape]))
       expect(new Map(modelParameters(parseModelConfig(config)).map(({ name, shape }) => [name, shape]))).toEqual(shapes)
@@ -117,7 +117,7 @@ describe('a state dict', () => {
     expect(checkStateDict(specs, dict)).toEqual(stateDict())
   })
 
-  it('that does not fit is refused with all that is wrong at once', () => {
+  it('that does not match is rejected with all mismatches at once', () => {
     const dict: Record<string, unknown> = Object.fromEntries(stateDict())
     delete dict['null_tokens']
     delete dict['attn.to_q.weight']
@@ -131,7 +131,7 @@ describe('a state dict', () => {
     )
   })
 
-  it('with very many names too many lists a few and counts the rest', () => {
+  it('with very many unknown names lists a few and counts the rest', () => {
     const dict = stateDict()
     for (let i = 0; i < 100_000; i++) dict.set(`layers.${i}.weight`, dict.get('null_tokens')!)
     expectThrows(
@@ -141,12 +141,12 @@ describe('a state dict', () => {
     )
   })
 
-  it('takes nothing from prototypes', () => {
+  it('reads nothing from prototypes', () => {
     expectThrows(() => checkStateDict([{ name: 'constructor', shape: [1] }], {}), 'BAD_WEIGHTS', /missing: constructor/)
     expectThrows(() => checkStateDict([], new Map([['toString', Tensor.randn([1])]])), 'BAD_WEIGHTS', /unexpected: toString/)
   })
 
-  it('refuses a tensor whose data went to another thread', () => {
+  it('rejects a tensor whose data went to another thread', () => {
     const dict = stateDict()
     structuredClone(0, { transfer: [dict.get('null_tokens')!.data.buffer as ArrayBuffer] })
     expectThrows(() => checkStateDict(specs, dict), 'BAD_WEIGHTS', /null_tokens \(its data was transferred away\)/)
@@ -157,7 +157,7 @@ describe('a state dict', () => {
       expectThrows(() => checkStateDict(specs, bad as never), 'BAD_ARGUMENT')
   })
 
-  it('from a file is held against dtypes as well', () => {
+  it('from a file is also checked for dtypes', () => {
     const stored = new Map(specs.map(({ name, shape }) => [name, { dtype: 'F16', shape }]))
     expect(pick(matchStoredTensors(specs, stored), stored)).toEqual(stored)
     stored.set('null_tokens', { dtype: 'I64', shape: [3, 6] })

@@ -34,7 +34,7 @@ describe('a model of bytes', () => {
     ;(await load({ num_tokens: 256 }, { tokenizer: 'bytes' })).dispose()
   })
 
-  test('writes whole characters wherever tokens cut them, up to a stop text', async () => {
+  test('writes whole characters wherever tokens split them, up to a stop text', async () => {
     using model = await load({ tokenizer: 'bytes' })
     const ids: number[] = []
     let text = ''

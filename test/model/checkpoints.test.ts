@@ -126,7 +126,7 @@ describe('names with one prefix', () => {
     )
   })
 
-  test('that stands in front of some only is pointed out', async () => {
+  test('on only some names is pointed out', async () => {
     const wrapped = { ...prefixed('net.', entriesOf()), step: float32Entry([1]) }
     const count = Object.keys(entriesOf()).length
     const error = await rejection(load(wrapped))
@@ -171,7 +171,7 @@ describe('tied weights', () => {
     return { whole, stored: prefixed(prefix, without(leftOut, whole)), noted: { [prefix + leftOut]: prefix + kept } }
   }
 
-  test.each(['', 'net.'])('load from the names that the file notes, after the prefix "%s"', async (prefix) => {
+  test.each(['', 'net.'])('load from the names that the metadata of the file gives, after the prefix "%s"', async (prefix) => {
     const { whole, stored, noted } = tied(prefix)
     const expected = await logitsOf(load(whole))
     expectSameBits(await logitsOf(load(stored, causalConfig, { format: 'pt', ...noted })), expected)
@@ -188,7 +188,7 @@ describe('tied weights', () => {
     ])
   })
 
-  test('that are noted nowhere, or under a name that is not there, are missing', async () => {
+  test('that the metadata does not give, or gives a missing name, are missing', async () => {
     const { stored } = tied()
     await expectRejects(load(stored), 'BAD_WEIGHTS', /1 missing: token_emb\.weight/)
     await expectRejects(load(stored, causalConfig, { [leftOut]: 'nowhere' }), 'BAD_WEIGHTS', /1 missing: token_emb\.weight/)
@@ -199,7 +199,7 @@ describe('tied weights', () => {
 describe('the buffer of rotary embeddings', () => {
   const buffer = { 'rotary_emb.inv_freq': float32Entry([1]) }
 
-  test('is refused where config.json does not say what it is for', async () => {
+  test('is rejected if config.json does not state its kind', async () => {
     for (const prefix of ['', 'net.']) {
       const error = await rejection(load(prefixed(prefix, { ...entriesOf(), ...buffer }), noRotary))
       expect(error.code).toBe('BAD_CONFIG')
@@ -207,7 +207,7 @@ describe('the buffer of rotary embeddings', () => {
     }
   })
 
-  test('is ignored where it does, and may be missing', async () => {
+  test('is ignored if it does, and may be missing', async () => {
     for (const stated of [true, false]) {
       const config = { ...noRotary, routed_rotary_emb: stated }
       expectSameBits(await logitsOf(load({ ...entriesOf(), ...buffer }, config)), await logitsOf(load(entriesOf(), config)))

@@ -35,13 +35,13 @@ describe('layer options', () => {
     })
   })
 
-  it('may be undefined, which is the same as absent', () => {
+  it('may be undefined, which counts as absent', () => {
     expect(resolveLayerOptions({ ...options, heads: undefined, eps: undefined } as unknown as LayerOptions)).toEqual(
       resolveLayerOptions(options),
     )
   })
 
-  it('may name what has no effect here', () => {
+  it('may include those without effect here', () => {
     const ignored = { dropout: 0.1, useTriton: null, flashAttn: true }
     expect(resolveLayerOptions({ ...options, ...ignored })).toEqual(resolveLayerOptions(options))
   })
@@ -86,7 +86,7 @@ describe('layer options', () => {
     ['causal with soft scores', { causal: true, selection: 'top-k', straightThrough: false }],
     ['causal and averaged', { causal: true, selection: 'top-k', averageRouted: true }],
   ]
-  it.each(unfit)('refuse %s', (_, change) => {
+  it.each(unfit)('reject %s', (_, change) => {
     expectThrows(() => resolveLayerOptions({ ...options, ...change } as LayerOptions), 'BAD_CONFIG')
   })
 
@@ -94,7 +94,7 @@ describe('layer options', () => {
     for (const bad of [null, undefined, 5, 'x', []]) expectThrows(() => resolveLayerOptions(bad as never), 'BAD_ARGUMENT')
   })
 
-  it('take null for a routed window as wide as the local one, and a width when there is no local one', () => {
+  it('accept null for a routed window as wide as the local one, and a width if there is no local one', () => {
     expect(resolveLayerOptions({ ...options, routedWindowSize: null }).routedWindowSize).toBe(32)
     expect(resolveLayerOptions({ ...options, localAttnWindowSize: 0, routedWindowSize: 9 })).toMatchObject({
       localAttnWindowSize: 0,
@@ -119,7 +119,7 @@ describe('config.json', () => {
     })
   })
 
-  it('gets defaults, and keys unknown here are ignored', () => {
+  it('gets defaults, and unknown keys are ignored', () => {
     expect(parseModelConfig({ ...json, model_type: 5, architectures: ['x'], constructor: {}, heads: 4 })).toEqual({
       layer: resolveLayerOptions({ dim: 32, numRoutedQueries: 5, numRoutedKeyValues: 9, localAttnWindowSize: 16, heads: 4 }),
       numTokens: 50,
@@ -130,7 +130,7 @@ describe('config.json', () => {
     })
   })
 
-  it('lists the blocks that are routed, ascending, and none of it where all are', () => {
+  it('lists the routed blocks in ascending order, and omits the list if all are', () => {
     const blocks = (routed_layers: unknown) => parseModelConfig({ ...json, depth: 4, routed_layers })
     expect(blocks([3, 1]).routedLayers).toEqual([1, 3])
     expect(blocks([]).routedLayers).toEqual([])
@@ -158,11 +158,11 @@ describe('config.json', () => {
     ['an option of the layer that does not fit', { n_iters: -1 }],
     ['more passes than any descent needs', { n_iters: 4097 }],
   ]
-  it.each(unfit)('refuses %s', (_, change) => {
+  it.each(unfit)('rejects %s', (_, change) => {
     expectThrows(() => parseModelConfig({ ...json, ...change }), 'BAD_CONFIG', /config\.json/)
   })
 
-  it('takes no values from prototypes', () => {
+  it('reads nothing from prototypes', () => {
     expectThrows(() => parseModelConfig(Object.create(json)), 'BAD_CONFIG', /missing/)
     expectThrows(() => parseModelConfig(JSON.parse(`{"__proto__": ${JSON.stringify(json)}}`)), 'BAD_CONFIG', /missing/)
   })
@@ -181,11 +181,11 @@ describe('config.json', () => {
     ['dimHead', 'dim_head'],
     ['seqLen', 'seq_len'],
   ]
-  it.each(slips)('with the key %s is refused, and %s is named', (slip, meant) => {
+  it.each(slips)('with the key %s is rejected, and %s is named', (slip, meant) => {
     expectThrows(() => parseModelConfig({ ...json, [slip]: 1 }), 'BAD_CONFIG', new RegExp(`"${slip}" \\(did you mean "${meant}"`))
   })
 
-  it('with slips in its keys is refused with all of them', () => {
+  it('with misspelled keys is rejected, listing all of them', () => {
     let error: unknown
     try {
       parseModelConfig({ ...json, prenorms: 1, num_token: 50, eps_deca: 1 })
@@ -196,12 +196,12 @@ describe('config.json', () => {
     expect(error).toMatchObject({ code: 'BAD_CONFIG', names: ['num_token', 'eps_deca'] })
   })
 
-  it('with a hundred thousand keys that are nearly known is refused at once', () => {
+  it('with a hundred thousand nearly known keys is rejected quickly', () => {
     const near = Object.fromEntries(Array.from({ length: 100_000 }, (_, at) => [`num_routed_querie${String.fromCharCode(256 + at)}`, 1]))
     expectThrows(() => parseModelConfig({ ...json, ...near }), 'BAD_CONFIG', /and \d+ more are not known keys/)
   })
 
-  it.each(Object.entries(foreignKeys))('may have the keys of %s besides its own', (_, keys) => {
+  it.each(Object.entries(foreignKeys))('may have the keys of %s in addition to its own', (_, keys) => {
     const ours = new Set([
       ...Object.keys(json),
       'heads',
@@ -220,7 +220,7 @@ describe('config.json', () => {
     expect(parseModelConfig({ ...json, ...Object.fromEntries(foreign.map((key) => [key, 'x'])) })).toEqual(parseModelConfig(json))
   })
 
-  it('of another kind of model is named for what it is', () => {
+  it('of another kind of model is reported as such', () => {
     const gpt2 = {
       model_type: 'gpt2',
       architectures: ['GPT2LMHeadModel'],
@@ -243,7 +243,7 @@ describe('config.json', () => {
       )
   })
 
-  it('takes seq_len for max_positions', () => {
+  it('accepts seq_len for max_positions', () => {
     expect(parseModelConfig({ ...json, seq_len: 80 }).maxPositions).toBe(80)
     expect(parseModelConfig({ ...json, seq_len: null }).maxPositions).toBe(null)
     expect(parseModelConfig({ ...json, seq_len: 80, max_positions: 80 }).maxPositions).toBe(80)
@@ -252,7 +252,7 @@ describe('config.json', () => {
     expectThrows(() => parseModelConfig({ ...json, seq_len: '80' }), 'BAD_CONFIG', /seq_len must be an integer/)
   })
 
-  it('leaves unsaid what has a default', () => {
+  it('may omit what has a default', () => {
     const config = parseModelConfig(json)
     const { routed_window_size, max_positions, ...rest } = assumedDefaults(config, json)
     expect({ routed_window_size, max_positions, ff_mult: rest['ff_mult'] }).toEqual({
@@ -343,13 +343,13 @@ describe('the schema of the options', () => {
     }
   })
 
-  it('says of every option what it is, in a phrase', () => {
+  it('describes every option in a phrase', () => {
     for (const [option, { sentence, note = '' }] of Object.entries<OptionSpec>({ ...LAYER_OPTIONS, ...MODEL_OPTIONS }))
       for (const phrase of [sentence, note]) expect([option, phrase]).toEqual([option, expect.not.stringMatching(/\.$|\||\n/)])
   })
 })
 
-it('the parameters that are counted before anything is allocated are those that there are', () => {
+it('the number of parameters counted before allocation is the actual number', () => {
   const elements = (specs: { shape: readonly number[] }[]) => specs.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
   const count = (call: () => unknown) => {
     try {

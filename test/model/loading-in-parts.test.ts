@@ -1,6 +1,6 @@
 /** What a load does with a large model's weights it does piece by piece, between which the event loop may turn. */
 import { expect, test, vi } from 'vitest'
-import { atOnce, gradually } from '../../src/event-loop.js'
+import { runToEnd, runInSlices } from '../../src/event-loop.js'
 import { type Device, WeightFormat } from '../../src/device/device.js'
 import type { FileLike } from '../../src/io/read-options.js'
 import { Checksum } from '../../src/model/parameters/checksum.js'
@@ -16,7 +16,7 @@ import { causalConfig, randomTokens, smallModel, smallModelFiles } from '../supp
 
 const MEBIBYTE = 2 ** 20
 
-test('a file is read a mebibyte at a time, each piece once', async () => {
+test('a file is read one mebibyte at a time, each piece once', async () => {
   using runtime = openRuntime('relaxed')
   const asked: [string, number, number][] = []
   const files = [...smallModelFiles(smallModel({ ...causalConfig, num_tokens: 8000, dim: 256 }))].map(([name, bytes]): FileLike => ({
@@ -37,7 +37,7 @@ test('a file is read a mebibyte at a time, each piece once', async () => {
   expect(pieces.every(([, start], i) => start === (pieces[i - 1]?.[2] ?? 0))).toBe(true)
 })
 
-test('a checksum is that of the whole, for any pieces and on either implementation', () => {
+test('a checksum is that of the whole file, for any pieces and either implementation', () => {
   using runtime = openRuntime('relaxed')
   const bytes = Uint8Array.from({ length: 3 * MEBIBYTE + 5 }, (_, i) => i * 7 + (i >> 9))
   const whole = new Checksum().update(bytes).digest()
@@ -55,7 +55,7 @@ test('a checksum is that of the whole, for any pieces and on either implementati
   expect(new Checksum().update(bytes.subarray(0, 99)).digest()).not.toEqual(checksum.digest())
 })
 
-test('rows are made whole of any pieces', () => {
+test('rows are assembled from any pieces', () => {
   const bytes = Uint8Array.from({ length: 12 * 7 }, (_, i) => i)
   for (const piece of [1, 2, 5, 7, 8, 13, 21, 84]) {
     const taken: number[] = []
@@ -84,7 +84,7 @@ const float32 = (data: Float32Array) => ({
   bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
 })
 
-test('packing rows as they come, in any order of parameters and some of them twice, packs what packing all at once does', () => {
+test('packing rows as they arrive, in any order of parameters and some twice, equals packing all at once', () => {
   using runtime = openRuntime('relaxed')
   const { device } = runtime
   const { parameters, layout } = parametersOf({ ...causalConfig, num_tokens: 77 })
@@ -104,7 +104,7 @@ test('packing rows as they come, in any order of parameters and some of them twi
   }
 })
 
-test('packing that is ended has taken nothing', () => {
+test('abandoned packing releases everything', () => {
   using runtime = openRuntime('relaxed')
   const { parameters, layout } = parametersOf(causalConfig)
   const { used } = runtime.info.memory
@@ -115,7 +115,7 @@ test('packing that is ended has taken nothing', () => {
   expect(runtime.info.memory.used).toBe(used)
 })
 
-test('work in parts ends with what its check throws, and gives back what it holds', async () => {
+test('incremental work fails with what its check throws, and releases what it holds', async () => {
   let held = true
   function* work(): Generator<void, string> {
     try {
@@ -130,15 +130,15 @@ test('work in parts ends with what its check throws, and gives back what it hold
   const check = vi.fn(() => {
     throw new Error('enough')
   })
-  await expect(gradually(work(), check)).rejects.toThrow('enough')
+  await expect(runInSlices(work(), check)).rejects.toThrow('enough')
   expect(check).toHaveBeenCalledTimes(1)
   expect(held).toBe(false)
   function* short(): Generator<void, number> {
     yield
     return 7
   }
-  expect(atOnce(short())).toBe(7)
-  expect(await gradually(short(), () => undefined)).toBe(7)
+  expect(runToEnd(short())).toBe(7)
+  expect(await runInSlices(short(), () => undefined)).toBe(7)
 })
 
 /** Calls `act` while a load has packed some of its weights. */
@@ -156,7 +156,7 @@ function actWhilePacking(device: Device, act: () => void): void {
   })
 }
 
-test('a load that is aborted, or whose bytes are transferred or runtime disposed of, while its weights are packed ends so, and keeps nothing', async () => {
+test('a load that is aborted, or whose bytes are transferred or runtime disposed of, while its weights are packed rejects and leaks nothing', async () => {
   const made = smallModelFiles(smallModel({ ...causalConfig, num_tokens: 8000, dim: 256 }))
   const acts = ['abort', 'transfer', 'dispose'] as const
   for (const act of acts) {
@@ -179,7 +179,7 @@ test('a load that is aborted, or whose bytes are transferred or runtime disposed
   }
 })
 
-test('a model that is loaded part by part answers as one', async () => {
+test('a model that is loaded in parts gives the same bits', async () => {
   using runtime = openRuntime('relaxed')
   const files = smallModelFiles(smallModel(causalConfig))
   const [a, b] = [await LanguageModel.load(files, { runtime }), await LanguageModel.load(files, { runtime })]

@@ -20,7 +20,7 @@ function loadRelativeModel(runtime: Runtime): Promise<LanguageModel> {
 
 describe.each(releaseBuilds)('on the %s build', (build) => {
   // Multiples of the routed window; the second is beyond what 32 bits count.
-  test.each([7, 10_000_032, 5_000_000_024])('a session at position %d is as exact as near the beginning', async (positions) => {
+  test.each([7, 10_000_032, 5_000_000_024])('a session at position %d is as exact as at the beginning', async (positions) => {
     using runtime = openRuntime(build, 2)
     const model = await loadRelativeModel(runtime)
     const tokens = randomTokens(110, causalConfig.num_tokens)
@@ -41,7 +41,7 @@ describe.each(releaseBuilds)('on the %s build', (build) => {
   })
 })
 
-test('a session of thousands of tokens holds no more memory than at first, and still answers as one forward does, to the bit', async () => {
+test('a session of thousands of tokens uses no more memory than at first, and still equals one forward, to the bit', async () => {
   using runtime = openRuntime('baseline', 2)
   const model = await loadSmallModel(runtime, causalConfig)
   const tokens = randomTokens(6000, causalConfig.num_tokens)
@@ -94,7 +94,7 @@ describe('a model with windows wider than a thousand tokens', () => {
     return session
   }
 
-  test('answers the bits of one forward wherever its sessions grow, are saved, cloned and restored', async () => {
+  test('gives the bits of one forward wherever its sessions grow, are saved, cloned and restored', async () => {
     using made = await setUp()
     const { model, logitsAt, runtime } = made
     const { used } = runtime.info.memory
@@ -119,7 +119,7 @@ describe('a model with windows wider than a thousand tokens', () => {
     expect(runtime.info.memory.used).toBe(used)
   }, 30_000)
 
-  test('leaves a session as it was when an append that would make it grow is aborted, or is still pending', async () => {
+  test('leaves a session unchanged when an append that would make it grow is aborted, or is still pending', async () => {
     using made = await setUp()
     const { model, runtime, logitsAt } = made
     const { used } = runtime.info.memory

@@ -50,7 +50,7 @@ describe.each(kinds)('%s', (_, bytes, message) => {
   )
 })
 
-test('a file that only begins like another is read', async () => {
+test('a file that merely begins like another is read', async () => {
   // A header whose length is written as the two letters that a zip archive begins with.
   const header = `{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`.padEnd(0x4b50)
   const bytes = Buffer.concat([Buffer.from('PK\0\0\0\0\0\0'), Buffer.from(header), Buffer.of(7)])
@@ -58,7 +58,7 @@ test('a file that only begins like another is read', async () => {
   expect([...tensors.get('a')!.bytes]).toEqual([7])
 })
 
-test('places where no model is say so', async () => {
+test('folders and hosts without a model are reported as such', async () => {
   await expectRejects(readModelFiles('/no/such/folder'), 'BAD_FILE', /lacks config\.json \(there is no such folder\)/)
   await expectRejects(readModelFiles('no-such-folder'), 'BAD_FILE', /lacks config\.json \(there is no such folder in /)
   await expectRejects(readModelFiles('package.json'), 'BAD_FILE', /package\.json is a file: pass the folder/)
@@ -83,7 +83,7 @@ describe("a tokenizer larger than the model's vocabulary", () => {
     )
   })
 
-  test('may be so by added tokens, which no model was trained with', async () => {
+  test('is allowed if only by added tokens, which no model was trained with', async () => {
     const parsed = JSON.parse(json) as { added_tokens: object[] }
     parsed.added_tokens.push({
       id: 4096,

@@ -125,7 +125,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     }
   })
 
-  test('answers an empty text with logits of no rows', async () => {
+  test('gives logits of no rows for an empty text', async () => {
     using made = await setUp(config)
     for (const empty of [[], new Int32Array(0)]) {
       const { shape, data } = await made.model.forward(empty)
@@ -134,7 +134,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     }
   })
 
-  test('refuses an answer larger than any memory without failing for good', async () => {
+  test('rejects logits larger than any memory, and remains usable', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, { ...config, num_tokens: 50_000, dim: 2, depth: 1 })
     const used = runtime.info.memory.used
@@ -193,7 +193,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     await expectRejects(count(31), 'BAD_ARGUMENT', /30 positions/)
   })
 
-  test('whose weights are NaN never loops: logits are NaN, and generating ends with an error', async () => {
+  test('whose weights are NaN never loops forever: logits are NaN, and generating ends with an error', async () => {
     using runtime = openRuntime('baseline')
     for (const [name, value] of [
       ['token_emb.weight', NaN],
@@ -220,7 +220,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     }
   })
 
-  test('is not disturbed by another model of the same runtime whose numbers are NaN', async () => {
+  test('is not disturbed by another model of the same runtime whose weights are NaN', async () => {
     using runtime = openRuntime('baseline')
     const sound = await loadSmallModel(runtime, config)
     const expected = await sound.forward(tokens)
@@ -235,7 +235,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     expect(await sound.createSession().append(tokens)).toEqual(expected.data.slice(-V))
   })
 
-  test('is over after dispose, and after its runtime', async () => {
+  test("is unusable after dispose, and after its runtime's", async () => {
     for (const what of ['model', 'runtime'] as const) {
       using made = await setUp(config)
       const { model } = made
@@ -259,7 +259,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
     }
   })
 
-  test('answers work in flight rightly or with DISPOSED when it is disposed', async () => {
+  test('completes pending work or rejects it with DISPOSED when it is disposed of', async () => {
     using first = await setUp(config)
     const [logits, evaluation] = [await first.model.forward(tokens), await first.model.evaluate(tokens)]
     for (let nth = 1; nth < 40; nth += 3) {
@@ -301,7 +301,7 @@ describe('evaluating', () => {
     expect((await made.model.evaluate(tokens)).tokens).toBe(39)
   })
 
-  test('looks at the signal at each progress event, and before there is any', async () => {
+  test('checks the signal at each progress event, and before the first', async () => {
     using made = await setUp()
     const reason = { why: 'enough' }
     for (let nth = 0; nth <= 4; nth++) {
@@ -317,7 +317,7 @@ describe('evaluating', () => {
     }
   })
 
-  test.each(kinds)('in one forward ends with the reason of its signal (%s)', async (_kind, config) => {
+  test.each(kinds)('in one forward rejects with the reason of its signal (%s)', async (_kind, config) => {
     using made = await setUp(config)
     const { model, runtime } = made
     await model.forward(tokens, {})
@@ -333,7 +333,7 @@ describe('evaluating', () => {
     await expectRejects(model.forward(tokens, { sinal: controller.signal } as never), 'BAD_ARGUMENT', /did you mean 'signal'/)
   })
 
-  test('of a long chunk is aborted in the middle of it', async () => {
+  test('can be aborted in the middle of a long chunk', async () => {
     using made = await setUp()
     const { model, runtime } = made
     const runs = await countRuns(runtime, () => model.evaluate(tokens))
@@ -350,7 +350,7 @@ describe('evaluating', () => {
 })
 
 describe('generating', () => {
-  test('refuses bad arguments at the call', async () => {
+  test('rejects bad arguments at the call', async () => {
     using made = await setUp()
     const { model } = made
     const session = model.createSession()
@@ -389,7 +389,7 @@ describe('generating', () => {
     expectThrows(() => model.generate([], { maxTokens: 0 }), 'BAD_ARGUMENT', /at least one token/)
   })
 
-  test('refuses an empty text, and stop texts that are no text', async () => {
+  test('rejects an empty text, and stop texts that are not strings', async () => {
     using runtime = openRuntime('baseline')
     const files = smallModelFiles(smallModel({ ...causalConfig, num_tokens: 4096 }))
     const model = await LanguageModel.load(files.set('tokenizer.json', readFileSync(new URL('tokenizer.json', novelsFolder))), { runtime })
@@ -398,34 +398,37 @@ describe('generating', () => {
       expectThrows(() => model.generate('A', { stop }), 'BAD_ARGUMENT', /stop/)
   })
 
-  test.each(kinds)('with a %s model rejects with the reason of its signal, whenever it comes, and is over then', async (_kind, config) => {
-    using made = await setUp(config)
-    const { model, runtime } = made
-    for (const reason of [new Error('enough'), 'enough', null, 0]) {
-      const before = model.generate(tokens, { signal: AbortSignal.abort(reason) })
-      expect(await outcomeOf(before.next())).toEqual({ reason })
-      expect(await before.next()).toEqual({ done: true, value: undefined })
+  test.each(kinds)(
+    'with a %s model rejects with the reason of its signal, whenever it is aborted, and is then finished',
+    async (_kind, config) => {
+      using made = await setUp(config)
+      const { model, runtime } = made
+      for (const reason of [new Error('enough'), 'enough', null, 0]) {
+        const before = model.generate(tokens, { signal: AbortSignal.abort(reason) })
+        expect(await outcomeOf(before.next())).toEqual({ reason })
+        expect(await before.next()).toEqual({ done: true, value: undefined })
 
-      const between = new AbortController()
-      const generation = model.generate(tokens, { signal: between.signal })
-      expect((await generation.next()).done).toBe(false)
-      between.abort(reason)
-      expect(await outcomeOf(generation.next())).toEqual({ reason })
-      expect(await generation.next()).toEqual({ done: true, value: undefined })
+        const between = new AbortController()
+        const generation = model.generate(tokens, { signal: between.signal })
+        expect((await generation.next()).done).toBe(false)
+        between.abort(reason)
+        expect(await outcomeOf(generation.next())).toEqual({ reason })
+        expect(await generation.next()).toEqual({ done: true, value: undefined })
 
-      const during = new AbortController()
-      const reading = model.generate(tokens, { signal: during.signal })
-      const undo = afterRun(runtime, 3, () => during.abort(reason))
-      expect(await outcomeOf(reading.next())).toEqual({ reason })
-      undo()
-      expect(await reading.next()).toEqual({ done: true, value: undefined })
-    }
-    const bare = new AbortController()
-    const generation = model.generate(tokens, { signal: bare.signal })
-    await generation.next()
-    bare.abort()
-    expect(await outcomeOf(generation.next())).toMatchObject({ reason: { name: 'AbortError' } })
-  })
+        const during = new AbortController()
+        const reading = model.generate(tokens, { signal: during.signal })
+        const undo = afterRun(runtime, 3, () => during.abort(reason))
+        expect(await outcomeOf(reading.next())).toEqual({ reason })
+        undo()
+        expect(await reading.next()).toEqual({ done: true, value: undefined })
+      }
+      const bare = new AbortController()
+      const generation = model.generate(tokens, { signal: bare.signal })
+      await generation.next()
+      bare.abort()
+      expect(await outcomeOf(generation.next())).toMatchObject({ reason: { name: 'AbortError' } })
+    },
+  )
 
   test('leaves no listener on the signal, nor do the other calls', async () => {
     using made = await setUp()
@@ -444,7 +447,7 @@ describe('generating', () => {
 })
 
 describe('loading', () => {
-  test('takes files that are Node Buffers, wherever they begin, and leaves them alone', async () => {
+  test('accepts files that are Node Buffers, at any offset, and does not modify them', async () => {
     using made = await setUp()
     const expected = await made.model.forward(tokens)
     const saved = made.model.createSession().save()
@@ -489,7 +492,7 @@ describe('in a memory of 2.5 MiB', () => {
     return new Runtime({ simd: 'baseline', module, kernels: instantiateKernels(module, memory), memory, fused: false }, {})
   }
 
-  test('a model that does not fit is refused, and one that does is loaded', async () => {
+  test('a model that does not fit is rejected, and one that does is loaded', async () => {
     using runtime = smallRuntime()
     const empty = runtime.info.memory.used
     await expectRejects(loadSmallModel(runtime, { ...causalConfig, num_tokens: 40_000 }), 'OUT_OF_MEMORY', /the weights needs \d+ bytes/)
@@ -498,7 +501,7 @@ describe('in a memory of 2.5 MiB', () => {
     expect((await model.forward(tokens)).shape).toEqual([40, V])
   })
 
-  test('sessions are opened until there is no room, those that are there go on, and room comes back', async () => {
+  test('sessions can be opened until memory is full, existing ones keep working, and disposing frees memory', async () => {
     using runtime = smallRuntime()
     const model = await loadSmallModel(runtime, causalConfig)
     const expected = (await model.forward(tokens)).data.slice(-V)

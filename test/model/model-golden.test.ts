@@ -7,10 +7,13 @@ import { loadNovels, novels2Folder, novelsGolden, treasureIsland } from '../supp
 import { allBuilds, openRuntime, releaseBuilds } from '../support/runtimes.js'
 
 describe.each(allBuilds)('on the %s build', (build) => {
-  test.each(modelCases().map((golden) => [golden.name, golden] as const))('the small model %s answers exactly', async (_name, golden) => {
-    using runtime = openRuntime(build)
-    await expectGoldenModel(runtime, golden)
-  })
+  test.each(modelCases().map((golden) => [golden.name, golden] as const))(
+    'the small model %s reproduces its golden values',
+    async (_name, golden) => {
+      using runtime = openRuntime(build)
+      await expectGoldenModel(runtime, golden)
+    },
+  )
 
   test('novels-10m gives its golden logits and bits', async () => {
     using runtime = openRuntime(build)
@@ -49,7 +52,7 @@ describe.each(releaseBuilds)('on the %s build', (build) => {
     expect(ids).toEqual(golden.greedyIds)
   }, 120_000)
 
-  test('Treasure Island takes 5.239069 bits a token, in chunks of 2048', async () => {
+  test('Treasure Island takes 5.239069 bits per token, in chunks of 2048', async () => {
     using runtime = openRuntime(build)
     const model = await loadNovels(runtime)
     const ids = treasureIsland(model)

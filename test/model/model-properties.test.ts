@@ -95,7 +95,7 @@ describe('any model, on any number of threads,', () => {
     )
   }, 120_000)
 
-  test('a strictly causal forward over the beginning of a text is the beginning of the forward', async () => {
+  test('a strictly causal forward over a prefix is a prefix of the whole forward', async () => {
     await fc.assert(
       fc.asyncProperty(causalConfigs, texts, fc.nat(), builds, partitionCounts, async (config, text, cut, build, partitions) => {
         const model = await loadSmallModel(runtimeOf(build, partitions), config, text.seed)
@@ -114,7 +114,7 @@ describe('any model, on any number of threads,', () => {
   }, 60_000)
 
   // Where experts take all there is, no decision hangs on a last bit, and every output must agree closely.
-  test('logits agree with the float64 reference where nothing has to be selected', async () => {
+  test('logits agree with the float64 reference if nothing has to be selected', async () => {
     const all = { num_routed_queries: 30, num_routed_key_values: 300 }
     const configs = fc.oneof(causalConfigs, publishedConfigs).map((config) => ({ ...config, ...all }))
     await fc.assert(
@@ -152,7 +152,7 @@ describe.each([
 ] as const)('evaluating with a %s model', (_kind, config) => {
   const tokens = randomTokens(61, config.num_tokens, 5)
 
-  test('is the mean of -log2 p over all tokens but the first, chunks knowing nothing of each other', async () => {
+  test('is the mean of -log2 p over all tokens but the first, in independent chunks', async () => {
     const model = await loadSmallModel(runtimeOf('baseline', 2), config)
     for (const chunk of [1, 2, 7, 20, 30, 59, 60, 61, 1000, undefined]) {
       const bits: number[] = []
@@ -170,14 +170,14 @@ describe.each([
     model.dispose()
   })
 
-  test('predicts nothing where there are fewer than two tokens', async () => {
+  test('predicts nothing if there are fewer than two tokens', async () => {
     const model = await loadSmallModel(runtimeOf('baseline', 2), config)
     for (const few of [[], [3], new Uint8Array(1)]) expect(await model.evaluate(few)).toEqual({ bitsPerToken: NaN, tokens: 0 })
     expect((await model.evaluate([3, 3])).tokens).toBe(1)
     model.dispose()
   })
 
-  test('reports each chunk, tokens done and in all', async () => {
+  test('reports each chunk, with tokens done and in total', async () => {
     const model = await loadSmallModel(runtimeOf('baseline', 2), config)
     const events: EvaluateProgress[] = []
     await model.evaluate(tokens, { chunk: 25, onProgress: (event) => void events.push(event) })
@@ -192,8 +192,8 @@ describe.each([
 describe.each([
   ['strictly causal', causalConfig],
   ['published', publishedConfig],
-] as const)('a %s model with so many tokens that the logits of a chunk are made in parts', (_kind, config) => {
-  test('answers for each token as a forward that ends there, and evaluates what it answers', async () => {
+] as const)('a %s model whose vocabulary is so large that the logits of a chunk are computed in parts', (_kind, config) => {
+  test('gives for each token the logits of a forward that ends there, and evaluates accordingly', async () => {
     const numTokens = 60_000
     const model = await loadSmallModel(runtimeOf('baseline', 2), {
       ...config,
@@ -234,7 +234,7 @@ async function write(model: LanguageModel, prompt: string | number[], options: G
 }
 
 describe('generating', () => {
-  test('gives pieces of text that together are the decoding of all ids, for any bytes', async () => {
+  test('yields texts that together are the decoding of all ids, for any bytes', async () => {
     const model = await loadWriter()
     for (let seed = 0; seed < 20; seed++) {
       const { ids, text, chunks } = await write(model, 'Once upon', { seed })
@@ -245,7 +245,7 @@ describe('generating', () => {
     model.dispose()
   })
 
-  test('gives the same text for the same seed, from text or its ids, and another for another', async () => {
+  test('gives the same text for the same seed, from text or its ids, and a different one for another', async () => {
     const model = await loadWriter()
     const options = { seed: 7, temperature: 0.9, topK: 500, topP: 0.95 }
     const first = await write(model, 'Once upon a time', options)
@@ -287,7 +287,7 @@ describe('generating', () => {
     model.dispose()
   })
 
-  test('makes at most maxTokens tokens, by default 256, and none for 0', async () => {
+  test('generates at most maxTokens tokens, by default 256, and none for 0', async () => {
     const model = await loadWriter()
     expect((await write(model, 'A', { maxTokens: 0 })).ids).toEqual([])
     expect((await write(model, 'A', { maxTokens: 1 })).ids).toHaveLength(1)
@@ -314,7 +314,7 @@ describe('generating', () => {
     model.dispose()
   }, 30_000)
 
-  test('stops at whichever stop text is complete first, and gives everything out where none comes', async () => {
+  test('stops at whichever stop text is complete first, and yields everything if none occurs', async () => {
     const model = await loadWriter()
     const free = await write(model, 'Once', { maxTokens: 60 })
     const [late, early, long] = [free.text.slice(40, 44), free.text.slice(20, 24), free.text.slice(15, 30)]
@@ -352,7 +352,7 @@ describe('generating', () => {
     model.dispose()
   })
 
-  test('with a published model writes what forwards over all tokens would', async () => {
+  test('with a full-sequence model writes what forwards over all tokens would', async () => {
     const model = await loadSmallModel(runtimeOf('baseline', 2), publishedConfig)
     const { ids } = await write(model, [4, 2], { temperature: 0, maxTokens: 20 })
     const all = [4, 2]

@@ -80,7 +80,7 @@ describe('reading', () => {
     expect(cache.size).toBe(2)
   })
 
-  test('continues a turn that was remembered', async () => {
+  test('continues a remembered turn', async () => {
     const cache = new PrefixCache(model)
     const prompt = text.slice(0, 70)
     const { session } = await cache.read(prompt)
@@ -126,7 +126,7 @@ describe('reading', () => {
   })
 })
 
-describe('overlapping readings', () => {
+describe('overlapping reads', () => {
   test('of one prompt read it once', async () => {
     const cache = new PrefixCache(model)
     const ids = text.slice(0, 200)
@@ -136,7 +136,7 @@ describe('overlapping readings', () => {
     for (const reading of readings) await finish(model, ids, reading)
   })
 
-  test('of prompts that part read what they have in common once, and the next finds it', async () => {
+  test('of diverging prompts read their common prefix once, and the next finds it', async () => {
     const cache = new PrefixCache(model)
     const prompts = [text.slice(0, 400), branch(300, 30, 1), branch(200, 40, 2), branch(300, 30, 1)]
     const readings = await Promise.all(prompts.map((ids) => cache.read(ids)))
@@ -148,7 +148,7 @@ describe('overlapping readings', () => {
     later.session.dispose()
   })
 
-  test('join one under way where it has still to come by', async () => {
+  test('join a pending one that has yet to reach their prefix', async () => {
     const cache = new PrefixCache(model)
     const ids = text.slice(0, 2_000)
     let joined: Promise<PrefixReading[]> | undefined
@@ -163,7 +163,7 @@ describe('overlapping readings', () => {
     for (const [index, prompt] of [ids, ...late].entries()) await finish(model, prompt, [first, ...others][index]!)
   })
 
-  test('read by themselves what another has read already, and leave a snapshot there', async () => {
+  test('read on their own what another has already passed, and leave a snapshot there', async () => {
     const cache = new PrefixCache(model)
     let joined: Promise<PrefixReading> | undefined
     const onProgress = ({ done }: { done: number }) => {
@@ -177,7 +177,7 @@ describe('overlapping readings', () => {
     for (const { session } of [first, second, third]) session.dispose()
   })
 
-  test('with share: false await no other', async () => {
+  test('with share: false wait for no other', async () => {
     const cache = new PrefixCache(model)
     const ids = text.slice(0, 100)
     const readings = await Promise.all([
@@ -191,7 +191,7 @@ describe('overlapping readings', () => {
     for (const reading of readings) await finish(model, ids, reading)
   })
 
-  test('go on when the first is aborted, no further than the others need', async () => {
+  test('continue when the first is aborted, no further than the others need', async () => {
     const cache = new PrefixCache(model)
     const leaving = new AbortController()
     const ids = text.slice(0, 3_000)
@@ -227,7 +227,7 @@ describe('overlapping readings', () => {
     session.dispose()
   })
 
-  test('all fail with what the reading failed with', async () => {
+  test('all fail with the same error', async () => {
     const cache = new PrefixCache(model)
     const failure = new Error('the test lets it fail')
     append.mockRejectedValueOnce(failure)
@@ -249,8 +249,8 @@ describe('overlapping readings', () => {
   })
 })
 
-describe('what is kept', () => {
-  test('stays below maxBytes: the least recently used goes first', async () => {
+describe('the contents of the cache', () => {
+  test('stay below maxBytes: the least recently used goes first', async () => {
     const prompts = [1, 2, 3].map((seed) => randomTokens(60, V, seed))
     const measure = new PrefixCache(model)
     for (const ids of prompts) (await measure.read(ids)).session.dispose()
@@ -266,7 +266,7 @@ describe('what is kept', () => {
     expect([cache.size, cache.byteLength]).toEqual([0, 0])
   })
 
-  test('is nothing where nothing fits, and reading is as ever', async () => {
+  test('are empty if nothing fits, and reading works as without', async () => {
     for (const maxBytes of [0, 100]) {
       const cache = new PrefixCache(model, { maxBytes })
       const ids = text.slice(0, 40)
@@ -285,7 +285,7 @@ describe('what is kept', () => {
     .map(({ length, more, seed }) => branch(length, more, seed))
   const steps = fc.array(fc.record({ kind: fc.constantFrom('read', 'open', 'remember', 'clear'), ids: prompts }), { maxLength: 12 })
 
-  test('is what a list of snapshots would be, whatever is read, remembered and evicted', async () => {
+  test('are those of a plain list of snapshots, whatever is read, remembered and evicted', async () => {
     await fc.assert(
       fc.asyncProperty(steps, fc.integer({ min: 2_000, max: 60_000 }), async (all, maxBytes) => {
         const cache = new PrefixCache(model, { maxBytes })
@@ -345,7 +345,7 @@ describe('what is kept', () => {
     )
   })
 
-  test('has the right bits, whoever comes and leaves while prompts are read', async () => {
+  test('have the right bits, whichever calls start and abort while prompts are read', async () => {
     const calls = fc.array(
       fc.record({ ids: prompts, leaves: fc.option(fc.integer({ min: 0, max: 5 })), waits: fc.integer({ min: 0, max: 3 }) }),
       {
@@ -377,10 +377,10 @@ describe('what is kept', () => {
   })
 })
 
-describe('bad calls', () => {
+describe('invalid calls', () => {
   const cache = new PrefixCache(model)
 
-  test('are refused with typed errors', async () => {
+  test('are rejected with typed errors', async () => {
     expectThrows(() => new PrefixCache(null as never), 'BAD_ARGUMENT', /model must be a LanguageModel, got null/)
     expectThrows(() => new PrefixCache(model, { maxByte: 5 } as never), 'BAD_ARGUMENT', /maxByte.*did you mean 'maxBytes'/)
     expectThrows(() => new PrefixCache(model, { maxBytes: -1 }), 'BAD_ARGUMENT', /maxBytes must be a number of bytes, at least 0, got -1/)
@@ -392,7 +392,7 @@ describe('bad calls', () => {
     expect(await outcomeOf(cache.read([1], { signal: AbortSignal.abort('no') }))).toEqual({ reason: 'no' })
   })
 
-  test('do not let a session be remembered under ids that it has not read', async () => {
+  test('cannot remember a session under ids that it has not read', async () => {
     using session = model.createSession()
     await session.append([1, 2, 3])
     expectThrows(() => cache.remember([1, 2], session), 'BAD_ARGUMENT', /2 token ids for a session that has read 3/)
@@ -407,7 +407,7 @@ describe('bad calls', () => {
 })
 
 describe('after dispose', () => {
-  test('of the cache, calls are refused and those under way end, but sessions go on', async () => {
+  test('of the cache, new calls are rejected and pending ones end, but sessions keep working', async () => {
     const cache = new PrefixCache(model)
     const { session } = await cache.read([1, 2, 3])
     const used = runtime.info.memory.used

@@ -41,7 +41,7 @@ describe('the quality of a model', () => {
     expect([...choices]).toEqual((await Promise.all(expected)).flat())
   })
 
-  test('ends with the reason of a signal', async () => {
+  test('rejects with the reason of a signal', async () => {
     using runtime = openRuntime('baseline')
     const model = await LanguageModel.load(files, { runtime })
     const reason = new Error('enough')

@@ -90,7 +90,7 @@ const kinds = [
 describe('a quantized model', () => {
   describe.each(kinds)('that is %s', (_, config) => {
     test.each([7, 14] as const)(
-      'multiplies integers: activations of %s bits, by the weights that it stands for',
+      'multiplies integers: activations of %s bits, by the weights that it represents',
       async (activationBits) => {
         const quantized = await quantizeModel(smallModelFiles(smallModel(config)), { activationBits })
         const { config: json, parameters } = widen(quantized)
@@ -134,7 +134,7 @@ describe('a quantized model', () => {
     })
   })
 
-  test.each(['F32', 'F16', 'BF16', 'F64'] as const)('is made of a float model while it is loaded: %s', async (dtype) => {
+  test.each(['F32', 'F16', 'BF16', 'F64'] as const)('is made from a float model while it is loaded: %s', async (dtype) => {
     const float = dtype === 'F32' || dtype === 'F64' ? withDtype(files, dtype) : narrowModelFiles(causalConfig, dtype, 'narrow')
     using runtime = openRuntime('baseline')
     const { used } = runtime.info.memory
@@ -151,7 +151,7 @@ describe('a quantized model', () => {
     expectThrows(() => model.restoreSession(session.save()), 'BAD_FILE')
   })
 
-  test('is not made while loading of weights that are not finite, nor by another name', async () => {
+  test('is not made from weights that are not finite, nor by another name', async () => {
     const broken = withTensors(files, (entries) => new Float32Array(entries['to_logits.1.weight']!.bytes.buffer).fill(NaN, 3, 4))
     using runtime = openRuntime('baseline')
     const { used } = runtime.info.memory
@@ -160,7 +160,7 @@ describe('a quantized model', () => {
     expect(runtime.info.memory.used).toBe(used)
   })
 
-  test('has sessions of its own: neither the float model takes them, nor one of other bits', async () => {
+  test('has its own sessions: neither the float model accepts them, nor one of other bits', async () => {
     const quantized = await quantizeModel(files)
     using runtime = openRuntime('baseline')
     const model = await LanguageModel.load(quantized, { runtime })
@@ -212,7 +212,7 @@ describe('a quantized model', () => {
   })
 })
 
-describe('what does not fit together is refused', () => {
+describe('mismatched parts are rejected', () => {
   test('a model that is quantized already, other bits, weights that are not finite', async () => {
     const quantized = await quantizeModel(files)
     await expectRejects(quantizeModel(quantized), 'UNSUPPORTED', /already/)
@@ -224,7 +224,7 @@ describe('what does not fit together is refused', () => {
     await expectRejects(quantizeModel(infinite), 'BAD_WEIGHTS', /to_logits\.1\.weight/)
   })
 
-  test('int8 without a quantization_config, and scales that are missing, extra or no scales', async () => {
+  test('int8 without a quantization_config, and scales that are missing, superfluous or invalid', async () => {
     using runtime = openRuntime('baseline')
     const before = runtime.info.memory.used
     const quantized = await quantizeModel(files)
@@ -302,7 +302,7 @@ describe('what does not fit together is refused', () => {
     expectThrows(() => parseModelConfig({ ...causalConfig, quantization_config }), 'UNSUPPORTED', /quantization_config|input_activations/)
   })
 
-  test('keys that are null do not count', () => {
+  test('keys that are null are ignored', () => {
     const config = parseModelConfig({ ...causalConfig, quantization_config: { ...valid, kv_cache_scheme: null, sparsity_config: null } })
     expect(config.quantization).toEqual({ activationBits: 14 })
     expect(parseModelConfig({ ...causalConfig, quantization_config: null })).not.toHaveProperty('quantization')

@@ -43,7 +43,7 @@ async function sessionAfter(model: LanguageModel, length: number): Promise<Sessi
 }
 
 describe.each(configs)('a restored session (%s)', (_, config) => {
-  test.each(releaseBuilds)('only copies, and is saved and cloned as it came before its first append, on the %s build', async (build) => {
+  test.each(releaseBuilds)('only copies, and is saved and cloned unchanged before its first append, on the %s build', async (build) => {
     using runtime = openRuntime(build, 2)
     poisonMemory(runtime)
     const model = await loadSmallModel(runtime, config)
@@ -66,7 +66,7 @@ describe.each(configs)('a restored session (%s)', (_, config) => {
     }
   })
 
-  test('goes on token by token, on other numbers of threads, as the one that was saved', async () => {
+  test('continues token by token, on other numbers of threads, like the one that was saved', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const others = await Promise.all([1, 2, 3].map((partitions) => loadSmallModel(openRuntime('checked-baseline', partitions), config)))
@@ -82,7 +82,7 @@ describe.each(configs)('a restored session (%s)', (_, config) => {
     for (const other of others) await other.runtime.dispose()
   })
 
-  test('is as it came after a first append that was aborted at any place, and while that is pending', async () => {
+  test('is unchanged after a first append that was aborted anywhere, and while that is pending', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     for (const length of [20, 49, 100]) {
@@ -121,7 +121,7 @@ describe.each(configs)('a restored session (%s)', (_, config) => {
   })
 })
 
-test('a restored session that outgrows its memory with the first append goes on as the one that was saved', async () => {
+test('a restored session that outgrows its memory with the first append continues like the one that was saved', async () => {
   using runtime = openRuntime('baseline', 2)
   const wide = { ...causalConfig, local_attn_window_size: 1400, routed_window_size: 300, num_routed_key_values: 3000 }
   const model = await loadSmallModel(runtime, wide)
@@ -137,7 +137,7 @@ test('a restored session that outgrows its memory with the first append goes on 
 })
 
 test.each([7, 14] as const)(
-  'a restored session of a model of int8 weights goes on to the bit, with activations of %d bits',
+  'a restored session of an int8 model continues to the bit, with activations of %d bits',
   async (activationBits) => {
     using runtime = openRuntime('baseline')
     using checked = openRuntime('checked-baseline', 3)
@@ -161,7 +161,7 @@ test.each([7, 14] as const)(
 )
 
 describe('a saved state', () => {
-  test('is refused where positions are not ascending integers of closed windows', async () => {
+  test('is rejected if positions are not ascending integers of closed windows', async () => {
     using runtime = openRuntime('checked-baseline')
     const model = await loadSmallModel(runtime, causalConfig)
     const saved = (await sessionAfter(model, 39)).save()
@@ -188,7 +188,7 @@ describe('a saved state', () => {
   test.each([
     ['all blocks routed', causalConfig],
     ['one block routed', partlyRoutedConfig],
-  ] as const)('altered anywhere is refused or gives an answer, within its memory (%s)', async (_, config) => {
+  ] as const)('altered anywhere is either rejected or works, within its memory (%s)', async (_, config) => {
     using runtime = openRuntime('checked-relaxed', 2)
     const model = await loadSmallModel(runtime, config)
     const saved = (await sessionAfter(model, 46)).save()
@@ -248,7 +248,7 @@ describe('sessions of novels-10ms', () => {
     expect(model.createSession().byteLength).toBeLessThanOrEqual(1.35 * alone)
   })
 
-  test('are as they came after a first append that was aborted on real threads', async () => {
+  test('are unchanged after a first append that was aborted on real threads', async () => {
     await using runtime = await createRuntime({ threads: 2, simd: 'baseline' })
     const model = await LanguageModel.load(novelsFolder, { runtime })
     const ids = novelsGolden().inputIds.slice(0, 300)
@@ -269,7 +269,7 @@ describe('sessions of novels-10ms', () => {
   }, 120_000)
 
   test.each([novelsFolder, novels2Folder])(
-    'answer the same bits restored anywhere (%s)',
+    'give the same bits wherever they are restored (%s)',
     async (folder) => {
       await using runtime = await createRuntime({ threads: 2, simd: 'baseline' })
       await using alone = await createRuntime({ threads: 1, simd: 'baseline' })

@@ -41,7 +41,7 @@ async function sessionAfter(model: LanguageModel, ids: number[]): Promise<Sessio
   return session
 }
 
-test('an append copies the state of a causal model only where one of its chunks overwrites some of it', async () => {
+test('an append copies the state of a causal model only if one of its chunks overwrites some of it', async () => {
   using runtime = openRuntime('baseline')
   const model = await loadSmallModel(runtime, causalConfig)
   const { routed_window_size: window, local_attn_window_size: localWindow } = causalConfig
@@ -86,7 +86,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     expect(session.position).toBe(tokens.length)
   })
 
-  test('takes ids from arrays and from every integer typed array', async () => {
+  test('accepts ids in arrays and in every integer typed array', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const expected = await logitsAfter(model, tokens)
@@ -97,7 +97,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     expect(await model.createSession().append(Object.freeze([...tokens]))).toEqual(expected)
   })
 
-  test('repeats its last logits for append([]), and has none to repeat when it is new', async () => {
+  test('repeats its last logits for append([]), unless it is new', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const session = model.createSession()
@@ -132,7 +132,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     for (const runtime of [...baseline, relaxed]) await runtime.dispose()
   })
 
-  test('saves bytes that tell the tokens, not how they came', async () => {
+  test('saves bytes that depend on the tokens, not on how they were appended', async () => {
     using runtime = openRuntime('baseline', 3)
     const model = await loadSmallModel(runtime, config)
     const whole = await sessionAfter(model, tokens)
@@ -163,7 +163,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     }
   })
 
-  test('and its clone go their own ways', async () => {
+  test('and its clone are independent', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     for (const length of [0, 5, 7, 30]) {
@@ -180,7 +180,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     }
   })
 
-  test('leaves what it gave, and what its clone repeats, as it was when it goes on token by token', async () => {
+  test('does not change earlier results, or what its clone repeats, as it continues token by token', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const session = await sessionAfter(model, tokens.slice(0, 10))
@@ -196,7 +196,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     }
   })
 
-  test('answers save, clone, position and byteLength for the last settled append while another is pending', async () => {
+  test('reports save, clone, position and byteLength for the last settled append while another is pending', async () => {
     using runtime = openRuntime('baseline', 2)
     const model = await loadSmallModel(runtime, config)
     // lengths that fit the state, close windows, and move the local buffer on
@@ -239,7 +239,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     }
   })
 
-  test('keeps its last 16 ids, however they came, where it is cloned, saved and restored, and of appends that failed none', async () => {
+  test('keeps its last 16 ids, however they were appended, cloned, saved and restored, and none of failed appends', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     let session = model.createSession()
@@ -265,7 +265,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     expect(session.position).toBe(57)
   })
 
-  test('takes overlapping appends in the order of the calls', async () => {
+  test('handles overlapping appends in the order of the calls', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const session = model.createSession()
@@ -278,7 +278,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     expect(session.position).toBe(64)
   })
 
-  test('is as it was after an append that failed, to the bit', async () => {
+  test('is unchanged after an append that failed, to the bit', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, { ...config, max_positions: 80 })
     for (const length of [0, 7, 10, 25, 34]) {
@@ -362,7 +362,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     }
   })
 
-  test('that waits for its turn and is aborted does not take it', async () => {
+  test('aborted while an append waits for its turn skips that append', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const session = model.createSession()
@@ -408,7 +408,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     expect(together.slice(0, 5)).toEqual([alone.a, alone.b, alone.forward, alone.evaluation, alone.written])
   })
 
-  test('gives copies: what the caller does to results and arguments afterwards changes nothing', async () => {
+  test('copies results and arguments: modifying them afterwards changes nothing', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const expected = await logitsAfter(model, tokens)
@@ -434,7 +434,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     expect(await session.append([])).toEqual(expected)
   })
 
-  test('says with byteLength what it holds of the memory in use, and gives it back', async () => {
+  test('reports in byteLength the memory that it uses, and releases it', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const used = () => runtime.info.memory.used
@@ -457,7 +457,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
     warm.dispose()
   })
 
-  test('is over after dispose, which may be called twice', async () => {
+  test('is unusable after dispose, which may be called twice', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const session = await sessionAfter(model, tokens)
@@ -473,7 +473,7 @@ describe.each(kinds)('a session of a %s model', (_kind, config) => {
   })
 
   test.each(['session', 'model', 'runtime'] as const)(
-    'ends right or with DISPOSED when its %s is disposed during appends',
+    'completes or rejects with DISPOSED when its %s is disposed of during appends',
     async (what) => {
       const expected = await (async () => {
         using runtime = openRuntime('baseline')
@@ -521,7 +521,7 @@ describe('the bytes of a session', () => {
     }
   }
 
-  test('are refused when any one of them was altered', async () => {
+  test('are rejected when any one of them is altered', async () => {
     using made = await setUp()
     const random = createRandom(1)
     const { saved } = made
@@ -532,7 +532,7 @@ describe('the bytes of a session', () => {
     }
   })
 
-  test('are refused when some are missing, at the end, at the beginning or between', async () => {
+  test('are rejected when some are missing, at the end, at the beginning or between', async () => {
     using made = await setUp()
     const { saved } = made
     for (let length = 0; length < saved.length; length += length < 80 ? 1 : 13) {
@@ -542,7 +542,7 @@ describe('the bytes of a session', () => {
     }
   })
 
-  test('are refused when some were added or changed places', async () => {
+  test('are rejected when some were added or changed places', async () => {
     using made = await setUp()
     const { saved } = made
     for (const more of [new Uint8Array(1), new Uint8Array(4), new Uint8Array(16), new Uint8Array(1000), saved]) {
@@ -560,14 +560,14 @@ describe('the bytes of a session', () => {
     }
   })
 
-  test('of another version say so', async () => {
+  test('of another version are reported as such', async () => {
     using made = await setUp()
     const { saved } = made
     saved[6] = 1
     made.refuses(saved, /version 1 .* version 2/)
   })
 
-  test('of other models are refused: other weights, another configuration, another routing', async () => {
+  test('of other models are rejected: other weights, another configuration, another routing', async () => {
     using made = await setUp()
     using runtime = openRuntime('baseline')
     const onlyWeights = smallModel(causalConfig)
@@ -603,7 +603,7 @@ describe('the bytes of a session', () => {
     expect(same.restoreSession(made.saved).position).toBe(24)
   })
 
-  test('whose checksum fits but whose header contradicts itself are refused', async () => {
+  test('whose checksum matches but whose header contradicts itself are rejected', async () => {
     using made = await setUp()
     const fingerprint = made.saved.slice(8, 24)
     const honest = decodeSession(made.saved, { fingerprint, numTokens: V, maxPositions: null })
@@ -617,7 +617,7 @@ describe('the bytes of a session', () => {
       refuses({ recentIds: Int32Array.from(honest.recentIds, (was, i) => (i === 7 ? id : was)) })
   })
 
-  test.each(kinds)('of a %s model that claim a position beyond max_positions are refused, however well they fit', async (_kind, config) => {
+  test.each(kinds)('of a %s model that claim a position beyond max_positions are rejected, even if consistent', async (_kind, config) => {
     using runtime = openRuntime('checked-baseline')
     const model = await loadSmallModel(runtime, { ...config, max_positions: 60 })
     const saved = (await sessionAfter(model, tokens.slice(0, 49))).save()
@@ -634,7 +634,7 @@ describe('the bytes of a session', () => {
     await expectRejects(fits.append([5]), 'BAD_ARGUMENT', /max_positions/)
   })
 
-  test('that claim more than they hold are refused before anything is planned or allocated for it', async () => {
+  test('that claim more than they hold are rejected before anything is planned or allocated for it', async () => {
     using runtime = openRuntime('baseline')
     const wide = { ...causalConfig, local_attn_window_size: 2 ** 20, routed_window_size: 2 ** 20, num_routed_key_values: 2 ** 22 }
     const model = await loadSmallModel(runtime, wide)
@@ -649,7 +649,7 @@ describe('the bytes of a session', () => {
     expect(compile).not.toHaveBeenCalled()
   })
 
-  test('may claim any position that can be counted, and their session reads on as far as that goes', async () => {
+  test('may claim any position up to the largest exact integer, and their session continues up to there', async () => {
     using runtime = openRuntime('checked-baseline')
     const model = await loadSmallModel(runtime, causalConfig)
     const saved = (await sessionAfter(model, tokens.slice(0, 49))).save()
@@ -662,7 +662,7 @@ describe('the bytes of a session', () => {
     await expectRejects(far.append([1]), 'BAD_ARGUMENT', /counted/)
   })
 
-  test('may hold any floats: what is read on is an answer or an error, within its memory, and no other session hears of it', async () => {
+  test('may hold any floats: reading on gives logits or an error, within its memory, and affects no other session', async () => {
     using runtime = openRuntime('checked-baseline', 2)
     const model = await loadSmallModel(runtime, causalConfig)
     const saved = (await sessionAfter(model, tokens.slice(0, 40))).save()
@@ -713,7 +713,7 @@ describe('the bytes of a session', () => {
     }
   })
 
-  test('of a published model hold its tokens, and other tokens do not pass for them', async () => {
+  test('of a full-sequence model hold its tokens, and cannot hold other ones', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, publishedConfig)
     const saved = (await sessionAfter(model, tokens)).save()
@@ -730,7 +730,7 @@ describe('the bytes of a session', () => {
 describe('novels-10m', () => {
   const ids = novelsGolden().inputIds.slice(0, 300)
 
-  test('answers the same bits however its text is cut, on real threads or one, restored in between', async () => {
+  test('gives the same bits however its text is split, on real threads or one, restored in between', async () => {
     await using alone = await createRuntime({ threads: 1, simd: 'baseline' })
     await using pooled = await createRuntime({ threads: 2, simd: 'baseline' })
     const models = await Promise.all([alone, pooled].map(loadNovels))
@@ -746,7 +746,7 @@ describe('novels-10m', () => {
     expect(await session.append([])).toEqual(expected)
   }, 60_000)
 
-  test('on real threads keeps sessions, forwards and evaluations apart, and an aborted or interrupted append out of its session', async () => {
+  test('on real threads keeps sessions, forwards and evaluations independent, and leaves sessions unchanged by aborted appends', async () => {
     await using runtime = await createRuntime({ threads: 2, simd: 'baseline' })
     const model = await loadNovels(runtime)
     const text = ids.slice(0, 160)

@@ -19,7 +19,7 @@ import { formats, narrowModelFiles } from '../support/narrow-models.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
 
-vi.mock('../../src/io/sources/pause.js', () => ({ pause: async () => {} }))
+vi.mock('../../src/io/sources/delay.js', () => ({ delay: async () => {} }))
 
 const MEBIBYTE = 2 ** 20
 const WEIGHTS = 'model.safetensors'
@@ -65,7 +65,7 @@ async function outcome(source: ModelSource, options: ReadOptions = {}) {
   return { logits, used, saved, events }
 }
 
-describe('of the bytes that arrive, few are held at a time', () => {
+describe('few of the arriving bytes are held at a time', () => {
   async function picked() {
     const list = [...files.keys()].map(async (name) => {
       const blob = await openAsBlob(join(folder, name))
@@ -113,8 +113,8 @@ describe('of the bytes that arrive, few are held at a time', () => {
   })
 })
 
-describe('a transfer that breaks when some weights were packed', () => {
-  it('goes on where it broke', async () => {
+describe('a transfer that breaks after some weights were packed', () => {
+  it('resumes where it broke', async () => {
     server.behave = (name, before) => (name === WEIGHTS && before < 3 ? { drop: 5 * MEBIBYTE } : {})
     const { logits, events } = await outcome(server.folder)
     expectSameBits(logits, expected)
@@ -122,7 +122,7 @@ describe('a transfer that breaks when some weights were packed', () => {
     expect(server.rangesOf(WEIGHTS)).toEqual([undefined, ...[5, 10, 15].map((at) => `bytes=${at * MEBIBYTE}-`)])
   })
 
-  it('begins again where the file has changed, with all of the new one', async () => {
+  it('begins again, with all of the new file, if it has changed', async () => {
     const changed = smallModelFiles(smallModel(config, 7))
     const whole = await outcome(changed)
     server.behave = (name, before) =>
@@ -133,7 +133,7 @@ describe('a transfer that breaks when some weights were packed', () => {
     expectSteady(events)
   })
 
-  it('may come from a cache, whose copy is damaged near its end', async () => {
+  it('may come from a cache whose copy is damaged near its end', async () => {
     const cache = newFolder()
     const hash = await crypto.subtle.digest('SHA-256', new Uint8Array(files.get(WEIGHTS)!))
     const digest = { [WEIGHTS]: Buffer.from(hash).toString('hex') }
@@ -152,7 +152,7 @@ describe('a transfer that breaks when some weights were packed', () => {
   })
 })
 
-it('a digest that does not fit is found at the end, when all is packed: nothing stays, neither in memory nor in the cache', async () => {
+it('a wrong digest is detected at the end, when all is packed: nothing remains in memory or in the cache', async () => {
   const cache = newFolder()
   const { used } = runtime.info.memory
   for (const [source, caching] of [[folder], [server.folder, { cache }], [files]] as const) {

@@ -21,7 +21,7 @@ function surprisal(logits: Float32Array, id: number): number {
 describe.each(kinds)('the surprisal of tokens that a %s model reads', (kind, config) => {
   const tokens = randomTokens(kind === 'published' ? 45 : 400, V)
 
-  test.each(releaseBuilds)('is that of each given those before it, and the same bits however they are cut (%s build)', async (build) => {
+  test.each(releaseBuilds)('is that of each given those before it, with the same bits however they are split (%s build)', async (build) => {
     using runtime = openRuntime(build)
     const model = await loadSmallModel(runtime, config)
     const whole = model.createSession()
@@ -53,7 +53,7 @@ describe.each(kinds)('the surprisal of tokens that a %s model reads', (kind, con
     expect(await whole.append([], { bits: true })).toEqual({ logits, bits: new Float32Array(0) })
   })
 
-  test('leaves the session as it was where it fails', async () => {
+  test('leaves the session unchanged if it fails', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const session = model.createSession()
@@ -112,7 +112,7 @@ test('evaluate gives the surprisal of each token, chunk by chunk', async () => {
   }
 })
 
-test('an append that waits to measure its first token is ended by its signal', async () => {
+test('an append that waits to measure its first token can be aborted', async () => {
   using runtime = openRuntime('baseline')
   const model = await loadSmallModel(runtime, causalConfig)
   const [busy, waiting] = [model.createSession(), model.createSession()]

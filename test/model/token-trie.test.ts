@@ -13,7 +13,7 @@ const steps = fc.array(
   { maxLength: 60 },
 )
 
-test('finds what a list of all keys finds, and holds each shared prefix once', () => {
+test('finds the same as a list of all keys, and stores each shared prefix once', () => {
   fc.assert(
     fc.property(steps, (all) => {
       const trie = new TokenTrie<number>()
@@ -50,7 +50,7 @@ test('finds what a list of all keys finds, and holds each shared prefix once', (
   )
 })
 
-test('takes ten thousand ids that differ in the last one', () => {
+test('handles ten thousand ids that differ in the last one', () => {
   const trie = new TokenTrie<string>()
   const ids = Int32Array.from({ length: 10_000 }, (_, index) => index % 7)
   const other = Int32Array.from(ids).fill(8, 9_999)

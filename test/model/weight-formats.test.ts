@@ -30,7 +30,7 @@ describe.each(['F16', 'BF16'] as const)('a model in %s', (dtype) => {
   test.each([
     ['infinity', Infinity],
     ['NaN', NaN],
-  ])('may hold %s: what it does not reach has the same bits', async (_name, value) => {
+  ])('may hold %s: everything else has the same bits', async (_name, value) => {
     const config = { ...causalConfig, ...wide }
     // the last row of the head: one column of logits
     const change = (bits: Map<string, Uint16Array>) => {

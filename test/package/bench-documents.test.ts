@@ -24,12 +24,12 @@ After.
 `
 
 describe('the page of benchmarks', () => {
-  test('keeps the sections of suites that did not run, and what stands around them', () => {
+  test('keeps the sections of suites that did not run, and the text around them', () => {
     const text = replaceSections(page, new Map([['row', '## One row\n\nThree.']]))
     expect(text).toBe(page.replace('Two.', 'Three.'))
   })
 
-  test('takes the section of a new suite after the others', () => {
+  test('puts the section of a new suite after the others', () => {
     const text = replaceSections(page, new Map([['start', '## Start\n\nFour.']]))
     expect(text).toBe(page.replace('Two.\n', 'Two.\n\n<!-- bench: start -->\n\n## Start\n\nFour.\n'))
   })
@@ -42,7 +42,7 @@ describe('the page of benchmarks', () => {
     expect(text).toContain(`${words.trim()}\n${code} end.\n\n${table}\n`)
   })
 
-  test('must have its comments', () => {
+  test('must have its marker comments', () => {
     expect(() => replaceSections('# Benchmarks\n', new Map())).toThrow('<!-- bench -->')
   })
 
@@ -50,7 +50,7 @@ describe('the page of benchmarks', () => {
     expect(() => quotedTable(page)).toThrow('docs/benchmarks.md has no ms of ours in layer')
   })
 
-  test('says below the quoted figures which were measured where and when', () => {
+  test('says below the quoted figures where and when each was measured', () => {
     const real = readFileSync('docs/benchmarks.md', 'utf8')
     const captions = (text: string) => quotedTable(text).split('\n\n')[1]!.trim().split('\n')
     const today = real.replace(/\d{4}-\d\d-\d\d\.$/gm, '2026-12-24.')

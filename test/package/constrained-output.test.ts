@@ -169,7 +169,7 @@ test('the end of the text and other special tokens are kept out of strings', asy
   grammar.dispose()
 })
 
-test('a tokenizer of another kind is refused', async () => {
+test('a tokenizer of another kind is rejected', async () => {
   const wordPiece = JSON.stringify({ model: { type: 'WordPiece', vocab: { a: 0 } }, decoder: { type: 'WordPiece' } })
   await expect(Grammars.create(wordPiece, 1, [0])).rejects.toThrow(/must be BPE/)
 })

@@ -93,11 +93,11 @@ function absentFiles(path: string, text: string): string[] {
 }
 
 describe('links between documents', () => {
-  test.each(documents)('of %s lead to what is there', (path) => {
+  test.each(documents)('of %s lead to existing targets', (path) => {
     expect(brokenLinks(path, readFileSync(join(root, path), 'utf8'))).toEqual([])
   })
 
-  test('are found, broken ones and missing headings too', () => {
+  test('are found, including broken ones and missing headings', () => {
     expect(documents).toEqual(expect.arrayContaining(['README.md', 'SECURITY.md', 'docs/SPEC.md', 'docs/platforms/node.md']))
     const text = [
       '# A title: its `code`',
@@ -120,7 +120,7 @@ describe('documents that the code cites', () => {
     return text === undefined || (anchor !== undefined && !anchorsOf(text).includes(anchor))
   }
 
-  test('are there, with the headings that it cites', () => {
+  test('exist, with the headings that it cites', () => {
     const cited = ['src', 'assembly', 'bench', 'scripts']
       .flatMap(sourceFiles)
       .flatMap((path) => citations(readFileSync(join(root, path), 'utf8')))
@@ -128,25 +128,25 @@ describe('documents that the code cites', () => {
     expect(cited.filter(isLost).map(([citation]) => citation)).toEqual([])
   })
 
-  test('are found, absent ones too', () => {
+  test('are found, including absent ones', () => {
     const cited = citations('(docs/SPEC.md, section 4) docs/KERNELS.md docs/SPEC.md#nowhere docs/kernel-pitfalls.md#tiering')
     expect(cited.filter(isLost).map(([citation]) => citation)).toEqual(['docs/KERNELS.md', 'docs/SPEC.md#nowhere'])
   })
 })
 
 describe('files that documents name', () => {
-  test.each(documents.filter((path) => !namesOthers.test(path)))('in %s are there', (path) => {
+  test.each(documents.filter((path) => !namesOthers.test(path)))('in %s exist', (path) => {
     expect(absentFiles(path, readFileSync(join(root, path), 'utf8'))).toEqual([])
   })
 
-  test('are found, absent ones too', () => {
+  test('are found, including absent ones', () => {
     const text =
       'In `fixtures/` and src/model, src/gone; SPEC.md, fixtures/models.json, `test/golden/`, 1/√n, https://a.b/src/gone2, src/gone3.ts.'
     expect(absentFiles('docs/SPEC.md', text)).toEqual(['fixtures/', 'fixtures/models.json', 'src/gone3.ts', 'src/gone'])
   })
 })
 
-describe('what the maps name in code', () => {
+describe('identifiers that the maps name', () => {
   const sources = [
     'src',
     'assembly',
@@ -170,13 +170,13 @@ describe('what the maps name in code', () => {
     return [...proseOf(text).matchAll(/`(?:\w+[.])?([A-Za-z_]\w*)(?:\(\))?`/g)].map(([, name]) => name!)
   }
 
-  test.each(['ARCHITECTURE.md', 'CONTRIBUTING.md'])('is there: %s', (path) => {
+  test.each(['ARCHITECTURE.md', 'CONTRIBUTING.md'])('exist: %s', (path) => {
     const names = [...new Set(identifiersIn(readFileSync(join(root, path), 'utf8')))]
     expect(names.length).toBeGreaterThan(10)
     expect(names.filter((name) => !new RegExp(`\\b${name}\\b`).test(code))).toEqual([])
   })
 
-  test('is distinguished from other words', () => {
+  test('are distinguished from other words', () => {
     expect(identifiersIn('`one`, `Two.Three` and `four()`; `npm run five`, `six/seven.ts`, eight')).toEqual(['one', 'Three', 'four'])
   })
 })

@@ -2,7 +2,7 @@ import { inspect } from 'node:util'
 import { expect, test } from 'vitest'
 import { RoutedAttentionError } from '../../src/index.js'
 
-test('an error has only the members that it has something to say in', () => {
+test('an error has only members that apply to it', () => {
   const plain = new RoutedAttentionError('BAD_FILE', 'broken')
   expect(Object.keys(plain).sort()).toEqual(['code', 'name'])
   expect('cause' in plain).toBe(false)

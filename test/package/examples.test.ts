@@ -74,7 +74,7 @@ test('every script of the examples passes the type checker against the built pac
   expect(messages).toEqual([])
 })
 
-test('signed sessions are taken back unaltered, and for their owner alone', async () => {
+test('signed sessions are accepted only unaltered, and only from their owner', async () => {
   const { SignedSessions } = (await import(new URL('../../examples/signed-sessions/signed-sessions.mjs', import.meta.url).href)) as {
     SignedSessions: {
       create(secret: Uint8Array): Promise<{
@@ -130,7 +130,7 @@ function startBrowserWorker() {
 }
 
 describe('the browser example', () => {
-  test('is served with everything that it imports, in isolation, and nothing else is', async () => {
+  test('is served cross-origin isolated with all that it imports, and nothing else is', async () => {
     const { origin } = await startServer('browser/serve.mjs', '0')
     const page = await fetch(origin)
     expect(page.url).toBe(`${origin}/examples/browser/`)

@@ -21,7 +21,7 @@ describe.each([
 ])('%s-int8', (name, digest) => {
   const folder = join(models, `${name}-int8`)
 
-  test('always has the same weights, of at most 10.3 MB', async () => {
+  test('has the same weights each time, of at most 10.3 MB', async () => {
     const files = await quantizeModel(join(models, name))
     const weights = files.get('model.safetensors')!
     expect(sha256(weights)).toBe(digest)

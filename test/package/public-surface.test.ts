@@ -33,12 +33,12 @@ function compile(text: string): string[] {
 }
 
 describe('the public declarations', () => {
-  test('name every type that they use, and hold nothing else', () => {
+  test('include every type that they use, and nothing else', () => {
     expect([...declared.keys()].filter((name) => !exported.includes(name))).toEqual(['Global']) // what aliases are made of
     expect(exported.filter((name) => !declared.has(name))).toEqual([])
   })
 
-  test('say of every name and member what it is', () => {
+  test('document every name and member', () => {
     const isDocumented = (node: ts.Node) => ts.getJSDocCommentsAndTags(node).length > 0
     const undocumented = exported.flatMap((name) => {
       const statements = declared.get(name)!
@@ -54,7 +54,7 @@ describe('the public declarations', () => {
     expect(undocumented).toEqual([])
   })
 
-  test('give no constructor to what createRuntime and a model make', () => {
+  test('have no constructors for what createRuntime and a model return', () => {
     const make = (name: string) =>
       compile(`import { ${name} } from './index.js'\ndeclare const made: typeof ${name}\nexport default new made()`)
     for (const name of ['Runtime', 'Session']) expect(make(name)).toEqual([expect.stringMatching(/Constructor of class .* is private/)])

@@ -100,7 +100,7 @@ describe('every JavaScript snippet of the README, and of the documents beside it
   const scripts = documents.flatMap((document) =>
     snippets(document, 'js').map(({ heading, code }, i) => [document, heading, i, code] as const),
   )
-  test.each(scripts)('(%s, %s, %i) runs as it stands', (document, _heading, i, code) => {
+  test.each(scripts)('(%s, %s, %i) runs unchanged', (document, _heading, i, code) => {
     const file = join(folder, `${basename(document, '.md')}-${i}.mjs`)
     writeFileSync(file, code)
     const { status, stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, file], { cwd: folder, encoding: 'utf8' })
@@ -254,7 +254,7 @@ describe('the README', () => {
     expect(Buffer.byteLength(readme)).toBeLessThanOrEqual(14_000)
   })
 
-  test('names in its table calls that the reference has', () => {
+  test('only names calls in its table that the reference has', () => {
     const named = tableUnder('README.md', 'API').flatMap(([calls]) => [...calls!.matchAll(/(\w+)\(/g)].map(([, name]) => name!))
     const reference = tableUnder('docs/api.md', 'Overview').map(([calls]) => calls).join(' ') // prettier-ignore
     expect(named.length).toBeGreaterThan(10)
@@ -291,7 +291,7 @@ describe('the README', () => {
     expect(forUsers.flatMap(lost)).toEqual([])
   })
 
-  test('starts with commands that package.json has', () => {
+  test('starts with commands that package.json defines', () => {
     const { scripts, engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, Record<string, string>>
     expect(readme).toMatch(/^    npm ci && npm start( .*)?$[\s\S]*^    npm ci && npm test( .*)?$/m)
     expect(Object.keys(scripts!)).toEqual(expect.arrayContaining(['start', 'test']))

@@ -47,7 +47,7 @@ function framesOf(code: string): { source: string; line: number; text: string }[
 }
 
 describe('source maps of the package', () => {
-  test('lead to files of this repository, or of the packages bundled with it, which they do not contain', () => {
+  test('lead to files of this repository, or of bundled packages, without their contents', () => {
     expect(sourcesOf.size).toBeGreaterThan(4)
     for (const [name, sources] of sourcesOf) {
       expect(read(name)).not.toHaveProperty('sourcesContent')
@@ -58,7 +58,7 @@ describe('source maps of the package', () => {
     expect(linked.map((name) => `${name}.map`).sort()).toEqual([...sourcesOf.keys()].sort())
   })
 
-  test('show that every source is in the package once, but for the few that lead to what edge workers replace', () => {
+  test('show that every source is packed once, but for the few that edge workers replace', () => {
     const { 'workerd.js.map': ofWorkerd = [], ...others } = Object.fromEntries(sourcesOf)
     const all = Object.values(others).flat()
     expect(all.filter((source, i) => all.indexOf(source) !== i)).toEqual([])
@@ -92,7 +92,7 @@ describe('source maps of the package', () => {
       'src/model/load-model.ts',
       /throw new RoutedAttentionError/,
     ],
-  ])('give the stack of %s files and lines', (_, code, source, text) => {
+  ])('give the stack trace of %s files and lines', (_, code, source, text) => {
     const [frame, ...callers] = framesOf(`import { createRuntime, LanguageModel, Tensor } from './dist/index.js'\n${code}`)
     expect(frame).toMatchObject({ source, text: expect.stringMatching(text) as string })
     expect(callers.map((caller) => caller.source).filter((caller) => caller.startsWith('dist'))).toEqual([])

@@ -74,7 +74,7 @@ describe('imports', () => {
     expect(await brokenRules({ [from]: `export type { value } from '${path}'\n`, [to]: exported })).toEqual([rule])
   })
 
-  test('reach the WebGPU device only by import(), except from the entry that bundles it', async () => {
+  test('load the WebGPU device only by import(), except from the entry that bundles it', async () => {
     const { modules } = await cruiseTree(root)
     const gpu = 'src/device/webgpu/'
     const reaching = modules
@@ -87,7 +87,7 @@ describe('imports', () => {
     ])
   })
 
-  test('take of the AI SDK the types of its provider interface alone', async () => {
+  test("use only the types of the AI SDK's provider interface", async () => {
     const manifest = { 'package.json': '{ "type": "module", "devDependencies": { "@ai-sdk/provider": "4", "ai": "7" } }' }
     const packages = Object.fromEntries(
       ['@ai-sdk/provider', 'ai'].flatMap((name) => [
@@ -104,7 +104,7 @@ describe('imports', () => {
     ])
   })
 
-  test('may not run in a circle', async () => {
+  test('may not be circular', async () => {
     const files = { 'src/plan/a.ts': "import './b.js'\n", 'src/plan/b.ts': "import './a.js'\n" }
     expect(await brokenRules(files)).toEqual(['no-circular'])
   })
@@ -128,7 +128,7 @@ describe('imports', () => {
   })
 })
 
-test('the types and tables of the options are what their schema makes of them', () => {
+test('the types and tables of the options are up to date with their schema', () => {
   const { status, stderr } = spawnSync(process.execPath, [join(root, 'scripts/generate-config.mjs'), '--check'], { encoding: 'utf8' })
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
 })
@@ -136,13 +136,13 @@ test('the types and tables of the options are what their schema makes of them', 
 describe('generated kernels', () => {
   const generator = 'assembly/generate/generate.mjs'
 
-  test('are what the generator writes', () => {
+  test('are up to date with the generator', () => {
     const { status, stderr } = spawnSync(process.execPath, [join(root, generator), '--check'], { encoding: 'utf8' })
     expect(stderr).toBe('')
     expect(status).toBe(0)
   })
 
-  test('that were edited or are missing fail the check by name, and the generator mends them', () => {
+  test('that were edited or are missing fail the check by name, and are restored by the generator', () => {
     const copied = join(temporary, 'generated')
     for (const path of ['assembly', 'src/program', '.prettierrc.json']) cpSync(join(root, path), join(copied, path), { recursive: true })
     symlinkSync(join(root, 'node_modules'), join(copied, 'node_modules'))
@@ -186,7 +186,7 @@ function loadedAtOnce(entry: string): { text: string; chunks: string[] } {
 }
 
 describe('the package', () => {
-  test('installs nothing else, and ships neither the model nor the checked builds', () => {
+  test('has no dependencies, and ships neither the model nor the checked builds', () => {
     const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, unknown>
     for (const field of ['dependencies', 'optionalDependencies']) expect(manifest).not.toHaveProperty(field)
     // what gives Node WebGPU, and the AI SDK, are the user's to install, or not
@@ -284,7 +284,7 @@ describe('the package', () => {
   test.each([
     ['server.js', /function createHandler/],
     ['ai-sdk.js', /function createRoutedAttention/],
-  ])('has in %s nothing of the entries’ own: neither an engine nor a model', (entry, own) => {
+  ])('has nothing of the main entry in %s: neither an engine nor a model', (entry, own) => {
     const { text } = loadedAtOnce(join(root, 'dist', entry))
     expect(text).toMatch(own) // it does see the entry
     // a copy of these would be another class than that of workerd.js
@@ -314,7 +314,7 @@ describe('the package', () => {
     expect(messages).toEqual([])
   })
 
-  test('declares for the AI SDK what its provider interface takes, and needs nothing of ours there', () => {
+  test("declares a model that the AI SDK's provider interface accepts, without needing our types there", () => {
     const consumer = join(root, 'dist/consumer.ts')
     const text = `import type { LanguageModelV4 } from '@ai-sdk/provider'
       import { LanguageModel, PrefixCache } from './index.js'

@@ -44,7 +44,7 @@ const small = [
 
 describe.skipIf(python === undefined)('a model trained in PyTorch (needs python3-torch)', () => {
   test.each(['float32', 'float16', 'bfloat16'])(
-    'as %s gives the logits and the bits that PyTorch gives',
+    'as %s gives the same logits and bits per token as PyTorch',
     { timeout: 300_000 },
     async (dtype) => {
       const text = join(folder, 'text.txt')

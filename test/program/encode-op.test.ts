@@ -22,7 +22,7 @@ const product = {
   format: WeightFormat.Float16,
 }
 
-test('every field has the words that the kernels read it from', () => {
+test('every field is written to the words that kernels read', () => {
   const fields = Object.entries(FIELD_ORDER)
   expect(fields.map(([opcode]) => Number(opcode))).toEqual(Array.from({ length: Opcode.Length - 1 }, (_, i) => i + 1))
   for (const [opcode, order] of fields) {
@@ -41,7 +41,7 @@ test('every field has the words that the kernels read it from', () => {
 
 const pascal = (word: string) => word[0]!.toUpperCase() + word.slice(1)
 
-test('numbers, operands, floats and doubles are in their words, and what is omitted is none', () => {
+test('numbers, operands, floats and doubles are in their words, and omitted operands are none', () => {
   const words = encodeOp(Opcode.Matmul, { ...product, addTo: operand })
   expect(words.slice(0, 2)).toEqual([Opcode.Matmul, Matmul.Length])
   expect(words.slice(Matmul.Input, Matmul.Input + 2)).toEqual([BufferIndex.Input, 8])

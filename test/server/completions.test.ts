@@ -75,7 +75,7 @@ function assembled(chunks: readonly CompletionBody[]): Choice[] {
 }
 
 describe('a completion', () => {
-  test('is what the model generates, with its usage, at once or streamed', async () => {
+  test('is what the model generates, with its usage, whole or streamed', async () => {
     const handler = createHandler(model)
     const options = { max_tokens: 20, temperature: 0.8, top_p: 0.9, top_k: 50, min_p: 0.01, seed: 7, repetition_penalty: 1.2, frequency_penalty: 0.3, presence_penalty: 0.1, logit_bias: { 101: 2 } } // prettier-ignore
     const expected = await model.complete('The captain', {
@@ -95,7 +95,7 @@ describe('a completion', () => {
     expect((await streamed(handler, { prompt: 'x' })).every((chunk) => !('usage' in chunk))).toBe(true)
   })
 
-  test('has 16 tokens unless told otherwise, and none if told so', async () => {
+  test('has 16 tokens by default, and none on request', async () => {
     const handler = createHandler(model)
     expect((await completed(handler, { prompt: 'a' })).usage).toMatchObject({ completion_tokens: 16 })
     for (const stream of [false, true]) {
@@ -105,7 +105,7 @@ describe('a completion', () => {
     }
   })
 
-  test('takes a prompt as text, as token ids, or several of either', async () => {
+  test('accepts a prompt as text, as token ids, or several of either', async () => {
     const handler = createHandler(model)
     const ids = [...new TextEncoder().encode('one')]
     const one = (await completed(handler, { prompt: 'one', seed: 1 })).choices[0]!.text
@@ -134,7 +134,7 @@ describe('a completion', () => {
     expect(assembled(await streamed(handler, body))).toEqual(choices)
   })
 
-  test('ends at a stop text, a stop token, or the limit', async () => {
+  test('stops at a stop text, a stop token, or the limit', async () => {
     const handler = createHandler(reciting)
     const greedy = { prompt: 'a', temperature: 0, max_tokens: 20 }
     const end = async (body: object) =>
@@ -154,7 +154,7 @@ describe('a completion', () => {
     })
   })
 
-  test('has the space between prompt and continuation, where the decoder leaves out a leading one', async () => {
+  test('keeps the space between prompt and continuation, even if the decoder strips a leading one', async () => {
     // each token is followed by the next of the vocabulary
     const files = recitingModelFiles(Array.from({ length: 20 }, (_, id) => `${id}`))
     files.set('tokenizer.json', new TextEncoder().encode(JSON.stringify(tokenizerFiles['T5'])))
@@ -176,7 +176,7 @@ describe('a completion', () => {
     expect((await completed(createHandler(special), { prompt: '<s>' })).usage).toMatchObject({ prompt_tokens: 3 })
   })
 
-  test('ignores what only OpenAI’s own service has, and fields that are null', async () => {
+  test('ignores fields that only apply to OpenAI’s own service, and null', async () => {
     const handler = createHandler(model)
     const ignored = { user: 'u', metadata: { a: 'b' }, store: true, service_tier: 'auto', safety_identifier: 's', prompt_cache_key: 'k' }
     const absent = { max_tokens: null, temperature: null, stop: null, n: null, logprobs: null, stream: null, logit_bias: null, stream_options: null, model: null, echo: null, seed: null } // prettier-ignore
@@ -185,7 +185,7 @@ describe('a completion', () => {
 })
 
 describe('log-probabilities', () => {
-  test('are those of the model, of prompts too, with where each token begins', async () => {
+  test("are the model's, also for prompts, with the offset of each token", async () => {
     const handler = createHandler(model)
     const body = { prompt: 'aé', echo: true, logprobs: 3, max_tokens: 12, seed: 2, frequency_penalty: 1.5 }
     const { choices } = await completed(handler, body)
@@ -216,7 +216,7 @@ describe('log-probabilities', () => {
     expect(assembled(await streamed(handler, body))).toEqual(choices)
   })
 
-  test('with 0 have the chosen token alone, and begin with the text', async () => {
+  test('with 0 have only the chosen token, and begin with the text', async () => {
     const { logprobs } = (await completed(createHandler(reciting), { prompt: 'a', logprobs: 0, max_tokens: 4, temperature: 0 })).choices[0]!
     expect(logprobs).toEqual({
       tokens: [' one', ' two', ' three', ' é'],
@@ -226,7 +226,7 @@ describe('log-probabilities', () => {
     })
   })
 
-  test('name tokens that have no text by their ids', async () => {
+  test('name tokens without text by their ids', async () => {
     const nameless = await loadSmallModel(runtime, causalConfig)
     const { text, logprobs } = (await completed(createHandler(nameless), { prompt: [1, 2], echo: true, logprobs: 1, max_tokens: 1 }))
       .choices[0]!
@@ -285,7 +285,7 @@ describe('a request that cannot be served', () => {
     [{ prompt: 'a', suffix: null }, 'suffix', /no field/],
     [{ prompt: 'a', max_token: 1 }, 'max_token', /did you mean 'max_tokens'/],
     [JSON.parse('{"prompt": "a", "__proto__": 1}'), '__proto__', /no field/],
-  ])('is refused with the field that is at fault: %j', async (body, param, message) => {
+  ])('is rejected with the field at fault: %j', async (body, param, message) => {
     const handler = createHandler(model, { maxPromptTokens: 8, maxTokens: 30, maxChoices: 4 })
     for (const stream of [{}, { stream: true }]) {
       const whole = Array.isArray(body) ? body : { ...stream, ...(body as object) }
@@ -298,14 +298,14 @@ describe('a request that cannot be served', () => {
     expect(runtime.info.memory.used).toBe((await settled()).used)
   })
 
-  test('is of another model', async () => {
+  test('asks for another model', async () => {
     expect(await ask(createHandler(model), 'POST', '/v1/completions', { model: 'gpt', prompt: 'a' })).toMatchObject({
       status: 404,
       body: fault('NOT_FOUND', /no model/, 'model'),
     })
   })
 
-  test('has a body that is no JSON, or not said to be, or too long, or that never ends', async () => {
+  test('has a body that is not JSON, or not declared as such, or too long, or never ends', async () => {
     const handler = createHandler(model, { maxBodyBytes: 50, stallTimeout: 30 })
     const post = (body: unknown, init?: RequestInit) => ask(handler, 'POST', '/v1/completions', body, init)
     const parts = (...given: Parameters<typeof partsOf>) =>
@@ -335,7 +335,7 @@ describe('a request that cannot be served', () => {
     expect((await handler(request)).status).toBe(400)
   })
 
-  test('finds its model gone: 503, and the server goes on', async () => {
+  test('gets 503 if its model is disposed of, and the server keeps running', async () => {
     const files = smallModelFiles(smallModel(config))
     const broken = await LanguageModel.load(files, { runtime, tokenizer: 'bytes' })
     const handler = createHandler(broken)
@@ -353,8 +353,8 @@ async function settled(): Promise<{ used: number }> {
   return runtime.info.memory
 }
 
-describe('a client', () => {
-  test('that leaves stops the work within three tokens, streamed or not', async () => {
+describe('a client of the server', () => {
+  test('that disconnects stops the work within three tokens, streamed or not', async () => {
     const entries: LogEntry[] = []
     const handler = createHandler(model, { log: (entry) => entries.push(entry), maxTokens: 100_000 })
     const { used } = runtime.info.memory
@@ -379,7 +379,7 @@ describe('a client', () => {
     expect(runtime.info.memory.used).toBe(used)
   })
 
-  test('that leaves before it has read anything leaves nothing behind', async () => {
+  test('that disconnects before it has read anything leaves nothing behind', async () => {
     const entries: LogEntry[] = []
     const handler = createHandler(model, { log: (entry) => entries.push(entry) })
     const { used } = runtime.info.memory
@@ -393,7 +393,7 @@ describe('a client', () => {
     expect((await handler(requestOf('POST', '/v1/completions', { prompt: 'a' }, { signal: gone.signal }))).status).toBe(499)
   })
 
-  test('that reads slowly holds up its own work, and one that stops reading is given up', async () => {
+  test('that reads slowly delays only its own work, and one that stops reading is dropped', async () => {
     const entries: LogEntry[] = []
     const handler = createHandler(model, { log: (entry) => entries.push(entry), stallTimeout: 50, maxTokens: 100_000 })
     const response = await handler(requestOf('POST', '/v1/completions', { prompt: 'a', stream: true, max_tokens: 100_000, logprobs: 0 }))
@@ -409,7 +409,7 @@ describe('a client', () => {
 })
 
 describe('under load', () => {
-  test('requests wait for others, and are refused when the queue is full', async () => {
+  test('requests queue, and are rejected when the queue is full', async () => {
     const handler = createHandler(model, { maxConcurrent: 2, maxQueue: 1, maxTokens: 100_000 })
     const expected = (await completed(handler, { prompt: 'b', seed: 1 })).choices
     const first = await handler(requestOf('POST', '/v1/completions', { prompt: 'a', n: 2, stream: true, max_tokens: 100_000 }))
@@ -424,7 +424,7 @@ describe('under load', () => {
     expect((await ask(handler, 'GET', '/metrics')).body).toMatch(/^routed_attention_sequences 0$/m)
   })
 
-  test('one that leaves the queue makes room', async () => {
+  test('a request that leaves the queue makes room', async () => {
     const handler = createHandler(model, { maxConcurrent: 2, maxQueue: 2, maxTokens: 100_000 })
     const first = await handler(requestOf('POST', '/v1/completions', { prompt: 'a', stream: true, max_tokens: 100_000 }))
     const leaving = new AbortController()
@@ -438,7 +438,7 @@ describe('under load', () => {
     await (first.body as ReadableStream).cancel()
   })
 
-  test('nothing is begun beyond the memory that may be used', async () => {
+  test('no work starts beyond the memory limit', async () => {
     const handler = createHandler(model, { maxMemory: runtime.info.memory.used + 1000 })
     expect(await ask(handler, 'POST', '/v1/completions', { prompt: 'a' })).toMatchObject({ status: 200 })
     // now it knows what a session takes
@@ -447,7 +447,7 @@ describe('under load', () => {
     expect(refused.headers.get('retry-after')).toMatch(/^\d+$/)
   })
 
-  test('sequences are decoded together, and the metrics tell how many', async () => {
+  test('sequences are decoded together, and the metrics show how many', async () => {
     const handler = createHandler(model)
     const decoded = async () => {
       const { body } = await ask(handler, 'GET', '/metrics')
@@ -462,7 +462,7 @@ describe('under load', () => {
     expect(tokens / batches).toBeGreaterThan(4)
   })
 
-  test('every text is the one that it has alone', async () => {
+  test('every text is the same as without load', async () => {
     const handler = createHandler(model, { maxConcurrent: 5, maxQueue: 100 })
     const bodies = Array.from({ length: 24 }, (_, i) => ({
       prompt: `prompt ${i % 5} and more`,
@@ -479,7 +479,7 @@ describe('under load', () => {
   })
 })
 
-test('a prompt that was read is not read again, but by those who show the same key alone', async () => {
+test('a prompt is not read twice, but only shared between requests with the same key', async () => {
   const handler = createHandler(model, { apiKeys: ['one', 'two'] })
   const prompt = randomTokens(200, 260)
   const cached = async (key: string, more: number[] = []) => {
@@ -498,7 +498,7 @@ test('a prompt that was read is not read again, but by those who show the same k
   expect((await ask(createHandler(model, { maxCacheBytes: 0 }), 'POST', '/v1/completions', { prompt })).body).toMatchObject({ usage: { prompt_tokens_details: { cached_tokens: 0 } } }) // prettier-ignore
 })
 
-test('a shutdown waits for what is under way, and breaks it off after a time', async () => {
+test('a shutdown waits for pending requests, and aborts them after a timeout', async () => {
   const handler = createHandler(model, { maxTokens: 100_000 })
   const short = await handler(requestOf('POST', '/v1/completions', { prompt: 'a', stream: true }))
   const long = await handler(requestOf('POST', '/v1/completions', { prompt: 'a', stream: true, max_tokens: 100_000 }))

@@ -63,10 +63,10 @@ async function hold(handler: Handler, address: string, received: Received[]): Pr
   }
 }
 
-describe('a process that ends at any write', () => {
+describe('a process that is killed at any write', () => {
   const writes = [1, 2, 3, 4, 5, 6, 7]
   test.each(writes.flatMap((write) => (['before', 'after'] as const).map((when) => ({ write, when }))))(
-    'loses nothing and doubles nothing: $when write $write',
+    'loses nothing and duplicates nothing: $when write $write',
     async ({ write: fatal, when }) => {
       const expected = await undisturbed()
       const store = new UnreliableStore(new MemoryStore())
@@ -99,7 +99,7 @@ describe('a process that ends at any write', () => {
     },
   )
 
-  test('tokens that were stored are imposed on what is answered anew', async () => {
+  test('an answer that is generated again starts with the stored tokens', async () => {
     const store = new UnreliableStore(new MemoryStore())
     const handler = createHandler(model, { store })
     const address = await create(handler)
@@ -126,7 +126,7 @@ describe('a process that ends at any write', () => {
   })
 })
 
-test('a shutdown stores what was told, and the next process goes on behind it', async () => {
+test('a shutdown stores what was sent, and the next process continues after it', async () => {
   const expected = await undisturbed()
   const store = new UnreliableStore(new MemoryStore())
   const handler = createHandler(model, { store })
@@ -152,7 +152,7 @@ test('a shutdown stores what was told, and the next process goes on behind it', 
 test.each([
   ['strictly causal', causalConfig],
   ['published', publishedConfig],
-])('a session that is put away after each turn gives its memory back and is restored: %s', async (_kind, config) => {
+])('a session that is saved after each turn frees its memory and is restored: %s', async (_kind, config) => {
   const own = await load(config)
   const expected = await undisturbed(own)
   const before = runtime.info.memory.used
@@ -170,7 +170,7 @@ test.each([
   own.dispose()
 })
 
-test('a snapshot that cannot be used is replaced by reading again', async () => {
+test('an unusable snapshot is replaced by reading the tokens again', async () => {
   const expected = await undisturbed()
   const store = new UnreliableStore(new MemoryStore())
   const handler = createHandler(model, { store, maxIdleMemory: 0 })
@@ -204,7 +204,7 @@ test('two processes with one store do not undo each other', async () => {
   await Promise.all([a.close(), b.close()])
 })
 
-test('a store that fails is told as such; the turn is not taken then, or answered when it works again', async () => {
+test('a failing store is reported; a turn is then not accepted, or answered once the store works again', async () => {
   const expected = await undisturbed()
   const store = new UnreliableStore(new MemoryStore())
   const handler = createHandler(model, { store })
@@ -222,7 +222,7 @@ test('a store that fails is told as such; the turn is not taken then, or answere
   await handler.close()
 })
 
-test('a conversation of another model is refused, and entries that are broken are named', async () => {
+test('a conversation of another model is rejected, and corrupt entries are named', async () => {
   const kept = new MemoryStore()
   const handler = createHandler(model, { store: kept })
   const address = await create(handler)
@@ -243,7 +243,7 @@ test('a conversation of another model is refused, and entries that are broken ar
   })
 })
 
-test('many conversations at once: each has the answer of its own, and memory comes back', async () => {
+test('many conversations at once get their own answers, and release their memory', async () => {
   await undisturbed() // what the model itself needs is there then
   const before = runtime.info.memory.used
   const handler = createHandler(model, { maxConcurrent: 4, maxQueue: 100, maxIdleMemory: 100_000 })
@@ -274,7 +274,7 @@ test('many conversations at once: each has the answer of its own, and memory com
   await vi.waitFor(() => expect(runtime.info.memory.used).toBe(before))
 })
 
-test('sessions that are kept give way when memory is full', async () => {
+test('cached sessions are evicted when memory is full', async () => {
   await undisturbed()
   const probe = model.createSession()
   await probe.append([1])

@@ -35,7 +35,7 @@ async function undisturbed(turns: readonly { prompt: string; max_tokens: number;
 const question = { prompt: 'The old captain', max_tokens: 40, seed: 7 }
 const another = { prompt: ' put down', max_tokens: 30, seed: 8, temperature: 0 }
 
-test('a conversation is created, continued turn by turn, and told again from the beginning', async () => {
+test('a conversation is created, continued turn by turn, and replayed from the beginning', async () => {
   const handler = createHandler(model)
   const [first, second] = await undisturbed([question, another])
   const created = await send(handler, 'POST', '/v1/conversations', {})
@@ -75,7 +75,7 @@ test('a conversation is created, continued turn by turn, and told again from the
   await handler.close()
 })
 
-test('words may be token ids, or none to go on, and may be read before the first turn', async () => {
+test('input may be token ids, or none to continue, and may be read before the first turn', async () => {
   const handler = createHandler(model)
   const [answer] = await undisturbed([{ ...question, max_tokens: 60 }])
   const address = await create(handler, { prompt: 'The old', temperature: 1, max_tokens: 20, seed: 7 })
@@ -92,7 +92,7 @@ test('words may be token ids, or none to go on, and may be read before the first
   await handler.close()
 })
 
-test('what conversations begin with in common is read once', async () => {
+test('a common beginning of conversations is read once', async () => {
   const handler = createHandler(model)
   const common = 'It was a dark and stormy night; the rain fell in torrents. '.repeat(3)
   const [first, second] = await Promise.all([{ prompt: common }, {}].map((body) => create(handler, body)))
@@ -111,7 +111,7 @@ test('what conversations begin with in common is read once', async () => {
   await handler.close()
 })
 
-test('a seed that is not given is drawn and told, and repeats the answer', async () => {
+test('a seed is drawn and reported if not given, and reproduces the answer', async () => {
   const handler = createHandler(model)
   const [a, b] = [await create(handler), await create(handler)]
   const drawn = await turn(handler, a, { prompt: 'Hello', max_tokens: 12 })
@@ -122,7 +122,7 @@ test('a seed that is not given is drawn and told, and repeats the answer', async
   await handler.close()
 })
 
-test('a key takes words once: the same turn for the same body, 409 for another', async () => {
+test('an idempotency key is accepted once: the same turn for the same body, 409 for another', async () => {
   const handler = createHandler(model)
   const address = await create(handler)
   const taken = await turn(handler, address, question, 'a')
@@ -156,7 +156,7 @@ test('a key takes words once: the same turn for the same body, 409 for another',
   await handler.close()
 })
 
-test('one turn at a time: another is refused until the first has ended, and taken then', async () => {
+test('one turn at a time: another is rejected until the first has ended', async () => {
   const store = new UnreliableStore(new MemoryStore())
   const handler = createHandler(model, { store })
   const address = await create(handler)
@@ -175,7 +175,7 @@ test('one turn at a time: another is refused until the first has ended, and take
   await handler.close()
 })
 
-test('events are resumed behind any of them, whoever left, while a turn runs and afterwards', async () => {
+test('events can be resumed after any of them, during a turn and afterwards', async () => {
   const handler = createHandler(model)
   const address = await create(handler)
   const { events: at } = await turn(handler, address, { ...question, max_tokens: 200 })
@@ -198,7 +198,7 @@ test('events are resumed behind any of them, whoever left, while a turn runs and
   await handler.close()
 })
 
-test('DELETE stops the turn and forgets everything', async () => {
+test('DELETE stops the turn and deletes everything', async () => {
   const store = new UnreliableStore(new MemoryStore())
   const handler = createHandler(model, { store })
   await undisturbed([question]) // what the model itself needs is there then
@@ -221,7 +221,7 @@ test('DELETE stops the turn and forgets everything', async () => {
   expect(store.writes).toBeLessThan(40) // the turn did not go on
 })
 
-test('a turn that cannot be answered ends with an error, told once, and the conversation goes on', async () => {
+test('a turn that fails ends with an error, sent once, and the conversation continues', async () => {
   const handler = createHandler(model)
   const address = await create(handler)
   const impossible = Object.fromEntries(Array.from({ length: 256 }, (_, id) => [id, -1e300]))
@@ -242,8 +242,8 @@ test('a turn that cannot be answered ends with an error, told once, and the conv
   await handler.close()
 })
 
-describe('what is refused', () => {
-  test('bodies', async () => {
+describe('what conversations reject', () => {
+  test('invalid bodies', async () => {
     const handler = createHandler(model, { maxTokens: 100, maxPromptTokens: 50, maxConversationTokens: 60 })
     const address = await create(handler)
     for (const [body, message] of [
@@ -278,7 +278,7 @@ describe('what is refused', () => {
     await handler.close()
   })
 
-  test('ids that nobody was given, and addresses that are none', async () => {
+  test('unknown ids, and invalid addresses', async () => {
     const handler = createHandler(model)
     const store = vi.spyOn(MemoryStore.prototype, 'read')
     const address = await create(handler)
@@ -297,7 +297,7 @@ describe('what is refused', () => {
     await handler.close()
   })
 
-  test('special tokens in a text are none', async () => {
+  test('special tokens in a text are read as text', async () => {
     const handler = createHandler(model)
     const encode = vi.spyOn(model.tokenizer, 'encode')
     await turn(handler, await create(handler, { prompt: '<s>' }), { prompt: '</s>', max_tokens: 1 })

@@ -14,7 +14,7 @@ beforeAll(async () => {
 afterAll(() => runtime.dispose())
 
 describe('createHandler', () => {
-  test('refuses what is no model, and options that do not fit, by name', () => {
+  test('rejects invalid models, and invalid options by name', () => {
     expectThrows(() => createHandler({} as LanguageModel), 'BAD_ARGUMENT', /model must be a LanguageModel, got an object/)
     const faults: [HandlerOptions, RegExp][] = [
       [{ maxTokens: 0 }, /maxTokens must be an integer from 1, got 0/],
@@ -44,7 +44,7 @@ describe('a handler', () => {
     })
   })
 
-  test('knows its addresses and their methods', async () => {
+  test('knows its routes and their methods', async () => {
     const handler = createHandler(model)
     expect(await ask(handler, 'GET', '/v1/nothing')).toMatchObject({ status: 404, body: fault('NOT_FOUND', /nothing at this address/) })
     expect(await ask(handler, 'GET', '/v1/models/')).toMatchObject({ status: 404 })
@@ -53,7 +53,7 @@ describe('a handler', () => {
     expect(refused.headers.get('allow')).toBe('GET')
   })
 
-  test('tells its health and its numbers, with neither ids nor texts', async () => {
+  test('reports health and metrics, without ids or texts', async () => {
     const handler = createHandler(model)
     expect(await ask(handler, 'GET', '/health')).toMatchObject({ status: 200, body: { status: 'ok' } })
     await ask(handler, 'GET', '/v1/secret')
@@ -69,7 +69,7 @@ describe('a handler', () => {
     expect((body as string).split('\n').filter((line) => !/^(|# (HELP|TYPE) .+|\w+(\{[^}]*\})? [\d.e+-]+)$/.test(line))).toEqual([])
   })
 
-  test('lets in whoever shows a key, and everyone to its health', async () => {
+  test('requires a key, except for health', async () => {
     const handler = createHandler(model, { apiKeys: ['one', 'two'] })
     const get = (authorization?: string, path = '/v1/models') =>
       ask(handler, 'GET', path, undefined, { headers: { ...(authorization && { authorization }) } })
@@ -84,7 +84,7 @@ describe('a handler', () => {
     expect(await get(undefined, '/metrics')).toMatchObject({ status: 401 })
   })
 
-  test('answers pages of the listed origins alone', async () => {
+  test('allows pages of the listed origins only', async () => {
     const handler = createHandler(model, { origins: ['https://page.test'], apiKeys: ['key'] })
     const from = (origin: string, method = 'GET', headers = {}) =>
       ask(handler, method, '/v1/models', undefined, { headers: { origin, ...headers } })
@@ -123,7 +123,7 @@ describe('a handler', () => {
     expect(await get('two')).toMatchObject({ status: 200 })
   })
 
-  test('logs each request without its address, and defects without what they say', async () => {
+  test("logs each request without the client's address, and internal errors without their messages", async () => {
     const entries: LogEntry[] = []
     const clientOf = () => {
       throw new TypeError('a secret')
@@ -144,14 +144,14 @@ describe('a handler', () => {
     expect(JSON.stringify(entries)).not.toMatch(/secret/)
   })
 
-  test('answers though its log fails', async () => {
+  test('responds even if its log fails', async () => {
     const log = () => {
       throw new Error('full')
     }
     expect(await ask(createHandler(model, { log }), 'GET', '/health')).toMatchObject({ status: 200 })
   })
 
-  test('ends: it refuses further requests, and says so to whoever asks for its health', async () => {
+  test('shuts down: rejects further requests, and reports it as unhealthy', async () => {
     const handler = createHandler(model)
     await handler.close()
     for (const path of ['/v1/models', '/health']) {

@@ -74,7 +74,7 @@ describe('OpenAI’s client', () => {
     expect(single.choices[0]!.logprobs!.tokens!.slice(0, 3)).toEqual(['The', ' old', ' captain'])
   })
 
-  test('leaves a stream, whose work then stops', async () => {
+  test('cancels a stream, whose work then stops', async () => {
     const from = serving.log.length
     const stream = await client.completions.create({ ...request, max_tokens: 4000, stream: true })
     for await (const chunk of stream) if (chunk.choices[0]!.text !== '') break
@@ -88,7 +88,7 @@ describe('OpenAI’s client', () => {
     await serving.logged(/CLIENT_LEFT.*\n?/, serving.log.length - 1)
   })
 
-  test('is told its faults', async () => {
+  test('gets errors', async () => {
     const failing = (body: object) => client.completions.create({ ...request, ...body }).catch((error: unknown) => error)
     expect(await failing({ best_of: 3 })).toBeInstanceOf(OpenAI.BadRequestError)
     expect(await failing({ best_of: 3 })).toMatchObject({
@@ -103,7 +103,7 @@ describe('OpenAI’s client', () => {
     await expect(stranger.completions.create(request)).rejects.toBeInstanceOf(OpenAI.AuthenticationError)
   })
 
-  test('tries again when the server is full', async () => {
+  test('retries when the server is full', async () => {
     const busy = await client.completions.create({ ...request, n: 4, max_tokens: 4000, stream: true })
     const iterator = busy[Symbol.asyncIterator]()
     await iterator.next()

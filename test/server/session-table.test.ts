@@ -4,7 +4,7 @@ import { SessionTable } from '../../src/server/session-table.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, loadSmallModel } from '../support/small-models.js'
 
-test('a session ends with its lease, which every use renews', async () => {
+test('a session ends with its lease, which each use renews', async () => {
   using runtime = openRuntime('relaxed')
   const model = await loadSmallModel(runtime, causalConfig)
   let time = 0
@@ -55,7 +55,7 @@ test('with isolated callers, the memory of a pending append is given back with i
   expect(runtime.info.memory.used).toBe(used)
 })
 
-test('bad options are refused', () => {
+test('bad options are rejected', () => {
   expect(() => new SessionTable({ lease: 0 })).toThrow('lease must be a number above 0, got 0')
   expect(() => new SessionTable({ leases: 3 } as object)).toThrow('leases')
 })

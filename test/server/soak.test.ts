@@ -7,7 +7,7 @@ import { builtinModule } from '../../src/builtin-module.js'
 const script = fileURLToPath(new URL('../soak/run.mjs', import.meta.url))
 
 // test/runtimes runs it in a Node that has SQLite, whichever this one is
-test.skipIf(!builtinModule('node:sqlite'))('no text is wrong, and no turn is lost or doubled', { timeout: 300_000 }, () => {
+test.skipIf(!builtinModule('node:sqlite'))('no text is wrong, and no turn is lost or duplicated', { timeout: 300_000 }, () => {
   const options = ['--requests', '400', '--connections', '30', '--kills', '2', '--minutes', '4']
   const { status, stdout, stderr } = spawnSync(process.execPath, [script, ...options], { encoding: 'utf8' })
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
@@ -17,7 +17,7 @@ test.skipIf(!builtinModule('node:sqlite'))('no text is wrong, and no turn is los
     expect(stdout).toMatch(new RegExp(`^ *[1-9]\\d*  ${what}$`, 'm'))
 })
 
-test.skipIf(builtinModule('node:sqlite'))('a Node without SQLite is told so', () => {
+test.skipIf(builtinModule('node:sqlite'))('a Node without SQLite is reported', () => {
   const { status, stderr } = spawnSync(process.execPath, [script], { encoding: 'utf8' })
   expect({ status, stderr }).toEqual({ status: 2, stderr: expect.stringMatching(/needs a Node with SQLite \(22\.13 or newer\)/) as string })
 })

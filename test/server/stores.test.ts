@@ -20,7 +20,7 @@ const one = (value: number, length = 1) => new Map([['entry', new Uint8Array(len
 describe('in memory', () => {
   test.each(storeStatements(() => new MemoryStore()))('%s', (_name, statement) => statement())
 
-  test('the conversations that were not used for longest are forgotten, before it has more bytes than it may', async () => {
+  test('evicts the least recently used conversations to stay within its byte limit', async () => {
     const store = new MemoryStore({ maxBytes: 10_000 })
     for (const id of ['a', 'b', 'c']) await store.write(id, 1, one(1, 2000))
     await store.read('a', '')
@@ -43,7 +43,7 @@ describe('in memory', () => {
 describe.skipIf(!builtinModule('node:sqlite'))('on SQLite', () => {
   test.each(storeStatements(() => new SqliteStore(newFile())))('%s', (_name, statement) => statement())
 
-  test('what was written is there when the file is opened again, and two may have it open', async () => {
+  test('what was written is there when the file is reopened, and two connections may have it open', async () => {
     const file = newFile()
     const first = new SqliteStore(file)
     await first.write('a', 1, one(1))
@@ -58,7 +58,7 @@ describe.skipIf(!builtinModule('node:sqlite'))('on SQLite', () => {
     await expectRejects(first.read('a', ''), 'DISPOSED', /was closed/)
   })
 
-  test('a process that is killed while it writes leaves every write that it told of, whole', async () => {
+  test('a process that is killed while it writes keeps every acknowledged write, complete', async () => {
     const file = newFile()
     const script = `
       import { SqliteStore } from ${JSON.stringify(new URL('../../dist/server.js', import.meta.url).href)}
@@ -85,7 +85,7 @@ describe.skipIf(!builtinModule('node:sqlite'))('on SQLite', () => {
     for (const name of ['a', 'b']) expect(new Set(entries.get(name))).toEqual(new Set([version & 255]))
   })
 
-  test('conversations that nobody wrote to for long are forgotten', async () => {
+  test('conversations without writes expire', async () => {
     const file = newFile()
     using store = new SqliteStore(file, { maxIdleDays: 30 })
     await store.write('old', 1, one(1))
@@ -102,7 +102,7 @@ describe.skipIf(!builtinModule('node:sqlite'))('on SQLite', () => {
     expect(await store.read('new', '')).toBeDefined()
   })
 
-  test('files of something else are refused and left alone', async () => {
+  test('files of other programs are rejected and left alone', async () => {
     const text = newFile()
     writeFileSync(
       text,
@@ -123,6 +123,6 @@ describe.skipIf(!builtinModule('node:sqlite'))('on SQLite', () => {
   })
 })
 
-test.skipIf(builtinModule('node:sqlite'))('an engine without SQLite is told what to use', () => {
+test.skipIf(builtinModule('node:sqlite'))('an engine without SQLite gets advice', () => {
   expectThrows(() => new SqliteStore(newFile()), 'UNSUPPORTED', /SQLite of Node 22\.13 or newer, Deno or Bun.*MemoryStore/)
 })

@@ -22,7 +22,7 @@ async function* steps(name: string, count: number, log: string[], failAt = -1): 
   }
 }
 
-describe('generators that are merged', () => {
+describe('merged generators', () => {
   test('yield everything, each in its order, none far ahead of the others or of the consumer', async () => {
     const log: string[] = []
     const seen: string[] = []
@@ -38,7 +38,7 @@ describe('generators that are merged', () => {
     expect(seen.slice(0, 2).sort()).toEqual(['a0', 'b0'])
   })
 
-  test('are all ended when one fails or the consumer leaves', async () => {
+  test('are all ended when one fails or the consumer stops', async () => {
     const log: string[] = []
     const failing = async () => {
       for await (const item of merge([steps('a', 9, log), steps('b', 9, log, 2)])) log.push(`got ${item}`)
@@ -63,7 +63,7 @@ describe('a body of events', () => {
     return { work, ends, reader, next }
   }
 
-  test('computes an event when it is asked for, and reports its end once', async () => {
+  test('computes an event on demand, and reports its end once', async () => {
     const log: string[] = []
     const { next, ends } = open(steps('a', 2, log))
     await new Promise((resolve) => setTimeout(resolve, 0))
@@ -85,7 +85,7 @@ describe('a body of events', () => {
     expect(await second).toBe('event')
   })
 
-  test('tells the client of an error as an event', async () => {
+  test('sends errors to the client as events', async () => {
     const { next, ends } = open(steps('a', 2, [], 1))
     expect([await next(), await next(), await next()]).toEqual([
       'a0',
@@ -121,7 +121,7 @@ test('events have an id and a name where they are given', () => {
   expect(sseEvent('[DONE]', { id: '5', event: 'end' })).toBe('event: end\nid: 5\ndata: [DONE]\n\n')
 })
 
-test('a bucket fills evenly, and forgets the clients that were here longest ago', () => {
+test('a token bucket refills evenly, and forgets the least recent clients', () => {
   let now = 0
   const rate = new RateLimit(60, () => now)
   for (let i = 0; i < 60; i++) rate.take('a')

@@ -101,7 +101,7 @@ const anyOptions: fc.Arbitrary<GenerateOptions> = fc.record(
 )
 
 describe.each(kinds)('generating with a %s model', (_kind, config) => {
-  test('chooses as a plain sampler does, for any options', async () => {
+  test('samples like a plain sampler, for any options', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     await fc.assert(
@@ -127,7 +127,7 @@ describe.each(kinds)('generating with a %s model', (_kind, config) => {
     )
   })
 
-  test('gives a processor logits of its own to write to, and waits for it', async () => {
+  test('gives a processor its own copy of the logits to modify, and waits for it', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const session = model.createSession()
@@ -163,7 +163,7 @@ describe.each(kinds)('generating with a %s model', (_kind, config) => {
     await expectRejects(model.complete(prompt, { logitsProcessor: (logits) => void structuredClone(logits, { transfer: [logits.buffer] }) }), 'BAD_ARGUMENT') // prettier-ignore
   })
 
-  test('takes earlier ids for a part of the prompt, as a copied session needs them', async () => {
+  test('treats earlier ids as part of the prompt, as a copied session needs', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const read = model.createSession()
@@ -187,7 +187,7 @@ describe.each(kinds)('generating with a %s model', (_kind, config) => {
     )
   })
 
-  test('says why it ended, and what it read and wrote', async () => {
+  test('reports why it ended, and what it read and wrote', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, config)
     const options = { maxTokens: 8, seed: 3 }
@@ -235,7 +235,7 @@ describe('the end of text', () => {
     return files
   }
 
-  test('is what generation_config.json says, or else config.json', async () => {
+  test('is defined by generation_config.json, or else config.json', async () => {
     using runtime = openRuntime('baseline')
     const eosOf = async (config: object, generation?: unknown) => (await Model.load(files(config, generation), { runtime })).eosTokenIds
     expect(await eosOf({})).toEqual([])
@@ -274,7 +274,7 @@ describe('the end of text', () => {
 describe('the text of a generation', () => {
   const cases = Object.keys(tokenizerFiles).map((family) => [family] as const)
 
-  test.each(cases)('goes on from the prompt, and is whole before a stop token (%s)', async (family) => {
+  test.each(cases)('continues the prompt, and is complete before a stop token (%s)', async (family) => {
     using runtime = openRuntime('baseline')
     const model = await loadWith(runtime, family)
     const { tokenizer } = model
@@ -317,7 +317,7 @@ describe('the text of a generation', () => {
     )
   })
 
-  test('goes on from prompts of any length', async () => {
+  test('continues prompts of any length', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadWith(runtime, 'GPT-2')
     const session = model.createSession()
@@ -332,7 +332,7 @@ describe('the text of a generation', () => {
     expect(session.position).toBe(1)
   })
 
-  test('goes on from appends that were called before it and had not ended', async () => {
+  test('continues appends that were pending when it was called', async () => {
     for (const family of Object.keys(tokenizerFiles)) {
       using runtime = openRuntime('baseline')
       const model = await loadWith(runtime, family)
@@ -364,7 +364,7 @@ describe('the text of a generation', () => {
     await expectRejects(model.complete('[PAD]'), 'BAD_ARGUMENT', /token id \d+ must be/)
   })
 
-  test('that a stop text ends says so', async () => {
+  test('reports that a stop text ended it', async () => {
     using runtime = openRuntime('baseline')
     const model = await loadWith(runtime, 'GPT-2')
     const options = { seed: 2, maxTokens: 60 }
@@ -377,7 +377,7 @@ describe('the text of a generation', () => {
   })
 })
 
-describe.each(kinds)('a session of a %s model that writes', (_kind, config) => {
+describe.each(kinds)('a session of a %s model that generates', (_kind, config) => {
   const setUp = async (fields: object = {}) => {
     const runtime = openRuntime('baseline')
     const model = await loadSmallModel(runtime, { ...config, ...fields })
@@ -385,7 +385,7 @@ describe.each(kinds)('a session of a %s model that writes', (_kind, config) => {
   }
   const logitsAfter = async (model: LanguageModel, ids: readonly number[]) => (await model.forward(ids)).data.slice(-V)
 
-  test('goes on where it stands, and has read all of it afterwards', async () => {
+  test('continues from its position, and has read all of the text afterwards', async () => {
     using made = await setUp()
     const { model, session } = made
     await session.append(prompt.slice(0, 5))
@@ -400,7 +400,7 @@ describe.each(kinds)('a session of a %s model that writes', (_kind, config) => {
     expect(session.position).toBe(prompt.length + 9)
   })
 
-  test('has read every token that was given out however it ends', async () => {
+  test('has read every token that was yielded, however it ends', async () => {
     using made = await setUp()
     const { model, session, runtime } = made
     const read = [...prompt]
@@ -446,7 +446,7 @@ describe.each(kinds)('a session of a %s model that writes', (_kind, config) => {
     expect(session.save()).toEqual(before)
   })
 
-  test('takes nothing else meanwhile', async () => {
+  test('rejects other calls meanwhile', async () => {
     using made = await setUp()
     const { model, session } = made
     const never = session.generate(prompt)
@@ -477,7 +477,7 @@ describe.each(kinds)('a session of a %s model that writes', (_kind, config) => {
     expect(await begun.return()).toEqual({ done: true, value: undefined })
   })
 
-  test('has read nothing of a prompt whose progress was refused at the last token, however short it is', async () => {
+  test('has read nothing of a prompt whose onProgress throws at the last token, however short it is', async () => {
     using made = await setUp()
     const { session } = made
     await session.append(prompt)
@@ -496,7 +496,7 @@ describe.each(kinds)('a session of a %s model that writes', (_kind, config) => {
     }
   })
 
-  test('need not wait for a processor once it is aborted or disposed of', async () => {
+  test('does not wait for a processor once it is aborted or disposed of', async () => {
     const ends = ['signal', 'session', 'model', 'runtime'] as const
     for (const what of ends) {
       for (const isSynchronous of [true, false]) {
@@ -529,7 +529,7 @@ describe.each(kinds)('a session of a %s model that writes', (_kind, config) => {
     }
   })
 
-  test('needs something to go on from, and room', async () => {
+  test('needs something to continue from, and room', async () => {
     using made = await setUp({ max_positions: 16 })
     const { model, session } = made
     await expectRejects(session.generate(null).next(), 'BAD_ARGUMENT', /new session/)

@@ -53,7 +53,7 @@ describe('sampling options', () => {
     { seed: 'x' },
     { seed: NaN },
     { seed: null },
-  ])('are refused when they are %j', (options) => {
+  ])('are rejected: %j', (options) => {
     expectThrows(() => resolveSampling(options as never), 'BAD_ARGUMENT', new RegExp(Object.keys(options)[0]!))
   })
 })
@@ -136,7 +136,7 @@ describe('a sampler', () => {
     }
   })
 
-  it('gives the same choices for the same seed', () => {
+  it('draws the same tokens for the same seed', () => {
     const logits = new Float32Array(100)
     const draws = (options: SamplingOptions) => {
       const draw = createSampler(resolveSampling(options))
@@ -147,7 +147,7 @@ describe('a sampler', () => {
     expect(draws({})).not.toEqual(draws({}))
   })
 
-  it('refuses logits that are no distribution', () => {
+  it('rejects logits that define no distribution', () => {
     for (const options of [{}, { temperature: 0 }, { topK: 1 }]) {
       for (const bad of [
         [NaN, 1],
@@ -162,7 +162,7 @@ describe('a sampler', () => {
       expectThrows(() => sampler().sample(bad as never), 'BAD_ARGUMENT')
   })
 
-  it('keeps to the tokens that sorting all of them would leave', () => {
+  it('keeps the same tokens as a full sort', () => {
     const logits = fc
       .array(fc.oneof(fc.integer({ min: -3, max: 3 }), fc.constant(-Infinity)), { minLength: 1, maxLength: 40 })
       .filter((list) => list.some((logit) => logit > -Infinity))

@@ -51,7 +51,7 @@ describe.each(Object.entries(tokenizerFiles))('text after a prompt, decoded as %
     )
   })
 
-  test('needs the last 16 tokens of the prompt only', async () => {
+  test('depends only on the last 16 tokens of the prompt', async () => {
     const tokenizer = await createTokenizer(JSON.stringify(file))
     fc.assert(
       fc.property(idLists(tokenizer, { minLength: 16, maxLength: 40 }), idLists(tokenizer, { maxLength: 20 }), (prompt, ids) => {
@@ -63,14 +63,14 @@ describe.each(Object.entries(tokenizerFiles))('text after a prompt, decoded as %
     )
   })
 
-  test('comes with each token where it is certain', async () => {
+  test('comes with each token as soon as it is certain', async () => {
     const tokenizer = await createTokenizer(JSON.stringify(file))
     const ids = [idOf(tokenizer, 'sea'), idOf(tokenizer, 'the'), idOf(tokenizer, 'sea')]
     const texts = continued(tokenizer, [idOf(tokenizer, 'the')], ids)
     expect(texts.map((text) => text.trim())).toEqual(['sea', 'the', 'sea', ''])
   })
 
-  test('ends before a stop text as it does without a prompt', async () => {
+  test('stops before a stop text as without a prompt', async () => {
     const tokenizer = await createTokenizer(JSON.stringify(file))
     const stop = 'ea'
     fc.assert(
@@ -86,7 +86,7 @@ describe.each(Object.entries(tokenizerFiles))('text after a prompt, decoded as %
 })
 
 describe('a prompt that ends inside a character', () => {
-  test.each(['GPT-2', 'Llama 2'])('is followed by the whole of it (%s)', async (family) => {
+  test.each(['GPT-2', 'Llama 2'])('is followed by the whole character (%s)', async (family) => {
     const tokenizer = await createTokenizer(JSON.stringify(tokenizerFiles[family]))
     const bytes = tokenizer.isByteToken(1) ? (byte: number) => byte + 1 : (byte: number) => byte
     const [first, ...others] = [...new TextEncoder().encode('€')].map(bytes)

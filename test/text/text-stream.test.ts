@@ -31,7 +31,7 @@ describe('streamed text', () => {
     expect(pieces).toEqual(['n', '', 'é', ' ', '', '', '', '👍', ''])
   })
 
-  it('is all the text in the end, with U+FFFD where bytes are no character', () => {
+  it('adds up to all the text, with U+FFFD for bytes that are no character', () => {
     fc.assert(
       fc.property(fc.array(fc.nat(4095), { maxLength: 40 }), (ids) => {
         expect(stream(ids).text).toBe(tokenizer.decode(ids))
@@ -42,29 +42,29 @@ describe('streamed text', () => {
     expect(stream(bytewise('\ufeffa')).text).toBe('\ufeffa')
   })
 
-  it('ends before a stop string, which is not part of it', () => {
+  it('stops before a stop string, which is not part of it', () => {
     const { pieces, isFinished } = stream(bytewise('one STOP two'), ['STOP'])
     expect(pieces.join('')).toBe('one ')
     expect(isFinished).toBe(true)
     expect(pieces.slice(4)).toEqual(pieces.slice(4).map(() => ''))
   })
 
-  it('holds back what a stop string may begin with, and no more', () => {
+  it('holds back only what may begin a stop string', () => {
     expect(stream(bytewise('aST STOxy'), ['STOP']).pieces).toEqual(['a', '', '', 'ST ', '', '', '', 'STOx', 'y', ''])
     expect(stream(bytewise('STO'), ['STOP'])).toMatchObject({ text: 'STO', isFinished: false })
     expect(stream(bytewise('aab'), ['ab']).pieces).toEqual(['', 'a', '', ''])
   })
 
-  it('ends at the stop string that is complete first, of these at the longest', () => {
+  it('stops at the stop string that is complete first, and at the longest of several', () => {
     expect(stream(bytewise('xabcd'), ['abcd', 'bc']).text).toBe('xa')
     expect(stream(bytewise('xabcd'), ['c', 'abc', 'bc']).text).toBe('x')
   })
 
-  it('finds a stop string of several bytes a character', () => {
+  it('finds a stop string of multi-byte characters', () => {
     expect(stream(bytewise('né 👍 x'), [' 👍']).text).toBe('né')
   })
 
-  it('ends at the same place however the tokens cut the text', () => {
+  it('stops at the same place however the tokens split the text', () => {
     const text = fc.string({ unit: fc.constantFrom('a', 'b', 'é', ' ', '👍'), maxLength: 30 })
     const stop = fc.array(fc.string({ unit: fc.constantFrom('a', 'b', 'é', ' '), minLength: 1, maxLength: 3 }), { maxLength: 3 })
     fc.assert(
@@ -79,7 +79,7 @@ describe('streamed text', () => {
     )
   })
 
-  it('needs stop strings that are strings', () => {
+  it('rejects stop strings that are not strings', () => {
     for (const bad of [null, 'stop', [''], [5], ['\ud83d'], [null]])
       expectThrows(() => createTextStream(tokenizer, bad as never), 'BAD_ARGUMENT', /stop/)
     expectThrows(() => createTextStream(tokenizer).push(4096), 'BAD_ARGUMENT')
@@ -101,7 +101,7 @@ describe('streamed text of a vocabulary that is not byte-level', () => {
     },
   }
 
-  it('is all the text in the end', async () => {
+  it('adds up to all the text', async () => {
     const fallback = await createTokenizer(JSON.stringify(json))
     expect(stream([1, 2, 3, 5, 6, 2], [], fallback).pieces).toEqual(['the', ' sea', 'man', '', '', 'é sea', ''])
     // the next byte may make the whole run none

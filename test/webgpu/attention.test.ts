@@ -137,7 +137,7 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
     }
   })
 
-  test('attends from the requested rows alone', async () => {
+  test('attends from the requested rows only', async () => {
     for (const skipped of [0, 1, 36]) {
       const make = () => attentionCase({ ...attendingOf({ heads: 2, width: 10 }, 37, 20, 32, 1), skipped })
       await expectSameOp(device, make, `without ${skipped} of 37 rows`)
@@ -196,7 +196,7 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
     }
   })
 
-  test('gives a row the same bits in every form that has room for its keys', async () => {
+  test('gives a row the same bits in every kernel variant that has room for its keys', async () => {
     for (const [width, window, last] of [
       [10, 8, 60],
       [64, 34, 3],
@@ -212,7 +212,7 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
     }
   })
 
-  test('gives a row the same bits alone and among others, wherever the buffer begins', async () => {
+  test('gives a row the same bits alone and among others, at any buffer offset', async () => {
     for (const [window, last] of [
       [8, 60],
       [30, 90],

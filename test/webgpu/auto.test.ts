@@ -42,7 +42,7 @@ describe.skipIf(noAdapter)('a runtime with a choice of devices', () => {
     })
   }
 
-  test('puts a model on the one that is quicker at what is expected of it', async () => {
+  test('places a model on the device that is faster at its workload', async () => {
     const onGpu = price(gpu, 10, 0)
     const onProcessor = price(processor, 1, 1)
     const ranOn = async (model: LanguageModel) => {
@@ -66,7 +66,7 @@ describe.skipIf(noAdapter)('a runtime with a choice of devices', () => {
     expect(await ranOn(forDecoding)).toEqual([false, true])
   }, 300_000)
 
-  test('puts a layer on the one that is quicker at what it is first asked, and packs its weights once for each', async () => {
+  test('places a layer on the device that is faster at its first call, and packs its weights once for each', async () => {
     using alone = openRuntime('relaxed')
     const expected = await makeLayer(alone, causal).forward(x)
     price(gpu, 10, 0)
@@ -86,7 +86,7 @@ describe.skipIf(noAdapter)('a runtime with a choice of devices', () => {
     expectSameBits(await layer.forward(x), expected)
   }, 300_000)
 
-  test('computes with the parameters that a layer was given while it measured', async () => {
+  test('uses the parameters that a layer was given while it measured', async () => {
     using alone = openRuntime('relaxed')
     const other = makeLayer(alone, causal, 2)
     price(gpu, 10, 0)
@@ -100,7 +100,7 @@ describe.skipIf(noAdapter)('a runtime with a choice of devices', () => {
   }, 300_000)
 
   test.each(['the GPU', 'the processor'] as const)(
-    'takes the other one where %s fails as it is measured',
+    'takes the other device if %s fails while being measured',
     async (failing) => {
       price(gpu, 1, 0)
       price(processor, 1, 0)
@@ -120,7 +120,7 @@ describe.skipIf(noAdapter)('a runtime with a choice of devices', () => {
     300_000,
   )
 
-  test('goes on with the processor when the GPU is lost, from where the last finished append left a session', async () => {
+  test("continues on the CPU when the GPU is lost, from a session's last completed append", async () => {
     using alone = openRuntime('relaxed')
     const onGpu = price(gpu, 1, 0)
     price(processor, 100, 0)

@@ -14,7 +14,7 @@ describe.skipIf(noAdapter)('on one GPU', () => {
   beforeAll(async () => void (gpu = await openGpu()))
 
   test.each(Object.entries(kinds))(
-    'a %s layer answers sequences of few words, alone and together, in chunks of any length',
+    'a %s layer gives the same bits for short sequences alone and together, in chunks of any length',
     async (_kind, options) => {
       const words = range(5).map((word) => normals(options.dim, word + 1))
       const x = Tensor.zeros([2, 43, options.dim])

@@ -50,7 +50,7 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
     }
   })
 
-  test('close up over what is evicted and append what is admitted', async () => {
+  test('close the gaps of evicted tokens and append admitted ones', async () => {
     const capacity = 136
     for (const shape of headShapes) {
       for (const [before, retained, admitted] of contextUpdates) {
@@ -76,7 +76,7 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
     }
   })
 
-  test('append to what is there if no list says what is retained', async () => {
+  test('append to existing tokens if no list says which are retained', async () => {
     for (const shape of headShapes) {
       for (const [retained, admitted] of [
         [0, 5],
@@ -104,7 +104,7 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
     }
   })
 
-  test('keep the rows that their keys and values are made of, rank by rank', async () => {
+  test('keep the inputs of their keys and values, rank by rank', async () => {
     for (const stride of [8, 24, 256]) {
       for (const [before, retained, admitted] of contextUpdates) {
         const make = (): OpCase<Opcode.UpdateContextInputs> => {
@@ -118,7 +118,7 @@ describe.skipIf(noAdapter)('contexts on a GPU, as on the processor', () => {
     }
   })
 
-  test('gather, for every window that begins, the chosen key/values after the null one, values times their scores', async () => {
+  test('gather, for every window that begins, the selected keys and values after the null ones, values times their scores', async () => {
     for (const options of gatherCases) await expectSameOp(device, () => gatherContextOp(options), JSON.stringify(options))
   })
 })

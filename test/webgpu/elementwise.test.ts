@@ -112,11 +112,11 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
     }
   })
 
-  test('combines local rows with routed ones and null tokens, in any of the ways there are', async () => {
+  test('combines local rows with routed ones and null tokens, in every mode', async () => {
     for (const options of combineCases) await expectSameOp(device, () => combineOp(options), JSON.stringify(options))
   })
 
-  test('gives the logarithms of probabilities', async () => {
+  test('computes log probabilities', async () => {
     for (const width of vocabularies) {
       const make = (): OpCase<Opcode.LogProbabilities> => {
         const rows = 3

@@ -38,7 +38,7 @@ describe.skipIf(noAdapter)('a GPU', () => {
     return opened
   }
 
-  test('without memory fails the call that wanted it, with OUT_OF_MEMORY, and no later one', async () => {
+  test('without memory fails the call that needed it, with OUT_OF_MEMORY, and no later one', async () => {
     const { runtime, device } = await open()
     const layer = makeLayer(runtime)
     const expected = await layer.forward(x)
@@ -56,7 +56,7 @@ describe.skipIf(noAdapter)('a GPU', () => {
     expect((await layer.forward(long)).shape).toEqual(long.shape)
   }, 400_000)
 
-  test('that refuses work fails the append that it was of, and the session stays as it was', async () => {
+  test('that rejects work fails the append that it was for, and the session is unchanged', async () => {
     const { runtime, device } = await open()
     const model = await loadSmallModel(runtime, causalConfig)
     const ids = randomTokens(20, causalConfig.num_tokens)
@@ -75,7 +75,7 @@ describe.skipIf(noAdapter)('a GPU', () => {
     expect(await session.append(ids.slice(9))).toEqual(await model.restoreSession(saved).append(ids.slice(9)))
   }, 400_000)
 
-  test('whose driver does not take a kernel fails calls with UNSUPPORTED, not as if it were lost', async () => {
+  test('whose driver rejects a kernel fails calls with UNSUPPORTED, not as if it were lost', async () => {
     const { runtime, device } = await open()
     const create = device.gpu.createComputePipelineAsync.bind(device.gpu)
     device.gpu.createComputePipelineAsync = () => Promise.reject(new Error('too long a shader'))

@@ -15,7 +15,7 @@ describe.skipIf(noAdapter)('int8 weights on a GPU', () => {
   afterAll(() => runtime.dispose())
 
   test.each([causalConfig, publishedConfig])(
-    'are the float32 weights that they stand for, whatever the bits of activations (causal: $causal)',
+    'are the float32 weights that they represent, whatever the bits of activations (causal: $causal)',
     async (config) => {
       const ids = randomTokens(9, config.num_tokens)
       const files = smallModelFiles(smallModel(config))

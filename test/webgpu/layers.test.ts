@@ -10,7 +10,7 @@ describe.skipIf(noAdapter)('on a GPU', () => {
   afterAll(() => runtime.dispose())
 
   test.each(layerCases().map((golden) => [golden.name, golden] as const))(
-    'the layer answers %s, and routes exactly as it should',
+    'the layer reproduces %s, with exactly the same routing',
     async (_name, golden) => {
       const { layer, trace } = await expectGoldenLayer(runtime, golden, 8 * golden.float32Error + 1e-5)
       // a software driver takes long over the large ones

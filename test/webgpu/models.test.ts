@@ -11,12 +11,12 @@ describe.skipIf(noAdapter)('on a GPU', () => {
   afterAll(() => runtime.dispose())
 
   test.each(modelCases().map((golden) => [golden.name, golden] as const))(
-    'the small model %s answers, and to the bit however its tokens are cut',
+    'the small model %s reproduces its golden values, to the bit however its tokens are split',
     (_name, golden) => expectGoldenModel(runtime, golden),
     600_000,
   )
 
-  test('novels-10m gives its golden logits and bits, and goes on with its golden greedy tokens', async () => {
+  test('novels-10m gives its golden logits and bits, and continues with its golden greedy tokens', async () => {
     using model = await loadNovels(runtime)
     const golden = novelsGolden()
     const { bitsPerToken } = await model.evaluate(golden.inputIds)

@@ -34,8 +34,8 @@ describe.each([
     { info: {}, features: new Set(), requestDevice: () => Promise.reject(new Error('not today')) },
     /the GPU could not be opened: not today/,
   ],
-])('where there is %s', (_name, adapter, reason) => {
-  test("'auto' computes in WebAssembly and says why", async () => {
+])('with %s', (_name, adapter, reason) => {
+  test("'auto' falls back to WebAssembly and says why", async () => {
     offer(adapter)
     await using runtime = await createRuntime({ device: 'auto', threads: 1 })
     expect(runtime.info).toMatchObject({ device: 'wasm', unavailable: { webgpu: expect.stringMatching(reason) as string } })

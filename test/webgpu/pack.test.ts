@@ -43,7 +43,7 @@ function packedAtOnce(values: (parameter: (typeof parameters)[number]) => Float3
   return floats
 }
 
-test('rows as they come, and again where a transfer begins again, are packed as all at once', () => {
+test('rows packed as they arrive, repeated or not, equal those packed all at once', () => {
   const whole = packedAtOnce(({ data }) => data)
   for (const step of [1, 3, 32]) {
     const { packer, floats } = newPacker()
@@ -58,7 +58,7 @@ test('rows as they come, and again where a transfer begins again, are packed as 
   }
 })
 
-test('int8 rows are widened when their scales have come, before them or after them', () => {
+test('int8 rows are widened whether their scales come before or after them', () => {
   const whole = packedAtOnce(({ data, columns, isQuantizable, scales }) =>
     isQuantizable ? data.map((value, i) => value * scales[Math.floor(i / columns)]!) : data,
   )

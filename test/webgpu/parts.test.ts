@@ -10,7 +10,7 @@ import { noAdapter, openGpuRuntime } from './gpu.js'
 
 const KIB = 1 << 10
 
-describe.skipIf(noAdapter)('buffers in parts', () => {
+describe.skipIf(noAdapter)('buffers split into parts', () => {
   const runtimes: Runtime[] = []
   afterAll(() => Promise.all(runtimes.map((runtime) => runtime.dispose())))
 
@@ -41,7 +41,7 @@ describe.skipIf(noAdapter)('buffers in parts', () => {
     expect(a.save()).toEqual(b.save())
   }, 400_000)
 
-  test('are refused where one op would need more of them than can be bound, and the runtime goes on', async () => {
+  test('are rejected if one op would need more of them than can be bound, and the runtime remains usable', async () => {
     const runtime = await open(64 * KIB)
     const options = { dim: 64, heads: 2, dimHead: 32, numRoutedQueries: 2, numRoutedKeyValues: 2, localAttnWindowSize: 16 }
     const layer = makeLayer(runtime, options)

@@ -24,14 +24,14 @@ describe('the shapes of WebGPU products', () => {
     expect(workgroupBytes(product.declarations)).toBeLessThanOrEqual(16384)
   })
 
-  it.each(names)('%s adds to each of its sums in one place a k, with fma', (name) => {
+  it.each(names)('%s adds to each sum at one place per k, with fma', (name) => {
     const { body } = productOf(name)
     const sums = body.match(/^\s*(c\d+_\d|sum) = .*$/gm) ?? []
     expect(sums.length).toBeGreaterThan(0)
     for (const line of sums) expect(line).toMatch(/(c\d+_\d|sum) = fma\(vec4f\(a\d*\.[xyzw]\), .+, \1\);/)
   })
 
-  it('refuses a shape that its invocations cannot share out', () => {
+  it('rejects a shape that cannot be divided between its invocations', () => {
     expect(() => productTile({ rows: 128, columns: 128, depth: 8, threadRows: 8, threadColumns: 8 })).toThrow(
       'No product tile has this shape',
     )
@@ -41,7 +41,7 @@ describe('the shapes of WebGPU products', () => {
     expect(() => productRows({ rows: 16, columns: 32, depth: 64, threads: 64 })).toThrow('No product of few rows has this shape')
   })
 
-  it('takes larger tiles for larger products and never more workgroups a dimension than a device allows', () => {
+  it('uses larger tiles for larger products and never more workgroups per dimension than a device allows', () => {
     expect(chooseProductShape(16384, 768)).toBe('large')
     expect(chooseProductShape(4000, 768)).toBe('middle')
     expect(chooseProductShape(4000, 256)).toBe('medium')

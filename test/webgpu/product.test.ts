@@ -100,7 +100,7 @@ describe.skipIf(noAdapter)('products on a GPU', () => {
   let device: WebGpuDevice
   beforeAll(async () => void (device = await openDevice()))
 
-  test('of any size are right, with bias, GELU and what they are added to', async () => {
+  test('of any size are correct, with bias, GELU and addition', async () => {
     for (const [rows, depth, columns] of productSizes) {
       const { result, expected } = await multiply(device, { rows, depth, columns })
       expectClose(result, expected, `${rows} × ${depth} × ${columns}`)
@@ -114,7 +114,7 @@ describe.skipIf(noAdapter)('products on a GPU', () => {
     }
   }, 300_000)
 
-  test('have the same bits in every shape that rows may be cut into', async () => {
+  test('have the same bits in tiles of every shape', async () => {
     const size = { rows: 3, depth: 45, columns: 104 }
     const { result } = await multiply(device, size)
     // as many rows as the host thinks there may be decide the shape

@@ -18,7 +18,7 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
   let device: WebGpuDevice
   beforeAll(async () => void (device = await openDevice()))
 
-  test('knows the angle of any position as exactly as that of the first', async () => {
+  test('computes the angle of any position as exactly as that of the first', async () => {
     const rows = 3
     for (const width of headWidths) {
       const plan = new WeightPlan()
@@ -53,8 +53,11 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
         const words = Int32Array.of(1, 0, ...int64Words([5, ...Array.from({ length: rows }, (_, row) => position + row)]))
         const list = device.allocate(words.byteLength, 'the positions')
         list.write(words, 0)
-        dispatch.bind(BufferIndex.Chosen, list)
-        await device.run(compiled({ ...shared, first: at(BufferIndex.Chosen), positions: at(BufferIndex.Chosen, 8) }), dispatch)
+        dispatch.bind(BufferIndex.SelectedPositions, list)
+        await device.run(
+          compiled({ ...shared, first: at(BufferIndex.SelectedPositions), positions: at(BufferIndex.SelectedPositions, 8) }),
+          dispatch,
+        )
         expect(memory.readFloats(0, rows * 2 * width)).toEqual(table)
         list.dispose()
         for (let row = 0; row < rows; row++) {
@@ -74,7 +77,7 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
     }
   })
 
-  test('takes the cosine and sine of any angle that a float32 can be', async () => {
+  test('computes the cosine and sine of any float32 angle', async () => {
     const width = 12
     const angles = Float32Array.of(
       0,
@@ -114,7 +117,7 @@ describe.skipIf(noAdapter)('rotation on a GPU', () => {
     }
   })
 
-  test('rotates heads of any width by shared angles or by their own', async () => {
+  test('rotates heads of any width by shared or individual angles', async () => {
     for (const width of headWidths) {
       for (const own of [false, true]) {
         const make = (): OpCase<Opcode.Rotate> => {

@@ -13,7 +13,7 @@ describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
   let device: WebGpuDevice
   beforeAll(async () => void (device = await openDevice()))
 
-  test('spreads router scores over experts, as cosines or as they are', async () => {
+  test('writes router scores expert by expert, as cosines or dot products', async () => {
     for (const width of tokenWidths) {
       for (const cosine of [false, true]) {
         const make = (): OpCase<Opcode.RouterScores> => {
@@ -46,7 +46,7 @@ describe.skipIf(noAdapter)('routing on a GPU, as on the processor', () => {
     }
   })
 
-  test('lists the requested rows that were taken', async () => {
+  test('lists the requested rows that were selected', async () => {
     for (const options of listCases) await expectSameOp(device, () => listQueriesOp(options), JSON.stringify(options))
   })
 })

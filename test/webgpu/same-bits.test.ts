@@ -75,7 +75,7 @@ describe.skipIf(noAdapter)('on one GPU', () => {
   let gpu: GPUDevice
   beforeAll(async () => void (gpu = await openGpu()))
 
-  test('a token has one router score for each expert, at any row of a chunk of any length', async () => {
+  test('a token has the same router score for each expert, at any row of a chunk of any length', async () => {
     const device = new WebGpuDevice(gpu, 128)
     for (const router of [
       { width: 45, experts: 3, cosine: true },
@@ -97,7 +97,7 @@ describe.skipIf(noAdapter)('on one GPU', () => {
     }
   }, 300_000)
 
-  test('a causal model gives the same logits and keeps the same state however a text is cut', async () => {
+  test('a causal model gives the same logits and keeps the same state however a text is split', async () => {
     const numTokens = 6
     const files = smallModelFiles(smallModel({ ...causalConfig, depth: 1, num_tokens: numTokens, routed_window_size: 33 }))
     const ids = randomTokens(67, numTokens)

@@ -40,7 +40,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
     const tolerance = ({ routerScores }: SelectionCase) =>
       rule.straightThrough ? 0 : (Math.max(...routerScores.map((s) => Math.max(...s.map(Math.abs))), 1) * 5e-7) / rule.eps
 
-    test('takes the same queries of each window', async () => {
+    test('selects the same queries of each window', async () => {
       for (const [kind, size] of cases) {
         const options = decidedCase(kind, rule, size, expectedQueries)
         const make = () => queriesOp(options)
@@ -48,7 +48,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
       }
     })
 
-    test('takes the same key/values for each window', async () => {
+    test('selects the same key/values for each window', async () => {
       for (const [kind, size] of cases) {
         const options = decidedCase(kind, rule, size, expectedKeyValues)
         const make = () => keyValuesOp(options)
@@ -56,7 +56,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
       }
     })
 
-    test('takes the same bits however many windows are handled at once', async () => {
+    test('gives the same bits however many windows are handled at once', async () => {
       const options = { ...decidedCase('narrow', rule, [45, 5, 9], expectedQueries), misalignment: 4 }
       for (const op of [queriesOp, keyValuesOp]) {
         const parts = op(options)
@@ -72,7 +72,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
     })
   })
 
-  test('takes the same by top-k where router scores are NaN or infinite', async () => {
+  test('selects the same by top-k if router scores are NaN or infinite', async () => {
     const rule = selectionRules['top-k']!
     for (const values of [[NaN], [Infinity, -Infinity, NaN, Infinity], Array<number>(45).fill(NaN), Array<number>(45).fill(-Infinity)]) {
       const routerScores = range(2).map((expert) => scoreKinds.narrow!(45, expert))
@@ -83,7 +83,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
     }
   })
 
-  test('takes the same of rows of several chunks', async () => {
+  test('selects the same of rows of several chunks', async () => {
     for (const kind of ['often tied', 'narrow']) {
       const routerScores = range(2).map((expert) => scoreKinds[kind]!(9000, expert))
       for (const count of [1, 700, 8300]) {
@@ -94,13 +94,13 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
     }
   })
 
-  test('numbers chosen tokens across chunks and experts', async () => {
+  test('numbers selected tokens across chunks and experts', async () => {
     for (const length of slotLengths) {
       for (const density of [2, 40]) await expectSameOp(device, () => slotsOp(length, density), `${length} tokens, one of ${density}`)
     }
   })
 
-  test('numbers the chosen tokens of each expert from a place of its own', async () => {
+  test('numbers the selected tokens of each expert from a start of its own', async () => {
     for (const [length, stride] of [
       [0, 8],
       [1, 1],
@@ -134,7 +134,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
     }
   })
 
-  test('gives a closing window to the context', async () => {
+  test('updates the context with a closing window', async () => {
     for (const [kind, draw] of Object.entries(causalScoreKinds)) {
       for (const [before, window, count] of contextSelections) {
         await expectSameOp(device, () => contextOp(draw, before, window, count), `${kind}: ${window} tokens join ${before} of ${count}`)
@@ -142,7 +142,7 @@ describe.skipIf(noAdapter)('selection on a GPU, as on the processor', () => {
     }
   })
 
-  test('leaves the context alone while its window is open', async () => {
+  test('leaves the context unchanged while its window is open', async () => {
     for (const [kind, draw] of Object.entries(causalScoreKinds)) await expectSameOp(device, () => contextOp(draw, 9, 40, 9, 0), kind)
   })
 })

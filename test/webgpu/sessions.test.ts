@@ -27,7 +27,7 @@ describe.skipIf(noAdapter)('sessions on a GPU', () => {
     return { ...opened, model: await LanguageModel.load(modelFiles(causal), { runtime: opened.runtime }) }
   }
 
-  test('give the same bits however the tokens are cut, through saving, restoring and cloning', async () => {
+  test('give the same bits however the tokens are split, through saving, restoring and cloning', async () => {
     const { model } = await open()
     const some = ids.slice(0, 24)
     const whole = await model.createSession().append(some)
@@ -67,7 +67,7 @@ describe.skipIf(noAdapter)('sessions on a GPU', () => {
     400_000,
   )
 
-  test('survive the loss of the GPU: saved as they were, and continued on the processor where that may take over', async () => {
+  test('survive the loss of the GPU: saved unchanged, and continued on the CPU if that is allowed', async () => {
     const { runtime, device, model } = await open({ own: true, replaceable: true })
     // whichever was quicker: the session's continuation must be right from either
     const half = ids.length >> 1
@@ -92,7 +92,7 @@ describe.skipIf(noAdapter)('sessions on a GPU', () => {
     expect((await layer.forward(Tensor.randn([1, 20, 16]))).shape).toEqual([1, 20, 16])
   }, 400_000)
 
-  test('tell of the loss of a GPU that nothing replaces, call after call, and can still be saved', async () => {
+  test('report the loss of a GPU that nothing replaces at each call, and can still be saved', async () => {
     const { device, model } = await open({ own: true })
     const session = model.createSession()
     await session.append(ids.slice(0, 5))
@@ -110,7 +110,7 @@ describe.skipIf(noAdapter)('sessions on a GPU', () => {
     expect((await other.restoreSession(saved).append(ids.slice(5, 7))).length).toBe(model.config.numTokens)
   }, 400_000)
 
-  test('give all memory back', async () => {
+  test('release all memory', async () => {
     const { runtime, device } = await open()
     const before = device.used
     const model = await LanguageModel.load(modelFiles(causal), { runtime })

@@ -9,7 +9,7 @@ import { contextOp, keyValuesOp, queriesOp, routeOp, slotsOp } from './selection
 import type { OpName } from '../../src/program/encode-op.js'
 import { type OpCase, wordsFrom } from './op-comparison.js'
 
-describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
+describe.skipIf(noSubgroups)('with subgroups, bit for bit as without,', () => {
   let device: WebGpuDevice
   let plain: WebGpuDevice
   beforeAll(async () => {
@@ -27,23 +27,20 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
     expect(plain.gpu.features.has('subgroups')).toBe(false)
   })
 
-  test.each(['coordinate descent, scores carried', 'top-k', 'one pass of descent'])(
-    'a window’s selections are made by %s',
-    async (name) => {
-      const rule = selectionRules[name]!
-      for (const [kind, draw] of Object.entries(scoreKinds)) {
-        for (const [length, windowSize, count] of [
-          [17, 8, 1],
-          [700, 333, 30],
-          [2700, 1290, 100],
-        ] as const) {
-          const options = { routerScores: range(2).map((expert) => draw(length, length + expert)), windowSize, count, rule }
-          await expectSameBits(() => queriesOp(options), `queries, ${kind}, of ${length}`)
-          await expectSameBits(() => keyValuesOp(options), `key/values, ${kind}, of ${length}`)
-        }
+  test.each(['coordinate descent, scores carried', 'top-k', 'one pass of descent'])('a window’s selections by %s', async (name) => {
+    const rule = selectionRules[name]!
+    for (const [kind, draw] of Object.entries(scoreKinds)) {
+      for (const [length, windowSize, count] of [
+        [17, 8, 1],
+        [700, 333, 30],
+        [2700, 1290, 100],
+      ] as const) {
+        const options = { routerScores: range(2).map((expert) => draw(length, length + expert)), windowSize, count, rule }
+        await expectSameBits(() => queriesOp(options), `queries, ${kind}, of ${length}`)
+        await expectSameBits(() => keyValuesOp(options), `key/values, ${kind}, of ${length}`)
       }
-    },
-  )
+    }
+  })
 
   test('rows of several chunks are selected from', async () => {
     const routerScores = range(2).map((expert) => scoreKinds['often tied']!(9000, expert))
@@ -52,7 +49,7 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
     await expectSameBits(() => keyValuesOp(options), 'key/values')
   })
 
-  test('chosen tokens are numbered', async () => {
+  test('selected tokens are numbered', async () => {
     for (const length of [0, 1, 17, 8191, 8600]) {
       for (const stride of [0, 8600]) await expectSameBits(() => slotsOp(length, 3, stride), `${length} tokens, ${stride} apart`)
     }
@@ -62,7 +59,7 @@ describe.skipIf(noSubgroups)('with subgroups, as without, to the bit,', () => {
     for (const options of listCases) await expectSameBits(() => listQueriesOp(options), JSON.stringify(options))
   })
 
-  test('tokens are routed causally, and a closing window’s given to the context', async () => {
+  test('tokens are routed causally, and contexts updated with a closing window', async () => {
     for (const [kind, draw] of Object.entries(causalScoreKinds)) {
       for (const [window, count, offset, rows] of [
         [37, 1, 5, 20],

@@ -12,7 +12,7 @@ describe.skipIf(noAdapter)('the surprisal of tokens on a GPU', () => {
   let runtime: Runtime | undefined
   afterAll(() => runtime?.dispose())
 
-  test('is the same bits however they are cut, near those of the processor, and a session writes on', async () => {
+  test('has the same bits however they are split, near those of the CPU, and a session can generate on', async () => {
     runtime = (await openGpuRuntime()).runtime
     const model = await LanguageModel.load(modelFiles(causal), { runtime })
     const ids = causal.inputIds.slice(0, 20)

@@ -19,7 +19,7 @@ describe.skipIf(noAdapter)('16-bit weights on a GPU', () => {
   afterAll(() => runtime.dispose())
 
   test.each(['F16', 'BF16'] as const)(
-    'have the logits of the same values in float32: %s',
+    'give the logits of the same values in float32: %s',
     async (dtype) => {
       const config = { ...causalConfig, depth: 1, dim: 64, num_tokens: 64, max_positions: 64 }
       const ids = randomTokens(9, config.num_tokens)

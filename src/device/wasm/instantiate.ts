@@ -8,7 +8,7 @@ export interface KernelExports {
    * Continues a program on the calling thread; returns 1 once it has finished. `resumePoint` is the address of the
    * words of `ResumePoint`.
    */
-  proceed(resumePoint: number, header: number, budget: number, most: number): number
+  resume(resumePoint: number, header: number, budget: number, most: number): number
   /** `assembly/pack.ts`. */
   pack(
     source: number,

@@ -333,7 +333,7 @@ export class WasmDevice implements Device {
         const { ints } = this.arena
         ints.fill(0, resumePoint / 4, resumePoint / 4 + ResumePoint.Length)
         ints[resumePoint / 4 + ResumePoint.Op] = (program as WasmProgram).buffer.address
-        while (!this.#kernels.proceed(resumePoint, header, this.leaveWork, this.sliceWork)) {
+        while (!this.#kernels.resume(resumePoint, header, this.leaveWork, this.sliceWork)) {
           const turning = this.yieldToEventLoop()
           if (turning) await turning
           this.#assertUsable()

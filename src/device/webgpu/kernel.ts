@@ -36,7 +36,7 @@ export interface Kernel<O extends OpName = OpName> {
 }
 
 /** Location of an operand in one pipeline: absent, in the dispatch header, or in a buffer. */
-export type Place = 'none' | 'header' | number
+export type OperandLocation = 'none' | 'header' | number
 
 /** A buffer of one pipeline, or the neighbouring parts of it that its operands may be in. */
 export interface Memory {
@@ -49,7 +49,7 @@ export interface Memory {
 /** What a shader is specialised for, besides its kernel. */
 export interface ShaderBindings {
   /** Location of each operand; numbers are indices into `memories`. */
-  readonly places: Readonly<Record<string, Place>>
+  readonly places: Readonly<Record<string, OperandLocation>>
   readonly memories: readonly Memory[]
 }
 
@@ -93,7 +93,7 @@ ${operands.join('\n')}
 ${subgroupCode ?? kernel.code}`
 }
 
-function operandsIn(memory: number, places: Readonly<Record<string, Place>>): string[] {
+function operandsIn(memory: number, places: Readonly<Record<string, OperandLocation>>): string[] {
   return Object.keys(places).filter((name) => places[name] === memory)
 }
 
@@ -144,7 +144,7 @@ ${
 }`
 }
 
-function accessors(name: string, at: number, place: Place, memories: readonly Memory[], view: Kernel['view']): string {
+function accessors(name: string, at: number, place: OperandLocation, memories: readonly Memory[], view: Kernel['view']): string {
   if (place === 'none') {
     return `
 fn ${name}_given() -> bool { return false; }

@@ -4,7 +4,7 @@ import type { CompiledProgram, Dispatch, Program } from '../device.js'
 import { RoutedAttentionError } from '../../errors.js'
 import type { OpName } from '../../program/encode-op.js'
 import { DOUBLES, LIMITS, RESULTS } from '../../program/op-access.js'
-import { FIRST_BUFFER, HEADER_BYTES, type Kernel, type Place, OP_VECTORS, type OpView } from './kernel.js'
+import { FIRST_BUFFER, HEADER_BYTES, type Kernel, type OperandLocation, OP_VECTORS, type OpView } from './kernel.js'
 import { kernelsOf } from './kernels/table.js'
 import type { Pipeline, Pipelines } from './pipelines.js'
 import type { WebGpuBuffer } from './webgpu-buffer.js'
@@ -160,8 +160,12 @@ interface Extent {
  * Operands in the same parts of a buffer share a binding: WebGPU forbids overlapping bindings in a dispatch if one is
  * written.
  */
-function placeOperands(kernel: Kernel, op: Op, dispatch: Dispatch): { places: Record<string, Place>; extents: readonly Extent[] } {
-  const places: Record<string, Place> = {}
+function placeOperands(
+  kernel: Kernel,
+  op: Op,
+  dispatch: Dispatch,
+): { places: Record<string, OperandLocation>; extents: readonly Extent[] } {
+  const places: Record<string, OperandLocation> = {}
   let extents: Extent[] = []
   const results: readonly number[] = RESULTS[op.opcode]
   for (const [name, operand] of Object.entries(kernel.operands)) {

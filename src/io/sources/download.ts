@@ -1,11 +1,11 @@
 import { describe, reasonOf, RoutedAttentionError } from '../../errors.js'
 import { isUint8Array } from '../../realm.js'
 import { BrokenTransfer } from './broken-transfer.js'
-import { pause } from './pause.js'
+import { delay } from './delay.js'
 import { contentRangeOf, isEncoded, type Representation, representationOf, UNKNOWN } from './representation.js'
-import { type Answer, ResponseBody } from './response-body.js'
+import { type HostResponse, ResponseBody } from './response-body.js'
 import { FileRestarted, isMissing, type MissingFile, untilAborted } from './source.js'
-import { PAUSES } from './retry.js'
+import { RETRY_DELAYS } from './retry.js'
 import type { ByteStream } from './stream-file.js'
 
 /**
@@ -13,7 +13,7 @@ import type { ByteStream } from './stream-file.js'
  * status 416.
  * @throws BrokenTransfer if requesting again is worthwhile
  */
-export type Ask = (headers: Readonly<Record<string, string>>) => Promise<Answer | MissingFile>
+export type RequestFile = (headers: Readonly<Record<string, string>>) => Promise<HostResponse | MissingFile>
 
 /**
  * A file downloaded over an unreliable network: after a failure the rest is requested or, if the server does not
@@ -30,10 +30,10 @@ export class Download implements ByteStream {
 
   constructor(
     private readonly what: string,
-    private readonly ask: Ask,
+    private readonly request: RequestFile,
     private readonly signal: AbortSignal | undefined,
     /** Reset on progress, so that a file of any length arrives over a connection of any quality. */
-    private readonly pauses: readonly number[] = PAUSES,
+    private readonly delays: readonly number[] = RETRY_DELAYS,
   ) {}
 
   get size(): number | undefined {
@@ -109,33 +109,33 @@ export class Download implements ByteStream {
       this.furthest = this.position
       this.failures = 0
     }
-    const milliseconds = this.pauses[this.failures++]
+    const milliseconds = this.delays[this.failures++]
     if (milliseconds === undefined) throw broken.after(this.failures)
-    await pause(milliseconds, this.signal)
+    await delay(milliseconds, this.signal)
   }
 
   private async connect(): Promise<MissingFile | undefined> {
     const { validator, isVeiled } = this.representation
     // `If-Range` needs another origin's permission, and a refusal looks like a network failure, so the last attempt
     // omits it.
-    const isAllowed = !isVeiled || this.failures < this.pauses.length
+    const isAllowed = !isVeiled || this.failures < this.delays.length
     const isPart = this.position > 0 && validator !== undefined && isAllowed
     // Browsers request ranges uncompressed by themselves and drop the last header; not every other runtime does.
     const part = isPart && { range: `bytes=${this.position}-`, 'if-range': validator, 'accept-encoding': 'identity' }
-    const answer = await this.ask(part || {})
-    if (isMissing(answer)) return answer
-    this.body = new ResponseBody(answer)
-    const { response } = answer
+    const hostResponse = await this.request(part || {})
+    if (isMissing(hostResponse)) return hostResponse
+    this.body = new ResponseBody(hostResponse)
+    const { response } = hostResponse
     if (isPart && response.status === 416) this.finish(response)
     else if (isPart && response.status === 206) this.continue(response)
-    else this.start(answer)
+    else this.start(hostResponse)
     return undefined
   }
 
   /** @throws FileRestarted unless nothing had arrived before */
-  private start(answer: Answer): void {
-    if (answer.response.status === 206) throw this.bad('only a part of it was sent (status 206), although all of it was requested')
-    this.representation = representationOf(answer)
+  private start(hostResponse: HostResponse): void {
+    if (hostResponse.response.status === 206) throw this.bad('only a part of it was sent (status 206), although all of it was requested')
+    this.representation = representationOf(hostResponse)
     if (this.position === 0) return
     this.position = 0
     throw new FileRestarted(`${this.what} begins again`)

@@ -1,7 +1,7 @@
 import { describe, RoutedAttentionError, reasonOf } from '../../errors.js'
 import type { FileLike } from '../read-options.js'
 import { memoryFile } from './memory.js'
-import { among, type OpenFile, PIECE_BYTES, type Source, untilAborted } from './source.js'
+import { amongNames, type OpenFile, PIECE_BYTES, type Source, untilAborted } from './source.js'
 
 /** Files that a user picked or dropped; matched by name only, ignoring folders. */
 export function filesSource(files: readonly FileLike[], signal?: AbortSignal): Source {
@@ -14,7 +14,7 @@ export function filesSource(files: readonly FileLike[], signal?: AbortSignal): S
     isLocal: true,
     open: async (name) => {
       const [file, another] = files.filter((candidate) => candidate.name === name)
-      if (file === undefined) return { missing: `no such file${among(files.map((candidate) => candidate.name))}`, isReplaced: false }
+      if (file === undefined) return { missing: `no such file${amongNames(files.map((candidate) => candidate.name))}`, isReplaced: false }
       if (another !== undefined)
         throw new RoutedAttentionError('BAD_FILE', `${name} is in the list of files more than once; pass the files of one folder`)
       if (file.slice === undefined) return memoryFile(await read(file, name, signal), name)

@@ -2,7 +2,7 @@ import { describe, reasonOf, RoutedAttentionError } from '../../errors.js'
 import { isError } from '../../realm.js'
 import type { Fetch } from '../read-options.js'
 import { BrokenTransfer } from './broken-transfer.js'
-import type { Answer } from './response-body.js'
+import type { HostResponse } from './response-body.js'
 import { type MissingFile, untilAborted } from './source.js'
 
 /** Statuses that mean a file does not exist. */
@@ -32,19 +32,19 @@ export class Host {
    * error with the code `NETWORK`, without retries: the address is wrong, or this page may not access it. `BAD_FILE`
    * with the status of any other refusal
    */
-  async ask(url: URL, headers: Readonly<Record<string, string>>): Promise<Answer | MissingFile> {
+  async requestFile(url: URL, headers: Readonly<Record<string, string>>): Promise<HostResponse | MissingFile> {
     // A separate controller, since engines leave listeners on a signal passed to them.
     const controller = new AbortController()
     const sent = { ...this.headers, ...headers }
     const init = { signal: controller.signal, ...(Object.keys(sent).length > 0 && { headers: sent }) }
     const { fetch } = this // browsers refuse to call theirs as a method of another object
-    const answer: Promise<unknown> = (async () => fetch(url.href, init))()
+    const responded: Promise<unknown> = (async () => fetch(url.href, init))()
     let response: unknown
     try {
-      response = await untilAborted(this.signal, answer)
+      response = await untilAborted(this.signal, responded)
     } catch (cause) {
       controller.abort()
-      answer.then(discard, () => undefined) // for a `fetch` that ignores its signal
+      responded.then(discard, () => undefined) // for a `fetch` that ignores its signal
       if (this.signal?.aborted) throw this.signal.reason
       const why = `cannot fetch ${url.pathname} from ${url.origin}: ${withoutQuery(reasonOf(cause), url)}`
       throw this.passing(new BrokenTransfer(why, { cause }, isUntold(cause) ? EITHER : undefined))

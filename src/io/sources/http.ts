@@ -36,7 +36,7 @@ export function httpSource(folder: URL, { fetch, signal, cache }: HttpOptions): 
       const entry = cache?.entry(url, file)
       const cached = fresh ? undefined : await entry?.open()
       if (cached) return cached
-      const download = new Download(url.pathname, (headers) => host.ask(url, headers), signal)
+      const download = new Download(url.pathname, (headers) => host.requestFile(url, headers), signal)
       const opened = new StreamFile(download)
       const keep = entry && ((size: number) => entry.write(size, { wasOptional: mayBeAbsent }))
       const restart = async (): Promise<OpenFile | MissingFile> =>

@@ -1,7 +1,7 @@
 import { describe, RoutedAttentionError } from '../../errors.js'
 import { isUint8Array } from '../../realm.js'
 import { detachedError } from '../detached-bytes.js'
-import { among, type OpenFile, PIECE_BYTES, type Source } from './source.js'
+import { amongNames, type OpenFile, PIECE_BYTES, type Source } from './source.js'
 
 /** Files given as bytes by name. They are neither modified nor copied. */
 export function memorySource(files: ReadonlyMap<string, Uint8Array>): Source {
@@ -10,7 +10,7 @@ export function memorySource(files: ReadonlyMap<string, Uint8Array>): Source {
     name: 'the Map',
     isLocal: true,
     open: async (file) => {
-      if (!files.has(file)) return { missing: `no such key${among(files.keys())}`, isReplaced: false }
+      if (!files.has(file)) return { missing: `no such key${amongNames(files.keys())}`, isReplaced: false }
       const bytes: unknown = files.get(file)
       if (!isUint8Array(bytes))
         throw new RoutedAttentionError('BAD_ARGUMENT', `${file} in the Map must be a Uint8Array, got ${describe(bytes)}`)

@@ -1,4 +1,4 @@
-import type { Answer } from './response-body.js'
+import type { HostResponse } from './response-body.js'
 
 /** What a response says about the file. */
 export interface Representation {
@@ -21,7 +21,7 @@ export const UNKNOWN: Representation = { size: undefined, sizeHint: undefined, l
 /**
  * For a response with the whole file. Content-Length and positions count encoded bytes, so an encoded body has neither.
  */
-export function representationOf({ response, isPlain = response.type === 'basic' }: Answer): Representation {
+export function representationOf({ response, isPlain = response.type === 'basic' }: HostResponse): Representation {
   const isVeiled = !isPlain
   if (isEncoded(response)) return { ...UNKNOWN, isVeiled }
   const length = wholeNumber(response.headers.get('content-length'))

@@ -1,5 +1,5 @@
 /** A response, and how to cancel it. */
-export interface Answer {
+export interface HostResponse {
   readonly response: Response
   /** Whether all headers are visible and the length is right: true for responses made by this package. */
   readonly isPlain?: boolean
@@ -12,11 +12,11 @@ export class ResponseBody {
   private reader: ReadableStreamDefaultReader<unknown> | undefined
   private isRead = false
 
-  constructor(private readonly answer: Answer) {}
+  constructor(private readonly hostResponse: HostResponse) {}
 
   /** The next chunk; undefined at the end. A response without a stream gives all of its bytes at once. */
   async next(): Promise<unknown> {
-    const { response } = this.answer
+    const { response } = this.hostResponse
     if (response.body) {
       this.reader ??= response.body.getReader()
       return (await this.reader.read()).value
@@ -28,7 +28,7 @@ export class ResponseBody {
 
   /** Ends the transfer and releases what has arrived. */
   cancel(): void {
-    this.answer.cancel()
+    this.hostResponse.cancel()
     this.reader?.cancel().catch(() => undefined)
     this.reader?.releaseLock()
   }

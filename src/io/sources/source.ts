@@ -72,11 +72,11 @@ export function isMissing(file: object): file is MissingFile {
 }
 
 /** The first of the names that exist, for a message about one that does not. */
-export function among(names: Iterable<unknown>): string {
+export function amongNames(names: Iterable<unknown>): string {
   const all = [...names]
   if (all.length === 0) return '; it is empty'
   const rest = all.length > MOST_NAMED ? ` and ${all.length - MOST_NAMED} more` : ''
-  return ` among ${all.slice(0, MOST_NAMED).map(describe).join(', ')}${rest}`
+  return ` amongNames ${all.slice(0, MOST_NAMED).map(describe).join(', ')}${rest}`
 }
 
 const MOST_NAMED = 5

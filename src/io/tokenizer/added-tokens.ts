@@ -2,7 +2,7 @@ import { describe } from '../../errors.js'
 import { codePointBefore } from './char-set.js'
 import { whitespace, wordCharacters } from './characters.js'
 import { Component, broken, unsupported } from './component.js'
-import { Effort } from './effort.js'
+import { StepBudget } from './step-budget.js'
 import { isTokenId, type Vocabulary } from './models/model.js'
 import { chain, checkHeld, type EncodingContext, type Stage, type TextSink } from './stage.js'
 
@@ -53,10 +53,10 @@ export function readAddedTokens(list: unknown, vocabulary: Vocabulary, normalize
 
 function normalize(content: string, normalizer: readonly Stage[]): string {
   let text = ''
-  const effort = new Effort()
-  effort.grant(content.length)
+  const budget = new StepBudget()
+  budget.grant(content.length)
   const sink = { push: (part: string) => void (text += part) }
-  chain(normalizer)(sink, { effort, isAtStart: true, mostHeld: Infinity }).push(content, true)
+  chain(normalizer)(sink, { budget, isAtStart: true, mostHeld: Infinity }).push(content, true)
   return text
 }
 
@@ -113,7 +113,7 @@ export class AddedTokenFinder {
    * The longest token that begins at a position.
    * @returns 'more' if the text ends before that can be decided
    */
-  longestAt(text: string, start: number, isWhole: boolean, effort: Effort): { token: AddedToken; end: number } | 'more' | undefined {
+  longestAt(text: string, start: number, isWhole: boolean, budget: StepBudget): { token: AddedToken; end: number } | 'more' | undefined {
     let node = this.root
     let found: { token: AddedToken; end: number } | undefined
     let at = start
@@ -127,7 +127,7 @@ export class AddedTokenFinder {
       if (child === undefined) break
       node = child
     }
-    effort.spend(at - start, 'added_tokens')
+    budget.spend(at - start, 'added_tokens')
     return found
   }
 }
@@ -182,7 +182,7 @@ class AddedTokenStage implements TextSink {
         this.from++
         continue
       }
-      const found = finder.longestAt(buffer, this.from, isWhole, context.effort)
+      const found = finder.longestAt(buffer, this.from, isWhole, context.budget)
       if (found === 'more') return this.from
       if (found === undefined) {
         this.from++

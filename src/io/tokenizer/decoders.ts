@@ -1,19 +1,19 @@
 import { bytesOfToken } from './byte-level.js'
 import type { Component } from './component.js'
-import type { Effort } from './effort.js'
+import type { StepBudget } from './step-budget.js'
 import { Pattern } from './pattern.js'
 import { prependScheme } from './pre-tokenizers.js'
 import { PatternSegments } from './split.js'
 
 /** Converts the texts of tokens to parts of the text, whose concatenation is the text. */
-export type Decoder = (tokens: string[], effort: Effort) => string[]
+export type Decoder = (tokens: string[], budget: StepBudget) => string[]
 
 /** @throws RoutedAttentionError `BAD_FILE`, `UNSUPPORTED` */
 export function createDecoder(component: Component): Decoder {
   switch (component.type) {
     case 'Sequence': {
       const decoders = component.children('decoders').map(createDecoder)
-      return (tokens, effort) => decoders.reduce((parts, decode) => decode(parts, effort), tokens)
+      return (tokens, budget) => decoders.reduce((parts, decode) => decode(parts, budget), tokens)
     }
     case 'ByteLevel':
       return (tokens) => [decodeBytes(tokens.map(bytesOfToken))]
@@ -150,18 +150,18 @@ function strip(component: Component): Decoder {
 function replace(component: Component): Decoder {
   const pattern = Pattern.of(component)
   const content = component.string('content')
-  return (tokens, effort) =>
+  return (tokens, budget) =>
     tokens.map((token) => {
       let text = ''
       let isMatch = false
       const segments = new PatternSegments(
         pattern,
-        { effort, isAtStart: true, mostHeld: Infinity },
+        { budget, isAtStart: true, mostHeld: Infinity },
         {
           begin(isNextMatch) {
             isMatch = isNextMatch
             if (!isMatch) return
-            effort.spend(content.length, component.name)
+            budget.spend(content.length, component.name)
             text += content
           },
           part: (part) => void (isMatch || (text += part)),

@@ -4,7 +4,7 @@ import { bytesOfToken } from './byte-level.js'
 import type { Codec, Encoding } from './codec.js'
 import { Component, broken, unsupported } from './component.js'
 import { BYTE_TOKEN, createDecoder, decodeBytes, type Decoder, readsByteTokens } from './decoders.js'
-import { Effort } from './effort.js'
+import { StepBudget } from './step-budget.js'
 import { type ModelSource, readModel } from './models/create-model.js'
 import type { TokenModel } from './models/model.js'
 import { createNormalizer } from './normalizers.js'
@@ -92,8 +92,8 @@ export class FileCodec implements Codec {
         'encodeStream: this tokenizer never splits a text (pre_tokenizer), so it is one token of the model to the end; use encode',
       )
     }
-    const effort = new Effort()
-    const context: EncodingContext = { effort, isAtStart: true, mostHeld: isStream ? MAX_HELD : Infinity }
+    const budget = new StepBudget()
+    const context: EncodingContext = { budget, isAtStart: true, mostHeld: isStream ? MAX_HELD : Infinity }
     const take = (id: number): void => void ids.push(id)
     const words = new Words(allowSpecial ? this.model : this.withoutSpecial(), ids, context)
     const sink = chain([
@@ -104,7 +104,7 @@ export class FileCodec implements Codec {
     ])(words, context)
     return {
       push(text, isEnd) {
-        effort.grant(text.length)
+        budget.grant(text.length)
         sink.push(text, isEnd)
       },
     }
@@ -115,9 +115,9 @@ export class FileCodec implements Codec {
     const tokens = ids.map((id) => this.tokenOf(id)).filter((token) => token !== undefined)
     if (tokens.length === 0) return ''
     if (this.decoder === undefined) return tokens.join(' ')
-    const effort = new Effort()
-    effort.grant(tokens.reduce((length, token) => length + token.length, 0))
-    return this.decoder(tokens, effort).join('')
+    const budget = new StepBudget()
+    budget.grant(tokens.reduce((length, token) => length + token.length, 0))
+    return this.decoder(tokens, budget).join('')
   }
 
   bytesOf(id: number): Uint8Array | undefined {
@@ -198,7 +198,7 @@ function part(file: Component, field: string): Component {
 
 /** For CLIP's vocabularies, whose decoder leaves `</w>` in the text: transformers replaces it with a space. */
 function endWordsWithSpace(decoder: Decoder, suffix: string): Decoder {
-  return (tokens, effort) => [decoder(tokens, effort).join('').replaceAll(suffix, ' ')]
+  return (tokens, budget) => [decoder(tokens, budget).join('').replaceAll(suffix, ' ')]
 }
 
 /** A file that requests truncation or padding would get it everywhere, even in the middle of a prompt. */

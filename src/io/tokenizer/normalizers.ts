@@ -219,7 +219,7 @@ class Replacement {
       this.isFirst = false
       return
     }
-    this.context.effort.spend(this.content.length, this.name)
+    this.context.budget.spend(this.content.length, this.name)
     this.out.push(this.content)
   }
 

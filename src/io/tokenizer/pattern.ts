@@ -1,7 +1,7 @@
 import { CharSet, codePointBefore, widthAt } from './char-set.js'
 import { type Assertion, literal, type PatternNode, parsePattern, PatternError, wordSet } from './pattern-syntax.js'
 import type { Component } from './component.js'
-import type { Effort } from './effort.js'
+import type { StepBudget } from './step-budget.js'
 
 /** The range of a match. */
 export interface Match {
@@ -62,7 +62,7 @@ export class Pattern {
   private sawEnd = false
   private text = ''
   private steps = 0
-  private effort: Effort | undefined
+  private budget: StepBudget | undefined
 
   private constructor(
     node: PatternNode,
@@ -111,9 +111,9 @@ export class Pattern {
    * from that position on
    * @throws RoutedAttentionError `UNSUPPORTED` if it takes too many steps
    */
-  find(text: string, from: number, isWhole: boolean, effort: Effort): Match | undefined | number {
+  find(text: string, from: number, isWhole: boolean, budget: StepBudget): Match | undefined | number {
     this.text = text
-    this.effort = effort
+    this.budget = budget
     const { first } = this
     for (let start = from; start <= text.length; start++) {
       if (first !== undefined) {
@@ -134,7 +134,7 @@ export class Pattern {
   private settle(): void {
     const { steps } = this
     this.steps = 0
-    this.effort!.spend(steps, this.what)
+    this.budget!.spend(steps, this.what)
   }
 
   /** @returns the end of the match, or -1 */

@@ -68,7 +68,7 @@ export function precompiled(component: Component): Stage {
         const certain = isEnd ? held.length : lastBoundary(held)
         checkHeld(held.length - certain, context)
         const changed = change(held.slice(0, certain))
-        context.effort.spend(changed.length, component.name)
+        context.budget.spend(changed.length, component.name)
         held = held.slice(certain)
         next.push(changed, isEnd)
       },

@@ -136,7 +136,7 @@ export class PatternSegments implements TextSink {
     const { buffer } = this
     if (buffer === '') return
     while (this.from <= buffer.length) {
-      const found = this.pattern.find(buffer, this.from, isWhole, this.context.effort)
+      const found = this.pattern.find(buffer, this.from, isWhole, this.context.budget)
       if (found === undefined) return
       if (typeof found === 'number') {
         this.wait(found)

@@ -1,5 +1,5 @@
 import { RoutedAttentionError } from '../../errors.js'
-import type { Effort } from './effort.js'
+import type { StepBudget } from './step-budget.js'
 
 /** Receives pieces of text, each in one or more parts that do not split characters. */
 export interface TextSink {
@@ -9,7 +9,7 @@ export interface TextSink {
 
 /** State shared by the stages of one encoding. */
 export interface EncodingContext {
-  readonly effort: Effort
+  readonly budget: StepBudget
   /**
    * Whether the current piece begins at the start of the text, for `prepend_scheme: "first"`. Stages that remove its
    * beginning clear this.

@@ -29,7 +29,7 @@ export interface FullSequenceRouting {
   readonly dispatch: Dispatch
   readonly geometry: Geometry
   readonly memory: FullSequenceMemory
-  /** Chosen tokens per projection. */
+  /** Selected tokens per projection. */
   readonly chosenRows: number
   /** The whole sequence's rows, from `inputOffset` on. */
   readonly input: DeviceBuffer
@@ -139,7 +139,7 @@ export async function selectRouted(sequence: FullSequenceRouting, scope: Resourc
     for (const end = slot + count; slot < end;) {
       const rows = Math.min(chosenRows, end - slot)
       dispatch.set(DispatchHeader.Rows, rows)
-      dispatch.bind(BufferIndex.Chosen, call, memory.positions.byteOffset + slot * 4)
+      dispatch.bind(BufferIndex.SelectedPositions, call, memory.positions.byteOffset + slot * 4)
       dispatch.bind(BufferIndex.KeyValues, keyValues, slot * pairBytes)
       await device.run(programs.projections[expert]!, dispatch, interrupt)
       await yieldPoint()

@@ -62,7 +62,7 @@ export class LogitsReader {
     this.#end = targets ? Math.max(targetRows, isLast && wanted === 'last' ? rows : 0) : counts[wanted]
     this.#dispatch.set(DispatchHeader.RequestedFirst, first)
     this.#dispatch.set(DispatchHeader.RequestedRows, this.#end)
-    this.#ask()
+    this.#requestRows()
   }
 
   /** Sets the dispatch's header for a chunk of one token whose logits are requested; `readToken` reads them. */
@@ -114,7 +114,7 @@ export class LogitsReader {
     return Number(rows === 'last' && this.#rows > 0 && this.#start + this.#next + this.#rows === this.#result!.length)
   }
 
-  #ask(): void {
+  #requestRows(): void {
     const { scratch, memory, byteOffset } = this.#place
     const { targets } = this.#result!.request
     const token = this.#start + this.#next
@@ -149,7 +149,7 @@ export class LogitsReader {
       this.#collect()
       this.#next += this.#rows
       if (this.#next >= this.#end) return
-      this.#ask()
+      this.#requestRows()
       this.#dispatch.readbacks = this.results()
       await runHead()
     }

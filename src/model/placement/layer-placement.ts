@@ -3,7 +3,7 @@ import type { Runtime } from '../../device/runtime.js'
 import type { StandaloneWeights } from '../../plan/memory/standalone-weights.js'
 import { Tensor } from '../../tensor.js'
 import { DevicePlacement, type Installation } from './device-placement.js'
-import { type Comparison, installOnQuickest } from './quickest-device.js'
+import { type Comparison, installOnFastest } from './fastest-device.js'
 
 export type LayerValues = ReadonlyMap<string, Tensor>
 
@@ -110,7 +110,7 @@ export class LayerPlacement {
 
   async #chooseDevice(time: Comparison<InstalledLayer>['time'], check: () => void): Promise<void> {
     const placement = this.#placement
-    const quickest = await installOnQuickest(this.#runtime, {
+    const fastest = await installOnFastest(this.#runtime, {
       install: (device) => (device === placement.current.device ? this.take() : this.#reinstall(device, placement.current)),
       time,
       work: 'a forward',
@@ -118,11 +118,11 @@ export class LayerPlacement {
     })
     const { current } = placement
     // the layer may have been given other values in the meantime
-    if (current.device === quickest.device) quickest.dispose()
-    else if (current.values === quickest.values) placement.replace(quickest)
+    if (current.device === fastest.device) fastest.dispose()
+    else if (current.values === fastest.values) placement.replace(fastest)
     else {
-      quickest.dispose()
-      placement.replace(this.#reinstall(quickest.device, current))
+      fastest.dispose()
+      placement.replace(this.#reinstall(fastest.device, current))
     }
   }
 

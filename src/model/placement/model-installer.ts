@@ -4,7 +4,7 @@ import type { ModelWeights } from '../../plan/memory/model-weights.js'
 import type { ModelConfig } from '../config/config.js'
 import type { Executor } from '../executor/sequence.js'
 import { InstalledModel, ModelPlacement, SharedWeights } from './model-placement.js'
-import { installOnQuickest } from './quickest-device.js'
+import { installOnFastest } from './fastest-device.js'
 
 /** A model's main workload: 'decode', one token after another, or 'prefill', long texts at once. */
 export type Workload = 'decode' | 'prefill'
@@ -72,7 +72,7 @@ export class ModelInstaller {
       candidate.weights ??= new SharedWeights(candidate.plan, candidate.packer!.finish())
       candidate.packer = undefined
     })
-    const installed = await installOnQuickest(this.#runtime, {
+    const installed = await installOnFastest(this.#runtime, {
       install: (device) => this.#install(device),
       time: ({ executor }) => timeSteps(executor, tokens),
       work: tokens === 1 ? 'a token' : `${tokens} tokens`,

@@ -1,4 +1,4 @@
-import { gradually } from '../../event-loop.js'
+import { runInSlices } from '../../event-loop.js'
 import { describe, RoutedAttentionError } from '../../errors.js'
 import { readModelFiles } from '../../io/model-files.js'
 import { checkReadOptions } from '../../io/check-read-options.js'
@@ -49,7 +49,7 @@ export async function quantizeModel(source: ModelSource, options: QuantizeOption
   })
   const { json, config } = files.config
   const stored = pick(files.weights, files.tensors)
-  const quantized = await gradually(quantizeTensors(), () => readOptions.signal?.throwIfAborted())
+  const quantized = await runInSlices(quantizeTensors(), () => readOptions.signal?.throwIfAborted())
   const written = new Map<string, Uint8Array>()
   if (files.tokenizer) written.set('tokenizer.json', files.tokenizer)
   if (files.generation !== undefined) written.set('generation_config.json', jsonBytes(files.generation))

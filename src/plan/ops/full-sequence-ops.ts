@@ -151,7 +151,7 @@ export function addSlots(builder: ProgramBuilder, { config }: Geometry, memory: 
 }
 
 /**
- * Projects `count` of one expert's chosen tokens: positions at `BufferIndex.Chosen`, from the sequence at
+ * Projects `count` of one expert's selected tokens: positions at `BufferIndex.SelectedPositions`, from the sequence at
  * `BufferIndex.Input` to `BufferIndex.KeyValues`.
  */
 export function addProjection(
@@ -165,7 +165,7 @@ export function addProjection(
   const values = at(BufferIndex.KeyValues)
   addExpertNorm(builder, geometry, weights.contextNorm, {
     count,
-    indices: at(BufferIndex.Chosen),
+    indices: at(BufferIndex.SelectedPositions),
     input: at(BufferIndex.Input),
     output: normed,
   })

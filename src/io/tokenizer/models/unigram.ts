@@ -66,7 +66,7 @@ export class UnigramModel implements TokenModel {
   }
 
   /** The Viterbi path: the start of each part, and the end; adjacent unknown characters form one part. */
-  private bestPath(word: string, { effort }: EncodingContext): Int32Array {
+  private bestPath(word: string, { budget }: EncodingContext): Int32Array {
     const length = word.length
     const best = new Float64Array(length + 1)
     const from = new Int32Array(length + 1).fill(-1)
@@ -103,11 +103,11 @@ export class UnigramModel implements TokenModel {
       }
       start = single
       if (steps > 100_000) {
-        effort.spend(steps, this.name)
+        budget.spend(steps, this.name)
         steps = 0
       }
     }
-    effort.spend(steps, this.name)
+    budget.spend(steps, this.name)
     const cuts = new Int32Array(length + 1)
     let at = length
     cuts[at] = length

@@ -39,14 +39,14 @@ export class WordPieceModel implements TokenModel {
     this.name = component.name
   }
 
-  tokenize(word: string, ids: number[], { effort }: EncodingContext): void {
-    const found = this.pieces(word, effort)
+  tokenize(word: string, ids: number[], { budget }: EncodingContext): void {
+    const found = this.pieces(word, budget)
     if (found !== undefined) for (const id of found) ids.push(id)
     else if (this.unknown === undefined) throw cannotExpress(word)
     else ids.push(this.unknown)
   }
 
-  private pieces(word: string, effort: EncodingContext['effort']): number[] | undefined {
+  private pieces(word: string, budget: EncodingContext['budget']): number[] | undefined {
     if (word.length > this.maxLength && Array.from(word).length > this.maxLength) return undefined
     const ids: number[] = []
     for (let start = 0; start < word.length;) {
@@ -56,7 +56,7 @@ export class WordPieceModel implements TokenModel {
       for (; end > start; end--) {
         // A vocabulary has no token that begins with half a surrogate pair, except malformed ones.
         if (isInsidePair(word, end)) continue
-        effort.spend(1 + ((end - start) >> 4), this.name)
+        budget.spend(1 + ((end - start) >> 4), this.name)
         id = this.idOf.get(prefix + word.slice(start, end))
         if (id !== undefined) break
       }

@@ -19,7 +19,7 @@ export interface Comparison<T extends Installation> {
  * skipped, unless it is the last one. If there is only one, nothing is timed.
  * @throws whatever `check` or the only device threw; nothing remains installed then
  */
-export async function installOnQuickest<T extends Installation>(runtime: Runtime, comparison: Comparison<T>): Promise<T> {
+export async function installOnFastest<T extends Installation>(runtime: Runtime, comparison: Comparison<T>): Promise<T> {
   const { candidates } = runtime
   if (candidates.length === 1) return comparison.install(candidates[0]!)
   let best: Timed<T> | undefined

@@ -12,7 +12,7 @@ const STEPS_PER_CHARACTER = 1000
  * replacements may double the text repeatedly, so anything that grows faster than the text is counted, and ends with a
  * typed error.
  */
-export class Effort {
+export class StepBudget {
   private left = FREE_STEPS
 
   /** Adds the allowance for more text. */

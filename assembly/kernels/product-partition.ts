@@ -11,7 +11,7 @@ export type ProductKernel = (op: usize, header: usize, place: i32, row: i32, row
  * there are too few groups.
  * @param projections side by side in the outputs, each of which is split for itself
  */
-export function multiplyShare(
+export function multiplyPartition(
   op: usize,
   header: usize,
   partition: i32,
