@@ -63,6 +63,8 @@ export interface AppendResult {
 /** What an append should return or report. */
 interface AppendRequest extends Partial<ReadingOptions> {
   readonly bits?: boolean
+  /** Whether the logits may be those of the session, which its next append overwrites; otherwise they are a copy. */
+  readonly borrows?: boolean
 }
 
 const APPEND_OPTIONS = namesOf<AppendOptions>({ signal: true, bits: true })
@@ -72,8 +74,10 @@ export class Session {
   readonly #owner: SessionOwner
   readonly #memory: SessionMemory
   readonly #lifetime: Lifetime
-  /** Logits after the last token, in a buffer that the next append overwrites. */
+  /** Logits after the last token, in a buffer that the next append may overwrite. */
   #logits: Float32Array | undefined
+  /** Another buffer, for those of a token that may yet fail. */
+  #spareLogits: Float32Array | undefined
   readonly #recentIds = new RecentIds()
   /** Position after the last append that completed. */
   #position: number
@@ -141,11 +145,11 @@ export class Session {
     return this.#inTurn(ids, { signal, bits })
   }
 
-  /** @returns logits after the last token, owned by the caller */
+  /** @returns logits after the last token */
   async #read(tokenIds: TokenIds, request: AppendRequest): Promise<Float32Array> {
     // A single step completes before progress could be reported, and cannot be undone
     if (!request.onRead && this.#step(singleTokenId(tokenIds, this.#owner.numTokens))) {
-      const logits = this.#logits!.slice()
+      const logits = request.borrows ? this.#logits! : this.#logits!.slice()
       const turning = yieldToEventLoop()
       if (turning) await turning
       return logits
@@ -200,11 +204,11 @@ export class Session {
       interrupt,
       append: async (tokenIds, options) => {
         this.#assertUsable()
-        return this.#read(tokenIds, options)
+        return this.#read(tokenIds, { ...options, borrows: true })
       },
       close: async (unread) => {
         try {
-          if (unread !== undefined && !this.#lifetime.disposed) await this.#read([unread], {})
+          if (unread !== undefined && !this.#lifetime.disposed) await this.#read([unread], { borrows: true })
         } finally {
           this.#isGenerating = false
         }
@@ -232,7 +236,11 @@ export class Session {
     return true
   }
 
-  async #append(ids: Int32Array, { onRead, bits: wantsBits = false }: AppendRequest, interrupt: Interrupt): Promise<AppendResult> {
+  async #append(
+    ids: Int32Array,
+    { onRead, bits: wantsBits = false, borrows = false }: AppendRequest,
+    interrupt: Interrupt,
+  ): Promise<AppendResult> {
     interrupt.check() // the call may have been aborted while it waited
     const { maxPositions } = this.#owner
     if (maxPositions !== null && this.#position + ids.length > maxPositions) {
@@ -251,7 +259,8 @@ export class Session {
       this.#memory.sequence = this.#owner.placement.migrate(this.#memory.sequence)
       const { executor } = this.#memory.sequence
       if (wantsBits) bits[0] = this.#logits ? surprisalOf(await executor.logProbability(this.#logits, ids[0]!, interrupt)) : NaN
-      const request: LogitsRequest = wantsBits ? { rows: 'last', targets: ids.subarray(1) } : { rows: 'last' }
+      const into = this.#spareLogits
+      const request: LogitsRequest = wantsBits ? { rows: 'last', targets: ids.subarray(1), into } : { rows: 'last', into }
       const pause = (tokensDone: number) => {
         interrupt.check()
         onRead?.(tokensDone)
@@ -261,6 +270,7 @@ export class Session {
       const { result, commit } = await this.#memory.sequence.append(ids, request, pause, interrupt)
       if (wantsBits) result.logProbabilities.forEach((logProbability, index) => (bits[index + 1] = surprisalOf(logProbability)))
       commit()
+      this.#spareLogits = this.#logits
       this.#logits = result.logits
       this.#recentIds.addAll(this.#position, ids)
       this.#position = this.#memory.sequence.position
@@ -268,7 +278,7 @@ export class Session {
     }
     if (!this.#logits)
       throw new RoutedAttentionError('BAD_ARGUMENT', 'append: a new session has no last logits to repeat; append at least one token')
-    return { logits: this.#logits.slice(), bits }
+    return { logits: borrows ? this.#logits : this.#logits.slice(), bits }
   }
 
   #assertUsable(): void {

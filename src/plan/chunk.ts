@@ -40,12 +40,21 @@ export function nextCursor(geometry: Geometry, cursor: Cursor, rows: number): Cu
   return { position: cursor.position + rows, base: nextBase(geometry, cursor, rows) }
 }
 
-/** Whether a chunk overwrites earlier state, rather than only appending to it. */
+/** Whether a chunk overwrites earlier state that may still be read, rather than only adding to it. */
 export function needsCopyOnWrite(geometry: Geometry, cursor: Cursor, rows: number): boolean {
   const { config, inputRows } = geometry
   const { position } = cursor
   const held = Math.max(position % config.routedWindowSize, Math.min(position, config.localAttnWindowSize))
-  return closingRows(config, position, rows) > 0 || nextBase(geometry, cursor, rows) !== cursor.base || held + rows > inputRows
+  return closingRows(config, position, rows) > 0 || movesOntoItself(geometry, cursor, rows) || held + rows > inputRows
+}
+
+/**
+ * Whether the local buffer moves to where some of the keys that it retains are: whole panels of 8. Otherwise those stay
+ * as they were, and the move may be repeated.
+ */
+function movesOntoItself(geometry: Geometry, cursor: Cursor, rows: number): boolean {
+  const base = nextBase(geometry, cursor, rows)
+  return base !== cursor.base && cursor.position - base + rows > base - cursor.base
 }
 
 /** Number of key/values for the window of a position: the tokens of all earlier windows, or as many as are chosen. */

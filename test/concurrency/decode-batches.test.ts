@@ -140,3 +140,61 @@ describe('the order of waiting sessions', () => {
     expect(during).not.toMatch(/chunk chunk|tokens tokens/)
   })
 })
+
+describe('the local buffer of a state', () => {
+  /** The local buffer, of 48 keys, moves at position 48, and again every 40 tokens. */
+  const config = { ...causalConfig, local_attn_window_size: 8, routed_window_size: 32 }
+  const tokens = (seed: number) => randomTokens(150, config.num_tokens, seed)
+
+  /** Counts the states that are allocated. */
+  function watchStates(runtime: Runtime): () => number {
+    const allocate = vi.spyOn(runtime.device, 'allocate')
+    return () => allocate.mock.calls.filter(([, purpose]) => purpose === "a session's state").length
+  }
+
+  test('moves in place, in batches and alone: states are copied where windows end and nowhere else', async () => {
+    using runtime = openRuntime('relaxed')
+    const model = await loadSmallModel(runtime, config)
+    const sessions = [1, 2].map(() => model.createSession())
+    const countStates = watchStates(runtime)
+    await Promise.all(sessions.map((session, seed) => readInSteps(session, tokens(seed).slice(0, 1), tokens(seed).slice(1))))
+    expect(countStates()).toBe(2 * 4)
+    const alone = await readInSteps(model.createSession(), tokens(0).slice(0, 1), tokens(0).slice(1))
+    expect(countStates()).toBe(2 * 4 + 1 + 4)
+    expect((await sessions[0]!.append([1])).length).toBe(alone[0]!.logits.length)
+  })
+
+  test('a token that moved it and then failed may be read again', async () => {
+    using runtime = openRuntime('relaxed')
+    const model = await loadSmallModel(runtime, config)
+    const alone = await readInSteps(model.createSession(), tokens(0).slice(0, 1), tokens(0).slice(1))
+    const [session, other] = [model.createSession(), model.createSession()]
+    const { device } = runtime
+    const run = device.run.bind(device)
+    let leaving: AbortController | undefined
+    device.run = (program, dispatches, interrupt) => {
+      const running = run(program, dispatches, interrupt)
+      leaving?.abort(new Error('left'))
+      return running
+    }
+    let failures = 0
+    await Promise.all([session.append(tokens(0).slice(0, 1)), other.append([1])])
+    for (const [index, token] of tokens(0).slice(1, 60).entries()) {
+      leaving = new AbortController()
+      const { signal } = leaving
+      const before = session.save()
+      const results = await Promise.allSettled([session.append([token], { signal }), other.append([token])])
+      leaving = undefined
+      if (results[0].status === 'rejected') {
+        failures++
+        expect(session.save()).toEqual(before)
+        await session.append([token])
+      }
+      // a session that is alone would read its next token at once
+      await other.append([1])
+      expect(session.save()).toEqual(alone[index]!.saved)
+      expect(await session.append([])).toEqual(alone[index]!.logits)
+    }
+    expect(failures).toBe(59)
+  })
+})

@@ -240,13 +240,13 @@ export class CapacityBucket {
   }
 
   /**
-   * Reads one token that needs no copy on write, synchronously and without allocating; @returns false, having done
-   * nothing, if that is not possible.
+   * Reads one token that needs no copy on write, synchronously and without allocating; @returns the cursor's base after
+   * it, or undefined, having done nothing, if that is not possible.
    */
-  step(state: DeviceBuffer, cursor: Cursor, tokenId: number, logits: Float32Array): boolean {
+  step(state: DeviceBuffer, cursor: Cursor, tokenId: number, logits: Float32Array): number | undefined {
     const { device, config, mutex } = this.model
     const work = modelWorkPerToken(config)
-    if (mutex.isLocked || !device.isSynchronous(work)) return false
+    if (mutex.isLocked || !device.isSynchronous(work)) return undefined
     const { dispatch, head, tokenOffset } = this.#slots[0]!
     this.#token[0] = tokenId
     this.#tokens.write(this.#token, tokenOffset)
@@ -254,10 +254,10 @@ export class CapacityBucket {
     dispatch.operations = work
     dispatch.dependsOn = undefined
     head.describeToken()
-    fillHeader(dispatch, this.plan.geometry, cursor, 1)
+    const base = fillHeader(dispatch, this.plan.geometry, cursor, 1)
     void device.run(this.#chunk, dispatch)
     head.readToken(logits)
-    return true
+    return base
   }
 
   logProbability(logits: Float32Array, target: number, interrupt: Interrupt | undefined): Promise<number> {

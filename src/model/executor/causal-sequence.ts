@@ -6,6 +6,8 @@ import type { CausalState } from './causal-state.js'
 import type { DecodeBatcher } from './decode-batcher.js'
 import type { Appended, Executor, LogitsRequest, Sequence, YieldPoint } from './sequence.js'
 
+const NONE = new Float64Array(0)
+
 /** An executor with capacity buckets. */
 export interface BucketExecutor extends Executor {
   /** The bucket for sequences of `length` tokens. */
@@ -37,9 +39,10 @@ export class CausalSequence implements Sequence {
     const { bucket } = state
     if (!this.#canDecode || state.needsCopyFor(1)) return false
     if (bucket.batcher && !bucket.batcher.isAlone(this)) return false
-    if (!bucket.step(state.buffer, state.cursor, tokenId, logits)) return false
+    const base = bucket.step(state.buffer, state.cursor, tokenId, logits)
+    if (base === undefined) return false
     bucket.batcher?.noteStep(this)
-    state.advance()
+    state.advance(base)
     return true
   }
 
@@ -56,7 +59,7 @@ export class CausalSequence implements Sequence {
   async append(tokenIds: Int32Array, request: LogitsRequest, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<Appended> {
     const { batcher } = this.#state.bucket
     if (batcher && interrupt && tokenIds.length === 1 && request.rows === 'last' && !request.targets?.length && this.#canDecode) {
-      return this.#decode(batcher, tokenIds[0]!, yieldPoint, interrupt)
+      return this.#decode(batcher, tokenIds[0]!, request.into, yieldPoint, interrupt)
     }
     const bucket = this.executor.bucketFor(this.position + tokenIds.length)
     const before = this.#state
@@ -78,9 +81,15 @@ export class CausalSequence implements Sequence {
   }
 
   /** The same for a single token, together with those of other sequences. */
-  async #decode(batcher: DecodeBatcher, tokenId: number, yieldPoint: YieldPoint, interrupt: Interrupt): Promise<Appended> {
+  async #decode(
+    batcher: DecodeBatcher,
+    tokenId: number,
+    into: Float32Array | undefined,
+    yieldPoint: YieldPoint,
+    interrupt: Interrupt,
+  ): Promise<Appended> {
     const { device, config } = this.#state.bucket.model
-    const logits = new Float32Array(config.numTokens)
+    const logits = into ?? new Float32Array(config.numTokens)
     const scope = new ResourceScope(device)
     this.#taken = scope
     const before = this.#state
@@ -93,7 +102,7 @@ export class CausalSequence implements Sequence {
       const cursor = await batcher.read({ sequence: this, begin }, interrupt)
       await yieldPoint(1)
       scope.move()
-      return { result: { logits, logProbabilities: new Float64Array(0) }, commit: () => this.#commit(state, cursor) }
+      return { result: { logits, logProbabilities: NONE }, commit: () => this.#commit(state, cursor) }
     } finally {
       scope.dispose()
       this.#taken = undefined

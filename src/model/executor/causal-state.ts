@@ -93,9 +93,10 @@ export class CausalState {
     this.#cursor.base = base
   }
 
-  /** The same for one token that needed no copy, so the local buffer has not moved. */
-  advance(): void {
+  /** The same for one token; @param base of the cursor after it */
+  advance(base: number): void {
     this.#cursor.position++
+    this.#cursor.base = base
   }
 
   dispose(): void {

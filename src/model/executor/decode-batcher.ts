@@ -203,7 +203,7 @@ export class DecodeBatcher {
     this.#isActive = true
     this.#counts.add(begun.length)
     this.#last = begun.length === 1 ? begun[0]!.step.sequence : SEVERAL
-    const succeed = () => begun.forEach((pending, index) => pending.succeed(this.#decoding.after(tokens[index]!.cursor)))
+    const succeed = () => begun.forEach((pending, index) => pending.succeed(this.#decoding.after(tokens[index]!, index)))
     const fail = (error: unknown) => {
       for (const pending of begun) if (!pending.failIfInterrupted()) pending.fail(error)
     }

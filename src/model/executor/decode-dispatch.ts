@@ -1,6 +1,6 @@
 import { BufferIndex, type CompiledProgram, type Device, type DeviceBuffer, Dispatch, DispatchHeader } from '../../device/device.js'
 import type { Interrupt } from '../../interrupt.js'
-import { type Cursor, fillHeader, nextCursor } from '../../plan/chunk.js'
+import { type Cursor, fillHeader } from '../../plan/chunk.js'
 import type { Geometry } from '../../plan/geometry.js'
 import { roundUp } from '../../plan/memory/layout.js'
 import type { ModelScratch } from '../../plan/ops/model-ops.js'
@@ -51,11 +51,13 @@ export class DecodeDispatch {
   /** What is each sequence's own. */
   readonly #sequences: readonly Dispatch[]
   readonly #tokenIds: Int32Array
+  readonly #bases: Float64Array
 
   constructor(place: DecodePlace, most: number) {
     this.#place = place
     this.#sequences = Array.from({ length: most }, () => new Dispatch())
     this.#tokenIds = new Int32Array(most)
+    this.#bases = new Float64Array(most)
     for (const dispatch of [this.#dispatch, this.#closing]) {
       dispatch.bind(BufferIndex.Weights, place.weights)
       dispatch.bind(BufferIndex.Scratch, place.scratch)
@@ -91,7 +93,7 @@ export class DecodeDispatch {
       const sequence = this.#sequences[row]!
       this.#tokenIds[row] = tokenId
       sequence.bind(BufferIndex.State, state)
-      fillHeader(sequence, geometry, cursor, 1)
+      this.#bases[row] = fillHeader(sequence, geometry, cursor, 1)
       keys = Math.max(keys, sequence.header[DispatchHeader.LocalIndex]!)
       contexts = Math.max(contexts, sequence.header[DispatchHeader.ContextCount]!)
     }
@@ -128,8 +130,8 @@ export class DecodeDispatch {
     if (ending.length > 0) return this.#closeWindows(ending, interrupt)
   }
 
-  /** The cursor after a token. */
-  after(cursor: Cursor): Cursor {
-    return nextCursor(this.#place.geometry, cursor, 1)
+  /** The cursor after one of the tokens read last. */
+  after({ cursor }: DecodeToken, row: number): Cursor {
+    return { position: cursor.position + 1, base: this.#bases[row]! }
   }
 }

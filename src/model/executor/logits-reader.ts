@@ -17,7 +17,7 @@ export function prepareResult(numTokens: number, length: number, request: Logits
   return {
     request,
     length,
-    logits: Tensor.zeros([rows, numTokens]).data,
+    logits: (request.rows === 'last' && request.into) || Tensor.zeros([rows, numTokens]).data,
     logProbabilities: new Float64Array(request.targets?.length ?? 0),
   }
 }

@@ -10,6 +10,8 @@ export interface LogitsRequest {
    * over all. With 'last', one per row except the last, given only the preceding tokens.
    */
   readonly targets?: Int32Array
+  /** With 'last', where the logits are written, [V]: what it holds is lost, even after an error. Default: a new array. */
+  readonly into?: Float32Array | undefined
 }
 
 /** The result of a request. */

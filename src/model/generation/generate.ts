@@ -46,7 +46,7 @@ export interface Reading {
   readonly interrupt: Interrupt
   /**
    * Reads tokens; an empty list repeats the last logits.
-   * @returns logits after the last token, owned by the caller
+   * @returns logits after the last token, which the next call overwrites
    */
   append(tokenIds: TokenIds, options: ReadingOptions): Promise<Float32Array>
   /** Ends the generation. @param unread the last token yielded, if the sequence has not read it */
@@ -143,8 +143,6 @@ class TokenWriter {
   readonly #stopIds: ReadonlySet<number>
   readonly #sampler: Sampler
   readonly #adjuster: LogitsAdjuster | undefined
-  /** A copy of the unadjusted logits, if they are adjusted. */
-  readonly #given: Float32Array | undefined
   readonly #text: TextStream | undefined
   readonly #interrupt: Interrupt
 
@@ -152,16 +150,11 @@ class TokenWriter {
    * @param before the last ids before the prompt
    * @param interrupt ends the wait for `logitsProcessor`
    */
-  constructor(
-    { tokenizer, ids, earlierIds, sampling, logits, stops, stopIds, numTokens }: Generation,
-    before: Int32Array,
-    interrupt: Interrupt,
-  ) {
+  constructor({ tokenizer, ids, earlierIds, sampling, logits, stops, stopIds }: Generation, before: Int32Array, interrupt: Interrupt) {
     this.#stopIds = stopIds
     this.#sampler = createSampler(sampling)
     this.#adjuster = logits && new LogitsAdjuster(logits, join(earlierIds, ids))
     this.#interrupt = interrupt
-    this.#given = logits && new Float32Array(numTokens)
     this.#text = tokenizer && createTextStream(tokenizer, stops, join(before, ids))
   }
 
@@ -170,16 +163,14 @@ class TokenWriter {
     return this.#stopIds.size > 0 && this.#text?.isHolding === true
   }
 
-  /** @param logits overwritten if they are adjusted */
   write(logits: Float32Array, isLast: boolean): GeneratedToken | Promise<GeneratedToken> {
     if (!this.#adjuster) return this.#tell(this.#sampler.sample(logits), isLast)
     return this.#adjustAndTell(logits, isLast)
   }
 
-  async #adjustAndTell(logits: Float32Array, isLast: boolean): Promise<GeneratedToken> {
-    const given = this.#given!
-    mostProbable(logits) // reject invalid logits before adjusting them
-    given.set(logits)
+  async #adjustAndTell(given: Float32Array, isLast: boolean): Promise<GeneratedToken> {
+    mostProbable(given) // reject invalid logits before adjusting them
+    const logits = given.slice()
     const adjusting = this.#adjuster!.adjust(logits)
     if (adjusting) await unlessInterrupted(Promise.resolve(adjusting), this.#interrupt)
     const sample = this.#sampler.sample(logits, given)
