@@ -2,7 +2,7 @@
 
     python figures.py    writes the plots to docs/figures and prints the tables
 
-results.jsonl holds what `novels.py --results` and `recall.py --results` wrote in runs 12 to 14 of docs/training-log.md. Rates of tokens are left out,
+results.jsonl holds what `novels.py --results` and `recall.py --results` wrote in runs 12 to 16 of docs/training-log.md; plots of novels show run 12. Rates of tokens are left out,
 because several processes shared the GPU. Needs nothing but Python.
 """
 import html
@@ -68,7 +68,7 @@ def chart(title, across, up, series, ticks, low, high, step, logarithmic=True):
 
 def novels(rows):
     """→ name → what was measured of it; a second one where the choice that looks ahead was replaced by the causal one."""
-    found = {row["variant"]: row for row in rows if row["experiment"] == "novels"}
+    found = {row["variant"]: row for row in rows if row["run"] == 12}
     causal = {name + ", causal": row["without looking ahead"] for name, row in found.items() if "without looking ahead" in row}
     return {name: {**found, **causal}[name] for name in NOVELS}
 
