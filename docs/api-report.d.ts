@@ -139,6 +139,16 @@ type Global<Name extends string, Otherwise> =
     ? T
     : Otherwise
 
+interface InspectOptions {
+  signal?: Signal | undefined
+}
+
+interface Inspection {
+  readonly position: number
+  readonly token: number
+  readonly layers: readonly LayerInspection[]
+}
+
 declare class LanguageModel {
   #private
   readonly config: ModelConfig
@@ -182,6 +192,15 @@ interface LayerConfig {
   readonly straightThrough: boolean
   readonly selection: SelectionMethod
   readonly causal: boolean
+}
+
+interface LayerInspection {
+  readonly localPositions: Float64Array
+  readonly localWeights: readonly Float32Array[]
+  readonly routerScores: readonly [query: Float32Array, keyValue: Float32Array]
+  readonly isQuery: readonly boolean[]
+  readonly heldPositions: readonly Float64Array[]
+  readonly routedWeights: readonly (readonly Float32Array[] | undefined)[]
 }
 
 interface LayerOptions {
@@ -418,6 +437,7 @@ declare class Session {
   ): Promise<AppendResult>
   append(tokenIds: TokenIds, options?: AppendOptions): Promise<Float32Array | AppendResult>
   generate(prompt: string | TokenIds | null, options?: GenerateOptions): AsyncGenerator<GeneratedToken, void, undefined>
+  inspect(options?: InspectOptions): Promise<Inspection>
   clone(): Session
   save(): Uint8Array
   dispose(): void
@@ -515,7 +535,10 @@ export type {
   ForwardOptions,
   GenerateOptions,
   GeneratedToken,
+  InspectOptions,
+  Inspection,
   LayerConfig,
+  LayerInspection,
   LayerOptions,
   LayerTrace,
   LoadOptions,

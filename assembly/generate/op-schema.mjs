@@ -40,6 +40,7 @@ export const kernelFiles = [
   'context',
   'routing',
   'attention',
+  'attention-weights',
   'norms',
   'matmul',
   'quantize-rows',
@@ -255,6 +256,25 @@ export const ops = {
       contextRows: optional(i32('Most rows that attend to one context.')),
       first: optional(read()),
       indices: optional(read("Which of the chunk's rows row i of the queries is. Where these belong to several sequences, its sequence.")),
+    },
+  },
+  AttentionWeights: {
+    doc: `What \`Attention\` weights values by, for one row: softmax over keys \`end\`[0] + 1 - \`window\` up to \`end\`[0],
+      from key 0 on. Of each head \`weights\` has a row of \`weightStride\` floats, whose first is that of the first
+      key's panel: columns of keys that the row does not see are 0, up to the last key's panel.`,
+    kernels: 'attention-weights',
+    fields: {
+      queries: read(),
+      keys: read(),
+      weights: written(),
+      end: read(),
+      heads: i32(),
+      headWidth: i32(),
+      headStride: i32(),
+      capacity: i32(),
+      window: i32('Keys that the row sees, at most.'),
+      weightStride: i32('Floats from one head to the next.'),
+      scale: f32('What scores are multiplied by.'),
     },
   },
   RouterScores: {

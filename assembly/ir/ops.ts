@@ -29,6 +29,7 @@ export enum Opcode {
   Rotate,
   LocalStore,
   Attention,
+  AttentionWeights,
   RouterScores,
   CopyRows,
   RouteCausal,
@@ -275,6 +276,29 @@ export enum Attention {
   /** Which of the chunk's rows row i of the queries is. Where these belong to several sequences, its sequence. */
   Indices = 32,
   Length = 34,
+}
+
+/**
+ * What `Attention` weights values by, for one row: softmax over keys `End`[0] + 1 - `Window` up to `End`[0], from
+ * key 0 on. Of each head `Weights` has a row of `WeightStride` floats, whose first is that of the first key's panel:
+ * columns of keys that the row does not see are 0, up to the last key's panel.
+ */
+export enum AttentionWeights {
+  Queries = 2,
+  Keys = 4,
+  Weights = 6,
+  End = 8,
+  Heads = 10,
+  HeadWidth = 11,
+  HeadStride = 12,
+  Capacity = 13,
+  /** Keys that the row sees, at most. */
+  Window = 14,
+  /** Floats from one head to the next. */
+  WeightStride = 15,
+  /** What scores are multiplied by. */
+  Scale = 16,
+  Length = 17,
 }
 
 /**

@@ -78,7 +78,8 @@ function fillZeros(from: usize, end: usize): void {
   for (; from < end; from += 16) v128.store(from, zero)
 }
 
-function scaleHead(x: usize, width: i32, scale: f32): void {
+/** Multiplies `width` floats, a multiple of 8. */
+export function scaleHead(x: usize, width: i32, scale: f32): void {
   const scales = f32x4.splat(scale)
   for (let i = 0; i < width; i += 8, x += 32) {
     v128.store(x, f32x4.mul(v128.load(x), scales))

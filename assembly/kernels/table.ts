@@ -5,6 +5,7 @@ import { combine, copyRows, embed, logProbabilities } from './elementwise'
 import { gatherContext, nullContext, selectContext, updateContext, updateContextInputs } from './context'
 import { listQueries, routeCausal, routerScores } from './routing'
 import { attention, localStore } from './attention'
+import { attentionWeights } from './attention-weights'
 import { normalise } from './norms'
 import { matmul } from './matmul'
 import { quantizeRows } from './quantize-rows'
@@ -32,6 +33,7 @@ export const KERNELS: StaticArray<Kernel> = [
   rotate,
   localStore,
   attention,
+  attentionWeights,
   routerScores,
   copyRows,
   routeCausal,

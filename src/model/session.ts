@@ -1,10 +1,19 @@
 import { yieldToEventLoop } from '../event-loop.js'
-import { describe, RoutedAttentionError } from '../errors.js'
+import { RoutedAttentionError } from '../errors.js'
 import { type Interrupt, interruptBy } from '../interrupt.js'
-import { checkOptions, namesOf } from '../options.js'
 import type { Signal } from '../platform.js'
-import { generate, type GeneratedToken, type Reading, type ReadingOptions } from './generation/generate.js'
+import {
+  type AppendOptions,
+  type AppendRequest,
+  type AppendResult,
+  checkAppendOptions,
+  checkPositions,
+  MOST_POSITIONS,
+} from './append-options.js'
+import { generate, type GeneratedToken, type Reading } from './generation/generate.js'
 import { type GenerateOptions, type GenerationModel, resolveGeneration } from './generation/generate-options.js'
+import { checkInspectOptions, type InspectOptions, type Inspection } from './inspection.js'
+import { inspectSequence } from './inspect-sequence.js'
 import { Lifetime } from './lifetime.js'
 import type { ModelPlacement } from './placement/model-placement.js'
 import { RecentIds } from './generation/recent-ids.js'
@@ -34,40 +43,6 @@ class SessionMemory {
     this.sequence.dispose()
   }
 }
-
-/** Options of `session.append`. */
-export interface AppendOptions {
-  /** Aborting it rejects the call with its reason and leaves the session unchanged. */
-  signal?: Signal | undefined
-  /**
-   * Also return the surprisal of each token; default false. With full-sequence routing this costs a forward pass over
-   * the whole sequence for each token.
-   */
-  bits?: boolean | undefined
-}
-
-/** Beyond this, adding 1 no longer changes the number. Saved bytes may claim such a length. */
-const MOST_POSITIONS = Number.MAX_SAFE_INTEGER
-
-/** Result of an append with `bits: true`. */
-export interface AppendResult {
-  /** Logits after the last token, [V]. */
-  readonly logits: Float32Array
-  /**
-   * -log2 p of each token given the tokens before it; NaN for a session's first token. The bits are identical however
-   * the text is split.
-   */
-  readonly bits: Float32Array
-}
-
-/** What an append should return or report. */
-interface AppendRequest extends Partial<ReadingOptions> {
-  readonly bits?: boolean
-  /** Whether the logits may be those of the session, which its next append overwrites; otherwise they are a copy. */
-  readonly borrows?: boolean
-}
-
-const APPEND_OPTIONS = namesOf<AppendOptions>({ signal: true, bits: true })
 
 /** An open sequence: append tokens, get logits back. For `causal` models nothing is computed twice. */
 export class Session {
@@ -135,14 +110,12 @@ export class Session {
   append(tokenIds: TokenIds, options?: AppendOptions): Promise<Float32Array | AppendResult>
   async append(tokenIds: TokenIds, options: AppendOptions = {}): Promise<Float32Array | AppendResult> {
     this.#assertUsable()
-    checkOptions('append', options, APPEND_OPTIONS)
-    const { signal, bits = false } = options
-    if (typeof bits !== 'boolean') throw new RoutedAttentionError('BAD_ARGUMENT', `append: bits must be a boolean, got ${describe(bits)}`)
+    const { signal, bits } = checkAppendOptions(options)
     signal?.throwIfAborted()
     if (this.#isGenerating) throw busy('append')
     if (!bits) return this.#read(tokenIds, { signal })
     const ids = checkTokenIds('append', tokenIds, this.#owner.numTokens)
-    return this.#inTurn(ids, { signal, bits })
+    return this.#appendInTurn(ids, { signal, bits })
   }
 
   /** @returns logits after the last token */
@@ -155,12 +128,17 @@ export class Session {
       return logits
     }
     const ids = checkTokenIds('append', tokenIds, this.#owner.numTokens)
-    return (await this.#inTurn(ids, request)).logits
+    return (await this.#appendInTurn(ids, request)).logits
   }
 
-  #inTurn(ids: Int32Array, request: AppendRequest): Promise<AppendResult> {
-    const interrupt = this.#interruptBy(request.signal)
-    const work = () => retryForMemory(() => this.#append(ids, request, interrupt))
+  #appendInTurn(ids: Int32Array, request: AppendRequest): Promise<AppendResult> {
+    return this.#inTurn(request.signal, (interrupt) => this.#append(ids, request, interrupt))
+  }
+
+  /** Runs work that leaves the session unchanged if it fails, after all that was called before. */
+  #inTurn<T>(signal: Signal | undefined, use: (interrupt: Interrupt) => Promise<T>): Promise<T> {
+    const interrupt = this.#interruptBy(signal)
+    const work = () => retryForMemory(() => use(interrupt))
     return this.#mutex.runExclusive(() => this.#lifetime.use(() => this.#owner.lifetime.use(work)), interrupt)
   }
 
@@ -242,18 +220,7 @@ export class Session {
     interrupt: Interrupt,
   ): Promise<AppendResult> {
     interrupt.check() // the call may have been aborted while it waited
-    const { maxPositions } = this.#owner
-    if (maxPositions !== null && this.#position + ids.length > maxPositions) {
-      throw new RoutedAttentionError(
-        'BAD_ARGUMENT',
-        `append: ${ids.length} tokens at position ${this.#position} exceed the ${maxPositions} positions (max_positions) of this model`,
-      )
-    }
-    if (this.#position + ids.length > MOST_POSITIONS)
-      throw new RoutedAttentionError(
-        'BAD_ARGUMENT',
-        `append: ${ids.length} tokens at position ${this.#position} exceed the positions that can be counted`,
-      )
+    checkPositions(this.#position, ids.length, this.#owner.maxPositions)
     const bits = new Float32Array(wantsBits ? ids.length : 0)
     if (ids.length > 0) {
       this.#memory.sequence = this.#owner.placement.migrate(this.#memory.sequence)
@@ -279,6 +246,27 @@ export class Session {
     if (!this.#logits)
       throw new RoutedAttentionError('BAD_ARGUMENT', 'append: a new session has no last logits to repeat; append at least one token')
     return { logits: borrows ? this.#logits : this.#logits.slice(), bits }
+  }
+
+  /**
+   * Tells what the last token attended to in each layer: the local window, and which positions each expert held and how
+   * much attention it gave them. Computed when it is asked for, from what the session holds; whatever follows has the
+   * same bits. Calls take effect in order, as those of `append` do, and one that fails leaves the session unchanged.
+   * @throws RoutedAttentionError `UNSUPPORTED` (the model is not `causal`), `BAD_ARGUMENT` (an invalid option; no token
+   * was read), `OUT_OF_MEMORY`, `DISPOSED`; or the signal's reason
+   */
+  async inspect(options: InspectOptions = {}): Promise<Inspection> {
+    this.#assertUsable()
+    const signal = checkInspectOptions(options)
+    signal?.throwIfAborted()
+    return this.#inTurn(signal, (interrupt) => {
+      this.#memory.sequence = this.#owner.placement.migrate(this.#memory.sequence)
+      const pause = () => {
+        interrupt.check()
+        return yieldToEventLoop()
+      }
+      return inspectSequence(this.#memory.sequence, this.recentIds, pause, interrupt)
+    })
   }
 
   #assertUsable(): void {

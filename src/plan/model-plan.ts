@@ -17,6 +17,7 @@ import {
   type FullSequencePrograms,
   writeFullSequencePrograms,
 } from './full-sequence-plan.js'
+import { addInspection, type WeightsOfLayer } from './ops/inspection-ops.js'
 import { headerWord } from './ops/operands.js'
 import { planActivations } from './memory/activations.js'
 import { Layout } from './memory/layout.js'
@@ -57,6 +58,14 @@ export interface RestoringPrograms {
   readonly contextRows: number
 }
 
+/** A program that writes what a state's last token attended to, without changing the state. */
+export interface InspectionPlan {
+  readonly program: Program
+  /** For each block, where `BufferIndex.Output` then has its weights. */
+  readonly layers: readonly WeightsOfLayer[]
+  readonly outputBytes: number
+}
+
 /** A causal model: one program for a chunk, from embedding to logits. */
 export interface CausalModelPlan extends ModelPlan {
   readonly states: readonly CausalLayerState[]
@@ -68,6 +77,8 @@ export interface CausalModelPlan extends ModelPlan {
    */
   readonly close: Program | undefined
   readonly restoring: RestoringPrograms
+  /** Written when it is asked for: few sequences are inspected. */
+  readonly inspection: () => InspectionPlan
   /** Offset of the chunk's rows in the scratch, where `BufferIndex.Input` is bound. */
   readonly streamOffset: number
 }
@@ -145,6 +156,27 @@ export function planCausalModel(config: ModelConfig, parameters: ModelWeights, l
     routing?.experts.forEach((_, expert) => addContextRestoring({ ...shared, builder: contextRestoring, routing }, expert, rotary))
   })
 
+  const inspection = (): InspectionPlan => {
+    const inspecting = new ProgramBuilder(activations)
+    const output = new Layout()
+    const table = addRotaryTable(inspecting, source, { count: headerWord(DispatchHeader.Rows) }, chunkTable.rows)
+    const layers = parameters.blocks.map(({ layer: weights }, index) =>
+      addInspection(
+        {
+          builder: inspecting,
+          geometry,
+          weights,
+          scratch: layerScratch,
+          state: states[index]!,
+          localTable: table.rows,
+          routedTable: config.routedRotaryEmb ? table : undefined,
+        },
+        output,
+      ),
+    )
+    return { program: inspecting.finish(), layers, outputBytes: output.byteLength }
+  }
+
   const opening = new ProgramBuilder()
   parameters.blocks.forEach(({ layer: weights }, index) => addOpening(opening, geometry, weights, states[index]!))
   return {
@@ -162,6 +194,7 @@ export function planCausalModel(config: ModelConfig, parameters: ModelWeights, l
       contexts: countRouted(config) > 0 ? contextRestoring.finish() : undefined,
       contextRows: contextUpdate.rows,
     },
+    inspection,
     head: writeHead(context),
     logProbabilities: writeLogProbabilities(context),
   }

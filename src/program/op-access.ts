@@ -3,6 +3,7 @@
 import {
   AssignSlots,
   Attention,
+  AttentionWeights,
   Combine,
   CopyRows,
   Embed,
@@ -67,6 +68,7 @@ export interface OperandWords {
     | Attention.Starts
     | Attention.First
     | Attention.Indices
+  readonly [Opcode.AttentionWeights]: AttentionWeights.Queries | AttentionWeights.Keys | AttentionWeights.Weights | AttentionWeights.End
   readonly [Opcode.RouterScores]:
     RouterScores.Rows | RouterScores.First | RouterScores.Input | RouterScores.Products | RouterScores.Queries | RouterScores.KeyValues
   readonly [Opcode.CopyRows]: CopyRows.Rows | CopyRows.First | CopyRows.Input | CopyRows.Output
@@ -146,6 +148,7 @@ export const RESULTS: { readonly [O in keyof OperandWords]: readonly OperandWord
   [Opcode.Rotate]: [Rotate.Values],
   [Opcode.LocalStore]: [LocalStore.Projected, LocalStore.Keys, LocalStore.Values],
   [Opcode.Attention]: [Attention.Output],
+  [Opcode.AttentionWeights]: [AttentionWeights.Weights],
   [Opcode.RouterScores]: [RouterScores.Queries, RouterScores.KeyValues],
   [Opcode.CopyRows]: [CopyRows.Output],
   [Opcode.RouteCausal]: [RouteCausal.Lists, RouteCausal.Slots, RouteCausal.Counts],

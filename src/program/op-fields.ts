@@ -226,6 +226,28 @@ export interface AttentionFields {
 }
 
 /**
+ * What `Attention` weights values by, for one row: softmax over keys `end`[0] + 1 - `window` up to `end`[0], from
+ * key 0 on. Of each head `weights` has a row of `weightStride` floats, whose first is that of the first key's panel:
+ * columns of keys that the row does not see are 0, up to the last key's panel.
+ */
+export interface AttentionWeightsFields {
+  readonly queries: Operand
+  readonly keys: Operand
+  readonly weights: Operand
+  readonly end: Operand
+  readonly heads: number
+  readonly headWidth: number
+  readonly headStride: number
+  readonly capacity: number
+  /** Keys that the row sees, at most. */
+  readonly window: number
+  /** Floats from one head to the next. */
+  readonly weightStride: number
+  /** What scores are multiplied by. */
+  readonly scale: number
+}
+
+/**
  * From raw products (rows of `productStride`: those with all experts' query routing tokens, then with their
  * key/value ones) to router scores by expert: [expert][capacity], written at `first`[0] + i. With `cosine`, times
  * `scale` / max(‖x‖, 1e-12); the routing tokens were normalised when packed.
@@ -486,6 +508,7 @@ export interface OpFields {
   readonly [Opcode.Rotate]: RotateFields
   readonly [Opcode.LocalStore]: LocalStoreFields
   readonly [Opcode.Attention]: AttentionFields
+  readonly [Opcode.AttentionWeights]: AttentionWeightsFields
   readonly [Opcode.RouterScores]: RouterScoresFields
   readonly [Opcode.CopyRows]: CopyRowsFields
   readonly [Opcode.RouteCausal]: RouteCausalFields
@@ -516,6 +539,7 @@ export const FIELD_ORDER: Readonly<Record<keyof OpFields, string>> = {
   [Opcode.LocalStore]: 'projected@ table@ keys@ values@ stride heads headWidth headStride capacity',
   [Opcode.Attention]:
     'rows@ queries@ keys@ values@ output@ scores@ end@ queryStride outputStride heads headWidth headStride capacity window advance scoreStride scale% starts@ contextStride contextRows first@ indices@',
+  [Opcode.AttentionWeights]: 'queries@ keys@ weights@ end@ heads headWidth headStride capacity window weightStride scale%',
   [Opcode.RouterScores]: 'rows@ first@ input@ products@ queries@ keyValues@ stride width productStride experts capacity cosine scale%',
   [Opcode.CopyRows]: 'rows@ first@ input@ output@ stride ring',
   [Opcode.RouteCausal]: 'rows@ first@ routerScores@ lists@ slots@ counts@ experts count capacity rowCapacity',

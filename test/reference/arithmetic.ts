@@ -90,15 +90,21 @@ export function rmsNorm(x: Vector, gamma: Vector): Vector {
 
 /** One head's attention for one query: softmax(q·k / √e) v. */
 export function attend(query: Vector, keys: Matrix, values: Matrix): Vector {
-  const logits = keys.map((key) => dot(query, key) / Math.sqrt(query.length))
-  const largest = Math.max(...logits)
-  const weights = logits.map((logit) => Math.exp(logit - largest))
-  const total = weights.reduce((sum, weight) => sum + weight, 0)
+  const weights = softmaxWeights(query, keys)
   const out = new Float64Array(query.length)
   values.forEach((value, i) => {
-    for (let j = 0; j < out.length; j++) out[j]! += (weights[i]! / total) * value[j]!
+    for (let j = 0; j < out.length; j++) out[j]! += weights[i]! * value[j]!
   })
   return out
+}
+
+/** How much of each key's value a query takes: softmax(q·k / √e). */
+export function softmaxWeights(query: Vector, keys: Matrix): Vector {
+  const logits = keys.map((key) => dot(query, key) / Math.sqrt(query.length))
+  const largest = Math.max(...logits)
+  const weights = Float64Array.from(logits, (logit) => Math.exp(logit - largest))
+  const total = weights.reduce((sum, weight) => sum + weight, 0)
+  return weights.map((weight) => weight / total)
 }
 
 /** u·cos φ + rotate_half(u)·sin φ elementwise, rotate_half((a, b)) = (−b, a) on halves (SPEC section 5). */

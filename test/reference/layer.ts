@@ -23,7 +23,7 @@ export interface LayerTrace {
 }
 
 /** One window's routing by one expert; `index` is a position in the sequence. */
-interface Routing {
+export interface Routing {
   queries: Selected[]
   context: Selected[]
 }
@@ -62,15 +62,23 @@ export function referenceLayer(options: LayerOptions, parameters: StateDict, x: 
   return trace
 }
 
+/** The router scores of all tokens for each expert: as queries, or as key/values (SPEC section 4). */
+export function routerScoresOf(
+  options: ResolvedOptions,
+  parameters: StateDict,
+  router: 'query_router' | 'key_value_router',
+  x: Matrix,
+): number[][] {
+  return parameterRows(parameters, `${router}.routing_token`, options.dim).map((routingToken) =>
+    x.map((token) => routerScore(token, routingToken, options)),
+  )
+}
+
 /** Each window's routing from the second on, by expert (SPEC sections 3 and 4). */
-function routeSequence(options: ResolvedOptions, parameters: StateDict, x: Matrix, lastWindow: number): Routing[][] {
-  const { dim, numExperts, routedWindowSize: window, numRoutedQueries, numRoutedKeyValues } = options
-  const routerScores = (router: string) =>
-    parameterRows(parameters, `${router}.routing_token`, dim).map((routingToken) =>
-      x.map((token) => routerScore(token, routingToken, options)),
-    )
-  const toQuery = routerScores('query_router')
-  const toKeyValue = routerScores('key_value_router')
+export function routeSequence(options: ResolvedOptions, parameters: StateDict, x: Matrix, lastWindow: number): Routing[][] {
+  const { numExperts, routedWindowSize: window, numRoutedQueries, numRoutedKeyValues } = options
+  const toQuery = routerScoresOf(options, parameters, 'query_router', x)
+  const toKeyValue = routerScoresOf(options, parameters, 'key_value_router', x)
 
   return Array.from({ length: lastWindow }, (_, i) => {
     const start = (i + 1) * window
@@ -117,7 +125,7 @@ function combine(
  * `rotary_emb` as one set of angles for each head at each position: (n, e) serves every head, (n, h·e) goes head by
  * head.
  */
-function anglesByHead({ heads, dimHead }: ResolvedOptions, rotaryEmb: Values): Matrix[] {
+export function anglesByHead({ heads, dimHead }: ResolvedOptions, rotaryEmb: Values): Matrix[] {
   return toRows(rotaryEmb.data, rotaryEmb.shape[1]!).map((row) => {
     const sets = toRows(row, dimHead)
     return Array.from({ length: heads }, (_, head) => sets[sets.length === 1 ? 0 : head]!)

@@ -1,18 +1,30 @@
 import { add, fromRows, gelu, linear, positionAngles, rmsNorm, toRows, type Float64Values, type Matrix } from './arithmetic.js'
 import { referenceLayer } from './layer.js'
 import { localAttention } from './local-attention.js'
-import { layerOptions, resolveOptions, type ForwardOptions } from './options.js'
+import { layerOptions, resolveOptions, type ForwardOptions, type LayerOptions } from './options.js'
 import { parameter, parameterRows, parametersUnder, type StateDict } from './parameters.js'
+
+/** A block, and what it is given. */
+export interface ReferenceBlock {
+  readonly options: LayerOptions
+  readonly parameters: StateDict
+  readonly isRouted: boolean
+  readonly x: Matrix
+  readonly forwardOptions: ForwardOptions
+}
 
 /**
  * The language model's forward over one sequence (SPEC section 7).
  * @param config what config.json holds
+ * @param onBlock receives each block's options and parameters, the tokens it is given, and their angles if it rotates by
+ *   them
  * @returns logits (tokens, V)
  */
 export function referenceModel(
   config: Readonly<Record<string, unknown>>,
   parameters: StateDict,
   tokenIds: ArrayLike<number>,
+  onBlock: (block: ReferenceBlock) => void = () => undefined,
 ): Float64Values {
   const { depth, num_tokens: vocabulary } = config as { depth: number; num_tokens: number }
   const options = layerOptions(config)
@@ -36,6 +48,7 @@ export function referenceModel(
   }
   for (let block = 0; block < depth; block++) {
     const layer = parametersUnder(parameters, `layers.${block}.0.`)
+    onBlock({ options, parameters: layer, isRouted: isRouted(block), x, forwardOptions })
     const attended = isRouted(block)
       ? toRows(referenceLayer(options, layer, fromRows(x, [1, tokens, dim]), forwardOptions).out.data, dim)
       : localAttention(resolveOptions(options), layer, x)

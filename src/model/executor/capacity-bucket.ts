@@ -1,18 +1,17 @@
-import { BufferIndex, type CompiledProgram, type Device, type DeviceBuffer, Dispatch, DispatchHeader } from '../../device/device.js'
+import { BufferIndex, type CompiledProgram, type DeviceBuffer, Dispatch, DispatchHeader } from '../../device/device.js'
 import { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
-import type { Mutex } from '../../mutex.js'
 import { contextCount, type Cursor, fillHeader } from '../../plan/chunk.js'
 import { roundUp } from '../../plan/memory/layout.js'
-import { modelWorkPerToken, type ModelWeights } from '../../plan/memory/model-weights.js'
+import { modelWorkPerToken } from '../../plan/memory/model-weights.js'
 import { changedState } from '../../plan/memory/portable-state.js'
 import { type CausalModelPlan, planCausalModel } from '../../plan/model-plan.js'
 import { projectionWork } from '../../plan/geometry.js'
 import { countRouted } from '../../plan/routed-layers.js'
-import type { ModelConfig } from '../config/config.js'
+import { Inspector } from './causal-inspection.js'
+import type { CausalModel } from './causal-model.js'
 import { runChunks } from './chunk-scheduler.js'
 import { DecodeBatcher } from './decode-batcher.js'
-import type { DecodeCounts } from './decode-counts.js'
 import { DecodeDispatch, mostSequences, sequenceHeaderBytes } from './decode-dispatch.js'
 import { LogitsReader, prepareResult } from './logits-reader.js'
 import type { LogitsRequest, LogitsResult, YieldPoint } from './sequence.js'
@@ -31,17 +30,6 @@ interface Slot {
   readonly tokenOffset: number
 }
 
-/** What all buckets of a model share. */
-export interface CausalModel {
-  readonly device: Device
-  readonly config: ModelConfig
-  readonly parameters: ModelWeights
-  readonly weights: DeviceBuffer
-  /** Held from a submission's preparation until its results have been read: one chunk, or one batch of tokens, at a time. */
-  readonly mutex: Mutex
-  readonly decodeCounts: DecodeCounts
-}
-
 /**
  * A causal model's plan, compiled by the device, with the memory that it works in, for sequences of up to `length`
  * tokens. They share the slots: a sequence holds them for some chunks, until their results have been read.
@@ -51,6 +39,7 @@ export class CapacityBucket {
   readonly length: number
   readonly plan: CausalModelPlan
   readonly #scope: ResourceScope
+  readonly #scratch: DeviceBuffer
   readonly #tokens: DeviceBuffer
   readonly #open: CompiledProgram
   readonly #chunk: CompiledProgram
@@ -63,6 +52,7 @@ export class CapacityBucket {
   /** Absent if the device takes one sequence at a time. */
   readonly batcher: DecodeBatcher | undefined
   readonly #token = new Int32Array(1)
+  #inspector: Inspector | undefined
 
   /**
    * @param length as `planBucket` gives it
@@ -84,6 +74,7 @@ export class CapacityBucket {
       const sequenceCount = mostSequences(device, plan.geometry, plan.scratch)
       const tokens = scope.allocate(slotCount * tokenBytes, "the chunks' tokens")
       this.#workerGroups = workerGroups
+      this.#scratch = scratch
       this.#tokens = tokens
       this.#slots = Array.from({ length: slotCount }, (_, index): Slot => {
         const dispatch = new Dispatch()
@@ -124,6 +115,14 @@ export class CapacityBucket {
     } finally {
       scope.dispose()
     }
+  }
+
+  /**
+   * Reads what its states' last tokens attended to.
+   * @throws RoutedAttentionError `OUT_OF_MEMORY`
+   */
+  get inspector(): Inspector {
+    return (this.#inspector ??= new Inspector(this.model, this.plan, this.#scratch, this.#scope))
   }
 
   /**

@@ -1,6 +1,7 @@
 import { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
 import type { Cursor } from '../../plan/chunk.js'
+import type { LayerInspection } from '../inspection.js'
 import type { CapacityBucket } from './capacity-bucket.js'
 import type { CausalState } from './causal-state.js'
 import type { DecodeBatcher } from './decode-batcher.js'
@@ -115,6 +116,12 @@ export class CausalSequence implements Sequence {
     state.advanceTo(cursor)
     this.#state = state
     if (state !== before) before.dispose()
+  }
+
+  async inspect(yieldPoint: YieldPoint, interrupt: Interrupt): Promise<LayerInspection[]> {
+    const state = this.#state
+    await state.project(yieldPoint, interrupt)
+    return state.bucket.inspector.inspect(state.buffer, state.cursor, interrupt)
   }
 
   clone(): Sequence {

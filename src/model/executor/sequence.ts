@@ -1,4 +1,5 @@
 import type { Interrupt } from '../../interrupt.js'
+import type { LayerInspection } from '../inspection.js'
 import type { DecodeCounts } from './decode-counts.js'
 
 /** What a language model should return besides advancing the sequence. */
@@ -49,6 +50,11 @@ export interface Sequence {
    * @param interrupt ends it within a chunk; `yieldPoint` does so between chunks
    */
   append(tokenIds: Int32Array, request: LogitsRequest, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<Appended>
+  /**
+   * What the last token attended to, in each layer; changes nothing. Absent where later tokens change that, too. There
+   * must be a last token.
+   */
+  inspect?(yieldPoint: YieldPoint, interrupt: Interrupt): Promise<LayerInspection[]>
   clone(): Sequence
   /** The state to be saved, besides the position. */
   save(): Uint8Array

@@ -3,6 +3,7 @@ import type { ModelConfig } from '../config.js'
 import type { Geometry } from '../geometry.js'
 import type { CausalModelPlan } from '../model-plan.js'
 import { closingRows, contextCount, type Cursor, inputRow } from '../chunk.js'
+import type { RoutingState } from './layer-memory.js'
 import { positionCount, type SavedLayer, savedLayers } from './saved-state.js'
 
 /** A byte range of a state. */
@@ -18,6 +19,18 @@ export function freshCursor({ geometry }: CausalModelPlan, position: number): Cu
   return { position, base: Math.floor(Math.max(0, position - geometry.config.localAttnWindowSize) / 8) * 8 }
 }
 
+/** The positions of an expert's first `count` context tokens. */
+export function contextPositions(
+  { contextCapacity }: Geometry,
+  { contextPositions: positions }: RoutingState,
+  expert: number,
+  count: number,
+  state: DeviceBuffer,
+): Float64Array {
+  const words = state.readInts(positions.byteOffset + expert * contextCapacity * 8, 2 * count)
+  return Float64Array.from({ length: count }, (_, i) => (words[2 * i]! >>> 0) + words[2 * i + 1]! * WORD)
+}
+
 /** Saves the state in a buffer. It depends only on the model and the tokens: not on the plan or how they came. */
 export function exportState(
   config: ModelConfig,
@@ -31,9 +44,8 @@ export function exportState(
   const positions = new Float64Array(positionCount(config, position))
   let at = 0
   for (const { routing } of states) {
-    for (let expert = 0; routing && expert < numExperts; expert++) {
-      const words = state.readInts(routing.contextPositions.byteOffset + expert * contextCapacity * 8, 2 * context)
-      for (let i = 0; i < context; i++) positions[at++] = (words[2 * i]! >>> 0) + words[2 * i + 1]! * WORD
+    for (let expert = 0; routing && expert < numExperts; expert++, at += context) {
+      positions.set(contextPositions(geometry, routing, expert, context, state), at)
     }
   }
   let bytes = new Uint8Array(0)

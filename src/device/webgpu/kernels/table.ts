@@ -2,6 +2,7 @@ import { Opcode } from '../../../../assembly/ir/ops.js'
 import type { OpName } from '../../../program/encode-op.js'
 import type { Kernel, OpView } from '../kernel.js'
 import { chooseAttention } from './attention/attention.js'
+import { attentionWeights } from './attention/attention-weights.js'
 import { gatherContext, nullContext, updateContext, updateContextInputs } from './routing/context.js'
 import { chooseEmbed, combine, copyRows, logProbabilities } from './elementwise.js'
 import { dropFront, storeLocal } from './attention/local-store.js'
@@ -25,6 +26,7 @@ const KERNELS: { readonly [O in OpName]: (op: OpView) => readonly Kernel<O>[] } 
   [Opcode.Rotate]: () => [rotate],
   [Opcode.LocalStore]: () => [dropFront, storeLocal],
   [Opcode.Attention]: (op) => [chooseAttention(op)],
+  [Opcode.AttentionWeights]: () => [attentionWeights],
   [Opcode.RouterScores]: () => [routerScores],
   [Opcode.CopyRows]: () => [copyRows],
   [Opcode.RouteCausal]: () => [routeCausal],
