@@ -1,13 +1,14 @@
 import type { PrefixCache } from '../../model/prefix-cache.js'
 import type { Admitted } from '../admission.js'
 import type { Exchange } from '../exchange.js'
-import { badField, HttpError } from '../http-error.js'
+import { HttpError } from '../http-error.js'
 import type { Services } from '../services.js'
 import type { ConversationStore } from '../stores/store.js'
 import { Conversation, WriteConflict } from './conversation.js'
+import { type ConversationService, earlierTurn, newTurn, type Taken, turnUnderWay, unknownConversation } from './conversation-service.js'
 import { EventStream, type EventPosition } from './event-stream.js'
 import { IdleSessions } from './idle-sessions.js'
-import { encodeHead, encodeTurn, HEAD, type Head, LOG, type Turn, turnName } from './record.js'
+import { type Asked, encodeHead, encodeTurn, HEAD, type Head, LOG, type Turn, turnName } from './record.js'
 import { runTurn } from './turn-runner.js'
 
 /** Conversations that are kept in memory without anything being under way, and bytes of their turns. */
@@ -21,24 +22,12 @@ const MAX_ATTEMPTS = 3
 const ID_BYTES = 24
 const ID = /^conv_[A-Za-z0-9_-]{32}$/
 
-/** What a client asks of a turn, checked. */
-export type Asked = Pick<Turn, 'key' | 'asked' | 'text' | 'prompt' | 'options'>
-
-/** A turn that was taken, now or before. */
-export interface Taken {
-  readonly conversation: Conversation
-  /** The turn's number. */
-  readonly number: number
-  /** Whether it was taken just now. */
-  readonly isNew: boolean
-}
-
 /**
  * All conversations of a store. One that is used is in memory, with its tokens; which of them have a session there is up
  * to `IdleSessions`. Everything that counts is stored before a client learns of it, so that the store alone tells how to
  * go on, whenever this process ends.
  */
-export class Conversations {
+export class Conversations implements ConversationService {
   readonly #services: Services
   readonly #store: ConversationStore
   readonly #sessions: IdleSessions
@@ -98,9 +87,10 @@ export class Conversations {
         if (!begin) return undefined
         begin(conversation)
       }
-      const known = earlier(conversation, asked)
+      const known = earlierTurn(conversation, asked)
       if (known) return known
-      const turn = this.#turnOf(asked, conversation.length)
+      if (conversation.unfinished) throw turnUnderWay()
+      const turn = newTurn(this.#services, asked, conversation.length)
       if (!begin) return undefined
       const number = conversation.turns.length
       await conversation.writeTurn(number, turn)
@@ -130,23 +120,8 @@ export class Conversations {
     return this.#use(id, async (conversation) => {
       this.#forget(conversation, gone)
       conversation.running?.abort(gone)
-      if (!(await this.#store.delete(id))) throw unknown()
+      if (!(await this.#store.delete(id))) throw unknownConversation()
     })
-  }
-
-  /** @throws HttpError 400 if there is no room for it */
-  #turnOf(asked: Asked, start: number): Turn {
-    const { maxConversationTokens } = this.#services.settings
-    const most = Math.min(this.#services.model.config.maxPositions ?? Infinity, maxConversationTokens)
-    const room = most - start - asked.prompt.length
-    if (start + asked.prompt.length === 0) throw badField('prompt', 'the first turn needs a prompt of at least one token')
-    if (room < 1)
-      throw badField(
-        'prompt',
-        `the conversation may have ${most} tokens; it has ${start}, and ${asked.prompt.length} more leave no room for an answer`,
-      )
-    const options = { ...asked.options, maxTokens: Math.min(asked.options.maxTokens, room) }
-    return { ...asked, options, start, ids: [], texts: [], end: null }
   }
 
   /**
@@ -221,7 +196,7 @@ export class Conversations {
 
   async #wake(id: string): Promise<Conversation> {
     const stored = ID.test(id) ? await this.#store.read(id, LOG) : undefined
-    if (!stored) throw unknown()
+    if (!stored) throw unknownConversation()
     const conversation = new Conversation(this.#store, id, stored)
     if (conversation.head.model !== this.#fingerprint)
       throw new HttpError(409, 'CONFLICT', 'the conversation was held with another model than this')
@@ -268,25 +243,6 @@ export class Conversations {
 /** Whether its last turn was interrupted, and nobody answers it. */
 function isAsleep({ unfinished, running }: Conversation): boolean {
   return unfinished !== undefined && running === undefined
-}
-
-/** The turn that a key was given for. @throws HttpError 409 */
-function earlier(conversation: Conversation, { key, asked }: Asked): Taken | undefined {
-  const { turns, unfinished } = conversation
-  const number = key === null ? -1 : turns.findIndex((turn) => turn.key === key)
-  if (number !== -1) {
-    if (turns[number]!.asked === asked) return { conversation, number, isNew: false }
-    throw new HttpError(409, 'CONFLICT', 'another body was sent with this Idempotency-Key before')
-  }
-  if (unfinished)
-    throw new HttpError(409, 'CONFLICT', 'a turn of this conversation is being answered; follow its events to the end, or delete it', {
-      headers: { 'retry-after': '1' },
-    })
-  return undefined
-}
-
-function unknown(): HttpError {
-  return new HttpError(404, 'NOT_FOUND', 'there is no such conversation')
 }
 
 function hex(bytes: Uint8Array): string {

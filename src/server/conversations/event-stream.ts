@@ -38,6 +38,7 @@ export function answerPosition({ turns }: Conversation, number: number): EventPo
 export class EventStream implements AsyncIterator<string, undefined, undefined> {
   readonly #conversation: Conversation
   readonly #signal: AbortSignal
+  readonly #advance: (() => Promise<void>) | undefined
   #position: number
   /** Number of the last turn whose failure was told, or is known. */
   #failed: number
@@ -45,8 +46,11 @@ export class EventStream implements AsyncIterator<string, undefined, undefined> 
   #turn = 0
   #isOver = false
 
-  /** @throws HttpError 400 for a position that there cannot be yet */
-  constructor(conversation: Conversation, { position, failed }: EventPosition, signal: AbortSignal) {
+  /**
+   * @param advance what brings the next token about, if reading alone does; default: somebody else does
+   * @throws HttpError 400 for a position that there cannot be yet
+   */
+  constructor(conversation: Conversation, { position, failed }: EventPosition, signal: AbortSignal, advance?: () => Promise<void>) {
     const { unfinished, length } = conversation
     const most = unfinished ? answerStart(unfinished) + unfinished.options.maxTokens : length
     if (position > most) throw new HttpError(400, 'BAD_ARGUMENT', `there is no event ${position}: the conversation has ${length} tokens`)
@@ -54,6 +58,7 @@ export class EventStream implements AsyncIterator<string, undefined, undefined> 
     this.#position = position
     this.#failed = failed
     this.#signal = signal
+    this.#advance = advance
   }
 
   /** Whether there is nothing to tell, now or later. */
@@ -73,7 +78,7 @@ export class EventStream implements AsyncIterator<string, undefined, undefined> 
       if (events !== '') return { done: false, value: events }
       if (!this.#conversation.unfinished) return { done: true, value: undefined }
       if (this.#conversation.failure) throw this.#conversation.failure
-      await this.#change()
+      await (this.#advance ?? (() => this.#change()))()
     }
   }
 

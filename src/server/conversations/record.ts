@@ -64,6 +64,9 @@ export interface Turn {
   end: TurnEnd | null
 }
 
+/** What a client asks of a turn, checked. */
+export type Asked = Pick<Turn, 'key' | 'asked' | 'text' | 'prompt' | 'options'>
+
 /** Position of its answer: tokens before it. */
 export function answerStart({ start, prompt }: Turn): number {
   return start + prompt.length

@@ -3,24 +3,30 @@ import type { Exchange } from '../exchange.js'
 import { HttpError } from '../http-error.js'
 import { eventStream, json, type Reply } from '../reply.js'
 import type { Route } from '../router.js'
-import type { Services } from '../services.js'
-import { Conversations } from './conversations.js'
+import type { LanguageModel } from '../../model/language-model.js'
+import type { Settings } from '../options.js'
+import type { ConversationService } from './conversation-service.js'
 import { answerPosition, eventId, type EventPosition, parseEventId } from './event-stream.js'
 import { readCreation, readTurn } from './turn-request.js'
 
 const CONVERSATIONS = '/v1/conversations'
 const KEY_LENGTH = 255
 
-/** Routes of conversations: created, continued turn by turn, followed, deleted. */
-export function conversationRoutes(services: Services): Route[] {
-  const conversations = new Conversations(services)
-
+/**
+ * Routes of conversations: created, continued turn by turn, followed, deleted.
+ * @param model by which words are read
+ */
+export function conversationRoutes(
+  conversations: ConversationService,
+  settings: Settings,
+  model: () => LanguageModel | Promise<LanguageModel>,
+): Route[] {
   const create = async ({ request, url, signal }: Exchange): Promise<Reply> => {
-    const { defaults, first } = readCreation(services, await readJson(request, services.settings, signal))
+    const body = await readJson(request, settings, signal)
+    const { defaults, first } = readCreation({ model: await model(), settings }, body)
     const id = await conversations.create(defaults, first)
     const address = `${url.pathname}/${id}`
-    const body = { id, object: 'conversation', turns: `${address}/turns`, events: `${address}/events` }
-    return json(body, 201, { location: address })
+    return json({ id, object: 'conversation', turns: `${address}/turns`, events: `${address}/events` }, 201, { location: address })
   }
 
   const take = async (exchange: Exchange): Promise<Reply> => {
@@ -30,7 +36,8 @@ export function conversationRoutes(services: Services): Route[] {
       throw new HttpError(400, 'BAD_ARGUMENT', `Idempotency-Key must have 1 to ${KEY_LENGTH} characters, and has ${key.length}`)
     const id = params['id']!
     const defaults = await conversations.defaultsOf(id)
-    const asked = readTurn(services, await readJson(request, services.settings, signal), defaults, key)
+    const given = await readJson(request, settings, signal)
+    const asked = readTurn({ model: await model(), settings }, given, defaults, key)
     const { conversation, number, isNew } = await conversations.take(id, asked, exchange)
     const { options } = conversation.turns[number]!
     const after = answerPosition(conversation, number)

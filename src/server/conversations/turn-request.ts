@@ -5,7 +5,7 @@ import { readGenerationFields } from '../generation-fields.js'
 import { badField } from '../http-error.js'
 import { checkModel } from '../information.js'
 import type { Settings } from '../options.js'
-import type { Asked } from './conversations.js'
+import type { Asked } from './record.js'
 
 /** Fields that are accepted without effect, as in completions. */
 const IGNORED = ['user', 'metadata', 'store', 'service_tier', 'safety_identifier', 'prompt_cache_key']
@@ -45,11 +45,15 @@ export function readCreation(reading: Reading, body: unknown): { defaults: Reado
   fields.refuseOthers()
   const isDefault = (name: string) => name !== 'prompt' && name !== 'model' && !IGNORED.includes(name)
   const defaults = Object.fromEntries(Object.entries(body as object).filter(([name]) => isDefault(name)))
-  const { maxConversationTokens } = reading.settings
-  const most = Math.min(reading.model.config.maxPositions ?? Infinity, maxConversationTokens)
+  const most = mostTokens(reading)
   if (words.prompt.length >= most) throw badField('prompt', `prompt has ${words.prompt.length} tokens, and a conversation may have ${most}`)
   const first = { key: null, asked: digest(body), ...words, options: { ...options, seed: options.seed ?? drawSeed() } }
   return { defaults, first: words.prompt.length === 0 ? undefined : first }
+}
+
+/** Tokens that a conversation may have. */
+export function mostTokens({ model, settings: { maxConversationTokens } }: Reading): number {
+  return Math.min(model.config.maxPositions ?? Infinity, maxConversationTokens)
 }
 
 function readOptions(
