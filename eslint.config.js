@@ -2,9 +2,9 @@ import { defineConfig, globalIgnores } from 'eslint/config'
 import tseslint from 'typescript-eslint'
 
 export default defineConfig(
-  globalIgnores(['dist/', 'build/', 'coverage/', '**/node_modules/', '**/*.generated.ts', 'assembly/**/*.ts']),
+  globalIgnores(['dist/', 'examples/page/dist/', 'build/', 'coverage/', '**/node_modules/', '**/*.generated.ts', 'assembly/**/*.ts']),
   {
-    files: ['src/**/*.ts', 'test/**/*.ts'],
+    files: ['src/**/*.ts', 'test/**/*.ts', 'examples/**/*.ts'],
     extends: [tseslint.configs.recommended],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {

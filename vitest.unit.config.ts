@@ -30,7 +30,7 @@ const SLOW = [
   ),
   ...['loading-in-parts', 'model-golden', 'model-properties', 'sessions', 'streamed-loading'].map((name) => `test/model/${name}.test.ts`),
   ...['conversations-recovery', 'soak'].map((name) => `test/server/${name}.test.ts`),
-  ...['constrained-output', 'examples', 'npm-install', 'public-surface', 'readme', 'source-maps', 'structure', 'training'].map(
+  ...['constrained-output', 'examples', 'npm-install', 'page', 'public-surface', 'readme', 'source-maps', 'structure', 'training'].map(
     (name) => `test/package/${name}.test.ts`,
   ),
   'test/server/openai-client.test.ts',

@@ -1,20 +1,14 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Worker } from 'node:worker_threads'
 import ts from 'typescript'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { createRuntime, LanguageModel, type Runtime } from '../../src/index.js'
 import { novels2Int8Folder } from '../support/models.js'
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const children: ChildProcess[] = []
 
 let runtime: Runtime
 let model: LanguageModel
@@ -25,30 +19,11 @@ beforeAll(async () => {
 })
 
 afterAll(async () => {
-  for (const child of children) child.kill()
   await runtime.dispose()
 })
 
-/** Starts a server of the examples; it tells its port when it listens. */
-async function startServer(script: string, ...args: string[]): Promise<{ child: ChildProcess; origin: string }> {
-  // The engine's flags of this process too: the same arithmetic on both sides.
-  const child = spawn(process.execPath, [...process.execArgv, join(root, 'examples', script), ...args], {
-    cwd: root,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  children.push(child)
-  const [line] = (await once(child.stdout, 'data')) as [Buffer]
-  return { child, origin: `http://127.0.0.1:${/(?:port |localhost:)(\d+)/.exec(String(line))![1]}` }
-}
-
-async function greedy(prompt: string, maxTokens: number): Promise<string> {
-  let text = ''
-  for await (const token of model.generate(prompt, { temperature: 0, maxTokens })) text += token.text
-  return text
-}
-
 test('every script of the examples passes the type checker against the built package', () => {
-  const scripts = ['browser', 'constrained-output', 'signed-sessions'].flatMap((folder) =>
+  const scripts = ['constrained-output', 'page', 'signed-sessions'].flatMap((folder) =>
     readdirSync(join(root, 'examples', folder))
       .filter((name) => /\.m?js$/.test(name))
       .map((name) => join(root, 'examples', folder, name)),
@@ -103,113 +78,4 @@ test('signed sessions are accepted only unaltered, and only from their owner', a
     expect(await signatures.verify('emil', signed.slice(0, length)), `${length} bytes`).toBe(undefined)
   expect(await signatures.verify('emily', signed)).toBe(undefined)
   await expect(SignedSessions.create(new Uint8Array(31))).rejects.toThrow(/32 bytes/)
-})
-
-type Message = { type: string; text?: string; done?: number; total?: number; tokens?: number; message?: string; runtime?: object }
-
-/** The browser example's worker, with what a browser gives one, in a thread of Node. */
-function startBrowserWorker() {
-  const script = `
-    const { parentPort, workerData } = require('node:worker_threads')
-    globalThis.addEventListener = (type, listener) => parentPort.on(type, (data) => listener({ data }))
-    globalThis.postMessage = (message) => parentPort.postMessage(message)
-    import(workerData)`
-  const worker = new Worker(script, { eval: true, workerData: new URL('../../examples/browser/worker.js', import.meta.url).href })
-  const messages: Message[] = []
-  let wake = () => {}
-  worker.on('message', (message: Message) => {
-    messages.push(message)
-    wake()
-  })
-  /** All messages up to one of this type. */
-  const until = async (type: string): Promise<Message[]> => {
-    while (!messages.some((message) => message.type === type)) await new Promise<void>((resolve) => (wake = resolve))
-    return messages.splice(0)
-  }
-  return { worker, until }
-}
-
-describe('the browser example', () => {
-  test('is served cross-origin isolated with all that it imports, and nothing else is', async () => {
-    const { origin } = await startServer('browser/serve.mjs', '0')
-    const page = await fetch(origin)
-    expect(page.url).toBe(`${origin}/examples/browser/`)
-    expect(page.headers.get('cross-origin-opener-policy')).toBe('same-origin')
-    expect(page.headers.get('cross-origin-embedder-policy')).toBe('require-corp')
-    expect(await page.text()).toContain('src="./page.js"')
-
-    const seen = new Set<string>()
-    const visit = async (url: string): Promise<void> => {
-      if (seen.has(url)) return
-      seen.add(url)
-      const response = await fetch(url)
-      expect([url, response.status, response.headers.get('content-type')]).toEqual([url, 200, 'text/javascript; charset=utf-8'])
-      const source = await response.text()
-      const workers = [...source.matchAll(/new URL\("?'?(\.\/[\w.-]+\.js)/g)].map(([, name]) => name!)
-      const imports = ts.preProcessFile(source, true, true).importedFiles.map(({ fileName }) => fileName)
-      // Node's modules are requested in Node only
-      for (const name of [...workers, ...imports]) if (!name.startsWith('node:')) await visit(new URL(name, url).href)
-    }
-    await visit(`${origin}/examples/browser/page.js`)
-    expect([...seen]).toEqual(expect.arrayContaining([`${origin}/examples/browser/worker.js`, `${origin}/dist/index.js`]))
-
-    for (const path of ['package.json', 'examples/browser/%2e%2e/%2e%2e/package.json', 'dist/../package.json', 'dist', '%ff']) {
-      expect((await fetch(`${origin}/${path}`)).ok, path).toBe(false)
-    }
-  })
-
-  test('loads, writes what the API writes, and stops on request', async () => {
-    const { origin } = await startServer('browser/serve.mjs', '0')
-    const { worker, until } = startBrowserWorker()
-    try {
-      worker.postMessage({ type: 'load', url: `${origin}/models/novels-10m-v2-int8/` })
-      const loading = await until('ready')
-      const progress = loading.filter(({ type }) => type === 'progress')
-      expect(progress.at(-1)).toMatchObject({ done: progress.at(-1).total })
-
-      const options = { maxTokens: 8, temperature: 0 }
-      worker.postMessage({ type: 'generate', prompt: 'The old captain', options })
-      const writing = await until('end')
-      expect(writing.map(({ text }) => text ?? '').join('')).toBe(await greedy('The old captain', 8))
-      expect(writing.at(-1)).toMatchObject({ tokens: 8 })
-
-      worker.postMessage({ type: 'generate', prompt: 'The old captain', options: { maxTokens: 1_000_000 } })
-      await until('text')
-      worker.postMessage({ type: 'stop' })
-      expect((await until('end')).at(-1).tokens).toBeLessThan(1_000_000)
-
-      worker.postMessage({ type: 'generate', prompt: '', options })
-      expect((await until('error')).at(-1).message).toMatch(/prompt/)
-    } finally {
-      await worker.terminate()
-    }
-  })
-
-  test('loads again when it is to continue after a failed load', async () => {
-    let isUp = false
-    const server = createServer((request, response) => {
-      const name = request.url!.split('/').at(-1)
-      if (!isUp) response.writeHead(503).end()
-      else if (existsSync(new URL(name, novels2Int8Folder))) response.end(readFileSync(new URL(name, novels2Int8Folder)))
-      else response.writeHead(404).end()
-    })
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const { worker, until } = startBrowserWorker()
-    try {
-      worker.postMessage({ type: 'load', url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` })
-      expect((await until('error')).at(-1).message).toMatch(/status 503 .*trying again later may help/)
-      const generate = { type: 'generate', prompt: 'The old captain', options: { maxTokens: 8, temperature: 0 } }
-      worker.postMessage(generate)
-      expect((await until('error')).at(-1).message).toMatch(/status 503/)
-      isUp = true
-      worker.postMessage(generate)
-      const writing = await until('end')
-      expect(writing.map(({ text }) => text ?? '').join('')).toBe(await greedy('The old captain', 8))
-      expect(writing.filter(({ type }) => type === 'ready')).toHaveLength(1)
-    } finally {
-      await worker.terminate()
-      server.close()
-      server.closeAllConnections()
-    }
-  })
 })

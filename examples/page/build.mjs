@@ -1,0 +1,54 @@
+// @ts-check
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+
+const here = fileURLToPath(new URL('.', import.meta.url))
+const root = join(here, '../..')
+const model = join(root, 'models/novels-10m-v2-int8')
+const book = join(root, 'models/novels-10m/treasure-island.txt')
+
+/**
+ * Writes the page as static files: any host serves them.
+ * @param {string} folder
+ */
+export async function buildPage(folder) {
+  if (!existsSync(join(model, 'model.safetensors')) || !existsSync(join(root, 'dist/index.js')))
+    throw new Error('the package and its model are not built: npm run build')
+  mkdirSync(join(folder, 'texts'), { recursive: true })
+  await build({
+    entryPoints: { main: join(here, 'src/main.ts'), worker: join(here, 'src/engine/worker.ts') },
+    outdir: folder,
+    bundle: true,
+    format: 'esm',
+    target: 'es2022',
+    minify: true,
+    legalComments: 'none',
+    logLevel: 'warning',
+    // chunks of the package that have no effect of their own
+    logOverride: { 'ignored-bare-import': 'silent' },
+    // what is published, not its sources
+    alias: { 'routed-attention': join(root, 'dist/index.js') },
+    external: ['node:*'],
+    define: { MODEL_URL: JSON.stringify(`./models/${basename(model)}/`) },
+    tsconfigRaw: {},
+  })
+  cpSync(join(here, 'static'), folder, { recursive: true })
+  for (const name of ['config.json', 'tokenizer.json', 'model.safetensors', 'LICENSE'])
+    cpSync(join(model, name), join(folder, 'models', basename(model), name))
+  const text = readFileSync(book, 'utf8')
+  cpSync(book, join(folder, 'texts/treasure-island.txt'))
+  writeFileSync(join(folder, 'texts/treasure-island-opening.txt'), openingOf(text))
+}
+
+/**
+ * The first pages of the first chapter, up to a sentence's middle, where the model is to go on.
+ * @param {string} text
+ */
+function openingOf(text) {
+  const start = text.indexOf('SQUIRE TRELAWNEY')
+  const end = text.indexOf('But though I was so terrified', start)
+  if (start < 0 || end < 0) throw new Error(`${book} does not begin as expected`)
+  return text.slice(start, end).trimEnd()
+}

@@ -1,0 +1,117 @@
+import type { GenerateOptions, LanguageModel } from 'routed-attention'
+import type { Calls, HeldNow, SamplingSettings, WritingRate } from '../protocol.js'
+import { heldBy } from './looking.js'
+import { TextSession, type WrittenToken } from './text-session.js'
+import type { TokenTexts } from './token-texts.js'
+
+type Emit = (event: Calls['write']['event']) => void
+
+/** Tokens between snapshots: as many are read again at most to look at one. */
+const SNAPSHOT_INTERVAL = 64
+/** How often tokens are sent to the page, which draws as often. */
+const MILLISECONDS_A_BATCH = 33
+
+/** A text that the model writes. */
+export class Writer {
+  readonly text: TextSession
+  readonly #texts: TokenTexts
+  readonly #window: number
+  /** What was held was last sent at so many closed windows. */
+  #windowsSent = -1
+
+  constructor(model: LanguageModel, texts: TokenTexts) {
+    this.text = new TextSession(model, SNAPSHOT_INTERVAL)
+    this.#texts = texts
+    this.#window = model.config.layer.routedWindowSize
+    this.#encode = (prompt) => Int32Array.from(model.tokenizer.encode(prompt, { allowSpecial: false }))
+  }
+
+  readonly #encode: (prompt: string) => Int32Array
+
+  /** Reads a prompt and writes on. */
+  async write(prompt: string, sampling: SamplingSettings, signal: AbortSignal, emit: Emit): Promise<WritingRate> {
+    await this.#read(this.#encode(prompt), signal, emit)
+    return this.#generate(sampling, signal, emit)
+  }
+
+  async branch(position: number, id: number, sampling: SamplingSettings, signal: AbortSignal, emit: Emit): Promise<WritingRate> {
+    await this.text.truncate(position, signal)
+    this.#windowsSent = -1
+    await this.#read(Int32Array.of(id), signal, emit)
+    return this.#generate(sampling, signal, emit)
+  }
+
+  async #read(ids: Int32Array, signal: AbortSignal, emit: Emit): Promise<void> {
+    await this.text.append(ids, signal, (start) => this.#send(start, emit))
+    await this.#sendHeld(signal, emit)
+  }
+
+  async #generate(sampling: SamplingSettings, signal: AbortSignal, emit: Emit): Promise<WritingRate> {
+    const begin = performance.now()
+    const rate = { tokens: 0, seconds: 0 }
+    let sent = this.text.length
+    let last = begin
+    const send = (now: number): void => {
+      if (sent < this.text.length) this.#send(sent, emit)
+      sent = this.text.length
+      last = now
+      rate.seconds = (now - begin) / 1000
+      emit({ rate: { ...rate } })
+    }
+    try {
+      for await (const { id } of this.#tokens(sampling, signal)) {
+        if (id >= 0) rate.tokens++
+        const now = performance.now()
+        if (now - last < MILLISECONDS_A_BATCH) continue
+        send(now)
+        await this.#sendHeld(signal, emit)
+        await new Promise((resolve) => setTimeout(resolve)) // a message that stops it may be waiting
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error
+    }
+    send(performance.now())
+    if (!signal.aborted) await this.#sendHeld(signal, emit)
+    return rate
+  }
+
+  #tokens(sampling: SamplingSettings, signal: AbortSignal): AsyncGenerator<WrittenToken> {
+    const { topK, repetitionPenalty, frequencyPenalty, presencePenalty, ...others } = sampling
+    const options: GenerateOptions = { ...others, signal }
+    if (topK > 0) options.topK = topK
+    if (repetitionPenalty !== 1) options.repetitionPenalty = repetitionPenalty
+    if (frequencyPenalty !== 0) options.frequencyPenalty = frequencyPenalty
+    if (presencePenalty !== 0) options.presencePenalty = presencePenalty
+    return this.text.generate(options)
+  }
+
+  #send(start: number, emit: Emit): void {
+    const { ids, bits, length } = this.text
+    emit({ tokens: { start, texts: this.#texts.ofAll(ids.view(start, length)), bits: bits.view(start, length).slice() } })
+  }
+
+  /** What experts hold changes only when a window closes. */
+  async #sendHeld(signal: AbortSignal, emit: Emit): Promise<void> {
+    const windows = Math.floor((this.text.length - 1) / this.#window)
+    if (windows === this.#windowsSent || this.text.length === 0) return
+    this.#windowsSent = windows
+    const held = await this.#held(signal)
+    if (held) emit({ held })
+  }
+
+  async #held(signal: AbortSignal): Promise<HeldNow | undefined> {
+    const copy = this.text.session.clone()
+    try {
+      return { ...(await heldBy(copy, this.text.length, signal)), stateBytes: this.text.stateBytes }
+    } catch (error) {
+      if ((error as { code?: string }).code === 'UNSUPPORTED') return undefined
+      throw error
+    } finally {
+      copy.dispose()
+    }
+  }
+
+  dispose(): void {
+    this.text.dispose()
+  }
+}

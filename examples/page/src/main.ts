@@ -1,0 +1,37 @@
+import { Engine } from './client.js'
+import type { ModelFacts, Source } from './protocol.js'
+import { byId } from './ui/dom.js'
+import { Loading } from './ui/loading.js'
+import { ModelView } from './ui/model-view.js'
+import { Tabs } from './ui/tabs.js'
+import { WriteView } from './ui/write-view.js'
+
+/** The build replaces it: where the model lies that is opened first. */
+declare const MODEL_URL: string
+
+const address = new URL(location.href)
+const engine = new Engine(new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }))
+const loading = new Loading()
+const tabs = new Tabs(document.querySelector('[role=tablist]')!)
+const write = new WriteView(byId('panel-write'), engine)
+const model = new ModelView(byId('panel-model'), (source, bytes) => void open(source, bytes))
+
+async function open(source: Source, bytes: boolean): Promise<void> {
+  loading.begin()
+  const threads = Number(address.searchParams.get('threads')) || null
+  let facts: ModelFacts
+  try {
+    facts = await engine.call('load', { source, bytes, threads }, { onEvent: (progress) => loading.show(progress) })
+  } catch (error) {
+    return loading.fail((error as Error).message)
+  }
+  loading.end(
+    `${facts.name}: ${(facts.parameters / 1e6).toFixed(0)} million parameters, ${facts.threads === 1 ? 'one thread' : `${facts.threads} threads`}`,
+  )
+  model.show(facts)
+  await write.open(facts)
+}
+
+tabs.open(location.hash.slice(1))
+const url = address.searchParams.get('model') ?? MODEL_URL
+void open({ url: new URL(url, document.baseURI).href }, address.searchParams.has('bytes'))

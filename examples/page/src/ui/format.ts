@@ -1,0 +1,29 @@
+export function percent(value: number): string {
+  if (!(value >= 0)) return ''
+  if (value >= 0.0995) return `${(value * 100).toFixed(0)} %`
+  return value >= 0.001 ? `${(value * 100).toFixed(1)} %` : '< 0.1 %'
+}
+
+export function count(value: number): string {
+  return value.toLocaleString('en')
+}
+
+export function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`
+}
+
+/** A token as a reader sees it: white space has no look of its own. */
+export function visible(text: string): string {
+  if (text === '') return '(part of a character)'
+  const shown = text.replace(/\n/g, '↵').replace(/\t/g, '⇥').trim()
+  return shown === '' ? '(space)' : shown
+}
+
+/** In words, how expected a token was. */
+export function surprise(bits: number): string {
+  if (!(bits >= 0)) return 'nothing came before'
+  if (bits < 1) return 'expected'
+  if (bits < 4) return 'plausible'
+  if (bits < 8) return 'surprising'
+  return 'very surprising'
+}

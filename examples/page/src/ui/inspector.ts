@@ -1,0 +1,123 @@
+import type { Choice, Look, ModelFacts } from '../protocol.js'
+import { announce, h } from './dom.js'
+import { count, percent, surprise, visible } from './format.js'
+import { HeadPlot, LayerPlots } from './layer-plots.js'
+import { describeLayer } from './layer-words.js'
+import { heldTokensExplained } from './words.js'
+
+interface Events {
+  /** Another token is to stand where the one that is looked at stands. Not offered if undefined. */
+  onBranch: ((position: number, choice: Choice) => void) | undefined
+  onLayer(layer: number): void
+  onGoTo(position: number): void
+}
+
+/** Everything about the token that is looked at: its alternatives, and what each layer read for it. */
+export class Inspector {
+  readonly element: HTMLElement
+  readonly plots: LayerPlots
+  readonly #events: Events
+  readonly #head = h('div', { class: 'token-head' })
+  readonly #choices = h('ol', { class: 'choices' })
+  readonly #words = h('div', { class: 'layer-words' })
+  readonly #heads = new HeadPlot()
+  readonly #empty = h('div', { class: 'inspector-empty' })
+  readonly #full: HTMLElement
+  #facts: ModelFacts | undefined
+  #look: Look | undefined
+  #textOf: (position: number) => string = () => ''
+
+  constructor(events: Events) {
+    this.#events = events
+    this.plots = new LayerPlots((layer) => {
+      this.#showLayer(layer)
+      events.onLayer(layer)
+    })
+    this.#full = h(
+      'div',
+      { class: 'inspector-full', hidden: true },
+      this.#head,
+      h('h3', {}, 'What could stand here'),
+      this.#choices,
+      h('h3', {}, 'What it read, layer by layer'),
+      this.plots.element,
+      this.#words,
+      this.#heads.element,
+    )
+    this.element = h('aside', { class: 'inspector', attributes: { 'aria-label': 'The token that is looked at' } }, this.#empty, this.#full)
+  }
+
+  /** @param textOf the text of a token by its position; empty if it is not at hand */
+  open(facts: ModelFacts, textOf: (position: number) => string): void {
+    this.#facts = facts
+    this.#textOf = textOf
+    this.plots.open(facts.depth, facts.causal ? facts.routedLayers : [])
+    this.#empty.replaceChildren(...heldTokensExplained(facts, this.#events.onBranch !== undefined))
+    this.show(undefined, false)
+  }
+
+  get look(): Look | undefined {
+    return this.#look
+  }
+
+  show(look: Look | undefined, isPinned: boolean): void {
+    this.#look = look
+    this.#empty.hidden = look !== undefined
+    this.#full.hidden = look === undefined
+    if (!look) return
+    const { chosen, bits, position, choices, unsupported } = look
+    const likely =
+      position > 0
+        ? `The model gave it ${percent(chosen.probability)}: ${surprise(bits)} (${bits.toFixed(1)} bits).`
+        : 'The first token: nothing came before it.'
+    this.#head.replaceChildren(
+      h(
+        'p',
+        { class: 'token-name' },
+        h('mark', {}, visible(chosen.text)),
+        h('small', {}, `token ${count(position + 1)}${isPinned ? ', kept' : ''}`),
+      ),
+      h('p', {}, likely),
+    )
+    this.#choices.replaceChildren(...choices.map((choice) => this.#choice(choice, look)))
+    this.plots.element.hidden = this.#heads.element.hidden = unsupported !== ''
+    this.plots.show(look)
+    this.#showLayer(this.plots.chosen)
+    if (isPinned) announce(`${visible(chosen.text)}. ${likely} ${this.#words.textContent}`)
+  }
+
+  focusChoices(): void {
+    this.#choices.querySelector('button')?.focus()
+  }
+
+  #choice(choice: Choice, look: Look): HTMLElement {
+    const isChosen = choice.id === look.chosen.id
+    const bar = h('span', { class: 'bar', style: { '--share': `${choice.probability * 100}%` } })
+    const label = h('span', { class: 'choice-text' }, visible(choice.text))
+    const probability = h('span', { class: 'choice-probability' }, percent(choice.probability))
+    const { onBranch } = this.#events
+    if (!onBranch || isChosen) return h('li', { class: isChosen ? 'chosen' : '' }, h('span', { class: 'choice' }, bar, label, probability))
+    const button = h(
+      'button',
+      { class: 'choice', type: 'button', title: 'Go on with this instead', on: { click: () => onBranch(look.position, choice) } },
+      bar,
+      label,
+      probability,
+    )
+    button.setAttribute('aria-label', `Go on with “${visible(choice.text)}” instead, ${percent(choice.probability)}`)
+    return h('li', {}, button)
+  }
+
+  #showLayer(layer: number): void {
+    const look = this.#look
+    if (!look || !this.#facts) return
+    this.#heads.show(look.layers[layer])
+    const words = look.unsupported
+      ? [h('p', {}, publishedRouting)]
+      : describeLayer(look, layer, this.#facts, this.#textOf, this.#events.onGoTo)
+    this.#words.replaceChildren(...words)
+  }
+}
+
+const publishedRouting =
+  'This model has the published, full-sequence routing: tokens that come later change what earlier ones read, so there is no record of what one token read, and every new token means computing all of them again. The map is for models with causal: true.'

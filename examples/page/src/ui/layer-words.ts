@@ -1,0 +1,65 @@
+import type { ExpertLook, LayerLook, Look, ModelFacts } from '../protocol.js'
+import { EXPERT_COLOURS } from './attention.js'
+import { h } from './dom.js'
+import { count, percent, visible } from './format.js'
+
+type TextOf = (position: number) => string
+type GoTo = (position: number) => void
+
+const STRONGEST = 6
+
+/** What a layer did for a token, in words, with its strongest sources. */
+export function describeLayer(look: Look, index: number, facts: ModelFacts, textOf: TextOf, goTo: GoTo): HTMLElement[] {
+  const layer = look.layers[index]
+  if (!layer) return []
+  const local = localWords(layer, look.position, textOf, goTo)
+  const isFirstWindow = look.position < facts.routedWindow
+  if (layer.experts.length === 0) return [h('p', {}, `Layer ${index + 1} has local attention alone.`), local]
+  if (isFirstWindow) {
+    const text = `In the first ${facts.routedWindow} tokens nothing is old enough to be held: the experts are silent.`
+    return [h('p', {}, text), local]
+  }
+  return [...layer.experts.map((expert, number) => expertWords(expert, number, facts, textOf, goTo)), local]
+}
+
+function expertWords(expert: ExpertLook, number: number, facts: ModelFacts, textOf: TextOf, goTo: GoTo): HTMLElement {
+  const name = h('strong', { class: 'expert-name' }, `Expert ${number + 1}`)
+  const style = { '--expert': `var(--expert-${number % EXPERT_COLOURS})` }
+  const { weights, held } = expert
+  if (!weights) {
+    const text = ` did not take this token as a query: enough earlier tokens of this stretch of ${facts.routedWindow} scored higher. It held ${count(held.length)} tokens, but this one did not read them.`
+    return h('div', { class: 'expert', style }, h('p', {}, name, text))
+  }
+  const sources = strongest(weights.subarray(1)).map((i) => ({ position: held[i]!, weight: weights[i + 1]! }))
+  const text = ` took this token as a query: it compared it with the ${count(held.length)} tokens it held. ${percent(weights[0]!)} of its attention went to none of them.`
+  return h('div', { class: 'expert', style }, h('p', {}, name, text), sourceList(sources, textOf, goTo))
+}
+
+function localWords({ localStart, local }: LayerLook, position: number, textOf: TextOf, goTo: GoTo): HTMLElement {
+  const sources = strongest(local).map((i) => ({ position: localStart + i, weight: local[i]! }))
+  const text = `Local attention saw this token and the ${count(position - localStart)} before it.`
+  return h('div', { class: 'expert', style: { '--expert': 'var(--near-strong)' } }, h('p', {}, text), sourceList(sources, textOf, goTo))
+}
+
+function sourceList(sources: readonly { position: number; weight: number }[], textOf: TextOf, goTo: GoTo): HTMLElement {
+  return h(
+    'ul',
+    { class: 'sources' },
+    ...sources.map(({ position, weight }) => {
+      const text = textOf(position)
+      const label = text === '' ? `token ${count(position + 1)}` : visible(text)
+      const button = h(
+        'button',
+        { type: 'button', class: 'source', title: `token ${count(position + 1)}`, on: { click: () => goTo(position) } },
+        label,
+        h('small', {}, ` ${percent(weight)}`),
+      )
+      return h('li', {}, button)
+    }),
+  )
+}
+
+/** Indices of the largest weights, the largest first. */
+function strongest(weights: Float32Array): number[] {
+  return [...weights.keys()].sort((a, b) => weights[b]! - weights[a]!).slice(0, STRONGEST)
+}

@@ -1,0 +1,89 @@
+import type { SamplingSettings } from '../protocol.js'
+import { h } from './dom.js'
+
+interface Control {
+  readonly key: keyof SamplingSettings
+  readonly label: string
+  readonly hint: string
+  readonly min: number
+  readonly max: number
+  readonly step: number
+  readonly value: number
+}
+
+const CONTROLS: readonly Control[] = [
+  {
+    key: 'temperature',
+    label: 'Temperature',
+    hint: '0 takes the likeliest token; higher is bolder',
+    min: 0,
+    max: 2,
+    step: 0.05,
+    value: 0.8,
+  },
+  { key: 'topP', label: 'Top-p', hint: 'only the likeliest tokens that make up this share', min: 0.05, max: 1, step: 0.05, value: 0.95 },
+  { key: 'topK', label: 'Top-k', hint: 'only so many of the likeliest; 0 is no limit', min: 0, max: 200, step: 1, value: 0 },
+  { key: 'minP', label: 'Min-p', hint: 'only tokens at least this likely, against the likeliest', min: 0, max: 0.5, step: 0.01, value: 0 },
+  {
+    key: 'repetitionPenalty',
+    label: 'Repetition penalty',
+    hint: 'divides what is there already; 1 is none',
+    min: 1,
+    max: 2,
+    step: 0.05,
+    value: 1,
+  },
+  { key: 'frequencyPenalty', label: 'Frequency penalty', hint: 'for each time a token was written', min: 0, max: 2, step: 0.05, value: 0 },
+  { key: 'presencePenalty', label: 'Presence penalty', hint: 'if a token was written at all', min: 0, max: 2, step: 0.05, value: 0 },
+  { key: 'maxTokens', label: 'Tokens at a time', hint: 'how many are written before it stops', min: 16, max: 2000, step: 1, value: 400 },
+  { key: 'seed', label: 'Seed', hint: 'the same seed writes the same text', min: 0, max: 9999, step: 1, value: 1 },
+]
+
+/** Sliders for how the next token is chosen. */
+export class SamplingControls {
+  readonly element: HTMLElement
+  readonly #inputs = new Map<keyof SamplingSettings, HTMLInputElement>()
+
+  constructor() {
+    this.element = h(
+      'details',
+      { class: 'sampling' },
+      h('summary', {}, 'How the next word is chosen'),
+      h('div', { class: 'controls' }, ...CONTROLS.map((control) => this.#control(control))),
+    )
+  }
+
+  get settings(): SamplingSettings {
+    const entries = CONTROLS.map(({ key }) => [key, this.#inputs.get(key)!.valueAsNumber])
+    return Object.fromEntries(entries)
+  }
+
+  #control({ key, label, hint, min, max, step, value }: Control): HTMLElement {
+    const id = `sampling-${key}`
+    const isRange = key !== 'seed'
+    const output = h('output', { htmlFor: id } as object, String(value))
+    const input = h('input', {
+      id,
+      type: isRange ? 'range' : 'number',
+      min: String(min),
+      max: String(max),
+      step: String(step),
+      value: String(value),
+      attributes: { 'aria-describedby': `${id}-hint` },
+      on: {
+        input: () => (output.textContent = input.value),
+        // an empty number field would be NaN
+        change: () => Number.isNaN(input.valueAsNumber) && (input.value = String(value)),
+      },
+    })
+    this.#inputs.set(key, input)
+    return h(
+      'div',
+      { class: 'control' },
+      h('label', { htmlFor: id }, label),
+      isRange ? output : null,
+      input,
+      h('p', { id: `${id}-hint`, class: 'hint' }, hint),
+    )
+  }
+}

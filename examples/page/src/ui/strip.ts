@@ -1,0 +1,111 @@
+import type { HeldNow, LayerLook, Look } from '../protocol.js'
+import { EXPERT_COLOURS } from './attention.js'
+import { Drawing } from './canvas.js'
+import { h } from './dom.js'
+import { count, megabytes } from './format.js'
+
+const ROW = 12
+const GAP = 4
+
+interface Row {
+  readonly layer: number
+  readonly expert: number
+  readonly held: Int32Array
+}
+
+/** The whole text as a line, and on it what each expert holds: the text grows, what is held does not. */
+export class HeldStrip {
+  readonly element: HTMLElement
+  readonly #drawing: Drawing
+  readonly #caption = h('p', { class: 'strip-caption' })
+  #rows: Row[] = []
+  #length = 0
+  #localWindow = 0
+  #stateBytes = 0
+  #look: { position: number; layer: LayerLook } | undefined
+
+  constructor() {
+    this.#drawing = new Drawing('strip-canvas', 'What the experts hold', (context, width, height, colour) =>
+      this.#draw(context, width, height, colour),
+    )
+    this.element = h('figure', { class: 'strip' }, this.#drawing.canvas, h('figcaption', {}, this.#caption))
+    this.clear(0, 1)
+  }
+
+  /** @param rows experts of all routed layers: the strip's height is theirs from the start */
+  clear(localWindow: number, rows: number): void {
+    this.#rows = []
+    this.#length = 0
+    this.#stateBytes = 0
+    this.#localWindow = localWindow
+    this.#look = undefined
+    this.#drawing.canvas.style.height = `${Math.max(rows, 1) * (ROW + GAP) + 14}px`
+    this.#describe()
+  }
+
+  set length(value: number) {
+    this.#length = value
+    this.#describe()
+  }
+
+  set held({ layers, stateBytes }: HeldNow) {
+    this.#rows = layers.flatMap(({ layer, held }) => held.map((positions, expert) => ({ layer, expert, held: positions })))
+    this.#stateBytes = stateBytes
+    this.#describe()
+  }
+
+  /** Shows what was held for one token, instead of now. */
+  look(look: Look | undefined, layer: number): void {
+    const shown = look?.layers[layer]
+    this.#look = look && shown ? { position: look.position, layer: shown } : undefined
+    this.#drawing.redraw()
+  }
+
+  #describe(): void {
+    const most = Math.max(0, ...this.#rows.map(({ held }) => held.length))
+    const text =
+      this.#length === 0
+        ? 'Nothing is read yet.'
+        : most === 0
+          ? `${count(this.#length)} tokens so far. Until the first window is full, the experts hold none.`
+          : `${count(this.#length)} tokens so far; each expert holds ${count(most)} of them. The model’s memory: ${megabytes(this.#stateBytes)}, however long the text.`
+    if (this.#caption.textContent !== text) this.#caption.textContent = text
+    this.#drawing.label = `A line for each expert: the positions it holds in the text. ${text}`
+    this.#drawing.redraw()
+  }
+
+  #draw(context: CanvasRenderingContext2D, width: number, _: number, colour: (name: string) => string): void {
+    const length = Math.max(this.#length, 1)
+    const x = (position: number): number => (position / length) * width
+    const mark = Math.max(width / length, 1)
+    const rows = this.#rows.length > 0 ? this.#rows : [{ layer: -1, expert: 0, held: new Int32Array() }]
+    const now = this.#look?.position ?? length - 1
+    rows.forEach(({ layer, expert, held }, index) => {
+      const top = index * (ROW + GAP)
+      context.fillStyle = colour('track')
+      context.fillRect(0, top, width, ROW)
+      context.fillStyle = colour('near')
+      context.fillRect(x(Math.max(now - this.#localWindow, 0)), top, x(Math.min(this.#localWindow, now) + 1), ROW)
+      const isLooked = this.#look?.layer.layer === layer
+      const shown = isLooked ? this.#look!.layer.experts[expert]! : undefined
+      context.fillStyle = colour(`expert-${expert % EXPERT_COLOURS}`)
+      const positions = shown?.held ?? held
+      const most = shown?.weights ? Math.max(...shown.weights.subarray(1)) : 0
+      positions.forEach((position, i) => {
+        context.globalAlpha = shown ? (shown.weights ? 0.2 + 0.8 * Math.sqrt(shown.weights[i + 1]! / most) : 0.3) : 0.75
+        context.fillRect(x(position), top + 1, mark, ROW - 2)
+      })
+      context.globalAlpha = 1
+    })
+    const bottom = rows.length * (ROW + GAP)
+    context.fillStyle = colour('ink')
+    context.fillRect(Math.min(x(now), width - 2), 0, 2, bottom - GAP)
+    context.font = `10px ${colour('sans')}`
+    context.fillStyle = colour('muted')
+    context.textBaseline = 'top'
+    context.fillText('first token', 0, bottom)
+    context.textAlign = 'right'
+    context.fillText('newest', width, bottom)
+    context.textAlign = 'left'
+  }
+}

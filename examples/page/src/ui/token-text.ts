@@ -1,0 +1,224 @@
+import type { Look, TokenBatch } from '../protocol.js'
+import { h } from './dom.js'
+import { drawArcs } from './arcs.js'
+import { type Attention, attentionOf, EXPERT_COLOURS } from './attention.js'
+
+interface Events {
+  /** A token is looked at: under the pointer, or reached by the arrow keys. */
+  onLook(position: number, isPinned: boolean): void
+  /** Nothing is looked at any more. */
+  onLeave(): void
+  /** Enter on a token. */
+  onOpen(): void
+}
+
+/**
+ * A text as tokens. The text itself is the map: while one token is looked at, the tokens that it read are coloured.
+ * A screen reader sees plain prose; the arrow keys move from token to token.
+ */
+export class TokenText {
+  readonly element: HTMLElement
+  readonly #content: HTMLElement
+  readonly #arcs: SVGSVGElement
+  readonly #events: Events
+  #tokens: HTMLElement[] = []
+  /** Position of the first token in the document. */
+  #start = 0
+  #paragraph: HTMLElement | undefined
+  #given = 0
+  #current = -1
+  #isPinned = false
+  #painted: HTMLElement[] = []
+  #follows = true
+  #heat = false
+
+  constructor(label: string, events: Events) {
+    this.#events = events
+    this.#arcs = document.createElementNS('http://www.w3.org/2000/svg', 'svg')
+    this.#arcs.setAttribute('class', 'arcs')
+    this.#arcs.setAttribute('aria-hidden', 'true')
+    this.#content = h('div', { class: 'tokens' })
+    const help = 'Arrow keys move from token to token, Enter opens its alternatives, Escape leaves.'
+    this.element = h(
+      'div',
+      {
+        class: 'text',
+        tabIndex: 0,
+        attributes: { role: 'group', 'aria-label': label, 'aria-description': help },
+        on: {
+          keydown: (event) => this.#key(event),
+          click: (event) => this.#pointed(event, true),
+          pointerover: (event) => event.pointerType === 'mouse' && this.#pointed(event, false),
+          pointerleave: () => this.#leave(false),
+          scroll: () => (this.#follows = this.#isAtEnd()),
+        },
+      },
+      this.#content,
+    )
+    this.#content.append(this.#arcs)
+  }
+
+  get current(): number {
+    return this.#current
+  }
+
+  get end(): number {
+    return this.#start + this.#tokens.length
+  }
+
+  set heat(value: boolean) {
+    this.#heat = value
+  }
+
+  /** @param given tokens that were not written by the model */
+  clear(start = 0, given = 0): void {
+    this.#leave(true)
+    this.#start = start
+    this.#given = given
+    this.#tokens = []
+    this.#paragraph = undefined
+    this.#content.replaceChildren(this.#arcs)
+    this.#follows = true
+    this.element.scrollTop = 0
+  }
+
+  truncate(end: number): void {
+    this.#leave(true)
+    for (const token of this.#tokens.splice(end - this.#start)) token.remove()
+    const paragraphs = this.#content.querySelectorAll('p')
+    for (const paragraph of paragraphs) if (!paragraph.hasChildNodes()) paragraph.remove()
+    this.#paragraph = this.#tokens.at(-1)?.parentElement ?? undefined
+    this.#given = Math.min(this.#given, end)
+  }
+
+  /** @param isGiven whether these tokens were given, not written */
+  add({ start, texts, bits }: TokenBatch, isGiven: boolean): void {
+    if (isGiven) this.#given = start + texts.length
+    // a character's text moves to its last token, so the batch may begin with one that is there already
+    texts.forEach((text, index) => {
+      if (start + index < this.end) return
+      const token = h('span', { textContent: text })
+      token.className = isGiven ? 'given' : 'new'
+      if (this.#heat) token.style.setProperty('--heat', `${Math.round(heatOf(bits[index]!) * 100)}%`)
+      if (!this.#paragraph) {
+        this.#paragraph = h('p')
+        this.#content.append(this.#paragraph)
+      }
+      this.#paragraph.append(token)
+      this.#tokens.push(token)
+      if (text.includes('\n')) this.#paragraph = undefined
+    })
+    if (this.#follows && !this.#heat) this.element.scrollTop = this.element.scrollHeight
+  }
+
+  scrollTo(position: number): void {
+    const token = this.#tokens[position - this.#start]
+    if (!token) return
+    const { top, bottom } = token.getBoundingClientRect()
+    const outer = this.element.getBoundingClientRect()
+    if (top < outer.top + 24 || bottom > outer.bottom - 24) this.element.scrollTop += top - outer.top - outer.height / 3
+  }
+
+  select(position: number, isPinned: boolean): void {
+    const token = this.#tokens[position - this.#start]
+    if (!token || (position === this.#current && isPinned === this.#isPinned)) return
+    this.#unpaint()
+    this.#current = position
+    this.#isPinned = isPinned
+    token.classList.add('looked-at')
+    this.#painted.push(token)
+    this.#events.onLook(position, isPinned)
+  }
+
+  /** Colours what a token read in one layer. */
+  paint(look: Look, layer: number): void {
+    if (look.position !== this.#current) return
+    this.#unpaint()
+    const own = this.#tokens[look.position - this.#start]
+    own?.classList.add('looked-at')
+    if (own) this.#painted.push(own)
+    const shown = look.layers[layer]
+    if (!shown) return
+    const attention = attentionOf(shown)
+    for (const { position, expert, weight, share } of attention) this.#paintOne(position, expert, weight, share)
+    if (own) drawArcs(this.#arcs, own, this.#sourcesOf(attention))
+  }
+
+  #paintOne(position: number, expert: number, weight: number, share: number): void {
+    const token = this.#tokens[position - this.#start]
+    if (!token || position === this.#current) return
+    if (expert < 0) token.classList.add('local')
+    else {
+      token.classList.add('held')
+      token.style.setProperty('--expert', `var(--expert-${expert % EXPERT_COLOURS})`)
+    }
+    token.style.setProperty(expert < 0 ? '--near' : '--far', `${Math.round(share * 100)}%`)
+    token.title = `${(weight * 100).toFixed(1)} %`
+    this.#painted.push(token)
+  }
+
+  #sourcesOf(attention: readonly Attention[]): { token: HTMLElement; expert: number; share: number }[] {
+    const far = attention.filter(({ expert, weight }) => expert >= 0 && weight > 0)
+    const strongest = far.sort((a, b) => b.weight - a.weight).slice(0, 12)
+    return strongest.flatMap(({ position, expert, share }) => {
+      const token = this.#tokens[position - this.#start]
+      return token ? [{ token, expert, share }] : []
+    })
+  }
+
+  #unpaint(): void {
+    for (const token of this.#painted) {
+      token.classList.remove('looked-at', 'local', 'held')
+      for (const property of ['--expert', '--near', '--far']) token.style.removeProperty(property)
+      token.removeAttribute('title')
+    }
+    this.#painted = []
+    this.#arcs.replaceChildren()
+  }
+
+  #pointed(event: Event, isPinned: boolean): void {
+    const index = event.target instanceof HTMLElement && event.target.localName === 'span' ? this.#tokens.indexOf(event.target) : -1
+    if (index < 0 || (!isPinned && this.#isPinned)) return
+    if (isPinned && this.#isPinned && this.#start + index === this.#current) return this.#leave(true)
+    this.select(this.#start + index, isPinned)
+  }
+
+  #leave(always: boolean): void {
+    if (this.#isPinned && !always) return
+    const wasLooking = this.#current >= 0
+    this.#unpaint()
+    this.#current = -1
+    this.#isPinned = false
+    if (wasLooking) this.#events.onLeave()
+  }
+
+  #key(event: KeyboardEvent): void {
+    const last = this.end - 1
+    const from = this.#current < 0 ? last + 1 : this.#current
+    const target = {
+      ArrowLeft: from - 1,
+      ArrowRight: from + 1,
+      Home: event.ctrlKey ? this.#start : undefined,
+      End: event.ctrlKey ? last : undefined,
+    }[event.key]
+    if (target !== undefined && this.#tokens.length > 0) {
+      event.preventDefault()
+      const position = Math.min(Math.max(target, this.#start), last)
+      this.select(position, true)
+      this.scrollTo(position)
+    } else if (event.key === 'Escape') this.#leave(true)
+    else if (event.key === 'Enter' && this.#current >= 0) {
+      event.preventDefault()
+      this.#events.onOpen()
+    }
+  }
+
+  #isAtEnd(): boolean {
+    return this.element.scrollTop + this.element.clientHeight > this.element.scrollHeight - 40
+  }
+}
+
+/** From 0 (expected) to 1 (12 bits or more). */
+export function heatOf(bits: number): number {
+  return bits > 0 ? Math.min(bits / 12, 1) : 0
+}

@@ -1,0 +1,173 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { buildPage } from '../../examples/page/build.mjs'
+import { serveFolder } from '../../examples/page/serve.mjs'
+import type { Calls, CallName, TokenBatch } from '../../examples/page/src/protocol.js'
+import { createRuntime, LanguageModel, type Runtime } from '../../src/index.js'
+import { novels2Int8Folder } from '../support/models.js'
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
+
+const folder = mkdtempSync(join(tmpdir(), 'routed-attention-page-'))
+let server: Awaited<ReturnType<typeof serveFolder>>
+let runtime: Runtime
+let model: LanguageModel
+
+beforeAll(async () => {
+  await buildPage(folder)
+  server = await serveFolder(folder)
+  runtime = await createRuntime({ threads: 1 })
+  model = await LanguageModel.load(novels2Int8Folder, { runtime })
+})
+
+afterAll(async () => {
+  server?.close()
+  server?.closeAllConnections()
+  await runtime?.dispose()
+  rmSync(folder, { recursive: true })
+})
+
+const sampling = {
+  ...{ temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, frequencyPenalty: 0, presencePenalty: 0 },
+  ...{ seed: 1, maxTokens: 8 },
+}
+
+/** The page's worker, with what a browser gives one, in a thread of Node. */
+function startWorker() {
+  const script = `
+    const { parentPort, workerData } = require('node:worker_threads')
+    globalThis.self = globalThis
+    globalThis.navigator ??= { hardwareConcurrency: 1 }
+    globalThis.addEventListener = (type, listener) => parentPort.on(type, (data) => listener({ data }))
+    globalThis.postMessage = (message) => parentPort.postMessage(message)
+    import(workerData)`
+  const worker = new Worker(script, { eval: true, workerData: new URL(`file://${join(folder, 'worker.js')}`).href })
+  let last = 0
+  /** Calls the worker; `onEvent` may return true, which cancels the call. */
+  const call = <Name extends CallName>(
+    name: Name,
+    params: Calls[Name]['params'],
+    onEvent: (event: Calls[Name]['event']) => boolean | void = () => {},
+  ): Promise<Calls[Name]['result']> => {
+    const id = ++last
+    return new Promise((resolve, reject) => {
+      worker.on('message', (reply: { id: number; event?: never; result?: never; error?: { code: string; message: string } }) => {
+        if (reply.id !== id) return
+        if (reply.event !== undefined && onEvent(reply.event)) worker.postMessage({ cancel: id })
+        if (reply.result !== undefined) resolve(reply.result)
+        if (reply.error) reject(Object.assign(new Error(reply.error.message), { code: reply.error.code }))
+      })
+      worker.postMessage({ id, name, params })
+    })
+  }
+  const load = () => call('load', { source: { url: `${server.origin}/models/novels-10m-v2-int8/` }, bytes: false, threads: 1 })
+  return { worker, call, load }
+}
+
+/** The texts of a writing's events, in order; a later batch may begin with tokens that are there. */
+function collect(texts: string[]) {
+  return (event: object) => {
+    const { tokens } = event as { tokens?: TokenBatch }
+    tokens?.texts.forEach((text, index) => (texts[tokens.start + index] = text))
+  }
+}
+
+async function greedy(prompt: string | readonly number[], maxTokens: number): Promise<string> {
+  const { text } = await model.complete(prompt, { temperature: 0, maxTokens })
+  return text
+}
+
+test('the page is static files, each of which is served in isolation, and nothing else is', async () => {
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+  expect(files.length).toBeGreaterThan(8)
+  for (const { parentPath, name } of files) {
+    const path = join(parentPath, name).slice(folder.length)
+    const response = await fetch(server.origin + path, { method: 'HEAD' })
+    expect([path, response.status, response.headers.get('cross-origin-embedder-policy')]).toEqual([path, 200, 'require-corp'])
+    expect(response.headers.get('cross-origin-opener-policy'), path).toBe('same-origin')
+  }
+  const html = readFileSync(join(folder, 'index.html'), 'utf8')
+  // no base path is assumed, so that it can lie in any folder of a host
+  for (const [, reference] of html.matchAll(/(?:href|src)="([^"#]+)"/g)) {
+    expect(reference).toMatch(/^\.\//)
+    expect(existsSync(join(folder, reference!)), reference).toBe(true)
+  }
+  for (const path of ['/package.json', '/%2e%2e/package.json', '/../package.json', '/models', '/%ff'])
+    expect((await fetch(server.origin + path)).ok, path).toBe(false)
+})
+
+describe('the page’s worker', () => {
+  test('writes what the API writes, goes on, and stops on request', async () => {
+    const { worker, call, load } = startWorker()
+    try {
+      expect(await load()).toMatchObject({ name: 'novels-10m-v2-int8', depth: 6, experts: 1, held: 128, routedLayers: [4, 5] })
+      const texts: string[] = []
+      expect(await call('write', { prompt: 'The old captain', sampling }, collect(texts))).toMatchObject({ tokens: 8 })
+      const first = `The old captain${await greedy('The old captain', 8)}`
+      expect(texts.join('')).toBe(first)
+      expect(await call('write', { prompt: null, sampling }, collect(texts))).toMatchObject({ tokens: 8 })
+      expect(texts.join('')).toBe(`The old captain${await greedy('The old captain', 16)}`)
+
+      const { tokens } = await call('write', { prompt: null, sampling: { ...sampling, maxTokens: 1_000_000 } }, () => true)
+      expect(tokens).toBeLessThan(1_000_000)
+      await expect(call('write', { prompt: '', sampling })).rejects.toThrow(/append/)
+    } finally {
+      await worker.terminate()
+    }
+  })
+
+  test('puts another token in a place, and goes on from there as if it had been read', async () => {
+    const { worker, call, load } = startWorker()
+    try {
+      await load()
+      const prompt = 'The old captain put down his glass, looked at the map, and'
+      const texts: string[] = []
+      await call('write', { prompt, sampling: { ...sampling, maxTokens: 200 } }, collect(texts))
+      const given = model.tokenizer.encode(prompt)
+      const position = given.length + 150
+      const { choices, chosen } = await call('look', { text: 'writing', position })
+      expect(choices[0]).toEqual(chosen)
+      const other = choices[1]!
+      expect(other.probability).toBeLessThan(chosen.probability)
+      const branched: string[] = texts.slice(0, position)
+      await call('branch', { position, id: other.id, sampling }, collect(branched))
+      const before = (await model.complete(given, { temperature: 0, maxTokens: 150 })).ids
+      expect(branched.join('')).toBe(texts.slice(0, position).join('') + other.text + (await greedy([...given, ...before, other.id], 8)))
+    } finally {
+      await worker.terminate()
+    }
+  })
+
+  test('loads again after a failed load', async () => {
+    let isUp = false
+    const host = createServer((request, response) => {
+      const file = new URL(request.url!.split('/').at(-1)!, novels2Int8Folder)
+      if (!isUp) response.writeHead(503).end()
+      else if (existsSync(file)) response.end(readFileSync(file))
+      else response.writeHead(404).end()
+    })
+    await new Promise<void>((resolve) => host.listen(0, '127.0.0.1', resolve))
+    const { worker, call } = startWorker()
+    try {
+      const url = `http://127.0.0.1:${(host.address() as AddressInfo).port}/`
+      await expect(call('load', { source: { url }, bytes: false, threads: 1 })).rejects.toThrow(/status 503 .*trying again later may help/)
+      await expect(call('write', { prompt: 'The', sampling })).rejects.toThrow(/No model/)
+      isUp = true
+      const progress: { done: number; total: number }[] = []
+      await call('load', { source: { url }, bytes: false, threads: 1 }, (event) => void progress.push(event))
+      expect(progress.at(-1)!.done).toBe(progress.at(-1)!.total)
+      const texts: string[] = []
+      await call('write', { prompt: 'The old captain', sampling }, collect(texts))
+      expect(texts.join('')).toBe(`The old captain${await greedy('The old captain', 8)}`)
+    } finally {
+      await worker.terminate()
+      host.close()
+      host.closeAllConnections()
+    }
+  })
+})
