@@ -18,7 +18,7 @@ export async function buildPage(folder) {
     throw new Error('the package and its model are not built: npm run build')
   mkdirSync(join(folder, 'texts'), { recursive: true })
   await build({
-    entryPoints: { main: join(here, 'src/main.ts'), worker: join(here, 'src/engine/worker.ts') },
+    entryPoints: { main: join(here, 'src/main.ts'), worker: join(here, 'src/engine/worker.ts'), page: join(here, 'src/styles/page.css') },
     outdir: folder,
     bundle: true,
     format: 'esm',

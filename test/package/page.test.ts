@@ -146,7 +146,7 @@ describe('the page’s worker', () => {
   test('loads again after a failed load', async () => {
     let isUp = false
     const host = createServer((request, response) => {
-      const file = new URL(request.url!.split('/').at(-1)!, novels2Int8Folder)
+      const file = new URL(request.url!.split('/').at(-1), novels2Int8Folder)
       if (!isUp) response.writeHead(503).end()
       else if (existsSync(file)) response.end(readFileSync(file))
       else response.writeHead(404).end()
@@ -160,7 +160,7 @@ describe('the page’s worker', () => {
       isUp = true
       const progress: { done: number; total: number }[] = []
       await call('load', { source: { url }, bytes: false, threads: 1 }, (event) => void progress.push(event))
-      expect(progress.at(-1)!.done).toBe(progress.at(-1)!.total)
+      expect(progress.at(-1).done).toBe(progress.at(-1).total)
       const texts: string[] = []
       await call('write', { prompt: 'The old captain', sampling }, collect(texts))
       expect(texts.join('')).toBe(`The old captain${await greedy('The old captain', 8)}`)

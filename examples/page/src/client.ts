@@ -12,6 +12,8 @@ export class EngineError extends Error {
 }
 
 interface Pending {
+  readonly name: CallName
+  readonly ended: Promise<unknown>
   resolve(result: never): void
   reject(error: EngineError): void
   onEvent(event: never): void
@@ -48,10 +50,17 @@ export class Engine {
     const { signal, onEvent = () => {} } = options
     if (signal?.aborted) return Promise.reject(new EngineError('AbortError', 'It was cancelled.', true))
     const cancel = (): void => this.#worker.postMessage({ cancel: id })
-    const result = new Promise<Calls[Name]['result']>((resolve, reject) => this.#pending.set(id, { resolve, reject, onEvent }))
+    const { promise: result, resolve, reject } = withResolvers<Calls[Name]['result']>()
+    const ended = result.catch(() => {})
+    this.#pending.set(id, { name, ended, resolve, reject, onEvent })
     signal?.addEventListener('abort', cancel)
     this.#worker.postMessage({ id, name, params })
     return result.finally(() => signal?.removeEventListener('abort', cancel))
+  }
+
+  /** Resolves when the calls of these names that are running now have ended. */
+  async settled(...names: CallName[]): Promise<void> {
+    await Promise.all([...this.#pending.values()].filter(({ name }) => names.includes(name)).map(({ ended }) => ended))
   }
 
   #settle(reply: Reply): void {
@@ -62,4 +71,14 @@ export class Engine {
     if ('result' in reply) pending.resolve(reply.result as never)
     else pending.reject(new EngineError(reply.error.code, reply.error.message, reply.error.aborted))
   }
+}
+
+function withResolvers<Result>(): { promise: Promise<Result>; resolve(result: Result): void; reject(error: Error): void } {
+  let resolve!: (result: Result) => void
+  let reject!: (error: Error) => void
+  const promise = new Promise<Result>((onResult, onError) => {
+    resolve = onResult
+    reject = onError
+  })
+  return { promise, resolve, reject }
 }

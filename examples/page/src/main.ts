@@ -1,8 +1,10 @@
 import { Engine } from './client.js'
 import type { ModelFacts, Source } from './protocol.js'
+import { CompleteView } from './ui/complete-view.js'
 import { byId } from './ui/dom.js'
 import { Loading } from './ui/loading.js'
 import { ModelView } from './ui/model-view.js'
+import { ReadView } from './ui/read-view.js'
 import { Tabs } from './ui/tabs.js'
 import { WriteView } from './ui/write-view.js'
 
@@ -14,6 +16,8 @@ const engine = new Engine(new Worker(new URL('./worker.js', import.meta.url), { 
 const loading = new Loading()
 const tabs = new Tabs(document.querySelector('[role=tablist]')!)
 const write = new WriteView(byId('panel-write'), engine)
+const complete = new CompleteView(byId('panel-complete'), engine)
+const read = new ReadView(byId('panel-read'), engine)
 const model = new ModelView(byId('panel-model'), (source, bytes) => void open(source, bytes))
 
 async function open(source: Source, bytes: boolean): Promise<void> {
@@ -29,9 +33,17 @@ async function open(source: Source, bytes: boolean): Promise<void> {
     `${facts.name}: ${(facts.parameters / 1e6).toFixed(0)} million parameters, ${facts.threads === 1 ? 'one thread' : `${facts.threads} threads`}`,
   )
   model.show(facts)
+  complete.open()
+  read.open(facts)
+  enter(tabs.current)
   await write.open(facts)
 }
 
+function enter(tab: string): void {
+  if (tab === 'complete') complete.enter()
+}
+
+tabs.onOpen(enter)
 tabs.open(location.hash.slice(1))
 const url = address.searchParams.get('model') ?? MODEL_URL
 void open({ url: new URL(url, document.baseURI).href }, address.searchParams.has('bytes'))

@@ -17,7 +17,9 @@ export class Reader {
   readonly #chapters = new ChapterFinder()
   readonly #size: number
   readonly #ids: AsyncGenerator<Int32Array, void, undefined>
-  #bytesDone = 0
+  /** Bytes given to the tokenizer, and the tokens they have become. */
+  #bytesTaken = 0
+  #encoded = 0
   /** Ids that were encoded and are still to be read. */
   #waiting: Int32Array[] = []
   #curveSent = 0
@@ -66,6 +68,7 @@ export class Reader {
       const { value, done } = await this.#ids.next()
       if (done) break
       this.#waiting.push(value)
+      this.#encoded += value.length
       held += value.length
     }
     if (held === 0) return undefined
@@ -99,7 +102,7 @@ export class Reader {
     this.#chaptersSent = this.#chapters.chapters.length
     return {
       tokens: length,
-      bytesDone: isLast ? this.#size : this.#bytesDone,
+      bytesDone: isLast ? this.#size : this.#bytesTaken * (length / Math.max(this.#encoded, 1)),
       bytesTotal: this.#size,
       seconds: this.#seconds,
       bits: this.#bitsSum,
@@ -113,7 +116,7 @@ export class Reader {
     const decoder = new TextDecoder()
     try {
       for (let { value, done } = await reader.read(); !done; { value, done } = await reader.read()) {
-        this.#bytesDone += value!.length
+        this.#bytesTaken += value!.length
         yield decoder.decode(value, { stream: true })
       }
       yield decoder.decode()

@@ -23,6 +23,7 @@ export class Inspector {
   readonly #heads = new HeadPlot()
   readonly #empty = h('div', { class: 'inspector-empty' })
   readonly #full: HTMLElement
+  readonly #reading: HTMLElement
   #facts: ModelFacts | undefined
   #look: Look | undefined
   #textOf: (position: number) => string = () => ''
@@ -33,16 +34,14 @@ export class Inspector {
       this.#showLayer(layer)
       events.onLayer(layer)
     })
+    this.#reading = h('div', {}, h('h3', {}, 'What it read, layer by layer'), this.plots.element, this.#words, this.#heads.element)
     this.#full = h(
       'div',
       { class: 'inspector-full', hidden: true },
       this.#head,
       h('h3', {}, 'What could stand here'),
       this.#choices,
-      h('h3', {}, 'What it read, layer by layer'),
-      this.plots.element,
-      this.#words,
-      this.#heads.element,
+      this.#reading,
     )
     this.element = h('aside', { class: 'inspector', attributes: { 'aria-label': 'The token that is looked at' } }, this.#empty, this.#full)
   }
@@ -65,7 +64,7 @@ export class Inspector {
     this.#empty.hidden = look !== undefined
     this.#full.hidden = look === undefined
     if (!look) return
-    const { chosen, bits, position, choices, unsupported } = look
+    const { chosen, bits, position, choices, layers, unsupported } = look
     const likely =
       position > 0
         ? `The model gave it ${percent(chosen.probability)}: ${surprise(bits)} (${bits.toFixed(1)} bits).`
@@ -80,7 +79,8 @@ export class Inspector {
       h('p', {}, likely),
     )
     this.#choices.replaceChildren(...choices.map((choice) => this.#choice(choice, look)))
-    this.plots.element.hidden = this.#heads.element.hidden = unsupported !== ''
+    this.#reading.hidden = layers.length === 0 && unsupported === ''
+    this.plots.element.hidden = this.#heads.element.hidden = layers.length === 0
     this.plots.show(look)
     this.#showLayer(this.plots.chosen)
     if (isPinned) announce(`${visible(chosen.text)}. ${likely} ${this.#words.textContent}`)

@@ -67,7 +67,7 @@ export class HeldStrip {
       this.#length === 0
         ? 'Nothing is read yet.'
         : most === 0
-          ? `${count(this.#length)} tokens so far. Until the first window is full, the experts hold none.`
+          ? `${count(this.#length)} tokens so far.`
           : `${count(this.#length)} tokens so far; each expert holds ${count(most)} of them. The model’s memory: ${megabytes(this.#stateBytes)}, however long the text.`
     if (this.#caption.textContent !== text) this.#caption.textContent = text
     this.#drawing.label = `A line for each expert: the positions it holds in the text. ${text}`

@@ -84,7 +84,10 @@ export class TokenText {
 
   truncate(end: number): void {
     this.#leave(true)
-    for (const token of this.#tokens.splice(end - this.#start)) token.remove()
+    for (const token of this.#tokens.splice(end - this.#start)) {
+      if (token.previousSibling instanceof Text) token.previousSibling.remove()
+      token.remove()
+    }
     const paragraphs = this.#content.querySelectorAll('p')
     for (const paragraph of paragraphs) if (!paragraph.hasChildNodes()) paragraph.remove()
     this.#paragraph = this.#tokens.at(-1)?.parentElement ?? undefined
@@ -97,14 +100,19 @@ export class TokenText {
     // a character's text moves to its last token, so the batch may begin with one that is there already
     texts.forEach((text, index) => {
       if (start + index < this.end) return
-      const token = h('span', { textContent: text })
+      // the space before a word is no part of what is coloured
+      const space = /^ +(?=\S)/.exec(text)?.[0] ?? ''
+      const token = h('span', { textContent: text.slice(space.length) })
       token.className = isGiven ? 'given' : 'new'
-      if (this.#heat) token.style.setProperty('--heat', `${Math.round(heatOf(bits[index]!) * 100)}%`)
+      if (this.#heat) {
+        token.className = 'hot'
+        token.style.setProperty('--share', `${Math.round(heatOf(bits[index]!) * 100)}%`)
+      }
       if (!this.#paragraph) {
         this.#paragraph = h('p')
         this.#content.append(this.#paragraph)
       }
-      this.#paragraph.append(token)
+      this.#paragraph.append(space, token)
       this.#tokens.push(token)
       if (text.includes('\n')) this.#paragraph = undefined
     })

@@ -1,0 +1,98 @@
+import type { Engine } from '../client.js'
+import type { Choice, HeldNow, ModelFacts, TextName } from '../protocol.js'
+import { Inspector } from './inspector.js'
+import { Looker } from './looker.js'
+import { HeldStrip } from './strip.js'
+import { TokenText } from './token-text.js'
+
+/** Milliseconds that the pointer rests on a token before it is looked at. */
+const REST = 60
+
+interface Options {
+  readonly label: string
+  readonly textOf: (position: number) => string
+  /** Tokens of the whole text. */
+  readonly length: () => number
+  readonly onBranch?: (position: number, choice: Choice) => void
+  /** Brings a token that is not in the document into it. */
+  readonly reveal?: (position: number) => Promise<void>
+  readonly onError: (message: string) => void
+}
+
+/** A text, the strip above it and the inspector beside it, which show the token that is looked at together. */
+export class TokenExplorer {
+  readonly text: TokenText
+  readonly strip = new HeldStrip()
+  readonly inspector: Inspector
+  readonly #looker: Looker
+  readonly #options: Options
+  #timer = 0
+
+  constructor(engine: Engine, name: TextName, options: Options) {
+    this.#options = options
+    this.#looker = new Looker(engine, name)
+    this.text = new TokenText(options.label, {
+      onLook: (position, isPinned) => this.#rest(position, isPinned),
+      onLeave: () => this.#leave(),
+      onOpen: () => this.inspector.focusChoices(),
+    })
+    this.inspector = new Inspector({
+      onBranch: options.onBranch,
+      onLayer: () => this.#paint(),
+      onGoTo: (position) => void this.goTo(position),
+    })
+  }
+
+  open(facts: ModelFacts): void {
+    const { localWindow, experts, routedLayers, causal } = facts
+    this.inspector.open(facts, this.#options.textOf)
+    this.strip.clear(localWindow, causal ? experts * routedLayers.length : 0)
+    this.forget()
+  }
+
+  set held(held: HeldNow) {
+    this.strip.held = held
+  }
+
+  /** Forgets what may have changed from a position on. */
+  forget(from = 0): void {
+    this.#looker.forget(from)
+  }
+
+  async goTo(position: number): Promise<void> {
+    await this.#options.reveal?.(position)
+    this.text.scrollTo(position)
+    this.text.select(position, true)
+    this.text.element.focus({ preventScroll: true })
+  }
+
+  #rest(position: number, isPinned: boolean): void {
+    clearTimeout(this.#timer)
+    this.#timer = window.setTimeout(() => void this.#lookAt(position, isPinned), isPinned ? 0 : REST)
+  }
+
+  async #lookAt(position: number, isPinned: boolean): Promise<void> {
+    try {
+      const look = await this.#looker.look(position, this.#options.length())
+      if (!look || this.text.current !== position) return
+      this.inspector.show(look, isPinned)
+      this.#paint()
+    } catch (error) {
+      this.#options.onError((error as Error).message)
+    }
+  }
+
+  #paint(): void {
+    const { look, plots } = this.inspector
+    if (!look) return
+    this.text.paint(look, plots.chosen)
+    this.strip.look(look, plots.chosen)
+  }
+
+  #leave(): void {
+    clearTimeout(this.#timer)
+    this.#looker.cancel()
+    this.inspector.show(undefined, false)
+    this.strip.look(undefined, 0)
+  }
+}
