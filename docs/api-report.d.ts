@@ -573,10 +573,44 @@ export type {
 
 declare module 'routed-attention/server' {
   import type { FetchResponse, LanguageModel, Session, Signal } from './index.js'
+  interface ConversationObjects {
+    newId(): string
+    fetch(id: string, request: FetchRequest): Promise<FetchResponse> | undefined
+  }
+
   interface ConversationStore {
     read(id: string, prefix: string): Promise<StoredConversation | undefined>
     write(id: string, version: number, entries: ReadonlyMap<string, Uint8Array>): Promise<boolean>
     delete(id: string): Promise<boolean>
+  }
+
+  type EdgeHandler = (request: FetchRequest) => Promise<FetchResponse>
+
+  interface EdgeServer {
+    front(objects: ConversationObjects): EdgeHandler
+    conversation(id: string, store: ConversationStore): EdgeHandler
+  }
+
+  interface EdgeServerOptions extends Pick<
+    HandlerOptions,
+    | 'modelName'
+    | 'apiKeys'
+    | 'origins'
+    | 'clientOf'
+    | 'requestsPerMinute'
+    | 'maxBodyBytes'
+    | 'maxPromptTokens'
+    | 'maxTokens'
+    | 'maxChoices'
+    | 'maxConversationTokens'
+    | 'stallTimeout'
+    | 'log'
+  > {
+    load: (onProgress: () => void) => Promise<LanguageModel>
+    maxMemory?: number | undefined
+    maxCacheBytes?: number | undefined
+    maxWait?: number | undefined
+    snapshotInterval?: number | undefined
   }
 
   type FetchRequest = Global<
@@ -688,11 +722,17 @@ declare module 'routed-attention/server' {
     readonly entries: ReadonlyMap<string, Uint8Array>
   }
 
+  declare function createEdgeServer(options: EdgeServerOptions): EdgeServer
+
   declare function createHandler(model: LanguageModel, options?: HandlerOptions): Handler
 
-  export { MemoryStore, SessionTable, SqliteStore, createHandler }
+  export { MemoryStore, SessionTable, SqliteStore, createEdgeServer, createHandler }
   export type {
+    ConversationObjects,
     ConversationStore,
+    EdgeHandler,
+    EdgeServer,
+    EdgeServerOptions,
     FetchRequest,
     Handler,
     HandlerOptions,

@@ -1,4 +1,6 @@
 import type { LanguageModel } from '../model/language-model.js'
+import type { Session } from '../model/session.js'
+import type { Exchange } from './exchange.js'
 import { overloaded } from './http-error.js'
 import type { Settings } from './options.js'
 
@@ -6,8 +8,29 @@ import type { Settings } from './options.js'
 export interface Admitted {
   /** Milliseconds that it waited. */
   readonly waited: number
+  /** Names a session that is used here, so that it does not outlive a place that nobody gives back. */
+  hold(session: Session): void
+  /** Tells that it is still used. */
+  touch(): void
   /** Gives the place to others; called once. @param byteLength the largest of its sessions */
   release(byteLength?: number): void
+}
+
+/** Gives out places. */
+export interface Places {
+  /** Sequences that have a place. */
+  readonly running: number
+  /** Requests that wait for one. */
+  readonly queued: number
+  /** Called when the memory is full: gives back what can be read again, for the next attempt. */
+  reclaim: () => void
+  /**
+   * Waits for a place.
+   * @param sequences how many are read or continued at the same time, at most `maxConcurrent`
+   * @param by the request that it is for
+   * @throws HttpError 503 if the queue or the memory is full; or the signal's reason
+   */
+  admit(sequences: number, by: Pick<Exchange, 'signal' | 'abort'>): Promise<Admitted>
 }
 
 interface Waiting {
@@ -17,10 +40,9 @@ interface Waiting {
 }
 
 /** Decides which sequences may be begun: so many at a time, in the order of their requests, and only while there is memory. */
-export class Admission {
+export class Admission implements Places {
   readonly #model: LanguageModel
   readonly #settings: Settings
-  /** Called when the memory is full: gives back what can be read again, for the next attempt. */
   reclaim: () => void = () => {}
   readonly #waiting: Waiting[] = []
   #running = 0
@@ -34,22 +56,15 @@ export class Admission {
     this.#settings = settings
   }
 
-  /** Sequences that have a place. */
   get running(): number {
     return this.#running
   }
 
-  /** Requests that wait for one. */
   get queued(): number {
     return this.#waiting.length
   }
 
-  /**
-   * Waits for a place.
-   * @param sequences how many are read or continued at the same time, at most `maxConcurrent`
-   * @throws HttpError 503 if the queue or the memory is full; or the signal's reason
-   */
-  async admit(sequences: number, signal: AbortSignal): Promise<Admitted> {
+  async admit(sequences: number, { signal }: Pick<Exchange, 'signal'>): Promise<Admitted> {
     signal.throwIfAborted()
     this.#checkMemory(sequences)
     const arrival = performance.now()
@@ -58,6 +73,8 @@ export class Admission {
     const begin = performance.now()
     return {
       waited: begin - arrival,
+      hold: () => {},
+      touch: () => {},
       release: (byteLength = 0) => {
         this.#sessionBytes = Math.max(this.#sessionBytes, byteLength)
         this.#held += (performance.now() - begin - this.#held) / 8

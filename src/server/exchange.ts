@@ -1,3 +1,4 @@
+import type { HttpError } from './http-error.js'
 import type { Usage } from './log.js'
 
 /** One request, as its route sees it. */
@@ -10,6 +11,8 @@ export interface Exchange {
   readonly key: number
   /** Aborts with an HttpError when the client has left or the server ends what is under way. */
   readonly signal: AbortSignal
+  /** Aborts the signal. */
+  readonly abort: (reason: HttpError) => void
   /** What the route reports of its work. */
   readonly usage: Usage
 }

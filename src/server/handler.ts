@@ -54,7 +54,8 @@ function open(model: LanguageModel, options: HandlerOptions): { server: Server; 
   const work = new Work()
   const keys = Math.max(1, settings.apiKeys.length)
   const prefixes = Array.from({ length: keys }, () => new PrefixCache(model, { maxBytes: settings.maxCacheBytes / keys }))
-  const metrics = new ServerMetrics(model, admission, prefixes)
+  const metrics = new ServerMetrics()
+  metrics.observe(model, admission, prefixes)
   const services: Services = { model, settings, admission, prefixes, metrics, work, created: Math.floor(Date.now() / 1000) }
   const conversations = conversationRoutes(new Conversations(services), settings, () => model)
   const routes = [...informationRoutes(services), ...completionRoutes(services), ...conversations]

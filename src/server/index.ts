@@ -1,5 +1,12 @@
 /** @packageDocumentation A model over HTTP: `routed-attention/server`. */
 export { createHandler, type Handler } from './handler.js'
+export {
+  createEdgeServer,
+  type ConversationObjects,
+  type EdgeHandler,
+  type EdgeServer,
+  type EdgeServerOptions,
+} from './edge/edge-server.js'
 export { MemoryStore, type MemoryStoreOptions } from './stores/memory-store.js'
 export { SqliteStore, type SqliteStoreOptions } from './stores/sqlite-store.js'
 export { SessionTable, type SessionTableOptions } from './session-table.js'

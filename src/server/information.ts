@@ -5,7 +5,12 @@ import type { Services } from './services.js'
 import { closing } from './work.js'
 
 /** Routes that tell about the server and its model. */
-export function informationRoutes({ settings: { modelName }, created, metrics, work }: Services): Route[] {
+export function informationRoutes({
+  settings: { modelName },
+  created,
+  metrics,
+  work,
+}: Pick<Services, 'settings' | 'created' | 'metrics' | 'work'>): Route[] {
   const model = { id: modelName, object: 'model', created, owned_by: 'routed-attention' }
   return [
     { method: 'GET', pattern: '/v1/models', handle: () => json({ object: 'list', data: [model] }) },

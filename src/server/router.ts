@@ -9,8 +9,11 @@ export interface Route {
   readonly pattern: string
   /** Whether it is answered without a key; default false. */
   readonly isOpen?: boolean
-  /** @throws HttpError, or any error that `toHttpError` knows */
-  readonly handle: (exchange: Exchange) => Reply | Promise<Reply>
+  /**
+   * A `Response` is somebody else's answer, and is passed on.
+   * @throws HttpError, or any error that `toHttpError` knows
+   */
+  readonly handle: (exchange: Exchange) => Reply | Promise<Reply | Response>
 }
 
 /** A route that matched, with the segments that its pattern names. */

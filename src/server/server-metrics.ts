@@ -1,6 +1,6 @@
 import type { LanguageModel } from '../model/language-model.js'
 import type { PrefixCache } from '../model/prefix-cache.js'
-import type { Admission } from './admission.js'
+import type { Places } from './admission.js'
 import type { LogEntry, Usage } from './log.js'
 import { type Counter, type Histogram, MetricsRegistry } from './metrics.js'
 
@@ -15,12 +15,17 @@ export class ServerMetrics {
   readonly #duration: Histogram
   readonly #queued: Histogram
 
-  constructor(model: LanguageModel, admission: Admission, prefixes: readonly PrefixCache[]) {
+  constructor() {
     const { registry } = this
     this.#requests = registry.counter('routed_attention_requests_total', 'Requests that have ended, by route and status.')
     this.#tokens = registry.counter('routed_attention_tokens_total', 'Tokens of prompts, those of them read before, and tokens generated.')
     this.#duration = registry.histogram('routed_attention_request_seconds', 'From a request to the end of its answer.', SECONDS)
     this.#queued = registry.histogram('routed_attention_queued_seconds', 'Time that requests waited for others.', SECONDS)
+  }
+
+  /** Tells of a model too, once there is one. */
+  observe(model: LanguageModel, admission: Places, prefixes: readonly PrefixCache[]): void {
+    const { registry } = this
     registry.gauge('routed_attention_sequences', 'Sequences that are being read or continued.', () => admission.running)
     const decoded = () => model.decodeCounts ?? { batches: 0, tokens: 0 }
     registry.counterOf('routed_attention_decode_batches_total', 'Batches of sequences decoded together.', () => decoded().batches)

@@ -20,6 +20,8 @@ interface Visit {
   headers: Record<string, string>
   /** Reports its end. */
   end(status: number, error?: unknown): void
+  /** Leaves the report to whoever answers it. */
+  pass(): void
 }
 
 /** Answers requests by routes: checks who sends them, counts them, and tells of what fails. */
@@ -64,14 +66,18 @@ export class Server {
     request.signal.addEventListener('abort', leave)
     if (request.signal.aborted) leave()
     const usage: Usage = { queuedMilliseconds: 0, promptTokens: 0, cachedTokens: 0, completionTokens: 0 }
+    const pass = () => {
+      request.signal.removeEventListener('abort', leave)
+      work.end() // last, since a shutdown waits for it
+    }
     const visit: Visit = {
       request,
       work,
       usage,
       route: '',
       headers: { 'cache-control': 'no-store' },
+      pass,
       end: (status, thrown) => {
-        request.signal.removeEventListener('abort', leave)
         const error = thrown === undefined ? undefined : toHttpError(thrown)
         const entry: LogEntry = {
           method: request.method,
@@ -88,13 +94,13 @@ export class Server {
         } catch {
           // no answer fails for want of a log
         }
-        work.end() // last, since a shutdown waits for it
+        pass()
       },
     }
     return visit
   }
 
-  async #reply(visit: Visit): Promise<Reply> {
+  async #reply(visit: Visit): Promise<Reply | Response> {
     const { request, work } = visit
     const url = new URL(request.url)
     Object.assign(visit.headers, this.#origins.check(request))
@@ -104,7 +110,7 @@ export class Server {
     }
     const { route, params } = this.#router.find(request.method, url.pathname)
     visit.route = route.pattern
-    const exchange = { request, url, params, signal: work.signal, usage: visit.usage }
+    const exchange = { request, url, params, signal: work.signal, abort: work.abort, usage: visit.usage }
     if (route.isOpen) return route.handle({ ...exchange, key: 0 })
     const key = this.#authorization.check(request)
     if (this.#work.isClosing) throw closing()
@@ -112,7 +118,12 @@ export class Server {
     return route.handle({ ...exchange, key })
   }
 
-  #respond({ status, headers, body }: Reply, visit: Visit): Response {
+  #respond(reply: Reply | Response, visit: Visit): Response {
+    if (reply instanceof Response) {
+      visit.pass()
+      return new Response(reply.body, { status: reply.status, headers: { ...Object.fromEntries(reply.headers), ...visit.headers } })
+    }
+    const { status, headers, body } = reply
     const all = { ...headers, ...visit.headers }
     if (body === null || typeof body === 'string') {
       visit.end(status)

@@ -1,6 +1,6 @@
 import type { LanguageModel } from '../model/language-model.js'
 import type { PrefixCache } from '../model/prefix-cache.js'
-import type { Admission } from './admission.js'
+import type { Places } from './admission.js'
 import type { ServerMetrics } from './server-metrics.js'
 import type { Settings } from './options.js'
 import type { Work } from './work.js'
@@ -10,7 +10,7 @@ export interface Services {
   readonly model: LanguageModel
   readonly settings: Settings
   /** Gives out places for sequences. */
-  readonly admission: Admission
+  readonly admission: Places
   readonly metrics: ServerMetrics
   /** What prompts have in common, read once: a cache for each key, by its number. */
   readonly prefixes: readonly PrefixCache[]

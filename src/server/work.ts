@@ -11,9 +11,15 @@ export interface WorkItem {
 
 /** All that is under way. */
 export class Work {
+  readonly #remembers: boolean
   readonly #items = new Set<AbortController>()
   #isClosing = false
   #whenIdle: (() => void)[] = []
+
+  /** @param remembers false: what is under way is not kept, since it may go without a word; nothing can be closed then */
+  constructor(remembers = true) {
+    this.#remembers = remembers
+  }
 
   get isClosing(): boolean {
     return this.#isClosing
@@ -21,7 +27,7 @@ export class Work {
 
   begin(): WorkItem {
     const controller = new AbortController()
-    this.#items.add(controller)
+    if (this.#remembers) this.#items.add(controller)
     return {
       signal: controller.signal,
       abort: (reason) => controller.abort(reason),

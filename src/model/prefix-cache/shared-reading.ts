@@ -42,6 +42,8 @@ export class SharedReading {
   #reached: number
   #isBegun = false
   #hasEnded = false
+  /** Its own session, until it is given away. */
+  #session: Session | undefined
 
   constructor(plan: ReadingPlan) {
     this.ids = plan.ids
@@ -93,16 +95,15 @@ export class SharedReading {
 
   async #read(): Promise<void> {
     this.#isBegun = true
-    let session: Session | undefined
     try {
-      session = await this.#plan.open(this.#abort.signal, (tokensRead) => this.#report(tokensRead))
+      const session = await this.#plan.open(this.#abort.signal, (tokensRead) => this.#report(tokensRead))
+      this.#session = session
       while (this.#waiters.size > 0) {
         const { position } = session
         const next = this.#nextStop(position)
         if (next === position) {
           this.#plan.onStop(session, position)
-          if (this.#serve(session, position)) session = undefined
-          if (!session) return
+          if (this.#serve(session, position)) return
           continue
         }
         this.#reached = Math.min(next, position + this.#plan.piece)
@@ -113,8 +114,8 @@ export class SharedReading {
     } catch (error) {
       this.stop(error)
     } finally {
-      session?.dispose()
       this.#end()
+      this.#session?.dispose()
     }
   }
 
@@ -135,7 +136,10 @@ export class SharedReading {
   #serve(session: Session, position: number): boolean {
     const served = [...this.#waiters].filter((waiter) => waiter.position === position)
     const isLast = served.length === this.#waiters.size
-    if (isLast) this.#end()
+    if (isLast) {
+      this.#session = undefined
+      this.#end()
+    }
     served.forEach((waiter, index) => {
       if (isLast && index === served.length - 1) return waiter.resolve(session)
       try {
@@ -163,5 +167,7 @@ export class SharedReading {
     this.#hasEnded = true
     this.#plan.onEnd()
     this.#abort.abort()
+    // not left to the append under way: where callers are isolated, it may never go on
+    this.#session?.dispose()
   }
 }

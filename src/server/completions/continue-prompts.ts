@@ -4,6 +4,7 @@ import { mostProbable } from '../../model/generation/sampling.js'
 import type { FinishReason } from '../../model/generation/generate.js'
 import type { PrefixCache } from '../../model/prefix-cache.js'
 import type { Session } from '../../model/session.js'
+import type { Admitted } from '../admission.js'
 import type { Usage } from '../log.js'
 import type { CompletionRequest, Prompt } from './completion-request.js'
 import { merge } from './merge.js'
@@ -29,6 +30,8 @@ export interface Continuation {
   readonly request: CompletionRequest
   readonly signal: AbortSignal
   readonly usage: Usage
+  /** The place of its sessions. */
+  readonly place: Pick<Admitted, 'hold' | 'touch'>
   /** Told of each session before it ends. */
   readonly onSession: (session: Session) => void
 }
@@ -40,11 +43,16 @@ export function continuePrompts(continuation: Continuation): AsyncGenerator<Piec
 
 /** Reads a prompt once and copies the session for each further choice. */
 async function* continuePrompt(prompt: Prompt, number: number, continuation: Continuation): AsyncGenerator<Piece, void, undefined> {
-  const { request, model, onSession } = continuation
+  const { request, model, place, onSession } = continuation
   const { session, tokens } = await readPrompt(prompt, continuation)
   const sessions: Session[] = [session]
+  place.hold(session)
   try {
-    while (sessions.length < request.n) sessions.push(sessions[0]!.clone())
+    while (sessions.length < request.n) {
+      const copy = session.clone()
+      sessions.push(copy)
+      place.hold(copy)
+    }
     const first = number * request.n
     const text = request.echo ? (prompt.text ?? (model.hasTokenizer ? model.tokenizer.decode(prompt.ids) : '')) : ''
     if (request.echo) for (const choice of sessions.keys()) yield { index: first + choice, text, tokens, finishReason: null }
@@ -60,15 +68,16 @@ async function* continuePrompt(prompt: Prompt, number: number, continuation: Con
 /** @returns a session that has read the prompt, and its tokens, if their log-probabilities are wanted */
 async function readPrompt(
   { ids }: Prompt,
-  { request, model, prefixes, sharesReading, signal, usage }: Continuation,
+  { request, model, prefixes, sharesReading, signal, usage, place }: Continuation,
 ): Promise<{ session: Session; tokens: Piece['tokens'] }> {
   usage.promptTokens += ids.length
   if (!request.echo || request.logprobs === undefined) {
-    const { session, cachedTokens } = await prefixes.read(ids, { signal, share: sharesReading })
+    const { session, cachedTokens } = await prefixes.read(ids, { signal, share: sharesReading, onProgress: () => place.touch() })
     usage.cachedTokens += cachedTokens
     return { session, tokens: [] }
   }
   const session = model.createSession()
+  place.hold(session)
   try {
     // one by one, since the logits after each token are needed: those of all of them may take more memory than there is
     const reader = new LogprobReader(request.logprobs)
@@ -77,6 +86,7 @@ async function readPrompt(
     for (const id of ids) {
       tokens.push(logits ? reader.read(logits, id, logits[mostProbable(logits)]!) : { id, logprob: null })
       logits = await session.append([id], { signal })
+      place.touch()
     }
     return { session, tokens }
   } catch (error) {
@@ -90,13 +100,14 @@ async function* continueSession(
   { ids }: Prompt,
   index: number,
   choice: number,
-  { request: { generation, logprobs }, signal, usage }: Continuation,
+  { request: { generation, logprobs }, signal, usage, place }: Continuation,
 ): AsyncGenerator<Piece, void, undefined> {
   const { seed } = generation
   const options = { ...generation, seed: seed === undefined ? undefined : seed + choice, topLogprobs: logprobs, earlierIds: ids, signal }
   let finishReason: FinishReason | null = null
   for await (const { text, finishReason: reason, ...token } of session.generate(null, options)) {
     usage.completionTokens++
+    place.touch()
     finishReason = reason
     yield { index, text, tokens: logprobs === undefined ? [] : [token], finishReason }
   }

@@ -19,7 +19,7 @@ async function complete(exchange: Exchange, services: Services, texts: TokenText
   const { signal, usage } = exchange
   const request = await readCompletionRequest(await readJson(exchange.request, settings, signal), model, settings, signal)
   const writer = new CompletionWriter(request, settings.modelName, texts)
-  const admitted = await services.admission.admit(request.prompts.length * request.n, signal)
+  const admitted = await services.admission.admit(request.prompts.length * request.n, exchange)
   usage.queuedMilliseconds = admitted.waited
   const pieces = piecesOf()
   if (!request.stream) return json(await writer.collect(pieces, usage))
@@ -33,7 +33,7 @@ async function complete(exchange: Exchange, services: Services, texts: TokenText
     const onSession = (session: { readonly byteLength: number }) => void (byteLength = Math.max(byteLength, session.byteLength))
     try {
       const prefixes = services.prefixes[exchange.key]!
-      yield* continuePrompts({ model, prefixes, sharesReading: settings.maxQueue > 0, request, signal, usage, onSession })
+      yield* continuePrompts({ model, prefixes, sharesReading: settings.maxQueue > 0, request, signal, usage, place: admitted, onSession })
     } finally {
       admitted.release(byteLength)
     }

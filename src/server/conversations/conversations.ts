@@ -130,17 +130,17 @@ export class Conversations implements ConversationService {
    */
   async #usePlace<T>(
     id: string,
-    { signal, key, usage }: Exchange,
+    by: Exchange,
     work: (conversation: Conversation, begin?: (conversation: Conversation) => void) => Promise<T | undefined>,
   ): Promise<T> {
     const done = await this.#use(id, work)
     if (done !== undefined) return done
-    const place = await this.#services.admission.admit(1, signal)
-    usage.queuedMilliseconds = place.waited
+    const place = await this.#services.admission.admit(1, by)
+    by.usage.queuedMilliseconds = place.waited
     let isUsed = false
     const begin = (conversation: Conversation) => {
       isUsed = true
-      this.#run(conversation, place, this.#services.prefixes[key]!)
+      this.#run(conversation, place, this.#services.prefixes[by.key]!)
     }
     try {
       return (await this.#use(id, (conversation) => work(conversation, begin)))!

@@ -22,11 +22,19 @@ export interface OpenedSession {
   readonly cachedTokens: number
 }
 
+/** Keeps sessions between turns. */
+export interface SessionKeeper {
+  /** Keeps the session of a conversation between its turns. */
+  keep(conversation: Conversation, session: Session): void
+  /** The entry to be stored with the end of a turn: a snapshot now and then. */
+  snapshotOf(conversation: Conversation, session: Session): [string, Uint8Array][]
+}
+
 /**
  * The sessions of conversations. Between turns a session stays in memory while there is room for it; then it is stored,
  * and restored on demand. What is not stored is read again from the conversation's tokens: the bits are the same.
  */
-export class IdleSessions {
+export class IdleSessions implements SessionKeeper {
   readonly #model: LanguageModel
   readonly #store: ConversationStore
   readonly #maxBytes: number
@@ -90,14 +98,12 @@ export class IdleSessions {
     return undefined
   }
 
-  /** Keeps the session of a conversation between its turns. */
   keep(conversation: Conversation, session: Session): void {
     conversation.session = session
     this.#idle.delete(conversation)
     this.#idle.add(conversation)
   }
 
-  /** The entry to be stored with the end of a turn: a snapshot now and then. */
   snapshotOf(conversation: Conversation, session: Session): [string, Uint8Array][] {
     return session.position - conversation.snapshotAt < SNAPSHOT_INTERVAL ? [] : [[SNAPSHOT, session.save()]]
   }

@@ -6,7 +6,7 @@ import type { Admitted } from '../admission.js'
 import { toHttpError } from '../http-error.js'
 import type { WorkItem } from '../work.js'
 import type { Conversation } from './conversation.js'
-import type { IdleSessions, OpenedSession } from './idle-sessions.js'
+import type { IdleSessions, OpenedSession, SessionKeeper } from './idle-sessions.js'
 import { SNAPSHOT, type Turn, type TurnEnd } from './record.js'
 
 /** Tokens after which those of an unfinished answer are stored. */
@@ -48,8 +48,10 @@ export async function runTurn(
   let isKept = false
   try {
     opened = await sessions.open(conversation, turn, prefixes, work.signal)
-    const ending = await answer(conversation, turn, number, opened, work.signal)
-    isKept = await finish(conversation, turn, number, opened.session, ending, sessions)
+    const answer = answerTurn(conversation, opened, work.signal)
+    let step = await answer.next()
+    while (!step.done) step = await answer.next()
+    isKept = await finishTurn(conversation, opened.session, step.value, sessions)
   } catch (error) {
     await interrupt(conversation, turn, number, error)
   } finally {
@@ -64,18 +66,25 @@ export async function runTurn(
 }
 
 /** How an answer ended, with its last token, which is not told yet. */
-interface Ending {
+export interface Ending {
   readonly last: GeneratedToken | undefined
   readonly end: TurnEnd
 }
 
-async function answer(
+/**
+ * Answers the last turn of a conversation, a token at each step: tells it, and stores the tokens now and then. Tokens that
+ * are known already take steps too.
+ * @param onProgress called while the turn's words are read
+ * @throws whatever reading does, or the signal's reason; errors that would come again are endings
+ */
+export async function* answerTurn(
   conversation: Conversation,
-  turn: Turn,
-  number: number,
-  { session, hasRead }: OpenedSession,
-  signal: AbortSignal,
-): Promise<Ending> {
+  { session, hasRead }: Pick<OpenedSession, 'session' | 'hasRead'>,
+  signal: AbortSignal | undefined,
+  onProgress?: () => void,
+): AsyncGenerator<void, Ending, undefined> {
+  const number = conversation.turns.length - 1
+  const turn = conversation.turns[number]!
   const { prompt, options, ids, texts } = turn
   const known = [...ids]
   const logitsProcessor = known.length === 0 ? undefined : imposing(known, prompt.length)
@@ -84,7 +93,7 @@ async function answer(
   try {
     const earlierIds = hasRead ? prompt : []
     const words = hasRead || prompt.length === 0 ? null : prompt
-    for await (const token of session.generate(words, { ...options, earlierIds, logitsProcessor, signal })) {
+    for await (const token of session.generate(words, { ...options, earlierIds, logitsProcessor, signal, onProgress })) {
       if (token.finishReason !== null) last = token
       else if (made++ >= known.length) {
         ids.push(token.id)
@@ -92,6 +101,7 @@ async function answer(
         conversation.changed()
         if (ids.length % SAVE_INTERVAL === 0) await conversation.writeTurn(number, turn)
       }
+      yield
     }
   } catch (error) {
     if (error instanceof RoutedAttentionError && LASTING.includes(error.code))
@@ -113,15 +123,15 @@ function imposing(ids: readonly number[], promptLength: number): (logits: Float3
   }
 }
 
-/** Stores the end of an answer, and tells it then. @returns whether the session is kept for the next turn */
-async function finish(
+/** Stores the end of the last turn's answer, and tells it then. @returns whether the session is kept for the next turn */
+export async function finishTurn(
   conversation: Conversation,
-  turn: Turn,
-  number: number,
   session: Session,
   { last, end }: Ending,
-  sessions: IdleSessions,
+  sessions: SessionKeeper,
 ): Promise<boolean> {
+  const number = conversation.turns.length - 1
+  const turn = conversation.turns[number]!
   const ids = last ? [...turn.ids, last.id] : turn.ids
   const texts = last ? [...turn.texts, last.text] : turn.texts
   const isWhole = session.position === turn.start + turn.prompt.length + ids.length

@@ -1,0 +1,27 @@
+// @ts-check
+
+/** What is configured in wrangler.jsonc, or as secrets. @param {Env} env */
+export function readSettings(env) {
+  const list = (/** @type {string | undefined} */ text) =>
+    (text ?? '')
+      .split(',')
+      .map((part) => part.trim())
+      .filter(Boolean)
+  const number = (/** @type {unknown} */ value) => (value === undefined || value === '' ? undefined : Number(value))
+  return {
+    idleDays: number(env.IDLE_DAYS) ?? 30,
+    server: {
+      modelName: env.MODEL,
+      apiKeys: list(env.API_KEYS),
+      origins: list(env.ORIGINS),
+      requestsPerMinute: number(env.REQUESTS_PER_MINUTE),
+      maxTokens: number(env.MAX_TOKENS) ?? 1024,
+      maxPromptTokens: number(env.MAX_PROMPT_TOKENS) ?? 8192,
+      maxConversationTokens: number(env.MAX_CONVERSATION_TOKENS),
+      maxChoices: 4,
+      maxMemory: number(env.MAX_MEMORY),
+      maxWait: number(env.MAX_WAIT),
+      snapshotInterval: number(env.SNAPSHOT_INTERVAL),
+    },
+  }
+}

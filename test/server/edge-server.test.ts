@@ -1,0 +1,254 @@
+/* The service of edge workers: turns are answered by whoever follows them, in a budget of memory. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Runtime } from '../../src/device/runtime.js'
+import { LanguageModel } from '../../src/model/language-model.js'
+import { createEdgeServer, type EdgeServer, type EdgeServerOptions } from '../../src/server/edge/edge-server.js'
+import { createHandler, type LogEntry, MemoryStore } from '../../src/server/index.js'
+import { create, events, post, type Received, type Send, send, textOf, turn, UnreliableStore } from '../support/conversation-client.js'
+import { openRuntime } from '../support/runtimes.js'
+import { causalConfig, loadSmallModel, smallModel, smallModelFiles } from '../support/small-models.js'
+
+let runtime: Runtime
+let model: LanguageModel
+beforeAll(async () => {
+  runtime = openRuntime('baseline')
+  runtime.isolateCallers()
+  model = await LanguageModel.load(smallModelFiles(smallModel({ ...causalConfig, num_tokens: 256 })), { runtime, tokenizer: 'bytes' })
+})
+afterAll(() => void runtime.dispose())
+
+const turns = [
+  { prompt: 'The old captain', max_tokens: 100, seed: 7, repetition_penalty: 1.2 },
+  { prompt: ' put down', max_tokens: 30, temperature: 0.7, seed: 8 },
+]
+
+/** An isolate with objects, which can be replaced as if they had been evicted. */
+class Service {
+  readonly server: EdgeServer
+  readonly front: Send
+  readonly stores = new Map<string, UnreliableStore>()
+  readonly objects = new Map<string, Send>()
+  readonly requests: Request[] = []
+  log: LogEntry[] = []
+
+  constructor(options: Partial<EdgeServerOptions> = {}) {
+    this.server = createEdgeServer({ load: async () => model, log: (entry) => this.log.push(entry), ...options })
+    this.front = this.server.front({
+      newId: () => {
+        const id = `conv_${this.stores.size}`
+        this.stores.set(id, new UnreliableStore(new MemoryStore()))
+        return id
+      },
+      fetch: (id, request) => {
+        if (!this.stores.has(id)) return undefined
+        if (!this.objects.has(id)) this.objects.set(id, this.server.conversation(id, this.stores.get(id)!))
+        this.requests.push(request)
+        return this.objects.get(id)!(request) as Promise<Response>
+      },
+    })
+  }
+}
+
+/** The events of a conversation that nothing disturbs, in a process. */
+async function undisturbed(): Promise<Received[]> {
+  const handler = createHandler(model, { maxQueue: 0 })
+  const address = await create(handler)
+  for (const body of turns) await events(handler, (await turn(handler, address, body)).events)
+  const told = await events(handler, `${address}/events`)
+  await send(handler, 'DELETE', address)
+  return told
+}
+
+/** Reads some events, and then no more, without a word. */
+async function readSome(response: Response, least: number): Promise<void> {
+  const reader = response.body!.getReader()
+  let text = ''
+  while (text.split('\n\n').length <= least) text += new TextDecoder().decode((await reader.read()).value)
+}
+
+describe('a conversation', () => {
+  test('has the events that a process gives', async () => {
+    const { front } = new Service()
+    const address = await create(front)
+    for (const [index, body] of turns.entries()) {
+      const taken = await turn(front, address, body, `key ${index}`)
+      const told = await events(front, taken.events)
+      expect(await events(front, taken.events)).toEqual(told)
+      expect(await turn(front, address, body, `key ${index}`)).toEqual(taken)
+    }
+    expect(await events(front, `${address}/events`)).toEqual(await undisturbed())
+    expect((await send(front, 'DELETE', address)).status).toBe(204)
+    expect((await send(front, 'GET', `${address}/events`)).status).toBe(404)
+  })
+
+  test.each(['the same object', 'a new object', 'a new isolate'])('goes on where its follower has left it: in %s', async (where) => {
+    const before = runtime.info.memory.used
+    const service = new Service({ snapshotInterval: 50 })
+    const address = await create(service.front)
+    for (const body of turns) {
+      const taken = await turn(service.front, address, body)
+      await readSome(await send(service.front, 'GET', taken.events), 20)
+      if (where !== 'the same object') service.objects.clear()
+      let { front } = service
+      if (where === 'a new isolate') {
+        const other = new Service()
+        for (const [id, store] of service.stores) other.stores.set(id, store)
+        front = other.front
+      }
+      await events(front, taken.events)
+    }
+    expect(await events(service.front, `${address}/events`)).toEqual(await undisturbed())
+    await send(service.front, 'DELETE', address)
+    service.objects.clear()
+    if (where !== 'a new isolate') expect(runtime.info.memory.used).toBe(before)
+  })
+
+  test('computes a turn once for several followers', async () => {
+    const { front, log } = new Service()
+    const address = await create(front)
+    const { events: followed } = await turn(front, address, turns[0]!)
+    const told = await Promise.all([1, 2, 3].map(() => events(front, followed)))
+    expect(told[1]).toEqual(told[0])
+    expect(told[2]).toEqual(told[0])
+    expect(log.reduce((sum, { completionTokens }) => sum + completionTokens, 0)).toBe(100)
+  })
+
+  test('has one turn at a time; one that was left is answered before the next is taken', async () => {
+    const { front } = new Service()
+    const address = await create(front)
+    const first = await turn(front, address, turns[0]!)
+    const following = send(front, 'GET', first.events)
+    await readSome(await following, 5)
+    const refused = await post(front, address, turns[1])
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([409, '1'])
+    await new Promise((resolve) => setTimeout(resolve, 1100))
+    await events(front, (await turn(front, address, turns[1]!)).events)
+    expect(await events(front, `${address}/events`)).toEqual(await undisturbed())
+  })
+
+  test('stores a snapshot now and then, from which it wakes', async () => {
+    const service = new Service({ snapshotInterval: 60 })
+    const address = await create(service.front)
+    const snapshots = []
+    for (const body of turns) {
+      await events(service.front, (await turn(service.front, address, body)).events)
+      const [store] = service.stores.values()
+      snapshots.push((await store!.read('conv_0', 'snapshot'))!.entries.get('snapshot'))
+    }
+    expect(snapshots[0]).toBeDefined()
+    expect(snapshots[1]).toEqual(snapshots[0])
+  })
+
+  test('that cannot be stored is told as such, and goes on from what is stored', async () => {
+    const service = new Service()
+    const address = await create(service.front)
+    const [store] = service.stores.values()
+    const taken = await turn(service.front, address, turns[0]!)
+    store!.before = () => {
+      throw new Error('the disk is full')
+    }
+    const told = await events(service.front, taken.events)
+    expect(told.at(-1).data.error!.code).toBe('INTERNAL')
+    store!.before = () => {}
+    await events(service.front, taken.events)
+    await events(service.front, (await turn(service.front, address, turns[1]!)).events)
+    expect(await events(service.front, `${address}/events`)).toEqual(await undisturbed())
+  })
+
+  test('held with another model is refused', async () => {
+    const service = new Service()
+    const address = await create(service.front)
+    const other = await loadSmallModel(runtime, { ...causalConfig, num_tokens: 250 })
+    const elsewhere = new Service({ load: async () => other })
+    for (const [id, store] of service.stores) elsewhere.stores.set(id, store)
+    expect((await post(elsewhere.front, address, { prompt: [1] })).status).toBe(409)
+    other.dispose()
+  })
+})
+
+describe('memory', () => {
+  test('the sessions used least recently are closed to make room', async () => {
+    using session = model.createSession()
+    const { byteLength } = session
+    session.dispose()
+    const service = new Service({ maxMemory: runtime.info.memory.used + 4 * byteLength, maxCacheBytes: 0 })
+    const addresses = await Promise.all([0, 1, 2, 3].map(() => create(service.front)))
+    const before = runtime.info.memory.used
+    for (const body of turns) {
+      for (const address of addresses) await events(service.front, (await turn(service.front, address, body)).events)
+      expect(runtime.info.memory.used - before).toBeLessThanOrEqual(4 * byteLength)
+    }
+    const expected = await undisturbed()
+    for (const address of addresses) expect(await events(service.front, `${address}/events`)).toEqual(expected)
+    for (const address of addresses) await send(service.front, 'DELETE', address)
+    expect(runtime.info.memory.used).toBe(before)
+  })
+
+  test('what does not fit waits, and is then told to come again', async () => {
+    using session = model.createSession()
+    const { byteLength } = session
+    session.dispose()
+    const service = new Service({ maxMemory: runtime.info.memory.used + 3 * byteLength, maxCacheBytes: 0, maxWait: 200 })
+    const [first, second] = [await create(service.front), await create(service.front)]
+    await readSome(await send(service.front, 'GET', (await turn(service.front, first, turns[0]!)).events), 5)
+    const { events: waiting } = await turn(service.front, second, turns[0]!)
+    const told = await events(service.front, waiting)
+    expect(told.map(({ data }) => data.error?.code)).toEqual(['OVERLOADED'])
+    const refused = await send(service.front, 'POST', '/v1/completions', { prompt: 'x' })
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '2'])
+    await events(service.front, `${first}/events`)
+    expect(textOf(await events(service.front, waiting))).toBe(textOf(await events(service.front, `${first}/events`)))
+    for (const address of [first, second]) await send(service.front, 'DELETE', address)
+  })
+})
+
+describe('the front', () => {
+  test('answers what needs no conversation itself', async () => {
+    const { front } = new Service({ modelName: 'm' })
+    expect(await (await send(front, 'GET', '/health')).json()).toEqual({ status: 'ok' })
+    expect(((await (await send(front, 'GET', '/v1/models')).json()) as { data: object[] }).data).toMatchObject([{ id: 'm' }])
+    const completion = await send(front, 'POST', '/v1/completions', { prompt: 'The old captain', max_tokens: 8, temperature: 0 })
+    expect(await completion.json()).toMatchObject({ usage: { completion_tokens: 8 } })
+    expect(await (await send(front, 'GET', '/metrics')).text()).toContain('routed_attention_sequences 0')
+  })
+
+  test('asks for a key and an origin, and passes neither on', async () => {
+    const service = new Service({ apiKeys: ['secret'], origins: ['https://page.example'] })
+    const { front, requests } = service
+    expect((await send(front, 'POST', '/v1/conversations', {})).status).toBe(401)
+    const allowed = { authorization: 'Bearer secret', origin: 'https://page.example' }
+    expect((await send(front, 'POST', '/v1/conversations', {}, { ...allowed, origin: 'https://other.example' })).status).toBe(403)
+    expect(requests.length).toBe(0)
+    const response = await send(front, 'POST', '/v1/conversations', {}, allowed)
+    expect([response.status, response.headers.get('access-control-allow-origin')]).toEqual([201, 'https://page.example'])
+    expect([...requests[0]!.headers.keys()]).toEqual(['content-type'])
+  })
+
+  test('knows ids that were not made here', async () => {
+    const { front, requests } = new Service()
+    expect((await send(front, 'GET', '/v1/conversations/conv_9/events')).status).toBe(404)
+    expect(requests.length).toBe(0)
+  })
+
+  test('tries a load that failed again', async () => {
+    let loads = 0
+    const { front } = new Service({
+      load: async () => {
+        if (++loads === 1) throw new Error('the bucket is empty')
+        return model
+      },
+    })
+    expect((await send(front, 'POST', '/v1/conversations', {})).status).toBe(500)
+    expect((await send(front, 'POST', '/v1/conversations', {})).status).toBe(201)
+    expect(loads).toBe(2)
+  })
+
+  test.each([
+    [{}, /load is missing/],
+    [{ load: async () => model, maxMemory: -1 }, /maxMemory must be an integer from 1, got -1/],
+    [{ load: async () => model, snapshotInterval: 0.5 }, /snapshotInterval must be an integer from 1/],
+    [{ load: async () => model, store: 1 }, /store/],
+  ])('refuses options %#', (options, message) => {
+    expect(() => createEdgeServer(options as EdgeServerOptions)).toThrow(message)
+  })
+})
