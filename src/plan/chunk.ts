@@ -42,10 +42,15 @@ export function nextCursor(geometry: Geometry, cursor: Cursor, rows: number): Cu
 
 /** Whether a chunk overwrites earlier state that may still be read, rather than only adding to it. */
 export function needsCopyOnWrite(geometry: Geometry, cursor: Cursor, rows: number): boolean {
+  return closingRows(geometry.config, cursor.position, rows) > 0 || overwritesRecent(geometry, cursor, rows)
+}
+
+/** The same of what is kept of recent tokens: local keys and values, and inputs; what ends a window changes contexts besides. */
+export function overwritesRecent(geometry: Geometry, cursor: Cursor, rows: number): boolean {
   const { config, inputRows } = geometry
   const { position } = cursor
   const held = Math.max(position % config.routedWindowSize, Math.min(position, config.localAttnWindowSize))
-  return closingRows(config, position, rows) > 0 || movesOntoItself(geometry, cursor, rows) || held + rows > inputRows
+  return held + rows > inputRows || movesOntoItself(geometry, cursor, rows)
 }
 
 /**

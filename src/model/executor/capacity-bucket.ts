@@ -11,6 +11,7 @@ import { countRouted } from '../../plan/routed-layers.js'
 import { Inspector } from './causal-inspection.js'
 import type { CausalModel } from './causal-model.js'
 import { runChunks } from './chunk-scheduler.js'
+import { ContextSnapshots } from './context-snapshots.js'
 import { DecodeBatcher } from './decode-batcher.js'
 import { DecodeDispatch, mostSequences, sequenceHeaderBytes } from './decode-dispatch.js'
 import { LogitsReader, prepareResult } from './logits-reader.js'
@@ -38,6 +39,7 @@ export class CapacityBucket {
   readonly model: CausalModel
   readonly length: number
   readonly plan: CausalModelPlan
+  readonly snapshots: ContextSnapshots
   readonly #scope: ResourceScope
   readonly #scratch: DeviceBuffer
   readonly #tokens: DeviceBuffer
@@ -64,6 +66,7 @@ export class CapacityBucket {
     const plan = planCausalModel(config, parameters, length, device)
     this.length = length
     this.plan = plan
+    this.snapshots = new ContextSnapshots(plan)
     this.model = model
     const scope = new ResourceScope(device)
     try {

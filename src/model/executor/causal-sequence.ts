@@ -96,7 +96,7 @@ export class CausalSequence implements Sequence {
     const before = this.#state
     let state = before
     const begin = () => {
-      if (before.needsCopyFor(1)) state = scope.use(before.copy())
+      if (!before.allowToken()) state = scope.use(before.copy())
       return { state: state.buffer, cursor: state.cursor, tokenId, logits }
     }
     try {
@@ -104,6 +104,9 @@ export class CausalSequence implements Sequence {
       await yieldPoint(1)
       scope.move()
       return { result: { logits, logProbabilities: NONE }, commit: () => this.#commit(state, cursor) }
+    } catch (error) {
+      before.undoChanges()
+      throw error
     } finally {
       scope.dispose()
       this.#taken = undefined
@@ -113,6 +116,7 @@ export class CausalSequence implements Sequence {
   /** Goes on with a state, which may be a copy of the last one. */
   #commit(state: CausalState, cursor: Cursor): void {
     const before = this.#state
+    state.keepChanges()
     state.advanceTo(cursor)
     this.#state = state
     if (state !== before) before.dispose()

@@ -1,6 +1,6 @@
 import type { DeviceBuffer } from '../../device/device.js'
 import { RoutedAttentionError } from '../../errors.js'
-import { type Cursor, needsCopyOnWrite, nextChunkRows } from '../../plan/chunk.js'
+import { type Cursor, needsCopyOnWrite, nextChunkRows, overwritesRecent } from '../../plan/chunk.js'
 import { exportState, freshCursor, importState } from '../../plan/memory/portable-state.js'
 import { parseState, type SavedLayer } from '../../plan/memory/saved-state.js'
 import type { Interrupt } from '../../interrupt.js'
@@ -14,6 +14,8 @@ export class CausalState {
   readonly #cursor: { position: number; base: number }
   /** Whether it has the keys and values of its inputs; what was saved has not. */
   #isProjected: boolean
+  /** Of the contexts before a pending token closed the window in place. */
+  #snapshot: Float32Array | undefined
 
   private constructor(bucket: CapacityBucket, buffer: DeviceBuffer, cursor: Cursor, isProjected: boolean) {
     this.bucket = bucket
@@ -49,6 +51,14 @@ export class CausalState {
    * @throws RoutedAttentionError `OUT_OF_MEMORY`
    */
   exportBytes(): Uint8Array {
+    if (this.#snapshot) {
+      const before = this.copy()
+      try {
+        return before.exportBytes()
+      } finally {
+        before.dispose()
+      }
+    }
     const { plan, model } = this.bucket
     return inHostMemory(() => exportState(model.config, plan, this.#cursor, this.buffer))
   }
@@ -82,9 +92,40 @@ export class CausalState {
     return CausalState.importLayers(bucket, position, parseState(bucket.model.config, position, this.exportBytes())!)
   }
 
+  /** Without what a pending token has changed. */
   copy(): CausalState {
-    const buffer = this.bucket.allocateState((state) => state.copyFrom(this.buffer))
-    return new CausalState(this.bucket, buffer, this.#cursor, this.#isProjected)
+    const snapshot = this.#snapshot
+    const buffer = this.bucket.allocateState((state) => {
+      state.copyFrom(this.buffer)
+      if (snapshot) this.bucket.snapshots.restore(snapshot, state)
+    })
+    return new CausalState(this.bucket, buffer, this.#cursor, this.#isProjected && !snapshot)
+  }
+
+  /**
+   * Before a token is read into this state: if it overwrites nothing but contexts, what is saved of them is set aside, until
+   * `keepChanges` or `undoChanges`.
+   * @returns whether nothing else is overwritten
+   * @throws RoutedAttentionError `OUT_OF_MEMORY`
+   */
+  allowToken(): boolean {
+    const { snapshots, plan } = this.bucket
+    if (!this.needsCopyFor(1)) return true
+    if (overwritesRecent(plan.geometry, this.#cursor, 1)) return false
+    this.#snapshot ??= inHostMemory(() => snapshots.take(this.buffer))
+    return true
+  }
+
+  keepChanges(): void {
+    if (this.#snapshot) this.bucket.snapshots.release(this.#snapshot)
+    this.#snapshot = undefined
+  }
+
+  undoChanges(): void {
+    if (!this.#snapshot) return
+    this.bucket.snapshots.restore(this.#snapshot, this.buffer)
+    this.#isProjected = false
+    this.keepChanges()
   }
 
   /** Includes what has been written past the cursor. */

@@ -114,29 +114,40 @@ function* consecutiveInputs(geometry: Geometry, first: number, end: number): Gen
   }
 }
 
+/** The byte ranges that the end of a window changes of what is saved of a state. */
+export function closedContexts({ geometry, states }: CausalModelPlan): ByteRange[] {
+  const { config, contextCapacity, contextRows, stride } = geometry
+  const { numExperts } = config
+  return states.flatMap(({ contexts, routing }) => {
+    if (routing === undefined) return []
+    return [
+      { byteOffset: routing.contextRouterScores.byteOffset, byteLength: 4 * numExperts * contextCapacity },
+      { byteOffset: routing.contextPositions.byteOffset, byteLength: 8 * numExperts * contextCapacity },
+      ...contexts.map(({ inputs }) => ({ byteOffset: inputs!.byteOffset, byteLength: 4 * contextRows * stride })),
+    ]
+  })
+}
+
 /** The byte ranges that a chunk changes of what is saved of a state. */
-export function changedState({ geometry, states }: CausalModelPlan, before: Cursor, after: Cursor): ByteRange[] {
-  const { config, contextCapacity, contextRows, windowCapacity, stride } = geometry
+export function changedState(plan: CausalModelPlan, before: Cursor, after: Cursor): ByteRange[] {
+  const { geometry, states } = plan
+  const { config, windowCapacity, stride } = geometry
   const { numExperts, routedWindowSize } = config
   const ranges: ByteRange[] = []
   const words = (start: number, count: number) => ranges.push({ byteOffset: start * 4, byteLength: count * 4 })
   const offset = before.position % routedWindowSize
   const rows = after.position - before.position
 
-  for (const { recentInputs, contexts, routing } of states) {
+  const isClosing = closingRows(config, before.position, rows) > 0
+  if (isClosing) ranges.push(...closedContexts(plan))
+  for (const { recentInputs, routing } of states) {
     for (const range of consecutiveInputs(geometry, before.position, after.position)) {
       words(recentInputs.byteOffset / 4 + inputRow(geometry, range.first) * stride, range.rows * stride)
     }
-    if (routing === undefined) continue
-    if (closingRows(config, before.position, rows) > 0) {
-      words(routing.contextRouterScores.byteOffset / 4, numExperts * contextCapacity)
-      words(routing.contextPositions.byteOffset / 4, 2 * numExperts * contextCapacity)
-      for (const { inputs } of contexts) words(inputs!.byteOffset / 4, contextRows * stride)
-    } else {
-      for (let expert = 0; expert < numExperts; expert++) {
-        words(routing.openQueryRouterScores.byteOffset / 4 + expert * windowCapacity + offset, rows)
-        words(routing.openKeyValueRouterScores.byteOffset / 4 + expert * windowCapacity + offset, rows)
-      }
+    if (routing === undefined || isClosing) continue
+    for (let expert = 0; expert < numExperts; expert++) {
+      words(routing.openQueryRouterScores.byteOffset / 4 + expert * windowCapacity + offset, rows)
+      words(routing.openKeyValueRouterScores.byteOffset / 4 + expert * windowCapacity + offset, rows)
     }
   }
   return ranges
