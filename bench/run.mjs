@@ -17,6 +17,7 @@ const suites = [
   'tokens',
   'constant-memory',
   'batch',
+  'server',
   'model',
   'million',
   'interrupt',
