@@ -1,6 +1,7 @@
 /** Tokens that sessions read at the same time are read together, and each session's bits are those it has alone. */
 import fc from 'fast-check'
 import { afterEach, describe, expect, test, vi } from 'vitest'
+import { createRuntime } from '../../src/device/create-runtime.js'
 import { Dispatch, DispatchHeader } from '../../src/device/device.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { LanguageModel } from '../../src/model/language-model.js'
@@ -106,38 +107,58 @@ describe('the order of waiting sessions', () => {
     }
   })
 
-  test("tokens wait for at most one chunk of other sessions' prompts, and prompts for at most one batch of tokens", async () => {
-    using runtime = openRuntime('relaxed')
+  /**
+   * Reads prompts while other sessions read token after token.
+   * @returns from the first batch of tokens to the last chunk, what was handed to the device: 'tokens', or the worker groups
+   * of the chunks submitted together
+   */
+  async function readBeside(runtime: Runtime): Promise<('tokens' | number[])[]> {
     const model = await loadSmallModel(runtime, causalConfig)
-    Object.assign(runtime.device, { leaveWork: 1 })
-    const prompts = [1, 2, 3].map((seed) => randomTokens(150, causalConfig.num_tokens, seed))
-    const order: ('chunk' | 'tokens')[] = []
+    const order: ('tokens' | number[])[] = []
     const { device } = runtime
     const run = device.run.bind(device)
     device.run = (program, dispatches, interrupt) => {
-      for (const { sequences, header } of [dispatches].flat()) {
-        // what ends a window is a program of its own, for one row
-        if (sequences.length > 0) order.push('tokens')
-        else if (header[DispatchHeader.Rows]! > 1) order.push('chunk')
-      }
+      const submission = [dispatches].flat()
+      const chunks = submission.filter(({ sequences, header }) => sequences.length === 0 && header[DispatchHeader.Rows]! > 1)
+      if (submission.some(({ sequences }) => sequences.length > 0)) order.push('tokens')
+      // what ends a window is a program of its own, for one row
+      else if (chunks.length > 0) order.push(chunks.map(({ workerGroup }) => workerGroup))
       return run(program, dispatches, interrupt)
     }
     let isReading = true
     const writers = [4, 5].map(async (seed) => {
       const session = model.createSession()
-      for (const token of randomTokens(500, causalConfig.num_tokens, seed)) {
+      for (const token of randomTokens(2000, causalConfig.num_tokens, seed)) {
         if (!isReading) break
         await session.append([token])
       }
     })
+    const prompts = [1, 2, 3].map((seed) => randomTokens(150, causalConfig.num_tokens, seed))
     await Promise.all(prompts.map((prompt) => model.createSession().append(prompt)))
     isReading = false
     await Promise.all(writers)
-    const first = order.indexOf('tokens')
-    const last = order.lastIndexOf('chunk')
-    const during = order.slice(first, last).join(' ')
-    expect(during).toMatch(/tokens chunk/)
-    expect(during).not.toMatch(/chunk chunk|tokens tokens/)
+    const isChunk = (entry: 'tokens' | number[]) => entry !== 'tokens'
+    return order.slice(order.indexOf('tokens'), order.findLastIndex(isChunk) + 1)
+  }
+
+  test("tokens wait for at most one chunk of other sessions' prompts, and prompts for at most one batch of tokens", async () => {
+    using runtime = openRuntime('relaxed')
+    Object.assign(runtime.device, { leaveWork: 1 })
+    const during = await readBeside(runtime)
+    expect(during.length).toBeGreaterThan(20)
+    expect(during).toEqual(during.map((_, index) => (index % 2 === 0 ? 'tokens' : [0])))
+  })
+
+  test('on threads, tokens wait for at most one chunk of each worker group, and those are computed at the same time', async () => {
+    await using runtime = await createRuntime({ threads: 2, simd: 'relaxed' })
+    Object.assign(runtime.pool!, { smallWork: 0 })
+    const groups = Array.from({ length: runtime.device.workerGroups(0) }, (_, index) => index)
+    const during = await readBeside(runtime)
+    expect(during.length).toBeGreaterThan(20)
+    for (const [index, entry] of during.entries()) {
+      if (index % 2 === 0) expect(entry).toBe('tokens')
+      else expect(groups.slice(0, entry.length)).toEqual(entry)
+    }
   })
 })
 
