@@ -13,7 +13,7 @@ test.skipIf(!builtinModule('node:sqlite'))('no text is wrong, and no turn is los
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
   expect(stdout).toMatch(/no wrong text, no lost or doubled turn/)
   // it did what it is for
-  for (const what of ['turn', 'resume', 'completion', 'rubbish', 'not answered', 'checked in the end'])
+  for (const what of ['turn', 'resume', 'completion', 'rubbish', 'not answered', 'stood still', 'checked in the end'])
     expect(stdout).toMatch(new RegExp(`^ *[1-9]\\d*  ${what}$`, 'm'))
 })
 

@@ -1,6 +1,6 @@
 /*
- * A load test of `routed-attention serve`, from a process of its own: clients that converse, leave, stall, repeat themselves
- * and send rubbish, while the server is killed and started again on the same store.
+ * A load test of `routed-attention serve`, from a process of its own: clients that converse, leave, stop reading, repeat
+ * themselves and send rubbish, while the server is killed and started again on the same store.
  *
  *   node test/soak/run.mjs [--requests 10000] [--connections 200] [--kills 4] [--minutes 20] [--model FOLDER] [--seed 1]
  *
@@ -16,6 +16,7 @@ import { undisturbedAnswers } from './answers.mjs'
 import { checkConversation, Client } from './client.mjs'
 import { Connection, Unreachable } from './connection.mjs'
 import { freePort, ServerProcess } from './server-process.mjs'
+import { STALL_TIMEOUT, standStill } from './standing-reader.mjs'
 
 const { values } = parseArgs({
   options: {
@@ -46,7 +47,8 @@ if (!process.getBuiltinModule?.('node:sqlite')) {
 
 const folder = mkdtempSync(join(tmpdir(), 'routed-attention-soak-'))
 const port = await freePort()
-const server = new ServerProcess([values.model, ...['--port', String(port)], ...['--store', join(folder, 'conversations.sqlite')]])
+const store = join(folder, 'conversations.sqlite')
+const server = new ServerProcess([values.model, '--port', String(port), '--store', store, '--stall-timeout', String(STALL_TIMEOUT)])
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
 
 const begin = performance.now()
@@ -57,7 +59,7 @@ const violations = []
 /** Requests sent, and the server's resident bytes then. @type {[number, number][]} */
 const memory = []
 let sent = 0
-const uncounted = ['answered 503', 'not answered', 'left', 'broken off', 'told of the end', 'half a request']
+const uncounted = ['answered 503', 'not answered', 'left', 'broken off', 'told of the end', 'half a request', 'stood still']
 
 /** @type {import('./client.mjs').Load} */
 const load = {
@@ -76,9 +78,12 @@ const load = {
 await server.start()
 const clients = Array.from({ length: connections }, (_, index) => new Client(load, generator(Number(values.seed) * 1000 + index)))
 const running = Promise.all(clients.map((client) => client.run().catch((error) => load.report(String(error?.stack ?? error)))))
+const standing = standStill(load)
 const watching = watch()
 await running
+await standing
 await watching
+await checkIdle()
 await checkAll()
 await server.end('SIGTERM')
 tell()
@@ -101,6 +106,18 @@ async function watch() {
   if (server.failure) load.report(String(server.failure))
   if (killed < kills && violations.length === 0) load.report(`the server was killed ${killed} times of ${kills}, in ${sent} requests`)
   if (sent < requests) load.report(`${sent} of ${requests} requests were sent in ${values.minutes} minutes`)
+}
+
+/** Whoever left, vanished or stood still: nothing is computed for them, and nothing waits. */
+async function checkIdle() {
+  const metrics = ['routed_attention_sequences', 'routed_attention_queue_length']
+  let busy = metrics
+  for (let attempt = 0; busy.length > 0 && attempt < 300; attempt++) {
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+    busy = metrics.filter((name) => !text.includes(`${name} 0\n`))
+  }
+  if (busy.length > 0) load.report(`in the end ${busy.join(' and ')} did not come down to 0`)
 }
 
 /** What is stored in the end, whoever left it, and when. */
