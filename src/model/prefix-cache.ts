@@ -4,7 +4,8 @@ import type { Signal } from '../platform.js'
 import type { PromptProgress } from './generation/generate-options.js'
 import type { LanguageModel } from './language-model.js'
 import { SharedReading } from './prefix-cache/shared-reading.js'
-import { commonLength, type TrieNode, TokenTrie } from './prefix-cache/token-trie.js'
+import { type SnapshotNode, SnapshotStore } from './prefix-cache/snapshot-store.js'
+import { commonLength } from './prefix-cache/token-trie.js'
 import { retryForMemory } from './retry-for-memory.js'
 import type { Session } from './session.js'
 import { checkTokenIds, type TokenIds } from './text/token-ids.js'
@@ -69,14 +70,9 @@ const LEAST_SAVED = 64
  */
 export class PrefixCache {
   readonly #model: LanguageModel
-  readonly #maxBytes: number
-  /** Snapshots, each of a session that has read the ids that lead to it. */
-  readonly #trie = new TokenTrie<Uint8Array>()
-  /** Nodes with a snapshot, least recently used first. */
-  readonly #used = new Set<TrieNode<Uint8Array>>()
+  readonly #snapshots: SnapshotStore
   /** Those under way. */
   readonly #readings = new Set<SharedReading>()
-  #snapshotBytes = 0
   #isDisposed = false
 
   /** @throws RoutedAttentionError `BAD_ARGUMENT` */
@@ -91,7 +87,7 @@ export class PrefixCache {
         `PrefixCache: maxBytes must be a number of bytes, at least 0, got ${describe(maxBytes)}`,
       )
     this.#model = model
-    this.#maxBytes = maxBytes
+    this.#snapshots = new SnapshotStore(maxBytes)
   }
 
   /** @internal Whether it is a cache of this model. */
@@ -101,12 +97,12 @@ export class PrefixCache {
 
   /** Bytes of all snapshots and of the ids they belong to; at most `maxBytes`. */
   get byteLength(): number {
-    return this.#snapshotBytes + this.#trie.idCount * Int32Array.BYTES_PER_ELEMENT
+    return this.#snapshots.byteLength
   }
 
   /** Number of snapshots. */
   get size(): number {
-    return this.#used.size
+    return this.#snapshots.size
   }
 
   /**
@@ -172,12 +168,12 @@ export class PrefixCache {
     const { recentIds } = session
     if (recentIds.some((id, index) => id !== ids[ids.length - recentIds.length + index]))
       throw new RoutedAttentionError('BAD_ARGUMENT', 'remember: the session has read other token ids than these')
-    this.#remember(ids, session)
+    this.#snapshots.keep(ids, () => session.save())
   }
 
   /** Forgets all snapshots. Calls in progress go on. */
   clear(): void {
-    for (const node of [...this.#used]) this.#forget(node)
+    this.#snapshots.clear()
   }
 
   /** Forgets all snapshots and ends calls in progress with `DISPOSED`. Sessions that were given remain. Idempotent. */
@@ -209,8 +205,8 @@ export class PrefixCache {
   }
 
   /** The longest prefix with a snapshot that helps; `common`: of how many ids the cache knows the state or a continuation. */
-  #find(ids: Int32Array): { node: TrieNode<Uint8Array> | undefined; length: number; common: number } {
-    const found = this.#trie.find(ids)
+  #find(ids: Int32Array): { node: SnapshotNode | undefined; length: number; common: number } {
+    const found = this.#snapshots.find(ids)
     const helps = this.#model.config.layer.causal || found.length === ids.length
     return helps ? found : { ...found, node: undefined, length: 0 }
   }
@@ -264,47 +260,19 @@ export class PrefixCache {
     return reading
   }
 
-  #restore(node: TrieNode<Uint8Array> | undefined): Session {
-    const bytes = node?.value
-    if (!bytes) return this.#model.createSession()
-    this.#touch(node)
-    return this.#model.restoreSession(bytes)
-  }
-
-  #touch(node: TrieNode<Uint8Array>): void {
-    this.#used.delete(node)
-    this.#used.add(node)
+  #restore(node: SnapshotNode | undefined): Session {
+    const bytes = node && this.#snapshots.use(node)
+    return bytes ? this.#model.restoreSession(bytes) : this.#model.createSession()
   }
 
   /** No prompt fails for want of memory for a snapshot. */
   #tryToRemember(ids: Int32Array, session: Session): void {
     if (this.#isDisposed) return
     try {
-      this.#remember(ids, session)
+      this.#snapshots.keep(ids, () => session.save())
     } catch (error) {
       if (!(error instanceof RangeError)) throw error
     }
-  }
-
-  #remember(ids: Int32Array, session: Session): void {
-    const { node, length } = this.#trie.find(ids)
-    if (node && length === ids.length) return this.#touch(node)
-    if (ids.length === 0 || this.#maxBytes === 0) return
-    const bytes = session.save()
-    // alone it would not fit
-    if (bytes.length + ids.length * Int32Array.BYTES_PER_ELEMENT > this.#maxBytes) return
-    this.#used.add(this.#trie.set(ids, bytes))
-    this.#snapshotBytes += bytes.length
-    for (const oldest of this.#used) {
-      if (this.byteLength <= this.#maxBytes) break
-      this.#forget(oldest)
-    }
-  }
-
-  #forget(node: TrieNode<Uint8Array>): void {
-    this.#snapshotBytes -= node.value!.length
-    this.#used.delete(node)
-    this.#trie.delete(node)
   }
 }
 
