@@ -25,6 +25,22 @@ export function addInt8Products(activations: v128, weights: v128, sum: v128): v1
   return i32x4.add(sum, i32x4.add(v128.shuffle<i32>(first, last, 0, 2, 4, 6), v128.shuffle<i32>(first, last, 1, 3, 5, 7)))
 }
 
+/** Two ones of int16. */
+// @ts-ignore: decorator
+@lazy
+export const INT16_ONES: usize = memory.data<u32>([0x00010001], 16)
+
+/**
+ * The same by the sums of two products, which fit in int16.
+ * @param ones eight, of int16
+ */
+// @ts-ignore: decorator
+@inline
+export function addInt8Pairs(activations: v128, weights: v128, sum: v128, ones: v128): v128 {
+  if (!ASC_FEATURE_RELAXED_SIMD) return addInt8Products(activations, weights, sum)
+  return i32x4.add(sum, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(weights, activations), ones))
+}
+
 /** To each lane's sum its two products of int16 values. */
 // @ts-ignore: decorator
 @inline

@@ -1,12 +1,13 @@
 const range = (count) => [...Array(count).keys()]
 
 /**
- * Tiles of integers, which a step of k multiplies by four bytes of A at a time: four int8 values, or two of int16. The
- * int16 form has one register less, for the products that it adds. Neither is unrolled: where the int8 form is slow, the
+ * Tiles of integers, which a step of k multiplies by four bytes of A at a time: four int8 values, in one instruction or by
+ * the sums of pairs, or two of int16. The int16 form has one register less, for the products that it adds. Neither is unrolled: where the int8 form is slow, the
  * int16 form would gain a tenth by it (docs/measurements/int8.md), and cost every bundle 8 kB.
  */
 const INTEGERS = [
   { weights: 'Int8', rows: 6, unroll: 1, few: [1, 2], hasRow: true },
+  { weights: 'Int8Pairs', rows: 6, unroll: 1, few: [1, 2], hasRow: true },
   { weights: 'Int16', rows: 5, unroll: 1, few: [], hasRow: false },
 ]
 
@@ -59,11 +60,12 @@ const widenings = {
   },
   BrainHalf: (at) => `widenBfloat16(v128.load_ext<u16>(${at}))`,
   Int8: (at) => `v128.load(${at})`,
+  Int8Pairs: (at) => `v128.load(${at})`,
   Int16: (at) => `v128.load(${at})`,
 }
 
 /** How a vector of products is added to a sum. */
-const additions = { Int8: 'addInt8Products', Int16: 'addInt16Products' }
+const additions = { Int8: 'addInt8Products', Int8Pairs: 'addInt8Pairs', Int16: 'addInt16Products' }
 
 /**
  * Widens eight weights as the two halves of float32's bits. Including the joining, that takes 5 operations and one load
@@ -80,7 +82,7 @@ const plural = (count, word) => `${count} ${word}${count > 1 ? 's' : ''}`
 const indexed = (name, index) => (index === 0 ? name : `${name}${index}`)
 
 /** Named as in XNNPACK: operation, weight type, tile, variant (k unrolled, panels of one group side by side). */
-const TYPES = { Float: 'f32', Half: 'f16', BrainHalf: 'bf16', Int8: 's8', Int16: 's16' }
+const TYPES = { Float: 'f32', Half: 'f16', BrainHalf: 'bf16', Int8: 's8', Int8Pairs: 's8p', Int16: 's16' }
 
 function nameOf({ rows, panels, unroll, grouped, weights = 'Float' }) {
   return `gemm_${TYPES[weights]}_${rows}x${panels * 8}${unroll > 1 ? `_u${unroll}` : ''}${grouped ? '_grouped' : ''}`
@@ -93,6 +95,7 @@ function describe({ rows, panels, unroll, grouped, weights }) {
     ...(weights === 'Half' ? [`weights in float16${rows > 1 ? '' : ' and the row below 2^15'}`] : []),
     ...(weights === 'BrainHalf' ? ['weights in bfloat16'] : []),
     ...(weights === 'Int8' ? ['fours of int8'] : []),
+    ...(weights === 'Int8Pairs' ? ['fours of int8 by pairs'] : []),
     ...(weights === 'Int16' ? ['pairs of int16'] : []),
   ]
   return `${plural(rows, 'row')} by ${plural(panels, 'panel')} of 8 columns${traits.map((trait) => `, ${trait}`).join('')}.`
@@ -121,17 +124,19 @@ function multiplyAdds(shape, step) {
     return `const s${row} = ${weights === 'Half' && rows === 1 ? `f32x4.mul(${splat}, scale)` : splat}`
   }
   const multiplyAdd = additions[weights] ?? 'multiplyAdd'
-  const add = (row, column) => `c${row}${column} = ${multiplyAdd}(s${row}, v${column}, c${row}${column})`
+  const more = weights === 'Int8Pairs' ? ', ones' : ''
+  const add = (row, column) => `c${row}${column} = ${multiplyAdd}(s${row}, v${column}, c${row}${column}${more})`
   if (panels <= 2) {
     return [...vectors.flatMap(loadB), ...range(rows).flatMap((row) => [loadA(row), ...vectors.map((column) => add(row, column))])]
   }
   return [...range(rows).map(loadA), ...vectors.flatMap((column) => [...loadB(column), ...range(rows).map((row) => add(row, column))])]
 }
 
-/** The constants that widening needs, by their position in `FLOAT16_BITS`. */
+/** The constants that widening or adding needs: names, and the words of memory that they are copies of. */
 function constantsOf(shape) {
+  if (shape.weights === 'Int8Pairs') return [['ones', 'INT16_ONES']]
   if (shape.weights !== 'Half') return []
-  return [['scale', 4], joinsHalves(shape) ? ['upperMask', 8] : ['mask', 0]]
+  return [['scale', 'FLOAT16_BITS, 4'], joinsHalves(shape) ? ['upperMask', 'FLOAT16_BITS, 8'] : ['mask', 'FLOAT16_BITS, 0']]
 }
 
 /**
@@ -157,8 +162,8 @@ function tile(shape) {
     `/** ${describe(shape)} */`,
     `export function ${nameOf(shape)}(${parameters}): void {`,
     // nothing calls these in the baseline build; the checked one emulates the instruction, for tests
-    ...(shape.weights === 'Int8' ? ['  if (ASC_NO_ASSERT && !ASC_FEATURE_RELAXED_SIMD) unreachable()'] : []),
-    ...constantsOf(shape).map(([name, offset]) => `  const ${name} = v128.load32_splat(FLOAT16_BITS, ${offset})`),
+    ...(shape.weights?.startsWith('Int8') ? ['  if (ASC_NO_ASSERT && !ASC_FEATURE_RELAXED_SIMD) unreachable()'] : []),
+    ...constantsOf(shape).map(([name, word]) => `  const ${name} = v128.load32_splat(${word})`),
     ...(prefetchesAhead ? [`  const last = bPanels + <usize>(count * ${panels}) * panelStride - 4`] : []),
     '  for (; count > 0; --count) {',
     ...indent(
@@ -204,7 +209,7 @@ export function tilesSource() {
   return [
     '// Generated by assembly/generate/generate.mjs: do not edit; npm run generate writes it again.',
     '',
-    "import { FLOAT16_BITS, addInt16Products, addInt8Products, interleaveFirst, interleaveLast, lowerHalves, multiplyAdd, upperHalves, widenBfloat16, widenFloat16 } from '../math'",
+    "import { FLOAT16_BITS, INT16_ONES, addInt16Products, addInt8Pairs, addInt8Products, interleaveFirst, interleaveLast, lowerHalves, multiplyAdd, upperHalves, widenBfloat16, widenFloat16 } from '../math'",
     '',
     '/** Bytes of a page of memory: of most operating systems, and what processors fetch ahead within. */',
     'const PAGE: usize = 4096',

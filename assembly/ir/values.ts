@@ -25,6 +25,11 @@ export enum IntegerDot {
    * value. The sums of the weights, times 64, are subtracted again.
    */
   Int8x4,
+  /**
+   * The same in two steps, with `i16x8.relaxed_dot_i8x16_i7x16_s` and `i32x4.dot_i16x8_s` by ones: where the former is
+   * made up of these, the ones are kept in a register.
+   */
+  Int8x2x2,
   Length,
 }
 

@@ -12,6 +12,8 @@ import {
   gemm_s16_1x8,
   gemm_s8_1x16,
   gemm_s8_2x16,
+  gemm_s8p_1x16,
+  gemm_s8p_2x16,
 } from './tiles'
 import { MatmulTile, Tile, TileKind, kindOf, leftoverShape, panelsOf, rowsOf, tileOf } from './tile-shapes'
 
@@ -27,9 +29,10 @@ const TWO_PANELS: StaticArray<Tile> = [
   gemm_f32_1x16_u4, gemm_f32_1x16_u4, gemm_f32_2x16_u4, gemm_f32_3x16_u4,
   gemm_s8_1x16, gemm_s8_1x16, gemm_s8_2x16, gemm_s8_2x16,
   gemm_s16_1x8, gemm_s16_1x8, gemm_s16_1x8, gemm_s16_1x8,
+  gemm_s8p_1x16, gemm_s8p_1x16, gemm_s8p_2x16, gemm_s8p_2x16,
 ]
 /** Most rows of those, by `TileKind`: three of integers would spill. */
-const TWO_PANELS_ROWS: StaticArray<i32> = [3, 3, 2, 0]
+const TWO_PANELS_ROWS: StaticArray<i32> = [3, 3, 2, 0, 2]
 /** Indexed by `TileKind`, of floats, then by whether panels are grouped. */
 // prettier-ignore
 const FOUR_PANELS: StaticArray<Tile> = [

@@ -15,11 +15,18 @@ export function dotOf(header: usize, rows: i32): IntegerDot {
   return word(header, rows == 1 ? DispatchHeader.RowDot : DispatchHeader.TileDot)
 }
 
+/** Whether a row is bytes, 64 more than its values; it is int16 otherwise. */
+// @ts-ignore: decorator
+@inline
+export function isOfBytes(dot: IntegerDot): bool {
+  return dot != IntegerDot.Int16x2
+}
+
 /** Whether rows have two planes: 14 bits fit in no byte, and from `INT32_COLUMNS` on overflow sums in int32. */
 // @ts-ignore: decorator
 @inline
 export function hasTwoPlanes(dot: IntegerDot, bits: i32, depth: i32): bool {
-  return bits == 14 && (dot == IntegerDot.Int8x4 || depth > INT32_COLUMNS)
+  return bits == 14 && (isOfBytes(dot) || depth > INT32_COLUMNS)
 }
 
 /** Bytes of a plane: whole vectors of eight values, of which those past `depth` are 0. */
@@ -27,5 +34,5 @@ export function hasTwoPlanes(dot: IntegerDot, bits: i32, depth: i32): bool {
 @inline
 export function planeBytes(dot: IntegerDot, depth: i32): usize {
   const columns = <usize>((depth + 7) & ~7)
-  return dot == IntegerDot.Int8x4 ? columns : columns << 1
+  return isOfBytes(dot) ? columns : columns << 1
 }

@@ -3,7 +3,7 @@ import { count, floats, operand, word } from '../operands'
 import { partitionStart } from '../parallel'
 import { QuantizeRows } from '../ir/ops'
 import { IntegerDot } from '../ir/values'
-import { dotOf, hasTwoPlanes, planeBytes } from './integer-rows'
+import { dotOf, hasTwoPlanes, isOfBytes, planeBytes } from './integer-rows'
 
 /** Below this a row is multiplied by 2^64 first: the reciprocal of its scale would be infinite. */
 const SMALL: f32 = 5.421010862427522e-20
@@ -52,7 +52,7 @@ function largestMagnitude(x: usize, depth: i32): f32 {
 function roundRow(x: usize, depth: i32, boost: f32, factor: f32, dot: IntegerDot, out: usize, low: usize): void {
   const boosts = f32x4.splat(boost)
   const factors = f32x4.splat(factor)
-  const isBytes = dot == IntegerDot.Int8x4
+  const isBytes = isOfBytes(dot)
   const offset = i8x16.splat(64)
   const remainder = i16x8.splat(127)
   for (const end = x + floats(depth); x < end; x += 32) {

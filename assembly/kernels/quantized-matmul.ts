@@ -6,10 +6,10 @@ import { INT32_COLUMNS, MOST_TILE_ROWS, WORKSPACE_BYTES } from '../ir/sizes'
 import { IntegerDot } from '../ir/values'
 import { finishRows } from './finish-rows'
 import { GROUP, PANEL_ROW, gemm } from './gemm'
-import { dotOf, hasTwoPlanes, planeBytes } from './integer-rows'
+import { dotOf, hasTwoPlanes, isOfBytes, planeBytes } from './integer-rows'
 import { multiplyPartition } from './product-partition'
 import { Tile, integerTile } from './tile-shapes'
-import { gemm_s8_1x32_grouped } from './tiles'
+import { gemm_s8_1x32_grouped, gemm_s8p_1x32_grouped } from './tiles'
 
 /*
  * Products of int8 weights. A step is four bytes of a row: four bytes of activations, or two of int16. Sums of integers
@@ -26,7 +26,7 @@ const LOW_ROWS: i32 = 64
 const LOW_ROW: usize = 128
 
 /** A single row, on whole groups of bytes. Indexed by `IntegerDot`. */
-const ONE_ROW: StaticArray<Tile> = [gemm_s8_1x32_by_s16, gemm_s8_1x32_grouped]
+const ONE_ROW: StaticArray<Tile> = [gemm_s8_1x32_by_s16, gemm_s8_1x32_grouped, gemm_s8p_1x32_grouped]
 
 /** `QuantizedMatmul`. */
 export function quantizedMatmul(op: usize, header: usize, partition: i32, partitions: i32): void {
@@ -95,7 +95,7 @@ function integerGroups(op: usize, header: usize, place: i32, row: i32, rows: i32
 
 /** log2 of what bytes of activations are greater by than their values; -1 where they are values. */
 function offsetShift(dot: IntegerDot, hasLow: bool): i32 {
-  if (dot != IntegerDot.Int8x4) return -1
+  if (!isOfBytes(dot)) return -1
   // 64, and in two planes 64 · 128
   return hasLow ? 13 : 6
 }
@@ -119,7 +119,7 @@ function multiply(
     return
   }
   const tile = integerTile(dot)
-  if (dot == IntegerDot.Int8x4) {
+  if (isOfBytes(dot)) {
     for (let k = 0; k < steps || k == 0; k += BYTE_STEPS) {
       const block = min(BYTE_STEPS, steps - k)
       const from = group + <usize>k * kStride

@@ -34,6 +34,12 @@ import {
   gemm_s8_4x8,
   gemm_s8_5x8,
   gemm_s8_6x8,
+  gemm_s8p_1x8,
+  gemm_s8p_2x8,
+  gemm_s8p_3x8,
+  gemm_s8p_4x8,
+  gemm_s8p_5x8,
+  gemm_s8p_6x8,
 } from './tiles'
 
 /**
@@ -70,6 +76,7 @@ export enum TileKind {
   FloatUnrolled,
   Int8,
   Int16,
+  Int8Pairs,
 }
 
 /**
@@ -95,9 +102,10 @@ const TILES: StaticArray<Tile> = [
   gemm_f32_1x16_u4, gemm_f32_1x16_u4, gemm_f32_2x16_u4, gemm_f32_3x16_u4, gemm_f32_4x16_u4, gemm_f32_5x16_u4, gemm_f32_6x16_u4,
   gemm_s16_1x8, gemm_s16_1x8, gemm_s16_2x8, gemm_s16_3x8, gemm_s16_4x8, gemm_s16_5x8, gemm_s16_5x8,
   gemm_s8_1x8, gemm_s8_1x8, gemm_s8_2x8, gemm_s8_3x8, gemm_s8_4x8, gemm_s8_5x8, gemm_s8_6x8,
+  gemm_s8p_1x8, gemm_s8p_1x8, gemm_s8p_2x8, gemm_s8p_3x8, gemm_s8p_4x8, gemm_s8p_5x8, gemm_s8p_6x8,
 ]
-const ROWS: StaticArray<i32> = [TILE_ROWS, TILE_ROWS, 2, 2, TILE_ROWS, 5, 6]
-const PANELS: StaticArray<i32> = [1, 1, 3, 3, 2, 1, 1]
+const ROWS: StaticArray<i32> = [TILE_ROWS, TILE_ROWS, 2, 2, TILE_ROWS, 5, 6, 6]
+const PANELS: StaticArray<i32> = [1, 1, 3, 3, 2, 1, 1, 1]
 const KINDS: StaticArray<TileKind> = [
   TileKind.Float,
   TileKind.FloatUnrolled,
@@ -106,6 +114,7 @@ const KINDS: StaticArray<TileKind> = [
   TileKind.FloatUnrolled,
   TileKind.Int16,
   TileKind.Int8,
+  TileKind.Int8Pairs,
 ]
 /** The one-panel shape used for leftover panels. */
 const LEFTOVER: StaticArray<MatmulTile> = [
@@ -116,6 +125,7 @@ const LEFTOVER: StaticArray<MatmulTile> = [
   TileShape.Gemm6x8Unrolled,
   TileShape.Length + IntegerDot.Int16x2,
   TileShape.Length + IntegerDot.Int8x4,
+  TileShape.Length + IntegerDot.Int8x2x2,
 ]
 
 /** Rows of a shape's tile. */

@@ -115,8 +115,8 @@ describe('a quantized model', () => {
         const runtime = runtimeOf('checked-baseline', partitions)
         const device = runtime.device as WasmDevice
         const model = await LanguageModel.load(quantized, { runtime })
-        for (const tile of [IntegerDot.Int16x2, IntegerDot.Int8x4]) {
-          for (const row of [IntegerDot.Int16x2, IntegerDot.Int8x4]) {
+        for (const tile of [IntegerDot.Int16x2, IntegerDot.Int8x4, IntegerDot.Int8x2x2]) {
+          for (const row of [IntegerDot.Int16x2, IntegerDot.Int8x4, IntegerDot.Int8x2x2]) {
             Object.assign(device, { tileDot: tile, rowDot: row })
             const { data } = await model.forward(ids)
             expected ??= data
