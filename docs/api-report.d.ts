@@ -656,6 +656,8 @@ declare module 'routed-attention/server' {
     maxMemory?: number | undefined
     store?: ConversationStore | undefined
     maxConversationTokens?: number | undefined
+    maxImportBytes?: number | undefined
+    transferSecret?: string | undefined
     maxIdleMemory?: number | undefined
     maxCacheBytes?: number | undefined
     stallTimeout?: number | undefined

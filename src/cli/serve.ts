@@ -10,6 +10,7 @@ import { choice, integerFrom, number, type NumberRule, type OptionValues, text, 
 import { createRequestLog } from './request-log.js'
 
 const KEYS_VARIABLE = 'ROUTED_ATTENTION_API_KEYS'
+const SECRET_VARIABLE = 'ROUTED_ATTENTION_TRANSFER_SECRET'
 const port: NumberRule = {
   expected: 'an integer from 0 to 65535',
   fits: (value) => Number.isInteger(value) && value >= 0 && value <= 65_535,
@@ -37,6 +38,7 @@ const options = {
   'max-memory': number(integerFrom(1), 'Bytes of the runtime’s memory beyond which requests are refused. Default: 3221225472.'),
   'max-cache-bytes': number(integerFrom(0), 'Bytes of what is remembered of prompts. Default: 268435456.'),
   'max-conversation-tokens': number(integerFrom(2), 'Tokens of a conversation. Default: 65536.'),
+  'max-import-bytes': number(integerFrom(1), 'Bytes of a conversation that comes as a file. Default: 8388608.'),
   'max-idle-memory': number(integerFrom(0), 'Bytes of the runtime’s memory that conversations keep between turns. Default: 134217728.'),
   'stall-timeout': number(integerFrom(1), 'Milliseconds after which a client that neither sends nor reads is given up. Default: 30000.'),
   'shutdown-timeout': number(integerFrom(0), 'Milliseconds that a shutdown waits for requests under way. Default: 10000.'),
@@ -55,6 +57,7 @@ export const serve = defineCommand({
 MODEL is a folder, or the URL of one, with config.json, the weights and tokenizer.json.
 The addresses are /v1/completions, /v1/models, /v1/conversations, /health and /metrics; docs/serving.md lists what they take.
 Keys are taken from the environment variable ${KEYS_VARIABLE}, separated by commas, and from --api-key.
+Servers with the same ${SECRET_VARIABLE}, of at least 32 characters, take each other’s conversations without reading them again.
 Ctrl-C and SIGTERM end the server: it refuses new requests and finishes those under way. A second Ctrl-C ends it at once.`,
   options,
   run,
@@ -123,6 +126,8 @@ function readOptions(values: Values): HandlerOptions {
     maxMemory: values['max-memory'],
     maxCacheBytes: values['max-cache-bytes'],
     maxConversationTokens: values['max-conversation-tokens'],
+    maxImportBytes: values['max-import-bytes'],
+    transferSecret: process.env[SECRET_VARIABLE] || undefined,
     maxIdleMemory: values['max-idle-memory'],
     stallTimeout: values['stall-timeout'],
   }

@@ -8,20 +8,13 @@ export interface BodyLimits {
 }
 
 /**
- * Reads a body of JSON as it arrives, and stops at the limit, whatever its Content-Length says.
+ * Reads a body of JSON, as `readBytes` does.
  * @param signal ends the wait
  * @throws HttpError 400, 408, 413, 415; or the signal's reason
  */
 export async function readJson(request: Request, limits: BodyLimits, signal: AbortSignal): Promise<unknown> {
-  const given = request.headers.get('content-type') ?? ''
-  // parameters, such as charset, change nothing: JSON is UTF-8 (RFC 8259)
-  if (given.split(';')[0]!.trim().toLowerCase() !== 'application/json')
+  if (mediaType(request) !== 'application/json')
     throw new HttpError(415, 'UNSUPPORTED_MEDIA_TYPE', 'the body must be JSON, with the header content-type: application/json')
-  const encoding = request.headers.get('content-encoding') ?? 'identity'
-  if (encoding.toLowerCase() !== 'identity')
-    throw new HttpError(415, 'UNSUPPORTED_MEDIA_TYPE', 'the body must be plain: it has a content-encoding', {
-      headers: { 'accept-encoding': 'identity' },
-    })
   const bytes = await readBytes(request, limits, signal)
   let text: string
   try {
@@ -37,7 +30,29 @@ export async function readJson(request: Request, limits: BodyLimits, signal: Abo
   }
 }
 
-async function readBytes({ body, headers }: Request, { maxBodyBytes, stallTimeout }: BodyLimits, signal: AbortSignal): Promise<Uint8Array> {
+/**
+ * The media type of a body, in lower case; '' for none. Parameters, such as charset, change nothing: JSON is UTF-8 (RFC
+ * 8259).
+ */
+export function mediaType({ headers }: Request): string {
+  return (headers.get('content-type') ?? '').split(';')[0]!.trim().toLowerCase()
+}
+
+/**
+ * Reads a body as it arrives, and stops at the limit, whatever its Content-Length says.
+ * @param signal ends the wait
+ * @throws HttpError 400, 408, 413, 415 (a content-encoding); or the signal's reason
+ */
+export async function readBytes(
+  { body, headers }: Request,
+  { maxBodyBytes, stallTimeout }: BodyLimits,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  const encoding = headers.get('content-encoding') ?? 'identity'
+  if (encoding.toLowerCase() !== 'identity')
+    throw new HttpError(415, 'UNSUPPORTED_MEDIA_TYPE', 'the body must be plain: it has a content-encoding', {
+      headers: { 'accept-encoding': 'identity' },
+    })
   const refuse = () => new HttpError(413, 'TOO_LARGE', `the body has more than the ${maxBodyBytes} bytes that are allowed`)
   if (Number(headers.get('content-length')) > maxBodyBytes) throw refuse()
   if (!body) return new Uint8Array(0)

@@ -47,6 +47,14 @@ export interface HandlerOptions {
   store?: ConversationStore | undefined
   /** Tokens of a conversation, words and answers; default 65,536. */
   maxConversationTokens?: number | undefined
+  /** Bytes of a conversation that comes as a file; default 8 MiB. */
+  maxImportBytes?: number | undefined
+  /**
+   * At least 32 characters that nobody guesses, the same on all servers that conversations are moved between. Files are
+   * signed with it, and those so signed bring a snapshot, so that their tokens need not be read again. Default: files have
+   * no snapshot, and one that comes with a snapshot loses it.
+   */
+  transferSecret?: string | undefined
   /**
    * Bytes of the runtime's memory that conversations may keep between turns, so that the next turn need not be restored;
    * default 128 MiB.
@@ -82,6 +90,8 @@ export interface Settings {
   readonly maxMemory: number
   readonly store: ConversationStore
   readonly maxConversationTokens: number
+  readonly maxImportBytes: number
+  readonly transferSecret: string | undefined
   readonly maxIdleMemory: number
   readonly maxCacheBytes: number
   readonly stallTimeout: number
@@ -103,11 +113,16 @@ const HANDLER_OPTIONS = namesOf<HandlerOptions>({
   maxMemory: true,
   store: true,
   maxConversationTokens: true,
+  maxImportBytes: true,
+  transferSecret: true,
   maxIdleMemory: true,
   maxCacheBytes: true,
   stallTimeout: true,
   log: true,
 })
+
+/** Characters of a secret: as many as SHA-256 has bytes. */
+const SECRET_LENGTH = 32
 
 /** The longest delay of a timer. */
 const MAX_TIMEOUT = 2 ** 31 - 1
@@ -123,6 +138,7 @@ export function resolveOptions(options: HandlerOptions): Settings {
     requestsPerMinute,
     stallTimeout = 30_000,
     store,
+    transferSecret,
     log,
   } = options
   checkFunction(CALL, 'clientOf', clientOf)
@@ -131,6 +147,8 @@ export function resolveOptions(options: HandlerOptions): Settings {
   check('apiKeys', apiKeys, isListOf(apiKeys, isText), 'an array of non-empty strings')
   check('origins', origins, isListOf(origins, isOrigin), "an array of origins, such as 'https://example.com', or '*'")
   check('store', store, store === undefined || isStore(store), 'an object with the methods read, write and delete')
+  const isSecret = transferSecret === undefined || (isText(transferSecret) && transferSecret.length >= SECRET_LENGTH)
+  check('transferSecret', transferSecret, isSecret, `a string of at least ${SECRET_LENGTH} characters`)
   const isRate = requestsPerMinute === undefined || (Number.isFinite(requestsPerMinute) && requestsPerMinute > 0)
   check('requestsPerMinute', requestsPerMinute, isRate, 'a number above 0')
   const isTimeout = Number.isSafeInteger(stallTimeout) && stallTimeout > 0 && stallTimeout <= MAX_TIMEOUT
@@ -153,6 +171,8 @@ export function resolveOptions(options: HandlerOptions): Settings {
     maxMemory: integer(options, 'maxMemory', 3 * 2 ** 30),
     store: store ?? new MemoryStore(),
     maxConversationTokens: integer(options, 'maxConversationTokens', 65_536, 2),
+    maxImportBytes: integer(options, 'maxImportBytes', 2 ** 23),
+    transferSecret,
     maxIdleMemory: integer(options, 'maxIdleMemory', 2 ** 27, 0),
     maxCacheBytes: integer(options, 'maxCacheBytes', 2 ** 28, 0),
     stallTimeout,
@@ -192,7 +212,7 @@ function isOrigin(value: unknown): boolean {
 }
 
 function check(name: string, value: unknown, fits: boolean, expected: string): void {
-  // a key must not be shown
-  const shown = name === 'apiKeys' ? '' : `, got ${describe(value)}`
+  // a secret must not be shown
+  const shown = name === 'apiKeys' || name === 'transferSecret' ? '' : `, got ${describe(value)}`
   if (!fits) throw new RoutedAttentionError('BAD_ARGUMENT', `${CALL}: ${name} must be ${expected}${shown}`)
 }

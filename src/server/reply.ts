@@ -3,7 +3,7 @@ export interface Reply {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
   /** Whole, or server-sent events, each as `sseEvent` writes it; null for no body. */
-  readonly body: string | AsyncIterator<string, unknown, undefined> | null
+  readonly body: string | Uint8Array<ArrayBuffer> | AsyncIterator<string, unknown, undefined> | null
 }
 
 export function json(value: unknown, status = 200, headers: Readonly<Record<string, string>> = {}): Reply {

@@ -125,7 +125,7 @@ export class Server {
     }
     const { status, headers, body } = reply
     const all = { ...headers, ...visit.headers }
-    if (body === null || typeof body === 'string') {
+    if (body === null || typeof body === 'string' || body instanceof Uint8Array) {
       visit.end(status)
       return response(status, all, body)
     }
@@ -138,6 +138,6 @@ export class Server {
   }
 }
 
-function response(status: number, headers: Record<string, string>, body: string | ReadableStream<Uint8Array> | null): Response {
+function response(status: number, headers: Record<string, string>, body: BodyInit | null): Response {
   return new Response(body, { status, headers: { ...headers, 'x-content-type-options': 'nosniff' } })
 }

@@ -85,7 +85,17 @@ describe('help', () => {
       [
         ...['host', 'port', 'name', 'api-key', 'origin', 'store', 'requests-per-minute', 'client-header', 'max-body-bytes'],
         ...['max-prompt-tokens', 'max-tokens', 'max-choices', 'max-concurrent', 'max-queue', 'max-memory', 'max-cache-bytes'],
-        ...['max-conversation-tokens', 'max-idle-memory', 'stall-timeout', 'shutdown-timeout', 'log', 'bytes', 'cache', 'quantize'],
+        ...[
+          'max-conversation-tokens',
+          'max-import-bytes',
+          'max-idle-memory',
+          'stall-timeout',
+          'shutdown-timeout',
+          'log',
+          'bytes',
+          'cache',
+          'quantize',
+        ],
         ...running.filter((name) => name !== 'json'),
       ],
     ],

@@ -1,4 +1,5 @@
 import type { Usage } from '../log.js'
+import { randomId } from '../random-id.js'
 import type { CompletionRequest } from './completion-request.js'
 import type { Piece } from './continue-prompts.js'
 import type { TokenText } from './token-text.js'
@@ -27,7 +28,7 @@ export class CompletionWriter {
   readonly #offsets = new Map<number, (id: number) => number>()
 
   constructor(request: CompletionRequest, modelName: string, texts: TokenText) {
-    this.#head = { id: `cmpl-${randomHex()}`, object: 'text_completion', created: Math.floor(Date.now() / 1000), model: modelName }
+    this.#head = { id: randomId('cmpl-', 18), object: 'text_completion', created: Math.floor(Date.now() / 1000), model: modelName }
     this.#request = request
     this.#texts = texts
   }
@@ -100,8 +101,4 @@ function usageOf({ promptTokens, completionTokens, cachedTokens }: Usage): objec
     total_tokens: promptTokens + completionTokens,
     prompt_tokens_details: { cached_tokens: cachedTokens },
   }
-}
-
-function randomHex(): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('')
 }

@@ -1,9 +1,10 @@
 import type { Exchange } from '../exchange.js'
 import { badField, HttpError } from '../http-error.js'
 import type { Conversation } from './conversation.js'
+import type { ConversationFile } from './conversation-file.js'
 import type { EventPosition, EventStream } from './event-stream.js'
 import type { Asked, Head, Turn } from './record.js'
-import { mostTokens, type Reading } from './turn-request.js'
+import { type Limits, mostTokens } from './turn-request.js'
 
 /** A turn that was taken, now or before. */
 export interface Taken {
@@ -23,6 +24,16 @@ export interface ConversationService {
    * @returns its id
    */
   create(defaults: Head['defaults'], first: Asked | undefined): Promise<string>
+  /** Adds a conversation that began elsewhere, under an id of its own. @returns its id */
+  add(conversation: ConversationFile): Promise<string>
+  /**
+   * All that another server needs to go on with a conversation. A turn that was interrupted is answered to its end, as by
+   * `follow`.
+   * @param withSnapshot whether it is to hold a snapshot, if there is one
+   * @param by the request
+   * @throws HttpError 404; 409 while a turn is being answered; 503
+   */
+  copy(id: string, withSnapshot: boolean, by: Exchange): Promise<ConversationFile>
   /** What a turn of it has unless it says otherwise. @throws HttpError 404, 409 */
   defaultsOf(id: string): Promise<Head['defaults']>
   /**
@@ -62,8 +73,8 @@ export function turnUnderWay(): HttpError {
  * @param start tokens before it
  * @throws HttpError 400 if there is no room for it
  */
-export function newTurn(reading: Reading, asked: Asked, start: number): Turn {
-  const most = mostTokens(reading)
+export function newTurn(limits: Limits, asked: Asked, start: number): Turn {
+  const most = mostTokens(limits)
   const room = most - start - asked.prompt.length
   if (start + asked.prompt.length === 0) throw badField('prompt', 'the first turn needs a prompt of at least one token')
   if (room < 1)

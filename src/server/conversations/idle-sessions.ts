@@ -98,6 +98,13 @@ export class IdleSessions implements SessionKeeper {
     return undefined
   }
 
+  /** A saved session of the conversation: of all its tokens if it is in memory, else as it was stored last. */
+  async snapshot(conversation: Conversation): Promise<Uint8Array | undefined> {
+    const { session } = conversation
+    if (session && session.position - conversation.snapshotAt >= LEAST_STORED) return session.save()
+    return (await this.#store.read(conversation.id, SNAPSHOT))?.entries.get(SNAPSHOT)
+  }
+
   keep(conversation: Conversation, session: Session): void {
     conversation.session = session
     this.#idle.delete(conversation)

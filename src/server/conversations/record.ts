@@ -12,11 +12,17 @@ import type { GenerateOptions } from '../../model/generation/generate-options.js
 
 /** Prefix of all entries but the snapshot. */
 export const LOG = 'log/'
-export const HEAD = `${LOG}head`
+const HEAD = `${LOG}head`
 export const SNAPSHOT = 'snapshot'
 
 /** The format of these entries. */
 const FORMAT = 1
+
+/** Characters of an `Idempotency-Key`. */
+export const KEY_LENGTH = 255
+
+/** Errors that would come again: a turn ends with them. After others it is answered when it is asked for again. */
+export const LASTING: readonly string[] = ['NUMERIC', 'BAD_ARGUMENT', 'UNSUPPORTED']
 
 /** What does not change. */
 export interface Head {
@@ -77,8 +83,20 @@ export function turnEnd(turn: Turn): number {
   return answerStart(turn) + turn.ids.length
 }
 
-export function encodeHead(head: Head): Uint8Array {
-  return encode({ format: FORMAT, ...head })
+/** The entries of a conversation that a store has none of yet. */
+export function encodeEntries({
+  head,
+  turns,
+  snapshot,
+}: {
+  head: Head
+  turns: readonly Turn[]
+  snapshot?: Uint8Array | undefined
+}): Map<string, Uint8Array> {
+  const entries = new Map([[HEAD, encode({ format: FORMAT, ...head })]])
+  for (const [number, turn] of turns.entries()) entries.set(turnName(number), encodeTurn(turn))
+  if (snapshot) entries.set(SNAPSHOT, snapshot)
+  return entries
 }
 
 export function encodeTurn(turn: Turn): Uint8Array {

@@ -1,4 +1,5 @@
-import { readJson } from '../body.js'
+import { RoutedAttentionError } from '../../errors.js'
+import { mediaType, readBytes, readJson } from '../body.js'
 import type { Exchange } from '../exchange.js'
 import { HttpError } from '../http-error.js'
 import { eventStream, json, type Reply } from '../reply.js'
@@ -6,14 +7,16 @@ import type { Route } from '../router.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { Settings } from '../options.js'
 import type { ConversationService } from './conversation-service.js'
+import { checkConversation } from './check-conversation.js'
+import { CONVERSATION_TYPE, type ConversationFile, decodeConversation, encodeConversation } from './conversation-file.js'
 import { answerPosition, eventId, type EventPosition, parseEventId } from './event-stream.js'
+import { KEY_LENGTH } from './record.js'
 import { readCreation, readTurn } from './turn-request.js'
 
 const CONVERSATIONS = '/v1/conversations'
-const KEY_LENGTH = 255
 
 /**
- * Routes of conversations: created, continued turn by turn, followed, deleted.
+ * Routes of conversations: created, continued turn by turn, followed, moved, deleted.
  * @param model by which words are read
  */
 export function conversationRoutes(
@@ -21,10 +24,30 @@ export function conversationRoutes(
   settings: Settings,
   model: () => LanguageModel | Promise<LanguageModel>,
 ): Route[] {
-  const create = async ({ request, url, signal }: Exchange): Promise<Reply> => {
-    const body = await readJson(request, settings, signal)
-    const { defaults, first } = readCreation({ model: await model(), settings }, body)
-    const id = await conversations.create(defaults, first)
+  const create = async (exchange: Exchange): Promise<Reply> => {
+    const { request, url, signal } = exchange
+    if (mediaType(request) === CONVERSATION_TYPE) return created(url, await conversations.add(await read(exchange)))
+    const given = await readJson(request, settings, signal)
+    const { defaults, first } = readCreation({ model: await model(), settings }, given)
+    return created(url, await conversations.create(defaults, first))
+  }
+
+  /** The conversation in a body. */
+  const read = async ({ request, signal }: Exchange): Promise<ConversationFile> => {
+    const { maxImportBytes, stallTimeout, transferSecret } = settings
+    const bytes = await readBytes(request, { maxBodyBytes: maxImportBytes, stallTimeout }, signal)
+    return checkConversation({ model: await model(), settings }, await decodeConversation(bytes, transferSecret).catch(refuseFile))
+  }
+
+  const write = async (exchange: Exchange): Promise<Reply> => {
+    const { transferSecret } = settings
+    const id = exchange.params['id']!
+    const conversation = await conversations.copy(id, transferSecret !== undefined, exchange)
+    const headers = { 'content-type': CONVERSATION_TYPE, 'content-disposition': `attachment; filename="${id}.conversation"` }
+    return { status: 200, headers, body: await encodeConversation(conversation, transferSecret) }
+  }
+
+  const created = (url: URL, id: string): Reply => {
     const address = `${url.pathname}/${id}`
     return json({ id, object: 'conversation', turns: `${address}/turns`, events: `${address}/events` }, 201, { location: address })
   }
@@ -62,6 +85,7 @@ export function conversationRoutes(
     { method: 'POST', pattern: CONVERSATIONS, handle: create },
     { method: 'POST', pattern: `${CONVERSATIONS}/:id/turns`, handle: take },
     { method: 'GET', pattern: `${CONVERSATIONS}/:id/events`, handle: follow },
+    { method: 'GET', pattern: `${CONVERSATIONS}/:id/export`, handle: write },
     { method: 'DELETE', pattern: `${CONVERSATIONS}/:id`, handle: forget },
   ]
 }
@@ -73,4 +97,9 @@ function startOf(request: Request, url: URL): EventPosition {
   const start = parseEventId(given)
   if (!start) throw new HttpError(400, 'BAD_ARGUMENT', `${last ? 'Last-Event-ID' : 'after'} must be the id of an event`)
   return start
+}
+
+/** A file that is none is the client's fault. */
+function refuseFile(error: unknown): never {
+  throw error instanceof RoutedAttentionError ? new HttpError(400, error.code, error.message) : error
 }

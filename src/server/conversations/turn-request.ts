@@ -2,6 +2,7 @@ import { createSha256 } from '../../io/sha256.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import { Fields } from '../fields.js'
 import { readGenerationFields } from '../generation-fields.js'
+import { hexOf } from '../hex.js'
 import { badField } from '../http-error.js'
 import { checkModel } from '../information.js'
 import type { Settings } from '../options.js'
@@ -12,9 +13,14 @@ const IGNORED = ['user', 'metadata', 'store', 'service_tier', 'safety_identifier
 /** Tokens of an answer, unless a turn says how many. */
 const DEFAULT_MAX_TOKENS = 256
 
-/** What the bodies of both requests are read with. */
-export interface Reading {
+/** What a conversation may have. */
+export interface Limits {
   readonly model: LanguageModel
+  readonly settings: Pick<Settings, 'maxTokens' | 'maxConversationTokens'>
+}
+
+/** What the bodies of both requests are read with. */
+export interface Reading extends Limits {
   readonly settings: Settings
 }
 
@@ -27,6 +33,7 @@ export interface Reading {
 export function readTurn(reading: Reading, body: unknown, defaults: Readonly<Record<string, unknown>>, key: string | null): Asked {
   new Fields(body) // it must be an object
   const fields = new Fields({ ...defaults, ...(body as object) })
+  checkModel(fields.string('model'), reading.settings.modelName)
   const options = readOptions(reading, fields)
   if (options.maxTokens < 1) fields.refuse('max_tokens', options.maxTokens, `an integer from 1 to ${reading.settings.maxTokens}`)
   const words = readWords(reading, fields)
@@ -40,27 +47,43 @@ export function readTurn(reading: Reading, body: unknown, defaults: Readonly<Rec
  */
 export function readCreation(reading: Reading, body: unknown): { defaults: Readonly<Record<string, unknown>>; first: Asked | undefined } {
   const fields = new Fields(body)
+  checkModel(fields.string('model'), reading.settings.modelName)
   const options = readOptions(reading, fields)
   const words = readWords(reading, fields)
   fields.refuseOthers()
-  const isDefault = (name: string) => name !== 'prompt' && name !== 'model' && !IGNORED.includes(name)
-  const defaults = Object.fromEntries(Object.entries(body as object).filter(([name]) => isDefault(name)))
+  const defaults = defaultsOf(body as object)
   const most = mostTokens(reading)
   if (words.prompt.length >= most) throw badField('prompt', `prompt has ${words.prompt.length} tokens, and a conversation may have ${most}`)
   const first = { key: null, asked: digest(body), ...words, options: { ...options, seed: options.seed ?? drawSeed() } }
   return { defaults, first: words.prompt.length === 0 ? undefined : first }
 }
 
+/**
+ * Reads fields that turns have unless they say otherwise.
+ * @throws HttpError 400
+ */
+export function readDefaults(limits: Limits, value: unknown): Readonly<Record<string, unknown>> {
+  const fields = new Fields(value, 'head.defaults.')
+  readOptions(limits, fields)
+  fields.refuseOthers()
+  return defaultsOf(value as object)
+}
+
+/** What a body holds that is meant for later turns as well. */
+function defaultsOf(body: object): Readonly<Record<string, unknown>> {
+  const isDefault = (name: string) => name !== 'prompt' && name !== 'model' && !IGNORED.includes(name)
+  return Object.fromEntries(Object.entries(body).filter(([name]) => isDefault(name)))
+}
+
 /** Tokens that a conversation may have. */
-export function mostTokens({ model, settings: { maxConversationTokens } }: Reading): number {
+export function mostTokens({ model, settings: { maxConversationTokens } }: Limits): number {
   return Math.min(model.config.maxPositions ?? Infinity, maxConversationTokens)
 }
 
 function readOptions(
-  { model, settings: { modelName, maxTokens } }: Reading,
+  { model, settings: { maxTokens } }: Limits,
   fields: Fields,
 ): Omit<Asked['options'], 'seed'> & { seed?: number | undefined } {
-  checkModel(fields.string('model'), modelName)
   fields.ignore(...IGNORED)
   const { numTokens } = model.config
   const { logitBias, ...options } = readGenerationFields(fields, { maxTokens, defaultMaxTokens: DEFAULT_MAX_TOKENS, numTokens })
@@ -88,7 +111,7 @@ function drawSeed(): number {
 function digest(value: unknown): string {
   const sha256 = createSha256()
   sha256.update(new TextEncoder().encode(JSON.stringify(value, sorted)))
-  return [...sha256.digest()].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+  return hexOf(sha256.digest())
 }
 
 function sorted(_name: string, value: unknown): unknown {

@@ -7,13 +7,10 @@ import { toHttpError } from '../http-error.js'
 import type { WorkItem } from '../work.js'
 import type { Conversation } from './conversation.js'
 import type { IdleSessions, OpenedSession, SessionKeeper } from './idle-sessions.js'
-import { SNAPSHOT, type Turn, type TurnEnd } from './record.js'
+import { LASTING, SNAPSHOT, type Turn, type TurnEnd } from './record.js'
 
 /** Tokens after which those of an unfinished answer are stored. */
 const SAVE_INTERVAL = 64
-
-/** Errors that would come again: the turn ends with them. After others it is answered when it is asked for again. */
-const LASTING: readonly string[] = ['NUMERIC', 'BAD_ARGUMENT', 'UNSUPPORTED']
 
 /** What a turn that has ended, one way or another, took. */
 export interface TurnUsage {

@@ -32,6 +32,8 @@ export interface EdgeServerOptions extends Pick<
   | 'maxTokens'
   | 'maxChoices'
   | 'maxConversationTokens'
+  | 'maxImportBytes'
+  | 'transferSecret'
   | 'stallTimeout'
   | 'log'
 > {
@@ -64,6 +66,8 @@ const EDGE_OPTIONS = namesOf<EdgeServerOptions>({
   maxTokens: true,
   maxChoices: true,
   maxConversationTokens: true,
+  maxImportBytes: true,
+  transferSecret: true,
   stallTimeout: true,
   log: true,
   load: true,
@@ -194,6 +198,7 @@ function routesTo(objects: ConversationObjects): Route[] {
     { method: 'POST', pattern: CONVERSATIONS, handle: ({ request }) => hand(objects.newId(), request) },
     { method: 'POST', pattern: `${CONVERSATIONS}/:id/turns`, handle: pass },
     { method: 'GET', pattern: `${CONVERSATIONS}/:id/events`, handle: pass },
+    { method: 'GET', pattern: `${CONVERSATIONS}/:id/export`, handle: pass },
     { method: 'DELETE', pattern: `${CONVERSATIONS}/:id`, handle: pass },
   ]
 }

@@ -1,5 +1,6 @@
 import type { LanguageModel } from '../../model/language-model.js'
 import { Conversation } from '../conversations/conversation.js'
+import type { ConversationFile } from '../conversations/conversation-file.js'
 import {
   type ConversationService,
   earlierTurn,
@@ -9,7 +10,7 @@ import {
   unknownConversation,
 } from '../conversations/conversation-service.js'
 import { EventStream, type EventPosition } from '../conversations/event-stream.js'
-import { type Asked, encodeHead, encodeTurn, HEAD, type Head, LOG, type Turn, turnName } from '../conversations/record.js'
+import { type Asked, encodeEntries, type Head, LOG, SNAPSHOT, type Turn } from '../conversations/record.js'
 import type { Exchange } from '../exchange.js'
 import { hexOf } from '../hex.js'
 import { HttpError, toHttpError } from '../http-error.js'
@@ -59,10 +60,23 @@ export class ObjectConversation implements ConversationService {
 
   async create(defaults: Head['defaults'], first: Asked | undefined): Promise<string> {
     const { model } = await this.#means.open()
-    const entries = new Map([[HEAD, encodeHead({ model: hexOf(model.fingerprint), defaults })]])
-    if (first) entries.set(turnName(0), encodeTurn({ ...first, start: 0, ids: [], texts: [], end: 'read' }))
-    if (await this.#store.write(this.#id, 1, entries)) return this.#id
+    const head = { model: hexOf(model.fingerprint), defaults }
+    return this.add({ head, turns: first ? [{ ...first, start: 0, ids: [], texts: [], end: 'read' }] : [] })
+  }
+
+  async add(conversation: ConversationFile): Promise<string> {
+    if (await this.#store.write(this.#id, 1, encodeEntries(conversation))) return this.#id
     throw new HttpError(409, 'CONFLICT', 'there is a conversation of this id already')
+  }
+
+  async copy(_id: string, withSnapshot: boolean, by: Exchange): Promise<ConversationFile> {
+    const conversation = await this.#read()
+    if (conversation.unfinished) {
+      if (this.#means.now() - this.#steppedAt < LEFT_ALONE) throw turnUnderWay()
+      await this.#answer(conversation, by)
+    }
+    const snapshot = withSnapshot ? (await this.#store.read(this.#id, SNAPSHOT))?.entries.get(SNAPSHOT) : undefined
+    return { head: conversation.head, turns: [...conversation.turns], snapshot }
   }
 
   async defaultsOf(): Promise<Head['defaults']> {
