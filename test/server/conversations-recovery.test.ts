@@ -204,6 +204,21 @@ test('two processes with one store do not undo each other', async () => {
   await Promise.all([a.close(), b.close()])
 })
 
+test('what another process has written meanwhile is told, and continued', async () => {
+  const expected = await undisturbed()
+  const store = new MemoryStore()
+  const [a, b] = [createHandler(model, { store }), createHandler(model, { store })]
+  const address = await create(a)
+  expect(await events(b, `${address}/events`)).toEqual([])
+  await events(a, (await turn(a, address, turns[0]!)).events)
+  const told = await events(b, `${address}/events`)
+  expect(told).toEqual(expected.slice(0, told.length))
+  expect(told.length).toBeGreaterThan(0)
+  await events(b, (await turn(b, address, turns[1]!)).events)
+  expect(await events(a, `${address}/events`)).toEqual(expected)
+  await Promise.all([a.close(), b.close()])
+})
+
 test('a failing store is reported; a turn is then not accepted, or answered once the store works again', async () => {
   const expected = await undisturbed()
   const store = new UnreliableStore(new MemoryStore())

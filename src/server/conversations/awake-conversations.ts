@@ -41,14 +41,17 @@ export class AwakeConversations {
   }
 
   /**
-   * Runs something on a conversation while no other request changes it; anew if another process has changed it.
+   * Runs something on a conversation, as the store has it, while no other request changes it; anew if another process has
+   * changed it meanwhile.
    * @throws as `open`; whatever the work throws
    */
   async use<T>(id: string, work: (conversation: Conversation) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
+      const isNew = !this.#awake.has(id)
       const conversation = await this.open(id)
       try {
         const done = await conversation.mutex.runExclusive(async () => {
+          if (!conversation.isStale && !conversation.running && !isNew) conversation.isStale = !(await conversation.isCurrent())
           if (conversation.isStale) return undefined
           conversation.usedAt = Date.now()
           return { result: await work(conversation) }

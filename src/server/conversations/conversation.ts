@@ -3,7 +3,7 @@ import { Mutex } from '../../mutex.js'
 import { HttpError } from '../http-error.js'
 import type { ConversationStore, StoredConversation } from '../stores/store.js'
 import type { WorkItem } from '../work.js'
-import { decodeLog, encodeTurn, type Head, type Turn, turnEnd, turnName } from './record.js'
+import { decodeLog, encodeTurn, type Head, NO_ENTRY, type Turn, turnEnd, turnName } from './record.js'
 
 /** The store has something else than was expected, or nothing: another process has written, or the conversation is gone. */
 export class WriteConflict extends HttpError {
@@ -91,6 +91,11 @@ export class Conversation {
       if (!isWritten) this.isStale = true
     }
     if (!isWritten) throw new WriteConflict()
+  }
+
+  /** Whether the store has of it what is here: another process may have written. @throws whatever the store throws */
+  async isCurrent(): Promise<boolean> {
+    return (await this.#store.read(this.id, NO_ENTRY))?.version === this.#version
   }
 
   /** Calls a listener at each change: another token, the end of a turn, a failure. @returns removes it */

@@ -14,6 +14,8 @@ import type { GenerateOptions } from '../../model/generation/generate-options.js
 export const LOG = 'log/'
 const HEAD = `${LOG}head`
 export const SNAPSHOT = 'snapshot'
+/** A prefix of none, to learn the version alone. */
+export const NO_ENTRY = 'none/'
 
 /** The format of these entries. */
 const FORMAT = 1
