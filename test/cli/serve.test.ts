@@ -1,7 +1,10 @@
 /** `routed-attention serve`, and curl as its client. */
 import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { describeRequest } from '../../src/cli/request-log.js'
@@ -67,6 +70,22 @@ describe('serve', () => {
     expect(await curl(`${serving.origin}/metrics`)).toMatch(
       /^routed_attention_requests_total\{route="\/v1\/completions",status="415"\} 1$/m,
     )
+  })
+
+  test('gives a conversation to curl as a file, and takes it back', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'routed-attention-serve-'))
+    const conversations = `${serving.origin}/v1/conversations`
+    const { id } = JSON.parse(await curl(conversations, ...asJson, '{}')) as { id: string }
+    await curl(`${conversations}/${id}/turns`, ...asJson, '{"prompt": "The old captain", "max_tokens": 8}')
+    const told = await curl('-N', `${conversations}/${id}/events`)
+    await curl('--output-dir', folder, '-OJ', `${conversations}/${id}/export`)
+    const file = join(folder, `${id}.conversation`)
+    expect(readFileSync(file, 'latin1')).toMatch(/^RTCONV/)
+    const type = ['-H', 'content-type: application/vnd.routed-attention.conversation', '--data-binary', `@${file}`]
+    const taken = JSON.parse(await curl(conversations, ...type)) as { id: string }
+    expect(taken.id).not.toBe(id)
+    expect(await curl('-N', `${conversations}/${taken.id}/events`)).toBe(told)
+    rmSync(folder, { recursive: true })
   })
 
   test('stops generating when curl is killed', async () => {
@@ -174,6 +193,11 @@ describe('serve as a process', () => {
       stderr: expect.stringMatching(/cannot listen on 127\.0\.0\.1, port \d+: .*EADDRINUSE.*\(NETWORK\)/),
     })
     taken.close()
+    process.env['ROUTED_ATTENTION_TRANSFER_SECRET'] = 'too short'
+    const { code, stderr } = await runCommand(['serve', servedModel, '--port', '0'])
+    delete process.env['ROUTED_ATTENTION_TRANSFER_SECRET']
+    expect(stderr).toMatch(/transferSecret must be a string of at least 32 characters\b(?!.*too short)/)
+    expect(code).toBeGreaterThan(0)
     const faults = [
       [['--port', '70000'], /--port takes an integer from 0 to 65535/],
       [['--max-queue', '-1'], /--max-queue takes an integer from 0/],
