@@ -6,7 +6,7 @@
 import { execFileSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
-const budget = Number(process.argv[2] ?? 450_000)
+const budget = Number(process.argv[2] ?? 460_000)
 const listing = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
   cwd: fileURLToPath(new URL('..', import.meta.url)),
   encoding: 'utf8',

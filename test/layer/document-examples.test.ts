@@ -43,7 +43,7 @@ test('the third example, with other numbers of routed queries and key/values, ru
 test('every page on a platform is in their table of contents, and its snippets are run by the runtime suite', () => {
   const read = (name: string) => readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8')
   const pages = readdirSync(new URL('../../docs/platforms', import.meta.url)).filter((name) => name !== 'README.md')
-  expect(pages).toHaveLength(8)
+  expect(pages).toHaveLength(10)
   expect(read('README.md')).toContain('docs/platforms/README.md')
   for (const page of pages) {
     expect(read('docs/platforms/README.md')).toContain(`(${page})`)

@@ -219,10 +219,10 @@ describe('the package', () => {
     expect(files.filter((path) => /checked|\.wat$/.test(path))).toEqual([])
   })
 
-  test('is a tarball of less than 450 kB, and the check of that can fail', () => {
+  test('is a tarball of less than 460 kB, and the check of that can fail', () => {
     const check = (...budget: string[]) =>
       spawnSync(process.execPath, [join(root, 'scripts/check-size.mjs'), ...budget], { encoding: 'utf8' })
-    expect(check()).toMatchObject({ status: 0, stdout: expect.stringMatching(/^the tarball has \d+\.\d kB of 450\.0 kB\n$/) })
+    expect(check()).toMatchObject({ status: 0, stdout: expect.stringMatching(/^the tarball has \d+\.\d kB of 460\.0 kB\n$/) })
     expect(check('1000')).toMatchObject({ status: 1, stderr: expect.stringContaining('dist/') })
   })
 

@@ -17,6 +17,7 @@ import { browsers } from './runners/browsers.mjs'
 import { bundled } from './runners/bundlers.mjs'
 import { documents } from './runners/documents.mjs'
 import { edges } from './runners/edge.mjs'
+import { moves } from './runners/moves.mjs'
 import { packages } from './runners/package.mjs'
 import { processes } from './runners/processes.mjs'
 import { quickstart } from './runners/quickstart.mjs'
@@ -32,7 +33,7 @@ const required = values.require?.split(',') ?? []
  * name: string, error?: string }[] }> }} Host
  */
 /** @type {Host[]} */
-const known = [...packages, ...quickstart, ...processes, ...soak, ...edges, ...browsers, ...bundled, ...webgpu, ...documents]
+const known = [...packages, ...quickstart, ...processes, ...moves, ...soak, ...edges, ...browsers, ...bundled, ...webgpu, ...documents]
 const matches = (/** @type {string[]} */ names, /** @type {Host} */ { id }) =>
   names.some((name) => id === name || id.startsWith(`${name}-`))
 for (const name of [...(only ?? []), ...required]) {

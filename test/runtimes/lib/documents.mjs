@@ -1,5 +1,5 @@
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { model, project, root } from './paths.mjs'
 
 /**
@@ -21,6 +21,7 @@ export function readDocument(path) {
     else if (!name || name in snippets) throw new Error(`docs/${path}.md has a snippet of ${language} that no test knows`)
     else {
       snippets[name] = code
+      mkdirSync(dirname(join(folder, name)), { recursive: true })
       writeFileSync(join(folder, name), code)
     }
   }

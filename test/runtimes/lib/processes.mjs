@@ -10,7 +10,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.e
 
 /**
  * @param {string} command @param {string[]} args @param {import('node:child_process').SpawnOptions} [options]
- * @returns {{ output: () => string, ended: Promise<number | null>, end: () => Promise<void> }}
+ * @returns {{ pid: number | undefined, output: () => string, ended: Promise<number | null>, end: () => Promise<void> }}
  */
 export function start(command, args, options = {}) {
   // A group of its own: browsers leave children behind, which end with it.
@@ -36,6 +36,7 @@ export function start(command, args, options = {}) {
   }
   running.add(kill)
   return {
+    pid: child.pid,
     output: () => output,
     ended,
     async end() {

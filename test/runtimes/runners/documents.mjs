@@ -4,6 +4,8 @@ import { chromium, visit } from '../lib/browsers.mjs'
 import { parseHeaders, readDocument } from '../lib/documents.mjs'
 import { here, installTools, node, project, tool } from '../lib/paths.mjs'
 import { execute } from '../lib/processes.mjs'
+import { runDenoDeploy } from './deno-deploy.mjs'
+import { runFunctions } from './functions.mjs'
 import { isolation, serve } from '../lib/server.mjs'
 
 const tools = node(24) && tool('wrangler/package.json') ? undefined : installTools
@@ -75,6 +77,8 @@ export const documents = [
     close()
     return results
   }),
+  document('deno-deploy', tools, runDenoDeploy),
+  document('functions', tools, runFunctions),
   document('webgpu', browser, async ({ folder, commands }) => [
     ...(await runCommands(commands, folder, `${text}.*\n(computed on|no GPU:) .+\n$`)),
     await shows('webgpu', folder, 'index.html', isolation, `${text}.*\\[(computed on|no GPU:) .+\\]`),
