@@ -603,6 +603,8 @@ declare module 'routed-attention/server' {
     | 'maxTokens'
     | 'maxChoices'
     | 'maxConversationTokens'
+    | 'maxImportBytes'
+    | 'transferSecret'
     | 'stallTimeout'
     | 'log'
   > {

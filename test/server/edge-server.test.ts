@@ -81,6 +81,33 @@ describe('a conversation', () => {
     expect((await send(front, 'GET', `${address}/events`)).status).toBe(404)
   })
 
+  test('comes from a process as a file, goes on, and returns', async () => {
+    const transferSecret = 'a secret of at least 32 characters'
+    const handler = createHandler(model, { maxQueue: 0, transferSecret })
+    const { front } = new Service({ transferSecret, snapshotInterval: 50 })
+    const move = async (from: Send, address: string, to: Send) => {
+      const response = await send(from, 'GET', `${address}/export`)
+      const headers = { 'content-type': response.headers.get('content-type')! }
+      const body = await response.arrayBuffer()
+      const created = (await to(new Request('http://127.0.0.1/v1/conversations', { method: 'POST', headers, body }))) as Response
+      expect(created.status).toBe(201)
+      return created.headers.get('location')!
+    }
+    const home = await create(handler)
+    await events(handler, (await turn(handler, home, turns[0]!)).events)
+    const there = await move(handler, home, front)
+    const taken = await turn(front, there, turns[1]!)
+    await readSome(await send(front, 'GET', taken.events), 5)
+    expect((await send(front, 'GET', `${there}/export`)).status).toBe(409)
+    await events(front, taken.events)
+    const back = await move(front, there, handler)
+    const expected = await undisturbed()
+    expect(await events(front, `${there}/events`)).toEqual(expected)
+    expect(await events(handler, `${back}/events`)).toEqual(expected)
+    for (const address of [home, back]) await send(handler, 'DELETE', address)
+    await send(front, 'DELETE', there)
+  })
+
   test.each(['the same object', 'a new object', 'a new isolate'])('goes on where its follower has left it: in %s', async (where) => {
     const before = runtime.info.memory.used
     const service = new Service({ snapshotInterval: 50 })
