@@ -29,9 +29,12 @@ export enum DispatchHeader {
   HeadRows,
   /** Absolute position of the first token, an f64 (two words, 8-byte aligned). */
   Position = 10,
-  /** Absolute position of the first token of the routed window, an f64. */
-  WindowPosition = 12,
-  /** Rows of the window if the chunk ends it, otherwise 0 (causal layers only). */
+  /** Absolute position of the first token of the window that the chunk closes, an f64. */
+  ClosingPosition = 12,
+  /**
+   * Rows of the window that the chunk closes: of the one before it, if it is the first chunk of a window; otherwise 0
+   * (causal layers only).
+   */
   ClosingRows = 14,
   /** Tokens in the whole sequence (full-sequence layers). */
   SequenceRows = 15,
@@ -58,14 +61,16 @@ export enum DispatchHeader {
   RequestedRows = 25,
   /** Address of a word that becomes nonzero when the dispatch is cancelled; 0 if it cannot be. */
   Stop = 26,
-  /** Row of the ring of recent inputs for the chunk's first token, and for the first one of its routed window. */
+  /** Row of the ring of recent inputs for the chunk's first token, and for the first one of the window that it closes. */
   InputRow = 27,
-  WindowInputRow = 28,
+  ClosingInputRow = 28,
   /** The `IntegerDot` of int8 products of several rows, and of those of a single row. */
   TileDot = 29,
   RowDot = 30,
+  /** Number of key/values in the context of the window that the chunk closes, without the null key/value. */
+  ClosingContextCount = 31,
   /** Base addresses, one word for each `BufferIndex`. */
-  Buffers = 31,
+  Buffers = 32,
   /** Even, so that positions are aligned in an array of headers. */
   Length = 48,
 }

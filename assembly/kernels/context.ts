@@ -18,8 +18,8 @@ export function selectContext(op: usize, header: usize, partition: i32, partitio
   const experts = word(op, SelectContext.Experts)
   const window = word(op, SelectContext.Window)
   const capacity = word(op, SelectContext.ContextCapacity)
-  const before = word(header, DispatchHeader.ContextCount)
-  const start = <i64>load<f64>(header + (DispatchHeader.WindowPosition << 2))
+  const before = word(header, DispatchHeader.ClosingContextCount)
+  const start = <i64>load<f64>(header + (DispatchHeader.ClosingPosition << 2))
   const end = partitionStart(experts, partition + 1, partitions)
   for (let expert = partitionStart(experts, partition, partitions); expert < end; ++expert) {
     const retainedCount = operand(op, SelectContext.RetainedCounts, header) + floats(expert)

@@ -97,16 +97,16 @@ export class Dispatch {
    */
   readbacks: readonly BufferRange[] = []
 
-  set(word: Exclude<DispatchHeader, DispatchHeader.Position | DispatchHeader.WindowPosition>, value: number): void {
+  set(word: Exclude<DispatchHeader, DispatchHeader.Position | DispatchHeader.ClosingPosition>, value: number): void {
     this.header[word] = value
   }
 
   /** Positions are float64 and thus unlimited. */
-  setPosition(word: DispatchHeader.Position | DispatchHeader.WindowPosition, value: number): void {
+  setPosition(word: DispatchHeader.Position | DispatchHeader.ClosingPosition, value: number): void {
     this.#doubles[word / 2] = value
   }
 
-  position(word: DispatchHeader.Position | DispatchHeader.WindowPosition): number {
+  position(word: DispatchHeader.Position | DispatchHeader.ClosingPosition): number {
     return this.#doubles[word / 2]!
   }
 

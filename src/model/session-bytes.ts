@@ -16,7 +16,7 @@ import { recentCount } from './generation/recent-ids.js'
  *   16 bytes  checksum of all before it
  */
 const MAGIC = Uint8Array.from('RTATTN', (letter) => letter.charCodeAt(0))
-const VERSION = 2
+const VERSION = 3
 const FINGERPRINT_AT = 8
 const POSITION_AT = FINGERPRINT_AT + CHECKSUM_BYTES
 const LOGITS_AT = POSITION_AT + 8

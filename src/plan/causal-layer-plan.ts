@@ -49,7 +49,7 @@ export function planCausalLayer(config: LayerConfig, parameters: StandaloneWeigh
   const source = rotarySource(config, call.angleWidth)
   if (source || config.prenorm) builder.skipBarrier()
   const routedTable = source && addRotaryTable(builder, source, rows, table(geometry.chunkRows, source.width))
-  const windowRows = { count: headerWord(DispatchHeader.ClosingRows), start: DispatchHeader.WindowPosition } as const
+  const windowRows = { count: headerWord(DispatchHeader.ClosingRows), start: DispatchHeader.ClosingPosition } as const
   const windowTable = source && addRotaryTable(builder, source, windowRows, table(geometry.windowCapacity, source.width))
   const context: LayerContext = {
     builder,

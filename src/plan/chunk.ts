@@ -24,15 +24,31 @@ export function nextChunkRows({ chunkRows, chunkWindows, config }: Geometry, pos
 /** Where the local buffer will start once it has room for the chunk. */
 function nextBase({ localCapacity, config }: Geometry, { position, base }: Cursor, rows: number): number {
   if (position - base + rows <= localCapacity) return base
-  return Math.floor(Math.max(0, position - config.localAttnWindowSize) / 8) * 8
+  return firstBase(config, position)
+}
+
+/** Where a local buffer starts that holds no more than necessary: what the last token attended to. */
+export function firstBase(config: LayerConfig, position: number): number {
+  return Math.floor((position - localCount(config, position)) / 8) * 8
+}
+
+/** Number of tokens that the last one before a position attended to, itself included. */
+export function localCount({ localAttnWindowSize }: LayerConfig, position: number): number {
+  return Math.min(position, localAttnWindowSize + 1)
+}
+
+/** Number of tokens before a position whose window is open: it is closed by the next token, if that begins another. */
+export function openCount({ routedWindowSize }: LayerConfig, position: number): number {
+  return position === 0 ? 0 : ((position - 1) % routedWindowSize) + 1
 }
 
 /**
- * Number of tokens in the window that a causal layer's chunk ends, all of which then compete for the contexts; 0 if the
- * chunk leaves its window open.
+ * Number of tokens in the window that a causal layer's chunk closes, all of which compete for the contexts before the
+ * chunk's own are read: a window's, if the chunk begins at its end; otherwise 0. So until another token comes, a state
+ * has what its last token attended to.
  */
-export function closingRows({ routedWindowSize }: LayerConfig, position: number, rows: number): number {
-  return (position % routedWindowSize) + rows === routedWindowSize ? routedWindowSize : 0
+export function closingRows({ routedWindowSize }: LayerConfig, position: number): number {
+  return position > 0 && position % routedWindowSize === 0 ? routedWindowSize : 0
 }
 
 /** The cursor after a chunk. */
@@ -42,14 +58,17 @@ export function nextCursor(geometry: Geometry, cursor: Cursor, rows: number): Cu
 
 /** Whether a chunk overwrites earlier state that may still be read, rather than only adding to it. */
 export function needsCopyOnWrite(geometry: Geometry, cursor: Cursor, rows: number): boolean {
-  return closingRows(geometry.config, cursor.position, rows) > 0 || overwritesRecent(geometry, cursor, rows)
+  return closingRows(geometry.config, cursor.position) > 0 || overwritesRecent(geometry, cursor, rows)
 }
 
-/** The same of what is kept of recent tokens: local keys and values, and inputs; what ends a window changes contexts besides. */
+/**
+ * The same of what is kept of recent tokens: local keys and values, and inputs. What closes a window changes contexts and
+ * the open window's router scores besides.
+ */
 export function overwritesRecent(geometry: Geometry, cursor: Cursor, rows: number): boolean {
   const { config, inputRows } = geometry
   const { position } = cursor
-  const held = Math.max(position % config.routedWindowSize, Math.min(position, config.localAttnWindowSize))
+  const held = Math.max(openCount(config, position), localCount(config, position))
   return held + rows > inputRows || movesOntoItself(geometry, cursor, rows)
 }
 
@@ -65,6 +84,11 @@ function movesOntoItself(geometry: Geometry, cursor: Cursor, rows: number): bool
 /** Number of key/values for the window of a position: the tokens of all earlier windows, or as many as are chosen. */
 export function contextCount({ routedWindowSize, numRoutedKeyValues }: LayerConfig, position: number): number {
   return Math.min(numRoutedKeyValues, Math.floor(position / routedWindowSize) * routedWindowSize)
+}
+
+/** Number of key/values that a state holds before a position: those of the last token's window, until it is closed. */
+export function heldCount(config: LayerConfig, position: number): number {
+  return contextCount(config, Math.max(0, position - 1))
 }
 
 /** Row of a position in the ring of a causal layer's recent inputs. */
@@ -83,6 +107,7 @@ export function fillHeader(dispatch: Dispatch, geometry: Geometry, cursor: Curso
   const { position } = cursor
   const window = geometry.config.routedWindowSize
   const offset = position % window
+  const closing = closingRows(geometry.config, position)
   const base = nextBase(geometry, cursor, rows)
   dispatch.set(DispatchHeader.Rows, rows)
   dispatch.set(DispatchHeader.WindowOffset, offset)
@@ -91,13 +116,14 @@ export function fillHeader(dispatch: Dispatch, geometry: Geometry, cursor: Curso
   dispatch.set(DispatchHeader.Unrouted, Math.max(0, Math.min(rows, window - position)))
   dispatch.set(DispatchHeader.Windows, Math.ceil((offset + rows) / window))
   dispatch.set(DispatchHeader.Window, Math.floor(position / window))
-  dispatch.set(DispatchHeader.ClosingRows, closingRows(geometry.config, position, rows))
+  dispatch.set(DispatchHeader.ClosingRows, closing)
+  dispatch.set(DispatchHeader.ClosingContextCount, heldCount(geometry.config, position))
   dispatch.set(DispatchHeader.ContextCount, contextCount(geometry.config, position))
   dispatch.set(DispatchHeader.LocalIndex, position - base)
   dispatch.set(DispatchHeader.LocalDrop, base - cursor.base)
   dispatch.set(DispatchHeader.InputRow, inputRow(geometry, position))
-  dispatch.set(DispatchHeader.WindowInputRow, inputRow(geometry, position - offset))
+  dispatch.set(DispatchHeader.ClosingInputRow, inputRow(geometry, position - closing))
   dispatch.setPosition(DispatchHeader.Position, position)
-  dispatch.setPosition(DispatchHeader.WindowPosition, position - offset)
+  dispatch.setPosition(DispatchHeader.ClosingPosition, position - closing)
   return base
 }

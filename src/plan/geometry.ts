@@ -51,7 +51,10 @@ export interface Geometry {
   readonly headStride: number
   /** All heads of one row. */
   readonly inner: number
-  /** Keys that fit in the local buffer: a window, a chunk, and up to 7 to keep its front aligned to a panel. */
+  /**
+   * Keys that fit in the local buffer: those that a token attends to, a chunk, and up to 7 to keep its front aligned to a
+   * panel.
+   */
   readonly localCapacity: number
   readonly localScoreStride: number
   /** Key/values that fit in a context, including the null KV, rounded up to whole panels. */
@@ -101,7 +104,7 @@ export function createGeometry(config: LayerConfig, contexts: number, length = I
     stride,
     headStride,
     inner,
-    localCapacity: roundUp(localWindow + 7 + sequenceRows),
+    localCapacity: roundUp(localWindow + 8 + sequenceRows),
     localScoreStride: roundUp(localWindow + MOST_TILE_ROWS + 14),
     contextCapacity,
     contextScoreStride: contextCapacity,
@@ -115,12 +118,12 @@ export function createGeometry(config: LayerConfig, contexts: number, length = I
 const INPUTS_AHEAD = 3 / 4
 
 /**
- * Rows in the ring of recent inputs of a layer whose state can be saved: those of the open window and of the local
- * window, and most of a chunk's ahead of them. Longer chunks take a copy of the state (`needsCopyOnWrite`).
+ * Rows in the ring of recent inputs of a layer whose state can be saved: those of the open window and of the tokens that
+ * one attends to, and most of a chunk's ahead of them. Longer chunks take a copy of the state (`needsCopyOnWrite`).
  */
 export function savableInputRows({ config, chunkRows, windowCapacity }: Geometry, length: number): number {
-  const held = Math.max(windowCapacity, config.localAttnWindowSize)
-  return Math.min(roundUp(held + Math.ceil(INPUTS_AHEAD * Math.min(chunkRows, windowCapacity))), length)
+  const held = Math.max(windowCapacity, config.localAttnWindowSize + 1)
+  return Math.min(held + Math.ceil(INPUTS_AHEAD * Math.min(chunkRows, windowCapacity)), length)
 }
 
 /** Bytes of scores per partition: a tile of rows, and their reciprocal sums. */

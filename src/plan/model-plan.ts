@@ -72,8 +72,8 @@ export interface CausalModelPlan extends ModelPlan {
   readonly open: Program
   readonly chunk: Program
   /**
-   * The context update of a window's last token, which `chunk` leaves out if its header has no `ClosingRows`. Absent if
-   * there are no contexts.
+   * The context update before a window's first token, which `chunk` leaves out if its header has no `ClosingRows`. Absent
+   * if there are no contexts.
    */
   readonly close: Program | undefined
   readonly restoring: RestoringPrograms
@@ -111,7 +111,7 @@ export function planCausalModel(config: ModelConfig, parameters: ModelWeights, l
   const source: RotarySource = { kind: 'positions', frequencies: parameters.frequencies, width: layer.dimHead }
   const chunkTable = addRotaryTable(builder, source, { count: headerWord(DispatchHeader.Rows) }, table(geometry.chunkRows))
   let windowTable: RotaryTable | undefined
-  const windowRows = { count: headerWord(DispatchHeader.ClosingRows), start: DispatchHeader.WindowPosition } as const
+  const windowRows = { count: headerWord(DispatchHeader.ClosingRows), start: DispatchHeader.ClosingPosition } as const
   if (config.routedRotaryEmb) {
     builder.skipBarrier()
     windowTable = addRotaryTable(builder, source, windowRows, table(geometry.windowCapacity))

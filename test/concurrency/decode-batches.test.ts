@@ -163,7 +163,7 @@ describe('the order of waiting sessions', () => {
 })
 
 describe('a state that a token overwrites parts of', () => {
-  /** A window ends every 32 tokens; the local buffer, of 48 keys, moves at position 48, and again every 40 tokens. */
+  /** A window ends every 32 tokens; the local buffer, of 48 keys, moves at position 48, and again every 32 tokens. */
   const config = { ...causalConfig, local_attn_window_size: 8, routed_window_size: 32 }
   const tokens = (seed: number) => randomTokens(150, config.num_tokens, seed)
 

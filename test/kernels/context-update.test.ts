@@ -71,8 +71,8 @@ function selectContext(runtime: Runtime, options: ContextUpdateCase, closes = tr
   }
   const chunk = {
     [DispatchHeader.ClosingRows]: closes ? rows : 0,
-    [DispatchHeader.ContextCount]: before,
-    [DispatchHeader.WindowPosition]: start,
+    [DispatchHeader.ClosingContextCount]: before,
+    [DispatchHeader.ClosingPosition]: start,
   }
   memory.run(runtime, Opcode.SelectContext, fields, chunk)
   return range(experts).map((r) => ({

@@ -166,7 +166,7 @@ export class OpMemory {
     if (this.#last) dispatch.bind(BufferIndex.Weights, putAtEnd(device as WasmDevice, this.#last))
     for (const [key, value] of Object.entries(chunk)) {
       const word: DispatchHeader = Number(key)
-      if (word === DispatchHeader.Position || word === DispatchHeader.WindowPosition) dispatch.setPosition(word, value)
+      if (word === DispatchHeader.Position || word === DispatchHeader.ClosingPosition) dispatch.setPosition(word, value)
       else dispatch.set(word, value)
     }
     return { program, memory, dispatch }

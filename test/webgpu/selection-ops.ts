@@ -142,7 +142,11 @@ export function contextOp(draw: Rows, before: number, window: number, count: num
     window,
     workBytes,
   }
-  const chunk = { [DispatchHeader.ClosingRows]: closes, [DispatchHeader.ContextCount]: before, [DispatchHeader.WindowPosition]: start }
+  const chunk = {
+    [DispatchHeader.ClosingRows]: closes,
+    [DispatchHeader.ClosingContextCount]: before,
+    [DispatchHeader.ClosingPosition]: start,
+  }
   const exact = [contextRouterScores, contextPositions, retained, admitted, ...counts]
   return { memory, opcode: Opcode.SelectContext, fields, chunk, exact }
 }

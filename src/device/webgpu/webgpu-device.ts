@@ -294,7 +294,7 @@ function largestPart({ maxStorageBufferBindingSize, maxBufferSize }: GPUSupporte
 function headerOf(dispatch: Dispatch): Int32Array {
   const header = new Int32Array(HEADER_BYTES / 4)
   header.set(dispatch.header)
-  for (const word of [DispatchHeader.Position, DispatchHeader.WindowPosition] as const) {
+  for (const word of [DispatchHeader.Position, DispatchHeader.ClosingPosition] as const) {
     const position = dispatch.position(word)
     header[word] = position | 0
     header[word + 1] = Math.floor(position / 2 ** 32)

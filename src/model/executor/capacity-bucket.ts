@@ -1,7 +1,7 @@
 import { BufferIndex, type CompiledProgram, type DeviceBuffer, Dispatch, DispatchHeader } from '../../device/device.js'
 import { ResourceScope } from '../../device/resource-scope.js'
 import type { Interrupt } from '../../interrupt.js'
-import { contextCount, type Cursor, fillHeader } from '../../plan/chunk.js'
+import { type Cursor, fillHeader, heldCount, localCount } from '../../plan/chunk.js'
 import { roundUp } from '../../plan/memory/layout.js'
 import { modelWorkPerToken } from '../../plan/memory/model-weights.js'
 import { changedState } from '../../plan/memory/portable-state.js'
@@ -207,7 +207,7 @@ export class CapacityBucket {
     const { layer, depth } = config
     const { dispatch } = this.#slots[0]!
     const operations = projectionWork(layer)
-    const length = Math.min(position, layer.localAttnWindowSize)
+    const length = localCount(layer, position)
     await runChunks({
       device,
       program: this.#restoreLocal,
@@ -224,7 +224,7 @@ export class CapacityBucket {
       yieldPoint: () => yieldPoint(0),
       interrupt,
     })
-    const context = this.#restoreContexts ? contextCount(layer, position) : 0
+    const context = this.#restoreContexts ? heldCount(layer, position) : 0
     for (let first = 0; first < context; first += restoring.contextRows) {
       const rows = Math.min(restoring.contextRows, context - first)
       await this.model.mutex.runExclusive(async () => {

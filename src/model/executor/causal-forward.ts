@@ -51,7 +51,6 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
           input.writeRows(x.subarray(first, first + rows * dim), dim, geometry.stride, slot * chunkBytes)
           dispatch.bind(BufferIndex.Input, input, slot * chunkBytes)
           dispatch.bind(BufferIndex.Output, output, slot * chunkBytes)
-          if (trace && position >= routedWindowSize && position % routedWindowSize === 0) traceContexts(sequence, position)
           dispatch.readbacks = readbacks(slot, rows)
         },
         collect: (_dispatch, { slot, rows, start: { position } }) => {
@@ -59,6 +58,7 @@ export async function causalForward(forward: LayerForward): Promise<LayerTrace> 
           output.readRows(result.out, first, rows, dim, geometry.stride, slot * chunkBytes)
           if (!local) return
           local.readRows(result.localOut, first, rows, dim, geometry.stride, 0)
+          if (position >= routedWindowSize && position % routedWindowSize === 0) traceContexts(sequence, position)
           traceQueries(sequence, position)
         },
         yieldPoint: createYieldPoint(forward),

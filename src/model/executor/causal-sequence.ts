@@ -54,7 +54,7 @@ export class CausalSequence implements Sequence {
   }
 
   /**
-   * The previous state stays readable until the end: a chunk that overwrites part of it (a window closes, or the local
+   * The previous state stays readable until the end: a chunk that overwrites part of it (it closes a window, or the local
    * buffer moves; once in many tokens) makes the whole append work on a copy.
    */
   async append(tokenIds: Int32Array, request: LogitsRequest, yieldPoint: YieldPoint, interrupt?: Interrupt): Promise<Appended> {

@@ -2,11 +2,12 @@ import type { DeviceBuffer } from '../../device/device.js'
 import { type ByteRange, closedContexts } from '../../plan/memory/portable-state.js'
 import type { CausalModelPlan } from '../../plan/model-plan.js'
 
-/** Arrays that are kept for the next windows to end. */
+/** Arrays that are kept for the next windows to close. */
 const MOST_FREE = 16
 
 /**
- * What is saved of a state's contexts, as it was before a window is closed in place. That is a sixth of the state: keys and
+ * What is saved of a state's contexts, and the open window's router scores, as they were before a window is closed in
+ * place. That is a sixth of the state: keys and
  * values can be made of it again.
  */
 export class ContextSnapshots {

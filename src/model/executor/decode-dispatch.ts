@@ -72,14 +72,19 @@ export class DecodeDispatch {
   }
 
   /**
-   * Reads the tokens, at most `most`, and writes their logits. A state whose window ends has its context updated.
-   * Completes synchronously if the device does.
+   * Reads the tokens, at most `most`, and writes their logits. A state whose token begins a window has its context
+   * updated first. Completes synchronously if the device does.
    */
   read(tokens: readonly DecodeToken[], interrupt: Interrupt): void | Promise<void> {
-    const { device, chunk } = this.#place
     this.#describe(tokens)
-    const running = device.run(chunk, this.#dispatch, interrupt)
-    return running ? running.then(() => this.#finish(tokens, interrupt)) : this.#finish(tokens, interrupt)
+    const beginning = this.#place.close ? tokens.filter((_, row) => this.#sequences[row]!.header[DispatchHeader.ClosingRows]! > 0) : []
+    const closing = this.#closeWindows(beginning, interrupt)
+    return closing ? closing.then(() => this.#run(tokens, interrupt)) : this.#run(tokens, interrupt)
+  }
+
+  #run(tokens: readonly DecodeToken[], interrupt: Interrupt): void | Promise<void> {
+    const running = this.#place.device.run(this.#place.chunk, this.#dispatch, interrupt)
+    return running ? running.then(() => this.#collect(tokens)) : this.#collect(tokens)
   }
 
   #describe(tokens: readonly DecodeToken[]): void {
@@ -108,26 +113,24 @@ export class DecodeDispatch {
     dispatch.operations = count * operationsPerToken
   }
 
-  async #closeWindows(tokens: readonly DecodeToken[], interrupt: Interrupt): Promise<void> {
+  /** One after the other; synchronously, as far as the device does. */
+  #closeWindows(tokens: readonly DecodeToken[], interrupt: Interrupt): void | Promise<void> {
     const { device, geometry, close, operationsPerClosing } = this.#place
-    for (const { state, cursor } of tokens) {
+    for (const [index, { state, cursor }] of tokens.entries()) {
       fillHeader(this.#closing, geometry, cursor, 1)
       this.#closing.bind(BufferIndex.State, state)
       this.#closing.operations = operationsPerClosing
       const running = device.run(close!, this.#closing, interrupt)
-      if (running) await running
+      if (running) return running.then(() => this.#closeWindows(tokens.slice(index + 1), interrupt))
     }
   }
 
-  #finish(tokens: readonly DecodeToken[], interrupt: Interrupt): void | Promise<void> {
-    const { close, numTokens, scratch, modelScratch } = this.#place
+  #collect(tokens: readonly DecodeToken[]): void {
+    const { numTokens, scratch, modelScratch } = this.#place
     const stride = roundUp(numTokens)
     tokens.forEach(({ logits }, row) => {
       scratch.readRows(logits, 0, 1, numTokens, stride, modelScratch.logits.byteOffset + row * stride * 4)
     })
-    if (!close) return
-    const ending = tokens.filter((_, row) => this.#sequences[row]!.header[DispatchHeader.ClosingRows]! > 0)
-    if (ending.length > 0) return this.#closeWindows(ending, interrupt)
   }
 
   /** The cursor after one of the tokens read last. */

@@ -2,7 +2,7 @@ import type { DeviceBuffer } from '../../device/device.js'
 import type { ModelConfig } from '../config.js'
 import type { Geometry } from '../geometry.js'
 import type { CausalModelPlan } from '../model-plan.js'
-import { closingRows, contextCount, type Cursor, inputRow } from '../chunk.js'
+import { closingRows, type Cursor, firstBase, heldCount, inputRow } from '../chunk.js'
 import type { RoutingState } from './layer-memory.js'
 import { positionCount, type SavedLayer, savedLayers } from './saved-state.js'
 
@@ -16,7 +16,7 @@ const WORD = 2 ** 32
 
 /** The cursor of a sequence whose local buffer contains no more than necessary. */
 export function freshCursor({ geometry }: CausalModelPlan, position: number): Cursor {
-  return { position, base: Math.floor(Math.max(0, position - geometry.config.localAttnWindowSize) / 8) * 8 }
+  return { position, base: firstBase(geometry.config, position) }
 }
 
 /** The positions of an expert's first `count` context tokens. */
@@ -40,7 +40,7 @@ export function exportState(
 ): Uint8Array {
   const { contextCapacity, windowCapacity, stride } = geometry
   const { dim, numExperts } = config.layer
-  const context = contextCount(config.layer, position)
+  const context = heldCount(config.layer, position)
   const positions = new Float64Array(positionCount(config, position))
   let at = 0
   for (const { routing } of states) {
@@ -114,13 +114,19 @@ function* consecutiveInputs(geometry: Geometry, first: number, end: number): Gen
   }
 }
 
-/** The byte ranges that the end of a window changes of what is saved of a state. */
+/**
+ * The byte ranges that a token changes which closes a window, of what is saved of a state: contexts, and the open window's
+ * router scores, whose places its own window takes.
+ */
 export function closedContexts({ geometry, states }: CausalModelPlan): ByteRange[] {
-  const { config, contextCapacity, contextRows, stride } = geometry
+  const { config, contextCapacity, contextRows, windowCapacity, stride } = geometry
   const { numExperts } = config
+  const openScores = 4 * numExperts * windowCapacity
   return states.flatMap(({ contexts, routing }) => {
     if (routing === undefined) return []
     return [
+      { byteOffset: routing.openQueryRouterScores.byteOffset, byteLength: openScores },
+      { byteOffset: routing.openKeyValueRouterScores.byteOffset, byteLength: openScores },
       { byteOffset: routing.contextRouterScores.byteOffset, byteLength: 4 * numExperts * contextCapacity },
       { byteOffset: routing.contextPositions.byteOffset, byteLength: 8 * numExperts * contextCapacity },
       ...contexts.map(({ inputs }) => ({ byteOffset: inputs!.byteOffset, byteLength: 4 * contextRows * stride })),
@@ -138,7 +144,7 @@ export function changedState(plan: CausalModelPlan, before: Cursor, after: Curso
   const offset = before.position % routedWindowSize
   const rows = after.position - before.position
 
-  const isClosing = closingRows(config, before.position, rows) > 0
+  const isClosing = closingRows(config, before.position) > 0
   if (isClosing) ranges.push(...closedContexts(plan))
   for (const { recentInputs, routing } of states) {
     for (const range of consecutiveInputs(geometry, before.position, after.position)) {

@@ -1,16 +1,17 @@
 import type { ModelConfig } from '../config.js'
 import { countRouted, isRouted } from '../routed-layers.js'
-import { contextCount } from '../chunk.js'
+import { heldCount, localCount, openCount } from '../chunk.js'
 
 /*
- * A saved causal state, which any plan can restore: what each layer was given for the tokens that it may still attend
- * to, once for each token, instead of the keys and values that are projected from it. Little-endian:
+ * A saved causal state, which any plan can restore: what each layer was given for the tokens that its last one attended
+ * to, and those of the open window, once for each token, instead of the keys and values that are projected from it. Little-endian:
  *
  *   f64  for each routed layer and expert, the positions of its context's tokens, ascending
  *   f32  for each layer, if it is routed, for each expert the context's router scores, then those of the open window
  *        as queries and as key/values; then the inputs, a row of `dim` for each held position, ascending
  *
- * Held are the positions in contexts, the open window and the local window. Sizes follow from the model, the position
+ * Held are the positions in contexts, the open window, and the local window of the last token, itself included. A window
+ * stays open until the next one begins. Sizes follow from the model, the position
  * and the contexts' positions.
  */
 
@@ -70,22 +71,22 @@ export class HeldPositions {
 interface Extents {
   /** Tokens of a context. */
   readonly context: number
-  /** Tokens of the open window, and of the local window. */
+  /** Tokens of the open window, and those that the last one attended to. */
   readonly open: number
   readonly local: number
 }
 
 function extentsOf({ layer }: ModelConfig, position: number): Extents {
   return {
-    context: contextCount(layer, position),
-    open: position % layer.routedWindowSize,
-    local: Math.min(position, layer.localAttnWindowSize),
+    context: heldCount(layer, position),
+    open: openCount(layer, position),
+    local: localCount(layer, position),
   }
 }
 
 /** Number of positions in a saved state. */
 export function positionCount(config: ModelConfig, position: number): number {
-  return countRouted(config) * config.layer.numExperts * contextCount(config.layer, position)
+  return countRouted(config) * config.layer.numExperts * heldCount(config.layer, position)
 }
 
 /**

@@ -17,7 +17,7 @@ import { addRotaryTable, addRotation, type RotarySource, type RotaryTable } from
 export interface CausalContext extends LayerContext {
   readonly state: CausalLayerState
   readonly contextUpdate: ContextUpdateScratch
-  /** Angles of all rows of the window, for the keys admitted when it closes. */
+  /** Angles of all rows of the window that closes, for the keys admitted from it. */
   readonly windowTable: RotaryTable | undefined
 }
 
@@ -42,6 +42,7 @@ export function addCausalLayer(context: CausalContext): void {
   if (!context.trace) builder.skipBarrier()
   // the open window and the contexts: reads what the previous chunk added, and replaces what it read
   builder.serialized(() => addRouting(routed))
+  addCombination(context)
 }
 
 /** Keeps the chunk's inputs, in the places of those that nothing holds any more. */
@@ -60,6 +61,9 @@ function addRouting(context: RoutedCausalContext): void {
   const { builder, geometry, scratch, routingState: state } = context
   const { config, chunkRows, windowCapacity } = geometry
   const { rows, first } = rangeWords(context.outputRows)
+  addContextUpdate(context)
+  // what it writes is read behind other barriers
+  builder.skipBarrier()
   addRouterScores(context, {
     products: scratch.routerProducts,
     queries: state.openQueryRouterScores,
@@ -82,12 +86,9 @@ function addRouting(context: RoutedCausalContext): void {
     rowCapacity: chunkRows,
   })
   addExperts(context)
-  addCombination(context)
-  builder.skipBarrier()
-  addContextUpdate(context)
 }
 
-/** The same for a token whose dispatch left it out, if that ended its window. */
+/** The context update alone, for a token whose dispatch leaves it out: run before that, if the token begins a window. */
 export function addWindowClosing(context: Omit<ContextUpdateContext, 'routing' | 'routingState'> & Pick<CausalContext, 'weights'>): void {
   const { routing } = context.weights
   if (routing && context.state.routing) addContextUpdate({ ...context, routing, routingState: context.state.routing })
@@ -99,8 +100,8 @@ type ContextUpdateContext = Pick<
 >
 
 /**
- * If the chunk ends its window, the window's tokens compete for places in the contexts, and only the admitted ones are
- * projected.
+ * If the chunk begins a window, the tokens of the one before compete for places in the contexts, and only the admitted
+ * ones are projected.
  */
 function addContextUpdate(context: ContextUpdateContext): void {
   const { builder, geometry, routing, routingState, state, contextUpdate, windowTable } = context
@@ -126,7 +127,7 @@ function addContextUpdate(context: ContextUpdateContext): void {
     const limit = DispatchHeader.ClosingRows
     const retained = offset(contextUpdate.retained, index * contextCapacity)
     const retainedCount = offset(contextUpdate.retainedCounts, index)
-    const first = headerWord(DispatchHeader.WindowInputRow)
+    const first = headerWord(DispatchHeader.ClosingInputRow)
     const { inputs } = state.contexts[index]!
     if (inputs) {
       builder.op(Opcode.UpdateContextInputs, {

@@ -13,7 +13,7 @@ export type RotarySource =
 /** The rows of a table: consecutive ones from a position in the header, or those of a list (of indices or positions). */
 export interface RotaryRows {
   readonly count: Operand
-  readonly start?: DispatchHeader.Position | DispatchHeader.WindowPosition
+  readonly start?: DispatchHeader.Position | DispatchHeader.ClosingPosition
   readonly indices?: Operand
   /** 64-bit integers, of which the first is number `first`[0]. */
   readonly positions?: Operand | undefined

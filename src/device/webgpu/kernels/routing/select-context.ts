@@ -42,10 +42,10 @@ ${TOP_K}
     return;
   }
   let size = u32(word(${SelectContext.Window}));
-  let old = u32(header_word(${DispatchHeader.ContextCount}));
+  let old = u32(header_word(${DispatchHeader.ClosingContextCount}));
   let n = old + size;
   let k = min(u32(word(${SelectContext.Count})), n);
-  let start = vec2u(u32(header_word(${DispatchHeader.WindowPosition})), u32(header_word(${DispatchHeader.WindowPosition + 1})));
+  let start = vec2u(u32(header_word(${DispatchHeader.ClosingPosition})), u32(header_word(${DispatchHeader.ClosingPosition + 1})));
   places_start = expert * u32(word(${SelectContext.ContextCapacity}));
   window_start = expert * size;
   held = old;
