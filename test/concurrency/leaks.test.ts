@@ -29,6 +29,7 @@ async function useModel(model: LanguageModel): Promise<void> {
   const clone = session.clone()
   const restored = model.restoreSession(session.save())
   await Promise.all([clone.append([1]), restored.append([2]), expectRejects(session.append([-1]), 'BAD_ARGUMENT')])
+  if (model.config.layer.causal) await Promise.all([session.inspect(), restored.inspect()])
   for (const each of [session, clone, restored]) each.dispose()
 }
 
@@ -178,6 +179,13 @@ describe.each(kinds)('a %s model', (_kind, config) => {
       },
       clone: async (model) => model.createSession().clone(),
       restore: async (model) => model.restoreSession(model.createSession().save()),
+    }
+    if (config.causal) {
+      calls['inspect'] = async (model) => {
+        const session = model.createSession()
+        await session.append(tokens)
+        await session.inspect()
+      }
     }
     for (const [name, call] of Object.entries(calls)) {
       for (let nth = 1; ; nth += config.causal || nth < 8 ? 1 : 9) {

@@ -10,6 +10,7 @@ import type {
   EvaluateOptions,
   ForwardOptions,
   GenerateOptions,
+  InspectOptions,
   LayerOptions,
   LoadOptions,
   ModelForwardOptions,
@@ -85,6 +86,7 @@ describe('every JavaScript snippet of the README, and of the documents beside it
       /^[\s\S]{20,}\n\d+\.\d\d bits a token\n$/,
       /^\d+ 4096\n$/,
       /^27\n$/,
+      /^(token \d+, block \d, expert \d: of \d+ held tokens, .+ gets most\n)+$/,
       /^[\s\S]{20,}\n(stop|length) 3 20\n$/,
       /^(\[ 10, 60, 512 \]\n){3}$/,
       /^BAD_FILE .*no-such-folder.*config\.json.*\n$/,
@@ -198,6 +200,7 @@ describe('the reference', () => {
     }
     for (const name of [
       'append',
+      'inspect',
       'save',
       'clone',
       'position',
@@ -229,6 +232,7 @@ describe('the reference', () => {
       'new PrefixCache': { maxBytes: 0 } satisfies Record<keyof PrefixCacheOptions, 0>,
       'cache.read': { signal: 0, onProgress: 0, share: 0 } satisfies Record<keyof PrefixReadOptions, 0>,
       'session.append': { bits: 0, signal: 0 } satisfies Record<keyof AppendOptions, 0>,
+      'session.inspect': { signal: 0 } satisfies Record<keyof InspectOptions, 0>,
       'model.tokenizer.encode': { allowSpecial: 0 } satisfies Record<keyof EncodeOptions, 0>,
     } // prettier-ignore
     const calls = tableUnder('docs/api.md', 'Overview').map(([call]) => call!)

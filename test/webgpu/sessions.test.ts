@@ -42,6 +42,35 @@ describe.skipIf(noAdapter)('sessions on a GPU', () => {
     expect(await session.append([])).toEqual(whole)
   }, 400_000)
 
+  test('are inspected as on the processor, wherever they were saved', async () => {
+    const files = smallModelFiles(smallModel({ ...partlyRoutedConfig, num_tokens: 64 }))
+    const words = Array.from({ length: 45 }, (_, i) => (i * 37) % 64)
+    const { runtime } = await open()
+    const model = await LanguageModel.load(files, { runtime })
+    using processor = openRuntime('relaxed')
+    const other = await LanguageModel.load(files, { runtime: processor })
+    for (const length of [7, 29]) {
+      const [session, there] = [model.createSession(), other.createSession()]
+      await Promise.all([session, there].map((each) => each.append(words.slice(0, length))))
+      const expected = await there.inspect()
+      for (const each of [session, model.restoreSession(session.save()), model.restoreSession(there.save())]) {
+        const saved = each.save()
+        const inspection = await each.inspect()
+        expect(each.save()).toEqual(saved)
+        const close = (actual: Float32Array | undefined, weights: Float32Array | undefined) =>
+          expect(largestDifference(actual!, weights!)).toBeLessThan(1e-4)
+        inspection.layers.forEach((layer, index) => {
+          const { localWeights, routerScores, routedWeights, ...exact } = expected.layers[index]!
+          expect(layer).toMatchObject(exact)
+          layer.localWeights.forEach((weights, head) => close(weights, localWeights[head]))
+          layer.routerScores.forEach((scores, kind) => close(scores, routerScores[kind]))
+          layer.routedWeights.forEach((heads, expert) => heads?.forEach((weights, head) => close(weights, routedWeights[expert]![head])))
+        })
+        expect({ ...inspection, layers: [] }).toEqual({ ...expected, layers: [] })
+      }
+    }
+  }, 400_000)
+
   test.each([
     ['all blocks routed', causalConfig],
     ['some blocks routed', partlyRoutedConfig],

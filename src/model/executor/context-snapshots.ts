@@ -7,8 +7,7 @@ const MOST_FREE = 16
 
 /**
  * What is saved of a state's contexts, and the open window's router scores, as they were before a window is closed in
- * place. That is a sixth of the state: keys and
- * values can be made of it again.
+ * place. That is a sixth of the state: keys and values can be made of it again.
  */
 export class ContextSnapshots {
   readonly #ranges: readonly ByteRange[]
