@@ -28,7 +28,9 @@ const SLOW = [
   ...['document-examples', 'layer-golden', 'layer-lifetimes', 'layer-properties', 'layer-same-bits', 'reference'].map(
     (name) => `test/layer/${name}.test.ts`,
   ),
-  ...['loading-in-parts', 'model-golden', 'model-properties', 'sessions', 'streamed-loading'].map((name) => `test/model/${name}.test.ts`),
+  ...['inspect', 'inspected-sessions', 'loading-in-parts', 'model-golden', 'model-properties', 'sessions', 'streamed-loading'].map(
+    (name) => `test/model/${name}.test.ts`,
+  ),
   ...['conversations-recovery', 'soak'].map((name) => `test/server/${name}.test.ts`),
   ...['constrained-output', 'examples', 'npm-install', 'page', 'public-surface', 'readme', 'source-maps', 'structure', 'training'].map(
     (name) => `test/package/${name}.test.ts`,

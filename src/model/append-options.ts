@@ -41,13 +41,3 @@ export function checkAppendOptions(options: AppendOptions): { signal: Signal | u
   if (typeof bits !== 'boolean') throw new RoutedAttentionError('BAD_ARGUMENT', `append: bits must be a boolean, got ${describe(bits)}`)
   return { signal, bits }
 }
-
-/** Beyond this, adding 1 no longer changes the number. Saved bytes may claim such a length. */
-export const MOST_POSITIONS = Number.MAX_SAFE_INTEGER
-
-/** @throws RoutedAttentionError `BAD_ARGUMENT` if a session has no room for `count` more tokens */
-export function checkPositions(position: number, count: number, maxPositions: number | null): void {
-  if (position + count <= (maxPositions ?? MOST_POSITIONS)) return
-  const limit = maxPositions === null ? 'positions that can be counted' : `${maxPositions} positions (max_positions) of this model`
-  throw new RoutedAttentionError('BAD_ARGUMENT', `append: ${count} tokens at position ${position} exceed the ${limit}`)
-}

@@ -21,7 +21,8 @@ import { retryForMemory } from './retry-for-memory.js'
 import type { DecodeCounts } from './executor/decode-counts.js'
 import type { LogitsResult, LogitsRequest } from './executor/sequence.js'
 import { decodeSession } from './session-bytes.js'
-import { Session, type SessionOwner } from './session.js'
+import { Session } from './session.js'
+import type { SessionOwner } from './session-owner.js'
 import { checkTokenIds, type TokenIds } from './text/token-ids.js'
 
 /** Options of `LanguageModel.forward`. */

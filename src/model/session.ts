@@ -2,38 +2,20 @@ import { yieldToEventLoop } from '../event-loop.js'
 import { RoutedAttentionError } from '../errors.js'
 import { type Interrupt, interruptBy } from '../interrupt.js'
 import type { Signal } from '../platform.js'
-import {
-  type AppendOptions,
-  type AppendRequest,
-  type AppendResult,
-  checkAppendOptions,
-  checkPositions,
-  MOST_POSITIONS,
-} from './append-options.js'
+import { type AppendOptions, type AppendRequest, type AppendResult, checkAppendOptions } from './append-options.js'
+import { appendTokens, busy, checkPositions, MOST_POSITIONS } from './append-tokens.js'
 import { generate, type GeneratedToken, type Reading } from './generation/generate.js'
-import { type GenerateOptions, type GenerationModel, resolveGeneration } from './generation/generate-options.js'
+import { type GenerateOptions, resolveGeneration } from './generation/generate-options.js'
 import { checkInspectOptions, type InspectOptions, type Inspection } from './inspection.js'
 import { inspectSequence } from './inspect-sequence.js'
 import { Lifetime } from './lifetime.js'
-import type { ModelPlacement } from './placement/model-placement.js'
 import { RecentIds } from './generation/recent-ids.js'
 import { retryForMemory } from './retry-for-memory.js'
 import { encodeSession } from './session-bytes.js'
-import type { LogitsRequest, Sequence } from './executor/sequence.js'
-import { surprisalOf } from './surprisal.js'
+import type { SessionOwner } from './session-owner.js'
+import type { Sequence } from './executor/sequence.js'
 import { checkTokenIds, singleTokenId, type TokenIds } from './text/token-ids.js'
 import { Mutex } from '../mutex.js'
-
-/** The model, as a session sees it. */
-export interface SessionOwner extends GenerationModel {
-  readonly lifetime: Lifetime
-  readonly fingerprint: Uint8Array
-  readonly placement: ModelPlacement
-  /** Lifetimes of the sessions that hold memory. */
-  readonly sessions: Set<Lifetime>
-  /** The model itself, kept alive as long as one of its sessions. */
-  readonly model: object
-}
 
 /** The memory a session owns: its sequence, which is reallocated as it grows. */
 class SessionMemory {
@@ -214,38 +196,25 @@ export class Session {
     return true
   }
 
-  async #append(
-    ids: Int32Array,
-    { onRead, bits: wantsBits = false, borrows = false }: AppendRequest,
-    interrupt: Interrupt,
-  ): Promise<AppendResult> {
+  async #append(ids: Int32Array, request: AppendRequest, interrupt: Interrupt): Promise<AppendResult> {
     interrupt.check() // the call may have been aborted while it waited
     checkPositions(this.#position, ids.length, this.#owner.maxPositions)
-    const bits = new Float32Array(wantsBits ? ids.length : 0)
+    let bits = new Float32Array(0)
     if (ids.length > 0) {
       this.#memory.sequence = this.#owner.placement.migrate(this.#memory.sequence)
-      const { executor } = this.#memory.sequence
-      if (wantsBits) bits[0] = this.#logits ? surprisalOf(await executor.logProbability(this.#logits, ids[0]!, interrupt)) : NaN
-      const into = this.#spareLogits
-      const request: LogitsRequest = wantsBits ? { rows: 'last', targets: ids.subarray(1), into } : { rows: 'last', into }
-      const pause = (tokensDone: number) => {
-        interrupt.check()
-        onRead?.(tokensDone)
-        interrupt.check()
-        return yieldToEventLoop()
-      }
-      const { result, commit } = await this.#memory.sequence.append(ids, request, pause, interrupt)
-      if (wantsBits) result.logProbabilities.forEach((logProbability, index) => (bits[index + 1] = surprisalOf(logProbability)))
-      commit()
+      const buffers = { last: this.#logits, into: this.#spareLogits }
+      const appended = await appendTokens(this.#memory.sequence, ids, request, buffers, interrupt)
+      appended.commit()
+      bits = appended.bits
       this.#spareLogits = this.#logits
-      this.#logits = result.logits
+      this.#logits = appended.logits
       this.#recentIds.addAll(this.#position, ids)
       this.#position = this.#memory.sequence.position
       this.#byteLength = this.#memory.sequence.byteLength
     }
     if (!this.#logits)
       throw new RoutedAttentionError('BAD_ARGUMENT', 'append: a new session has no last logits to repeat; append at least one token')
-    return { logits: borrows ? this.#logits : this.#logits.slice(), bits }
+    return { logits: request.borrows ? this.#logits : this.#logits.slice(), bits }
   }
 
   /**
@@ -261,11 +230,7 @@ export class Session {
     signal?.throwIfAborted()
     return this.#inTurn(signal, (interrupt) => {
       this.#memory.sequence = this.#owner.placement.migrate(this.#memory.sequence)
-      const pause = () => {
-        interrupt.check()
-        return yieldToEventLoop()
-      }
-      return inspectSequence(this.#memory.sequence, this.recentIds, pause, interrupt)
+      return inspectSequence(this.#memory.sequence, this.recentIds, interrupt)
     })
   }
 
@@ -310,11 +275,4 @@ export class Session {
   [Symbol.dispose](): void {
     this.dispose()
   }
-}
-
-function busy(call: string): RoutedAttentionError {
-  return new RoutedAttentionError(
-    'BAD_ARGUMENT',
-    `${call}: a generation is using this session; let it finish, or break out of its loop, before appending anything else`,
-  )
 }

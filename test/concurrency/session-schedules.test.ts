@@ -1,12 +1,12 @@
 /**
- * Sessions of one model under random schedules: appends, generations, aborts, clones, saves, disposals, lost threads, all
- * at once. Whatever happens to others, each session ends with the bits of one that read the same tokens alone.
+ * Sessions of one model under random schedules: appends, generations, inspections, aborts, clones, saves, disposals, lost
+ * threads, all at once. Whatever happens to others, each session ends with the bits of one that read the same tokens alone.
  */
 import fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
 import { nextMacrotask } from '../../src/event-loop.js'
 import type { Runtime } from '../../src/device/runtime.js'
-import { createRuntime, RoutedAttentionError } from '../../src/index.js'
+import { createRuntime, type ErrorCode, type Inspection, RoutedAttentionError } from '../../src/index.js'
 import type { LanguageModel } from '../../src/model/language-model.js'
 import type { Session } from '../../src/model/session.js'
 import { runs } from '../support/arbitraries.js'
@@ -23,6 +23,7 @@ const action = fc.oneof(
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('abort' as const), count: fc.integer({ min: 1, max: 20 }), after: fc.nat(3) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('clone' as const) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('restore' as const) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('inspect' as const) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('pause' as const), turns: fc.nat(4) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('dispose' as const), after: fc.nat(3) }) },
 )
@@ -40,6 +41,19 @@ interface Finished {
   readonly saved: Uint8Array
 }
 
+/** An inspection of a session that had read these tokens. */
+interface Inspected {
+  readonly tokens: readonly number[]
+  readonly inspection: Inspection
+}
+
+interface Results {
+  readonly finished: Finished[]
+  readonly inspected: Inspected[]
+}
+
+const isOneOf = (error: unknown, ...codes: ErrorCode[]) => error instanceof RoutedAttentionError && codes.includes(error.code)
+
 async function turns(count: number): Promise<void> {
   for (let i = 0; i < count; i++) await nextMacrotask()
 }
@@ -51,12 +65,21 @@ async function follow(
   actions: readonly Action[],
   seed: number,
   read: number[],
-  done: Finished[],
+  results: Results,
 ): Promise<void> {
   const numTokens = model.config.numTokens
   const ids = (count: number) => randomTokens(count, numTokens, seed + 7 * read.length)
-  const clones: Promise<void>[] = []
+  /** Clones and inspections, which go on beside what follows. */
+  const beside: Promise<void>[] = []
   let session = first
+  const inspect = async () => {
+    const tokens = [...read]
+    try {
+      results.inspected.push({ tokens, inspection: await session.inspect() })
+    } catch (error) {
+      if (!isOneOf(error, 'DISPOSED', 'WORKER_FAILED')) throw error
+    }
+  }
   /** Appends, again if a thread was lost in the middle: the session is unchanged then. */
   const append = async (tokens: number[], signal?: AbortSignal) => {
     for (;;) {
@@ -65,7 +88,7 @@ async function follow(
         read.push(...tokens)
         return
       } catch (error) {
-        if (!(error instanceof RoutedAttentionError && error.code === 'WORKER_FAILED')) throw error
+        if (!isOneOf(error, 'WORKER_FAILED')) throw error
       }
     }
   }
@@ -73,11 +96,13 @@ async function follow(
     if (each.kind === 'tokens') for (const token of ids(each.count)) await append([token])
     else if (each.kind === 'prompt') await append(ids(each.count))
     else if (each.kind === 'pause') await turns(each.turns)
-    else if (each.kind === 'generate') {
+    else if (each.kind === 'inspect') {
+      if (read.length > 0) beside.push(inspect())
+    } else if (each.kind === 'generate') {
       try {
         for await (const { id } of session.generate(ids(2), { maxTokens: each.count, seed, ignoreEos: true })) void id
       } catch (error) {
-        if (!(error instanceof RoutedAttentionError && error.code === 'WORKER_FAILED')) throw error
+        if (!isOneOf(error, 'WORKER_FAILED')) throw error
       }
       // what was generated is found out from the session itself
       const prompt = ids(2)
@@ -92,7 +117,7 @@ async function follow(
         if ((error as Error).name !== 'AbortError') throw error
       })
     } else if (each.kind === 'clone') {
-      clones.push(follow(model, session.clone(), actions.slice(index + 1), seed + 1, [...read], done))
+      beside.push(follow(model, session.clone(), actions.slice(index + 1), seed + 1, [...read], results))
     } else if (each.kind === 'restore') {
       const restored = model.restoreSession(session.save())
       session.dispose()
@@ -102,22 +127,28 @@ async function follow(
       await turns(each.after)
       session.dispose()
       await pending.catch((error: unknown) => {
-        if (!(error instanceof RoutedAttentionError && ['DISPOSED', 'WORKER_FAILED'].includes(error.code))) throw error
+        if (!isOneOf(error, 'DISPOSED', 'WORKER_FAILED')) throw error
       })
-      await Promise.all(clones)
+      await Promise.all(beside)
       return
     }
   }
-  if (read.length > 0) done.push({ tokens: read, logits: await session.append([]), saved: session.save() })
+  if (read.length > 0) results.finished.push({ tokens: read, logits: await session.append([]), saved: session.save() })
   session.dispose()
-  await Promise.all(clones)
+  await Promise.all(beside)
 }
 
-async function expectAlone(model: LanguageModel, finished: readonly Finished[]): Promise<void> {
+async function expectAlone(model: LanguageModel, { finished, inspected }: Results): Promise<void> {
   for (const { tokens, logits, saved } of finished) {
     const session = model.createSession()
     expect(await session.append(tokens)).toEqual(logits)
     expect(session.save()).toEqual(saved)
+    session.dispose()
+  }
+  for (const { tokens, inspection } of inspected) {
+    const session = model.createSession()
+    await session.append(tokens)
+    expect(await session.inspect()).toEqual(inspection)
     session.dispose()
   }
 }
@@ -128,12 +159,12 @@ async function runSchedule(
   { config, seed, sessions }: typeof schedule extends fc.Arbitrary<infer T> ? T : never,
 ) {
   const [model, reference] = [await loadSmallModel(runtime, config), await loadSmallModel(alone, config)]
-  const done: Finished[] = []
-  await Promise.all(sessions.map((actions, index) => follow(model, model.createSession(), actions, seed + index, [], done)))
-  await expectAlone(reference, done)
+  const results: Results = { finished: [], inspected: [] }
+  await Promise.all(sessions.map((actions, index) => follow(model, model.createSession(), actions, seed + index, [], results)))
+  await expectAlone(reference, results)
   model.dispose()
   reference.dispose()
-  return done.length
+  return { finished: results.finished.length, inspected: results.inspected.length }
 }
 
 test.each([
@@ -147,13 +178,17 @@ test.each([
   poisonMemory(runtime)
   const empty = runtime.info.memory.used
   let finished = 0
+  let inspected = 0
   await fc.assert(
     fc.asyncProperty(schedule, async (drawn) => {
-      finished += await runSchedule(runtime, alone, drawn)
+      const counts = await runSchedule(runtime, alone, drawn)
+      finished += counts.finished
+      inspected += counts.inspected
     }),
     runs(count),
   )
   expect(finished).toBeGreaterThan(count)
+  expect(inspected).toBeGreaterThan(count / 2)
   expect(runtime.info.memory.used).toBe(empty)
 })
 

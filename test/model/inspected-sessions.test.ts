@@ -7,6 +7,7 @@ import type { InspectOptions, Inspection } from '../../src/model/inspection.js'
 import type { Session } from '../../src/model/session.js'
 import { referenceInspection, withActivationBits } from '../reference/index.js'
 import { expectRejects } from '../support/errors.js'
+import { moveOn } from '../support/forged-sessions.js'
 import { widen } from '../support/int8-models.js'
 import { afterRun, countRuns, failAllocation, outcomeOf } from '../support/interruptions.js'
 import { leaveOften } from '../support/leaving.js'
@@ -107,6 +108,24 @@ test('an inspection tells what the token that ended a window read, before that w
   }
 })
 
+test('an inspection works at any position', async () => {
+  using runtime = openRuntime('baseline')
+  const model = await loadSmallModel(runtime, causalConfig)
+  const session = model.createSession()
+  await session.append(tokens.slice(0, 49))
+  const { layers } = await session.inspect()
+  for (const ahead of [7 * 2 ** 30, 7 * 2 ** 40, 7 * 2 ** 49]) {
+    const inspection = await model.restoreSession(moveOn(session.save(), causalConfig, ahead)).inspect()
+    expect(inspection.position).toBe(48 + ahead)
+    inspection.layers.forEach(({ localPositions, heldPositions, routerScores, isQuery }, index) => {
+      const near = layers[index]!
+      expect(localPositions).toEqual(near.localPositions.map((each) => each + ahead))
+      expect(heldPositions).toEqual(near.heldPositions.map((positions) => positions.map((each) => each + ahead)))
+      expect([routerScores, isQuery]).toEqual([near.routerScores, near.isQuery])
+    })
+  }
+})
+
 test('sessions may be inspected while they are decoded together, each as alone', async () => {
   using runtime = openRuntime('relaxed', 2)
   const model = await loadSmallModel(runtime, causalConfig)
@@ -168,7 +187,7 @@ test.each([7, 14] as const)('a model of int8 weights is inspected with its activ
   expect(await inspectEach(await LanguageModel.load(files, { runtime: checked }))).toEqual(expected)
   const reference = withActivationBits(activationBits, () => referenceInspection(json, parameters, tokens))
   let largest = 0
-  expected.at(-1)!.layers.forEach((layer, index) => {
+  expected.at(-1).layers.forEach((layer, index) => {
     const { localWeights, experts } = reference[index]!
     const compare = (actual: Float32Array, weights: Float64Array) =>
       actual.forEach((weight, i) => (largest = Math.max(largest, Math.abs(weight - weights[i]!))))
