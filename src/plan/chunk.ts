@@ -51,11 +51,6 @@ export function closingRows({ routedWindowSize }: LayerConfig, position: number)
   return position > 0 && position % routedWindowSize === 0 ? routedWindowSize : 0
 }
 
-/** The cursor after a chunk. */
-export function nextCursor(geometry: Geometry, cursor: Cursor, rows: number): Cursor {
-  return { position: cursor.position + rows, base: nextBase(geometry, cursor, rows) }
-}
-
 /** Whether a chunk overwrites earlier state that may still be read, rather than only adding to it. */
 export function needsCopyOnWrite(geometry: Geometry, cursor: Cursor, rows: number): boolean {
   return closingRows(geometry.config, cursor.position) > 0 || overwritesRecent(geometry, cursor, rows)

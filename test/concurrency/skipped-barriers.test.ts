@@ -74,21 +74,22 @@ test.each([
 ] as const)('a %s model gives the same bits however far apart its partitions run', async (_name, configs) => {
   await fc.assert(
     fc.asyncProperty(
-      configs as fc.Arbitrary<Record<string, unknown> & { num_tokens: number }>,
+      configs as fc.Arbitrary<Record<string, unknown> & { num_tokens: number; causal: boolean }>,
       heads,
       fc.constantFrom(...drifting),
       fc.integer({ min: 1, max: 120 }),
       async (drawn, { heads: count, dimHead }, runtime, length) => {
         const config = { ...drawn, heads: count, dim_head: dimHead, max_positions: null }
         const on = async (where: Runtime) => {
-          const model = await loadSmallModel(where, config)
-          try {
-            return await model.forward(randomTokens(length, drawn.num_tokens))
-          } finally {
-            model.dispose()
-          }
+          using model = await loadSmallModel(where, config)
+          const tokens = randomTokens(length, drawn.num_tokens)
+          const session = model.createSession()
+          await session.append(tokens)
+          return { logits: await model.forward(tokens), inspection: drawn.causal ? await session.inspect() : undefined }
         }
-        expectSameBits(await on(runtime), await on(plain))
+        const [actual, expected] = [await on(runtime), await on(plain)]
+        expectSameBits(actual.logits, expected.logits)
+        expect(actual.inspection).toEqual(expected.inspection)
       },
     ),
     runs(60),

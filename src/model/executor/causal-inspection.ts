@@ -15,7 +15,7 @@ type Routing = Pick<LayerInspection, 'routerScores' | 'isQuery' | 'heldPositions
 /**
  * Reads from a state what its last token attended to. The state has all of it: router scores and positions as they are,
  * keys, and for each layer the token's input, from which a program projects the queries again. It changes nothing of
- * the state, and only its results take memory, for as long as they are read.
+ * the state; its program stays, and the results take memory for as long as they are read.
  */
 export class Inspector {
   readonly #model: CausalModel

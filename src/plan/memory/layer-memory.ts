@@ -127,7 +127,8 @@ export interface CausalContextState extends ContextState {
 export interface CausalLayerState extends LayerState {
   /**
    * [inputRows][stride], a ring: the layer's inputs for the open window, from which admitted tokens will be
-   * projected; in a state that can be saved also those for the local window, from which its keys and values were.
+   * projected; in a state that can be saved also those for the tokens that the last one attended to, from which local
+   * keys and values were.
    */
   readonly recentInputs: Operand
   readonly contexts: readonly CausalContextState[]

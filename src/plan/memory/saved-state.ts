@@ -3,16 +3,16 @@ import { countRouted, isRouted } from '../routed-layers.js'
 import { heldCount, localCount, openCount } from '../chunk.js'
 
 /*
- * A saved causal state, which any plan can restore: what each layer was given for the tokens that its last one attended
- * to, and those of the open window, once for each token, instead of the keys and values that are projected from it. Little-endian:
+ * A saved causal state, which any plan can restore: what each layer was given for the tokens that the last one attended
+ * to and for those of the open window, once for each token, instead of the keys and values that are projected from it.
+ * Little-endian:
  *
  *   f64  for each routed layer and expert, the positions of its context's tokens, ascending
  *   f32  for each layer, if it is routed, for each expert the context's router scores, then those of the open window
  *        as queries and as key/values; then the inputs, a row of `dim` for each held position, ascending
  *
- * Held are the positions in contexts, the open window, and the local window of the last token, itself included. A window
- * stays open until the next one begins. Sizes follow from the model, the position
- * and the contexts' positions.
+ * Held are the positions in contexts, in the open window, and in the local window of the last token, itself included. A
+ * window stays open until the next one begins. Sizes follow from the model, the position and the contexts' positions.
  */
 
 /** What is saved of a layer: views of its part. */

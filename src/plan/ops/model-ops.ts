@@ -96,7 +96,7 @@ export function addFeedForward(
   const limit = outputRows.count
   const rows = headerWord(limit)
   const hiddenStride = roundUp(dim * config.feedForwardMultiplier)
-  // A layer ends with sums over its rows, of which each partition continues with its own, or with contexts
+  // A layer ends with sums over its rows, of which each partition continues with its own
   builder.skipBarrier()
   builder.op(Opcode.Normalise, {
     rows,
