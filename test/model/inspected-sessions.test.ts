@@ -248,28 +248,31 @@ describe('an inspection', () => {
     }
   })
 
-  test('finds the oldest key of the local window after a token that moved the local buffer and failed', async () => {
+  test('finds all that the last token attended to after an append that failed, wherever that wrote', async () => {
     using runtime = openRuntime('baseline')
-    const config = { ...causalConfig, local_attn_window_size: 8, routed_window_size: 32 }
+    // the local buffer has 40 places, and 8 tokens from position 40 on would move what it keeps to just before that
+    const config = { ...causalConfig, local_attn_window_size: 16, routed_window_size: 16 }
     const model = await loadSmallModel(runtime, config)
+    const other = model.createSession()
     const expected = await inspectEach(model)
-    const session: Session = model.createSession()
-    const { device } = runtime
-    const isSynchronous = device.isSynchronous.bind(device)
-    for (const [index, id] of tokens.entries()) {
-      const controller = new AbortController()
-      // the slow path, which can be aborted behind the program
-      device.isSynchronous = () => false
-      const undo = afterRun(runtime, 1, () => controller.abort('enough'))
-      const outcome = await outcomeOf(session.append([id], { signal: controller.signal }))
-      undo()
-      device.isSynchronous = isSynchronous
-      if ('reason' in outcome) {
-        if (index > 0) expect(await session.inspect(), `at position ${index}`).toEqual(expected[index - 1])
-        await session.append([id])
+    let failures = 0
+    for (let position = 1; position < 60; position++) {
+      for (const count of [1, 2, 8]) {
+        const session: Session = model.createSession()
+        await session.append(tokens.slice(0, position))
+        // tokens wait for those of another session, and a chunk may be aborted behind its program
+        await other.append([1])
+        const controller = new AbortController()
+        const undo = afterRun(runtime, 1, () => controller.abort('enough'))
+        const outcome = await outcomeOf(session.append(tokens.slice(position, position + count), { signal: controller.signal }))
+        undo()
+        if ('reason' in outcome) failures++
+        const { length } = 'reason' in outcome ? tokens.slice(0, position) : tokens.slice(0, position + count)
+        expect(await session.inspect(), `${count} tokens at position ${position}`).toEqual(expected[length - 1])
+        session.dispose()
       }
-      expect(await session.inspect()).toEqual(expected[index])
     }
+    expect(failures).toBeGreaterThan(100)
   })
 
   test('leaks nothing, whichever allocation fails, and takes memory only while it is computed', async () => {
