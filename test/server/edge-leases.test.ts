@@ -64,7 +64,6 @@ test('the place of a request that has gone is given to others, with its sessions
   const session = model.createSession()
   const budget = new SessionBudget(model, {
     maxMemory: runtime.info.memory.used + 2 * session.byteLength,
-    reserved: 0,
     maxWait: 50,
     now: () => time,
   })
@@ -98,7 +97,7 @@ test('requests that wait are served in their order, past those that have gone', 
   const { byteLength } = sample
   const maxMemory = runtime.info.memory.used + 2 * byteLength
   sample.dispose()
-  const budget = new SessionBudget(model, { maxMemory, reserved: 0, maxWait: 10_000 })
+  const budget = new SessionBudget(model, { maxMemory, maxWait: 10_000 })
   const by = { signal: new AbortController().signal, abort: () => {} }
   const first = await budget.admit(1, by)
   const served: number[] = []
@@ -117,7 +116,7 @@ test('requests that wait are served in their order, past those that have gone', 
 test('a session between turns is given only to whoever has read the same', async () => {
   using runtime = openRuntime('baseline')
   const model = await loadSmallModel(runtime, causalConfig)
-  const budget = new SessionBudget(model, { maxMemory: 1e9, reserved: 0, maxWait: 0 })
+  const budget = new SessionBudget(model, { maxMemory: 1e9, maxWait: 0 })
   const sessions = [model.createSession(), model.createSession(), model.createSession()] as const
   budget.keep('a', sessions[0], [1, 2])
   budget.keep('a', sessions[1], [1, 3])

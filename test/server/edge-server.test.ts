@@ -198,7 +198,7 @@ describe('memory', () => {
     using session = model.createSession()
     const { byteLength } = session
     session.dispose()
-    const service = new Service({ maxMemory: runtime.info.memory.used + 4 * byteLength, maxCacheBytes: 0 })
+    const service = new Service({ maxMemory: Math.ceil(((runtime.info.memory.used + 4 * byteLength) * 9) / 8), maxCacheBytes: 0 })
     const addresses = await Promise.all([0, 1, 2, 3].map(() => create(service.front)))
     const before = runtime.info.memory.used
     for (const body of turns) {
@@ -215,7 +215,11 @@ describe('memory', () => {
     using session = model.createSession()
     const { byteLength } = session
     session.dispose()
-    const service = new Service({ maxMemory: runtime.info.memory.used + 3 * byteLength, maxCacheBytes: 0, maxWait: 200 })
+    const service = new Service({
+      maxMemory: Math.ceil(((runtime.info.memory.used + 3 * byteLength) * 9) / 8),
+      maxCacheBytes: 0,
+      maxWait: 200,
+    })
     const [first, second] = [await create(service.front), await create(service.front)]
     await readSome(await send(service.front, 'GET', (await turn(service.front, first, turns[0]!)).events), 5)
     const { events: waiting } = await turn(service.front, second, turns[0]!)

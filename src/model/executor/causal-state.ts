@@ -3,6 +3,7 @@ import { RoutedAttentionError } from '../../errors.js'
 import { type Cursor, needsCopyOnWrite, nextChunkRows, overwritesRecent } from '../../plan/chunk.js'
 import { exportState, freshCursor, importState } from '../../plan/memory/portable-state.js'
 import { parseState, type SavedLayer } from '../../plan/memory/saved-state.js'
+import type { CausalModelPlan } from '../../plan/model-plan.js'
 import type { Interrupt } from '../../interrupt.js'
 import type { YieldPoint } from './sequence.js'
 import type { CapacityBucket } from './capacity-bucket.js'
@@ -36,13 +37,18 @@ export class CausalState {
    * @throws RoutedAttentionError `OUT_OF_MEMORY`
    */
   static importLayers(bucket: CapacityBucket, position: number, layers: readonly SavedLayer[]): CausalState {
-    const { plan } = bucket
+    const { plan, model } = bucket
     const cursor = freshCursor(plan, position)
-    const floats = inHostMemory(() => importState(plan, cursor, layers))
-    const buffer = bucket.allocateState((state) => {
-      state.write(floats, 0)
+    const fill = (state: DeviceBuffer) => {
+      if (model.device.hostVisible) importState(plan, cursor, layers, (values, byteOffset) => state.write(values, byteOffset))
+      else
+        state.write(
+          inHostMemory(() => assemble(plan, cursor, layers)),
+          0,
+        )
       bucket.open(state)
-    })
+    }
+    const buffer = bucket.allocateState(fill, { zeroed: model.device.hostVisible })
     return new CausalState(bucket, buffer, cursor, position === 0)
   }
 
@@ -143,6 +149,14 @@ export class CausalState {
   dispose(): void {
     this.buffer.dispose()
   }
+}
+
+/** The whole of an imported state, where writing it in pieces would take too many. */
+function assemble(plan: CausalModelPlan, cursor: Cursor, layers: readonly SavedLayer[]): Float32Array {
+  const floats = new Float32Array(plan.stateBytes / 4)
+  const words = new Int32Array(floats.buffer)
+  importState(plan, cursor, layers, (values, byteOffset) => (values instanceof Int32Array ? words : floats).set(values, byteOffset / 4))
+  return floats
 }
 
 /** @throws RoutedAttentionError `OUT_OF_MEMORY` */

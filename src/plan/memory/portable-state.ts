@@ -74,35 +74,33 @@ export function exportState(
   return bytes
 }
 
-/** The contents of a state's buffer with what was saved of it, without keys and values. */
+/**
+ * Writes what was saved of a state, without keys and values.
+ * @param write into a state's buffer, or what will be copied there; both are zero otherwise
+ */
 export function importState(
-  { geometry, states, stateBytes }: CausalModelPlan,
+  { geometry, states }: CausalModelPlan,
   { position }: Cursor,
   layers: readonly SavedLayer[],
-): Float32Array {
+  write: (values: Float32Array | Int32Array, byteOffset: number) => void,
+): void {
   const { config, contextCapacity, windowCapacity, stride } = geometry
   const { dim } = config
-  const floats = new Float32Array(stateBytes / 4)
-  const words = new Int32Array(floats.buffer)
   layers.forEach(({ experts, held, inputs }, index) => {
     const { recentInputs, contexts, routing } = states[index]!
     const row = (of: number) => inputs.subarray(held.indexOf(of) * dim, (held.indexOf(of) + 1) * dim)
     experts?.forEach((expert, r) => {
-      floats.set(expert.contextRouterScores, routing!.contextRouterScores.byteOffset / 4 + r * contextCapacity)
-      floats.set(expert.openQueryRouterScores, routing!.openQueryRouterScores.byteOffset / 4 + r * windowCapacity)
-      floats.set(expert.openKeyValueRouterScores, routing!.openKeyValueRouterScores.byteOffset / 4 + r * windowCapacity)
-      expert.positions.forEach((each, rank) => {
-        const at = routing!.contextPositions.byteOffset / 4 + 2 * (r * contextCapacity + rank)
-        words[at] = each | 0
-        words[at + 1] = Math.floor(each / WORD)
-        floats.set(row(each), contexts[r]!.inputs!.byteOffset / 4 + rank * stride)
-      })
+      write(expert.contextRouterScores, routing!.contextRouterScores.byteOffset + r * contextCapacity * 4)
+      write(expert.openQueryRouterScores, routing!.openQueryRouterScores.byteOffset + r * windowCapacity * 4)
+      write(expert.openKeyValueRouterScores, routing!.openKeyValueRouterScores.byteOffset + r * windowCapacity * 4)
+      const words = Int32Array.from(Array.from(expert.positions).flatMap((each) => [each | 0, Math.floor(each / WORD)]))
+      write(words, routing!.contextPositions.byteOffset + r * contextCapacity * 8)
+      expert.positions.forEach((each, rank) => write(row(each), contexts[r]!.inputs!.byteOffset + rank * stride * 4))
     })
     for (let each = held.firstRecent; each < position; each++) {
-      floats.set(row(each), recentInputs.byteOffset / 4 + inputRow(geometry, each) * stride)
+      write(row(each), recentInputs.byteOffset + inputRow(geometry, each) * stride * 4)
     }
   })
-  return floats
 }
 
 /** The recent inputs of positions `first` … `end` - 1, in contiguous ranges. */

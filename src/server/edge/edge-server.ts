@@ -107,8 +107,8 @@ const CONVERSATIONS = '/v1/conversations'
 
 /**
  * Serves a model on edge workers, where no work goes on between requests and none may wait for what another resolves: one
- * for each isolate, shared by the worker in front and by the objects that hold conversations. docs/platforms/cloudflare.md
- * has a complete service.
+ * for each isolate, shared by the worker in front and by the objects that hold conversations. docs/platforms/edge.md tells
+ * how it differs from `createHandler`.
  * @throws RoutedAttentionError `BAD_ARGUMENT`
  */
 export function createEdgeServer(options: EdgeServerOptions): EdgeServer {
@@ -150,11 +150,13 @@ class Isolate {
   readonly #settings: Settings
   readonly #loading: SharedLoad<Services & { budget: SessionBudget }>
 
-  constructor(settings: Settings, { load, ...limits }: Pick<EdgeServerOptions, 'load'> & { maxMemory: number; maxWait: number }) {
+  constructor(settings: Settings, { load, maxMemory, maxWait }: Pick<EdgeServerOptions, 'load'> & { maxMemory: number; maxWait: number }) {
     this.#settings = settings
     this.#loading = new SharedLoad(async (onProgress) => {
       const model = await load(onProgress)
-      const budget = new SessionBudget(model, { ...limits, reserved: settings.maxCacheBytes })
+      // WebAssembly's memory grows by an eighth at a time
+      const runtimeBytes = ((maxMemory - settings.maxCacheBytes) * 8) / 9
+      const budget = new SessionBudget(model, { maxMemory: runtimeBytes, maxWait })
       const keys = Math.max(1, settings.apiKeys.length)
       const prefixes = Array.from({ length: keys }, () => new PrefixCache(model, { maxBytes: settings.maxCacheBytes / keys }))
       this.metrics.observe(model, budget, prefixes)

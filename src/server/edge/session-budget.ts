@@ -16,10 +16,8 @@ const RETRY_AFTER = 2
 
 /** What an isolate may take. */
 export interface SessionBudgetOptions {
-  /** Bytes of weights, scratch, sessions and their copies, and of `reserved`. */
+  /** Bytes of weights, scratch, sessions, their copies and snapshots. */
   readonly maxMemory: number
-  /** Bytes of them that others may take at any time, outside of the runtime's memory: the prefix cache. */
-  readonly reserved: number
   /** Milliseconds that a request may wait for room. */
   readonly maxWait: number
   /** The time in milliseconds; default `Date.now`. */
@@ -192,7 +190,7 @@ export class SessionBudget implements Places {
 
   /** Bytes in use, and those that places may still take. */
   get #used(): number {
-    let sum = this.#model.runtime.info.memory.used + this.#options.reserved
+    let sum = this.#model.runtime.info.memory.used
     for (const place of this.#places) sum += Math.max(0, this.#needOf(place.sequences) - place.byteLength)
     return sum
   }

@@ -19,6 +19,8 @@ export async function makeProject() {
   refuseStaleBuild()
   for (const folder of [root, model]) await execute('npm', ['pack', '--ignore-scripts', '--pack-destination', build], { cwd: folder })
   writeFileSync(join(project, 'package.json'), '{ "private": true, "type": "module" }\n')
+  // bundlers would follow the paths of this repository's own, to the sources
+  writeFileSync(join(project, 'tsconfig.json'), '{}\n')
   await execute('npm', ['install', '--offline', '--no-audit', '--no-fund', ...tarballs], { cwd: project })
   for (const folder of ['suite', 'hosts']) cpSync(join(here, folder), join(project, folder), { recursive: true })
   await execute(process.execPath, ['hosts/save-session.mjs', model, golden, join(sessions, 'node')], { cwd: project })

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { here, installTools, node, project, tool } from '../lib/paths.mjs'
 import { execute } from '../lib/processes.mjs'
 import { posted, serve } from '../lib/server.mjs'
+import { edgeService } from './edge-service.mjs'
 
 const node24 = node(24)
 const wrangler = tool('wrangler/bin/wrangler.js')
@@ -72,6 +73,7 @@ export const edges = [
       }
     },
   },
+  ...edgeService,
 ]
 
 /**

@@ -1,0 +1,35 @@
+import { execFile } from 'node:child_process'
+import { cpSync, mkdirSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { here, installTools, node, project, root, tool } from '../lib/paths.mjs'
+import { execute } from '../lib/processes.mjs'
+
+const node24 = String(node(24))
+const missing = node(24) && tool('wrangler/package.json') && tool('miniflare/package.json') ? undefined : installTools
+const model = join(root, 'models/novels-10m-v2-int8')
+
+/** examples/edge, with the packed tarball. */
+export const edgeService = [
+  {
+    id: 'workerd-service',
+    name: 'examples/edge in workerd',
+    missing,
+    async run() {
+      const folder = join(project, 'edge-service')
+      cpSync(join(root, 'examples/edge'), folder, { recursive: true, filter: (path) => !/node_modules|[.]wrangler/.test(path) })
+      mkdirSync(join(folder, 'node_modules'))
+      for (const name of ['wrangler', 'miniflare']) symlinkSync(join(here, 'node_modules', name), join(folder, 'node_modules', name))
+      symlinkSync(join(root, 'node_modules/openai'), join(folder, 'node_modules/openai'))
+      const results = JSON.parse(await execute(node24, ['test/service.mjs', model], { cwd: folder }))
+      const options = ['--turns', '500', '--conversations', '10', '--kills', '2', '--minutes', '5', '--model', model]
+      const name = 'no text is wrong and no turn is lost or doubled, whatever befalls clients, objects and the process'
+      // longer than other hosts may take, on a machine that is busy
+      const soak = await promisify(execFile)(node24, ['soak/run.mjs', ...options], { cwd: folder, timeout: 330_000 }).then(
+        () => ({ name }),
+        ({ stdout, stderr }) => ({ name, error: `${stdout}${stderr}`.slice(-4000) }),
+      )
+      return { results: [...results, soak] }
+    },
+  },
+]
