@@ -261,6 +261,16 @@ describe('the front', () => {
     expect(requests.length).toBe(0)
   })
 
+  test('tells to come again when an object has ended', async () => {
+    const { front, objects } = new Service()
+    const address = await create(front)
+    objects.set('conv_0', () => Promise.reject(new Error('the object was evicted')))
+    const refused = await send(front, 'GET', `${address}/events`)
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '1'])
+    objects.clear()
+    expect((await send(front, 'GET', `${address}/events`)).status).toBe(204)
+  })
+
   test('tries a load that failed again', async () => {
     let loads = 0
     const { front } = new Service({

@@ -7,7 +7,6 @@ const DAY = 86_400_000
 /**
  * Keeps one conversation in the SQLite database of the Durable Object that holds it. An entry that is larger than a row is
  * kept in parts. A row of `entries` is one row written, since the table is its own index.
- * @implements {import('routed-attention/server').ConversationStore}
  */
 export class ObjectStore {
   #storage
@@ -70,12 +69,13 @@ export class ObjectStore {
     return wasThere
   }
 
-  /** When the alarm comes: deletes everything, unless somebody has written meanwhile. */
+  /** When the alarm comes: deletes everything, unless somebody has written meanwhile. @returns whether it did */
   async expire() {
     const conversation = this.#conversation()
     const end = (conversation?.written ?? 0) + this.#idle
-    if (conversation && end > Date.now()) await this.#storage.setAlarm(end)
-    else await this.delete()
+    if (!conversation || end <= Date.now()) return this.delete()
+    await this.#storage.setAlarm(end)
+    return false
   }
 
   #conversation() {

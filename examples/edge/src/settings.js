@@ -8,12 +8,15 @@ export function readSettings(env) {
       .map((part) => part.trim())
       .filter(Boolean)
   const number = (/** @type {unknown} */ value) => (value === undefined || value === '' ? undefined : Number(value))
+  const apiKeys = list(env.API_KEYS)
   return {
     idleDays: number(env.IDLE_DAYS) ?? 30,
     server: {
       modelName: env.MODEL,
-      apiKeys: list(env.API_KEYS),
+      apiKeys,
       origins: list(env.ORIGINS),
+      // by key; without keys, by address
+      clientOf: apiKeys.length > 0 ? undefined : (/** @type {Request} */ request) => request.headers.get('cf-connecting-ip') ?? '',
       requestsPerMinute: number(env.REQUESTS_PER_MINUTE),
       maxTokens: number(env.MAX_TOKENS) ?? 1024,
       maxPromptTokens: number(env.MAX_PROMPT_TOKENS) ?? 8192,

@@ -4,16 +4,16 @@
 export const WEIGHTS_URL = new URL('https://weights.example/')
 
 /**
- * Reads the model's files from the R2 bucket `WEIGHTS`, below the folder that `MODEL` names; without a bucket, from the
- * static assets.
+ * Reads the model's files from the R2 bucket `WEIGHTS`, below the folder that `MODEL` names, or from static assets, if
+ * there are any.
  * @param {Env} env
  * @returns {import('routed-attention').Fetch}
  */
 export function weightsFetch({ WEIGHTS, ASSETS, MODEL }) {
   return async (url, init) => {
     const name = `${MODEL}${new URL(String(url)).pathname}`
-    if (!WEIGHTS) return ASSETS.fetch(new URL(name, WEIGHTS_URL), init)
-    const headers = new Headers(init?.headers)
+    if (ASSETS) return ASSETS.fetch(new URL(name, WEIGHTS_URL), { headers: init.headers })
+    const headers = new Headers(init.headers)
     const object = await WEIGHTS.get(name, { range: headers, onlyIf: headers })
     if (!object) return new Response(null, { status: 404 })
     if (!('body' in object)) return new Response(null, { status: 412 })

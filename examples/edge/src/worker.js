@@ -18,7 +18,6 @@ const server = createEdgeServer({
 
 /** Holds one conversation, in a database of its own. */
 export class ConversationObject extends DurableObject {
-  /** @type {ObjectStore} */
   #store
   #handler
 
@@ -26,7 +25,11 @@ export class ConversationObject extends DurableObject {
   constructor(state, env) {
     super(state, env)
     this.#store = new ObjectStore(state.storage, settings.idleDays)
-    this.#handler = server.conversation(conversationObjects(env).nameOf(state.id), this.#store)
+    this.#handler = this.#open()
+  }
+
+  #open() {
+    return server.conversation(conversationObjects(this.env).nameOf(this.ctx.id), this.#store)
   }
 
   /** @param {Request} request @returns {Promise<Response>} */
@@ -36,7 +39,8 @@ export class ConversationObject extends DurableObject {
 
   /** Deletes the conversation once nobody has used it for too long. */
   async alarm() {
-    await this.#store.expire()
+    // a new handler knows nothing of what is gone
+    if (await this.#store.expire()) this.#handler = this.#open()
   }
 }
 

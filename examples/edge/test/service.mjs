@@ -108,7 +108,8 @@ await check('nothing is answered without a key', async () => {
 })
 
 await check('a conversation that nobody uses for too long expires', async () => {
-  const { json } = await owner.send('POST', '/v1/conversations', {}, bearer)
+  const { json } = await owner.send('POST', '/v1/conversations', { prompt: 'The old captain' }, bearer)
+  assert.equal((await owner.send('GET', json.events, undefined, bearer)).status, 200)
   await new Promise((resolve) => setTimeout(resolve, 4000))
   const forgotten = await owner.send('GET', json.events, undefined, bearer)
   assert.equal(forgotten.status, 404, forgotten.text)

@@ -8,6 +8,7 @@ import { conversationRoutes } from '../conversations/routes.js'
 import { unknownConversation } from '../conversations/conversation-service.js'
 import type { Exchange } from '../exchange.js'
 import { informationRoutes } from '../information.js'
+import { overloaded } from '../http-error.js'
 import { type HandlerOptions, resolveOptions, type Settings } from '../options.js'
 import type { Route } from '../router.js'
 import { ServerMetrics } from '../server-metrics.js'
@@ -191,9 +192,14 @@ function routesTo(objects: ConversationObjects): Route[] {
     // who sent it has been checked
     const inner = new Request(request)
     for (const header of ['authorization', 'origin']) inner.headers.delete(header)
-    const response = await objects.fetch(id, inner)
-    if (!response) throw unknownConversation()
-    return response
+    const handed = objects.fetch(id, inner)
+    if (!handed) throw unknownConversation()
+    try {
+      return await handed
+    } catch {
+      // it was evicted, or its machine failed: another takes its place, from what is stored
+      throw overloaded('the object that holds the conversation has ended; try again', 1)
+    }
   }
   const pass = ({ request, params }: Exchange) => hand(params['id']!, request)
   return [

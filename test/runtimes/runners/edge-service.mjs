@@ -21,15 +21,24 @@ export const edgeService = [
       mkdirSync(join(folder, 'node_modules'))
       for (const name of ['wrangler', 'miniflare']) symlinkSync(join(here, 'node_modules', name), join(folder, 'node_modules', name))
       symlinkSync(join(root, 'node_modules/openai'), join(folder, 'node_modules/openai'))
+      const installed = (/** @type {string} */ path) => join(here, 'node_modules', path)
+      await execute(node24, [installed('wrangler/bin/wrangler.js'), 'types'], {
+        cwd: folder,
+        env: { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' },
+      })
+      const types = await execute(node24, [installed('typescript/bin/tsc'), '--project', '.'], { cwd: folder }).then(
+        () => ({ name: 'what is deployed passes the type checker' }),
+        (error) => ({ name: 'what is deployed passes the type checker', error: String(error) }),
+      )
       const results = JSON.parse(await execute(node24, ['test/service.mjs', model], { cwd: folder }))
       const options = ['--turns', '500', '--conversations', '10', '--kills', '2', '--minutes', '5', '--model', model]
-      const name = 'no text is wrong and no turn is lost or doubled, whatever befalls clients, objects and the process'
+      const statement = 'no text is wrong and no turn is lost or doubled, whatever befalls clients, objects and the process'
       // longer than other hosts may take, on a machine that is busy
       const soak = await promisify(execFile)(node24, ['soak/run.mjs', ...options], { cwd: folder, timeout: 330_000 }).then(
-        () => ({ name }),
-        ({ stdout, stderr }) => ({ name, error: `${stdout}${stderr}`.slice(-4000) }),
+        () => ({ name: statement }),
+        ({ stdout, stderr }) => ({ name: statement, error: `${stdout}${stderr}`.slice(-4000) }),
       )
-      return { results: [...results, soak] }
+      return { results: [types, ...results, soak] }
     },
   },
 ]
