@@ -5,6 +5,7 @@ import { DispatchHeader } from '../ir/header'
 import { Attention, LocalStore } from '../ir/ops'
 import { TileShape } from '../ir/values'
 import { PANEL_ROW, gemm } from './gemm'
+import { readAhead, readValuesAhead } from './read-ahead'
 import { rotateHead } from './rotary'
 import { TILE_ROWS } from './tile-shapes'
 
@@ -121,8 +122,8 @@ function attend(
   const panelStride = floats(headStride) * 8
 
   if (rows == 1) {
-    const size = (<usize>panels * panelStride) >> 2
-    readAhead(keys + <usize>firstPanel * panelStride, size, size, scores)
+    const size = (<usize>panels * panelStride) >> 3
+    readAhead(keys + <usize>firstPanel * panelStride, size, 4 * size, size, scores)
   }
   gemm(
     shape,
@@ -152,12 +153,7 @@ function attend(
   if (rows == 1) {
     const from = values + floats(firstKey) * 8
     const size = floats(lastEnd - firstKey) * 8
-    const sink = scores + <usize>TILE_ROWS * rowSize + 16
-    // as many panels as there are streams; the last ones again, if their number is no multiple of that
-    const last = max(0, (headStride >> 3) - STREAMS)
-    const stride: usize = headStride >> 3 < STREAMS ? 0 : valueStride
-    for (let panel = 0; panel < headStride >> 3; panel += STREAMS)
-      readAhead(from + <usize>min(panel, last) * valueStride, stride, size, sink)
+    readValuesAhead(from, valueStride, headStride >> 3, size, scores + <usize>TILE_ROWS * rowSize + 16)
   }
   gemm(
     shape,
@@ -176,34 +172,6 @@ function attend(
   for (let row = 0; row < rows; ++row) {
     scaleHead(output + <usize>row * outputStride, headStride, load<f32>(scores + <usize>TILE_ROWS * rowSize + floats(row)))
   }
-}
-
-/** Blocks that are read ahead at the same time. */
-const STREAMS: i32 = 4
-
-/**
- * Prefetches keys or values, at memory speed: four blocks of `size` bytes (a multiple of 32), `stride` bytes apart. The
- * chains of a single row take every value of four panels in turn, too slowly for hardware prefetching. One stream reaches
- * 12.5 GB/s and four 16.5 (docs/measurements/zen4.md), since prefetching begins anew on every page. The result is stored
- * at `sink`, so that no compiler removes the loads.
- */
-function readAhead(from: usize, stride: usize, size: usize, sink: usize): void {
-  const end = from + size
-  const second = from + stride
-  const third = second + stride
-  const fourth = third + stride
-  let a = i32x4.splat(0)
-  let b = a
-  let at: usize = 0
-  for (; from + at + 64 <= end; at += 64) {
-    a = v128.or(a, v128.or(v128.load(from + at), v128.load(second + at)))
-    b = v128.or(b, v128.or(v128.load(third + at), v128.load(fourth + at)))
-  }
-  if (from + at < end) {
-    a = v128.or(a, v128.or(v128.load(from + at), v128.load(second + at)))
-    b = v128.or(b, v128.or(v128.load(third + at), v128.load(fourth + at)))
-  }
-  v128.store(sink, v128.or(a, b))
 }
 
 /** Bytes of scores needed per partition: a tile's rows and their reciprocals. */
