@@ -2,8 +2,8 @@ import type { DeviceBuffer } from '../../device/device.js'
 import { type ByteRange, closedContexts } from '../../plan/memory/portable-state.js'
 import type { CausalModelPlan } from '../../plan/model-plan.js'
 
-/** Arrays that are kept for the next windows to close. */
-const MOST_FREE = 16
+/** Arrays that are kept for the next windows to end: of sessions that began at different times, few windows end together. */
+const MOST_FREE = 2
 
 /**
  * What is saved of a state's contexts, and the open window's router scores, as they were before a window is closed in
