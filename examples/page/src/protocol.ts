@@ -129,19 +129,22 @@ export interface ReadingProgress {
   readonly chapters: readonly Chapter[]
 }
 
+/** What comes while the model writes; a look is at the newest token, if an expert took it as a query. */
+export type WriteEvent = { tokens: TokenBatch } | { held: HeldNow } | { rate: WritingRate } | { look: Look }
+
 export interface Calls {
   load: { params: { source: Source; bytes: boolean; threads: number | null }; result: ModelFacts; event: { done: number; total: number } }
   /** Begins a new text with a prompt, or goes on (`prompt: null`). Events are tokens, and what is held. */
   write: {
     params: { prompt: string | null; sampling: SamplingSettings }
     result: WritingRate
-    event: { tokens: TokenBatch } | { held: HeldNow } | { rate: WritingRate }
+    event: WriteEvent
   }
   /** Cuts the text before a position, puts another token there, and goes on writing. */
   branch: {
     params: { position: number; id: number; sampling: SamplingSettings }
     result: WritingRate
-    event: { tokens: TokenBatch } | { held: HeldNow } | { rate: WritingRate }
+    event: WriteEvent
   }
   look: { params: { text: TextName; position: number }; result: Look; event: never }
   /** What completes the text; empty if the model has nothing to add. */

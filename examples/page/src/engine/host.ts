@@ -1,14 +1,14 @@
 import { createRuntime, LanguageModel, type Runtime } from 'routed-attention'
-import type { Calls, Look, ModelFacts, ReadingProgress, TextName, TokenBatch, HeldNow } from '../protocol.js'
+import type { Calls, Look, ModelFacts, ReadingProgress, TextName, TokenBatch, HeldNow, WriteEvent } from '../protocol.js'
 import { factsOf } from './facts.js'
-import { inspect, choicesOf, heldBy, layerLooks } from './looking.js'
+import { choicesOf, heldBy, layerLooks } from './looking.js'
 import { Reader } from './reader.js'
 import { Suggester } from './suggester.js'
 import type { TextSession } from './text-session.js'
 import { TokenTexts } from './token-texts.js'
 import { Writer } from './writer.js'
 
-const CHOICES = 10
+const CHOICES = 8
 
 /** The model, and what is open of it. Each method answers the call of its name. */
 export class Host {
@@ -41,7 +41,7 @@ export class Host {
   write(
     { prompt, sampling }: Calls['write']['params'],
     signal: AbortSignal,
-    emit: (event: Calls['write']['event']) => void,
+    emit: (event: WriteEvent) => void,
   ): Promise<Calls['write']['result']> {
     const { model, texts } = this.#open()
     if (prompt !== null || !this.#writer) {
@@ -54,7 +54,7 @@ export class Host {
   branch(
     { position, id, sampling }: Calls['branch']['params'],
     signal: AbortSignal,
-    emit: (event: Calls['branch']['event']) => void,
+    emit: (event: WriteEvent) => void,
   ): Promise<Calls['branch']['result']> {
     if (!this.#writer) throw new Error('Nothing is written yet.')
     return this.#writer.branch(position, id, sampling, signal, emit)
@@ -103,7 +103,7 @@ export class Host {
     try {
       const before = position > 0 ? choicesOf(await session.append([], { signal }), id, CHOICES, texts) : undefined
       await session.append([id], { signal })
-      const { layers, unsupported } = await inspect(session, signal).then(
+      const { layers, unsupported } = await session.inspect({ signal }).then(
         (inspection) => ({ layers: layerLooks(inspection), unsupported: '' }),
         (error: { code?: string; message: string }) => {
           if (error.code !== 'UNSUPPORTED') throw error

@@ -1,18 +1,4 @@
-import type { Session } from 'routed-attention'
-interface LayerInspection {
-  readonly localPositions: Float64Array
-  readonly localWeights: readonly Float32Array[]
-  readonly routerScores: readonly [query: Float32Array, keyValue: Float32Array]
-  readonly isQuery: readonly boolean[]
-  readonly heldPositions: readonly Float64Array[]
-  readonly routedWeights: readonly (readonly Float32Array[] | undefined)[]
-}
-interface Inspection {
-  readonly layers: readonly LayerInspection[]
-}
-export async function inspect(session: Session, signal: AbortSignal): Promise<Inspection> {
-  return (await (session as unknown as { inspect?: (options: object) => Promise<Inspection> }).inspect?.({ signal })) ?? { layers: [] }
-}
+import type { Inspection, LayerInspection, Session } from 'routed-attention'
 import type { Choice, ExpertLook, HeldNow, LayerLook } from '../protocol.js'
 import type { TokenTexts } from './token-texts.js'
 
@@ -58,7 +44,7 @@ function expertLook({ routerScores, isQuery, heldPositions, routedWeights }: Lay
 
 /** What the experts hold after a session's last token. */
 export async function heldBy(session: Session, length: number, signal: AbortSignal): Promise<HeldNow> {
-  const { layers } = await inspect(session, signal)
+  const { layers } = await session.inspect({ signal })
   const held = layers.map(({ heldPositions }, layer) => ({ layer, held: heldPositions.map((positions) => Int32Array.from(positions)) }))
   return { length, layers: held.filter(({ held }) => held.length > 0), stateBytes: session.byteLength }
 }

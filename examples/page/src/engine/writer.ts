@@ -1,13 +1,15 @@
-import type { GenerateOptions, LanguageModel } from 'routed-attention'
-import type { Calls, HeldNow, SamplingSettings, WritingRate } from '../protocol.js'
-import { heldBy } from './looking.js'
+import type { GenerateOptions, LanguageModel, Session } from 'routed-attention'
+import type { HeldNow, Look, SamplingSettings, WriteEvent, WritingRate } from '../protocol.js'
+import { heldBy, layerLooks } from './looking.js'
 import { TextSession, type WrittenToken } from './text-session.js'
 import type { TokenTexts } from './token-texts.js'
 
-type Emit = (event: Calls['write']['event']) => void
+type Emit = (event: WriteEvent) => void
 
 /** Tokens between snapshots: as many are read again at most to look at one. */
 const SNAPSHOT_INTERVAL = 64
+/** How often the newest token is looked at, if an expert took it as a query. */
+const MILLISECONDS_A_LOOK = 1000
 /** How often tokens are sent to the page, which draws as often. */
 const MILLISECONDS_A_BATCH = 33
 
@@ -16,6 +18,8 @@ export class Writer {
   readonly text: TextSession
   readonly #texts: TokenTexts
   readonly #window: number
+  /** Full-sequence routing cannot be inspected. */
+  readonly #canInspect: boolean
   /** What was held was last sent at so many closed windows. */
   #windowsSent = -1
 
@@ -23,6 +27,7 @@ export class Writer {
     this.text = new TextSession(model, SNAPSHOT_INTERVAL)
     this.#texts = texts
     this.#window = model.config.layer.routedWindowSize
+    this.#canInspect = model.config.layer.causal
     this.#encode = (prompt) => Int32Array.from(model.tokenizer.encode(prompt, { allowSpecial: false }))
   }
 
@@ -51,6 +56,7 @@ export class Writer {
     const rate = { tokens: 0, seconds: 0 }
     let sent = this.text.length
     let last = begin
+    let looked = 0
     const send = (now: number): void => {
       if (sent < this.text.length) this.#send(sent, emit)
       sent = this.text.length
@@ -65,6 +71,7 @@ export class Writer {
         if (now - last < MILLISECONDS_A_BATCH) continue
         send(now)
         await this.#sendHeld(signal, emit)
+        if (now - looked > MILLISECONDS_A_LOOK && (await this.#sendLook(signal, emit))) looked = now
         await new Promise((resolve) => setTimeout(resolve)) // a message that stops it may be waiting
       }
     } catch (error) {
@@ -93,19 +100,29 @@ export class Writer {
   /** What experts hold changes only when a window closes. */
   async #sendHeld(signal: AbortSignal, emit: Emit): Promise<void> {
     const windows = Math.floor((this.text.length - 1) / this.#window)
-    if (windows === this.#windowsSent || this.text.length === 0) return
+    if (!this.#canInspect || windows === this.#windowsSent || this.text.length === 0) return
     this.#windowsSent = windows
-    const held = await this.#held(signal)
-    if (held) emit({ held })
+    const { length, stateBytes } = this.text
+    const held = await this.#ofCopy((copy) => heldBy(copy, length, signal))
+    emit({ held: { ...held, stateBytes } satisfies HeldNow })
   }
 
-  async #held(signal: AbortSignal): Promise<HeldNow | undefined> {
+  /** @returns whether the newest token was a query, and was sent */
+  async #sendLook(signal: AbortSignal, emit: Emit): Promise<boolean> {
+    if (!this.#canInspect) return true
+    const inspection = await this.#ofCopy((copy) => copy.inspect({ signal }))
+    const { position, token, layers } = inspection
+    if (!layers.some(({ isQuery }) => isQuery.includes(true))) return false
+    const bits = this.text.bits.view(position, position + 1)[0]!
+    const chosen = { id: token, text: this.#texts.of(token), probability: 2 ** -bits }
+    emit({ look: { text: 'writing', position, bits, choices: [], chosen, layers: layerLooks(inspection), unsupported: '' } satisfies Look })
+    return true
+  }
+
+  async #ofCopy<Result>(use: (copy: Session) => Promise<Result>): Promise<Result> {
     const copy = this.text.session.clone()
     try {
-      return { ...(await heldBy(copy, this.text.length, signal)), stateBytes: this.text.stateBytes }
-    } catch (error) {
-      if ((error as { code?: string }).code === 'UNSUPPORTED') return undefined
-      throw error
+      return await use(copy)
     } finally {
       copy.dispose()
     }

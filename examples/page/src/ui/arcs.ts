@@ -1,28 +1,43 @@
 import { svg } from './dom.js'
 import { EXPERT_COLOURS } from './attention.js'
 
-interface Source {
-  readonly token: HTMLElement
+export interface Source {
+  readonly position: number
+  /** Undefined if it is not in the document. */
+  readonly token: HTMLElement | undefined
   readonly expert: number
   readonly share: number
 }
 
-/** Curves from a token to what it read, in the colours of the experts. */
-export function drawArcs(layer: SVGSVGElement, from: HTMLElement, sources: readonly Source[]): void {
+/**
+ * Curves from a token to what it read, in the colours of the experts. What lies above the visible text ends at its
+ * place on the strip, which is as wide as the text's frame and right above it.
+ * @param frame the element that scrolls
+ * @param length tokens of the whole text
+ */
+export function drawArcs(layer: SVGSVGElement, from: HTMLElement, sources: readonly Source[], frame: HTMLElement, length: number): void {
   // all measuring before all drawing
   const origin = layer.parentElement!.getBoundingClientRect()
+  const { top, bottom, left } = frame.getBoundingClientRect()
+  const { paddingLeft, paddingRight } = getComputedStyle(frame)
+  const inner = frame.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight)
+  const edge = top - origin.top
   const start = anchor(from, origin)
-  const ends = sources.map(({ token }) => anchor(token, origin))
-  layer.replaceChildren(
-    ...sources.map(({ expert, share }, index) => {
-      const end = ends[index]!
-      return svg('path', {
-        d: curve(start, end),
-        class: 'arc',
-        style: `--expert: var(--expert-${expert % EXPERT_COLOURS}); opacity: ${(0.15 + 0.75 * share).toFixed(2)}; stroke-width: ${(0.75 + 2 * share).toFixed(2)}`,
-      })
-    }),
-  )
+  const isSeen = start.top > edge && start.top < bottom - origin.top
+  const ends = sources.map(({ token, position }) => {
+    const end = token ? anchor(token, origin) : undefined
+    if (end && end.bottom > edge) return end
+    return { x: left + parseFloat(paddingLeft) + (position / length) * inner - origin.left, top: edge, bottom: edge }
+  })
+  const paths = sources.map(({ expert, share }, index) => {
+    const end = ends[index]!
+    return svg('path', {
+      d: curve(start, end),
+      class: 'arc',
+      style: `--expert: var(--expert-${expert % EXPERT_COLOURS}); opacity: ${(0.1 + 0.75 * share).toFixed(2)}; stroke-width: ${(0.75 + 1.75 * share).toFixed(2)}`,
+    })
+  })
+  layer.replaceChildren(...(isSeen ? paths : []))
 }
 
 interface Anchor {

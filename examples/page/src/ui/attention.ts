@@ -22,10 +22,12 @@ export function attentionOf({ localStart, local, experts }: LayerLook): Attentio
     .subarray(0, -1)
     .forEach((weight, i) => result.push({ position: localStart + i, expert: -1, weight, share: Math.sqrt(weight / most) }))
   experts.forEach(({ held, weights }, expert) => {
+    // if most of the attention went to none of them, all are drawn faintly
+    const strength = weights ? Math.sqrt(1 - weights[0]!) : 0
     const largest = weights ? Math.max(...weights.subarray(1), 1e-9) : 1
     held.forEach((position, i) => {
       const weight = weights?.[i + 1] ?? 0
-      result.push({ position, expert, weight, share: Math.sqrt(weight / largest) })
+      result.push({ position, expert, weight, share: strength * Math.sqrt(weight / largest) })
     })
   })
   return result

@@ -1,4 +1,4 @@
-import type { HeldNow, LayerLook, Look } from '../protocol.js'
+import type { HeldNow, LayerLook, Look, ModelFacts } from '../protocol.js'
 import { EXPERT_COLOURS } from './attention.js'
 import { Drawing } from './canvas.js'
 import { h } from './dom.js'
@@ -6,6 +6,8 @@ import { count, megabytes } from './format.js'
 
 const ROW = 12
 const GAP = 4
+/** More experts than that share the strip's height. */
+const MOST_ROWS = 8
 
 interface Row {
   readonly layer: number
@@ -21,6 +23,7 @@ export class HeldStrip {
   #rows: Row[] = []
   #length = 0
   #localWindow = 0
+  #window = 0
   #stateBytes = 0
   #look: { position: number; layer: LayerLook } | undefined
 
@@ -28,18 +31,22 @@ export class HeldStrip {
     this.#drawing = new Drawing('strip-canvas', 'What the experts hold', (context, width, height, colour) =>
       this.#draw(context, width, height, colour),
     )
+    // as high as the shipped model's, so that nothing moves when that is loaded
+    this.#drawing.canvas.style.height = `${2 * (ROW + GAP) + 14}px`
     this.element = h('figure', { class: 'strip' }, this.#drawing.canvas, h('figcaption', {}, this.#caption))
-    this.clear(0, 1)
   }
 
-  /** @param rows experts of all routed layers: the strip's height is theirs from the start */
-  clear(localWindow: number, rows: number): void {
+  /** Begins anew for a model. The strip is as high as its experts need from the start. */
+  clear({ localWindow, routedWindow, experts, routedLayers, causal }: ModelFacts): void {
+    const rows = experts * routedLayers.length
+    this.element.hidden = !causal
+    this.#window = routedWindow
     this.#rows = []
     this.#length = 0
     this.#stateBytes = 0
     this.#localWindow = localWindow
     this.#look = undefined
-    this.#drawing.canvas.style.height = `${Math.max(rows, 1) * (ROW + GAP) + 14}px`
+    this.#drawing.canvas.style.height = `${Math.min(Math.max(rows, 1), MOST_ROWS) * (ROW + GAP) + 14}px`
     this.#describe()
   }
 
@@ -67,25 +74,27 @@ export class HeldStrip {
       this.#length === 0
         ? 'Nothing is read yet.'
         : most === 0
-          ? `${count(this.#length)} tokens so far.`
+          ? `${count(this.#length)} tokens so far. The experts begin to hold some when the first ${count(this.#window)} are read.`
           : `${count(this.#length)} tokens so far; each expert holds ${count(most)} of them. The model’s memory: ${megabytes(this.#stateBytes)}, however long the text.`
     if (this.#caption.textContent !== text) this.#caption.textContent = text
     this.#drawing.label = `A line for each expert: the positions it holds in the text. ${text}`
     this.#drawing.redraw()
   }
 
-  #draw(context: CanvasRenderingContext2D, width: number, _: number, colour: (name: string) => string): void {
+  #draw(context: CanvasRenderingContext2D, width: number, height: number, colour: (name: string) => string): void {
     const length = Math.max(this.#length, 1)
     const x = (position: number): number => (position / length) * width
     const mark = Math.max(width / length, 1)
     const rows = this.#rows.length > 0 ? this.#rows : [{ layer: -1, expert: 0, held: new Int32Array() }]
     const now = this.#look?.position ?? length - 1
+    const step = Math.min(ROW + GAP, (height - 14) / rows.length)
+    const tall = step > GAP * 2 ? step - GAP : step * 0.8
     rows.forEach(({ layer, expert, held }, index) => {
-      const top = index * (ROW + GAP)
+      const top = index * step
       context.fillStyle = colour('track')
-      context.fillRect(0, top, width, ROW)
+      context.fillRect(0, top, width, tall)
       context.fillStyle = colour('near')
-      context.fillRect(x(Math.max(now - this.#localWindow, 0)), top, x(Math.min(this.#localWindow, now) + 1), ROW)
+      context.fillRect(x(Math.max(now - this.#localWindow, 0)), top, x(Math.min(this.#localWindow, now) + 1), tall)
       const isLooked = this.#look?.layer.layer === layer
       const shown = isLooked ? this.#look!.layer.experts[expert]! : undefined
       context.fillStyle = colour(`expert-${expert % EXPERT_COLOURS}`)
@@ -93,13 +102,13 @@ export class HeldStrip {
       const most = shown?.weights ? Math.max(...shown.weights.subarray(1)) : 0
       positions.forEach((position, i) => {
         context.globalAlpha = shown ? (shown.weights ? 0.2 + 0.8 * Math.sqrt(shown.weights[i + 1]! / most) : 0.3) : 0.75
-        context.fillRect(x(position), top + 1, mark, ROW - 2)
+        context.fillRect(x(position), top, mark, tall)
       })
       context.globalAlpha = 1
     })
-    const bottom = rows.length * (ROW + GAP)
+    const bottom = rows.length * step
     context.fillStyle = colour('ink')
-    context.fillRect(Math.min(x(now), width - 2), 0, 2, bottom - GAP)
+    context.fillRect(Math.min(x(now), width - 2), 0, 2, bottom - step + tall)
     context.font = `10px ${colour('sans')}`
     context.fillStyle = colour('muted')
     context.textBaseline = 'top'

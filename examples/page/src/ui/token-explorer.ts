@@ -1,5 +1,5 @@
 import type { Engine } from '../client.js'
-import type { Choice, HeldNow, ModelFacts, TextName } from '../protocol.js'
+import type { Choice, HeldNow, Look, ModelFacts, TextName } from '../protocol.js'
 import { Inspector } from './inspector.js'
 import { Looker } from './looker.js'
 import { HeldStrip } from './strip.js'
@@ -32,6 +32,7 @@ export class TokenExplorer {
     this.#options = options
     this.#looker = new Looker(engine, name)
     this.text = new TokenText(options.label, {
+      length: options.length,
       onLook: (position, isPinned) => this.#rest(position, isPinned),
       onLeave: () => this.#leave(),
       onOpen: () => this.inspector.focusChoices(),
@@ -44,14 +45,21 @@ export class TokenExplorer {
   }
 
   open(facts: ModelFacts): void {
-    const { localWindow, experts, routedLayers, causal } = facts
     this.inspector.open(facts, this.#options.textOf)
-    this.strip.clear(localWindow, causal ? experts * routedLayers.length : 0)
+    this.strip.clear(facts)
     this.forget()
   }
 
   set held(held: HeldNow) {
     this.strip.held = held
+  }
+
+  /** Shows what the newest token read, while nobody looks at another one. */
+  follow(look: Look): void {
+    if (this.text.current >= 0) return
+    const { chosen } = this.inspector.plots
+    this.text.paint(look, chosen)
+    this.strip.look(look, chosen)
   }
 
   /** Forgets what may have changed from a position on. */

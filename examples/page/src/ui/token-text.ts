@@ -1,9 +1,14 @@
 import type { Look, TokenBatch } from '../protocol.js'
-import { h } from './dom.js'
-import { drawArcs } from './arcs.js'
+import { h, oncePerFrame } from './dom.js'
+import { drawArcs, type Source } from './arcs.js'
 import { type Attention, attentionOf, EXPERT_COLOURS } from './attention.js'
 
+/** Curves for one token: more would hide the text. */
+const MOST_CURVES = 24
+
 interface Events {
+  /** Tokens of the whole text. */
+  length(): number
   /** A token is looked at: under the pointer, or reached by the arrow keys. */
   onLook(position: number, isPinned: boolean): void
   /** Nothing is looked at any more. */
@@ -31,6 +36,11 @@ export class TokenText {
   #painted: HTMLElement[] = []
   #follows = true
   #heat = false
+  /** The curves that are drawn, to be drawn again when the text scrolls. */
+  #curves: { from: HTMLElement; sources: readonly Source[] } | undefined
+  readonly #drawCurves = oncePerFrame(() => {
+    if (this.#curves) drawArcs(this.#arcs, this.#curves.from, this.#curves.sources, this.element, this.#events.length())
+  })
 
   constructor(label: string, events: Events) {
     this.#events = events
@@ -50,7 +60,10 @@ export class TokenText {
           click: (event) => this.#pointed(event, true),
           pointerover: (event) => event.pointerType === 'mouse' && this.#pointed(event, false),
           pointerleave: () => this.#leave(false),
-          scroll: () => (this.#follows = this.#isAtEnd()),
+          scroll: () => {
+            this.#follows = this.#isAtEnd()
+            this.#drawCurves()
+          },
         },
       },
       this.#content,
@@ -138,9 +151,9 @@ export class TokenText {
     this.#events.onLook(position, isPinned)
   }
 
-  /** Colours what a token read in one layer. */
+  /** Colours what a token read in one layer; of a token that is not looked at, if none is. */
   paint(look: Look, layer: number): void {
-    if (look.position !== this.#current) return
+    if (this.#current >= 0 && look.position !== this.#current) return
     this.#unpaint()
     const own = this.#tokens[look.position - this.#start]
     own?.classList.add('looked-at')
@@ -148,13 +161,16 @@ export class TokenText {
     const shown = look.layers[layer]
     if (!shown) return
     const attention = attentionOf(shown)
-    for (const { position, expert, weight, share } of attention) this.#paintOne(position, expert, weight, share)
-    if (own) drawArcs(this.#arcs, own, this.#sourcesOf(attention))
+    for (const { position, expert, weight, share } of attention)
+      if (position !== look.position) this.#paintOne(position, expert, weight, share)
+    if (!own) return
+    this.#curves = { from: own, sources: this.#sourcesOf(attention) }
+    this.#drawCurves()
   }
 
   #paintOne(position: number, expert: number, weight: number, share: number): void {
     const token = this.#tokens[position - this.#start]
-    if (!token || position === this.#current) return
+    if (!token) return
     if (expert < 0) token.classList.add('local')
     else {
       token.classList.add('held')
@@ -165,13 +181,10 @@ export class TokenText {
     this.#painted.push(token)
   }
 
-  #sourcesOf(attention: readonly Attention[]): { token: HTMLElement; expert: number; share: number }[] {
+  #sourcesOf(attention: readonly Attention[]): Source[] {
     const far = attention.filter(({ expert, weight }) => expert >= 0 && weight > 0)
-    const strongest = far.sort((a, b) => b.weight - a.weight).slice(0, 12)
-    return strongest.flatMap(({ position, expert, share }) => {
-      const token = this.#tokens[position - this.#start]
-      return token ? [{ token, expert, share }] : []
-    })
+    const strongest = far.sort((a, b) => b.weight - a.weight).slice(0, MOST_CURVES)
+    return strongest.map(({ position, expert, share }) => ({ position, expert, share, token: this.#tokens[position - this.#start] }))
   }
 
   #unpaint(): void {
@@ -181,6 +194,7 @@ export class TokenText {
       token.removeAttribute('title')
     }
     this.#painted = []
+    this.#curves = undefined
     this.#arcs.replaceChildren()
   }
 

@@ -32,7 +32,7 @@ export function heldTokensExplained(facts: ModelFacts, canBranch: boolean): HTML
     h(
       'p',
       {},
-      'So the list, and with it the model’s memory, never grows, though the text does. The line above the text shows which tokens are held.',
+      'So the list, and with it the model’s memory, never grows, though the text does. The line above the text shows which tokens are held; the curves, which of them the newest word has read.',
     ),
     h('p', { class: 'hint' }, `Point at any word to see which held tokens it read. ${action}`),
   ]

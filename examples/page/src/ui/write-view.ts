@@ -1,12 +1,11 @@
 import { type Engine, EngineError } from '../client.js'
-import type { Calls, Choice, ModelFacts, TokenBatch, WritingRate } from '../protocol.js'
+import type { Choice, ModelFacts, TokenBatch, WriteEvent, WritingRate } from '../protocol.js'
 import { announce, h } from './dom.js'
 import { count } from './format.js'
 import { OPENINGS } from './openings.js'
 import { SamplingControls } from './sampling-controls.js'
 import { TokenExplorer } from './token-explorer.js'
 
-type WriteEvent = Calls['write']['event']
 type WriteOptions = { signal: AbortSignal; onEvent: (event: WriteEvent) => void }
 
 /** The tab in which the model writes. */
@@ -105,6 +104,7 @@ export class WriteView {
       if (this.#writing !== controller) return
       if ('tokens' in event) this.#add(event.tokens, isPrompt)
       else if ('held' in event) this.#explorer.held = event.held
+      else if ('look' in event) this.#explorer.follow(event.look)
       else {
         isPrompt = false
         this.#showRate(event.rate)
