@@ -17,8 +17,8 @@ export async function buildPage(folder) {
   if (!existsSync(join(model, 'model.safetensors')) || !existsSync(join(root, 'dist/index.js')))
     throw new Error('the package and its model are not built: npm run build')
   mkdirSync(join(folder, 'texts'), { recursive: true })
-  await build({
-    entryPoints: { main: join(here, 'src/main.ts'), worker: join(here, 'src/engine/worker.ts'), page: join(here, 'src/styles/page.css') },
+  /** @type {import('esbuild').BuildOptions} */
+  const options = {
     outdir: folder,
     bundle: true,
     format: 'esm',
@@ -31,8 +31,12 @@ export async function buildPage(folder) {
     // what is published, not its sources
     alias: { 'routed-attention': join(root, 'dist/index.js') },
     external: ['node:*'],
-    define: { MODEL_URL: JSON.stringify(`./models/${basename(model)}/`) },
     tsconfigRaw: {},
+  }
+  await build({
+    ...options,
+    entryPoints: { main: join(here, 'src/main.ts'), worker: join(here, 'src/engine/worker.ts'), page: join(here, 'src/styles/page.css') },
+    define: { MODEL_URL: JSON.stringify(`./models/${basename(model)}/`) },
   })
   cpSync(join(here, 'static'), folder, { recursive: true })
   for (const name of ['config.json', 'tokenizer.json', 'model.safetensors', 'LICENSE'])
@@ -40,7 +44,15 @@ export async function buildPage(folder) {
   const text = readFileSync(book, 'utf8')
   cpSync(book, join(folder, 'texts/treasure-island.txt'))
   writeFileSync(join(folder, 'texts/treasure-island-opening.txt'), openingOf(text))
+  await build({
+    ...options,
+    entryPoints: [join(here, 'src/service-worker.ts')],
+    define: { FILES: JSON.stringify(['./', './index.html', ...ownFiles]) },
+  })
 }
+
+/** What the page needs without a network, besides itself and the model. */
+const ownFiles = ['main.js', 'worker.js', 'page.css', 'icon.svg', 'texts/treasure-island-opening.txt', 'texts/treasure-island.txt']
 
 /**
  * The first pages of the first chapter, up to a sentence's middle, where the model is to go on.

@@ -19,6 +19,7 @@ import { documents } from './runners/documents.mjs'
 import { edges } from './runners/edge.mjs'
 import { moves } from './runners/moves.mjs'
 import { packages } from './runners/package.mjs'
+import { pages } from './runners/page.mjs'
 import { processes } from './runners/processes.mjs'
 import { quickstart } from './runners/quickstart.mjs'
 import { soak } from './runners/soak.mjs'
@@ -33,7 +34,10 @@ const required = values.require?.split(',') ?? []
  * name: string, error?: string }[] }> }} Host
  */
 /** @type {Host[]} */
-const known = [...packages, ...quickstart, ...processes, ...moves, ...soak, ...edges, ...browsers, ...bundled, ...webgpu, ...documents]
+const known = [
+  ...[...packages, ...quickstart, ...processes, ...moves, ...soak, ...edges],
+  ...[...browsers, ...bundled, ...webgpu, ...pages, ...documents],
+]
 const matches = (/** @type {string[]} */ names, /** @type {Host} */ { id }) =>
   names.some((name) => id === name || id.startsWith(`${name}-`))
 for (const name of [...(only ?? []), ...required]) {

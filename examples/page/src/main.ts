@@ -1,4 +1,5 @@
 import { Engine } from './client.js'
+import { becomesIsolated } from './offline.js'
 import type { ModelFacts, Source } from './protocol.js'
 import { CompleteView } from './ui/complete-view.js'
 import { byId } from './ui/dom.js'
@@ -12,6 +13,8 @@ import { WriteView } from './ui/write-view.js'
 declare const MODEL_URL: string
 
 const address = new URL(location.href)
+if (await becomesIsolated()) await new Promise(() => {}) // the page is being loaded again
+
 const engine = new Engine(new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }))
 const loading = new Loading()
 const tabs = new Tabs(document.querySelector('[role=tablist]')!)

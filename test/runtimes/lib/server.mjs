@@ -25,6 +25,19 @@ const waiting = new Map()
  */
 export const posted = (id) => new Promise((resolve) => waiting.set(id, resolve))
 
+/** Takes what a host posts: a session, or its results. @param {import('node:http').IncomingMessage} request */
+export async function receive(request) {
+  const chunks = []
+  for await (const chunk of request) chunks.push(chunk)
+  const [, kind, id = ''] = normalize(new URL(request.url ?? '/', 'http://localhost').pathname)
+    .replaceAll('\\', '/')
+    .split('/')
+  if (kind === 'sessions') {
+    await mkdir(sessions, { recursive: true })
+    await writeFile(join(sessions, id), Buffer.concat(chunks))
+  } else waiting.get(id)?.(JSON.parse(Buffer.concat(chunks).toString()))
+}
+
 /** Where everything but a site's own files is: the installed package too. @param {string} path */
 function sharedFile(path) {
   if (path.startsWith('/golden/')) return join(root, 'test', path)
@@ -45,13 +58,7 @@ export async function serve(folder, headers = {}, scripts = {}) {
   const server = createServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url ?? '/', 'http://localhost').pathname)).replaceAll('\\', '/')
     if (request.method === 'POST') {
-      const chunks = []
-      for await (const chunk of request) chunks.push(chunk)
-      const [, kind, id = ''] = path.split('/')
-      if (kind === 'sessions') {
-        await mkdir(sessions, { recursive: true })
-        await writeFile(join(sessions, id), Buffer.concat(chunks))
-      } else waiting.get(id)?.(JSON.parse(Buffer.concat(chunks).toString()))
+      await receive(request)
       return response.writeHead(204, headers).end()
     }
     if (scripts[path] !== undefined) return response.writeHead(200, { ...headers, 'content-type': 'text/javascript' }).end(scripts[path])

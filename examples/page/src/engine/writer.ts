@@ -112,7 +112,14 @@ export class Writer {
     if (!this.#canInspect) return true
     const inspection = await this.#ofCopy((copy) => copy.inspect({ signal }))
     const { position, token, layers } = inspection
-    if (!layers.some(({ isQuery }) => isQuery.includes(true))) return false
+    // the page shows the last routed layer, unless another is chosen
+    if (
+      !layers
+        .filter(({ isQuery }) => isQuery.length > 0)
+        .at(-1)
+        ?.isQuery.includes(true)
+    )
+      return false
     const bits = this.text.bits.view(position, position + 1)[0]!
     const chosen = { id: token, text: this.#texts.of(token), probability: 2 ** -bits }
     emit({ look: { text: 'writing', position, bits, choices: [], chosen, layers: layerLooks(inspection), unsupported: '' } satisfies Look })

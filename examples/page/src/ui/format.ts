@@ -1,7 +1,7 @@
 export function percent(value: number): string {
   if (!(value >= 0)) return ''
-  if (value >= 0.0995) return `${(value * 100).toFixed(0)} %`
-  return value >= 0.001 ? `${(value * 100).toFixed(1)} %` : '< 0.1 %'
+  if (value >= 0.0995) return `${(value * 100).toFixed(0)}\u00A0%`
+  return value >= 0.001 ? `${(value * 100).toFixed(1)}\u00A0%` : '<\u00A00.1\u00A0%'
 }
 
 export function count(value: number): string {
