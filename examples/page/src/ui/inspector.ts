@@ -104,7 +104,6 @@ export class Inspector {
       label,
       probability,
     )
-    button.setAttribute('aria-label', `Go on with “${visible(choice.text)}” instead, ${percent(choice.probability)}`)
     return h('li', {}, button)
   }
 

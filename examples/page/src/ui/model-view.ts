@@ -25,7 +25,7 @@ export class ModelView {
           h(
             'table',
             {},
-            h('thead', {}, h('tr', {}, ...['', 'used', 'why not more'].map((name) => h('th', { scope: 'col' }, name)))),
+            h('thead', {}, h('tr', {}, ...['what', 'used', 'why not more'].map((name) => h('th', { scope: 'col' }, name)))),
             this.#facilities,
           ),
         ),

@@ -35,9 +35,12 @@ export class TokenText {
   #isPinned = false
   #painted: HTMLElement[] = []
   #follows = true
+  #scrollTop = 0
   #heat = false
   /** The curves that are drawn, to be drawn again when the text scrolls. */
   #curves: { from: HTMLElement; sources: readonly Source[] } | undefined
+  /** In the frame, when the text is laid out anyway. */
+  readonly #scrollToEnd = oncePerFrame(() => (this.element.scrollTop = this.element.scrollHeight))
   readonly #drawCurves = oncePerFrame(() => {
     if (this.#curves) drawArcs(this.#arcs, this.#curves.from, this.#curves.sources, this.element, this.#events.length())
   })
@@ -60,10 +63,7 @@ export class TokenText {
           click: (event) => this.#pointed(event, true),
           pointerover: (event) => event.pointerType === 'mouse' && this.#pointed(event, false),
           pointerleave: () => this.#leave(false),
-          scroll: () => {
-            this.#follows = this.#isAtEnd()
-            this.#drawCurves()
-          },
+          scroll: () => this.#scrolled(),
         },
       },
       this.#content,
@@ -129,7 +129,7 @@ export class TokenText {
       this.#tokens.push(token)
       if (text.includes('\n')) this.#paragraph = undefined
     })
-    if (this.#follows && !this.#heat) this.element.scrollTop = this.element.scrollHeight
+    if (this.#follows && !this.#heat) this.#scrollToEnd()
   }
 
   scrollTo(position: number): void {
@@ -233,6 +233,15 @@ export class TokenText {
       event.preventDefault()
       this.#events.onOpen()
     }
+  }
+
+  /** The text follows what is written until somebody scrolls up. */
+  #scrolled(): void {
+    const { scrollTop } = this.element
+    if (this.#isAtEnd()) this.#follows = true
+    else if (scrollTop < this.#scrollTop) this.#follows = false
+    this.#scrollTop = scrollTop
+    this.#drawCurves()
   }
 
   #isAtEnd(): boolean {
