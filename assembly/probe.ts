@@ -1,4 +1,4 @@
-import { multiplyAdd } from './math'
+import { multiplyAdd } from './math/vectors'
 
 /** 1 if this engine's `multiplyAdd` rounds once: (1 + ε)² - fl((1 + ε)²) is 0 only if the product was rounded first. */
 export function fused(): i32 {

@@ -39,6 +39,7 @@ export const kernelFiles = [
   'elementwise',
   'context',
   'routing',
+  'local-store',
   'attention',
   'attention-weights',
   'norms',
@@ -212,7 +213,7 @@ export const ops = {
       headStride) in place, and the keys on their way to \`keys\` [head][key / 8][headStride][8]; values go to
       \`values\` [head][headStride / 8][capacity][8]. First drops what the dispatch header says from the front of
       both.`,
-    kernels: 'attention',
+    kernels: 'local-store',
     fields: {
       projected: updated(),
       table: read(),

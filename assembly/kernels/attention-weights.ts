@@ -2,8 +2,9 @@ import { count, floatWord, floats, operand, word } from '../operands'
 import { isStopped, partitionStart } from '../parallel'
 import { DispatchHeader } from '../ir/header'
 import { AttentionWeights } from '../ir/ops'
-import { scaleHead, softmax } from './attention'
+import { scaleHead } from './attention'
 import { PANEL_ROW, gemm } from './gemm'
+import { softmax } from './softmax'
 
 /**
  * `AttentionWeights`: split by heads. Scores and their softmax have the bits of `Attention`, which multiplies by the

@@ -3,8 +3,8 @@ import { partitionStart } from '../parallel'
 import { DispatchHeader } from '../ir/header'
 import { GatherContext, NullContext, SelectContext, UpdateContext, UpdateContextInputs } from '../ir/ops'
 import { HISTOGRAM_BYTES } from '../ir/sizes'
-import { storeFourKeys, storeKey, storeValue } from './attention'
-import { takeLargest } from './selection'
+import { storeFourKeys, storeKey, storeValue } from './key-value-layout'
+import { topK } from './top-k'
 
 /*
  * An expert's context: the keys and values its queries see, by rank: first the null KV, then the chosen tokens in
@@ -35,7 +35,7 @@ export function selectContext(op: usize, header: usize, partition: i32, partitio
     const chosen = candidates + floats(capacity + window)
     memory.copy(candidates, contextScores, floats(before))
     memory.copy(candidates + floats(before), operand(op, SelectContext.RouterScores, header) + floats(expert * window), floats(window))
-    const total = takeLargest(candidates, before + window, word(op, SelectContext.Count), histogram, chosen)
+    const total = topK(candidates, before + window, word(op, SelectContext.Count), histogram, chosen)
 
     const keptList = operand(op, SelectContext.Retained, header) + floats(expert * capacity)
     const newList = operand(op, SelectContext.Admitted, header) + floats(expert * window)

@@ -1,4 +1,4 @@
-import { FLOAT16_BITS, widenBfloat16, widenFloat16 } from '../math'
+import { FLOAT16_BITS, widenBfloat16, widenFloat16 } from '../math/half'
 import { count, countOr, floats, headerOfRow, operand, sequenceHeaders, word } from '../operands'
 import { partitionStart } from '../parallel'
 import { DispatchHeader } from '../ir/header'

@@ -1,4 +1,4 @@
-import { geluLanes } from '../math'
+import { geluLanes } from '../math/gelu'
 import { Activation } from '../ir/values'
 import { PANEL_ROW } from './gemm'
 

@@ -1,4 +1,5 @@
-import { EXP2, exp2InRange, laneMask, LOG2_E, maxLanes, sumLanes } from '../math'
+import { EXP2, exp2InRange, LOG2_E } from '../math/exp2'
+import { laneMask, maxLanes, sumLanes } from '../math/vectors'
 import { floats } from '../operands'
 
 /** The largest of `width` values, at least one. */

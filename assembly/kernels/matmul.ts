@@ -1,4 +1,5 @@
-import { FLOAT16_BITS, maxLanes, widenBfloat16, widenFloat16 } from '../math'
+import { FLOAT16_BITS, widenBfloat16, widenFloat16 } from '../math/half'
+import { maxLanes } from '../math/vectors'
 import { bufferAddress, count, floats, operand, word } from '../operands'
 import { isStopped } from '../parallel'
 import { BufferIndex, DispatchHeader } from '../ir/header'

@@ -1,4 +1,4 @@
-import { laneMask, multiplyAdd, sumLanes } from '../math'
+import { laneMask, multiplyAdd, sumLanes } from '../math/vectors'
 import { count, countOr, floats, operand, word } from '../operands'
 import { partitionStart } from '../parallel'
 import { Normalise } from '../ir/ops'

@@ -1,4 +1,4 @@
-import { maxLanes } from '../math'
+import { maxLanes } from '../math/vectors'
 import { count, floats, operand, word } from '../operands'
 import { partitionStart } from '../parallel'
 import { QuantizeRows } from '../ir/ops'

@@ -1,4 +1,4 @@
-import { storeCosineSine, storeTwoCosinesSines } from '../math'
+import { storeCosineSine, storeTwoCosinesSines } from '../math/cosine-sine'
 import { count, countOr, floats, headerOfRow, operand, sequenceHeaders, word } from '../operands'
 import { partitionStart } from '../parallel'
 import { RotaryFromAngles, RotaryFromPositions, Rotate } from '../ir/ops'

@@ -1,116 +1,10 @@
-import { exp2Lanes, LOG2_E } from '../math'
 import { floats, operand, word } from '../operands'
-import { isStopped, partitionStart } from '../parallel'
 import { DispatchHeader } from '../ir/header'
 import { AssignSlots, Descent, SelectKeyValues, SelectQueries } from '../ir/ops'
 import { HISTOGRAM_BYTES } from '../ir/sizes'
 import { SelectionAlgorithm } from '../ir/values'
-import { largestOf, sumOfExponentials } from './log-sum-exp'
-
-/** A float's bits, rearranged so that unsigned order equals float order. Router scores are never -0. */
-// @ts-ignore: decorator
-@inline
-function orderedKey(address: usize): u32 {
-  const bits = load<u32>(address)
-  return bits ^ ((<u32>((<i32>bits) >> 31)) | 0x80000000)
-}
-
-/**
- * Ascending indices of the `k` largest of `n` values (all, if there are no more), ties to the lower index. Returns
- * their number. Nothing is sorted: four passes of a histogram find the k-th largest value byte by byte from the top,
- * and a last one takes the values above it and the first of those equal to it.
- */
-export function takeLargest(values: usize, n: i32, k: i32, histogram: usize, indices: usize): i32 {
-  let threshold: u32 = 0
-  let equals = n
-  if (k < n) {
-    equals = k
-    for (let shift = 24; shift >= 0; shift -= 8) {
-      memory.fill(histogram, 0, <usize>HISTOGRAM_BYTES)
-      countBytes(values, n, threshold, shift, histogram)
-      let byte = 255
-      for (; equals > load<i32>(histogram + floats(byte)); --byte) equals -= load<i32>(histogram + floats(byte))
-      threshold |= (<u32>byte) << shift
-    }
-  }
-  return takeAbove(values, n, threshold, equals, indices)
-}
-
-/** Counts the byte at `shift` of every key whose higher bytes equal the threshold's. */
-function countBytes(values: usize, n: i32, threshold: u32, shift: i32, histogram: usize): void {
-  const mask: u32 = shift == 24 ? 0 : (<u32>0xffffffff) << (shift + 8)
-  for (let i = 0; i < n; ++i) {
-    const key = orderedKey(values + floats(i))
-    if ((key & mask) != threshold) continue
-    const bin = histogram + floats((<i32>(key >> shift)) & 255)
-    store<i32>(bin, load<i32>(bin) + 1)
-  }
-}
-
-function takeAbove(values: usize, n: i32, threshold: u32, equals: i32, indices: usize): i32 {
-  let count = 0
-  for (let i = 0; i < n; ++i) {
-    const key = orderedKey(values + floats(i))
-    if (key < threshold) continue
-    if (key == threshold && --equals < 0) continue
-    store<i32>(indices + floats(count++), i)
-  }
-  return count
-}
-
-/** State that a descent carries between passes: two f64s at the start of a partition's working memory. */
-enum Carried {
-  A = 0,
-  Eps = 8,
-}
-
-/**
- * Coordinate descent over one row (SPEC section 4): only the scalar a and eps are carried between passes, and a pass is
- * one logsumexp of min(s, -a). `n` router scores, all unmasked, of a row of `length`. Runs slice `slice` of `slices` of the
- * passes, after the preceding ones.
- */
-function descend(header: usize, s: usize, n: i32, length: i32, k: i32, descent: usize, carried: usize, slice: i32, slices: i32): void {
-  const floor = load<f64>(descent + (Descent.Eps << 2))
-  const decay = load<f64>(descent + (Descent.EpsDecay << 2))
-  const logK = NativeMath.log(min<f64>(<f64>k * load<f64>(descent + (Descent.FetchRatio << 2)), <f64>length))
-  const largest = largestOf(s, n)
-  let eps: f64
-  let a: f64
-  if (slice == 0) {
-    eps = max<f64>(load<f64>(descent + (Descent.EpsInit << 2)), floor)
-    a = eps * (logK - NativeMath.log(<f64>n))
-    eps = max<f64>(eps * decay, floor)
-  } else {
-    a = load<f64>(carried + Carried.A)
-    eps = load<f64>(carried + Carried.Eps)
-  }
-  // the first pass needs no router scores
-  const passes = word(descent, Descent.Iterations) - 1
-  for (let left = partitionStart(passes, slice + 1, slices) - partitionStart(passes, slice, slices); left > 0; --left) {
-    if (isStopped(header)) return
-    const cap = <f32>-a
-    const top = min<f32>(largest, cap)
-    a = eps * (logK - NativeMath.log(sumOfExponentials(s, n, cap, top, eps))) - <f64>top
-    eps = max<f64>(eps * decay, floor)
-  }
-  store<f64>(carried + Carried.A, a)
-  store<f64>(carried + Carried.Eps, eps)
-}
-
-/** c = min(s + a, 0), which is compared and, divided by eps, exponentiated. */
-function relax(s: usize, n: i32, a: f32, c: usize): void {
-  const shift = f32x4.splat(a)
-  const zero = f32x4.splat(0)
-  for (let i = 0; i < n; i += 4, s += 16, c += 16) v128.store(c, f32x4.add(f32x4.pmin(f32x4.add(v128.load(s), shift), zero), zero))
-}
-
-/** Scores of the chosen tokens: exp(min(s + a, 0) / eps). */
-function scoresOf(s: usize, indices: usize, count: i32, a: f32, eps: f64, scores: usize): void {
-  for (let i = 0; i < count; ++i) {
-    const c = min<f32>(load<f32>(s + floats(load<i32>(indices + floats(i)))) + a, 0)
-    store<f32>(scores + floats(i), f32x4.extract_lane(exp2Lanes(f32x4.splat(<f32>((<f64>c * LOG2_E) / eps))), 0))
-  }
-}
+import { Carried, descend, relax, scoresOf } from './coordinate-descent'
+import { topK } from './top-k'
 
 function fillOnes(scores: usize, count: i32): void {
   for (let i = 0; i < count; ++i) store<f32>(scores + floats(i), 1)
@@ -135,11 +29,11 @@ function choose(
   slices: i32,
 ): i32 {
   const straightThrough = word(descent, Descent.StraightThrough) != 0
-  const topK = word(descent, Descent.Selection) == SelectionAlgorithm.TopK
+  const isTopK = word(descent, Descent.Selection) == SelectionAlgorithm.TopK
   const isLast = slice == slices - 1
-  if (length <= k || (topK && straightThrough)) {
+  if (length <= k || (isTopK && straightThrough)) {
     if (!isLast) return -1
-    const count = takeLargest(s, n, length <= k ? n : k, work, indices)
+    const count = topK(s, n, length <= k ? n : k, work, indices)
     fillOnes(scores, count)
     return count
   }
@@ -148,11 +42,11 @@ function choose(
   const a = <f32>load<f64>(work + Carried.A)
   const eps = load<f64>(work + Carried.Eps)
   let values = s
-  if (!topK) {
+  if (!isTopK) {
     values = work + <usize>HISTOGRAM_BYTES
     relax(s, n, a, values)
   }
-  const count = takeLargest(values, n, k, work, indices)
+  const count = topK(values, n, k, work, indices)
   if (straightThrough) fillOnes(scores, count)
   else scoresOf(s, indices, count, a, eps, scores)
   return count
@@ -211,7 +105,7 @@ function chooseGrowing(s: usize, window: i32, windowSize: i32, k: i32, work: usi
   for (let i = 0; i < retained; ++i) store<f32>(values + floats(i), load<f32>(s + floats(load<i32>(previous + floats(i)))))
   const start = (window - 1) * windowSize
   memory.copy(values + floats(retained), s + floats(start), floats(windowSize))
-  const count = takeLargest(values, retained + windowSize, k, work, list)
+  const count = topK(values, retained + windowSize, k, work, list)
   for (let i = 0; i < count; ++i) {
     const index = load<i32>(list + floats(i))
     store<i32>(list + floats(i), index < retained ? load<i32>(previous + floats(index)) : start + index - retained)

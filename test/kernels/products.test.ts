@@ -93,7 +93,7 @@ function chains(multiplyAdd: MultiplyAdd, input: Float32Array, depth: number, we
   return out
 }
 
-/** What the polynomial in assembly/math.ts leaves: below float32's own rounding of x for every x. */
+/** What the polynomial in assembly/math/gelu.ts leaves: below float32's own rounding of x for every x. */
 const GELU_ERROR = { relative: 2e-6, absolute: 3e-9 }
 
 const MOST_ROWS = 128

@@ -1,7 +1,7 @@
 /*
  * Decompression of DEFLATE (RFC 1951) for the builds that the package holds, which were compressed by
- * scripts/build-wasm.mjs: without checks, since nobody else's bytes come here. `DecompressionStream` does the same, but
- * some hosts do not have it, such as Jest's page environment.
+ * scripts/build-wasm.mjs: without checks, since nobody else's bytes come here. For hosts without zlib;
+ * `DecompressionStream` does the same, but not every page has it, such as Jest's.
  */
 
 /** Lengths of matches, by symbol from 257 (section 3.2.5): the least one, and how many extra bits are added to it. */
@@ -125,7 +125,9 @@ export function inflate(bytes: Uint8Array, length: number): Uint8Array<ArrayBuff
       const end = at + range.least + input.take(range.extra)
       const { least, extra } = distances[input.symbol(far)]!
       const distance = least + input.take(extra)
-      for (; at < end; at++) output[at] = output[at - distance]!
+      if (distance >= end - at) output.copyWithin(at, at - distance, end - distance)
+      else for (let i = at; i < end; i++) output[i] = output[i - distance]!
+      at = end
     }
   }
   return output
