@@ -1,3 +1,4 @@
+import type * as zlib from 'node:zlib'
 import { builtinModule } from '../../builtin-module.js'
 import { inflate } from './inflate.js'
 import { builds } from './modules.generated.js'
@@ -24,7 +25,7 @@ export function bundledBuild(name: BuildName): Uint8Array<ArrayBuffer> {
 
 /** Node's zlib, which Deno and Bun also have, takes 1 ms; our own function 5 to 20. */
 function inflateBuilds(bytes: Uint8Array, length: number): Uint8Array {
-  return builtinModule<typeof import('node:zlib')>('node:zlib')?.inflateRawSync?.(bytes) ?? inflate(bytes, length)
+  return builtinModule<typeof zlib>('node:zlib')?.inflateRawSync?.(bytes) ?? inflate(bytes, length)
 }
 
 function decodeBase64(text: string): Uint8Array {

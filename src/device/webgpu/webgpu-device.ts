@@ -17,21 +17,16 @@ import { BufferPool } from './buffer-pool.js'
 import { HEADER_BYTES } from './kernel.js'
 import { WebGpuWeightPacker } from './pack.js'
 import { Pipelines } from './pipelines.js'
+import { copyOut, receiveReadback } from './readbacks.js'
 import { WebGpuBuffer } from './webgpu-buffer.js'
 import { WebGpuProgram } from './webgpu-program.js'
-import { BufferUsage, MapMode } from './constants.js'
+import { MapMode } from './constants.js'
 import { WorkQueue } from './work-queue.js'
 
 /** Number of unused programs kept. */
 const KEPT_PROGRAMS = 64
 /** Maximum dispatches submitted together: results of some are copied out while others are computed. */
 const SUBMISSION_SIZE = 4
-
-/** Results being copied to the host, packed one after another. */
-interface Shipment {
-  readonly staging: GPUBuffer
-  readonly ranges: readonly BufferRange[]
-}
 
 /** Runs programs as compute passes on a GPU. */
 export class WebGpuDevice implements Device {
@@ -198,51 +193,23 @@ export class WebGpuDevice implements Device {
 
   /** Submits all pending work and copies results to the buffers they belong to. */
   async #bringOver(ranges: readonly BufferRange[]): Promise<void> {
-    const shipments = this.#ship(ranges)
+    const readbacks = copyOut(this, ranges)
     this.queue.flush(true)
     try {
       try {
-        await Promise.all([this.#checks, ...shipments.map(({ staging }) => staging.mapAsync(MapMode.READ))])
+        await Promise.all([this.#checks, ...readbacks.map(({ staging }) => staging.mapAsync(MapMode.READ))])
       } catch (cause) {
         await this.#settled()
         throw new RoutedAttentionError('DEVICE_LOST', `the GPU did not do its work: ${(cause as Error).message}`, { cause })
       }
       this.#assertUsable()
-      for (const { staging, ranges } of shipments) {
-        const bytes = new Uint8Array(staging.getMappedRange())
-        let at = 0
-        for (const { memory, byteOffset, byteLength } of ranges) {
-          ;(memory as WebGpuBuffer).receive(byteOffset, bytes.subarray(at, at + byteLength))
-          at += byteLength
-        }
-      }
+      for (const readback of readbacks) receiveReadback(readback)
     } finally {
-      for (const { staging } of shipments) {
+      for (const { staging } of readbacks) {
         if (staging.mapState !== 'unmapped') staging.unmap()
         this.#giveBack(staging)
       }
     }
-  }
-
-  /** Copies ranges to host-readable buffers, several to a buffer if they fit. */
-  #ship(ranges: readonly BufferRange[]): Shipment[] {
-    const loads: { byteLength: number; ranges: BufferRange[] }[] = []
-    for (const range of ranges) {
-      const last = loads.at(-1)
-      if (last && last.byteLength + range.byteLength <= this.gpu.limits.maxBufferSize) {
-        last.byteLength += range.byteLength
-        last.ranges.push(range)
-      } else loads.push({ byteLength: range.byteLength, ranges: [range] })
-    }
-    return loads.map(({ byteLength, ranges }) => {
-      const staging = this.pool.take(byteLength, BufferUsage.MAP_READ | BufferUsage.COPY_DST, this.gpu.limits.maxBufferSize, 'the results')
-      let at = 0
-      for (const range of ranges) {
-        ;(range.memory as WebGpuBuffer).fetch(range.byteOffset, range.byteLength, staging, at)
-        at += range.byteLength
-      }
-      return { staging, ranges }
-    })
   }
 
   /** After a failure: throws the known reason. */

@@ -1,7 +1,7 @@
 import { bytesOfToken } from './byte-level.js'
 import type { Component } from './component.js'
 import type { StepBudget } from './step-budget.js'
-import { Pattern } from './pattern.js'
+import { Pattern } from './pattern/pattern.js'
 import { prependScheme } from './pre-tokenizers.js'
 import { PatternSegments } from './split.js'
 

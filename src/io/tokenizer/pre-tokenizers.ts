@@ -2,7 +2,7 @@ import { textToByteCharacters } from './byte-level.js'
 import { CharSet, widthAt } from './char-set.js'
 import { numbers, punctuation, whitespace, wordCharacters } from './characters.js'
 import type { Component } from './component.js'
-import { Pattern } from './pattern.js'
+import { Pattern } from './pattern/pattern.js'
 import { BEHAVIORS, splitAtCharacters, splitAtMatches } from './split.js'
 import { mapping, type Stage } from './stage.js'
 

@@ -1,5 +1,5 @@
 import { type CharSet, codePointBefore, widthAt } from './char-set.js'
-import type { Match, Pattern } from './pattern.js'
+import type { Match, Pattern } from './pattern/pattern.js'
 import { checkHeld, type EncodingContext, type Stage, type TextSink } from './stage.js'
 
 /** Receives a text split into matches and the text between them, each in one or more parts. */

@@ -1,7 +1,11 @@
-import { CharSet, codePointBefore, widthAt } from './char-set.js'
-import { type Assertion, literal, type PatternNode, parsePattern, PatternError, wordSet } from './pattern-syntax.js'
-import type { Component } from './component.js'
-import type { StepBudget } from './step-budget.js'
+import { CharSet, codePointBefore, widthAt } from '../char-set.js'
+import type { Component } from '../component.js'
+import type { StepBudget } from '../step-budget.js'
+import { firstOf, lookBehindOf } from './analyze-pattern.js'
+import { wordSet } from './character-classes.js'
+import { ASSERTIONS, compilePattern, Op, UNBOUNDED } from './compile-pattern.js'
+import { type PatternNode, PatternError } from './pattern-node.js'
+import { literal, parsePattern } from './parse-pattern.js'
 
 /** The range of a match. */
 export interface Match {
@@ -9,48 +13,16 @@ export interface Match {
   readonly end: number
 }
 
-const enum Op {
-  Match,
-  Set,
-  Jump,
-  /** Continues at the first operand, or at the second if that fails. */
-  Fork,
-  /** A repeated set: set, minimum, maximum, mode. */
-  Greedy,
-  Lazy,
-  Possessive,
-  Assert,
-  /**
-   * A separate program from the next instruction on: where to continue, whether it must not match, characters to step
-   * back.
-   */
-  Look,
-  Atomic,
-}
-
-/** Maximum number of instructions, with intervals expanded. */
-const MAX_PROGRAM = 50_000
-const UNBOUNDED = 2 ** 30
 /** On the stack: preceded by the number of characters that a lazy run may still take. */
 const LAZY = -2
-const ASSERTIONS: readonly Assertion[] = [
-  'word boundary',
-  'no word boundary',
-  'line begin',
-  'line end',
-  'text begin',
-  'text end',
-  'last line end',
-]
-
 /**
  * A regular expression that finds what Oniguruma finds, by backtracking over a program and counting every step. It also
  * records whether it looked at the end of the text: if not, more text cannot change the result, which makes streaming
  * exact.
  */
 export class Pattern {
-  private readonly program: number[] = []
-  private readonly sets: CharSet[] = []
+  private readonly program: readonly number[]
+  private readonly sets: readonly CharSet[]
   /** Characters that a match may begin with; undefined if it may be empty. */
   private readonly first: CharSet | undefined
   /** Whether a match may be empty. */
@@ -69,8 +41,9 @@ export class Pattern {
     private readonly what: string,
   ) {
     this.lookBehind = lookBehindOf(node)
-    this.compile(node)
-    this.program.push(Op.Match)
+    const { words, sets: members } = compilePattern(node)
+    this.program = words
+    this.sets = members
     const { sets, mayBeEmpty } = firstOf(node)
     this.mayBeEmpty = mayBeEmpty
     this.first = mayBeEmpty ? undefined : new CharSet((codePoint) => sets.some((set) => set.has(codePoint)))
@@ -299,7 +272,7 @@ export class Pattern {
       case 'no word boundary': {
         const before = codePointBefore(text, place)
         if (isEnd) this.sawEnd = true
-        const isBoundary = (before !== undefined && words().has(before)) !== (!isEnd && words().has(text.codePointAt(place)!))
+        const isBoundary = (before !== undefined && wordSet().has(before)) !== (!isEnd && wordSet().has(text.codePointAt(place)!))
         return isBoundary === (ASSERTIONS[assertion] === 'word boundary')
       }
       case 'line begin':
@@ -321,165 +294,4 @@ export class Pattern {
         return false
     }
   }
-
-  private compile(node: PatternNode): void {
-    const { program } = this
-    if (program.length > MAX_PROGRAM) throw new PatternError('the pattern is too large when its intervals are written out', false)
-    switch (node.kind) {
-      case 'set':
-        program.push(Op.Set, this.sets.push(node.set) - 1)
-        return
-      case 'sequence':
-        for (const part of node.nodes) this.compile(part)
-        return
-      case 'alternatives': {
-        const ends: number[] = []
-        for (const [index, part] of node.nodes.entries()) {
-          if (index === node.nodes.length - 1) this.compile(part)
-          else {
-            const fork = program.push(Op.Fork, 0, 0) - 3
-            program[fork + 1] = program.length
-            this.compile(part)
-            ends.push(program.push(Op.Jump, 0) - 1)
-            program[fork + 2] = program.length
-          }
-        }
-        for (const end of ends) program[end] = program.length
-        return
-      }
-      case 'repeat':
-        this.compileRepeat(node)
-        return
-      case 'look': {
-        const back = node.isBehind ? fixedLength(node.node) : 0
-        const look = program.push(Op.Look, 0, node.isNegative ? 1 : 0, back) - 4
-        if (node.isBehind && back === 0) throw new PatternError('the pattern looks back at nothing', false)
-        this.compile(node.node)
-        program.push(Op.Match)
-        program[look + 1] = program.length
-        return
-      }
-      case 'atomic': {
-        const atomic = program.push(Op.Atomic, 0) - 2
-        this.compile(node.node)
-        program.push(Op.Match)
-        program[atomic + 1] = program.length
-        return
-      }
-      case 'assertion':
-        program.push(Op.Assert, ASSERTIONS.indexOf(node.assertion))
-    }
-  }
-
-  private compileRepeat(repeat: Extract<PatternNode, { kind: 'repeat' }>): void {
-    const { program } = this
-    const { node, min, max, mode } = repeat
-    if (node.kind === 'set') {
-      const op = mode === 'greedy' ? Op.Greedy : mode === 'lazy' ? Op.Lazy : Op.Possessive
-      program.push(op, this.sets.push(node.set) - 1, min, max === Infinity ? UNBOUNDED : max)
-      return
-    }
-    if (mode === 'possessive') {
-      this.compile({ kind: 'atomic', node: { ...repeat, mode: 'greedy' } })
-      return
-    }
-    const fork = (goOn: number | undefined): number => {
-      const at = program.push(Op.Fork, 0, 0) - 3
-      program[at + (mode === 'greedy' ? 1 : 2)] = goOn ?? program.length
-      return at
-    }
-    for (let i = 0; i < min; i++) this.compile(node)
-    if (max === Infinity) {
-      if (firstOf(node).mayBeEmpty) throw new PatternError('the pattern repeats what may be empty', false)
-      const loop = fork(undefined)
-      this.compile(node)
-      program.push(Op.Jump, loop)
-      program[loop + (mode === 'greedy' ? 2 : 1)] = program.length
-      return
-    }
-    const forks: number[] = []
-    for (let i = min; i < max; i++) {
-      forks.push(fork(undefined))
-      this.compile(node)
-    }
-    for (const at of forks) program[at + (mode === 'greedy' ? 2 : 1)] = program.length
-  }
-}
-
-let wordsOnce: CharSet | undefined
-function words(): CharSet {
-  return (wordsOnce ??= wordSet())
-}
-
-/** What a match of a node may begin with. */
-function firstOf(node: PatternNode): { sets: CharSet[]; mayBeEmpty: boolean } {
-  switch (node.kind) {
-    case 'set':
-      return { sets: [node.set], mayBeEmpty: false }
-    case 'sequence': {
-      const sets: CharSet[] = []
-      for (const part of node.nodes) {
-        const first = firstOf(part)
-        sets.push(...first.sets)
-        if (!first.mayBeEmpty) return { sets, mayBeEmpty: false }
-      }
-      return { sets, mayBeEmpty: true }
-    }
-    case 'alternatives': {
-      const parts = node.nodes.map(firstOf)
-      return { sets: parts.flatMap(({ sets }) => sets), mayBeEmpty: parts.some(({ mayBeEmpty }) => mayBeEmpty) }
-    }
-    case 'repeat': {
-      const first = firstOf(node.node)
-      return { sets: first.sets, mayBeEmpty: node.min === 0 || first.mayBeEmpty }
-    }
-    case 'atomic':
-      return firstOf(node.node)
-    case 'look':
-    case 'assertion':
-      return { sets: [], mayBeEmpty: true }
-  }
-}
-
-function lookBehindOf(node: PatternNode): number {
-  switch (node.kind) {
-    case 'set':
-      return 0
-    case 'sequence':
-    case 'alternatives':
-      return node.nodes.reduce((most, part) => Math.max(most, lookBehindOf(part)), 0)
-    case 'repeat':
-    case 'atomic':
-      return lookBehindOf(node.node)
-    case 'look':
-      return lookBehindOf(node.node) + (node.isBehind ? fixedLength(node.node) : 0)
-    case 'assertion':
-      return 1
-  }
-}
-
-/** Length of a look-behind, in characters. */
-function fixedLength(node: PatternNode): number {
-  const length = (part: PatternNode): number => {
-    switch (part.kind) {
-      case 'set':
-        return 1
-      case 'sequence':
-        return part.nodes.reduce((sum, item) => sum + length(item), 0)
-      case 'alternatives': {
-        const lengths = new Set(part.nodes.map(length))
-        return lengths.size === 1 ? [...lengths][0]! : NaN
-      }
-      case 'repeat':
-        return part.min === part.max ? part.min * length(part.node) : NaN
-      case 'atomic':
-        return length(part.node)
-      case 'look':
-      case 'assertion':
-        return 0
-    }
-  }
-  const found = length(node)
-  if (!(found <= 1000)) throw new PatternError('the pattern looks back at texts of different lengths', false)
-  return found
 }

@@ -1,33 +1,11 @@
-import { CharSet } from './char-set.js'
-import { sinceUnicode17 } from './characters.js'
+import { CharSet } from '../char-set.js'
+import { complement, namedClass, posixClass, property, single, wordSet } from './character-classes.js'
+import { type Assertion, PatternError, type PatternNode, type RepeatMode } from './pattern-node.js'
 
 /*
  * Regular expressions in Oniguruma's syntax, as used by Hugging Face's library, to the extent that published tokenizers
  * use it. Other syntax is rejected.
  */
-
-export type PatternNode =
-  | { readonly kind: 'set'; readonly set: CharSet }
-  | { readonly kind: 'sequence'; readonly nodes: readonly PatternNode[] }
-  | { readonly kind: 'alternatives'; readonly nodes: readonly PatternNode[] }
-  | { readonly kind: 'repeat'; readonly node: PatternNode; readonly min: number; readonly max: number; readonly mode: RepeatMode }
-  | { readonly kind: 'look'; readonly node: PatternNode; readonly isNegative: boolean; readonly isBehind: boolean }
-  | { readonly kind: 'atomic'; readonly node: PatternNode }
-  | { readonly kind: 'assertion'; readonly assertion: Assertion }
-
-export type RepeatMode = 'greedy' | 'lazy' | 'possessive'
-export type Assertion = 'word boundary' | 'no word boundary' | 'line begin' | 'line end' | 'text begin' | 'text end' | 'last line end'
-
-/** Why a pattern is rejected. */
-export class PatternError extends Error {
-  constructor(
-    message: string,
-    /** Whether it is invalid, rather than unsupported. */
-    readonly isBroken: boolean,
-  ) {
-    super(message)
-  }
-}
 
 const MAX_LENGTH = 20_000
 const MAX_DEPTH = 100
@@ -41,10 +19,6 @@ export function literal(text: string): PatternNode {
   return { kind: 'sequence', nodes: Array.from(text, (character) => ({ kind: 'set', set: single(character.codePointAt(0)!) })) }
 }
 
-export function wordSet(): CharSet {
-  return property(/[\p{L}\p{M}\p{Nd}\p{Pc}]/u)
-}
-
 const ASSERTIONS: Record<string, Assertion> = {
   b: 'word boundary',
   B: 'no word boundary',
@@ -53,22 +27,6 @@ const ASSERTIONS: Record<string, Assertion> = {
   Z: 'last line end',
 }
 const CONTROLS: Record<string, number> = { t: 9, n: 10, v: 11, f: 12, r: 13, a: 7, e: 27 }
-/** POSIX brackets with their Unicode meaning. */
-const POSIX: Record<string, RegExp> = {
-  alnum: /[\p{Alphabetic}\p{Nd}]/u,
-  alpha: /\p{Alphabetic}/u,
-  ascii: /[\0-\x7f]/u,
-  blank: /[\p{Zs}\t]/u,
-  cntrl: /\p{Cc}/u,
-  digit: /\p{Nd}/u,
-  lower: /\p{Lowercase}/u,
-  punct: /[\p{P}\p{S}]/u,
-  space: /\p{White_Space}/u,
-  upper: /\p{Uppercase}/u,
-  word: /[\p{L}\p{M}\p{Nd}\p{Pc}]/u,
-  xdigit: /[0-9A-Fa-f]/u,
-}
-
 class PatternParser {
   private at = 0
   private depth = 0
@@ -207,7 +165,7 @@ class PatternParser {
       case 'P': {
         const named = this.take(/\{(\^?)([A-Za-z_ -]+)\}/y)
         if (named === undefined) throw this.unsupported(`\\${letter} of this form`)
-        const set = this.named(named[2]!)
+        const set = this.classNamed(named[2]!)
         return (letter === 'P') !== (named[1] === '^') ? complement(set) : set
       }
       case 'x':
@@ -225,24 +183,10 @@ class PatternParser {
     return this.codePoint()
   }
 
-  private named(name: string): CharSet {
-    const plain = name.replace(/[ _-]/g, '').toLowerCase()
-    if (Object.hasOwn(POSIX, plain)) return property(POSIX[plain]!)
-    if (plain === 'any') return new CharSet(() => true)
-    const capitals = name.replace(/[ -]/g, '_').replace(/[A-Za-z]+/g, (word) => word[0]!.toUpperCase() + word.slice(1).toLowerCase())
-    for (const value of [`gc=${capitals}`, `sc=${capitals}`, capitals]) {
-      try {
-        const pattern = new RegExp(`^\\p{${value}}$`, 'u')
-        // Characters unassigned in the library are 'other' there.
-        if (/^(gc=)?(C|Cn|Other|Unassigned)$/.test(value)) {
-          return new CharSet((codePoint) => sinceUnicode17().has(codePoint) || pattern.test(String.fromCodePoint(codePoint)))
-        }
-        return property(pattern)
-      } catch {
-        // another kind of name, handled below
-      }
-    }
-    throw this.unsupported(`the property ${name}`)
+  private classNamed(name: string): CharSet {
+    const set = namedClass(name)
+    if (set === undefined) throw this.unsupported(`the property ${name}`)
+    return set
   }
 
   /** After a [: Oniguruma has nested sets, and && for intersections. */
@@ -263,9 +207,9 @@ class PatternParser {
       if (this.accept(']')) break
       const posix = this.take(/\[:(\^?)([a-z]+):\]/y)
       if (posix !== undefined) {
-        const pattern = Object.hasOwn(POSIX, posix[2]!) ? POSIX[posix[2]!] : undefined
-        if (pattern === undefined) throw this.unsupported(posix[0])
-        members.push(posix[1] === '^' ? complement(property(pattern)) : property(pattern))
+        const set = posixClass(posix[2]!)
+        if (set === undefined) throw this.unsupported(posix[0])
+        members.push(posix[1] === '^' ? complement(set) : set)
       } else if (this.accept('[')) members.push(this.bracket())
       else if (this.accept('&&')) {
         both = close()
@@ -332,19 +276,6 @@ class PatternParser {
   private unsupported(what: string): PatternError {
     return new PatternError(`the pattern has ${what} at ${this.at}, which is not supported`, false)
   }
-}
-
-function single(codePoint: number): CharSet {
-  return new CharSet((other) => other === codePoint)
-}
-
-function complement(set: CharSet): CharSet {
-  return new CharSet((codePoint) => !set.has(codePoint))
-}
-
-/** A class of Unicode 16, which Hugging Face's library uses for matching. */
-function property(pattern: RegExp): CharSet {
-  return new CharSet((codePoint) => !sinceUnicode17().has(codePoint) && pattern.test(String.fromCodePoint(codePoint)))
 }
 
 function escapeForClass(codePoint: number): string {
