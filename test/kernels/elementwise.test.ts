@@ -1,57 +1,26 @@
 import { describe, expect, test } from 'vitest'
-import { DispatchHeader } from '../../assembly/ir/header.js'
 import { Opcode } from '../../assembly/ir/ops.js'
-import { WeightFormat } from '../../assembly/ir/values.js'
 import type { Runtime } from '../../src/device/runtime.js'
 import { allBuilds } from '../support/runtimes.js'
 import { type CombineCase, combineCases, combined, combineOp } from './combine-op.js'
+import { embedCases, embedded, embedOp } from './embed-op.js'
 import { expectClose, expectSameBits, gather, integers, normals, range, roundUpTo8, spread } from './float32.js'
-import { rowCopies, rowWidths, vocabularies } from './op-cases.js'
+import { rowCopies, vocabularies } from './op-cases.js'
 import { misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
 
-const { fround } = Math
 const everyPartition = [1, ...partitionCounts]
 
 describe.each(allBuilds)('embedding on the %s build', (build) => {
-  const [vocabulary, places] = [11, 20]
-
-  function embed(runtime: Runtime, ids: Int32Array, stride: number, position?: number, misalignment = 0): Float32Array {
-    const memory = new OpMemory(misalignment)
-    const output = memory.output(ids.length * stride)
-    const fields = {
-      rows: memory.count(ids.length),
-      tokenIds: memory.input(ids),
-      tokens: memory.input(normals(vocabulary * stride, 1)),
-      positions: position === undefined ? undefined : memory.input(normals(places * stride, 2)),
-      output,
-      stride,
-      tokensFormat: WeightFormat.Float32,
-    }
-    memory.run(runtime, Opcode.Embed, fields, { [DispatchHeader.Position]: position ?? 2 ** 40 })
-    return memory.floats(output)
-  }
-
   test("gives each token's row, plus its position's where there are any", () => {
-    for (const stride of new Set(rowWidths.map(roundUpTo8))) {
-      const tokens = normals(vocabulary * stride, 1)
-      const learned = normals(places * stride, 2)
-      for (const [rows, position] of [
-        [0, 0],
-        [1, 19],
-        [7, undefined],
-        [13, undefined],
-        [13, 0],
-        [13, 7],
-      ] as const) {
-        const ids = integers(rows, vocabulary, rows)
-        const expected = Float32Array.from({ length: rows * stride }, (_, i) => {
-          const [row, column] = [Math.floor(i / stride), i % stride]
-          const value = tokens[ids[row]! * stride + column]!
-          return position === undefined ? value : fround(value + learned[(position + row) * stride + column]!)
-        })
-        for (const partitions of everyPartition) expectSameBits(embed(runtimeOf(build, partitions), ids, stride, position), expected)
-        for (const misalignment of misalignments) expectSameBits(embed(runtimeOf(build), ids, stride, position, misalignment), expected)
+    for (const options of embedCases) {
+      const expected = embedded(options)
+      const embed = (runtime: Runtime, misalignment = 0) => {
+        const { memory, opcode, fields, chunk, output } = embedOp({ ...options, misalignment })
+        memory.run(runtime, opcode, fields, chunk)
+        return memory.floats(output)
       }
+      for (const partitions of everyPartition) expectSameBits(embed(runtimeOf(build, partitions)), expected)
+      for (const misalignment of misalignments) expectSameBits(embed(runtimeOf(build), misalignment), expected)
     }
   })
 })

@@ -7,6 +7,7 @@ import { attention, headRows, keyIndex, packHeads, valueIndex } from './attentio
 import { expectClose, expectSameBits, range, roundUpTo8 } from './float32.js'
 import { contextLengths, headWidths } from './op-cases.js'
 import { expectOwnMemory, misalignments, runtimeOf, partitionCounts, OpMemory } from './op-runner.js'
+import { attendedByWindow, windowedAttentionOp, windowedRows } from './windowed-attention-op.js'
 
 const TILE_ROWS = 6
 
@@ -88,6 +89,22 @@ describe.each(allBuilds)('routed attention on the %s build', (build) => {
             expectClose(row, expected, { absolute: 3e-6 }, `row ${i} of ${rows}, context ${context}, heads of ${width}`)
           })
         }
+      }
+    }
+  })
+
+  test('attends window by window, each to a context of its own', () => {
+    for (const counts of windowedRows) {
+      const expected = attendedByWindow(counts)
+      for (const partitions of [1, ...partitionCounts]) {
+        const { memory, opcode, fields, chunk, output } = windowedAttentionOp(counts, { partitions, misalignment: 4 * (partitions % 4) })
+        memory.run(runtimeOf(build, partitions), opcode, fields, chunk)
+        const attended = memory.floats(output)
+        const width = attended.length / expected.length
+        expected.forEach((row, i) => {
+          const actual = attended.slice(i * width, (i + 1) * width)
+          expectClose(actual, row, { absolute: 3e-6 }, `row ${i} of windows of ${counts.join(', ')} rows`)
+        })
       }
     }
   })

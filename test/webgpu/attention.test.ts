@@ -9,6 +9,7 @@ import { headRows, keyIndex, packHeads, valueIndex } from '../kernels/attention-
 import { expectSameBits, roundUpTo8 } from '../kernels/float32.js'
 import { contextLengths, headWidths, localWindows } from '../kernels/op-cases.js'
 import { OpMemory } from '../kernels/op-runner.js'
+import { windowedAttentionOp, windowedRows } from '../kernels/windowed-attention-op.js'
 import { noAdapter, openDevice } from './gpu.js'
 import { expectSameOp, type OpCase } from './op-comparison.js'
 
@@ -155,45 +156,7 @@ describe.skipIf(noAdapter)('attention on a GPU, as on the processor', () => {
   })
 
   test('attends window by window, each to a context of its own', async () => {
-    const [heads, width, headStride, capacity, contextRows] = [2, 10, 16, 24, 20]
-    const inner = heads * headStride
-    for (const counts of [[3], [0, 5, 20], [17, 0, 1, 4]]) {
-      const make = (): OpCase<Opcode.Attention> => {
-        const rows = counts.reduce((sum, count) => sum + count, 0)
-        const starts = [0, ...counts].map((_, z) => counts.slice(0, z).reduce((sum, count) => sum + count, 0))
-        const ends = counts.map((_, z) => (z * 11) % capacity)
-        const memory = new OpMemory()
-        const packed = (index: typeof keyIndex) => {
-          return ends.flatMap((end, z) => [...packHeads(index, rowsOf(end + 1, { heads, width }, 7 * z), heads, headStride, capacity)])
-        }
-        const output = memory.output(rows * inner)
-        const fields = {
-          rows: memory.count(rows),
-          end: memory.input(Int32Array.from(ends)),
-          queries: memory.input(Float32Array.from(rowsOf(rows, { heads, width }, 1).flatMap((row) => [...row]))),
-          keys: memory.input(Float32Array.from(packed(keyIndex))),
-          values: memory.input(Float32Array.from(packed(valueIndex))),
-          output,
-          scores: memory.output(capacity * MOST_TILE_ROWS + 8),
-          queryStride: inner,
-          outputStride: inner,
-          heads,
-          headWidth: width,
-          headStride,
-          capacity,
-          window: capacity,
-          advance: 0,
-          scoreStride: capacity,
-          scale: 1 / Math.sqrt(width),
-          starts: memory.input(Int32Array.from(starts)),
-          contextStride: inner * capacity,
-          contextRows,
-        }
-        const chunk = { [DispatchHeader.Rows]: rows, [DispatchHeader.Windows]: counts.length }
-        return { memory, opcode: Opcode.Attention, fields, chunk, floats: [output] }
-      }
-      await expectSameOp(device, make, `windows of ${counts.join(', ')} rows`)
-    }
+    for (const counts of windowedRows) await expectSameOp(device, () => windowedAttentionOp(counts), `windows of ${counts.join(', ')} rows`)
   })
 
   test('gives a row the same bits in every kernel variant that has room for its keys', async () => {

@@ -1,10 +1,11 @@
 import { beforeAll, describe, test } from 'vitest'
 import { DispatchHeader } from '../../assembly/ir/header.js'
 import { Opcode } from '../../assembly/ir/ops.js'
-import { Norm, WeightFormat } from '../../assembly/ir/values.js'
+import { Norm } from '../../assembly/ir/values.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
 import { combineCases, combineOp } from '../kernels/combine-op.js'
+import { embedCases, embedOp } from '../kernels/embed-op.js'
 import { rowCopies, rowWidths, vocabularies } from '../kernels/op-cases.js'
 import { OpMemory } from '../kernels/op-runner.js'
 import { noAdapter, openDevice } from './gpu.js'
@@ -57,32 +58,7 @@ describe.skipIf(noAdapter)('rows on a GPU, as on the processor', () => {
   })
 
   test('embeds tokens, with the learned row of their position where there is one', async () => {
-    for (const width of rowWidths) {
-      for (const learned of [false, true]) {
-        const make = (): OpCase<Opcode.Embed> => {
-          const stride = roundUp(width)
-          const memory = new OpMemory()
-          const output = memory.output(3 * stride)
-          const fields = {
-            rows: memory.count(3),
-            tokenIds: memory.input(Int32Array.of(4, 0, 2)),
-            tokens: memory.input(randomRows(5, width)),
-            positions: learned ? memory.input(randomRows(9, width, 1)) : undefined,
-            output,
-            stride,
-            tokensFormat: WeightFormat.Float32,
-          }
-          return {
-            memory,
-            opcode: Opcode.Embed,
-            fields,
-            chunk: { [DispatchHeader.Rows]: 3, [DispatchHeader.Position]: 5 },
-            exact: [output],
-          }
-        }
-        await expectSameOp(device, make, `width ${width}, learned positions ${learned}`)
-      }
-    }
+    for (const options of embedCases) await expectSameOp(device, () => embedOp(options), JSON.stringify(options))
   })
 
   test('copies rows bit by bit, to a ring too', async () => {
