@@ -9,7 +9,9 @@ import whole from './vitest.config.js'
 const SLOW = [
   'test/webgpu/**',
   ...['document', 'in-process', 'over-http'].map((name) => `test/ai-sdk/${name}.test.ts`),
-  ...['cli', 'cli-terminal', 'prompt-encoding', 'quantize', 'serve', 'tokenize'].map((name) => `test/cli/${name}.test.ts`),
+  ...['cli', 'cli-terminal', 'eval-and-info', 'generate', 'prompt-encoding', 'quantize', 'serve', 'tokenize'].map(
+    (name) => `test/cli/${name}.test.ts`,
+  ),
   ...[
     'collection',
     'decode-batches',
@@ -28,9 +30,16 @@ const SLOW = [
   ...['document-examples', 'layer-golden', 'layer-lifetimes', 'layer-properties', 'layer-same-bits', 'reference'].map(
     (name) => `test/layer/${name}.test.ts`,
   ),
-  ...['inspect', 'inspected-sessions', 'loading-in-parts', 'model-golden', 'model-properties', 'sessions', 'streamed-loading'].map(
-    (name) => `test/model/${name}.test.ts`,
-  ),
+  ...[
+    'inspect',
+    'inspected-sessions',
+    'loading-in-parts',
+    'model-golden',
+    'model-properties',
+    'sessions',
+    'sessions-of-novels',
+    'streamed-loading',
+  ].map((name) => `test/model/${name}.test.ts`),
   ...['conversations-recovery', 'soak'].map((name) => `test/server/${name}.test.ts`),
   ...['constrained-output', 'examples', 'npm-install', 'page', 'public-surface', 'readme', 'source-maps', 'structure', 'training'].map(
     (name) => `test/package/${name}.test.ts`,

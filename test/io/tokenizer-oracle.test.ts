@@ -1,7 +1,8 @@
 import { Tokenizer as Oracle } from 'tokenizers'
 import { describe, expect, it } from 'vitest'
 import { createTokenizer, type Tokenizer } from '../../src/io/tokenizer.js'
-import { oddTexts, tokenizerFiles } from '../support/oracle-files.js'
+import { oddTexts } from '../support/odd-texts.js'
+import { tokenizerFiles } from '../support/oracle-files.js'
 
 /*
  * Encoding and decoding are Hugging Face's: ids are held against its own library (Rust, version 0.23), for every kind

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { createByteTokenizer, createTokenizer, type Tokenizer } from '../../src/io/tokenizer.js'
 import { expectRejects, expectThrows } from '../support/errors.js'
-import { oddTexts } from '../support/oracle-files.js'
+import { oddTexts } from '../support/odd-texts.js'
 
 let tokenizer: Tokenizer
 beforeAll(async () => {
