@@ -1,10 +1,10 @@
 /** `GatherContext`: its cases, their operands and a plain twin, for the kernels of every device. */
 import { DispatchHeader } from '../../assembly/ir/header.js'
 import { Opcode } from '../../assembly/ir/ops.js'
-import { createRandom } from '../../src/random.js'
 import type { OpCase } from '../webgpu/op-comparison.js'
-import { headRows, keyIndex, packHeads, valueIndex } from './attention-twin.js'
+import { keyIndex, packHeads, valueIndex } from './attention-twin.js'
 import { integers, normals, range } from './float32.js'
+import { interleave, type KeyValues, keyValuesOf } from './key-value-pairs.js'
 import { headShapes, type HeadShape } from './op-cases.js'
 import { OpMemory, type Region } from './op-runner.js'
 
@@ -58,21 +58,6 @@ export const gatherCases: readonly GatherCase[] = headShapes.flatMap((shape) => 
   { shape, expert: 1, window: 3, visible: [8], opens: false },
 ])
 
-interface Pairs {
-  readonly keys: readonly Float32Array[]
-  readonly values: readonly Float32Array[]
-}
-
-function pairsOf(count: number, { heads, width, headStride }: HeadShape, seed: number): Pairs {
-  const { normal } = createRandom(seed)
-  return { keys: headRows(count, heads, width, headStride, normal), values: headRows(count, heads, width, headStride, normal) }
-}
-
-/** Rows of [k | v]. */
-function interleave({ keys, values }: Pairs): Float32Array {
-  return Float32Array.from(keys.flatMap((key, i) => [...key, ...values[i]!]))
-}
-
 const operands = new Map(headShapes.map((shape) => [shape, makeOperands(shape)]))
 
 function makeOperands(shape: HeadShape) {
@@ -81,8 +66,8 @@ function makeOperands(shape: HeadShape) {
     lists: integers(windows * EXPERTS * LIST_CAPACITY, SEQUENCE_CAPACITY, 7),
     scores: normals(windows * EXPERTS * LIST_CAPACITY, 8),
     slots: integers(EXPERTS * SEQUENCE_CAPACITY, CHOSEN, 6),
-    projected: pairsOf(CHOSEN, shape, 4),
-    null: pairsOf(1, shape, 5),
+    projected: keyValuesOf(CHOSEN, shape, 4),
+    null: keyValuesOf(1, shape, 5),
   }
 }
 
@@ -131,7 +116,7 @@ export function gathered(options: GatherCase): { keys: Float32Array; values: Flo
   const { shape, expert, window, opens = true, routed = true } = options
   const { heads, headStride } = shape
   const { lists, scores, slots, projected, null: pair } = operands.get(shape)!
-  const contexts = windowsOf(options).map((count, z): Pairs => {
+  const contexts = windowsOf(options).map((count, z): KeyValues => {
     if (!opens || !routed || window + z === 0) return { keys: [], values: [] }
     const first = ((window + z - 1) * EXPERTS + expert) * LIST_CAPACITY
     const listed = range(count).map((i) => ({
