@@ -1,3 +1,4 @@
+import type * as buffer from 'node:buffer'
 import type * as zlib from 'node:zlib'
 import { builtinModule } from '../../builtin-module.js'
 import { inflate } from './inflate.js'
@@ -5,12 +6,15 @@ import { builds } from './modules.generated.js'
 
 export type BuildName = keyof typeof builds.byteLengths
 
-/** The bytes of a build that is bundled with the package. They are not kept: an engine compiles a build once. */
+const names = Object.keys(builds.byteLengths) as BuildName[]
+/** Held weakly: an engine that does not take one build asks for the other right away, and for none afterwards. */
+let inflated: WeakRef<Uint8Array> | undefined
+
+/** The bytes of a build that is bundled with the package. */
 export function bundledBuild(name: BuildName): Uint8Array<ArrayBuffer> {
-  const names = Object.keys(builds.byteLengths) as BuildName[]
-  const total = names.reduce((sum, each) => sum + builds.byteLengths[each], 0)
+  const interleaved = inflated?.deref() ?? inflateBuilds()
+  inflated = new WeakRef(interleaved)
   const bytes = new Uint8Array(builds.byteLengths[name])
-  const interleaved = inflateBuilds(decodeBase64(builds.deflated), total)
   // block after block, one of each build that has not ended
   let from = 0
   for (let at = 0; at < bytes.length; at += builds.blockBytes) {
@@ -23,9 +27,14 @@ export function bundledBuild(name: BuildName): Uint8Array<ArrayBuffer> {
   return bytes
 }
 
-/** Node's zlib, which Deno and Bun also have, takes 1 ms; our own function 5 to 20. */
-function inflateBuilds(bytes: Uint8Array, length: number): Uint8Array {
-  return builtinModule<typeof zlib>('node:zlib')?.inflateRawSync?.(bytes) ?? inflate(bytes, length)
+/** With Node's modules, which Deno and Bun also have, in 1 ms; our own functions take 5 to 20. */
+function inflateBuilds(): Uint8Array {
+  const { deflated, byteLengths } = builds
+  const { Buffer } = builtinModule<typeof buffer>('node:buffer') ?? {}
+  const { inflateRawSync } = builtinModule<typeof zlib>('node:zlib') ?? {}
+  if (Buffer && inflateRawSync) return inflateRawSync(Buffer.from(deflated, 'base64'))
+  const total = names.reduce((sum, name) => sum + byteLengths[name], 0)
+  return inflate(decodeBase64(deflated), total)
 }
 
 function decodeBase64(text: string): Uint8Array {
