@@ -4,6 +4,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { createRuntime } from '../../src/device/create-runtime.js'
 import { Dispatch, DispatchHeader } from '../../src/device/device.js'
 import type { Runtime } from '../../src/device/runtime.js'
+import { DecodeBatcher } from '../../src/model/executor/decode-batcher.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import type { Session } from '../../src/model/session.js'
 import { runs } from '../support/arbitraries.js'
@@ -110,21 +111,36 @@ describe('the order of waiting sessions', () => {
   /**
    * Reads prompts while other sessions read token after token.
    * @returns from the first batch of tokens to the last chunk, what was handed to the device: 'tokens', or the worker groups
-   * of the chunks submitted together
+   * of the chunks submitted together; and for each token, how many submissions began while it waited
    */
-  async function readBeside(runtime: Runtime): Promise<('tokens' | number[])[]> {
+  async function readBeside(runtime: Runtime): Promise<{ during: ('tokens' | number[])[]; waited: number[] }> {
     const model = await loadSmallModel(runtime, causalConfig)
     const order: ('tokens' | number[])[] = []
+    const waited: number[] = []
+    let submissions = 0
+    let submissionsBefore = 0
     const { device } = runtime
     const run = device.run.bind(device)
     device.run = (program, dispatches, interrupt) => {
       const submission = [dispatches].flat()
       const chunks = submission.filter(({ sequences, header }) => sequences.length === 0 && header[DispatchHeader.Rows]! > 1)
-      if (submission.some(({ sequences }) => sequences.length > 0)) order.push('tokens')
-      // what ends a window is a program of its own, for one row
-      else if (chunks.length > 0) order.push(chunks.map(({ workerGroup }) => workerGroup))
+      if (submission.some(({ sequences }) => sequences.length > 0)) {
+        order.push('tokens')
+        submissionsBefore = submissions
+        // what ends a window is a program of its own, for one row
+      } else if (chunks.length > 0) {
+        order.push(chunks.map(({ workerGroup }) => workerGroup))
+        submissions++
+      }
       return run(program, dispatches, interrupt)
     }
+    const { read } = DecodeBatcher.prototype
+    vi.spyOn(DecodeBatcher.prototype, 'read').mockImplementation(async function (this: DecodeBatcher, step, interrupt) {
+      const before = submissions
+      const cursor = await read.call(this, step, interrupt)
+      waited.push(submissionsBefore - before)
+      return cursor
+    })
     let isReading = true
     const writers = [4, 5].map(async (seed) => {
       const session = model.createSession()
@@ -138,13 +154,13 @@ describe('the order of waiting sessions', () => {
     isReading = false
     await Promise.all(writers)
     const isChunk = (entry: 'tokens' | number[]) => entry !== 'tokens'
-    return order.slice(order.indexOf('tokens'), order.findLastIndex(isChunk) + 1)
+    return { during: order.slice(order.indexOf('tokens'), order.findLastIndex(isChunk) + 1), waited }
   }
 
   test("tokens wait for at most one chunk of other sessions' prompts, and prompts for at most one batch of tokens", async () => {
     using runtime = openRuntime('relaxed')
     Object.assign(runtime.device, { leaveWork: 1 })
-    const during = await readBeside(runtime)
+    const { during } = await readBeside(runtime)
     expect(during.length).toBeGreaterThan(20)
     expect(during).toEqual(during.map((_, index) => (index % 2 === 0 ? 'tokens' : [0])))
   })
@@ -153,12 +169,14 @@ describe('the order of waiting sessions', () => {
     await using runtime = await createRuntime({ threads: 2, simd: 'relaxed' })
     Object.assign(runtime.pool!, { smallWork: 0 })
     const groups = Array.from({ length: runtime.device.workerGroups(0) }, (_, index) => index)
-    const during = await readBeside(runtime)
+    const { during, waited } = await readBeside(runtime)
     expect(during.length).toBeGreaterThan(20)
-    for (const [index, entry] of during.entries()) {
-      if (index % 2 === 0) expect(entry).toBe('tokens')
-      else expect(groups.slice(0, entry.length)).toEqual(entry)
-    }
+    // without tokens since the last ones, more chunks are submitted together
+    const afterTokens = during.filter((entry, index) => entry !== 'tokens' && during[index - 1] === 'tokens')
+    for (const entry of afterTokens) expect(groups.slice(0, entry.length)).toEqual(entry)
+    // one that is under way has begun before
+    expect(Math.max(...waited)).toBeLessThanOrEqual(1)
+    expect(during.filter((entry) => entry === 'tokens').length).toBeGreaterThan(5)
   })
 })
 
