@@ -78,7 +78,8 @@ export class SoakConversation {
     const key = `turn ${this.asked.length}`
     const body = JSON.stringify({ prompt, max_tokens: ANSWER, temperature: 0, ignore_eos: true })
     const post = (/** @type {string} */ given) => this.#persist('POST', `${this.#path}/turns`, given, { 'idempotency-key': key })
-    if (fault === 'the client vanishes while it asks') await this.#send('POST', `${this.#path}/turns`, body, { 'idempotency-key': key }, 0)
+    if (fault === 'the client vanishes while it asks')
+      await this.#send('POST', `${this.#path}/turns`, body, { 'idempotency-key': key }, 0).catch(() => {})
     const answer = await post(body)
     if (answer.status !== 201 && answer.status !== 200) throw new Error(`a turn was answered with ${answer.status}: ${answer.text}`)
     const { turn, events } = JSON.parse(answer.text)
@@ -99,7 +100,7 @@ export class SoakConversation {
   /** @param {string} events @param {string} fault */
   async #follow(events, fault) {
     if (fault.startsWith('the client vanishes'))
-      await this.#send('GET', events, undefined, {}, 1 + Math.floor(this.#load.random() * ANSWER))
+      await this.#send('GET', events, undefined, {}, 1 + Math.floor(this.#load.random() * ANSWER)).catch(() => {})
     if (fault === 'the client vanishes, and the next turn finds the answer begun') return
     if (fault === 'the object is killed in the middle') {
       const following = this.#send('GET', events).catch(() => {})

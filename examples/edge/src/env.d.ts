@@ -8,6 +8,7 @@ interface Env {
   MAX_CONVERSATION_TOKENS?: string | number
   MAX_MEMORY?: string | number
   MAX_WAIT?: string | number
+  TRANSFER_SECRET?: string
   SNAPSHOT_INTERVAL?: string | number
   /** In place of the bucket. */
   ASSETS?: Fetcher

@@ -24,6 +24,7 @@ export function readSettings(env) {
       maxChoices: 4,
       maxMemory: number(env.MAX_MEMORY),
       maxWait: number(env.MAX_WAIT),
+      transferSecret: env.TRANSFER_SECRET,
       snapshotInterval: number(env.SNAPSHOT_INTERVAL),
     },
   }

@@ -62,8 +62,11 @@ export class ServerProcess {
     return (Number(fields[11]) + Number(fields[12])) / 100
   }
 
-  /** Bytes of the isolate: JavaScript's heap, and what lies outside of it, WebAssembly's memory included. */
+  /** Bytes of the isolate after a collection: JavaScript's heap, and what lies outside of it, but for WebAssembly's memory. */
   async memory() {
+    // the inspector is heard only while a request is served
+    const serving = setInterval(() => void fetch(new URL('/health', this.address)).catch(() => {}), 20)
+    await this.#ask('HeapProfiler.collectGarbage').finally(() => clearInterval(serving))
     const { usedSize, backingStorageSize = 0, embedderHeapUsedSize = 0 } = await this.#ask('Runtime.getHeapUsage')
     return {
       heap: usedSize + embedderHeapUsedSize,

@@ -84,6 +84,20 @@ await check('a snapshot is kept in rows of at most a megabyte, and is read on wa
   for (const done of [long, twin]) await client.send('DELETE', done)
 })
 
+await check('a conversation that is taken away as a file, and brought back, goes on alike', async () => {
+  const file = await fetch(new URL(`${path}/export`, server.address))
+  assert.equal(file.status, 200)
+  const headers = { 'content-type': String(file.headers.get('content-type')) }
+  const init = { method: 'POST', headers, body: await file.arrayBuffer() }
+  const response = await fetch(new URL('/v1/conversations', server.address), init)
+  const { id } = /** @type {any} */ (await response.json())
+  const copy = `/v1/conversations/${id}`
+  assert.notEqual(copy, path)
+  const turn = { prompt: asked[0], max_tokens: 16 }
+  assert.deepEqual(await client.turn(copy, turn), await client.turn(path, turn))
+  await client.send('DELETE', copy)
+})
+
 await check('an alarm that comes too early deletes nothing, and comes again', async () => {
   const { tables, alarm } = await client.object('alarm', path)
   assert.equal(tables, 2)
