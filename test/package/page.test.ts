@@ -8,6 +8,10 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { buildPage } from '../../examples/page/build.mjs'
 import { serveFolder } from '../../examples/page/serve.mjs'
 import type { Calls, CallName, TokenBatch } from '../../examples/page/src/protocol.js'
+import { ChapterFinder } from '../../examples/page/src/engine/chapters.js'
+import { Snapshots } from '../../examples/page/src/engine/snapshots.js'
+import { Suggester } from '../../examples/page/src/engine/suggester.js'
+import { TokenTexts } from '../../examples/page/src/engine/token-texts.js'
 import { createRuntime, LanguageModel, type Runtime } from '../../src/index.js'
 import { novels2Int8Folder } from '../support/models.js'
 
@@ -143,6 +147,33 @@ describe('the page’s worker', () => {
     }
   })
 
+  test('reads a file in one session, with the bits of one append, stops, and goes on where it was', async () => {
+    const { worker, call, load } = startWorker()
+    try {
+      await load()
+      const text = readFileSync(new URL('../novels-10m/treasure-island.txt', novels2Int8Folder), 'utf8').slice(0, 24_000)
+      const stopped = await call('read', { file: new Blob([text]) }, () => true)
+      const end = await call('read', { file: null })
+      const ids = model.tokenizer.encode(text)
+      expect(stopped.tokens).toBeLessThan(ids.length)
+      expect(end).toMatchObject({ tokens: ids.length, bytesDone: end.bytesTotal })
+      const whole = await model.createSession().append(ids, { bits: true })
+      const { texts, bits } = await call('tokens', { text: 'reading', start: 0, end: ids.length })
+      expect(texts.join('')).toBe(text)
+      expect(bits).toEqual(whole.bits)
+      // what was held for a token long ago is found again from a snapshot
+      const look = await call('look', { text: 'reading', position: 1000 })
+      const session = model.createSession()
+      await session.append(ids.slice(0, 1001))
+      const { layers } = await session.inspect()
+      expect(look.layers.map(({ experts }) => experts.map(({ held }) => [...held]))).toEqual(
+        layers.map(({ heldPositions }) => heldPositions.map((held) => [...held])),
+      )
+    } finally {
+      await worker.terminate()
+    }
+  })
+
   test('loads again after a failed load', async () => {
     let isUp = false
     const host = createServer((request, response) => {
@@ -170,4 +201,63 @@ describe('the page’s worker', () => {
       host.closeAllConnections()
     }
   })
+})
+
+test('a suggestion is the same however the text was typed, and goes on with its last letters', async () => {
+  const signal = new AbortController().signal
+  const texts = new TokenTexts(model.tokenizer)
+  const typing = new Suggester(model, texts)
+  const text = 'Nobody had lived there since the winter, and the old capt'
+  const suggestions = new Map<string, string>()
+  for (let end = 30; end <= text.length; end++) suggestions.set(text.slice(0, end), await typing.suggest(text.slice(0, end), 8, signal))
+  for (const typed of [text, text.slice(0, 41), text.slice(0, 33)]) {
+    const fresh = new Suggester(model, texts)
+    expect(await fresh.suggest(typed, 8, signal), typed).toBe(suggestions.get(typed))
+    // letters are taken back
+    expect(await typing.suggest(typed, 8, signal), typed).toBe(suggestions.get(typed))
+    fresh.dispose()
+  }
+  expect(suggestions.get(text)).toMatch(/^[a-z]/)
+  expect(await typing.suggest('', 8, signal)).toBe('')
+  typing.dispose()
+})
+
+test('snapshots keep to their budget, the newest close together', () => {
+  const snapshots = new Snapshots(1000)
+  for (let position = 64; position <= 64_000; position += 64) snapshots.add({ position, bytes: new Uint8Array(100) })
+  const { positions } = snapshots
+  expect(snapshots.byteLength).toBe(1000)
+  expect(positions.slice(-2)).toEqual([63_936, 64_000])
+  const gaps = positions.slice(1).map((position, index) => position - positions[index]!)
+  expect(Math.max(...gaps)).toBeLessThan(40_000)
+  expect(snapshots.before(63_999)!.position).toBe(63_936)
+  snapshots.truncate(63_990)
+  expect(snapshots.positions.at(-1)).toBe(63_936)
+})
+
+test('chapters are found by their headings, with a title on the next line', () => {
+  const finder = new ChapterFinder()
+  const lines = [
+    'PART ONE--The Old Buccaneer',
+    '',
+    '1',
+    '',
+    'The Old Sea-dog',
+    '',
+    'I remember him.',
+    '',
+    'Chapter II. Black Dog',
+    '',
+    'It was 1745',
+    '12',
+  ]
+  finder.add(
+    lines.map((line) => `${line}\n`),
+    100,
+  )
+  expect(finder.chapters).toEqual([
+    { title: 'PART ONE--The Old Buccaneer', start: 100 },
+    { title: '1. The Old Sea-dog', start: 102 },
+    { title: 'Chapter II. Black Dog', start: 108 },
+  ])
 })

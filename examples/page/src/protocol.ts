@@ -95,6 +95,8 @@ export interface Look {
   readonly choices: readonly Choice[]
   readonly chosen: Choice
   readonly layers: readonly LayerLook[]
+  /** The texts of held positions, which may be far from what is in the document. */
+  readonly heldTexts: ReadonlyMap<number, string>
   /** Why there are no layers. */
   readonly unsupported: string
 }

@@ -1,7 +1,7 @@
 import { createRuntime, LanguageModel, type Runtime } from 'routed-attention'
 import type { Calls, Look, ModelFacts, ReadingProgress, TextName, TokenBatch, HeldNow, WriteEvent } from '../protocol.js'
 import { factsOf } from './facts.js'
-import { choicesOf, heldBy, layerLooks } from './looking.js'
+import { choicesOf, heldBy, heldTextsOf, layerLooks } from './looking.js'
 import { Reader } from './reader.js'
 import { Suggester } from './suggester.js'
 import type { TextSession } from './text-session.js'
@@ -111,7 +111,8 @@ export class Host {
         },
       )
       const chosen = before?.chosen ?? { id, text: texts.of(id), probability: NaN }
-      return { text, position, bits, choices: before?.choices ?? [], chosen, layers, unsupported }
+      const heldTexts = heldTextsOf(layers, open.ids.view(), texts)
+      return { text, position, bits, choices: before?.choices ?? [], chosen, layers, heldTexts, unsupported }
     } finally {
       session.dispose()
     }

@@ -42,6 +42,12 @@ function expertLook({ routerScores, isQuery, heldPositions, routedWeights }: Lay
   }
 }
 
+/** The text of each token that an expert holds. */
+export function heldTextsOf(layers: readonly LayerLook[], ids: Int32Array, texts: TokenTexts): Map<number, string> {
+  const positions = layers.flatMap(({ experts }) => experts.flatMap(({ held }) => [...held]))
+  return new Map(positions.map((position) => [position, texts.of(ids[position]!)]))
+}
+
 /** What the experts hold after a session's last token. */
 export async function heldBy(session: Session, length: number, signal: AbortSignal): Promise<HeldNow> {
   const { layers } = await session.inspect({ signal })

@@ -122,7 +122,8 @@ export class Writer {
       return false
     const bits = this.text.bits.view(position, position + 1)[0]!
     const chosen = { id: token, text: this.#texts.of(token), probability: 2 ** -bits }
-    emit({ look: { text: 'writing', position, bits, choices: [], chosen, layers: layerLooks(inspection), unsupported: '' } satisfies Look })
+    const nothing = { choices: [], heldTexts: new Map<number, string>(), unsupported: '' }
+    emit({ look: { ...nothing, text: 'writing', position, bits, chosen, layers: layerLooks(inspection) } satisfies Look })
     return true
   }
 

@@ -113,7 +113,13 @@ export class Inspector {
     this.#heads.show(look.layers[layer])
     const words = look.unsupported
       ? [h('p', {}, publishedRouting)]
-      : describeLayer(look, layer, this.#facts, this.#textOf, this.#events.onGoTo)
+      : describeLayer(
+          look,
+          layer,
+          this.#facts,
+          (position) => this.#textOf(position) || (look.heldTexts.get(position) ?? ''),
+          this.#events.onGoTo,
+        )
     this.#words.replaceChildren(...words)
   }
 }
