@@ -41,7 +41,7 @@ function runUnbarriered(op: usize, end: usize, header: usize, partition: i32, pa
 /**
  * Runs a program. On one thread: partitions `first` … `first` + `count` - 1 of `partitions`. Several threads, all
  * called with the same program and header, take partitions dynamically, so that a delayed thread leaves its share to
- * the others, and waitAtBarrier at `barrier` (three zeroed words) wherever the barrier is not skipped. Dispatches of one program
+ * the others, and wait at `barrier` (three zeroed words) wherever the barrier is not skipped. Dispatches of one program
  * may overlap; each needs its own memory for everything used outside serialized sections.
  */
 export function run(program: usize, header: usize, partitions: i32, first: i32, count: i32, barrier: usize, threads: i32): void {

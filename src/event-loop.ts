@@ -23,7 +23,7 @@ export function nextMacrotask(): Promise<void> {
 /** Longest time, in milliseconds, that calls on one thread may block the event loop. */
 const LONGEST = 12
 /** If the clock does not advance during computation (edge workers), yield after this many chunks. */
-const MOST_CHUNKS = 64
+const MAX_CHUNKS = 64
 
 /**
  * When the event loop last ran, and the number of chunks since. Shared by the whole process, since many short calls
@@ -38,7 +38,7 @@ let chunks = 0
  */
 export function yieldToEventLoop(): Promise<void> | undefined {
   chunks++
-  if (performance.now() - lastTurn < LONGEST && chunks < MOST_CHUNKS) return undefined
+  if (performance.now() - lastTurn < LONGEST && chunks < MAX_CHUNKS) return undefined
   return turnEventLoop()
 }
 

@@ -3,7 +3,7 @@
  */
 
 /** Rows of the tallest tile in any build; attention scores have room for as many. */
-export const MOST_TILE_ROWS = 6
+export const MAX_TILE_ROWS = 6
 
 /** Bytes of the histogram at the start of a selection's working memory. */
 export const HISTOGRAM_BYTES = 1024

@@ -4,7 +4,7 @@ import { bufferAddress, count, floats, operand, word } from '../operands'
 import { isStopped } from '../parallel'
 import { BufferIndex, DispatchHeader } from '../ir/header'
 import { Matmul } from '../ir/ops'
-import { MOST_TILE_ROWS, WORKSPACE_BYTES } from '../ir/sizes'
+import { MAX_TILE_ROWS, WORKSPACE_BYTES } from '../ir/sizes'
 import { WeightFormat } from '../ir/values'
 import { finishRows } from './finish-rows'
 import { GROUP, PANEL_ROW, gemm } from './gemm'
@@ -146,7 +146,7 @@ function productGroups(op: usize, header: usize, place: i32, row: i32, rows: i32
         // blocks follow one another in memory
         const next = from + <usize>(block * panels * 8) * elementBytes
         // A single tile's rows read them in one stream, which hardware prefetches
-        const nextBytes = rows > MOST_TILE_ROWS ? min(next - from, end - next) : 0
+        const nextBytes = rows > MAX_TILE_ROWS ? min(next - from, end - next) : 0
         if (isNarrow) {
           widen(format, from, block * panels * 8, workspace)
           from = workspace

@@ -2,7 +2,7 @@ import { bufferAddress, count, floats, operand, word } from '../operands'
 import { isStopped } from '../parallel'
 import { BufferIndex } from '../ir/header'
 import { QuantizedMatmul } from '../ir/ops'
-import { INT32_COLUMNS, MOST_TILE_ROWS, WORKSPACE_BYTES } from '../ir/sizes'
+import { INT32_COLUMNS, MAX_TILE_ROWS, WORKSPACE_BYTES } from '../ir/sizes'
 import { IntegerDot } from '../ir/values'
 import { finishRows } from './finish-rows'
 import { GROUP, PANEL_ROW, gemm } from './gemm'
@@ -68,7 +68,7 @@ function integerGroups(op: usize, header: usize, place: i32, row: i32, rows: i32
   const panelBytes = <usize>steps * PANEL_ROW
   const lows = workspace + WIDENED_BYTES
   const low = hasTwoPlanes(dot, bits, depth) ? planeBytes(dot, depth) : 0
-  const mostRows = low ? LOW_ROWS : rows
+  const maxRows = low ? LOW_ROWS : rows
   const endPanel = min(endGroup * GROUP, allPanels)
   let panels = 0
   for (let panel = firstGroup * GROUP; panel < endPanel; panel += panels) {
@@ -79,8 +79,8 @@ function integerGroups(op: usize, header: usize, place: i32, row: i32, rows: i32
     const group = weights + <usize>panel * panelBytes
     const column = <usize>panel * PANEL_ROW
     const scales = weightScales + column
-    for (let first = 0; first < rows; first += mostRows) {
-      const part = min(mostRows, rows - first)
+    for (let first = 0; first < rows; first += maxRows) {
+      const part = min(maxRows, rows - first)
       const a = input + <usize>first * lda
       const c = output + <usize>first * ldc + column
       multiply(dot, part, steps, a, lda, group, panels, c, ldc, workspace)
@@ -125,7 +125,7 @@ function multiply(
       const from = group + <usize>k * kStride
       const next = from + <usize>block * kStride
       // a single tile's rows read them in one stream, which hardware prefetches
-      const nextBytes = rows > MOST_TILE_ROWS && k + block < steps ? <usize>min(BYTE_STEPS, steps - k - block) * kStride : 0
+      const nextBytes = rows > MAX_TILE_ROWS && k + block < steps ? <usize>min(BYTE_STEPS, steps - k - block) * kStride : 0
       gemm(tile, rows, block, a + floats(k), lda, from, kStride, PANEL_ROW, panels, c, ldc, k > 0, next, nextBytes)
     }
     return

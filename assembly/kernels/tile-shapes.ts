@@ -1,4 +1,4 @@
-import { MOST_TILE_ROWS } from '../ir/sizes'
+import { MAX_TILE_ROWS } from '../ir/sizes'
 import { IntegerDot, TileShape } from '../ir/values'
 import {
   gemm_f32_1x16_u4,
@@ -83,7 +83,7 @@ export enum TileKind {
  * Rows of the tallest tile: two vectors of B and twelve of C take fourteen of fifteen registers and leave one for A;
  * unfused arithmetic needs another, for the separately rounded product.
  */
-export const TILE_ROWS: i32 = ASC_FEATURE_RELAXED_SIMD ? MOST_TILE_ROWS : MOST_TILE_ROWS - 1
+export const TILE_ROWS: i32 = ASC_FEATURE_RELAXED_SIMD ? MAX_TILE_ROWS : MAX_TILE_ROWS - 1
 
 /** Entries per shape in the table below: heights 0 (never used) to 6. */
 const HEIGHTS: i32 = 7

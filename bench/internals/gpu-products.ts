@@ -10,7 +10,7 @@ import { at } from '../../src/program/operand.js'
 import { uniform } from '../lib/recipe.mjs'
 
 /** Most bytes of one binding within WebGPU's default limits. */
-const MOST_BYTES = 128 << 20
+const MAX_BYTES = 128 << 20
 
 /** A part of the result, computed on its own. */
 interface Cut {
@@ -35,7 +35,7 @@ export class Products {
   constructor(device: WebGpuDevice, m: number, k: number, n: number) {
     this.device = device
     this.size = [m, k, n]
-    const halves = (rows: number, columns: number) => (rows * columns * 4 > MOST_BYTES ? 2 : 1)
+    const halves = (rows: number, columns: number) => (rows * columns * 4 > MAX_BYTES ? 2 : 1)
     const [cutRows, cutColumns] = [Math.max(halves(m, k), halves(m, n)), halves(k, n)]
     const [rows, columns] = [m / cutRows, n / cutColumns]
     const plan = new WeightPlan()

@@ -1,5 +1,5 @@
 /** Maximum number of passes per reading. */
-const MOST_PASSES = 2048
+const MAX_PASSES = 2048
 
 /**
  * Reads a GPU's clock around what a device encodes: wraps its command encoders, so that what is measured is the code
@@ -17,9 +17,9 @@ export class GpuClock {
 
   constructor(device) {
     this.#device = device
-    this.#queries = device.createQuerySet({ type: 'timestamp', count: 2 * MOST_PASSES })
-    this.#resolved = device.createBuffer({ size: 16 * MOST_PASSES, usage: 0x200 | 0x4 })
-    this.#readable = device.createBuffer({ size: 16 * MOST_PASSES, usage: 0x1 | 0x8 })
+    this.#queries = device.createQuerySet({ type: 'timestamp', count: 2 * MAX_PASSES })
+    this.#resolved = device.createBuffer({ size: 16 * MAX_PASSES, usage: 0x200 | 0x4 })
+    this.#readable = device.createBuffer({ size: 16 * MAX_PASSES, usage: 0x1 | 0x8 })
     const createCommandEncoder = device.createCommandEncoder.bind(device)
     device.createCommandEncoder = (descriptor) => {
       const encoder = createCommandEncoder(descriptor)
@@ -32,7 +32,7 @@ export class GpuClock {
 
   #next(name) {
     const index = this.#names.push(name) - 1
-    if (index >= MOST_PASSES) throw new Error('more passes than the clock can time')
+    if (index >= MAX_PASSES) throw new Error('more passes than the clock can time')
     return { timestampWrites: { querySet: this.#queries, beginningOfPassWriteIndex: 2 * index, endOfPassWriteIndex: 2 * index + 1 } }
   }
 

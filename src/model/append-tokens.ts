@@ -6,11 +6,11 @@ import type { LogitsRequest, Sequence } from './executor/sequence.js'
 import { surprisalOf } from './surprisal.js'
 
 /** Beyond this, adding 1 no longer changes the number. Saved bytes may claim such a length. */
-export const MOST_POSITIONS = Number.MAX_SAFE_INTEGER
+export const MAX_POSITIONS = Number.MAX_SAFE_INTEGER
 
 /** @throws RoutedAttentionError `BAD_ARGUMENT` if a session has no room for `count` more tokens */
 export function checkPositions(position: number, count: number, maxPositions: number | null): void {
-  if (position + count <= (maxPositions ?? MOST_POSITIONS)) return
+  if (position + count <= (maxPositions ?? MAX_POSITIONS)) return
   const limit = maxPositions === null ? 'positions that can be counted' : `${maxPositions} positions (max_positions) of this model`
   throw new RoutedAttentionError('BAD_ARGUMENT', `append: ${count} tokens at position ${position} exceed the ${limit}`)
 }

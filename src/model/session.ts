@@ -3,7 +3,7 @@ import { RoutedAttentionError } from '../errors.js'
 import { type Interrupt, interruptBy } from '../interrupt.js'
 import type { Signal } from '../platform.js'
 import { type AppendOptions, type AppendRequest, type AppendResult, checkAppendOptions } from './append-options.js'
-import { appendTokens, busy, checkPositions, MOST_POSITIONS } from './append-tokens.js'
+import { appendTokens, busy, checkPositions, MAX_POSITIONS } from './append-tokens.js'
 import { generate, type GeneratedToken, type Reading } from './generation/generate.js'
 import { type GenerateOptions, resolveGeneration } from './generation/generate-options.js'
 import { checkInspectOptions, type InspectOptions, type Inspection } from './inspection.js'
@@ -186,7 +186,7 @@ export class Session {
    */
   #step(tokenId: number): boolean {
     const { maxPositions, numTokens, placement } = this.#owner
-    if (tokenId < 0 || this.#mutex.isLocked || this.#position >= (maxPositions ?? MOST_POSITIONS)) return false
+    if (tokenId < 0 || this.#mutex.isLocked || this.#position >= (maxPositions ?? MAX_POSITIONS)) return false
     this.#memory.sequence = placement.migrate(this.#memory.sequence)
     const logits = this.#logits ?? new Float32Array(numTokens)
     if (!this.#memory.sequence.step(tokenId, logits)) return false

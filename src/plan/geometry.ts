@@ -1,5 +1,5 @@
 import type { LayerConfig } from './config.js'
-import { MOST_TILE_ROWS } from '../../assembly/ir/sizes.js'
+import { MAX_TILE_ROWS } from '../../assembly/ir/sizes.js'
 import { roundUp } from './memory/layout.js'
 
 /** The limits a plan is made for: a device's partitions, and the sizes that suit it. */
@@ -88,13 +88,13 @@ export function createGeometry(config: LayerConfig, contexts: number, length = I
   const contextCapacity = roundUp(contextRows + 1)
   const { numExperts } = config
   const rowBytes = 4 * ((numExperts + WORK_ROWS) * stride + WORK_HEADS * inner)
-  const mostRows = Math.max(1, Math.min(limits.chunkRows, Math.floor(limits.bufferBytes / rowBytes)))
+  const maxRows = Math.max(1, Math.min(limits.chunkRows, Math.floor(limits.bufferBytes / rowBytes)))
   const contextBytes = 8 * numExperts * inner * contextCapacity
-  const windows = Math.min(mostRows / windowCapacity, length / windowCapacity, limits.contextBytes / contextBytes)
+  const windows = Math.min(maxRows / windowCapacity, length / windowCapacity, limits.contextBytes / contextBytes)
   const chunkWindows = config.causal ? 1 : Math.max(1, Math.floor(windows))
-  const sequenceRows = Math.min(mostRows, chunkWindows * windowCapacity)
+  const sequenceRows = Math.min(maxRows, chunkWindows * windowCapacity)
   // a chunk of one sequence ends with its window, however small; a row for each of several sequences need not
-  const chunkRows = config.causal ? Math.max(sequenceRows, Math.min(mostRows, limits.sequences)) : sequenceRows
+  const chunkRows = config.causal ? Math.max(sequenceRows, Math.min(maxRows, limits.sequences)) : sequenceRows
   return {
     config,
     chunkRows,
@@ -105,7 +105,7 @@ export function createGeometry(config: LayerConfig, contexts: number, length = I
     headStride,
     inner,
     localCapacity: roundUp(localWindow + 8 + sequenceRows),
-    localScoreStride: roundUp(localWindow + MOST_TILE_ROWS + 14),
+    localScoreStride: roundUp(localWindow + MAX_TILE_ROWS + 14),
     contextCapacity,
     contextScoreStride: contextCapacity,
     contextRows,
@@ -128,7 +128,7 @@ export function savableInputRows({ config, chunkRows, windowCapacity }: Geometry
 
 /** Bytes of scores per partition: a tile of rows, and their reciprocal sums. */
 export function scoreBytes(scoreStride: number): number {
-  return (scoreStride * MOST_TILE_ROWS + 8) * 4
+  return (scoreStride * MAX_TILE_ROWS + 8) * 4
 }
 
 /** Operations for the keys and values of a token, of one expert or of local attention, a multiply-add counting as two. */

@@ -21,7 +21,7 @@ import { addInspection, type WeightsOfLayer } from './ops/inspection-ops.js'
 import { headerWord } from './ops/operands.js'
 import { planActivations } from './memory/activations.js'
 import { Layout } from './memory/layout.js'
-import { type ModelWeights, mostColumns } from './memory/model-weights.js'
+import { type ModelWeights, maxColumns } from './memory/model-weights.js'
 import {
   addEmbedding,
   addFeedForward,
@@ -101,7 +101,7 @@ export function planCausalModel(config: ModelConfig, parameters: ModelWeights, l
   )
   const { activationBits: bits } = parameters
   const rows = Math.max(geometry.chunkRows, geometry.windowCapacity)
-  const activations = bits && planActivations(scratchLayout, bits, rows, mostColumns(config, geometry))
+  const activations = bits && planActivations(scratchLayout, bits, rows, maxColumns(config, geometry))
   const sum = layerScratch.local
   const context: ModelContext = { config, geometry, parameters, scratch, activations, normed: layerScratch.normed, sum }
 
@@ -222,7 +222,7 @@ export function planFullSequenceModel(
   const scratch = planModelScratch(scratchLayout, config, geometry)
   const { activationBits: bits } = parameters
   const rows = Math.max(geometry.chunkRows, sequence.chosenRows)
-  const activations = bits && planActivations(scratchLayout, bits, rows, mostColumns(config, geometry))
+  const activations = bits && planActivations(scratchLayout, bits, rows, maxColumns(config, geometry))
   const { normed, local: sum } = sequence.scratch
   const context: ModelContext = { config, geometry, parameters, scratch, activations, normed, sum }
   const embedding = new ProgramBuilder()

@@ -96,13 +96,13 @@ function chains(multiplyAdd: MultiplyAdd, input: Float32Array, depth: number, we
 /** What the polynomial in assembly/math/gelu.ts leaves: below float32's own rounding of x for every x. */
 const GELU_ERROR = { relative: 2e-6, absolute: 3e-9 }
 
-const MOST_ROWS = 128
+const MAX_ROWS = 128
 const COLUMNS = 72
-const rowCounts = [...range(15), MOST_ROWS]
+const rowCounts = [...range(15), MAX_ROWS]
 const panelCounts = range(10).slice(1)
 const depths = [0, 1, 7, 255, 256, 257, 513]
 const operands = new Map(
-  depths.map((depth) => [depth, { input: normals(MOST_ROWS * depth, depth + 1), weights: normals(depth * COLUMNS, depth + 2) }]),
+  depths.map((depth) => [depth, { input: normals(MAX_ROWS * depth, depth + 1), weights: normals(depth * COLUMNS, depth + 2) }]),
 )
 
 const twins = new Map<string, Float32Array>()
@@ -113,7 +113,7 @@ function twinOf(runtime: Runtime, depth: number): Float32Array {
   let twin = twins.get(key)
   if (!twin) {
     const { input, weights } = operands.get(depth)!
-    twin = depth === 0 ? new Float32Array(MOST_ROWS * COLUMNS) : chains(multiplyAddOf(runtime), input, depth, weights, COLUMNS)
+    twin = depth === 0 ? new Float32Array(MAX_ROWS * COLUMNS) : chains(multiplyAddOf(runtime), input, depth, weights, COLUMNS)
     twins.set(key, twin)
   }
   return twin
@@ -160,7 +160,7 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
   test('has the same bits in tiles of every shape', () => {
     inEveryShape(runtime, (shape) => {
       for (const depth of depths) {
-        for (const rows of [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, MOST_ROWS]) {
+        for (const rows of [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, MAX_ROWS]) {
           for (const panels of panelCounts) {
             const result = product(runtime, caseOf(rows, depth, panels))
             const expected = gather(twinOf(runtime, depth), rows, 8 * panels, COLUMNS)
@@ -174,7 +174,7 @@ describe.each(allBuilds)('a product on the %s build', (build: BuildName) => {
   test('has the same bits in any number of partitions', () => {
     for (const partitions of partitionCounts) {
       for (const depth of [7, 257]) {
-        for (const rows of [0, 1, 2, 3, 7, MOST_ROWS]) {
+        for (const rows of [0, 1, 2, 3, 7, MAX_ROWS]) {
           for (const panels of panelCounts) {
             const result = product(runtimeOf(build, partitions), caseOf(rows, depth, panels))
             expectSameBits(

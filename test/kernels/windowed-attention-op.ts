@@ -1,7 +1,7 @@
 /** `Attention` window by window, each to a context of its own: its cases, their operands and a plain twin. */
 import { DispatchHeader } from '../../assembly/ir/header.js'
 import { Opcode } from '../../assembly/ir/ops.js'
-import { MOST_TILE_ROWS } from '../../assembly/ir/sizes.js'
+import { MAX_TILE_ROWS } from '../../assembly/ir/sizes.js'
 import { createRandom } from '../../src/random.js'
 import type { OpCase } from '../webgpu/op-comparison.js'
 import { attention, headRows, keyIndex, packHeads, valueIndex } from './attention-twin.js'
@@ -45,7 +45,7 @@ export function windowedAttentionOp(
     keys: memory.input(packed(keyIndex, 'keys')),
     values: memory.input(packed(valueIndex, 'values')),
     output,
-    scores: memory.output(partitions * (CAPACITY * MOST_TILE_ROWS + 8)),
+    scores: memory.output(partitions * (CAPACITY * MAX_TILE_ROWS + 8)),
     queryStride: inner,
     outputStride: inner,
     heads: shape.heads,

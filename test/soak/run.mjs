@@ -38,7 +38,7 @@ const TOLERANCE = 0.1
 /** Fewer requests do not tell. */
 const LEAST_MEASURED = 5000
 /** Conversations that are read once more in the end. */
-const MOST_CHECKED = 300
+const MAX_CHECKED = 300
 
 if (!process.getBuiltinModule?.('node:sqlite')) {
   console.error(`the soak test needs a Node with SQLite (22.13 or newer), and this is ${process.version}`)
@@ -136,7 +136,7 @@ async function checkAll() {
     }
   }
   const held = [...load.held]
-  const step = Math.max(1, Math.floor(held.length / MOST_CHECKED))
+  const step = Math.max(1, Math.floor(held.length / MAX_CHECKED))
   for (const [index, [address, { turns }]] of held.entries()) {
     if (index % step !== 0) continue
     counts.set('checked in the end', (counts.get('checked in the end') ?? 0) + 1)

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { DispatchHeader } from '../../assembly/ir/header.js'
 import { Opcode } from '../../assembly/ir/ops.js'
-import { MOST_TILE_ROWS } from '../../assembly/ir/sizes.js'
+import { MAX_TILE_ROWS } from '../../assembly/ir/sizes.js'
 import type { Kernel, OpView } from '../../src/device/webgpu/kernel.js'
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu-device.js'
 import { createRandom } from '../../src/random.js'
@@ -70,7 +70,7 @@ function attentionCase(attending: Attending): OpCase<Opcode.Attention> {
   const headStride = roundUpTo8(width)
   const inner = heads * headStride
   const capacity = attending.capacity ?? roundUpTo8(keys.length)
-  const scoreStride = roundUpTo8(Math.min(window, capacity) + MOST_TILE_ROWS + 14)
+  const scoreStride = roundUpTo8(Math.min(window, capacity) + MAX_TILE_ROWS + 14)
   const memory = new OpMemory()
   const stride = inner + GAP
   const strided = new Float32Array(queries.length * stride).fill(NaN)
@@ -84,7 +84,7 @@ function attentionCase(attending: Attending): OpCase<Opcode.Attention> {
     keys: memory.input(packHeads(keyIndex, keys, heads, headStride, capacity)),
     values: memory.input(packHeads(valueIndex, values, heads, headStride, capacity)),
     output,
-    scores: memory.output(scoreStride * MOST_TILE_ROWS + 8),
+    scores: memory.output(scoreStride * MAX_TILE_ROWS + 8),
     queryStride: stride,
     outputStride: stride,
     heads,

@@ -43,7 +43,7 @@ const TOLERANCE = 0.1
 /** Fewer turns do not fill the memory, so that it must grow. */
 const LEAST_MEASURED = 1000
 /** What Cloudflare gives an isolate. */
-const MOST_BYTES = 128e6
+const MAX_BYTES = 128e6
 
 const folder = mkdtempSync(join(tmpdir(), 'edge-soak-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
@@ -110,7 +110,7 @@ async function watch() {
     next = taken + turns / 100
     const { total, parts } = await measure()
     memory.push([taken, total])
-    if (total > MOST_BYTES) load.report(`the isolate takes ${megabytes(total)}: ${parts}`)
+    if (total > MAX_BYTES) load.report(`the isolate takes ${megabytes(total)}: ${parts}`)
     if (values.verbose) console.log(`${taken} turns: ${parts}`)
   }
   if (killed < kills && violations.length === 0) load.report(`the process was killed ${killed} times of ${kills}`)

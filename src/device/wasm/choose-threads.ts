@@ -56,11 +56,11 @@ export function partitionsFor(threads: number): number {
 }
 
 /** More overlapping dispatches are seldom worthwhile: the serialized sections take up to a quarter of a layer. */
-const MOST_WORKER_GROUPS = 4
+const MAX_WORKER_GROUPS = 4
 
 /** Worker groups for `runs` consecutive dispatches that overlap, each with the same number of threads. */
 export function workerGroupsFor(threads: number, runs: number): number {
-  let workerGroups = Math.min(MOST_WORKER_GROUPS, threads, runs)
+  let workerGroups = Math.min(MAX_WORKER_GROUPS, threads, runs)
   while (threads % workerGroups > 0) workerGroups--
   return workerGroups
 }

@@ -49,15 +49,15 @@ const SLICE_WORK = 1.5e8
  * Maximum sequences in one dispatch. Products gain little beyond, since reading the weights takes 1 % of their time by
  * then, and each sequence waits for all others.
  */
-const MOST_SEQUENCES = 64
+const MAX_SEQUENCES = 64
 
 /**
  * With more scratch than this, use a single worker group: more groups would save time, but each needs as much memory
  * again.
  */
-const MOST_GROUP_BYTES = 1 << 26
+const MAX_GROUP_BYTES = 1 << 26
 /** Many small windows have many contexts, which must not force a single worker group. */
-const CONTEXT_BYTES = MOST_GROUP_BYTES / 2
+const CONTEXT_BYTES = MAX_GROUP_BYTES / 2
 
 /** Runs programs in WebAssembly: on the calling thread, or on a pool of threads. */
 export class WasmDevice implements Device {
@@ -68,7 +68,7 @@ export class WasmDevice implements Device {
   readonly chunkRows = CHUNK_ROWS
   readonly bufferBytes = Infinity
   readonly contextBytes = CONTEXT_BYTES
-  readonly sequences = MOST_SEQUENCES
+  readonly sequences = MAX_SEQUENCES
   isolatesCallers = false
   readonly arena: Arena
   readonly scanner: ByteScanner
@@ -163,7 +163,7 @@ export class WasmDevice implements Device {
   }
 
   workerGroups(workingBytes: number): number {
-    return this.#pool && workingBytes <= MOST_GROUP_BYTES ? workerGroupsFor(this.#pool.threads, SUBMISSION_SIZE) : 1
+    return this.#pool && workingBytes <= MAX_GROUP_BYTES ? workerGroupsFor(this.#pool.threads, SUBMISSION_SIZE) : 1
   }
 
   get submissionSize(): number {

@@ -14,7 +14,7 @@ import { BufferUsage } from './constants.js'
 /** Alignment of uniform offsets: WebGPU's default `minUniformBufferOffsetAlignment`. */
 const OP_BYTES = Math.max(256, OP_VECTORS * 16)
 /** Storage buffers per pipeline: WebGPU's default `maxStorageBuffersPerShaderStage`. */
-const MOST_BINDINGS = 8
+const MAX_BINDINGS = 8
 /** Number of buffer sets whose bind groups are cached; sessions alternate. */
 const KEPT_BINDINGS = 16
 
@@ -105,10 +105,10 @@ export class WebGpuProgram implements CompiledProgram {
   #bind(kernel: Kernel, op: Op, index: number, dispatch: Dispatch): Bound {
     const { places, extents } = placeOperands(kernel, op, dispatch)
     const buffers = extents.flatMap(({ memory, first, end }) => memory.parts.slice(first, end))
-    if (buffers.length > MOST_BINDINGS) {
+    if (buffers.length > MAX_BINDINGS) {
       throw new RoutedAttentionError(
         'OUT_OF_MEMORY',
-        `${kernel.name} works on ${buffers.length} buffers of what a GPU binds at most, and can bind ${MOST_BINDINGS} at once`,
+        `${kernel.name} works on ${buffers.length} buffers of what a GPU binds at most, and can bind ${MAX_BINDINGS} at once`,
       )
     }
     const memories = extents.map(({ memory, first, end, written }) => ({

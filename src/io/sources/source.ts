@@ -75,11 +75,11 @@ export function isMissing(file: object): file is MissingFile {
 export function amongNames(names: Iterable<unknown>): string {
   const all = [...names]
   if (all.length === 0) return '; it is empty'
-  const rest = all.length > MOST_NAMED ? ` and ${all.length - MOST_NAMED} more` : ''
-  return ` amongNames ${all.slice(0, MOST_NAMED).map(describe).join(', ')}${rest}`
+  const rest = all.length > MAX_NAMED ? ` and ${all.length - MAX_NAMED} more` : ''
+  return ` among ${all.slice(0, MAX_NAMED).map(describe).join(', ')}${rest}`
 }
 
-const MOST_NAMED = 5
+const MAX_NAMED = 5
 
 /** Local files are read and written in pieces of this size, checking the signal in between. */
 export const PIECE_BYTES = 2 ** 20

@@ -56,7 +56,7 @@ function normalize(content: string, normalizer: readonly Stage[]): string {
   const budget = new StepBudget()
   budget.grant(content.length)
   const sink = { push: (part: string) => void (text += part) }
-  chain(normalizer)(sink, { budget, isAtStart: true, mostHeld: Infinity }).push(content, true)
+  chain(normalizer)(sink, { budget, isAtStart: true, maxHeld: Infinity }).push(content, true)
   return text
 }
 

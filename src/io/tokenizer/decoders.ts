@@ -156,7 +156,7 @@ function replace(component: Component): Decoder {
       let isMatch = false
       const segments = new PatternSegments(
         pattern,
-        { budget, isAtStart: true, mostHeld: Infinity },
+        { budget, isAtStart: true, maxHeld: Infinity },
         {
           begin(isNextMatch) {
             isMatch = isNextMatch

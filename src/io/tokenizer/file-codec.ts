@@ -93,7 +93,7 @@ export class FileCodec implements Codec {
       )
     }
     const budget = new StepBudget()
-    const context: EncodingContext = { budget, isAtStart: true, mostHeld: isStream ? MAX_HELD : Infinity }
+    const context: EncodingContext = { budget, isAtStart: true, maxHeld: isStream ? MAX_HELD : Infinity }
     const take = (id: number): void => void ids.push(id)
     const words = new Words(allowSpecial ? this.model : this.withoutSpecial(), ids, context)
     const sink = chain([

@@ -16,7 +16,7 @@ export interface EncodingContext {
    */
   isAtStart: boolean
   /** Maximum characters that a stage may hold back; Infinity if the whole text is available anyway. */
-  readonly mostHeld: number
+  readonly maxHeld: number
 }
 
 /** A step of the pipeline, created for one encoding. */
@@ -27,10 +27,10 @@ export const MAX_HELD = 2 ** 20
 
 /** @throws RoutedAttentionError `BAD_ARGUMENT` if a stage holds back more than allowed */
 export function checkHeld(length: number, context: EncodingContext): void {
-  if (length <= context.mostHeld) return
+  if (length <= context.maxHeld) return
   throw new RoutedAttentionError(
     'BAD_ARGUMENT',
-    `encodeStream: ${length} characters hold no place where they may be split, more than the ${context.mostHeld} that it keeps; use encode`,
+    `encodeStream: ${length} characters hold no place where they may be split, more than the ${context.maxHeld} that it keeps; use encode`,
   )
 }
 

@@ -27,9 +27,9 @@ function keysOfConfig(): ConfigKeys {
  */
 const FEWEST_LETTERS = 8
 /** Maximum number of letters by which a typo differs. */
-const MOST_DIFFERENT = 2
+const MAX_DIFFERENT = 2
 /** Maximum unknown keys that are compared; far more than any real config.json has. */
-const MOST_EXAMINED = 1000
+const MAX_EXAMINED = 1000
 /** Maximum keys listed in a message. */
 const MAX_LISTED = 20
 
@@ -80,7 +80,7 @@ export function configKey(name: string, { key }: OptionSpec): string {
 function refuseSlips(keys: readonly string[], known: readonly string[]): void {
   const slips: string[] = []
   const listed: string[] = []
-  for (const key of keys.filter((key) => !known.includes(key) && !FOREIGN_KEYS.includes(key)).slice(0, MOST_EXAMINED)) {
+  for (const key of keys.filter((key) => !known.includes(key) && !FOREIGN_KEYS.includes(key)).slice(0, MAX_EXAMINED)) {
     const meant = meantKey(key, known)
     if (meant === undefined) continue
     slips.push(key)
@@ -101,8 +101,8 @@ function refuseSlips(keys: readonly string[], known: readonly string[]): void {
 /** The known key that another is a typo of: a few letters differ, or only case and underscores. */
 function meantKey(key: string, known: readonly string[]): string | undefined {
   const letters = (name: string) => name.replaceAll('_', '').length
-  const near = known.filter((name) => Math.abs(letters(name) - letters(key)) <= MOST_DIFFERENT)
+  const near = known.filter((name) => Math.abs(letters(name) - letters(key)) <= MAX_DIFFERENT)
   const nearest = nearestName(key, near)
-  if (nearest === undefined || nearest.distance > MOST_DIFFERENT) return undefined
+  if (nearest === undefined || nearest.distance > MAX_DIFFERENT) return undefined
   return nearest.distance === 0 || letters(nearest.name) >= FEWEST_LETTERS ? nearest.name : undefined
 }

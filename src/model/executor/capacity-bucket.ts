@@ -13,7 +13,7 @@ import type { CausalModel } from './causal-model.js'
 import { runChunks } from './chunk-scheduler.js'
 import { ContextSnapshots } from './context-snapshots.js'
 import { DecodeBatcher } from './decode-batcher.js'
-import { DecodeDispatch, mostSequences, sequenceHeaderBytes } from './decode-dispatch.js'
+import { DecodeDispatch, maxSequences, sequenceHeaderBytes } from './decode-dispatch.js'
 import { LogitsReader, prepareResult } from './logits-reader.js'
 import type { LogitsRequest, LogitsResult, YieldPoint } from './sequence.js'
 
@@ -74,7 +74,7 @@ export class CapacityBucket {
       const scratch = scope.allocate(workerGroups * plan.scratchBytes, "the model's working memory")
       const slotCount = Math.min(device.submissionSize, CHUNKS_PER_WORKER_GROUP * workerGroups)
       const tokenBytes = roundUp(plan.geometry.chunkRows) * 4
-      const sequenceCount = mostSequences(device, plan.geometry, plan.scratch)
+      const sequenceCount = maxSequences(device, plan.geometry, plan.scratch)
       const tokens = scope.allocate(slotCount * tokenBytes, "the chunks' tokens")
       this.#workerGroups = workerGroups
       this.#scratch = scratch

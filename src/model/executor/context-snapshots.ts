@@ -3,7 +3,7 @@ import { type ByteRange, closedContexts } from '../../plan/memory/portable-state
 import type { CausalModelPlan } from '../../plan/model-plan.js'
 
 /** Arrays that are kept for the next windows to end: of sessions that began at different times, few windows end together. */
-const MOST_FREE = 2
+const MAX_FREE = 2
 
 /**
  * What is saved of a state's contexts, and the open window's router scores, as they were before a window is closed in
@@ -43,6 +43,6 @@ export class ContextSnapshots {
 
   /** Nothing uses it any more. */
   release(snapshot: Float32Array): void {
-    if (this.#free.length < MOST_FREE) this.#free.push(snapshot)
+    if (this.#free.length < MAX_FREE) this.#free.push(snapshot)
   }
 }

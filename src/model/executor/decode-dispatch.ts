@@ -27,14 +27,14 @@ export interface DecodePlace {
   readonly streamOffset: number
   readonly modelScratch: ModelScratch
   readonly tokens: DeviceBuffer
-  /** Room for the headers of `mostSequences`. */
+  /** Room for the headers of `maxSequences`. */
   readonly sequences: DeviceBuffer
   readonly operationsPerToken: number
   readonly operationsPerClosing: number
 }
 
 /** Maximum sequences of a dispatch: those whose logits fit. */
-export function mostSequences(device: Device, { chunkRows }: Geometry, { headRows }: ModelScratch): number {
+export function maxSequences(device: Device, { chunkRows }: Geometry, { headRows }: ModelScratch): number {
   return Math.min(device.sequences, chunkRows, headRows)
 }
 

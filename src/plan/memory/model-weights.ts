@@ -60,6 +60,6 @@ export function modelWorkPerToken({ layer, depth, feedForwardMultiplier }: Model
 }
 
 /** Most columns of a linear map. */
-export function mostColumns({ layer, feedForwardMultiplier }: ModelConfig, { inner }: Geometry): number {
+export function maxColumns({ layer, feedForwardMultiplier }: ModelConfig, { inner }: Geometry): number {
   return Math.max(inner, layer.dim, layer.dim * feedForwardMultiplier)
 }

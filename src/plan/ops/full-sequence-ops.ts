@@ -68,8 +68,8 @@ export function planFullSequence(
   const words = (count: number) => at(BufferIndex.Call, layout.words(count))
   // A histogram; then values, indices and scores of a window, or the values of a whole row of candidates
   const workBytes = HISTOGRAM_BYTES + 4 * roundUp(Math.max(3 * windowCapacity, past, listCapacity + windowCapacity) + 8, 16)
-  const mostSlots = roundUp(Math.min(length, windows * listCapacity))
-  const fits = numExperts * mostSlots * 2 * inner * 4 <= bufferBytes && mostSlots * stride * 4 <= bufferBytes / 4
+  const maxSlots = roundUp(Math.min(length, windows * listCapacity))
+  const fits = numExperts * maxSlots * 2 * inner * 4 <= bufferBytes && maxSlots * stride * 4 <= bufferBytes / 4
   const routerScoreRows = Math.min(length, Math.max(ROUTER_SCORE_ROWS, chunkRows))
   return {
     capacity,
@@ -86,7 +86,7 @@ export function planFullSequence(
     slots: words(numExperts * capacity),
     positions: words(numExperts * capacity),
     counts: words(numExperts),
-    slotStride: hostVisible || !fits ? 0 : mostSlots,
+    slotStride: hostVisible || !fits ? 0 : maxSlots,
     work: at(BufferIndex.Call, layout.bytes(partitions * workBytes)),
     workBytes,
   }

@@ -5,7 +5,7 @@ import { badField, HttpError } from '../http-error.js'
 import { answerTexts, wordsText } from './answer-texts.js'
 import type { ConversationFile, UncheckedConversation } from './conversation-file.js'
 import { type Head, KEY_LENGTH, LASTING, type Turn, type TurnEnd, turnEnd, type TurnOptions } from './record.js'
-import { mostTokens, readDefaults, type Limits } from './turn-request.js'
+import { tokenLimit, readDefaults, type Limits } from './turn-request.js'
 
 /** Characters of the message that a turn ended with. */
 const MESSAGE_LENGTH = 1000
@@ -48,7 +48,7 @@ function checkHead(limits: Limits, value: unknown): Head {
 }
 
 function checkTurns(limits: Limits, value: unknown): Turn[] {
-  const most = mostTokens(limits)
+  const most = tokenLimit(limits)
   if (!Array.isArray(value) || value.length > most) throw badField('turns', `turns must be an array of at most ${most} turns`)
   const turns: Turn[] = []
   const keys = new Set<string>()

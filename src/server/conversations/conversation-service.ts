@@ -4,7 +4,7 @@ import type { Conversation } from './conversation.js'
 import type { ConversationFile } from './conversation-file.js'
 import type { EventPosition, EventStream } from './event-stream.js'
 import type { Asked, Head, Turn } from './record.js'
-import { type Limits, mostTokens } from './turn-request.js'
+import { type Limits, tokenLimit } from './turn-request.js'
 
 /** A turn that was taken, now or before. */
 export interface Taken {
@@ -74,7 +74,7 @@ export function turnUnderWay(): HttpError {
  * @throws HttpError 400 if there is no room for it
  */
 export function newTurn(limits: Limits, asked: Asked, start: number): Turn {
-  const most = mostTokens(limits)
+  const most = tokenLimit(limits)
   const room = most - start - asked.prompt.length
   if (start + asked.prompt.length === 0) throw badField('prompt', 'the first turn needs a prompt of at least one token')
   if (room < 1)

@@ -12,7 +12,7 @@ export interface EventPosition {
 }
 
 /** Events in one piece, so that a client that reads from the beginning does not get thousands of pieces. */
-const MOST_EVENTS = 64
+const MAX_EVENTS = 64
 
 /** The id of an event: the position, and behind the failure of a turn its number. */
 export function eventId({ position, failed }: EventPosition): string {
@@ -99,7 +99,7 @@ export class EventStream implements AsyncIterator<string, undefined, undefined> 
         this.#position = start
       }
       for (; this.#position < turnEnd(turn); this.#position++) {
-        if (events.length >= MOST_EVENTS) return events.join('')
+        if (events.length >= MAX_EVENTS) return events.join('')
         events.push(tokenEvent(turn, this.#position - start))
       }
       if (turn.end === null) break

@@ -52,7 +52,7 @@ export function readCreation(reading: Reading, body: unknown): { defaults: Reado
   const words = readWords(reading, fields)
   fields.refuseOthers()
   const defaults = defaultsOf(body as object)
-  const most = mostTokens(reading)
+  const most = tokenLimit(reading)
   if (words.prompt.length >= most) throw badField('prompt', `prompt has ${words.prompt.length} tokens, and a conversation may have ${most}`)
   const first = { key: null, asked: digest(body), ...words, options: { ...options, seed: options.seed ?? drawSeed() } }
   return { defaults, first: words.prompt.length === 0 ? undefined : first }
@@ -76,7 +76,7 @@ function defaultsOf(body: object): Readonly<Record<string, unknown>> {
 }
 
 /** Tokens that a conversation may have. */
-export function mostTokens({ model, settings: { maxConversationTokens } }: Limits): number {
+export function tokenLimit({ model, settings: { maxConversationTokens } }: Limits): number {
   return Math.min(model.config.maxPositions ?? Infinity, maxConversationTokens)
 }
 

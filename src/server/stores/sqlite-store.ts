@@ -38,7 +38,7 @@ PRAGMA application_id = ${APPLICATION};
 PRAGMA user_version = ${VERSION};`
 
 /** Most conversations that are forgotten for their age at once. */
-const MOST_EXPIRED = 100
+const MAX_EXPIRED = 100
 
 const DAY = 86_400_000
 
@@ -146,7 +146,7 @@ export class SqliteStore implements ConversationStore {
     if (this.#maxIdleDays === Infinity) return
     const rows = this.#statement('SELECT id FROM conversations WHERE written < ? ORDER BY written LIMIT ?').all(
       now - this.#maxIdleDays * DAY,
-      MOST_EXPIRED,
+      MAX_EXPIRED,
     )
     for (const { id } of rows) this.#delete(id as string)
   }

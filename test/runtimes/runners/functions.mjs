@@ -6,7 +6,7 @@ import { execute } from '../lib/processes.mjs'
 
 const model = 'routed-attention-novels-10m-v2-int8'
 /** Megabytes that a process may have at most, which is what the page says with some room. */
-const MOST_MEGABYTES = 200
+const MAX_MEGABYTES = 200
 
 /** docs/platforms/functions.md: its programs, each request in a process of its own. @param {{ snippets: Record<string, string> }} page */
 export async function runFunctions({ snippets }) {
@@ -49,7 +49,7 @@ function statements(platform, example, file, snippet) {
         const events = streamed.body.split('\n\n').filter((/** @type {string} */ event) => event.startsWith('data: {'))
         equal(events.map((/** @type {string} */ event) => JSON.parse(event.slice(6)).choices[0].text).join(''), text, 'the streamed text')
         check(streamed.pieces > 10, `it came in ${streamed.pieces} pieces`)
-        for (const { megabytes } of [whole, streamed]) check(megabytes < MOST_MEGABYTES, `it took ${megabytes} MB`)
+        for (const { megabytes } of [whole, streamed]) check(megabytes < MAX_MEGABYTES, `it took ${megabytes} MB`)
       },
     ],
     [

@@ -8,17 +8,17 @@ import { TOP_K } from './top-k.js'
 import { BLOCK, CHUNK, MARKS, OFFSETS, WIDTH } from '../wgsl/workgroup.js'
 
 /** Maximum workgroups along a dimension. */
-const MOST_WORKGROUPS = 65535
+const MAX_WORKGROUPS = 65535
 
 /** Experts in x, and the chunk's windows in y and, beyond its maximum, in z. */
 function perWindow({ header }: OpView, experts: number): Workgroups {
   const windows = header[DispatchHeader.Windows]!
-  return [experts, Math.min(windows, MOST_WORKGROUPS), Math.ceil(windows / MOST_WORKGROUPS)]
+  return [experts, Math.min(windows, MAX_WORKGROUPS), Math.ceil(windows / MAX_WORKGROUPS)]
 }
 
 /** `window_of(group)`: the window for a workgroup of `perWindow`. */
 const WINDOW_OF = `
-fn window_of(group: vec3u) -> u32 { return u32(header_word(${DispatchHeader.Window})) + group.z * ${MOST_WORKGROUPS}u + group.y; }`
+fn window_of(group: vec3u) -> u32 { return u32(header_word(${DispatchHeader.Window})) + group.z * ${MAX_WORKGROUPS}u + group.y; }`
 
 /**
  * Chooses k of a row's candidates by the `RouterScores` from `row_start` on. `choose(lane, n, length, k)`: n
