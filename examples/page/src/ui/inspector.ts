@@ -71,7 +71,7 @@ export class Inspector {
         : 'The first token: nothing came before it.'
     this.#head.replaceChildren(
       h(
-        'p',
+        'h2',
         { class: 'token-name' },
         h('mark', {}, visible(chosen.text)),
         h('small', {}, `token ${count(position + 1)}${isPinned ? ', kept' : ''}`),

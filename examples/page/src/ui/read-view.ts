@@ -28,7 +28,7 @@ export class ReadView {
   readonly #status = h(
     'p',
     { class: 'status', attributes: { role: 'status' } },
-    'Surprise is measured in bits: 1 bit for a token that had an even chance, 10 for one in a thousand.',
+    'Surprise is counted in bits: 1 for an even chance, 10 for one in a thousand.',
   )
   #facts: ModelFacts | undefined
   #chapters: Chapter[] = []
