@@ -7,8 +7,9 @@ import { Worker } from 'node:worker_threads'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { buildPage } from '../../examples/page/build.mjs'
 import { serveFolder } from '../../examples/page/serve.mjs'
-import type { Calls, CallName, TokenBatch } from '../../examples/page/src/protocol.js'
+import type { Calls, CallName, Look, TokenBatch } from '../../examples/page/src/protocol.js'
 import { ChapterFinder } from '../../examples/page/src/engine/chapters.js'
+import { longChapters, peakOf } from '../../examples/page/src/ui/passages.js'
 import { Snapshots } from '../../examples/page/src/engine/snapshots.js'
 import { Suggester } from '../../examples/page/src/engine/suggester.js'
 import { TokenTexts } from '../../examples/page/src/engine/token-texts.js'
@@ -125,6 +126,29 @@ describe('the page’s worker', () => {
     }
   })
 
+  test('looks at one of the last tokens when writing ends, and when it is stopped', async () => {
+    const { worker, call, load } = startWorker()
+    try {
+      await load()
+      const texts: string[] = []
+      const add = collect(texts)
+      let last: Look | undefined
+      const onEvent = (event: object): boolean => {
+        add(event)
+        if ('look' in event) last = event.look as Look
+        return texts.length > 400
+      }
+      await call('write', { prompt: 'The old captain', sampling: { ...sampling, maxTokens: 300 } }, onEvent)
+      expect(last!.position).toBeGreaterThanOrEqual(texts.length - 16)
+      await call('write', { prompt: null, sampling: { ...sampling, maxTokens: 1_000_000 } }, onEvent)
+      expect(last!.position).toBeGreaterThanOrEqual(texts.length - 16)
+      const looked = await call('look', { text: 'writing', position: last!.position })
+      expect(looked.layers).toEqual(last!.layers)
+    } finally {
+      await worker.terminate()
+    }
+  })
+
   test('puts another token in a place, and goes on from there as if it had been read', async () => {
     const { worker, call, load } = startWorker()
     try {
@@ -160,6 +184,7 @@ describe('the page’s worker', () => {
       const whole = await model.createSession().append(ids, { bits: true })
       const { texts, bits } = await call('tokens', { text: 'reading', start: 0, end: ids.length })
       expect(texts.join('')).toBe(text)
+      expect(stopped.bytesDone).toBe(Buffer.byteLength(texts.slice(0, stopped.tokens).join('')))
       expect(bits).toEqual(whole.bits)
       // what was held for a token long ago is found again from a snapshot
       const look = await call('look', { text: 'reading', position: 1000 })
@@ -260,4 +285,14 @@ test('chapters are found by their headings, with a title on the next line', () =
     { title: '1. The Old Sea-dog', start: 102 },
     { title: 'Chapter II. Black Dog', start: 108 },
   ])
+})
+
+test('chapters without text are left out, and the most surprising passage lies inside its chapter', () => {
+  const chapters = ['Contents', 'One', 'Two', 'The end'].map((title, index) => ({ title, start: [0, 20, 300, 900][index]! }))
+  expect(longChapters(chapters, 1000)).toEqual([
+    { title: 'One', start: 20, end: 300 },
+    { title: 'Two', start: 300, end: 900 },
+  ])
+  const points = Float32Array.of(9, 3, 5, 4, 8, 2, 2)
+  expect(peakOf(points, 64, 20, 300)).toEqual({ position: 128, bits: 5, mean: 4 })
 })

@@ -131,7 +131,7 @@ export interface ReadingProgress {
   readonly chapters: readonly Chapter[]
 }
 
-/** What comes while the model writes; a look is at the newest token, if an expert took it as a query. */
+/** What comes while the model writes; a look is at the newest token, if an expert took it as a query; one is sent at the end. */
 export type WriteEvent = { tokens: TokenBatch } | { held: HeldNow } | { rate: WritingRate } | { look: Look }
 
 export interface Calls {

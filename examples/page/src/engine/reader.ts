@@ -9,6 +9,7 @@ const PIECE = 1024
 /** Tokens that are one point of the curve. */
 export const CURVE_STEP = 64
 const MILLISECONDS_A_PROGRESS = 100
+const encoder = new TextEncoder()
 
 /** A file that is read in one session, at full speed. It can be stopped, and goes on where it was. */
 export class Reader {
@@ -17,9 +18,8 @@ export class Reader {
   readonly #chapters = new ChapterFinder()
   readonly #size: number
   readonly #ids: AsyncGenerator<Int32Array, void, undefined>
-  /** Bytes given to the tokenizer, and the tokens they have become. */
-  #bytesTaken = 0
-  #encoded = 0
+  /** Bytes of the tokens that were read. */
+  #bytesRead = 0
   /** Ids that were encoded and are still to be read. */
   #waiting: Int32Array[] = []
   #curveSent = 0
@@ -68,7 +68,6 @@ export class Reader {
       const { value, done } = await this.#ids.next()
       if (done) break
       this.#waiting.push(value)
-      this.#encoded += value.length
       held += value.length
     }
     if (held === 0) return undefined
@@ -86,7 +85,9 @@ export class Reader {
 
   #note(from: number): void {
     const { ids, bits, length } = this.text
-    this.#chapters.add(this.#texts.ofAll(ids.view(from, length)), from)
+    const texts = this.#texts.ofAll(ids.view(from, length))
+    this.#bytesRead += encoder.encode(texts.join('')).length
+    this.#chapters.add(texts, from)
     for (const value of bits.view(from, length)) if (value === value) this.#bitsSum += value
   }
 
@@ -102,7 +103,7 @@ export class Reader {
     this.#chaptersSent = this.#chapters.chapters.length
     return {
       tokens: length,
-      bytesDone: isLast ? this.#size : this.#bytesTaken * (length / Math.max(this.#encoded, 1)),
+      bytesDone: isLast ? this.#size : Math.min(this.#bytesRead, this.#size),
       bytesTotal: this.#size,
       seconds: this.#seconds,
       bits: this.#bitsSum,
@@ -116,7 +117,6 @@ export class Reader {
     const decoder = new TextDecoder()
     try {
       for (let { value, done } = await reader.read(); !done; { value, done } = await reader.read()) {
-        this.#bytesTaken += value!.length
         yield decoder.decode(value, { stream: true })
       }
       yield decoder.decode()

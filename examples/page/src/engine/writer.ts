@@ -1,4 +1,4 @@
-import type { GenerateOptions, LanguageModel, Session } from 'routed-attention'
+import type { GenerateOptions, Inspection, LanguageModel, Session } from 'routed-attention'
 import type { HeldNow, Look, SamplingSettings, WriteEvent, WritingRate } from '../protocol.js'
 import { heldBy, layerLooks } from './looking.js'
 import { TextSession, type WrittenToken } from './text-session.js'
@@ -10,6 +10,8 @@ type Emit = (event: WriteEvent) => void
 const SNAPSHOT_INTERVAL = 64
 /** How often the newest token is looked at, if an expert took it as a query. */
 const MILLISECONDS_A_LOOK = 1000
+/** Of so many last tokens the newest query is looked at when writing ends. */
+const LAST_LOOKED_AT = 16
 /** How often tokens are sent to the page, which draws as often. */
 const MILLISECONDS_A_BATCH = 33
 
@@ -78,7 +80,10 @@ export class Writer {
       if (!signal.aborted) throw error
     }
     send(performance.now())
-    if (!signal.aborted) await this.#sendHeld(signal, emit)
+    // also after a stop: the page shows the end of what was written
+    const { signal: always } = new AbortController()
+    await this.#sendHeld(always, emit)
+    await this.#sendLastLook(always, emit)
     return rate
   }
 
@@ -111,20 +116,36 @@ export class Writer {
   async #sendLook(signal: AbortSignal, emit: Emit): Promise<boolean> {
     if (!this.#canInspect) return true
     const inspection = await this.#ofCopy((copy) => copy.inspect({ signal }))
-    const { position, token, layers } = inspection
-    // the page shows the last routed layer, unless another is chosen
-    if (
-      !layers
-        .filter(({ isQuery }) => isQuery.length > 0)
-        .at(-1)
-        ?.isQuery.includes(true)
-    )
-      return false
+    if (!isQueryInLastLayer(inspection)) return false
+    this.#emitLook(inspection, emit)
+    return true
+  }
+
+  /** The newest of the last tokens that was a query, or else the newest token. */
+  async #sendLastLook(signal: AbortSignal, emit: Emit): Promise<void> {
+    const { length, ids } = this.text
+    if (!this.#canInspect || length === 0) return
+    const from = Math.max(length - LAST_LOOKED_AT, 0)
+    const session = await this.text.sessionAt(from, signal)
+    try {
+      let shown: Inspection | undefined
+      for (let position = from; position < length; position++) {
+        await session.append(ids.view(position, position + 1), { signal })
+        const inspection = await session.inspect({ signal })
+        if (isQueryInLastLayer(inspection) || (!shown && position === length - 1)) shown = inspection
+      }
+      this.#emitLook(shown!, emit)
+    } finally {
+      session.dispose()
+    }
+  }
+
+  #emitLook(inspection: Inspection, emit: Emit): void {
+    const { position, token } = inspection
     const bits = this.text.bits.view(position, position + 1)[0]!
     const chosen = { id: token, text: this.#texts.of(token), probability: 2 ** -bits }
     const nothing = { choices: [], heldTexts: new Map<number, string>(), unsupported: '' }
     emit({ look: { ...nothing, text: 'writing', position, bits, chosen, layers: layerLooks(inspection) } satisfies Look })
-    return true
   }
 
   async #ofCopy<Result>(use: (copy: Session) => Promise<Result>): Promise<Result> {
@@ -139,4 +160,10 @@ export class Writer {
   dispose(): void {
     this.text.dispose()
   }
+}
+
+/** The page shows the last routed layer, unless another is chosen. */
+function isQueryInLastLayer({ layers }: Inspection): boolean {
+  const routed = layers.filter(({ isQuery }) => isQuery.length > 0)
+  return routed.at(-1)?.isQuery.includes(true) ?? false
 }

@@ -2,6 +2,7 @@ import type { Chapter } from '../protocol.js'
 import type { SurpriseCurve } from './curve.js'
 import { h } from './dom.js'
 import { count } from './format.js'
+import { longChapters } from './passages.js'
 
 /** More chapters than that are not listed: a text with so many headings has other ones in mind. */
 const MOST = 200
@@ -28,9 +29,9 @@ export class ChapterList {
     )
   }
 
-  /** @param length tokens so far: the last chapter is listed when the next one begins or the text has ended */
+  /** @param length tokens so far: the last chapter ends there, for now */
   show(chapters: readonly Chapter[], length: number, curve: SurpriseCurve): void {
-    const listed = chapters.slice(0, MOST)
+    const listed = longChapters(chapters, length).slice(0, MOST)
     this.element.hidden = listed.length === 0
     if (listed.length < this.#shown) {
       this.#rows.replaceChildren()
@@ -39,8 +40,8 @@ export class ChapterList {
     // the last row may have changed since
     if (this.#shown > 0) this.#rows.lastElementChild!.remove()
     for (let i = Math.max(this.#shown - 1, 0); i < listed.length; i++) {
-      const { title, start } = listed[i]!
-      this.#rows.append(this.#row(title, start, curve.peak(start, listed[i + 1]?.start ?? length)))
+      const { title, start, end } = listed[i]!
+      this.#rows.append(this.#row(title, start, curve.peak(start, end)))
     }
     this.#shown = listed.length
   }

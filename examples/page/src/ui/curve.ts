@@ -2,6 +2,7 @@ import type { Chapter } from '../protocol.js'
 import { Drawing } from './canvas.js'
 import { h } from './dom.js'
 import { count } from './format.js'
+import { peakOf } from './passages.js'
 
 /** Tokens of a point, as the worker's reader has them. */
 export const CURVE_STEP = 64
@@ -72,16 +73,9 @@ export class SurpriseCurve {
     this.#drawing.redraw()
   }
 
-  /** The highest point of a part: where it begins, and its bits. */
-  peak(start: number, end: number): { position: number; bits: number; mean: number } {
-    const [from, to] = [Math.ceil(start / CURVE_STEP), Math.min(Math.ceil(end / CURVE_STEP), this.#count)]
-    let position = from
-    let sum = 0
-    for (let i = from; i < to; i++) {
-      sum += this.#points[i]!
-      if (this.#points[i]! > this.#points[position]!) position = i
-    }
-    return { position: position * CURVE_STEP, bits: this.#points[position] ?? NaN, mean: sum / Math.max(to - from, 1) }
+  /** The most surprising passage of a part. */
+  peak(start: number, end: number): ReturnType<typeof peakOf> {
+    return peakOf(this.#points.subarray(0, this.#count), CURVE_STEP, start, end)
   }
 
   #drag(event: PointerEvent): void {

@@ -86,9 +86,10 @@ function drawLayer(
     context.fillStyle = colour(`expert-${expert % EXPERT_COLOURS}`)
     const largest = weights ? Math.max(...weights.subarray(1), 1e-9) : 1
     held.forEach((at, i) => {
-      const tall = weights ? Math.sqrt(weights[i + 1]! / largest) * middle : 2
+      // held, but not read: a tick on the line
+      const tall = weights ? Math.sqrt(weights[i + 1]! / largest) * middle : 0
       context.globalAlpha = weights ? 0.85 : 0.5
-      context.fillRect(x(at), middle - tall, bar, tall)
+      context.fillRect(x(at), middle - tall, bar, Math.max(tall, 1))
     })
     context.globalAlpha = 1
   })

@@ -10,6 +10,8 @@ import { TokenExplorer } from './token-explorer.js'
 const PAGE = 400
 /** Milliseconds between two looks at what is held, while reading. */
 const HELD_EVERY = 1000
+/** The estimate of the whole text's tokens is replaced if it is as far off: the curve would tremble otherwise. */
+const ESTIMATE_ERROR = 0.03
 
 /** The tab in which the model reads a file of any size. */
 export class ReadView {
@@ -33,6 +35,8 @@ export class ReadView {
   #facts: ModelFacts | undefined
   #chapters: Chapter[] = []
   #length = 0
+  /** Tokens of the whole text, estimated from the bytes that were read. */
+  #expected = 0
   #texts: readonly string[] = []
   #start = 0
   #reading: AbortController | undefined
@@ -88,12 +92,13 @@ export class ReadView {
     this.#reading?.abort()
     await this.#engine.settled('read')
     this.#clear()
+    this.#status.textContent = 'Reading…'
     await this.#run(file)
   }
 
   #clear(): void {
     this.#chapters = []
-    this.#length = this.#start = 0
+    this.#length = this.#start = this.#expected = 0
     this.#texts = []
     this.#isDone = false
     this.#curve.clear()
@@ -131,7 +136,9 @@ export class ReadView {
     this.#length = progress.tokens
     this.#chapters.push(...progress.chapters)
     const share = progress.bytesDone / Math.max(progress.bytesTotal, 1)
-    this.#curve.add(progress.curve, progress.tokens, Math.round(progress.tokens / Math.max(share, 1e-6)), this.#chapters)
+    const estimate = Math.round(progress.tokens / Math.max(share, 1e-6))
+    if (share === 1 || Math.abs(estimate - this.#expected) > ESTIMATE_ERROR * this.#expected) this.#expected = estimate
+    this.#curve.add(progress.curve, progress.tokens, this.#expected, this.#chapters)
     this.#explorer.strip.length = progress.tokens
     this.#show(progress)
     if (isFirst || this.#start + this.#texts.length < Math.min(this.#start + PAGE, this.#length)) void this.#reveal(this.#start)

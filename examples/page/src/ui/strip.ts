@@ -1,4 +1,4 @@
-import type { HeldNow, LayerLook, Look, ModelFacts } from '../protocol.js'
+import type { HeldNow, Look, ModelFacts } from '../protocol.js'
 import { EXPERT_COLOURS } from './attention.js'
 import { Drawing } from './canvas.js'
 import { h } from './dom.js'
@@ -25,7 +25,7 @@ export class HeldStrip {
   #localWindow = 0
   #window = 0
   #stateBytes = 0
-  #look: { position: number; layer: LayerLook } | undefined
+  #look: Look | undefined
 
   constructor() {
     this.#drawing = new Drawing('strip-canvas', 'What the experts hold', (context, width, height, colour) =>
@@ -62,9 +62,8 @@ export class HeldStrip {
   }
 
   /** Shows what was held for one token, instead of now. */
-  look(look: Look | undefined, layer: number): void {
-    const shown = look?.layers[layer]
-    this.#look = look && shown ? { position: look.position, layer: shown } : undefined
+  look(look: Look | undefined): void {
+    this.#look = look && look.layers.length > 0 ? look : undefined
     this.#drawing.redraw()
   }
 
@@ -95,10 +94,10 @@ export class HeldStrip {
       context.fillRect(0, top, width, tall)
       context.fillStyle = colour('near')
       context.fillRect(x(Math.max(now - this.#localWindow, 0)), top, x(Math.min(this.#localWindow, now) + 1), tall)
-      const isLooked = this.#look?.layer.layer === layer
-      const shown = isLooked ? this.#look!.layer.experts[expert]! : undefined
+      // every row is of the same token
+      const shown = this.#look?.layers[layer]?.experts[expert]
       context.fillStyle = colour(`expert-${expert % EXPERT_COLOURS}`)
-      const positions = shown?.held ?? held
+      const positions = shown?.held ?? (this.#look ? new Int32Array() : held)
       const most = shown?.weights ? Math.max(...shown.weights.subarray(1)) : 0
       positions.forEach((position, i) => {
         context.globalAlpha = shown ? (shown.weights ? 0.2 + 0.8 * Math.sqrt(shown.weights[i + 1]! / most) : 0.3) : 0.75

@@ -34,6 +34,7 @@ export class TokenExplorer {
     this.text = new TokenText(options.label, {
       length: options.length,
       onLook: (position, isPinned) => this.#rest(position, isPinned),
+      onTap: () => this.#revealInspector(),
       onLeave: () => this.#leave(),
       onOpen: () => this.inspector.focusChoices(),
     })
@@ -59,7 +60,7 @@ export class TokenExplorer {
     if (this.text.current >= 0) return
     const { chosen } = this.inspector.plots
     this.text.paint(look, chosen)
-    this.strip.look(look, chosen)
+    this.strip.look(look)
   }
 
   /** Forgets what may have changed from a position on. */
@@ -69,6 +70,7 @@ export class TokenExplorer {
 
   async goTo(position: number): Promise<void> {
     await this.#options.reveal?.(position)
+    this.text.element.scrollIntoView({ block: 'nearest' })
     this.text.scrollTo(position)
     this.text.select(position, true)
     this.text.element.focus({ preventScroll: true })
@@ -94,13 +96,19 @@ export class TokenExplorer {
     const { look, plots } = this.inspector
     if (!look) return
     this.text.paint(look, plots.chosen)
-    this.strip.look(look, plots.chosen)
+    this.strip.look(look)
+  }
+
+  /** On a small screen the inspector lies below the text, and often below the fold. */
+  #revealInspector(): void {
+    const { element } = this.inspector
+    if (element.getBoundingClientRect().top > innerHeight * 0.6) element.scrollIntoView({ block: 'start' })
   }
 
   #leave(): void {
     clearTimeout(this.#timer)
     this.#looker.cancel()
     this.inspector.show(undefined, false)
-    this.strip.look(undefined, 0)
+    this.strip.look(undefined)
   }
 }

@@ -11,6 +11,8 @@ interface Events {
   length(): number
   /** A token is looked at: under the pointer, or reached by the arrow keys. */
   onLook(position: number, isPinned: boolean): void
+  /** A token was clicked or tapped, and is now looked at. */
+  onTap(): void
   /** Nothing is looked at any more. */
   onLeave(): void
   /** Enter on a token. */
@@ -203,6 +205,7 @@ export class TokenText {
     if (index < 0 || (!isPinned && this.#isPinned)) return
     if (isPinned && this.#isPinned && this.#start + index === this.#current) return this.#leave(true)
     this.select(this.#start + index, isPinned)
+    if (isPinned) this.#events.onTap()
   }
 
   #leave(always: boolean): void {

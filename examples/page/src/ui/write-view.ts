@@ -99,6 +99,7 @@ export class WriteView {
     const controller = new AbortController()
     this.#writing = controller
     this.#setWriting(true)
+    this.#status.textContent = startsWithPrompt ? 'Reading the beginning…' : ''
     let isPrompt = startsWithPrompt
     const onEvent = (event: WriteEvent): void => {
       if (this.#writing !== controller) return
