@@ -3,6 +3,7 @@ import { becomesIsolated } from './offline.js'
 import type { ModelFacts, Source } from './protocol.js'
 import { CompleteView } from './ui/complete-view.js'
 import { byId } from './ui/dom.js'
+import { parameters } from './ui/format.js'
 import { Loading } from './ui/loading.js'
 import { ModelView } from './ui/model-view.js'
 import { ReadView } from './ui/read-view.js'
@@ -32,9 +33,7 @@ async function open(source: Source, bytes: boolean): Promise<void> {
   } catch (error) {
     return loading.fail((error as Error).message)
   }
-  loading.end(
-    `${facts.name}: ${(facts.parameters / 1e6).toFixed(0)} million parameters, ${facts.threads === 1 ? 'one thread' : `${facts.threads} threads`}`,
-  )
+  loading.end(`${facts.name}: ${parameters(facts.parameters)}, ${facts.threads === 1 ? 'one thread' : `${facts.threads} threads`}`)
   model.show(facts)
   complete.open()
   read.open(facts)

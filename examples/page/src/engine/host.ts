@@ -98,7 +98,6 @@ export class Host {
     const { texts } = this.#open()
     const open = this.#textOf(text)
     const id = open.ids.view(position, position + 1)[0]!
-    const bits = open.bits.view(position, position + 1)[0]!
     const session = await open.sessionAt(position, signal)
     try {
       const before = position > 0 ? choicesOf(await session.append([], { signal }), id, CHOICES, texts) : undefined
@@ -111,6 +110,8 @@ export class Host {
         },
       )
       const chosen = before?.chosen ?? { id, text: texts.of(id), probability: NaN }
+      const known = open.bits.view(position, position + 1)[0]!
+      const bits = Number.isNaN(known) ? -Math.log2(chosen.probability) : known
       const heldTexts = heldTextsOf(layers, open.ids.view(), texts)
       return { text, position, bits, choices: before?.choices ?? [], chosen, layers, heldTexts, unsupported }
     } finally {

@@ -26,10 +26,12 @@ export class Reader {
   #chaptersSent = 0
   #seconds = 0
   #bitsSum = 0
+  readonly #maxPositions: number
 
   constructor(model: LanguageModel, texts: TokenTexts, file: Blob) {
     this.text = new TextSession(model, PIECE)
     this.#texts = texts
+    this.#maxPositions = model.config.maxPositions ?? Infinity
     this.#size = file.size
     this.#ids = model.tokenizer.encodeStream(this.#chunksOf(file), { allowSpecial: false })
   }
@@ -57,10 +59,14 @@ export class Reader {
       if (!signal.aborted) throw error
       return this.#progress(false)
     }
+    if (this.#waiting.length > 0) {
+      emit(this.#progress(false))
+      throw new Error(`This model reads ${this.#maxPositions} tokens at most (max_positions): the rest of the text is not read.`)
+    }
     return this.#progress(true)
   }
 
-  /** The next piece: as much as fills one, or what is left. */
+  /** The next piece: as much as fills one, or what is left; none when the model can read no more. */
   async #next(): Promise<Int32Array | undefined> {
     const room = PIECE - (this.text.length % PIECE)
     let held = this.#waiting.reduce((sum, { length }) => sum + length, 0)
@@ -70,8 +76,9 @@ export class Reader {
       this.#waiting.push(value)
       held += value.length
     }
-    if (held === 0) return undefined
-    const piece = new Int32Array(Math.min(room, held))
+    const length = Math.min(room, held, this.#maxPositions - this.text.length)
+    if (length === 0) return undefined
+    const piece = new Int32Array(length)
     for (let at = 0; at < piece.length;) {
       const first = this.#waiting[0]!
       const part = first.subarray(0, piece.length - at)

@@ -24,12 +24,15 @@ export class TextSession {
   readonly #interval: number
   readonly #snapshots = new Snapshots(KEPT_BYTES)
   readonly #near = new Snapshots(NEAR_BYTES)
+  readonly #withBits: boolean
   #session: Session
   /** Counts what is written, so that going on with the same seed does not repeat itself. */
   #writings = 0
 
-  constructor(model: LanguageModel, interval: number) {
+  /** @param withBits whether the bits of what is read are computed; they are NaN otherwise */
+  constructor(model: LanguageModel, interval: number, withBits = true) {
     this.#model = model
+    this.#withBits = withBits
     this.#interval = interval
     this.#session = model.createSession()
   }
@@ -51,8 +54,11 @@ export class TextSession {
     for (let at = 0; at < ids.length;) {
       const start = this.length
       const piece = ids.subarray(at, at + this.#interval - (start % this.#interval))
-      const { bits } = await this.#session.append(piece, { bits: true, signal })
-      this.#add(piece, bits)
+      if (this.#withBits) this.#add(piece, (await this.#session.append(piece, { bits: true, signal })).bits)
+      else {
+        await this.#session.append(piece, { signal })
+        this.#add(piece, new Float32Array(piece.length).fill(NaN))
+      }
       at += piece.length
       if (this.length % this.#interval === 0) this.#save()
       onPiece(start)

@@ -20,13 +20,16 @@ export class Writer {
   readonly text: TextSession
   readonly #texts: TokenTexts
   readonly #window: number
+  readonly #maxPositions: number
   /** Full-sequence routing cannot be inspected. */
   readonly #canInspect: boolean
   /** What was held was last sent at so many closed windows. */
   #windowsSent = -1
 
   constructor(model: LanguageModel, texts: TokenTexts) {
-    this.text = new TextSession(model, SNAPSHOT_INTERVAL)
+    // with full-sequence routing the bits of each token of the prompt are a pass over all tokens before it
+    this.text = new TextSession(model, SNAPSHOT_INTERVAL, model.config.layer.causal)
+    this.#maxPositions = model.config.maxPositions ?? Infinity
     this.#texts = texts
     this.#window = model.config.layer.routedWindowSize
     this.#canInspect = model.config.layer.causal
@@ -35,9 +38,11 @@ export class Writer {
 
   readonly #encode: (prompt: string) => Int32Array
 
-  /** Reads a prompt and writes on. */
+  /** Reads a prompt and writes on. Of a prompt that would leave no room to write, the end is read. */
   async write(prompt: string, sampling: SamplingSettings, signal: AbortSignal, emit: Emit): Promise<WritingRate> {
-    await this.#read(this.#encode(prompt), signal, emit)
+    const ids = this.#encode(prompt)
+    const most = Math.max(this.#maxPositions - sampling.maxTokens, Math.ceil(this.#maxPositions / 2))
+    await this.#read(ids.slice(-Math.min(most, ids.length)), signal, emit)
     return this.#generate(sampling, signal, emit)
   }
 
@@ -88,8 +93,10 @@ export class Writer {
   }
 
   #tokens(sampling: SamplingSettings, signal: AbortSignal): AsyncGenerator<WrittenToken> {
+    const room = this.#maxPositions - this.text.length
+    if (room <= 0) throw new Error(`The text is as long as this model can write it: ${this.#maxPositions} tokens (max_positions).`)
     const { topK, repetitionPenalty, frequencyPenalty, presencePenalty, ...others } = sampling
-    const options: GenerateOptions = { ...others, signal }
+    const options: GenerateOptions = { ...others, maxTokens: Math.min(others.maxTokens, room), signal }
     if (topK > 0) options.topK = topK
     if (repetitionPenalty !== 1) options.repetitionPenalty = repetitionPenalty
     if (frequencyPenalty !== 0) options.frequencyPenalty = frequencyPenalty

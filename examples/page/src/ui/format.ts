@@ -8,14 +8,18 @@ export function count(value: number): string {
   return value.toLocaleString('en')
 }
 
+export function parameters(value: number): string {
+  return value < 1e6 ? `${count(value)} parameters` : `${(value / 1e6).toFixed(value < 1e7 ? 1 : 0)} million parameters`
+}
+
 export function megabytes(bytes: number): string {
   return `${(bytes / 1e6).toFixed(1)} MB`
 }
 
-/** A token as a reader sees it: white space has no look of its own. */
+/** A token as a reader sees it: white space and control characters have no look of their own. */
 export function visible(text: string): string {
   if (text === '') return '(part of a character)'
-  const shown = text.replace(/\n/g, '↵').replace(/\t/g, '⇥').trim()
+  const shown = text.replace(/\n/g, '↵').replace(/\t/g, '⇥').trim().replace(CONTROL, pictureOf)
   return shown === '' ? '(space)' : shown
 }
 
@@ -26,4 +30,11 @@ export function surprise(bits: number): string {
   if (bits < 4) return 'plausible'
   if (bits < 8) return 'surprising'
   return 'very surprising'
+}
+
+// models of bytes write them
+const CONTROL = /[\x00-\x1f]/g
+
+function pictureOf(control: string): string {
+  return String.fromCharCode(0x2400 + control.charCodeAt(0))
 }

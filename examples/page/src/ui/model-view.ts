@@ -35,7 +35,21 @@ export class ModelView {
   }
 
   show(facts: ModelFacts): void {
-    const { name, parameters, depth, heads, experts, held, localWindow, routedWindow, routedLayers, vocabulary, quantized, causal } = facts
+    const {
+      name,
+      parameters,
+      depth,
+      heads,
+      experts,
+      held,
+      localWindow,
+      routedWindow,
+      routedLayers,
+      vocabulary,
+      maxPositions,
+      quantized,
+      causal,
+    } = facts
     const rows: [string, string][] = [
       ['Name', name],
       ['Parameters', `${(parameters / 1e6).toFixed(1)} million${quantized ? ', in 8 bits each' : ''}`],
@@ -43,6 +57,7 @@ export class ModelView {
       ['Routed', routedLayers.length === depth ? 'all layers' : `layers ${routedLayers.map((layer) => layer + 1).join(', ')}`],
       ['Experts', `${experts} in each routed layer, holding ${count(held)} tokens at most`],
       ['Local window', `${count(localWindow)} tokens; what is held is chosen anew every ${count(routedWindow)}`],
+      ['Longest text', maxPositions === null ? 'of any length' : `${count(maxPositions)} tokens`],
       ['Vocabulary', `${count(vocabulary)} tokens`],
       ['Routing', causal ? 'causal: a token’s reading never changes' : 'published: later tokens change what earlier ones read'],
     ]

@@ -1,0 +1,60 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { ReadingProgress, WriteEvent } from '../../examples/page/src/protocol.js'
+import { Reader } from '../../examples/page/src/engine/reader.js'
+import { TokenTexts } from '../../examples/page/src/engine/token-texts.js'
+import { Writer } from '../../examples/page/src/engine/writer.js'
+import { createRuntime, LanguageModel, type Runtime } from '../../src/index.js'
+import { causalConfig, publishedConfig, smallModel, smallModelFiles } from '../support/small-models.js'
+
+let runtime: Runtime
+
+beforeAll(async () => {
+  runtime = await createRuntime({ threads: 1 })
+})
+
+afterAll(() => runtime.dispose())
+
+const sampling = {
+  ...{ temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, frequencyPenalty: 0, presencePenalty: 0 },
+  ...{ seed: 1, maxTokens: 8 },
+}
+
+describe('the page with a visitor’s own model of bytes', () => {
+  const { signal } = new AbortController()
+  const load = (config: object) =>
+    LanguageModel.load(smallModelFiles(smallModel({ ...config, num_tokens: 256 })), { runtime, tokenizer: 'bytes' })
+
+  test('several experts in all layers are looked at; texts end with the model’s last position', async () => {
+    const own = await load({ ...causalConfig, num_experts: 3, max_positions: 300 })
+    const texts = new TokenTexts(own.tokenizer)
+    const writer = new Writer(own, texts)
+    const events: WriteEvent[] = []
+    const long = { ...sampling, maxTokens: 2000 }
+    expect(await writer.write('The sea. '.repeat(100), long, signal, (event) => void events.push(event))).toMatchObject({ tokens: 150 })
+    expect(writer.text.length).toBe(300)
+    const held = events.flatMap((event) => ('held' in event ? [event.held] : [])).at(-1)
+    expect(held.layers.map((layer) => layer.held.map(({ length }) => length))).toEqual([[11, 11, 11], [11, 11, 11]]) // prettier-ignore
+    await expect(writer.write('', long, signal, () => {})).rejects.toThrow(/300 tokens/)
+    writer.dispose()
+
+    const reader = new Reader(own, texts, new Blob(['The sea. '.repeat(200)]))
+    const read: ReadingProgress[] = []
+    for (let times = 0; times < 2; times++)
+      await expect(reader.read(signal, (progress) => void read.push(progress))).rejects.toThrow(/300 tokens at most/)
+    expect(read.at(-1)).toMatchObject({ tokens: 300, bytesTotal: 1800 })
+    expect(read.at(-1).bytesDone).toBeLessThan(1800)
+    reader.dispose()
+    own.dispose()
+  })
+
+  test('published routing is written with as the API writes, without bits of the prompt', async () => {
+    const own = await load(publishedConfig)
+    const writer = new Writer(own, new TokenTexts(own.tokenizer))
+    await writer.write('The sea. '.repeat(20), sampling, signal, () => {})
+    const { ids } = await own.complete('The sea. '.repeat(20), { temperature: 0, maxTokens: 8 })
+    expect([...writer.text.ids.view(180)]).toEqual([...ids])
+    expect([...writer.text.bits.view()].map(Number.isNaN)).toEqual([...Array<boolean>(180).fill(true), ...Array<boolean>(8).fill(false)])
+    writer.dispose()
+    own.dispose()
+  })
+})
