@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { ReadingProgress, WriteEvent } from '../../examples/page/src/protocol.js'
+import type { Look, ReadingProgress, WriteEvent } from '../../examples/page/src/protocol.js'
 import { Reader } from '../../examples/page/src/engine/reader.js'
 import { TokenTexts } from '../../examples/page/src/engine/token-texts.js'
 import { Writer } from '../../examples/page/src/engine/writer.js'
+import { lookOfHead } from '../../examples/page/src/ui/attention.js'
 import { createRuntime, LanguageModel, type Runtime } from '../../src/index.js'
 import { causalConfig, publishedConfig, smallModel, smallModelFiles } from '../support/small-models.js'
 
@@ -19,6 +20,21 @@ const sampling = {
   ...{ seed: 1, maxTokens: 8 },
 }
 
+/** The weights of single heads add up to 1, and their mean is what is shown of all. */
+function expectHeads(look: Look): void {
+  const ofHeads = Array.from({ length: causalConfig.heads }, (_, head) => lookOfHead(look, head))
+  expect(lookOfHead(look, undefined)).toBe(look)
+  look.layers.forEach((layer, index) => {
+    const local = ofHeads.map(({ layers }) => layers[index]!.local)
+    local.forEach((weights) => expect(weights.reduce((sum, weight) => sum + weight, 0)).toBeCloseTo(1, 5))
+    layer.local.forEach((mean, i) => expect(local.reduce((sum, weights) => sum + weights[i]!, 0) / local.length).toBeCloseTo(mean, 6))
+    layer.experts.forEach(({ weights }, expert) => {
+      const routed = ofHeads.map(({ layers }) => layers[index]!.experts[expert]!.weights)
+      weights?.forEach((mean, i) => expect(routed.reduce((sum, row) => sum + row![i]!, 0) / routed.length).toBeCloseTo(mean, 6))
+    })
+  })
+}
+
 describe('the page with a visitor’s own model of bytes', () => {
   const { signal } = new AbortController()
   const load = (config: object) =>
@@ -32,6 +48,7 @@ describe('the page with a visitor’s own model of bytes', () => {
     const long = { ...sampling, maxTokens: 2000 }
     expect(await writer.write('The sea. '.repeat(100), long, signal, (event) => void events.push(event))).toMatchObject({ tokens: 150 })
     expect(writer.text.length).toBe(300)
+    expectHeads(events.flatMap((event) => ('look' in event ? [event.look] : [])).at(-1))
     const held = events.flatMap((event) => ('held' in event ? [event.held] : [])).at(-1)
     expect(held.layers.map((layer) => layer.held.map(({ length }) => length))).toEqual([[11, 11, 11], [11, 11, 11]]) // prettier-ignore
     await expect(writer.write('', long, signal, () => {})).rejects.toThrow(/300 tokens/)

@@ -1,4 +1,4 @@
-import type { LayerLook } from '../protocol.js'
+import type { LayerLook, Look } from '../protocol.js'
 
 /** Colours of experts; more experts begin again with the first. */
 export const EXPERT_COLOURS = 6
@@ -31,4 +31,26 @@ export function attentionOf({ localStart, local, experts }: LayerLook): Attentio
     })
   })
   return result
+}
+
+export function headsOf({ local, localByHead }: LayerLook): number {
+  return Math.max(1, Math.round(localByHead.length / Math.max(local.length, 1)))
+}
+
+/** A look in which the weights are those of one head, instead of the mean over heads (`undefined`). */
+export function lookOfHead(look: Look, head: number | undefined): Look {
+  if (head === undefined) return look
+  const layers = look.layers.map((layer) => ({
+    ...layer,
+    local: rowOf(layer.localByHead, layer.local.length, head),
+    experts: layer.experts.map((expert) => ({
+      ...expert,
+      weights: expert.weights && expert.byHead && rowOf(expert.byHead, expert.weights.length, head),
+    })),
+  }))
+  return { ...look, layers }
+}
+
+function rowOf(rows: Float32Array, length: number, row: number): Float32Array {
+  return rows.subarray(row * length, (row + 1) * length)
 }

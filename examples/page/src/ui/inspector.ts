@@ -1,4 +1,5 @@
 import type { Choice, Look, ModelFacts } from '../protocol.js'
+import { lookOfHead } from './attention.js'
 import { announce, h } from './dom.js'
 import { count, percent, surprise, visible } from './format.js'
 import { HeadPlot, LayerPlots } from './layer-plots.js'
@@ -8,16 +9,22 @@ import { heldTokensExplained } from './words.js'
 interface Events {
   /** Another token is to stand where the one that is looked at stands. Not offered if undefined. */
   onBranch: ((position: number, choice: Choice) => void) | undefined
-  onLayer(layer: number): void
+  /** Another layer, or another head, is to be shown. */
+  onChoose(): void
   onGoTo(position: number): void
 }
+
+/** Tells the choices of head apart: each tab has an inspector. */
+let inspectors = 0
 
 /** Everything about the token that is looked at: its alternatives, and what each layer read for it. */
 export class Inspector {
   readonly element: HTMLElement
   readonly plots: LayerPlots
   readonly #events: Events
-  readonly #head = h('div', { class: 'token-head' })
+  readonly #token = h('div', { class: 'token-head' })
+  readonly #head = h('select', { id: `head-${++inspectors}` })
+  readonly #headChoice = h('p', { class: 'head-choice' }, h('label', { htmlFor: this.#head.id }, 'Heads'), this.#head)
   readonly #choices = h('ol', { class: 'choices' })
   readonly #words = h('div', { class: 'layer-words' })
   readonly #heads = new HeadPlot()
@@ -32,13 +39,27 @@ export class Inspector {
     this.#events = events
     this.plots = new LayerPlots((layer) => {
       this.#showLayer(layer)
-      events.onLayer(layer)
+      events.onChoose()
     })
-    this.#reading = h('div', {}, h('h3', {}, 'What it read, layer by layer'), this.plots.element, this.#words, this.#heads.element)
+    this.#head.addEventListener('change', () => {
+      if (!this.#look) return
+      this.plots.show(this.look)
+      this.#showLayer(this.plots.chosen)
+      events.onChoose()
+    })
+    this.#reading = h(
+      'div',
+      {},
+      h('h3', {}, 'What it read, layer by layer'),
+      this.plots.element,
+      this.#headChoice,
+      this.#words,
+      this.#heads.element,
+    )
     this.#full = h(
       'div',
       { class: 'inspector-full', hidden: true },
-      this.#head,
+      this.#token,
       h('h3', {}, 'What could stand here'),
       this.#choices,
       this.#reading,
@@ -50,13 +71,21 @@ export class Inspector {
   open(facts: ModelFacts, textOf: (position: number) => string): void {
     this.#facts = facts
     this.#textOf = textOf
+    const heads = Array.from({ length: facts.heads }, (_, head) => h('option', { value: String(head) }, `head ${head + 1}`))
+    this.#head.replaceChildren(h('option', { value: '' }, 'the mean of all'), ...heads)
     this.plots.open(facts.depth, facts.causal ? facts.routedLayers : [])
     this.#empty.replaceChildren(...heldTokensExplained(facts, this.#events.onBranch !== undefined))
     this.show(undefined, false)
   }
 
+  /** What is shown, of the chosen head. */
   get look(): Look | undefined {
-    return this.#look
+    return this.#look && this.ofHead(this.#look)
+  }
+
+  /** A look at the chosen head alone, if one is chosen. */
+  ofHead(look: Look): Look {
+    return lookOfHead(look, this.#head.value === '' ? undefined : Number(this.#head.value))
   }
 
   show(look: Look | undefined, isPinned: boolean): void {
@@ -69,7 +98,7 @@ export class Inspector {
       position > 0
         ? `The model gave it ${percent(chosen.probability)}: ${surprise(bits)} (${bits.toFixed(1)} bits).`
         : 'The first token: nothing came before it.'
-    this.#head.replaceChildren(
+    this.#token.replaceChildren(
       h(
         'h2',
         { class: 'token-name' },
@@ -80,8 +109,8 @@ export class Inspector {
     )
     this.#choices.replaceChildren(...choices.map((choice) => this.#choice(choice, look)))
     this.#reading.hidden = layers.length === 0 && unsupported === ''
-    this.plots.element.hidden = this.#heads.element.hidden = layers.length === 0
-    this.plots.show(look)
+    this.plots.element.hidden = this.#headChoice.hidden = this.#heads.element.hidden = layers.length === 0
+    this.plots.show(this.look)
     this.#showLayer(this.plots.chosen)
     if (isPinned) announce(`${visible(chosen.text)}. ${likely} ${this.#words.textContent}`)
   }
@@ -114,7 +143,7 @@ export class Inspector {
     const words = look.unsupported
       ? [h('p', {}, publishedRouting)]
       : describeLayer(
-          look,
+          this.ofHead(look),
           layer,
           this.#facts,
           (position) => this.#textOf(position) || (look.heldTexts.get(position) ?? ''),

@@ -1,5 +1,5 @@
 import type { LayerLook, Look } from '../protocol.js'
-import { EXPERT_COLOURS } from './attention.js'
+import { EXPERT_COLOURS, headsOf } from './attention.js'
 import { Drawing } from './canvas.js'
 import { h } from './dom.js'
 
@@ -115,10 +115,6 @@ export class HeadPlot {
     this.#drawing.label = `${heads} heads, a row each: the weights of held tokens on the left, of the local window on the right`
     this.#drawing.redraw()
   }
-}
-
-function headsOf({ local, localByHead }: LayerLook): number {
-  return Math.max(1, Math.round(localByHead.length / Math.max(local.length, 1)))
 }
 
 function drawHeads(context: CanvasRenderingContext2D, width: number, height: number, colour: Colour, layer: LayerLook): void {

@@ -40,7 +40,7 @@ export class TokenExplorer {
     })
     this.inspector = new Inspector({
       onBranch: options.onBranch,
-      onLayer: () => this.#paint(),
+      onChoose: () => this.#paint(),
       onGoTo: (position) => void this.goTo(position),
     })
   }
@@ -58,9 +58,9 @@ export class TokenExplorer {
   /** Shows what the newest token read, while nobody looks at another one. */
   follow(look: Look): void {
     if (this.text.current >= 0) return
-    const { chosen } = this.inspector.plots
-    this.text.paint(look, chosen)
-    this.strip.look(look)
+    const shown = this.inspector.ofHead(look)
+    this.text.paint(shown, this.inspector.plots.chosen)
+    this.strip.look(shown)
   }
 
   /** Forgets what may have changed from a position on. */
