@@ -287,6 +287,24 @@ test('chapters are found by their headings, with a title on the next line', () =
   ])
 })
 
+test('a table of contents has no chapters', () => {
+  const finder = new ChapterFinder()
+  const lines = [
+    'PART ONE',
+    '',
+    `1. ${'THE OLD SEA-DOG '.repeat(5)}   11 2. BLACK DOG . . . . . . . . 17`,
+    '',
+    'PART TWO',
+    '',
+    'Soon. . . .',
+  ]
+  finder.add(
+    lines.map((line) => `${line}\n`),
+    0,
+  )
+  expect(finder.chapters).toEqual([{ title: 'PART TWO', start: 4 }])
+})
+
 test('chapters without text are left out, and the most surprising passage lies inside its chapter', () => {
   const chapters = ['Contents', 'One', 'Two', 'The end'].map((title, index) => ({ title, start: [0, 20, 300, 900][index]! }))
   expect(longChapters(chapters, 1000)).toEqual([

@@ -33,6 +33,8 @@ export interface ModelFacts {
   readonly depth: number
   readonly heads: number
   readonly experts: number
+  /** Of a window's tokens, so many at least read what an expert holds. */
+  readonly queries: number
   /** Tokens that an expert holds at most. */
   readonly held: number
   /** Tokens that local attention sees before the current one. */

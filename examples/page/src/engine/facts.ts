@@ -9,6 +9,7 @@ export function factsOf(model: LanguageModel, name: string): ModelFacts {
     depth,
     heads: layer.heads,
     experts: layer.numExperts,
+    queries: layer.numRoutedQueries,
     held: layer.numRoutedKeyValues,
     localWindow: layer.localAttnWindowSize,
     routedWindow: layer.routedWindowSize,

@@ -1,6 +1,6 @@
 import type { LanguageModel } from 'routed-attention'
 import type { ReadingProgress } from '../protocol.js'
-import { ChapterFinder } from './chapters.js'
+import { ChapterFinder, SURE_AFTER } from './chapters.js'
 import { TextSession } from './text-session.js'
 import type { TokenTexts } from './token-texts.js'
 
@@ -106,8 +106,9 @@ export class Reader {
       points.push(part.reduce((sum, value) => sum + value, 0) / Math.max(part.length, 1))
       this.#curveSent += CURVE_STEP
     }
-    const chapters = this.#chapters.chapters.slice(this.#chaptersSent)
-    this.#chaptersSent = this.#chapters.chapters.length
+    const sure = this.#chapters.chapters.filter(({ start }) => isLast || start + SURE_AFTER <= length)
+    const chapters = sure.slice(this.#chaptersSent)
+    this.#chaptersSent = sure.length
     return {
       tokens: length,
       bytesDone: isLast ? this.#size : Math.min(this.#bytesRead, this.#size),

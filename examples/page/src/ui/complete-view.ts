@@ -54,7 +54,7 @@ export class CompleteView {
           h(
             'p',
             { id: 'complete-help', class: 'hint' },
-            'Type: the model goes on in grey. ',
+            'Type: the model’s suggestion appears in grey. ',
             h('kbd', {}, 'Tab'),
             ' accepts, ',
             h('kbd', {}, 'Esc'),
@@ -161,6 +161,6 @@ export class CompleteView {
     this.#times = [...this.#times.slice(1 - TIMED), milliseconds]
     const sorted = [...this.#times].sort((a, b) => a - b)
     const median = sorted[Math.floor(sorted.length / 2)]!
-    this.#status.textContent = `${TOKENS} tokens in ${milliseconds.toFixed(0)} ms, median ${median.toFixed(0)} ms`
+    this.#status.textContent = `This suggestion of ${TOKENS} tokens took ${milliseconds.toFixed(0)} ms; median ${median.toFixed(0)} ms`
   }
 }

@@ -132,16 +132,16 @@ export class SurpriseCurve {
     context.fillStyle = colour('muted')
     context.font = `10px ${colour('sans')}`
     context.textBaseline = 'bottom'
-    context.fillText(`${low} bits`, 0, height)
+    context.fillText(`height: ${low} to ${high} bits a token, mean of ${CURVE_STEP}`, 0, height)
     context.textAlign = 'right'
-    context.fillText(`up to ${high} bits a token, over ${CURVE_STEP} tokens`, width, height)
+    context.fillText('end of the text', width, height)
     context.textAlign = 'left'
     const x = (position: number): number => (position / this.#expected) * width
     context.fillStyle = colour('muted')
-    for (const { start } of this.#chapters) context.fillRect(x(start), bottom, 1, 6)
+    for (const { start } of this.#chapters) context.fillRect(x(start), bottom, 1, 4)
     const [start, end] = this.#shown
     context.strokeStyle = colour('ink')
     context.lineWidth = 1.5
-    context.strokeRect(x(start) + 0.5, 1, Math.max(x(end) - x(start), 4), bottom + 8)
+    context.strokeRect(x(start) + 0.5, 1, Math.max(x(end) - x(start), 4), bottom)
   }
 }

@@ -60,7 +60,7 @@ export class Inspector {
       'div',
       { class: 'inspector-full', hidden: true },
       this.#token,
-      h('h3', {}, 'What could stand here'),
+      h('h3', {}, this.#events.onBranch ? 'What the model expected here (choose one to go on from it)' : 'What the model expected here'),
       this.#choices,
       this.#reading,
     )
@@ -96,14 +96,14 @@ export class Inspector {
     const { chosen, bits, position, choices, layers, unsupported } = look
     const likely =
       position > 0
-        ? `The model gave it ${percent(chosen.probability)}: ${surprise(bits)} (${bits.toFixed(1)} bits).`
+        ? `The model gave it a chance of ${percent(chosen.probability)}: ${surprise(bits)} (${bits.toFixed(1)} bits).`
         : 'The first token: nothing came before it.'
     this.#token.replaceChildren(
       h(
         'h2',
         { class: 'token-name' },
         h('mark', {}, visible(chosen.text)),
-        h('small', {}, `token ${count(position + 1)}${isPinned ? ', kept' : ''}`),
+        h('small', {}, `token ${count(position + 1)}${isPinned ? ', pinned' : ''}`),
       ),
       h('p', {}, likely),
     )

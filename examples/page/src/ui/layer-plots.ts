@@ -105,7 +105,12 @@ export class HeadPlot {
     this.#drawing = new Drawing('heads-canvas', 'Attention of each head', (context, width, height, colour) => {
       if (this.#layer) drawHeads(context, width, height, colour, this.#layer)
     })
-    this.element = h('div', { class: 'heads' }, this.#drawing.canvas)
+    this.element = h(
+      'div',
+      { class: 'heads' },
+      this.#drawing.canvas,
+      h('p', { class: 'hint' }, 'Rows: heads. First column: nothing; then the held tokens.'),
+    )
   }
 
   show(layer: LayerLook | undefined): void {
@@ -131,7 +136,7 @@ function drawHeads(context: CanvasRenderingContext2D, width: number, height: num
     const name = colour(`expert-${expert % EXPERT_COLOURS}`)
     drawRows(context, { left, width: share - gap, row, heads }, byHead, held.length + 1, name, colour('track'))
     context.fillStyle = colour('muted')
-    context.fillText(byHead ? `expert ${expert + 1}: nothing, then held tokens` : `expert ${expert + 1}: not a query`, left, height)
+    context.fillText(byHead ? `expert ${expert + 1}` : `expert ${expert + 1}: list not read`, left, height)
     left += share
   })
   drawRows(

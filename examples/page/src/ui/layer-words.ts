@@ -27,11 +27,11 @@ function expertWords(expert: ExpertLook, number: number, facts: ModelFacts, text
   const style = { '--expert': `var(--expert-${number % EXPERT_COLOURS})` }
   const { weights, held } = expert
   if (!weights) {
-    const text = ` did not take this token as a query: enough earlier tokens of this stretch of ${facts.routedWindow} scored higher. It held ${count(held.length)} tokens, but this one did not read them.`
+    const text = ` did not let this word read its list: of the tokens before it in the same ${count(facts.routedWindow)}, ${count(facts.queries)} or more scored as high.`
     return h('div', { class: 'expert', style }, h('p', {}, name, text))
   }
   const sources = strongest(weights.subarray(1)).map((i) => ({ position: held[i]!, weight: weights[i + 1]! }))
-  const text = ` took this token as a query: it compared it with the ${count(held.length)} tokens it held. ${percent(weights[0]!)} of its attention went to none of them.`
+  const text = ` let this word read its list of ${count(held.length)} tokens. ${percent(weights[0]!)} of its attention went to nothing: an expert may ignore its list.`
   return h('div', { class: 'expert', style }, h('p', {}, name, text), sourceList(sources, textOf, goTo))
 }
 

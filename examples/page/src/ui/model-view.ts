@@ -1,6 +1,7 @@
 import type { ModelFacts, Source } from '../protocol.js'
 import { h } from './dom.js'
 import { count } from './format.js'
+import { layersInWords } from './words.js'
 
 /** What the model and the browser are, and how to open another model. */
 export class ModelView {
@@ -21,11 +22,11 @@ export class ModelView {
           'section',
           { class: 'card' },
           h('h2', {}, 'This browser'),
-          h('p', { class: 'hint' }, 'What it offers, what of it is used, and why not more.'),
+          h('p', { class: 'hint' }, 'What it offers, what of it is used, and what is missing.'),
           h(
             'table',
             {},
-            h('thead', {}, h('tr', {}, ...['what', 'used', 'why not more'].map((name) => h('th', { scope: 'col' }, name)))),
+            h('thead', {}, h('tr', {}, ...['What', 'Used', 'What is missing'].map((name) => h('th', { scope: 'col' }, name)))),
             this.#facilities,
           ),
         ),
@@ -53,13 +54,14 @@ export class ModelView {
     const rows: [string, string][] = [
       ['Name', name],
       ['Parameters', `${(parameters / 1e6).toFixed(1)} million${quantized ? ', in 8 bits each' : ''}`],
-      ['Layers', `${depth} of ${heads} heads`],
-      ['Routed', routedLayers.length === depth ? 'all layers' : `layers ${routedLayers.map((layer) => layer + 1).join(', ')}`],
-      ['Experts', `${experts} in each routed layer, holding ${count(held)} tokens at most`],
-      ['Local window', `${count(localWindow)} tokens; what is held is chosen anew every ${count(routedWindow)}`],
+      ['Layers', `${depth}, with ${heads} heads each`],
+      ['With experts', routedLayers.length === depth ? 'all layers' : layersInWords(routedLayers)],
+      ['Experts', `${experts} in each of these layers, holding ${count(held)} tokens at most`],
+      ['Local window', `${count(localWindow)} tokens`],
+      ['Held tokens', `every ${count(routedWindow)} tokens the list is updated: better tokens come in, the weakest leave for good`],
       ['Longest text', maxPositions === null ? 'of any length' : `${count(maxPositions)} tokens`],
       ['Vocabulary', `${count(vocabulary)} tokens`],
-      ['Routing', causal ? 'causal: a token’s reading never changes' : 'published: later tokens change what earlier ones read'],
+      ['Routing', causal ? 'causal: decided without later text' : 'published: later tokens change what earlier ones read'],
     ]
     this.#facts.replaceChildren(...rows.flatMap(([term, text]) => [h('dt', {}, term), h('dd', {}, text)]))
     this.#notes.hidden = causal
@@ -67,7 +69,7 @@ export class ModelView {
       'With the published routing every new token means computing all of them again, so long texts are slow, and there is no map of what a token read.'
     this.#facilities.replaceChildren(
       ...facts.facilities.map(({ name, used, reason }) =>
-        h('tr', {}, h('th', { scope: 'row' }, name), h('td', {}, used), h('td', { class: 'reason' }, reason || 'nothing is missing')),
+        h('tr', {}, h('th', { scope: 'row' }, name), h('td', {}, used), h('td', { class: 'reason' }, reason || 'nothing')),
       ),
     )
   }
@@ -117,7 +119,7 @@ export class ModelView {
       ),
       drop,
       form,
-      h('p', { class: 'check' }, this.#bytes, h('label', { htmlFor: 'model-bytes' }, 'It is a model of bytes (it has no tokenizer.json)')),
+      h('p', { class: 'check' }, this.#bytes, h('label', { htmlFor: 'model-bytes' }, 'Its tokens are bytes (there is no tokenizer.json)')),
     )
   }
 

@@ -48,12 +48,12 @@ export class ReadView {
     this.#engine = engine
     this.#explorer = new TokenExplorer(engine, 'reading', {
       label: 'A page of the text',
+      heat: true,
       textOf: (position) => this.#texts[position - this.#start] ?? '',
       length: () => this.#length,
       reveal: (position) => this.#reveal(position),
       onError: (message) => (this.#status.textContent = message),
     })
-    this.#explorer.text.heat = true
     this.#book.addEventListener('click', () => void this.#readBook())
     this.#file.addEventListener('change', () => this.#file.files?.[0] && void this.#read(this.#file.files[0]))
     this.#stop.addEventListener('click', () => this.#reading?.abort())
@@ -66,12 +66,12 @@ export class ReadView {
       const file = event.dataTransfer?.files[0]
       if (file) void this.#read(file)
     })
-    const { strip, text, inspector } = this.#explorer
+    const { strip, text, legend, inspector } = this.#explorer
     const choose = h('label', { htmlFor: 'read-file' }, 'or drop a text of any size, or choose one:')
     const bar = h('div', { class: 'bar-top' }, this.#book, choose, this.#file, h('div', { class: 'buttons' }, this.#stop, this.#continue))
     const numbers = h('div', { class: 'numbers' }, this.#progress, this.#status)
     const pager = h('div', { class: 'pager' }, this.#previous, this.#place, this.#next)
-    const sheet = h('div', { class: 'sheet' }, bar, numbers, this.#curve.element, strip.element, text.element, pager)
+    const sheet = h('div', { class: 'sheet' }, bar, numbers, this.#curve.element, strip.element, text.element, legend, pager)
     panel.append(h('div', { class: 'columns' }, sheet, inspector.element), this.#chapterList.element)
   }
 

@@ -3,6 +3,7 @@ import { EXPERT_COLOURS } from './attention.js'
 import { Drawing } from './canvas.js'
 import { h } from './dom.js'
 import { count, megabytes } from './format.js'
+import { layersInWords } from './words.js'
 
 const ROW = 12
 const GAP = 4
@@ -25,6 +26,8 @@ export class HeldStrip {
   #localWindow = 0
   #window = 0
   #stateBytes = 0
+  /** Which line is which. */
+  #lines = ''
   #look: Look | undefined
 
   constructor() {
@@ -41,6 +44,7 @@ export class HeldStrip {
     const rows = experts * routedLayers.length
     this.element.hidden = !causal
     this.#window = routedWindow
+    this.#lines = `from the top: ${layersInWords(routedLayers)}${experts > 1 ? `, ${experts} experts each` : ''}`
     this.#rows = []
     this.#length = 0
     this.#stateBytes = 0
@@ -73,7 +77,9 @@ export class HeldStrip {
       this.#length === 0
         ? 'Nothing is read yet.'
         : most === 0
-          ? `${count(this.#length)} tokens so far. The experts begin to hold some when the first ${count(this.#window)} are read.`
+          ? this.#length > this.#window
+            ? `Reading the beginning: ${count(this.#length)} tokens.`
+            : `${count(this.#length)} tokens so far. The experts begin to hold some when the first ${count(this.#window)} are read.`
           : `${count(this.#length)} tokens so far; each expert holds ${count(most)} of them. The model’s memory: ${megabytes(this.#stateBytes)}, however long the text.`
     if (this.#caption.textContent !== text) this.#caption.textContent = text
     this.#drawing.label = `A line for each expert: the positions it holds in the text. ${text}`
@@ -114,6 +120,8 @@ export class HeldStrip {
     context.fillText('first token', 0, bottom)
     context.textAlign = 'right'
     context.fillText('newest', width, bottom)
+    context.textAlign = 'center'
+    context.fillText(this.#lines, width / 2, bottom)
     context.textAlign = 'left'
   }
 }

@@ -4,6 +4,7 @@ import { Inspector } from './inspector.js'
 import { Looker } from './looker.js'
 import { HeldStrip } from './strip.js'
 import { TokenText } from './token-text.js'
+import { textLegend } from './words.js'
 
 /** Milliseconds that the pointer rests on a token before it is looked at. */
 const REST = 60
@@ -13,6 +14,8 @@ interface Options {
   readonly textOf: (position: number) => string
   /** Tokens of the whole text. */
   readonly length: () => number
+  /** Whether surprising tokens are coloured. */
+  readonly heat?: boolean
   readonly onBranch?: (position: number, choice: Choice) => void
   /** Brings a token that is not in the document into it. */
   readonly reveal?: (position: number) => Promise<void>
@@ -24,6 +27,8 @@ export class TokenExplorer {
   readonly text: TokenText
   readonly strip = new HeldStrip()
   readonly inspector: Inspector
+  /** What the marks in the text mean. */
+  readonly legend: HTMLElement
   readonly #looker: Looker
   readonly #options: Options
   #timer = 0
@@ -31,6 +36,7 @@ export class TokenExplorer {
   constructor(engine: Engine, name: TextName, options: Options) {
     this.#options = options
     this.#looker = new Looker(engine, name)
+    this.legend = textLegend(options.heat ?? false)
     this.text = new TokenText(options.label, {
       length: options.length,
       onLook: (position, isPinned) => this.#rest(position, isPinned),
@@ -38,6 +44,7 @@ export class TokenExplorer {
       onLeave: () => this.#leave(),
       onOpen: () => this.inspector.focusChoices(),
     })
+    this.text.heat = options.heat ?? false
     this.inspector = new Inspector({
       onBranch: options.onBranch,
       onChoose: () => this.#paint(),
@@ -48,6 +55,7 @@ export class TokenExplorer {
   open(facts: ModelFacts): void {
     this.inspector.open(facts, this.#options.textOf)
     this.strip.clear(facts)
+    this.legend.hidden = !facts.causal
     this.forget()
   }
 

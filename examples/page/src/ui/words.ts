@@ -4,7 +4,7 @@ import { count } from './format.js'
 
 /** For somebody who does not know the layer: what is seen here, and what an expert's held tokens are. */
 export function heldTokensExplained(facts: ModelFacts, canBranch: boolean): HTMLElement[] {
-  const { localWindow, held, experts, causal, routedLayers, depth } = facts
+  const { localWindow, routedWindow, held, experts, causal, routedLayers, depth } = facts
   const expert = experts === 1 ? 'one expert' : `${count(experts)} experts`
   const which =
     routedLayers.length === depth
@@ -13,8 +13,9 @@ export function heldTokensExplained(facts: ModelFacts, canBranch: boolean): HTML
         ? 'One layer'
         : `${count(routedLayers.length)} of its ${count(depth)} layers`
   const has = routedLayers.length === 1 || routedLayers.length === depth ? 'has' : 'each have'
-  const action = canBranch ? 'Click one to keep it, and to choose another word in its place.' : 'Click one to keep it.'
-  if (!causal) return [h('h2', {}, 'Look at a word'), h('p', {}, `Point at any word to see what else could have stood there. ${action}`)]
+  const action = canBranch ? 'Click to pin it, and to choose another word; the text after it is written anew.' : 'Click to pin it.'
+  if (!causal)
+    return [h('h2', {}, 'Look at a word'), h('p', {}, `Tap or point at any word to see what the model expected there. ${action}`)]
   return [
     h('h2', {}, 'How does it remember?'),
     h(
@@ -27,13 +28,35 @@ export function heldTokensExplained(facts: ModelFacts, canBranch: boolean): HTML
       {},
       `${which} ${has} ${expert}: a keeper of a short list. It scores every token that goes by, and its list is the ${count(held)} best so far. Those are its `,
       h('strong', {}, 'held tokens'),
-      '. Once a token with a better score comes, the weakest is dropped for good.',
+      `. Every ${count(routedWindow)} tokens the list is updated: better tokens come in, the weakest leave for good.`,
     ),
     h(
       'p',
       {},
-      'So the list, and with it the model’s memory, never grows, though the text does. The line above the text shows which tokens are held; the curves, which of them the newest word has read.',
+      'So the list, and with it the model’s memory, never grows, though the text does. Each line above the text shows one expert’s held tokens. An expert lets only some words read its list; from such a word, curves lead to what it read.',
     ),
-    h('p', { class: 'hint' }, `Point at any word to see which held tokens it read. ${action}`),
+    h('p', { class: 'hint' }, `Tap or point at any word to see which held tokens it read. ${action}`),
   ]
+}
+
+/** What the marks in the text mean. */
+export function textLegend(hasHeat: boolean): HTMLElement {
+  return h(
+    'p',
+    { class: 'legend hint' },
+    h('span', { class: 'legend-local' }, 'Underlined'),
+    ': near, read directly. ',
+    h('span', { class: 'legend-held' }, 'Coloured box'),
+    ': held by the expert, the stronger the more of it was read.',
+    ...(hasHeat ? [' ', h('span', { class: 'legend-heat' }, 'Reddish'), ': surprising to the model.'] : []),
+  )
+}
+
+/** Numbers of layers, which begin with 0, as people count them: “layers 5 and 6”. */
+export function layersInWords(layers: readonly number[]): string {
+  const [first, last] = [layers[0]!, layers.at(-1)!]
+  if (layers.length === 1) return `layer ${first + 1}`
+  if (layers.length > 2 && last - first === layers.length - 1) return `layers ${first + 1} to ${last + 1}`
+  const numbers = layers.map((layer) => String(layer + 1))
+  return `layers ${numbers.slice(0, -1).join(', ')} and ${numbers.at(-1)}`
 }

@@ -41,11 +41,11 @@ export class WriteView {
     this.#prompt.addEventListener('keydown', (event) => {
       if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) void this.#begin()
     })
-    const { strip, text, inspector } = this.#explorer
+    const { strip, text, legend, inspector } = this.#explorer
     const buttons = h('div', { class: 'buttons' }, this.#write, this.#stop, this.#continue, this.#copy)
     const prompt = h('details', { class: 'prompt' }, h('summary', {}, 'Another beginning'), this.#prompt)
     const bar = h('div', { class: 'bar-top' }, h('label', { htmlFor: 'opening' }, 'Begin with'), this.#openings, buttons, this.#status)
-    const sheet = h('div', { class: 'sheet' }, bar, strip.element, text.element, prompt, this.#sampling.element)
+    const sheet = h('div', { class: 'sheet' }, bar, strip.element, text.element, legend, prompt, this.#sampling.element)
     panel.append(h('div', { class: 'columns' }, sheet, inspector.element))
   }
 
