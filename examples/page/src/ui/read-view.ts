@@ -122,7 +122,9 @@ export class ReadView {
       await this.#showHeld()
       announce(`${count(end.tokens)} tokens read, ${(end.bits / end.tokens).toFixed(2)} bits a token.`)
     } catch (error) {
-      if (!(error instanceof EngineError && error.aborted)) this.#status.textContent = (error as Error).message
+      // after the numbers, which are drawn in the same frame
+      if (!(error instanceof EngineError && error.aborted))
+        requestAnimationFrame(() => (this.#status.textContent = (error as Error).message))
     } finally {
       if (this.#reading === controller) {
         this.#reading = undefined
