@@ -161,6 +161,6 @@ export class CompleteView {
     this.#times = [...this.#times.slice(1 - TIMED), milliseconds]
     const sorted = [...this.#times].sort((a, b) => a - b)
     const median = sorted[Math.floor(sorted.length / 2)]!
-    this.#status.textContent = `This suggestion of ${TOKENS} tokens took ${milliseconds.toFixed(0)} ms; median ${median.toFixed(0)} ms`
+    this.#status.textContent = `This suggestion of ${TOKENS} tokens took ${milliseconds.toFixed(0)} ms; median ${median.toFixed(0)} ms of the last ${sorted.length}`
   }
 }

@@ -48,7 +48,7 @@ export function textLegend(hasHeat: boolean): HTMLElement {
     ': near, read directly. ',
     h('span', { class: 'legend-held' }, 'Coloured box'),
     ': held by the expert, the stronger the more of it was read.',
-    ...(hasHeat ? [' ', h('span', { class: 'legend-heat' }, 'Reddish'), ': surprising to the model.'] : []),
+    ...(hasHeat ? [' ', h('span', { class: 'legend-heat' }, 'Reddish'), ': surprising.'] : []),
   )
 }
 
