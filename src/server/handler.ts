@@ -4,7 +4,7 @@ import { PrefixCache } from '../model/prefix-cache.js'
 import { checkOptions } from '../options.js'
 import type { FetchRequest, FetchResponse } from '../platform.js'
 import { Admission } from './admission.js'
-import { completionRoutes } from './completions/routes.js'
+import { completionHandler, completionRoutes } from './completions/routes.js'
 import { Conversations } from './conversations/conversations.js'
 import { conversationRoutes } from './conversations/routes.js'
 import { informationRoutes } from './information.js'
@@ -58,6 +58,6 @@ function open(model: LanguageModel, options: HandlerOptions): { server: Server; 
   metrics.observe(model, admission, prefixes)
   const services: Services = { model, settings, admission, prefixes, metrics, work, created: Math.floor(Date.now() / 1000) }
   const conversations = conversationRoutes(new Conversations(services), settings, () => model)
-  const routes = [...informationRoutes(services), ...completionRoutes(services), ...conversations]
+  const routes = [...informationRoutes(services), ...completionRoutes(completionHandler(services)), ...conversations]
   return { server: new Server(settings, routes, metrics, work), services }
 }

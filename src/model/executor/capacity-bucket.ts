@@ -168,14 +168,14 @@ export class CapacityBucket {
     const { plan } = this
     const result = prepareResult(config.numTokens, tokenIds.length, request)
     // each worker group's scratch holds the head's results for one chunk
-    const runToEnd = Math.min(this.#slots.length, request.rows === 'last' && !request.targets ? device.submissionSize : this.#workerGroups)
+    const maxChunks = Math.min(this.#slots.length, request.rows === 'last' && !request.targets ? device.submissionSize : this.#workerGroups)
     const cursor = await runChunks({
       device,
       program: this.#chunk,
       geometry: plan.geometry,
-      submissions: [this.#slots.slice(0, runToEnd).map(({ dispatch }) => dispatch)],
+      submissions: [this.#slots.slice(0, maxChunks).map(({ dispatch }) => dispatch)],
       // other sessions' tokens wait for the time of one chunk at most
-      limit: () => (this.batcher?.takeActivity() ? this.#workerGroups : runToEnd),
+      limit: () => (this.batcher?.takeActivity() ? this.#workerGroups : maxChunks),
       start,
       length: tokenIds.length,
       operationsPerToken: modelWorkPerToken(config),

@@ -8,10 +8,14 @@ import { CompletionWriter } from './completion-writer.js'
 import { continuePrompts, type Piece } from './continue-prompts.js'
 import { TokenText } from './token-text.js'
 
-/** `POST /v1/completions`, in OpenAI's form. */
-export function completionRoutes(services: Services): Route[] {
+/** `POST /v1/completions`, in OpenAI's form. @param handle as `completionHandler` gives it */
+export function completionRoutes(handle: Route['handle']): Route[] {
+  return [{ method: 'POST', pattern: '/v1/completions', handle }]
+}
+
+export function completionHandler(services: Services): (exchange: Exchange) => Promise<Reply> {
   const texts = new TokenText(services.model)
-  return [{ method: 'POST', pattern: '/v1/completions', handle: (exchange) => complete(exchange, services, texts) }]
+  return (exchange) => complete(exchange, services, texts)
 }
 
 async function complete(exchange: Exchange, services: Services, texts: TokenText): Promise<Reply> {

@@ -81,12 +81,19 @@ export function conversationRoutes(
     return { status: 204, headers: {}, body: null }
   }
 
+  return routesOfConversations({ create, take, follow, export: write, delete: forget })
+}
+
+/** The routes of conversations, whoever answers them. */
+export function routesOfConversations(
+  handlers: Readonly<Record<'create' | 'take' | 'follow' | 'export' | 'delete', Route['handle']>>,
+): Route[] {
   return [
-    { method: 'POST', pattern: CONVERSATIONS, handle: create },
-    { method: 'POST', pattern: `${CONVERSATIONS}/:id/turns`, handle: take },
-    { method: 'GET', pattern: `${CONVERSATIONS}/:id/events`, handle: follow },
-    { method: 'GET', pattern: `${CONVERSATIONS}/:id/export`, handle: write },
-    { method: 'DELETE', pattern: `${CONVERSATIONS}/:id`, handle: forget },
+    { method: 'POST', pattern: CONVERSATIONS, handle: handlers.create },
+    { method: 'POST', pattern: `${CONVERSATIONS}/:id/turns`, handle: handlers.take },
+    { method: 'GET', pattern: `${CONVERSATIONS}/:id/events`, handle: handlers.follow },
+    { method: 'GET', pattern: `${CONVERSATIONS}/:id/export`, handle: handlers.export },
+    { method: 'DELETE', pattern: `${CONVERSATIONS}/:id`, handle: handlers.delete },
   ]
 }
 

@@ -3,8 +3,8 @@ import type { LanguageModel } from '../../model/language-model.js'
 import { PrefixCache } from '../../model/prefix-cache.js'
 import { checkFunction, checkOptions, namesOf } from '../../options.js'
 import type { FetchRequest, FetchResponse } from '../../platform.js'
-import { completionRoutes } from '../completions/routes.js'
-import { conversationRoutes } from '../conversations/routes.js'
+import { completionHandler, completionRoutes } from '../completions/routes.js'
+import { conversationRoutes, routesOfConversations } from '../conversations/routes.js'
 import { unknownConversation } from '../conversations/conversation-service.js'
 import type { Exchange } from '../exchange.js'
 import { informationRoutes } from '../information.js'
@@ -104,8 +104,6 @@ export interface EdgeServer {
   conversation(id: string, store: ConversationStore): EdgeHandler
 }
 
-const CONVERSATIONS = '/v1/conversations'
-
 /**
  * Serves a model on edge workers, where no work goes on between requests and none may wait for what another resolves: one
  * for each isolate, shared by the worker in front and by the objects that hold conversations. docs/platforms/edge.md tells
@@ -144,12 +142,18 @@ export function createEdgeServer(options: EdgeServerOptions): EdgeServer {
   }
 }
 
+/** What needs the model. */
+interface Opened extends Services {
+  readonly budget: SessionBudget
+  readonly complete: ReturnType<typeof completionHandler>
+}
+
 /** What one isolate has once. */
 class Isolate {
   readonly metrics = new ServerMetrics()
   readonly work = new Work(false)
   readonly #settings: Settings
-  readonly #loading: SharedLoad<Services & { budget: SessionBudget }>
+  readonly #loading: SharedLoad<Opened>
 
   constructor(settings: Settings, { load, maxMemory, maxWait }: Pick<EdgeServerOptions, 'load'> & { maxMemory: number; maxWait: number }) {
     this.#settings = settings
@@ -161,23 +165,24 @@ class Isolate {
       const keys = Math.max(1, settings.apiKeys.length)
       const prefixes = Array.from({ length: keys }, () => new PrefixCache(model, { maxBytes: settings.maxCacheBytes / keys }))
       this.metrics.observe(model, budget, prefixes)
-      return { ...this.#information, model, budget, admission: budget, prefixes }
+      const services = { ...this.#information, model, budget, admission: budget, prefixes }
+      return { ...services, complete: completionHandler(services) }
     })
   }
 
   /** The model and all that needs one; loads it first if need be. */
-  open(): Promise<Services & { budget: SessionBudget }> {
+  open(): Promise<Opened> {
     return this.#loading.get()
   }
 
-  get opened(): (Services & { budget: SessionBudget }) | undefined {
+  get opened(): Opened | undefined {
     return this.#loading.value
   }
 
   /** Those that are answered without a conversation. */
   routes(): Route[] {
-    const complete = async (exchange: Exchange) => completionRoutes(await this.open())[0]!.handle(exchange)
-    return [...informationRoutes(this.#information), { method: 'POST', pattern: '/v1/completions', handle: complete }]
+    const complete = async (exchange: Exchange) => (await this.open()).complete(exchange)
+    return [...informationRoutes(this.#information), ...completionRoutes(complete)]
   }
 
   get #information(): Pick<Services, 'settings' | 'created' | 'metrics' | 'work'> {
@@ -202,11 +207,6 @@ function routesTo(objects: ConversationObjects): Route[] {
     }
   }
   const pass = ({ request, params }: Exchange) => hand(params['id']!, request)
-  return [
-    { method: 'POST', pattern: CONVERSATIONS, handle: ({ request }) => hand(objects.newId(), request) },
-    { method: 'POST', pattern: `${CONVERSATIONS}/:id/turns`, handle: pass },
-    { method: 'GET', pattern: `${CONVERSATIONS}/:id/events`, handle: pass },
-    { method: 'GET', pattern: `${CONVERSATIONS}/:id/export`, handle: pass },
-    { method: 'DELETE', pattern: `${CONVERSATIONS}/:id`, handle: pass },
-  ]
+  const create = ({ request }: Exchange) => hand(objects.newId(), request)
+  return routesOfConversations({ create, take: pass, follow: pass, export: pass, delete: pass })
 }
