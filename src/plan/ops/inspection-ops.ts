@@ -5,9 +5,8 @@ import { headGroups } from '../geometry.js'
 import { addLocalProjection } from './local-ops.js'
 import type { Layout } from '../memory/layout.js'
 import { headerWord } from './operands.js'
-import { addProduct } from './product-ops.js'
 import { at, type Operand } from '../../program/operand.js'
-import { addExpertNorm } from './routed-ops.js'
+import { addExpertQueries } from './routed-ops.js'
 import { addRotation } from './rotary-ops.js'
 
 /** Where the softmax weights of a layer's attention are in `BufferIndex.Output`; rows of heads are padded. */
@@ -27,8 +26,8 @@ export function addInspection(
   context: Pick<CausalContext, 'builder' | 'geometry' | 'weights' | 'scratch' | 'state' | 'localTable' | 'routedTable'>,
   output: Layout,
 ): WeightsOfLayer {
-  const { builder, geometry, weights, scratch, state, routedTable } = context
-  const { config, stride, inner, headStride, contextCapacity } = geometry
+  const { builder, geometry, weights, scratch, state } = context
+  const { config, inner, headStride, contextCapacity } = geometry
   const { heads, dimHead, localAttnWindowSize } = config
   const count = headerWord(DispatchHeader.Rows)
   const place = { first: headerWord(DispatchHeader.InputRow), ring: geometry.inputRows }
@@ -50,22 +49,8 @@ export function addInspection(
     window: localAttnWindowSize + 1,
     weightStride: geometry.localScoreStride,
   })
-  const experts = (weights.routing?.experts ?? []).map(({ queryNorm, toQueries }, index) => {
-    addExpertNorm(builder, geometry, queryNorm, { count, ...place, input: state.recentInputs, output: scratch.normed })
-    addProduct(builder, {
-      rows: count,
-      input: scratch.normed,
-      weights: toQueries,
-      output: scratch.queries,
-      inputStride: stride,
-      depth: config.dim,
-      outputStride: inner,
-    })
-    builder.skipBarrier(headGroups(geometry))
-    if (routedTable) {
-      addRotation(builder, geometry, routedTable, { count, values: scratch.queries, stride: inner })
-      builder.skipBarrier(headGroups(geometry))
-    }
+  const experts = (weights.routing?.experts ?? []).map((expert, index) => {
+    addExpertQueries(context, expert, { count, ...place, input: state.recentInputs })
     const routed = words(heads * geometry.contextScoreStride)
     builder.op(Opcode.AttentionWeights, {
       ...shared,

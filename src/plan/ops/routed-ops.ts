@@ -68,6 +68,32 @@ export function addExpertNorm(
   })
 }
 
+/** An expert's queries of some input rows, rotated, to `scratch.queries`. @param rows as of `addExpertNorm` */
+export function addExpertQueries(
+  { builder, geometry, scratch, routedTable }: Pick<RoutedContext, 'builder' | 'geometry' | 'scratch' | 'routedTable'>,
+  { queryNorm, toQueries }: RoutedContext['routing']['experts'][number],
+  rows: { count: Operand; first?: Operand; indices?: Operand; input: Operand; ring?: number; limit?: DispatchHeader },
+): void {
+  const { config, stride, inner } = geometry
+  const { count, indices, limit = DispatchHeader.Rows } = rows
+  addExpertNorm(builder, geometry, queryNorm, { ...rows, output: scratch.normed })
+  addProduct(builder, {
+    rows: count,
+    limit,
+    input: scratch.normed,
+    weights: toQueries,
+    output: scratch.queries,
+    inputStride: stride,
+    depth: config.dim,
+    outputStride: inner,
+  })
+  builder.skipBarrier(headGroups(geometry))
+  if (routedTable) {
+    addRotation(builder, geometry, routedTable, { count, values: scratch.queries, stride: inner, indices, limit })
+    builder.skipBarrier(headGroups(geometry))
+  }
+}
+
 /**
  * A chunk of several windows: the number of key/values of each, and where each one's rows start in an expert's list.
  */
@@ -82,7 +108,7 @@ export interface WindowedQueries {
  * Routed attention of the queries listed in `scratch`, expert by expert (SPEC section 5), to `scratch.expertOutputs`.
  */
 export function addExperts(context: RoutedContext, windows?: WindowedQueries): void {
-  const { builder, geometry, routing, scratch, state, input, outputRows, routedTable } = context
+  const { builder, geometry, routing, scratch, state, input, outputRows } = context
   const { config, chunkRows, stride, inner, headStride, contextCapacity } = geometry
   const limit = outputRows.count
   routing.experts.forEach((expert, index) => {
@@ -90,22 +116,7 @@ export function addExperts(context: RoutedContext, windows?: WindowedQueries): v
     if (index > 0) builder.skipBarrier()
     const count = offset(scratch.queryCounts, index)
     const indices = offset(scratch.queryLists, index * chunkRows)
-    addExpertNorm(builder, geometry, expert.queryNorm, { count, indices, input, output: scratch.normed, limit })
-    addProduct(builder, {
-      rows: count,
-      limit,
-      input: scratch.normed,
-      weights: expert.toQueries,
-      output: scratch.queries,
-      inputStride: stride,
-      depth: config.dim,
-      outputStride: inner,
-    })
-    builder.skipBarrier(headGroups(geometry))
-    if (routedTable) {
-      addRotation(builder, geometry, routedTable, { count, values: scratch.queries, stride: inner, indices, limit })
-      builder.skipBarrier(headGroups(geometry))
-    }
+    addExpertQueries(context, expert, { count, indices, input, limit })
     builder.op(Opcode.Attention, {
       end: windows ? windows.ends : headerWord(DispatchHeader.ContextCount),
       starts: windows?.starts(index),
