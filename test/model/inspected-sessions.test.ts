@@ -20,6 +20,7 @@ import {
   poisonMemory,
   publishedConfig,
   randomTokens,
+  sessionConfigs,
   smallModel,
   smallModelFiles,
 } from '../support/small-models.js'
@@ -29,12 +30,7 @@ const tokens = randomTokens(70, V)
 const usedBy = (runtime: Runtime) => runtime.info.memory.used
 
 const configs = [
-  ['all blocks routed', causalConfig],
-  ['one block routed', partlyRoutedConfig],
-  ['no norms, learned positions', { ...causalConfig, prenorm: false, routed_rotary_emb: false, max_positions: 200, num_experts: 3 }],
-  ['contexts wider than a window', { ...causalConfig, num_routed_key_values: 30, cosine_sim_routing: false }],
-  ['a local window of many windows', { ...causalConfig, local_attn_window_size: 40, routed_window_size: 5 }],
-  ['no local window', { ...causalConfig, local_attn_window_size: 0 }],
+  ...sessionConfigs,
   ['windows of one token', { ...causalConfig, routed_window_size: 1, local_attn_window_size: 8 }],
 ] as const
 

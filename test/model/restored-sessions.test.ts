@@ -19,20 +19,13 @@ import {
   partlyRoutedConfig,
   poisonMemory,
   randomTokens,
+  sessionConfigs,
   smallModel,
   smallModelFiles,
 } from '../support/small-models.js'
 
 const V = causalConfig.num_tokens
 const tokens = randomTokens(120, V)
-const configs = [
-  ['all blocks routed', causalConfig],
-  ['one block routed', partlyRoutedConfig],
-  ['no norms, learned positions', { ...causalConfig, prenorm: false, routed_rotary_emb: false, max_positions: 200, num_experts: 3 }],
-  ['contexts wider than a window', { ...causalConfig, num_routed_key_values: 30, cosine_sim_routing: false }],
-  ['a local window of many windows', { ...causalConfig, local_attn_window_size: 40, routed_window_size: 5 }],
-  ['no local window', { ...causalConfig, local_attn_window_size: 0 }],
-] as const
 /** Positions in a window, at its ends, and after contexts that are full. */
 const lengths = [1, 6, 7, 8, 20, 21, 35, 49, 62, 100]
 
@@ -42,7 +35,7 @@ async function sessionAfter(model: LanguageModel, length: number): Promise<Sessi
   return session
 }
 
-describe.each(configs)('a restored session (%s)', (_, config) => {
+describe.each(sessionConfigs)('a restored session (%s)', (_, config) => {
   test.each(releaseBuilds)('only copies, and is saved and cloned unchanged before its first append, on the %s build', async (build) => {
     using runtime = openRuntime(build, 2)
     poisonMemory(runtime)

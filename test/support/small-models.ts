@@ -41,6 +41,16 @@ export const publishedConfig = { ...causalConfig, selection: 'coordinate-descent
 /** Strictly causal, of blocks with and without a routed part. */
 export const partlyRoutedConfig = { ...causalConfig, depth: 3, routed_layers: [1] } as const
 
+/** Models whose sessions hold different things, or in different shapes. */
+export const sessionConfigs = [
+  ['all blocks routed', causalConfig],
+  ['one block routed', partlyRoutedConfig],
+  ['no norms, learned positions', { ...causalConfig, prenorm: false, routed_rotary_emb: false, max_positions: 200, num_experts: 3 }],
+  ['contexts wider than a window', { ...causalConfig, num_routed_key_values: 30, cosine_sim_routing: false }],
+  ['a local window of many windows', { ...causalConfig, local_attn_window_size: 40, routed_window_size: 5 }],
+  ['no local window', { ...causalConfig, local_attn_window_size: 0 }],
+] as const
+
 /** A model with every parameter at random, the norms' too. */
 export function smallModel(config: Record<string, unknown>, seed = 1): SmallModel {
   const random = createRandom(seed)
