@@ -76,7 +76,8 @@ const statements = {
     query('#panel-read').dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }))
     await until('the end', () => query('.numbers progress').value === 1 && button('read', 'Stop').disabled)
     expect(/ bits a token$/.test(query('.numbers .status').textContent), query('.numbers .status').textContent)
-    expect(all('.chapters tbody tr').length === 6, `${all('.chapters tbody tr').length} chapters`)
+    // they are drawn in a frame after the numbers
+    await until('six chapters', () => all('.chapters tbody tr').length === 6)
     const shown = query('#panel-read .tokens').textContent
     expect(text.startsWith(shown) && shown.length > 500, `the page shows "${shown.slice(0, 80)}"`)
     key(query('.curve'), 'End')
