@@ -59,7 +59,16 @@ const violations = []
 /** Requests sent, and the server's resident bytes then. @type {[number, number][]} */
 const memory = []
 let sent = 0
-const uncounted = ['answered 503', 'not answered', 'left', 'broken off', 'told of the end', 'half a request', 'stood still']
+const uncounted = [
+  'answered 503',
+  'not answered',
+  'left',
+  'broken off',
+  'told of the end',
+  'half a request',
+  'stood still',
+  'answered to the end',
+]
 
 /** @type {import('./client.mjs').Load} */
 const load = {

@@ -4,15 +4,17 @@ import { request } from 'node:http'
 export const STALL_TIMEOUT = 2000
 /** Milliseconds between one such client and the next, since it takes half of the sequences. */
 const PAUSE = 10_000
-/** An answer of 10 MB, more than connections hold: the prompt again for each choice, with the probabilities of many tokens. */
+/** An answer of 10 MB: the prompt again for each choice, with the probabilities of many tokens. */
 const LONG = {
-  prompt: Array.from({ length: 1000 }, (_, index) => index),
   n: 8,
   max_tokens: 1,
   echo: true,
   logprobs: 20,
   stream: true,
 }
+const SHORTEST_PROMPT = 1000
+/** The most tokens of a prompt: an answer of 40 MB, where receive buffers grow to 33 MB at most (Linux, tcp_rmem). */
+const MAX_PROMPT = 4000
 
 /**
  * A client that asks for long answers and reads nothing of them, at least one while the load lasts: the server must give it
@@ -21,19 +23,28 @@ const LONG = {
  */
 export async function standStill(load) {
   let hasStood = false
-  for (let attempts = 0; !load.isOver() || (!hasStood && attempts < 5); attempts++) {
-    const outcome = await standOnce(load)
+  // How much a connection holds is up to the system, and how soon the server has filled it up to the load: one that got
+  // its whole answer did not stand still, and asks for more and waits for longer the next time.
+  let scale = 1
+  for (let attempts = 0; !load.isOver() || (!hasStood && attempts < 6); attempts++) {
+    const outcome = await standOnce(load, scale)
+    if (outcome === 'answered to the end') scale *= 2
     load.count(outcome)
     hasStood ||= outcome === 'stood still'
     const end = performance.now() + (hasStood ? PAUSE : 500)
     while (performance.now() < end && !(hasStood && load.isOver())) await new Promise((resolve) => setTimeout(resolve, 100))
   }
-  if (!hasStood) load.report('no client stood still')
+  if (!hasStood) load.report('no client that read nothing was given up')
 }
 
-/** @param {import('./client.mjs').Load} load @returns {Promise<'stood still' | 'answered 503' | 'not answered' | 'broken off'>} */
-function standOnce({ port, report }) {
-  const body = JSON.stringify(LONG)
+/**
+ * @param {import('./client.mjs').Load} load
+ * @param {number} scale of the answer's length and of the time in which nothing is read
+ * @returns {Promise<'stood still' | 'answered to the end' | 'answered 503' | 'not answered' | 'broken off'>}
+ */
+function standOnce({ port, report }, scale) {
+  const length = Math.min(scale * SHORTEST_PROMPT, MAX_PROMPT)
+  const body = JSON.stringify({ ...LONG, prompt: Array.from({ length }, (_, index) => index) })
   const headers = { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }
   return new Promise((resolve) => {
     const sending = request({ host: '127.0.0.1', port, method: 'POST', path: '/v1/completions', headers, agent: false }, (answer) => {
@@ -44,18 +55,20 @@ function standOnce({ port, report }) {
         return resolve('answered 503')
       }
       // nothing is read until somebody listens
-      setTimeout(() => {
-        let end = ''
-        answer.setEncoding('utf8')
-        answer.on('data', (text) => (end = (end + text).slice(-1000)))
-        answer.on('close', () => resolve('broken off'))
-        answer.on('end', () => {
-          if (!answer.complete) return resolve('broken off')
-          // a server that goes down says so too
-          if (!/"code":"(TIMEOUT|CLOSING)"/.test(end)) report(`a client that read nothing got its answer to the end: ${end.slice(-200)}`)
-          resolve('stood still')
-        })
-      }, 4 * STALL_TIMEOUT)
+      setTimeout(
+        () => {
+          let end = ''
+          answer.setEncoding('utf8')
+          answer.on('data', (text) => (end = (end + text).slice(-1000)))
+          answer.on('close', () => resolve('broken off'))
+          answer.on('end', () => {
+            if (!answer.complete) return resolve('broken off')
+            // a server that goes down says so too
+            resolve(/"code":"(TIMEOUT|CLOSING)"/.test(end) ? 'stood still' : 'answered to the end')
+          })
+        },
+        4 * scale * STALL_TIMEOUT,
+      )
     })
     sending.on('error', () => resolve('not answered'))
     sending.end(body)
