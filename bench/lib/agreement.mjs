@@ -1,4 +1,5 @@
 import { readFileSync, rmSync } from 'node:fs'
+import { compareOutputs } from './difference.mjs'
 import { built } from './paths.mjs'
 
 /** The file for a runner's output. */
@@ -16,17 +17,13 @@ export function assertAgreement(what, names, tolerance) {
     return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)
   })
   const [reference] = outputs
-  const largest = reference.reduce((max, value) => Math.max(max, Math.abs(value)), 0)
   let worst = 0
   for (const [index, output] of outputs.entries()) {
     if (output.length !== reference.length)
       throw new Error(`${what}: ${names[index]} has ${output.length} values, ${names[0]} ${reference.length}`)
-    let difference = 0
-    // written so that a NaN fails
-    for (let i = 0; i < output.length; i++) difference = Math.max(difference, Math.abs(output[i] - reference[i]))
-    if (!(difference <= tolerance * largest)) {
+    const { difference, largest, agrees } = compareOutputs(output, reference, tolerance)
+    if (!agrees)
       throw new Error(`${what}: ${names[index]} differs from ${names[0]} by ${difference}, where the largest value is ${largest}`)
-    }
     worst = Math.max(worst, difference)
   }
   return worst

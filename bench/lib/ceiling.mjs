@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { built } from './paths.mjs'
-import { secondsEach } from './serve.mjs'
+import { secondsEach } from './timing.mjs'
 
 const ITERATIONS = 100_000
 const CHAINS = 12

@@ -29,8 +29,9 @@ export function versionOf(name) {
   return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).version : undefined
 }
 
-export function layerFile(n) {
-  return path(`../reference-models/layer_n${n}.onnx`)
-}
+/** The layer as ONNX, for two lengths. */
+export const layers = path('../reference-models/')
+
+export const layerFile = (n) => `${layers}layer_n${n}.onnx`
 
 export const chromiumBinary = process.env.CHROMIUM ?? '/usr/bin/chromium'

@@ -90,16 +90,3 @@ export function withThreads(entries, note) {
 export async function closeAll(entries) {
   await Promise.all(entries.map(({ runner }) => runner.close()))
 }
-
-/**
- * Lets all runners do the same work in turn, round after round.
- * @param work (runner) => number
- * @returns for each runner, in order, its number in every round
- */
-export async function inTurn(entries, rounds, work) {
-  const results = entries.map(() => [])
-  for (let round = 0; round < rounds; round++) {
-    for (const [index, entry] of entries.entries()) results[index].push(await work(entry.runner, entry))
-  }
-  return results
-}

@@ -18,23 +18,6 @@ export function serve(ownFunctions) {
   process.on('disconnect', () => process.exit(0))
 }
 
-/**
- * Seconds of one call, from as many calls as fill `seconds`, at least one.
- * @param run may return a promise
- */
-export async function secondsEach(run, seconds) {
-  let calls = 0
-  const start = performance.now()
-  let end = start
-  do {
-    const pending = run()
-    if (pending instanceof Promise) await pending
-    calls++
-    end = performance.now()
-  } while (end - start < seconds * 1000)
-  return (end - start) / calls / 1000
-}
-
 /** Seconds since this process began. */
 const clock = () => performance.now() / 1000
 

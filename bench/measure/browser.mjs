@@ -2,26 +2,21 @@
 import { createReadStream, existsSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { chromium } from 'playwright-core'
-import { bench, built, chromiumBinary, model, root } from '../lib/paths.mjs'
+import { chromiumBinary } from '../lib/paths.mjs'
 import { serve } from '../lib/serve.mjs'
+import { servedFolders } from '../lib/served.mjs'
 
-const folders = {
-  '/dist/': `${root}dist/`,
-  '/model/': `${model}/`,
-  '/wllama/': `${bench}/node_modules/@wllama/wllama/esm/`,
-  '/lib/': `${bench}/lib/`,
-  '/pages/': `${bench}/pages/`,
-  '/': built(''),
-}
 const types = { js: 'text/javascript', mjs: 'text/javascript', wasm: 'application/wasm', html: 'text/html', json: 'application/json' }
 
 /** Files on a port of this machine, for a page that may share memory between threads. */
 async function serveFiles() {
+  const folders = servedFolders()
   const server = createServer(({ url = '/' }, response) => {
     const path = decodeURIComponent(url.split('?')[0])
-    const [prefix, folder] = Object.entries(folders).find(([start]) => path.startsWith(start))
-    const file = folder + path.slice(prefix.length)
-    if (path.includes('..') || path.endsWith('/') || !existsSync(file)) return response.writeHead(404).end()
+    const [, name, rest] = /^\/([^/]*)\/(.*)$/.exec(path) ?? []
+    const folder = folders[name]
+    const file = folder + rest
+    if (folder === undefined || path.includes('..') || path.endsWith('/') || !existsSync(file)) return response.writeHead(404).end()
     response.writeHead(200, {
       'content-type': types[file.split('.').at(-1)] ?? 'application/octet-stream',
       'cross-origin-opener-policy': 'same-origin',

@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs'
 import { float32Model } from '../lib/float32-model.mjs'
 import { mostProbable } from '../lib/greedy.mjs'
 import { built, model as folder, packageEntry } from '../lib/paths.mjs'
-import { secondsEach, serve } from '../lib/serve.mjs'
+import { serve } from '../lib/serve.mjs'
+import { secondsEach } from '../lib/timing.mjs'
 
 const { createRuntime, LanguageModel } = await import(packageEntry)
 

@@ -2,7 +2,8 @@
 import { writeFileSync } from 'node:fs'
 import { openCeiling } from '../lib/ceiling.mjs'
 import { built } from '../lib/paths.mjs'
-import { secondsEach, serve } from '../lib/serve.mjs'
+import { serve } from '../lib/serve.mjs'
+import { secondsEach } from '../lib/timing.mjs'
 
 const { createRuntime, prepareProduct } = await import(built('internals.mjs'))
 

@@ -3,7 +3,8 @@ import { writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import { uniform } from '../lib/recipe.mjs'
-import { secondsEach, serve } from '../lib/serve.mjs'
+import { serve } from '../lib/serve.mjs'
+import { secondsEach } from '../lib/timing.mjs'
 
 const require = createRequire(import.meta.url)
 const tf = require('@tensorflow/tfjs-core')

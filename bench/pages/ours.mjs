@@ -1,5 +1,5 @@
-import { createRuntime, LanguageModel } from '/dist/index.js'
-import { mostProbable } from '/lib/greedy.mjs'
+import { createRuntime, LanguageModel } from '../dist/index.js'
+import { mostProbable } from '../lib/greedy.mjs'
 
 let runtime
 let model
@@ -7,9 +7,10 @@ const sessions = new Map()
 
 const text = (length) => Int32Array.from({ length }, (_, i) => 300 + ((i * 7919) % 3500))
 
+/** @param model folder, beside this one */
 export async function open({ threads, model: folder, quantize }) {
   runtime = await createRuntime({ threads })
-  model = await LanguageModel.load(new URL(folder, location.href), { runtime, quantize })
+  model = await LanguageModel.load(new URL(`../${folder}/`, import.meta.url), { runtime, quantize })
   return runtime.info
 }
 

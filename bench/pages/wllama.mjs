@@ -1,4 +1,4 @@
-import { Wllama } from '/wllama/index.js'
+import { Wllama } from '../wllama/index.js'
 
 let wllama
 
@@ -20,8 +20,8 @@ async function complete(position, count, cached) {
 }
 
 export async function open({ file: name, positions, threads }) {
-  wllama = new Wllama({ default: new URL('/wllama/wasm/wllama.wasm', location.href).href }, { suppressNativeLog: true })
-  const file = await (await fetch(`/${name}`)).blob()
+  wllama = new Wllama({ default: new URL('../wllama/wasm/wllama.wasm', import.meta.url).href }, { suppressNativeLog: true })
+  const file = await (await fetch(new URL(`../built/${name}`, import.meta.url))).blob()
   // fastest of what it offers here: no flash attention, a float32 cache
   await wllama.loadModel([new File([file], name)], {
     n_ctx: positions,

@@ -1,5 +1,6 @@
 import { caption } from '../lib/machine.mjs'
-import { closeAll, inTurn, openRunners, withThreads } from '../lib/runner.mjs'
+import { inTurn } from '../lib/rounds.mjs'
+import { closeAll, openRunners, withThreads } from '../lib/runner.mjs'
 import { count, median, medianRatio, significant, times } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 import { writeBaseline } from './constant-memory.mjs'

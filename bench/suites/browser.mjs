@@ -36,9 +36,9 @@ export async function run({ quick, note }) {
     return { name, script: 'browser', args: { kind: 'ours', threads: 1, model, quantize }, ours: true, last: Infinity }
   }
   const models = [
-    ours('ours', `/${basename(await float32Model())}/`),
-    ours('ours, float16', '/model/'),
-    ours('ours, int8', '/model/', 'int8'),
+    ours('ours', `built/${basename(await float32Model())}`),
+    ours('ours, float16', 'model'),
+    ours('ours, int8', 'model', 'int8'),
     wllama('wllama', 'f32'),
     wllama('wllama, Q8_0', 'q8_0'),
   ]

@@ -1,7 +1,8 @@
 import { assertAgreement, outputFile } from '../lib/agreement.mjs'
 import { installedEngines } from '../lib/engines.mjs'
 import { caption } from '../lib/machine.mjs'
-import { closeAll, inTurn, openRunners, withThreads } from '../lib/runner.mjs'
+import { inTurn } from '../lib/rounds.mjs'
+import { closeAll, openRunners, withThreads } from '../lib/runner.mjs'
 import { median, medianRatio, percent, significant, times } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 

@@ -1,5 +1,6 @@
 import { caption } from '../lib/machine.mjs'
-import { closeAll, inTurn, openRunners } from '../lib/runner.mjs'
+import { inTurn } from '../lib/rounds.mjs'
+import { closeAll, openRunners } from '../lib/runner.mjs'
 import { median, medianRatio, percent, significant, times } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 

@@ -1,6 +1,7 @@
 import { caption } from '../lib/machine.mjs'
 import { layerFlop } from '../lib/recipe.mjs'
-import { closeAll, inTurn, openRunners } from '../lib/runner.mjs'
+import { inTurn } from '../lib/rounds.mjs'
+import { closeAll, openRunners } from '../lib/runner.mjs'
 import { count, median, significant } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 
