@@ -78,7 +78,7 @@ function startWorker() {
 function collect(texts: string[]) {
   return (event: object) => {
     const { tokens } = event as { tokens?: TokenBatch }
-    tokens?.texts.forEach((text, index) => (texts[tokens.start + index] = text))
+    tokens?.texts.forEach((text, index) => (texts[tokens.start + index] = text as string))
   }
 }
 

@@ -50,17 +50,23 @@ export interface ModelFacts {
   readonly threads: number
 }
 
+/**
+ * What a token adds to the text: characters; or bytes that are no whole characters, none if it cannot be told which; or
+ * null, if it is a part of the character that the token before it shows.
+ */
+export type Piece = string | Uint8Array | null
+
 /** Tokens of a text, in order; `bits` is NaN where nothing came before. */
 export interface TokenBatch {
   /** Position of the first one. */
   readonly start: number
-  readonly texts: readonly string[]
+  readonly texts: readonly Piece[]
   readonly bits: Float32Array
 }
 
 export interface Choice {
   readonly id: number
-  readonly text: string
+  readonly text: string | Uint8Array
   readonly probability: number
 }
 
@@ -98,7 +104,7 @@ export interface Look {
   readonly chosen: Choice
   readonly layers: readonly LayerLook[]
   /** The texts of held positions, which may be far from what is in the document. */
-  readonly heldTexts: ReadonlyMap<number, string>
+  readonly heldTexts: ReadonlyMap<number, Piece>
   /** Why there are no layers. */
   readonly unsupported: string
 }

@@ -1,4 +1,4 @@
-import type { Chapter } from '../protocol.js'
+import type { Chapter, Piece } from '../protocol.js'
 
 /** Longer lines are no headings. */
 const LONGEST_HEADING = 80
@@ -23,8 +23,9 @@ export class ChapterFinder {
   #untitled: { title: string; start: number } | undefined
 
   /** @param start position of the first token */
-  add(texts: readonly string[], start: number): void {
+  add(texts: readonly Piece[], start: number): void {
     texts.forEach((text, index) => {
+      if (typeof text !== 'string') return
       const parts = text.split('\n')
       parts.forEach((part, i) => {
         if (i > 0) this.#endLine(start + index)

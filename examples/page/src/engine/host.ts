@@ -80,7 +80,7 @@ export class Host {
 
   async tokens({ text, start, end }: Calls['tokens']['params']): Promise<TokenBatch> {
     const { ids, bits } = this.#textOf(text)
-    return { start, texts: this.#open().texts.ofAll(ids.view(start, end)), bits: bits.view(start, end).slice() }
+    return { start, texts: this.#open().texts.ofAll(ids.view(), start, end), bits: bits.view(start, end).slice() }
   }
 
   async held({ text }: Calls['held']['params'], signal: AbortSignal): Promise<HeldNow> {

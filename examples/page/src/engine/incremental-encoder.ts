@@ -21,7 +21,7 @@ export class IncrementalEncoder {
     const from = this.#ends[kept - 1] ?? 0
     const added = this.tokenizer.encode(text.slice(from), { allowSpecial: false })
     let end = from
-    const ends = this.texts.ofAll(added).map((part) => (end += part.length))
+    const ends = this.texts.ofAll(added).map((part) => (end += part?.length ?? 0))
     // a tokenizer that changes its input (lower case, other spaces) has no such ends: then all is encoded each time
     this.#ids = end === text.length ? [...this.#ids.slice(0, kept), ...added] : this.tokenizer.encode(text, { allowSpecial: false })
     this.#ends = end === text.length ? [...this.#ends.slice(0, kept), ...ends] : []

@@ -1,5 +1,5 @@
 import type { Inspection, LayerInspection, Session } from 'routed-attention'
-import type { Choice, ExpertLook, HeldNow, LayerLook } from '../protocol.js'
+import type { Choice, ExpertLook, HeldNow, LayerLook, Piece } from '../protocol.js'
 import type { TokenTexts } from './token-texts.js'
 
 /** The likeliest tokens after some logits, and one that was chosen, with their probabilities at temperature 1. */
@@ -43,9 +43,9 @@ function expertLook({ routerScores, isQuery, heldPositions, routedWeights }: Lay
 }
 
 /** The text of each token that an expert holds. */
-export function heldTextsOf(layers: readonly LayerLook[], ids: Int32Array, texts: TokenTexts): Map<number, string> {
+export function heldTextsOf(layers: readonly LayerLook[], ids: Int32Array, texts: TokenTexts): Map<number, Piece> {
   const positions = layers.flatMap(({ experts }) => experts.flatMap(({ held }) => [...held]))
-  return new Map(positions.map((position) => [position, texts.of(ids[position]!)]))
+  return new Map(positions.map((position) => [position, texts.at(ids, position)]))
 }
 
 /** What the experts hold after a session's last token. */

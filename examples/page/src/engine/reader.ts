@@ -8,7 +8,7 @@ import type { TokenTexts } from './token-texts.js'
 const PIECE = 1024
 /** Tokens that are one point of the curve. */
 export const CURVE_STEP = 64
-const MILLISECONDS_A_PROGRESS = 100
+const MILLISECONDS_A_PROGRESS = 200
 const encoder = new TextEncoder()
 
 /** A file that is read in one session, at full speed. It can be stopped, and goes on where it was. */
@@ -92,8 +92,9 @@ export class Reader {
 
   #note(from: number): void {
     const { ids, bits, length } = this.text
-    const texts = this.#texts.ofAll(ids.view(from, length))
-    this.#bytesRead += encoder.encode(texts.join('')).length
+    const texts = this.#texts.ofAll(ids.view(), from, length)
+    this.#bytesRead += encoder.encode(texts.filter((text) => typeof text === 'string').join('')).length
+    for (const text of texts) if (text instanceof Uint8Array) this.#bytesRead += text.length
     this.#chapters.add(texts, from)
     for (const value of bits.view(from, length)) if (value === value) this.#bitsSum += value
   }

@@ -82,7 +82,7 @@ export class Suggester {
     for (let count = 0; count < tokens;) {
       const id = this.#likeliest(logits, tail.slice(written.length))
       if (id < 0 || this.#model.eosTokenIds.includes(id)) break
-      written += this.#texts.of(id)
+      written += this.#texts.of(id) as string
       if (written.length > tail.length) count++
       // a suggestion stays within its line
       if (written.length > tail.length && written.slice(tail.length).includes('\n')) break
@@ -98,7 +98,7 @@ export class Suggester {
     for (let id = 0; id < logits.length; id++) {
       if (best >= 0 && !(logits[id]! > logits[best]!)) continue
       const text = this.#texts.of(id)
-      if (text === '' || text.includes('\uFFFD')) continue
+      if (typeof text !== 'string' || text === '') continue
       if (due === '' || text.startsWith(due) || due.startsWith(text)) best = id
     }
     return best

@@ -1,5 +1,5 @@
 import type { GenerateOptions, Inspection, LanguageModel, Session } from 'routed-attention'
-import type { HeldNow, Look, SamplingSettings, WriteEvent, WritingRate } from '../protocol.js'
+import type { HeldNow, Look, SamplingSettings, Piece, WriteEvent, WritingRate } from '../protocol.js'
 import { heldBy, layerLooks } from './looking.js'
 import { TextSession, type WrittenToken } from './text-session.js'
 import type { TokenTexts } from './token-texts.js'
@@ -106,7 +106,9 @@ export class Writer {
 
   #send(start: number, emit: Emit): void {
     const { ids, bits, length } = this.text
-    emit({ tokens: { start, texts: this.#texts.ofAll(ids.view(start, length)), bits: bits.view(start, length).slice() } })
+    // the last token that was sent may be the beginning of a character
+    const from = this.#texts.wholeStart(ids.view(), start)
+    emit({ tokens: { start: from, texts: this.#texts.ofAll(ids.view(), from, length), bits: bits.view(from, length).slice() } })
   }
 
   /** What experts hold changes only when a window closes. */
@@ -151,7 +153,7 @@ export class Writer {
     const { position, token } = inspection
     const bits = this.text.bits.view(position, position + 1)[0]!
     const chosen = { id: token, text: this.#texts.of(token), probability: 2 ** -bits }
-    const nothing = { choices: [], heldTexts: new Map<number, string>(), unsupported: '' }
+    const nothing = { choices: [], heldTexts: new Map<number, Piece>(), unsupported: '' }
     emit({ look: { ...nothing, text: 'writing', position, bits, chosen, layers: layerLooks(inspection) } satisfies Look })
   }
 

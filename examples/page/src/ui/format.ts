@@ -1,3 +1,5 @@
+import type { Piece } from '../protocol.js'
+
 export function percent(value: number): string {
   if (!(value >= 0)) return ''
   if (value >= 0.0995) return `${(value * 100).toFixed(0)}\u00A0%`
@@ -16,9 +18,10 @@ export function megabytes(bytes: number): string {
   return `${(bytes / 1e6).toFixed(1)} MB`
 }
 
-/** A token as a reader sees it: white space and control characters have no look of their own. */
-export function visible(text: string): string {
-  if (text === '') return '(part of a character)'
+/** A token as a reader sees it: white space, control characters and lone bytes have no look of their own. */
+export function visible(text: Piece): string {
+  if (text === null || text instanceof Uint8Array) return lone(text)
+  if (text === '') return '(no text)'
   const shown = text.replace(/\n/g, '↵').replace(/\t/g, '⇥').trim().replace(CONTROL, pictureOf)
   return shown === '' ? '(space)' : shown
 }
@@ -30,6 +33,16 @@ export function surprise(bits: number): string {
   if (bits < 4) return 'plausible'
   if (bits < 8) return 'surprising'
   return 'very surprising'
+}
+
+/** Bytes that are no whole characters, as people write them. */
+export function lone(bytes: Uint8Array | null): string {
+  if (!bytes?.length) return 'part of a character'
+  return `${bytes.length === 1 ? 'byte' : 'bytes'} ${hex(bytes)}`
+}
+
+export function hex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).toUpperCase().padStart(2, '0')).join('\u00A0')
 }
 
 // models of bytes write them

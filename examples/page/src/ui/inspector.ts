@@ -1,4 +1,4 @@
-import type { Choice, Look, ModelFacts } from '../protocol.js'
+import type { Choice, Look, ModelFacts, Piece } from '../protocol.js'
 import { lookOfHead } from './attention.js'
 import { announce, h } from './dom.js'
 import { count, percent, surprise, visible } from './format.js'
@@ -33,7 +33,7 @@ export class Inspector {
   readonly #reading: HTMLElement
   #facts: ModelFacts | undefined
   #look: Look | undefined
-  #textOf: (position: number) => string = () => ''
+  #textOf: (position: number) => Piece | undefined = () => undefined
 
   constructor(events: Events) {
     this.#events = events
@@ -67,8 +67,8 @@ export class Inspector {
     this.element = h('aside', { class: 'inspector', attributes: { 'aria-label': 'The token that is looked at' } }, this.#empty, this.#full)
   }
 
-  /** @param textOf the text of a token by its position; empty if it is not at hand */
-  open(facts: ModelFacts, textOf: (position: number) => string): void {
+  /** @param textOf the text of a token by its position; undefined if it is not at hand */
+  open(facts: ModelFacts, textOf: (position: number) => Piece | undefined): void {
     this.#facts = facts
     this.#textOf = textOf
     const heads = Array.from({ length: facts.heads }, (_, head) => h('option', { value: String(head) }, `head ${head + 1}`))
@@ -146,7 +146,7 @@ export class Inspector {
           this.ofHead(look),
           layer,
           this.#facts,
-          (position) => this.#textOf(position) || (look.heldTexts.get(position) ?? ''),
+          (position) => this.#textOf(position) ?? look.heldTexts.get(position),
           this.#events.onGoTo,
         )
     this.#words.replaceChildren(...words)

@@ -1,9 +1,9 @@
-import type { ExpertLook, LayerLook, Look, ModelFacts } from '../protocol.js'
+import type { ExpertLook, LayerLook, Look, ModelFacts, Piece } from '../protocol.js'
 import { EXPERT_COLOURS } from './attention.js'
 import { h } from './dom.js'
 import { count, percent, visible } from './format.js'
 
-type TextOf = (position: number) => string
+type TextOf = (position: number) => Piece | undefined
 type GoTo = (position: number) => void
 
 const STRONGEST = 6
@@ -47,7 +47,7 @@ function sourceList(sources: readonly { position: number; weight: number }[], te
     { class: 'sources' },
     ...sources.map(({ position, weight }) => {
       const text = textOf(position)
-      const label = text === '' ? `token ${count(position + 1)}` : visible(text)
+      const label = text === undefined ? `token ${count(position + 1)}` : visible(text)
       const button = h(
         'button',
         { type: 'button', class: 'source', title: `token ${count(position + 1)}`, on: { click: () => goTo(position) } },

@@ -1,9 +1,10 @@
 import { type Engine, EngineError } from '../client.js'
-import type { Chapter, ModelFacts, ReadingProgress } from '../protocol.js'
+import type { Chapter, ModelFacts, ReadingProgress, Piece } from '../protocol.js'
 import { ChapterList } from './chapter-list.js'
 import { SurpriseCurve } from './curve.js'
 import { announce, h, oncePerFrame } from './dom.js'
 import { count } from './format.js'
+import { wholeText } from './texts.js'
 import { TokenExplorer } from './token-explorer.js'
 
 /** Tokens of the text that are in the document at a time. */
@@ -37,7 +38,7 @@ export class ReadView {
   #length = 0
   /** Tokens of the whole text, estimated from the bytes that were read. */
   #expected = 0
-  #texts: readonly string[] = []
+  #texts: readonly Piece[] = []
   #start = 0
   #reading: AbortController | undefined
   #heldAt = 0
@@ -49,7 +50,7 @@ export class ReadView {
     this.#explorer = new TokenExplorer(engine, 'reading', {
       label: 'A page of the text',
       heat: true,
-      textOf: (position) => this.#texts[position - this.#start] ?? '',
+      textOf: (position) => wholeText(this.#texts, position - this.#start),
       length: () => this.#length,
       reveal: (position) => this.#reveal(position),
       onError: (message) => (this.#status.textContent = message),

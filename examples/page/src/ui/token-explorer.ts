@@ -1,5 +1,5 @@
 import type { Engine } from '../client.js'
-import type { Choice, HeldNow, Look, ModelFacts, TextName } from '../protocol.js'
+import type { Choice, HeldNow, Look, ModelFacts, TextName, Piece } from '../protocol.js'
 import { Inspector } from './inspector.js'
 import { Looker } from './looker.js'
 import { HeldStrip } from './strip.js'
@@ -11,7 +11,7 @@ const REST = 60
 
 interface Options {
   readonly label: string
-  readonly textOf: (position: number) => string
+  readonly textOf: (position: number) => Piece | undefined
   /** Tokens of the whole text. */
   readonly length: () => number
   /** Whether surprising tokens are coloured. */

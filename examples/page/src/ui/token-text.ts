@@ -1,6 +1,7 @@
 import type { Look, TokenBatch } from '../protocol.js'
 import { h, oncePerFrame } from './dom.js'
 import { drawArcs, type Source } from './arcs.js'
+import { tokenElement } from './token-element.js'
 import { type Attention, attentionOf, EXPERT_COLOURS } from './attention.js'
 
 /** Curves for one token: more would hide the text. */
@@ -71,6 +72,10 @@ export class TokenText {
       this.#content,
     )
     this.#content.append(this.#arcs)
+    // words move when the page is narrower, or its letters larger
+    const observer = new ResizeObserver(() => this.#drawCurves())
+    observer.observe(this.element)
+    observer.observe(this.#content)
   }
 
   get current(): number {
@@ -99,6 +104,11 @@ export class TokenText {
 
   truncate(end: number): void {
     this.#leave(true)
+    this.#cut(end)
+    this.#given = Math.min(this.#given, end)
+  }
+
+  #cut(end: number): void {
     for (const token of this.#tokens.splice(end - this.#start)) {
       if (token.previousSibling instanceof Text) token.previousSibling.remove()
       token.remove()
@@ -106,30 +116,38 @@ export class TokenText {
     const paragraphs = this.#content.querySelectorAll('p')
     for (const paragraph of paragraphs) if (!paragraph.hasChildNodes()) paragraph.remove()
     this.#paragraph = this.#tokens.at(-1)?.parentElement ?? undefined
-    this.#given = Math.min(this.#given, end)
+  }
+
+  /** Of a character that several tokens share, the most surprising one counts. */
+  #setHeat(token: HTMLElement, bits: number): void {
+    if (!this.#heat) return
+    const share = Math.max(heatOf(bits), Number(token.dataset.heat ?? 0))
+    token.dataset.heat = String(share)
+    token.style.setProperty('--share', `${Math.round(share * 100)}%`)
   }
 
   /** @param isGiven whether these tokens were given, not written */
   add({ start, texts, bits }: TokenBatch, isGiven: boolean): void {
     if (isGiven) this.#given = start + texts.length
-    // a character's text moves to its last token, so the batch may begin with one that is there already
+    // bytes that stood alone may have become a character
+    if (start < this.end) this.#cut(start)
     texts.forEach((text, index) => {
-      if (start + index < this.end) return
-      // the space before a word is no part of what is coloured
-      const space = /^ +(?=\S)/.exec(text)?.[0] ?? ''
-      const token = h('span', { textContent: text.slice(space.length) })
-      token.className = isGiven ? 'given' : 'new'
-      if (this.#heat) {
-        token.className = 'hot'
-        token.style.setProperty('--share', `${Math.round(heatOf(bits[index]!) * 100)}%`)
+      const before = this.#tokens.at(-1)
+      if (text === null && before) {
+        this.#tokens.push(before)
+        this.#setHeat(before, bits[index]!)
+        return
       }
+      const [space, token] = tokenElement(text)
+      token.classList.add(this.#heat ? 'hot' : isGiven ? 'given' : 'new')
+      this.#setHeat(token, bits[index]!)
       if (!this.#paragraph) {
         this.#paragraph = h('p')
         this.#content.append(this.#paragraph)
       }
       this.#paragraph.append(space, token)
       this.#tokens.push(token)
-      if (text.includes('\n')) this.#paragraph = undefined
+      if (typeof text === 'string' && text.includes('\n')) this.#paragraph = undefined
     })
     if (this.#follows && !this.#heat) this.#scrollToEnd()
   }

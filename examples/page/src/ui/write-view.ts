@@ -1,7 +1,8 @@
 import { type Engine, EngineError } from '../client.js'
-import type { Choice, ModelFacts, TokenBatch, WriteEvent, WritingRate } from '../protocol.js'
+import type { Choice, ModelFacts, TokenBatch, Piece, WriteEvent, WritingRate } from '../protocol.js'
 import { announce, h } from './dom.js'
-import { count } from './format.js'
+import { count, visible } from './format.js'
+import { plainText, wholeText } from './texts.js'
 import { OPENINGS } from './openings.js'
 import { SamplingControls } from './sampling-controls.js'
 import { TokenExplorer } from './token-explorer.js'
@@ -20,7 +21,7 @@ export class WriteView {
   readonly #continue = h('button', { type: 'button', disabled: true }, 'Continue')
   readonly #copy = h('button', { type: 'button', disabled: true }, 'Copy')
   readonly #status = h('p', { class: 'status', attributes: { role: 'status' } })
-  #texts: string[] = []
+  #texts: Piece[] = []
   #facts: ModelFacts | undefined
   #writing: AbortController | undefined
 
@@ -28,7 +29,7 @@ export class WriteView {
     this.#engine = engine
     this.#explorer = new TokenExplorer(engine, 'writing', {
       label: 'The text',
-      textOf: (position) => this.#texts[position] ?? '',
+      textOf: (position) => wholeText(this.#texts, position),
       length: () => this.#texts.length,
       onBranch: (position, choice) => void this.#branch(position, choice),
       onError: (message) => (this.#status.textContent = message),
@@ -90,7 +91,7 @@ export class WriteView {
     this.#explorer.text.truncate(position)
     this.#explorer.forget(position)
     this.#texts.length = position
-    announce(`Going on with “${text.trim()}”.`)
+    announce(`Going on with “${visible(text)}”.`)
     this.#explorer.text.element.focus()
     await this.#run((options) => this.#engine.call('branch', { position, id, sampling: this.#sampling.settings }, options), false)
   }
@@ -150,7 +151,7 @@ export class WriteView {
   }
 
   async #copyText(): Promise<void> {
-    await navigator.clipboard.writeText(this.#texts.join(''))
+    await navigator.clipboard.writeText(plainText(this.#texts))
     this.#status.textContent = 'Copied.'
   }
 }
