@@ -41,6 +41,8 @@ export async function buildPage(folder) {
   cpSync(join(here, 'static'), folder, { recursive: true })
   for (const name of ['config.json', 'tokenizer.json', 'model.safetensors', 'LICENSE'])
     cpSync(join(model, name), join(folder, 'models', basename(model), name))
+  // the loader asks for it; a host that has none would write an error in every visitor's console
+  writeFileSync(join(folder, 'models', basename(model), 'generation_config.json'), '{}')
   const text = readFileSync(book, 'utf8')
   cpSync(book, join(folder, 'texts/treasure-island.txt'))
   writeFileSync(join(folder, 'texts/treasure-island-opening.txt'), openingOf(text))

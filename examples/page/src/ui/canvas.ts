@@ -22,6 +22,16 @@ export class Drawing {
       this.redraw()
     }).observe(this.canvas)
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.redraw())
+    this.#watchRatio()
+  }
+
+  /** The page may be zoomed, or moved to another screen. */
+  #watchRatio(): void {
+    const changed = (): void => {
+      this.#watchRatio()
+      this.redraw()
+    }
+    matchMedia(`(resolution: ${devicePixelRatio}dppx)`).addEventListener('change', changed, { once: true })
   }
 
   set label(text: string) {

@@ -15,6 +15,7 @@ const START =
 export class CompleteView {
   readonly #engine: Engine
   readonly #input = h('textarea', {
+    id: 'complete-text',
     class: 'editor-input',
     value: START,
     spellcheck: false,

@@ -120,15 +120,23 @@ export class SurpriseCurve {
     const low = Math.floor(Math.min(...seen) * 0.9)
     const high = Math.ceil(Math.max(...peaks))
     const y = (bits: number): number => bottom - ((Math.max(bits, low) - low) / Math.max(high - low, 1)) * (bottom - 4)
-    context.fillStyle = colour('heat')
-    means.forEach((mean, column) => {
-      if (!(mean >= 0)) return
-      context.globalAlpha = 0.28
-      context.fillRect(column, y(peaks[column]!), 1, bottom - y(peaks[column]!))
-      context.globalAlpha = 0.9
-      context.fillRect(column, y(mean) - 0.75, 1, 1.5)
-    })
+    // one path each: thousands of rectangles take the compositor as many steps
+    const drawn = means.findLastIndex((mean) => mean >= 0) + 1
+    const area = new Path2D()
+    const line = new Path2D()
+    area.moveTo(0, bottom)
+    for (let column = 0; column < drawn; column++) {
+      area.lineTo(column, y(peaks[column]!))
+      area.lineTo(column + 1, y(peaks[column]!))
+      line.lineTo(column + 0.5, y(means[column]!))
+    }
+    area.lineTo(drawn, bottom)
+    context.fillStyle = context.strokeStyle = colour('heat')
+    context.globalAlpha = 0.28
+    context.fill(area)
     context.globalAlpha = 1
+    context.lineWidth = 1.5
+    context.stroke(line)
     context.fillStyle = colour('muted')
     context.font = `10px ${colour('sans')}`
     context.textBaseline = 'bottom'

@@ -99,7 +99,11 @@ export class HeldStrip {
       context.fillStyle = colour('track')
       context.fillRect(0, top, width, tall)
       context.fillStyle = colour('near')
-      context.fillRect(x(Math.max(now - this.#localWindow, 0)), top, x(Math.min(this.#localWindow, now) + 1), tall)
+      const [left, wide] = [x(Math.max(now - this.#localWindow, 0)), x(Math.min(this.#localWindow, now) + 1)]
+      context.fillRect(left, top, wide, tall)
+      // an edge that is seen where two shades of grey are not told apart
+      context.fillStyle = colour('near-strong')
+      context.fillRect(left, top + tall - 2, wide, 2)
       // every row is of the same token
       const shown = this.#look?.layers[layer]?.experts[expert]
       context.fillStyle = colour(`expert-${expert % EXPERT_COLOURS}`)

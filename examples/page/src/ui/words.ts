@@ -46,9 +46,9 @@ export function textLegend(hasHeat: boolean): HTMLElement {
     { class: 'legend hint' },
     h('span', { class: 'legend-local' }, 'Underlined'),
     ': near, read directly. ',
-    h('span', { class: 'legend-held' }, 'Coloured box'),
+    h('span', { class: 'legend-held' }, 'Framed'),
     ': held by the expert, the stronger the more of it was read.',
-    ...(hasHeat ? [' ', h('span', { class: 'legend-heat' }, 'Reddish'), ': surprising.'] : []),
+    ...(hasHeat ? [' ', h('span', { class: 'legend-heat' }, 'Dotted, reddish'), ': surprising, the redder the more.'] : []),
   )
 }
 
