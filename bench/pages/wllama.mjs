@@ -32,7 +32,7 @@ export async function open({ file: name, positions, threads }) {
     cache_type_k: 'f32',
     cache_type_v: 'f32',
   })
-  return { threads }
+  return { threads: wllama.getNumThreads() }
 }
 
 /** Seconds to the first token behind `position` others. */

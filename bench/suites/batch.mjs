@@ -3,7 +3,7 @@ import { inTurn } from '../lib/rounds.mjs'
 import { closeAll, openRunners, withThreads } from '../lib/runner.mjs'
 import { count, median, medianRatio, significant, times } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
-import { writeBaseline } from './constant-memory.mjs'
+import { writeBaseline } from '../constant-memory/files.mjs'
 
 export const title = 'Many sessions at once'
 

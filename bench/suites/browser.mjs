@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs'
 import { basename } from 'node:path'
+import { writeBaseline } from '../constant-memory/files.mjs'
 import { float32Model } from '../lib/float32-model.mjs'
 import { runSweep, sweepTable } from '../lib/sweep.mjs'
 import { caption } from '../lib/machine.mjs'
 import { chromiumBinary } from '../lib/paths.mjs'
 import { closeAll, openRunners } from '../lib/runner.mjs'
-import { writeBaseline } from './constant-memory.mjs'
 import { mebibytes, significant } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
 

@@ -1,8 +1,7 @@
+import { writeBaseline } from '../constant-memory/files.mjs'
 import { models as baselines, WINDOW } from '../constant-memory/models.mjs'
-import { writeGguf } from '../lib/gguf.mjs'
 import { runSweep, sweepTable } from '../lib/sweep.mjs'
 import { caption } from '../lib/machine.mjs'
-import { built } from '../lib/paths.mjs'
 import { closeAll, openRunners } from '../lib/runner.mjs'
 import { count, mebibytes, significant } from '../lib/statistics.mjs'
 import { table } from '../lib/tables.mjs'
@@ -22,20 +21,6 @@ const RATIOS = [
   ['ours, float32', 'RWKV-7'],
   ['ours, int8', 'ours, float32'],
 ]
-
-/** Name of a baseline's file. */
-const fileOf = (name, format) => `${name.toLowerCase().replace(/\W+/g, '-')}-${format}.gguf`
-
-/** Writes the files of a baseline in both formats; @returns their names */
-export function writeBaseline(name) {
-  return Object.fromEntries(
-    ['f32', 'q8_0'].map((format) => {
-      const file = fileOf(name, format)
-      writeGguf(built(file), { ...baselines[name], tensors: baselines[name].tensors() }, format)
-      return [format, file]
-    }),
-  )
-}
 
 export async function run({ quick, note }) {
   const sweep = quick ? quickPositions : positions

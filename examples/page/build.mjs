@@ -10,33 +10,43 @@ const model = join(root, 'models/novels-10m-v2-int8')
 const book = join(root, 'models/novels-10m/treasure-island.txt')
 
 /**
+ * How the page's scripts and styles are bundled.
+ * @type {import('esbuild').BuildOptions}
+ */
+export const bundling = {
+  bundle: true,
+  format: 'esm',
+  target: 'es2022',
+  minify: true,
+  legalComments: 'none',
+  logLevel: 'warning',
+  // chunks of the package that have no effect of their own
+  logOverride: { 'ignored-bare-import': 'silent' },
+  // what is published, not its sources
+  alias: { 'routed-attention': join(root, 'dist/index.js') },
+  external: ['node:*'],
+  tsconfigRaw: {},
+  define: { MODEL_URL: JSON.stringify(`./models/${basename(model)}/`) },
+}
+
+/**
  * Writes the page as static files: any host serves them.
  * @param {string} folder
+ * @param {{ bench?: boolean }} [options] bench: whether it has the bench tab, which needs the development server
  */
-export async function buildPage(folder) {
+export async function buildPage(folder, { bench = false } = {}) {
   if (!existsSync(join(model, 'model.safetensors')) || !existsSync(join(root, 'dist/index.js')))
     throw new Error('the package and its model are not built: npm run build')
   mkdirSync(join(folder, 'texts'), { recursive: true })
-  /** @type {import('esbuild').BuildOptions} */
-  const options = {
-    outdir: folder,
-    bundle: true,
-    format: 'esm',
-    target: 'es2022',
-    minify: true,
-    legalComments: 'none',
-    logLevel: 'warning',
-    // chunks of the package that have no effect of their own
-    logOverride: { 'ignored-bare-import': 'silent' },
-    // what is published, not its sources
-    alias: { 'routed-attention': join(root, 'dist/index.js') },
-    external: ['node:*'],
-    tsconfigRaw: {},
-  }
   await build({
-    ...options,
-    entryPoints: { main: join(here, 'src/main.ts'), worker: join(here, 'src/engine/worker.ts'), page: join(here, 'src/styles/page.css') },
-    define: { MODEL_URL: JSON.stringify(`./models/${basename(model)}/`) },
+    ...bundling,
+    outdir: folder,
+    entryPoints: {
+      main: join(here, 'src/main.ts'),
+      worker: join(here, 'src/engine/worker.ts'),
+      page: join(here, bench ? 'src/bench/styles/page.css' : 'src/styles/page.css'),
+    },
+    define: { ...bundling.define, BENCH: String(bench) },
   })
   cpSync(join(here, 'static'), folder, { recursive: true })
   for (const name of ['config.json', 'tokenizer.json', 'model.safetensors', 'LICENSE'])
@@ -47,7 +57,8 @@ export async function buildPage(folder) {
   cpSync(book, join(folder, 'texts/treasure-island.txt'))
   writeFileSync(join(folder, 'texts/treasure-island-opening.txt'), openingOf(text))
   await build({
-    ...options,
+    ...bundling,
+    outdir: folder,
     entryPoints: [join(here, 'src/service-worker.ts')],
     define: { FILES: JSON.stringify(['./', './index.html', ...ownFiles]) },
   })

@@ -8,6 +8,8 @@ import { extname, join, normalize } from 'node:path'
 const types = {
   '.html': 'text/html; charset=utf-8',
   '.js': 'text/javascript; charset=utf-8',
+  '.mjs': 'text/javascript; charset=utf-8',
+  '.wasm': 'application/wasm',
   '.css': 'text/css; charset=utf-8',
   '.svg': 'image/svg+xml',
   '.json': 'application/json',
@@ -19,12 +21,17 @@ const types = {
 export const isolation = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' }
 
 /**
+ * Other folders by the path that they are served under, '/bench/dist/', and what is answered as JSON, by its path.
+ * @typedef {{ folders: Record<string, string>, answers: Record<string, () => unknown> }} Additions
+ */
+
+/**
  * Serves a folder to browsers on this machine.
  * @param {string} folder
- * @param {{ port?: number, headers?: Record<string, string> }} [options] port: any free one if 0
+ * @param {{ port?: number, headers?: Record<string, string>, additions?: Additions }} [options] port: any free one if 0
  * @returns {Promise<import('node:http').Server & { origin: string }>}
  */
-export async function serveFolder(folder, { port = 0, headers = isolation } = {}) {
+export async function serveFolder(folder, { port = 0, headers = isolation, additions = { folders: {}, answers: {} } } = {}) {
   const server = createServer((request, response) => void answer(request, response).catch(() => response.destroy()))
 
   /** @param {import('node:http').IncomingMessage} request @param {import('node:http').ServerResponse} response */
@@ -35,7 +42,14 @@ export async function serveFolder(folder, { port = 0, headers = isolation } = {}
     } catch {
       return void response.writeHead(400).end()
     }
-    const file = join(folder, path.endsWith('/') ? `${path}index.html` : path)
+    const json = additions.answers[path]
+    if (json) {
+      const { status, body } = await answered(json)
+      response.writeHead(status, { 'content-type': types['.json'], 'cache-control': 'no-cache', ...headers })
+      return void response.end(JSON.stringify(body))
+    }
+    const [prefix, added] = Object.entries(additions.folders).find(([prefix]) => path.startsWith(prefix)) ?? ['/', folder]
+    const file = join(added, path.endsWith('/') ? `${path}index.html` : path.slice(prefix.length))
     const found = await stat(file).catch(() => undefined)
     if (!found?.isFile()) return void response.writeHead(404, headers).end()
     response.writeHead(200, {
@@ -52,4 +66,13 @@ export async function serveFolder(folder, { port = 0, headers = isolation } = {}
   await new Promise((resolve, reject) => server.once('error', reject).listen(port, '127.0.0.1', () => resolve(undefined)))
   const address = /** @type {import('node:net').AddressInfo} */ (server.address())
   return Object.assign(server, { origin: `http://localhost:${address.port}` })
+}
+
+/** @param {() => unknown} json @returns {Promise<{ status: number, body: unknown }>} */
+async function answered(json) {
+  try {
+    return { status: 200, body: await json() }
+  } catch (error) {
+    return { status: 500, body: { error: String(error) } }
+  }
 }

@@ -19,6 +19,7 @@ import { documents } from './runners/documents.mjs'
 import { edges } from './runners/edge.mjs'
 import { moves } from './runners/moves.mjs'
 import { packages } from './runners/package.mjs'
+import { pageBenches } from './runners/page-bench.mjs'
 import { pages } from './runners/page.mjs'
 import { processes } from './runners/processes.mjs'
 import { quickstart } from './runners/quickstart.mjs'
@@ -36,7 +37,7 @@ const required = values.require?.split(',') ?? []
 /** @type {Host[]} */
 const known = [
   ...[...packages, ...quickstart, ...processes, ...moves, ...soak, ...edges],
-  ...[...browsers, ...bundled, ...webgpu, ...pages, ...documents],
+  ...[...browsers, ...bundled, ...webgpu, ...pages, ...pageBenches, ...documents],
 ]
 const matches = (/** @type {string[]} */ names, /** @type {Host} */ { id }) =>
   names.some((name) => id === name || id.startsWith(`${name}-`))

@@ -12,12 +12,18 @@ import { WriteView } from './ui/write-view.js'
 
 /** The build replaces it: where the model lies that is opened first. */
 declare const MODEL_URL: string
+/** The build replaces it: whether this is the development build. Of what stands behind it, no other has a byte. */
+declare const BENCH: boolean
 
 const address = new URL(location.href)
 if (await becomesIsolated()) await new Promise(() => {}) // the page is being loaded again
 
 const engine = new Engine(new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }))
 const loading = new Loading()
+if (BENCH) {
+  const { addBenchTab } = await import('./bench/bench-tab.js')
+  addBenchTab(engine)
+}
 const tabs = new Tabs(document.querySelector('[role=tablist]')!)
 const write = new WriteView(byId('panel-write'), engine)
 const complete = new CompleteView(byId('panel-complete'), engine)

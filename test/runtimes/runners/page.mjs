@@ -28,28 +28,39 @@ function page(id, browser, name, headers, offline) {
       mkdirSync(folder, { recursive: true })
       await buildPage(folder)
       const behind = await serveFolder(folder, { headers })
-      const front = await inFrontOf(behind.origin, { id, headers })
-      try {
-        return await visit(browser, id, `${front.origin}/?${offline ? 'offline' : ''}`)
-      } finally {
-        for (const server of [behind, front.server]) {
-          server.closeAllConnections()
-          server.close()
-        }
-      }
+      return visitPage(browser, id, behind, { headers, statements: 'page-statements.js', facts: { offline } })
     },
+  }
+}
+
+/**
+ * Lets a script of hosts/ use a page as a visitor does.
+ * @param {import('../lib/browsers.mjs').Browser} browser @param {string} id
+ * @param {Awaited<ReturnType<typeof serveFolder>>} behind which serves the page; it is closed in the end
+ * @param {{ headers: Record<string, string>, statements: string, facts: object }} options facts: what the script is told
+ */
+export async function visitPage(browser, id, behind, { headers, statements, facts }) {
+  const front = await inFrontOf(behind.origin, { id, headers, statements, facts })
+  try {
+    return await visit(browser, id, front.origin)
+  } finally {
+    for (const server of [behind, front.server]) {
+      server.closeAllConnections()
+      server.close()
+    }
   }
 }
 
 /**
  * A server that adds the statements to the page, takes what they post, and after `POST /offline` answers for the
  * page no longer.
- * @param {string} origin @param {{ id: string, headers: Record<string, string> }} options
+ * @param {string} origin
+ * @param {{ id: string, headers: Record<string, string>, statements: string, facts: object }} options
  */
-async function inFrontOf(origin, { id, headers }) {
+async function inFrontOf(origin, { id, headers, statements, facts }) {
   let isOffline = false
   const server = createServer(async (request, response) => {
-    const { pathname, search } = new URL(request.url ?? '/', origin)
+    const { pathname } = new URL(request.url ?? '/', origin)
     if (request.method === 'POST') {
       if (pathname === '/offline') isOffline = true
       else await receive(request)
@@ -64,9 +75,9 @@ async function inFrontOf(origin, { id, headers }) {
     // the length is no longer that of the file
     response.writeHead(answer.status, Object.fromEntries([...answer.headers].filter(([name]) => name !== 'content-length')))
     if (pathname !== '/') return response.end(Buffer.from(await answer.arrayBuffer()))
-    const config = encodeURIComponent(JSON.stringify({ id, data: `http://${request.headers.host}/`, offline: search === '?offline' }))
+    const config = encodeURIComponent(JSON.stringify({ id, data: `http://${request.headers.host}/`, ...facts }))
     return response.end(
-      (await answer.text()).replace('</head>', `<script type="module" src="/hosts/page-statements.js?${config}"></script></head>`),
+      (await answer.text()).replace('</head>', `<script type="module" src="/hosts/${statements}?${config}"></script></head>`),
     )
   })
   await new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(undefined)))
