@@ -14,6 +14,7 @@ import { buildPage } from '../examples/page/build.mjs'
 import { serveFolder } from '../examples/page/serve.mjs'
 import { chromiumBinary } from './lib/paths.mjs'
 import { median } from './lib/statistics.mjs'
+import { dropFolder } from './page/dropping.mjs'
 import { axeFindings, namesOfControls, reachableByKeyboard, watchPractices } from './page/audits.mjs'
 import { firstText, observe, paintTimes, shifts, writingEnded } from './page/loading.mjs'
 import { blockingTime, describeTasks, LONGEST_TASK, tasksDuring } from './page/main-thread.mjs'
@@ -90,6 +91,8 @@ try {
   await page.click('#tab-model')
   await page.waitForTimeout(200)
   await accessibility(page, 'Model')
+  const opened = await dropFolder(page, fileURLToPath(new URL('../models/novels-10m-v2-int8', import.meta.url)))
+  row('a folder that is dropped', opened, opened.startsWith('novels-10m-v2-int8'))
   const moved = await shifts(page)
   row('layout shift, in all tabs', moved.length === 0 ? '0' : moved.join('; '), moved.length === 0)
   const { complaints, requests, checks } = await practices.ended()

@@ -68,5 +68,5 @@ test('tokens without a text, and white space, have names', () => {
   expect(visible(Uint8Array.of(0xc3))).toBe('byte C3')
   expect(visible(Uint8Array.of(0xe2, 0x80))).toBe('bytes E2\u00A080')
   expect(visible(new Uint8Array())).toBe('part of a character')
-  expect([' ', '\n', '\t', '\u0001'].map(visible)).toEqual(['(space)', '↵', '⇥', '␁'])
+  expect([' ', '\n', '\t', '\u0001'].map(visible)).toEqual(['(space)', '↵', '⇥', 'byte 01'])
 })

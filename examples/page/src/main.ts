@@ -1,4 +1,4 @@
-import { Engine } from './client.js'
+import { Engine, type EngineError } from './client.js'
 import { becomesIsolated } from './offline.js'
 import type { ModelFacts, Source } from './protocol.js'
 import { CompleteView } from './ui/complete-view.js'
@@ -6,6 +6,7 @@ import { byId } from './ui/dom.js'
 import { parameters } from './ui/format.js'
 import { Loading } from './ui/loading.js'
 import { ModelView } from './ui/model-view.js'
+import { problemOf } from './ui/problems.js'
 import { ReadView } from './ui/read-view.js'
 import { Tabs } from './ui/tabs.js'
 import { WriteView } from './ui/write-view.js'
@@ -29,19 +30,26 @@ const write = new WriteView(byId('panel-write'), engine)
 const complete = new CompleteView(byId('panel-complete'), engine)
 const read = new ReadView(byId('panel-read'), engine)
 const model = new ModelView(byId('panel-model'), (source, bytes) => void open(source, bytes))
+let facts: ModelFacts | undefined
 
 async function open(source: Source, bytes: boolean): Promise<void> {
   loading.begin()
+  model.fail(undefined)
+  // what computes with the model that is open now
+  await Promise.all([write.stop(), read.stop(), complete.stop()])
   const threads = Number(address.searchParams.get('threads')) || null
-  let facts: ModelFacts
   try {
     facts = await engine.call('load', { source, bytes, threads }, { onEvent: (progress) => loading.show(progress) })
   } catch (error) {
-    return loading.fail((error as Error).message)
+    const problem = problemOf(error as EngineError, source)
+    loading.fail(`${problem.what} ${problem.advice}${facts ? ` “${facts.name}” stays open.` : ''}`)
+    model.fail(problem)
+    if (facts) complete.open(facts)
+    return
   }
   loading.end(`${facts.name}: ${parameters(facts.parameters)}, ${facts.threads === 1 ? 'one thread' : `${facts.threads} threads`}`)
   model.show(facts)
-  complete.open()
+  complete.open(facts)
   read.open(facts)
   enter(tabs.current)
   await write.open(facts)
@@ -50,6 +58,10 @@ async function open(source: Source, bytes: boolean): Promise<void> {
 function enter(tab: string): void {
   if (tab === 'complete') complete.enter()
 }
+
+// a file that is dropped beside its place would replace the page
+for (const type of ['dragover', 'drop'] as const)
+  addEventListener(type, (event) => event.dataTransfer?.types.includes('Files') && event.preventDefault())
 
 tabs.onOpen(enter)
 tabs.open(location.hash.slice(1))

@@ -1,7 +1,10 @@
 /** What the page and its worker say to each other. All computing is in the worker; the page only draws. */
 
-/** Where a model comes from: a folder's address, or the files that were dropped. */
-export type Source = { readonly url: string } | { readonly files: readonly File[] }
+/** Where a model comes from: a folder's address, or the files that were dropped, and what their folder is called. */
+export type Source = { readonly url: string } | { readonly files: readonly File[]; readonly name: string }
+
+/** Tokens that are read in one call, and by models with the published routing in one piece. */
+export const READ_AT_ONCE = 1024
 
 /** Which of the two texts: the one that is being written, or the one that is being read. */
 export type TextName = 'writing' | 'reading'
@@ -45,7 +48,6 @@ export interface ModelFacts {
   readonly maxPositions: number | null
   readonly causal: boolean
   readonly quantized: boolean
-  readonly hasTokenizer: boolean
   readonly facilities: readonly Facility[]
   readonly threads: number
 }

@@ -1,6 +1,7 @@
 /**
  * Uses the page of examples/page, in which it runs, as a visitor does, and posts what it found. The address has what is
- * expected: `id`, and whether the page must become isolated and work offline.
+ * expected: `id`, whether the page must become isolated and work offline, and two other origins with models, of which
+ * one lets this page read them.
  */
 import { report } from './report.js'
 
@@ -27,6 +28,40 @@ const key = (/** @type {Element} */ element, /** @type {string} */ name) =>
   element.dispatchEvent(new KeyboardEvent('keydown', { key: name, bubbles: true, cancelable: true }))
 const button = (/** @type {string} */ panel, /** @type {string} */ name) =>
   all(`#panel-${panel} button`).find(({ textContent }) => textContent === name)
+/** What the page says when the model is open that a visitor opens so, or when it is not. @param {() => void} open */
+async function opened(open) {
+  query('#loading').dataset.state = 'asked'
+  open()
+  await until('an answer', () => /ready|failed/.test(query('#loading').dataset.state))
+  return query('#load-status').textContent
+}
+
+/** Files of a small model that the runner made. @param {string} name */
+function ownFiles(name) {
+  const files = ['config.json', 'model.safetensors']
+  return Promise.all(files.map(async (file) => new File([await (await fetch(`${config.others[0]}/${name}/${file}`)).arrayBuffer()], file)))
+}
+
+/** A folder as it is dropped: browsers let scripts make no such thing. @param {string} name @param {File[]} files */
+function folder(name, files) {
+  const entry = (/** @type {File} */ file) => ({
+    isFile: true,
+    isDirectory: false,
+    name: file.name,
+    file: (/** @type {any} */ take) => take(file),
+  })
+  const sub = { isFile: false, isDirectory: true, name: 'sub' }
+  const batches = [files.slice(0, 1).map(entry), [...files.slice(1).map(entry), sub], []]
+  const createReader = () => ({ readEntries: (/** @type {any} */ take) => take(batches.shift()) })
+  return { isFile: false, isDirectory: true, name, createReader }
+}
+
+function drop(/** @type {unknown} */ entry) {
+  const items = [{ kind: 'file', webkitGetAsEntry: () => entry, getAsFile: () => null }]
+  const event = Object.assign(new Event('drop', { bubbles: true, cancelable: true }), { dataTransfer: { items, types: ['Files'] } })
+  query('.drop').dispatchEvent(event)
+}
+
 const idle = () => until('the text ends', () => button('write', 'Stop').disabled && !button('write', 'Continue').disabled)
 
 const statements = {
@@ -82,6 +117,65 @@ const statements = {
     expect(text.startsWith(shown) && shown.length > 500, `the page shows "${shown.slice(0, 80)}"`)
     key(query('.curve'), 'End')
     await until('the last page', () => query('#panel-read .tokens').textContent.endsWith('again.\n\n'))
+  },
+  async 'a dropped folder of a model of bytes is opened, written with and looked at; no byte is lost in it'() {
+    query('#tab-model').click()
+    const files = await ownFiles('own-causal')
+    const refused = await opened(() => drop(folder('own-causal', files)))
+    expect(/tokens are bytes, say so/.test(refused), refused)
+    query('#model-bytes').click()
+    const found = await opened(() => drop(folder('own-causal', files)))
+    expect(/^own-causal: 20,616 parameters/.test(found), found)
+    await idle()
+    expect(/each expert holds 11 of them/.test(query('.strip-caption').textContent), query('.strip-caption').textContent)
+    expect(query('#panel-write .tokens .lone'), 'no byte stands alone, though the model writes at random')
+    const text = query('#panel-write .text')
+    query('#tab-write').click()
+    key(text, 'ArrowLeft')
+    await until('what was read', () => all('#panel-write .layer-words .expert').length === 4)
+    expect(!query('main').textContent.includes('\uFFFD'), 'a byte is shown as U+FFFD')
+  },
+  async 'files without a folder are opened, too; published routing begins with a short text, and says why it is slow'() {
+    const dataTransfer = new DataTransfer()
+    for (const file of await ownFiles('own-published')) dataTransfer.items.add(file)
+    const event = new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true })
+    const found = await opened(() => query('#panel-model').dispatchEvent(event))
+    expect(/^your files: 15,728 parameters/.test(found), found)
+    await idle()
+    expect(all('#panel-write .tokens span').length < 200, 'the opening is long')
+    expect(!query('#panel-write .note').hidden && query('#panel-write .strip').hidden, 'no word on what differs')
+    query('#tab-read').click()
+    const read = new DataTransfer()
+    read.items.add(new File(['The captain looked at the map again.\n'.repeat(60)], 'text.txt'))
+    query('#panel-read').dispatchEvent(new DragEvent('drop', { dataTransfer: read, bubbles: true, cancelable: true }))
+    await until('the end', () => /^2,220 tokens/.test(query('.numbers .status').textContent) && button('read', 'Stop').disabled)
+  },
+  async 'what cannot be opened is told in words, and what was open stays'() {
+    query('#tab-model').click()
+    const [config, weights] = await ownFiles('own-causal')
+    const cases = [
+      [folder('cut', [config, new File([weights.slice(0, 5000)], weights.name)]), /A file of this model is broken/],
+      [folder('none', [new File(['x'], 'notes.txt')]), /not a whole model/],
+      [folder('other', [new File(['{"model_type": "gpt2"}'], config.name), weights]), /another kind of model/],
+    ]
+    for (const [dropped, words] of cases) {
+      const told = await opened(() => drop(dropped))
+      expect(words.test(told) && told.endsWith('“your files” stays open.'), told)
+      expect(words.test(query('#model-problem').textContent), query('#model-problem').textContent)
+    }
+    expect(!button('write', 'Write').disabled, 'the model that was open is not')
+  },
+  async 'a model of another origin is opened if its host lets pages read it; if not, it is said what the host must send'() {
+    const [open, closed] = config.others
+    const go = (/** @type {string} */ address) => {
+      query('#model-url').value = address
+      return opened(() => query('#model-url').form.requestSubmit())
+    }
+    const refused = await go(`${closed}/own-causal`)
+    expect(/Access-Control-Allow-Origin: \*/.test(refused), refused)
+    const found = await go(`${open}/own-causal`)
+    expect(/^own-causal: 20,616 parameters/.test(found), found)
+    expect(query('#model-problem').hidden, 'the problem is still there')
   },
   async 'it says what the browser offers, and computes on threads if it is isolated'() {
     query('#tab-model').click()

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { buildPage } from '../../../examples/page/build.mjs'
 import { isolation, serveFolder } from '../../../examples/page/serve.mjs'
 import { chromium, firefox, visit } from '../lib/browsers.mjs'
+import { writeOwnModels } from '../lib/own-models.mjs'
 import { build, here } from '../lib/paths.mjs'
 import { receive } from '../lib/server.mjs'
 
@@ -28,7 +29,16 @@ function page(id, browser, name, headers, offline) {
       mkdirSync(folder, { recursive: true })
       await buildPage(folder)
       const behind = await serveFolder(folder, { headers })
-      return visitPage(browser, id, behind, { headers, statements: 'page-statements.js', facts: { offline } })
+      const own = join(build, 'own-models')
+      await writeOwnModels(own)
+      // of other origins: one lets this page read, one does not
+      const others = await Promise.all([{ 'access-control-allow-origin': '*' }, {}].map((headers) => serveFolder(own, { headers })))
+      const facts = { offline, others: others.map(({ origin }) => origin) }
+      try {
+        return await visitPage(browser, id, behind, { headers, statements: 'page-statements.js', facts })
+      } finally {
+        others.forEach(close)
+      }
     },
   }
 }
@@ -44,11 +54,15 @@ export async function visitPage(browser, id, behind, { headers, statements, fact
   try {
     return await visit(browser, id, front.origin)
   } finally {
-    for (const server of [behind, front.server]) {
-      server.closeAllConnections()
-      server.close()
-    }
+    close(behind)
+    close(front.server)
   }
+}
+
+/** @param {import('node:http').Server} server */
+function close(server) {
+  server.closeAllConnections()
+  server.close()
 }
 
 /**

@@ -18,7 +18,6 @@ export function factsOf(model: LanguageModel, name: string): ModelFacts {
     maxPositions,
     causal: layer.causal,
     quantized: quantization !== undefined,
-    hasTokenizer: model.hasTokenizer,
     threads: model.runtime.info.threads,
     facilities: facilitiesOf(model.runtime.info),
   }

@@ -4,7 +4,7 @@ import { factsOf } from './facts.js'
 import { choicesOf, heldBy, heldTextsOf, layerLooks } from './looking.js'
 import { Reader } from './reader.js'
 import { Suggester } from './suggester.js'
-import type { TextSession } from './text-session.js'
+import type { OpenText } from './text-session.js'
 import { TokenTexts } from './token-texts.js'
 import { Writer } from './writer.js'
 
@@ -33,9 +33,13 @@ export class Host {
       signal,
       onProgress: ({ done, total }) => emit({ done, total }),
     })
+    if (!model.hasTokenizer) {
+      model.dispose()
+      throw Object.assign(new Error('there is no tokenizer.json among its files'), { code: 'NO_TOKENIZER' })
+    }
     this.#close()
     this.#model = model
-    return factsOf(model, isUrl ? nameOfFolder(source.url) : 'your files')
+    return factsOf(model, isUrl ? nameOfFolder(source.url) : source.name)
   }
 
   write(
@@ -119,7 +123,7 @@ export class Host {
     }
   }
 
-  #textOf(name: TextName): TextSession {
+  #textOf(name: TextName): OpenText {
     const text = name === 'writing' ? this.#writer?.text : this.#reader?.text
     if (!text) throw new Error('This text is not open.')
     return text

@@ -1,11 +1,10 @@
 import type { LanguageModel } from 'routed-attention'
-import type { ReadingProgress } from '../protocol.js'
+import { READ_AT_ONCE, type ReadingProgress } from '../protocol.js'
 import { ChapterFinder, SURE_AFTER } from './chapters.js'
-import { TextSession } from './text-session.js'
+import { ChunkedText } from './chunked-text.js'
+import { type OpenText, TextSession } from './text-session.js'
 import type { TokenTexts } from './token-texts.js'
 
-/** Tokens of a call to `append`; a snapshot is saved after each, and most are dropped again. */
-const PIECE = 1024
 /** Tokens that are one point of the curve. */
 export const CURVE_STEP = 64
 const MILLISECONDS_A_PROGRESS = 200
@@ -13,7 +12,7 @@ const encoder = new TextEncoder()
 
 /** A file that is read in one session, at full speed. It can be stopped, and goes on where it was. */
 export class Reader {
-  readonly text: TextSession
+  readonly text: OpenText
   readonly #texts: TokenTexts
   readonly #chapters = new ChapterFinder()
   readonly #size: number
@@ -27,11 +26,15 @@ export class Reader {
   #seconds = 0
   #bitsSum = 0
   readonly #maxPositions: number
+  readonly #piece: number
 
   constructor(model: LanguageModel, texts: TokenTexts, file: Blob) {
-    this.text = new TextSession(model, PIECE)
+    const most = model.config.maxPositions ?? Infinity
+    const { causal } = model.config.layer
+    this.#piece = causal ? READ_AT_ONCE : Math.min(READ_AT_ONCE, most)
+    this.text = causal ? new TextSession(model, READ_AT_ONCE) : new ChunkedText(model, this.#piece)
+    this.#maxPositions = causal ? most : Infinity
     this.#texts = texts
-    this.#maxPositions = model.config.maxPositions ?? Infinity
     this.#size = file.size
     this.#ids = model.tokenizer.encodeStream(this.#chunksOf(file), { allowSpecial: false })
   }
@@ -68,7 +71,7 @@ export class Reader {
 
   /** The next piece: as much as fills one, or what is left; none when the model can read no more. */
   async #next(): Promise<Int32Array | undefined> {
-    const room = PIECE - (this.text.length % PIECE)
+    const room = this.#piece - (this.text.length % this.#piece)
     let held = this.#waiting.reduce((sum, { length }) => sum + length, 0)
     while (held < room) {
       const { value, done } = await this.#ids.next()

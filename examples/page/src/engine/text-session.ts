@@ -15,8 +15,19 @@ export interface WrittenToken {
   readonly bits: number
 }
 
+/** A text that was read, any token of which can be looked at. */
+export interface OpenText {
+  readonly ids: Growing<Int32Array<ArrayBuffer>>
+  readonly bits: Growing<Float32Array<ArrayBuffer>>
+  readonly length: number
+  append(ids: Int32Array, signal: AbortSignal): Promise<void>
+  /** A session of its own that has read what a token before a position needs; the caller disposes of it. */
+  sessionAt(position: number, signal: AbortSignal): Promise<Session>
+  dispose(): void
+}
+
 /** A text and the open session that has read it. Eight bytes a token are kept, and snapshots within a budget. */
-export class TextSession {
+export class TextSession implements OpenText {
   readonly ids = new Growing((length) => new Int32Array(length))
   readonly bits = new Growing((length) => new Float32Array(length))
   readonly #model: LanguageModel

@@ -64,6 +64,7 @@ export class Writer {
     let sent = this.text.length
     let last = begin
     let looked = 0
+    emit({ rate: { ...rate } }) // what follows is written, not given
     const send = (now: number): void => {
       if (sent < this.text.length) this.#send(sent, emit)
       sent = this.text.length

@@ -1,5 +1,7 @@
 import { type Engine, EngineError } from '../client.js'
+import type { ModelFacts } from '../protocol.js'
 import { announce, h } from './dom.js'
+import { parameters } from './format.js'
 
 /** Tokens of a suggestion. */
 const TOKENS = 8
@@ -26,6 +28,7 @@ export class CompleteView {
   readonly #status = h('p', { class: 'status' })
   readonly #typed = h('span')
   readonly #ghost = h('span', { class: 'ghost' })
+  readonly #note = h('p', { class: 'hint editor-note' }, 'The model is being loaded.')
   #suggestion = ''
   #isOpen = false
   #current: AbortController | undefined
@@ -65,21 +68,29 @@ export class CompleteView {
           this.#status,
         ),
         h('div', { class: 'editor' }, this.#mirror, this.#input),
-        h(
-          'p',
-          { class: 'hint editor-note' },
-          'This is what a model of ten million parameters in a page is good for: it knows how sentences go, answers in a blink, and what you type stays on this computer.',
-        ),
+        this.#note,
       ),
     )
     this.#mirrorText()
   }
 
   /** Opens a model. */
-  open(): void {
+  open(facts: ModelFacts): void {
     this.#isOpen = true
+    const slow = facts.causal
+      ? ''
+      : ' With this model’s routing the whole text is computed again for each token, so suggestions take longer in a long text.'
+    this.#note.textContent = `This is what a model of ${parameters(facts.parameters)} in a page is good for: it knows how sentences go, answers in a blink, and what you type stays on this computer.${slow}`
     this.#times = []
     this.#show('')
+  }
+
+  /** Suggests nothing more, and waits until the worker has stopped. */
+  async stop(): Promise<void> {
+    this.#isOpen = false
+    this.#current?.abort()
+    this.#show('')
+    await this.#engine.settled('suggest')
   }
 
   /** Suggests at once when the tab is opened. */

@@ -15,6 +15,7 @@ export function parameters(value: number): string {
 }
 
 export function megabytes(bytes: number): string {
+  if (bytes < 1e5) return `${(bytes / 1e3).toFixed(0)} kB`
   return `${(bytes / 1e6).toFixed(1)} MB`
 }
 
@@ -22,7 +23,8 @@ export function megabytes(bytes: number): string {
 export function visible(text: Piece): string {
   if (text === null || text instanceof Uint8Array) return lone(text)
   if (text === '') return '(no text)'
-  const shown = text.replace(/\n/g, '↵').replace(/\t/g, '⇥').trim().replace(CONTROL, pictureOf)
+  if (isControl(text)) return lone(new TextEncoder().encode(text))
+  const shown = text.replace(/\n/g, '↵').replace(/\t/g, '⇥').trim()
   return shown === '' ? '(space)' : shown
 }
 
@@ -45,9 +47,7 @@ export function hex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).toUpperCase().padStart(2, '0')).join('\u00A0')
 }
 
-// models of bytes write them
-const CONTROL = /[\x00-\x1f]/g
-
-function pictureOf(control: string): string {
-  return String.fromCharCode(0x2400 + control.charCodeAt(0))
+/** Whether a text is control characters alone, which fonts do not show; models of bytes write them. */
+export function isControl(text: string): boolean {
+  return /^[\x00-\x08\x0b-\x1f\x7f]+$/.test(text)
 }

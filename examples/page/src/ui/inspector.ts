@@ -4,7 +4,7 @@ import { announce, h } from './dom.js'
 import { count, percent, surprise, visible } from './format.js'
 import { HeadPlot, LayerPlots } from './layer-plots.js'
 import { describeLayer } from './layer-words.js'
-import { heldTokensExplained } from './words.js'
+import { heldTokensExplained, publishedRouting } from './words.js'
 
 interface Events {
   /** Another token is to stand where the one that is looked at stands. Not offered if undefined. */
@@ -152,6 +152,3 @@ export class Inspector {
     this.#words.replaceChildren(...words)
   }
 }
-
-const publishedRouting =
-  'This model has the published, full-sequence routing: tokens that come later change what earlier ones read, so there is no record of what one token read, and every new token means computing all of them again. The map is for models with causal: true.'

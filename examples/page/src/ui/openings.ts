@@ -1,3 +1,6 @@
+/** The opening for models that compute everything again for each token. */
+export const SHORT = 1
+
 /** Beginnings to choose from: public-domain prose, long enough that the experts have something to hold. */
 export const OPENINGS: readonly { readonly name: string; readonly file?: string; readonly text?: string }[] = [
   { name: 'Treasure Island, its first pages', file: './texts/treasure-island-opening.txt' },

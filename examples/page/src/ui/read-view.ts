@@ -6,6 +6,7 @@ import { announce, h, oncePerFrame } from './dom.js'
 import { count } from './format.js'
 import { wholeText } from './texts.js'
 import { TokenExplorer } from './token-explorer.js'
+import { publishedReading } from './words.js'
 
 /** Tokens of the text that are in the document at a time. */
 const PAGE = 400
@@ -33,6 +34,7 @@ export class ReadView {
     { class: 'status', attributes: { role: 'status' } },
     'Surprise is counted in bits: 1 for an even chance, 10 for one in a thousand.',
   )
+  readonly #note = h('p', { class: 'hint note', hidden: true })
   #facts: ModelFacts | undefined
   #chapters: Chapter[] = []
   #length = 0
@@ -72,14 +74,23 @@ export class ReadView {
     const bar = h('div', { class: 'bar-top' }, this.#book, choose, this.#file, h('div', { class: 'buttons' }, this.#stop, this.#continue))
     const numbers = h('div', { class: 'numbers' }, this.#progress, this.#status)
     const pager = h('div', { class: 'pager' }, this.#previous, this.#place, this.#next)
-    const sheet = h('div', { class: 'sheet' }, bar, numbers, this.#curve.element, strip.element, text.element, legend, pager)
+    const sheet = h('div', { class: 'sheet' }, bar, this.#note, numbers, this.#curve.element, strip.element, text.element, legend, pager)
     panel.append(h('div', { class: 'columns' }, sheet, inspector.element), this.#chapterList.element)
   }
 
-  open(facts: ModelFacts): void {
-    this.#reading?.abort()
+  /** Stops reading, and waits until the worker has. */
+  async stop(): Promise<void> {
+    const reading = this.#reading
     this.#reading = undefined
+    reading?.abort()
+    if (reading) await this.#engine.settled('read')
+    this.#setReading(false)
+  }
+
+  open(facts: ModelFacts): void {
     this.#facts = facts
+    this.#note.hidden = facts.causal
+    this.#note.textContent = facts.causal ? '' : publishedReading(facts)
     this.#clear()
     this.#setReading(false)
   }
@@ -90,8 +101,7 @@ export class ReadView {
   }
 
   async #read(file: Blob): Promise<void> {
-    this.#reading?.abort()
-    await this.#engine.settled('read')
+    await this.stop()
     this.#clear()
     this.#status.textContent = 'Reading…'
     await this.#run(file)

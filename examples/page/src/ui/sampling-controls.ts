@@ -82,6 +82,8 @@ const CONTROLS: readonly Control[] = [
 /** Sliders for how the next token is chosen. */
 export class SamplingControls {
   readonly element: HTMLElement
+  readonly #touched = new Set<keyof SamplingSettings>()
+  readonly #outputs = new Map<keyof SamplingSettings, HTMLOutputElement>()
   readonly #inputs = new Map<keyof SamplingSettings, HTMLInputElement>()
 
   constructor() {
@@ -98,6 +100,14 @@ export class SamplingControls {
     return Object.fromEntries(entries)
   }
 
+  /** Changes what the visitor has not changed. */
+  set(key: keyof SamplingSettings, value: number): void {
+    const input = this.#inputs.get(key)!
+    if (this.#touched.has(key)) return
+    input.valueAsNumber = value
+    this.#outputs.get(key)!.textContent = input.value
+  }
+
   #control({ key, label, hint, min, max, step, value }: Control): HTMLElement {
     const id = `sampling-${key}`
     const isRange = key !== 'seed'
@@ -111,12 +121,16 @@ export class SamplingControls {
       value: String(value),
       attributes: { 'aria-describedby': `${id}-hint` },
       on: {
-        input: () => (output.textContent = input.value),
+        input: () => {
+          this.#touched.add(key)
+          output.textContent = input.value
+        },
         // an empty number field would be NaN
         change: () => Number.isNaN(input.valueAsNumber) && (input.value = String(value)),
       },
     })
     this.#inputs.set(key, input)
+    this.#outputs.set(key, output)
     return h(
       'div',
       { class: 'control' },

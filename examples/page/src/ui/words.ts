@@ -1,4 +1,4 @@
-import type { ModelFacts } from '../protocol.js'
+import { type ModelFacts, READ_AT_ONCE } from '../protocol.js'
 import { h } from './dom.js'
 import { count } from './format.js'
 
@@ -15,7 +15,11 @@ export function heldTokensExplained(facts: ModelFacts, canBranch: boolean): HTML
   const has = routedLayers.length === 1 || routedLayers.length === depth ? 'has' : 'each have'
   const action = canBranch ? 'Click to pin it, and to choose another word; the text after it is written anew.' : 'Click to pin it.'
   if (!causal)
-    return [h('h2', {}, 'Look at a word'), h('p', {}, `Tap or point at any word to see what the model expected there. ${action}`)]
+    return [
+      h('h2', {}, 'Look at a word'),
+      h('p', {}, `Tap or point at any word to see what the model expected there. ${action}`),
+      h('p', {}, publishedRouting),
+    ]
   return [
     h('h2', {}, 'How does it remember?'),
     h(
@@ -37,6 +41,18 @@ export function heldTokensExplained(facts: ModelFacts, canBranch: boolean): HTML
     ),
     h('p', { class: 'hint' }, `Tap or point at any word to see which held tokens it read. ${action}`),
   ]
+}
+
+/** Why such a model has no map, and why it is slow. */
+export const publishedRouting =
+  'This model has the published routing: it decides with the whole text in view which words are kept, so a later word changes what earlier ones read. There is no record of what one word read, and no map of it; models with “causal: true” have one.'
+
+export const publishedWriting =
+  'This model writes slower the longer the text is: with its routing (the published one) each new word changes what earlier words read, so the whole text is computed again for every token. It begins with a short sentence for that reason.'
+
+export function publishedReading({ maxPositions }: ModelFacts): string {
+  const piece = Math.min(READ_AT_ONCE, maxPositions ?? Infinity)
+  return `This model reads ${count(piece)} tokens at a time and then forgets them: with its routing (the published one) each new word changes what earlier words read, and a long text in one piece would take hours. Later words of a piece have a say in how surprising a word is.`
 }
 
 /** What the marks in the text mean. */

@@ -3,9 +3,14 @@ import type { Choice, ModelFacts, TokenBatch, Piece, WriteEvent, WritingRate } f
 import { announce, h } from './dom.js'
 import { count, visible } from './format.js'
 import { plainText, wholeText } from './texts.js'
-import { OPENINGS } from './openings.js'
+import { OPENINGS, SHORT } from './openings.js'
 import { SamplingControls } from './sampling-controls.js'
 import { TokenExplorer } from './token-explorer.js'
+import { publishedWriting } from './words.js'
+
+/** Tokens at a time, and with routing where each is a pass over all before it. */
+const TOKENS = 400
+const TOKENS_AT_A_PASS_EACH = 100
 
 type WriteOptions = { signal: AbortSignal; onEvent: (event: WriteEvent) => void }
 
@@ -21,7 +26,10 @@ export class WriteView {
   readonly #continue = h('button', { type: 'button', disabled: true }, 'Continue')
   readonly #copy = h('button', { type: 'button', disabled: true }, 'Copy')
   readonly #status = h('p', { class: 'status', attributes: { role: 'status' } })
+  readonly #note = h('p', { class: 'hint note', hidden: true }, publishedWriting)
   #texts: Piece[] = []
+  #chosen = 0
+  #isOwnPrompt = false
   #facts: ModelFacts | undefined
   #writing: AbortController | undefined
 
@@ -34,7 +42,12 @@ export class WriteView {
       onBranch: (position, choice) => void this.#branch(position, choice),
       onError: (message) => (this.#status.textContent = message),
     })
-    this.#openings.addEventListener('change', () => void this.#chooseOpening())
+    this.#openings.addEventListener('change', () => {
+      this.#chosen = this.#openings.selectedIndex
+      this.#isOwnPrompt = false
+      void this.#chooseOpening()
+    })
+    this.#prompt.addEventListener('input', () => (this.#isOwnPrompt = true))
     this.#write.addEventListener('click', () => void this.#begin())
     this.#continue.addEventListener('click', () => void this.#goOn())
     this.#stop.addEventListener('click', () => this.#writing?.abort())
@@ -46,22 +59,32 @@ export class WriteView {
     const buttons = h('div', { class: 'buttons' }, this.#write, this.#stop, this.#continue, this.#copy)
     const prompt = h('details', { class: 'prompt' }, h('summary', {}, 'Another beginning'), this.#prompt)
     const bar = h('div', { class: 'bar-top' }, h('label', { htmlFor: 'opening' }, 'Begin with'), this.#openings, buttons, this.#status)
-    const sheet = h('div', { class: 'sheet' }, bar, strip.element, text.element, legend, prompt, this.#sampling.element)
+    const sheet = h('div', { class: 'sheet' }, bar, this.#note, strip.element, text.element, legend, prompt, this.#sampling.element)
     panel.append(h('div', { class: 'columns' }, sheet, inspector.element))
   }
 
   /** Opens a model: it writes at once, so that there is something to see. */
   async open(facts: ModelFacts): Promise<void> {
-    await this.#stopped()
+    await this.stop()
     this.#facts = facts
+    this.#texts = []
+    this.#setWriting(false)
+    this.#explorer.text.clear()
     this.#explorer.open(facts)
-    if (this.#prompt.value === '') await this.#chooseOpening()
-    else await this.#begin()
+    this.#note.hidden = facts.causal
+    this.#sampling.set('maxTokens', facts.causal ? TOKENS : TOKENS_AT_A_PASS_EACH)
+    if (this.#isOwnPrompt) return this.#begin()
+    this.#openings.selectedIndex = facts.causal ? this.#chosen : SHORT
+    await this.#chooseOpening()
   }
 
-  /** Stops writing, as when another tab is opened. */
-  stop(): void {
-    this.#writing?.abort()
+  /** Stops writing, and waits until the worker has. */
+  async stop(): Promise<void> {
+    const writing = this.#writing
+    this.#writing = undefined
+    writing?.abort()
+    if (writing) await this.#engine.settled('write', 'branch')
+    this.#setWriting(false)
   }
 
   async #chooseOpening(): Promise<void> {
@@ -72,7 +95,7 @@ export class WriteView {
 
   async #begin(): Promise<void> {
     if (!this.#facts || this.#prompt.value === '') return
-    await this.#stopped()
+    await this.stop()
     this.#texts = []
     this.#explorer.text.clear()
     this.#explorer.open(this.#facts)
@@ -87,7 +110,7 @@ export class WriteView {
   }
 
   async #branch(position: number, { id, text }: Choice): Promise<void> {
-    await this.#stopped()
+    await this.stop()
     this.#explorer.text.truncate(position)
     this.#explorer.forget(position)
     this.#texts.length = position
@@ -131,16 +154,8 @@ export class WriteView {
     this.#explorer.strip.length = this.#texts.length
   }
 
-  /** Stops, and waits until the worker has. */
-  async #stopped(): Promise<void> {
-    const writing = this.#writing
-    this.#writing = undefined
-    writing?.abort()
-    if (writing) await this.#engine.settled('write', 'branch')
-  }
-
   #setWriting(isWriting: boolean): void {
-    this.#write.disabled = isWriting
+    this.#write.disabled = isWriting || !this.#facts
     this.#stop.disabled = !isWriting
     this.#continue.disabled = isWriting || this.#texts.length === 0
     this.#copy.disabled = this.#texts.length === 0
