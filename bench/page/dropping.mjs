@@ -9,7 +9,7 @@ export async function dropFolder(page, folder) {
   const session = await page.context().newCDPSession(page)
   const { x, y } = /** @type {{ x: number, y: number }} */ (await page.locator('.drop').boundingBox())
   const at = { x: x + 20, y: y + 10, data: { items: [], files: [folder], dragOperationsMask: 1 } }
-  await page.evaluate(() => /** @type {HTMLElement} */ ((document.querySelector('#loading')).dataset.state = 'asked'))
+  await page.evaluate(() => /** @type {HTMLElement} */ (document.querySelector('#loading').dataset.state = 'asked'))
   for (const type of /** @type {const} */ (['dragEnter', 'dragOver', 'drop']))
     await session.send('Input.dispatchDragEvent', { type, ...at })
   await session.detach()

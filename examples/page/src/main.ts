@@ -31,22 +31,28 @@ const complete = new CompleteView(byId('panel-complete'), engine)
 const read = new ReadView(byId('panel-read'), engine)
 const model = new ModelView(byId('panel-model'), (source, bytes) => void open(source, bytes))
 let facts: ModelFacts | undefined
+let opening: AbortController | undefined
 
 async function open(source: Source, bytes: boolean): Promise<void> {
+  opening?.abort()
+  const controller = (opening = new AbortController())
   loading.begin()
   model.fail(undefined)
   // what computes with the model that is open now
   await Promise.all([write.stop(), read.stop(), complete.stop()])
   const threads = Number(address.searchParams.get('threads')) || null
   try {
-    facts = await engine.call('load', { source, bytes, threads }, { onEvent: (progress) => loading.show(progress) })
+    const options = { signal: controller.signal, onEvent: (progress: { done: number; total: number }) => loading.show(progress) }
+    facts = await engine.call('load', { source, bytes, threads }, options)
   } catch (error) {
+    if (opening !== controller) return
     const problem = problemOf(error as EngineError, source)
     loading.fail(`${problem.what} ${problem.advice}${facts ? ` “${facts.name}” stays open.` : ''}`)
     model.fail(problem)
     if (facts) complete.open(facts)
     return
   }
+  if (opening !== controller) return
   loading.end(`${facts.name}: ${parameters(facts.parameters)}, ${facts.threads === 1 ? 'one thread' : `${facts.threads} threads`}`)
   model.show(facts)
   complete.open(facts)
