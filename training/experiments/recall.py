@@ -75,9 +75,12 @@ VARIANTS = dict(
     few_32_lr_half=variant(lr=5e-4, **memory(32)),
     few_64_lr_half=variant(lr=5e-4, **memory(64)),
     few_64_lr_quarter=variant(lr=2.5e-4, **memory(64)),
+    few_64_four_lr_half=variant(lr=5e-4, data="four", **memory(64)),
     window_lr_half=variant(lr=5e-4, looks_ahead=True),
     descent_lr_half=variant(lr=5e-4, looks_ahead=True, selection="coordinate-descent", surrogate="descent"),
+    dense_attention=variant(routed=(), dense=(0, 1)),
     dense_attention_lr_half=variant(lr=5e-4, routed=(), dense=(0, 1)),
+    dense_attention_lr_quarter=variant(lr=2.5e-4, routed=(), dense=(0, 1)),
     # tokens left out learn too, at the cost of some key/values beside the chosen
     few=variant(explore=48, **BOTH),
     few_both_detach=variant(explore=16, detach=True, **BOTH),
