@@ -12,8 +12,9 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: 2,
     reporters: TEST_REPORT ? ['default', ['json', { outputFile: TEST_REPORT }]] : ['default'],
-    // Shared machines stall for seconds; nothing here is timed.
-    testTimeout: 60_000,
+    // Shared machines stall for seconds, and software drivers of GPUs take minutes; nothing here is timed.
+    testTimeout: 400_000,
+    hookTimeout: 400_000,
     // Node 20 has relaxed SIMD behind this flag only; newer ones have it and no longer know the flag.
     execArgv: nodeMajor < 22 ? ['--experimental-wasm-relaxed-simd'] : [],
   },

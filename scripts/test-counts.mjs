@@ -1,13 +1,13 @@
 /*
- * Prints `N passed, N failed` from vitest's JSON report and the reports of other suites (runtimes, training). Fails if a
- * test failed, a file did not load, or a suite ran no test.
+ * Prints which of vitest's tests failed, and `N passed, N failed` from its JSON report and those of other suites
+ * (runtimes, training). Fails if a test failed, a file did not load, or a suite ran no test.
  *
  *   node scripts/test-counts.mjs report.json runtimes.json training.json
  */
 import { readFileSync } from 'node:fs'
 
 const [file = '', ...otherFiles] = process.argv.slice(2)
-/** @type {{ success: boolean, numPassedTests: number, numFailedTests: number, numPendingTests: number, testResults: { name: string, status: string, message: string, assertionResults: { status: string }[] }[] }} */
+/** @type {{ success: boolean, numPassedTests: number, numFailedTests: number, numPendingTests: number, testResults: { name: string, status: string, message: string, assertionResults: { status: string, fullName: string, failureMessages: string[] }[] }[] }} */
 let report
 /** @type {{ passed: number, failed: number }[]} */
 let others
@@ -20,6 +20,9 @@ try {
   process.exit(1)
 }
 
+for (const { name, assertionResults } of report.testResults)
+  for (const { status, fullName, failureMessages } of assertionResults)
+    if (status === 'failed') console.error(`test-counts: ${name}: ${fullName}: ${failureMessages.join('\n')}`)
 // a file that does not load, or whose hooks fail, has no failed tests: count it as one
 const broken = report.testResults.filter(
   ({ status, assertionResults }) => status === 'failed' && assertionResults.every((test) => test.status !== 'failed'),

@@ -46,7 +46,7 @@ test('says what is wrong, and overwrites nothing', async () => {
     stderr: expect.stringMatching(/nowhere/) as string,
   })
   expect(readdirSync(folder).sort()).toEqual(['model', 'new'])
-}, 120_000)
+})
 
 describe('--report', () => {
   const bytesModel = join(folder, 'bytes-model')

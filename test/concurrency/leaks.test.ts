@@ -203,7 +203,7 @@ describe.each(kinds)('a %s model', (_kind, config) => {
         if (!failed) break
       }
     }
-  }, 30_000)
+  })
 
   test('lets the event loop run and retries when an allocation fails, since collected objects release their memory only then', async () => {
     using runtime = openRuntime('baseline')
@@ -371,4 +371,4 @@ test('novels-10m leaks nothing, with text, a tokenizer and a cancelled load', as
   expect(usedBy(runtime)).toBe(warm)
   model.dispose()
   expect(usedBy(runtime)).toBe(empty)
-}, 60_000)
+})

@@ -178,5 +178,5 @@ describe('generating', () => {
     const own = await createRuntime({ signal, threads: 2 })
     await own.dispose()
     expect(getEventListeners(signal, 'abort')).toHaveLength(0)
-  }, 30_000)
+  })
 })

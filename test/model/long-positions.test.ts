@@ -58,7 +58,7 @@ test('a session of thousands of tokens uses no more memory than at first, and st
   }
   expect(logits).toEqual(whole.data.slice(-causalConfig.num_tokens))
   expect(session.save().length).toBeLessThan(10_000)
-}, 30_000)
+})
 
 /** Windows wider than a text take no memory for tokens that are not there: such a session moves to larger buckets as it grows. */
 const wideConfig = {
@@ -117,7 +117,7 @@ describe('a model with windows wider than a thousand tokens', () => {
     expect(session.position).toBe(2200)
     session.dispose()
     expect(runtime.info.memory.used).toBe(used)
-  }, 30_000)
+  })
 
   test('leaves a session unchanged when an append that would make it grow is aborted, or is still pending', async () => {
     using made = await setUp()
@@ -150,5 +150,5 @@ describe('a model with windows wider than a thousand tokens', () => {
       expect(await session.append(rest)).toEqual(logitsAt(length + more))
       session.dispose()
     }
-  }, 30_000)
+  })
 })

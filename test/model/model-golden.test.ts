@@ -24,7 +24,7 @@ describe.each(allBuilds)('on the %s build', (build) => {
     const { bitsPerToken, tokens } = await model.evaluate(golden.inputIds)
     expect(tokens).toBe(699)
     expect(bitsPerToken).toBeCloseTo(golden.bits.reduce((sum, bits) => sum + bits, 0) / 699, 4)
-  }, 120_000)
+  })
 
   test('novels-10m writes its 64 golden greedy tokens', async () => {
     using runtime = openRuntime(build)
@@ -33,7 +33,7 @@ describe.each(allBuilds)('on the %s build', (build) => {
     const ids: number[] = []
     for await (const token of model.generate(golden.promptIds, { maxTokens: 64, temperature: 0 })) ids.push(token.id)
     expect(ids).toEqual(golden.greedyIds)
-  }, 120_000)
+  })
 })
 
 describe.each(releaseBuilds)('on the %s build', (build) => {
@@ -50,7 +50,7 @@ describe.each(releaseBuilds)('on the %s build', (build) => {
     const ids: number[] = []
     for await (const token of model.generate(golden.promptIds, { maxTokens: 32, temperature: 0 })) ids.push(token.id)
     expect(ids).toEqual(golden.greedyIds)
-  }, 120_000)
+  })
 
   test('Treasure Island takes 5.239069 bits per token, in chunks of 2048', async () => {
     using runtime = openRuntime(build)

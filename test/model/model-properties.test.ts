@@ -93,7 +93,7 @@ describe('any model, on any number of threads,', () => {
       }),
       runs(60),
     )
-  }, 120_000)
+  })
 
   test('a strictly causal forward over a prefix is a prefix of the whole forward', async () => {
     await fc.assert(
@@ -111,7 +111,7 @@ describe('any model, on any number of threads,', () => {
       }),
       runs(40),
     )
-  }, 60_000)
+  })
 
   // Where experts take all there is, no decision hangs on a last bit, and every output must agree closely.
   test('logits agree with the float64 reference if nothing has to be selected', async () => {
@@ -132,7 +132,7 @@ describe('any model, on any number of threads,', () => {
       }),
       runs(40),
     )
-  }, 60_000)
+  })
 })
 
 /** -log2 p of each target, from logits. */
@@ -312,7 +312,7 @@ describe('generating', () => {
       }
     }
     model.dispose()
-  }, 30_000)
+  })
 
   test('stops at whichever stop text is complete first, and yields everything if none occurs', async () => {
     const model = await loadWriter()

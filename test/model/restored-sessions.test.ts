@@ -229,7 +229,7 @@ describe('sessions of novels-10ms', () => {
     }
     const restored = model.restoreSession(session.save())
     expect(await restored.append(text.slice(0, 3))).toEqual(await session.append(text.slice(0, 3)))
-  }, 120_000)
+  })
 
   // what keys and values took alone
   test.each([
@@ -259,7 +259,7 @@ describe('sessions of novels-10ms', () => {
       expect(await restored.clone().append(ids.slice(290))).toEqual(expected)
       expect(await restored.append(ids.slice(290))).toEqual(expected)
     }
-  }, 120_000)
+  })
 
   test.each([novelsFolder, novels2Folder])(
     'give the same bits wherever they are restored (%s)',

@@ -41,7 +41,7 @@ beforeAll(async () => {
   files = smallModelFiles(smallModel(config))
   for (const [name, bytes] of files) writeFileSync(join(folder, name), bytes)
   expected = (await outcome(files)).logits
-}, 60_000)
+})
 afterAll(async () => {
   await server.stop()
   await runtime.dispose()

@@ -64,7 +64,7 @@ describe.skipIf(noAdapter)('a runtime with a choice of devices', () => {
     expect(runtime.info).toHaveProperty('adapter')
     expect(await ranOn(forTexts)).toEqual([true, false])
     expect(await ranOn(forDecoding)).toEqual([false, true])
-  }, 300_000)
+  })
 
   test('places a layer on the device that is faster at its first call, and packs its weights once for each', async () => {
     using alone = openRuntime('relaxed')
@@ -84,7 +84,7 @@ describe.skipIf(noAdapter)('a runtime with a choice of devices', () => {
     expect(runtime.info).toMatchObject({ device: 'webgpu', unavailable: {} })
     // the first one's choice was made
     expectSameBits(await layer.forward(x), expected)
-  }, 300_000)
+  })
 
   test('uses the parameters that a layer was given while it measured', async () => {
     using alone = openRuntime('relaxed')
@@ -97,7 +97,7 @@ describe.skipIf(noAdapter)('a runtime with a choice of devices', () => {
     await first
     expect(runtime.info.device).toBe('wasm')
     expectSameBits(await layer.forward(x), await other.forward(x))
-  }, 300_000)
+  })
 
   test.each(['the GPU', 'the processor'] as const)(
     'takes the other device if %s fails while being measured',
@@ -147,5 +147,5 @@ describe.skipIf(noAdapter)('a runtime with a choice of devices', () => {
     expectSameBits(await layer.forward(x), await makeLayer(alone, causal).forward(x))
     expect(runtime.info).toMatchObject({ device: 'wasm', unavailable: { webgpu: expect.stringMatching(/^the GPU was lost: /) } })
     expect(runtime.info).not.toHaveProperty('adapter')
-  }, 300_000)
+  })
 })

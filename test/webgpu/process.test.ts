@@ -29,7 +29,7 @@ describe.skipIf(noAdapter)('the command', () => {
     const info = (device: string) =>
       spawnSync(process.execPath, [fileURLToPath(new URL('../../dist/cli.js', import.meta.url)), 'info', '--device', device], {
         encoding: 'utf8',
-        timeout: 60_000,
+        timeout: 120_000,
       }).stdout
     expect(info('webgpu')).toMatch(/^runs on +webgpu \(.+\)$/m)
     expect(info('auto')).toMatch(/^runs on +webgpu \(.+\)$|^not webgpu +.* is a CPU emulating a GPU$/m)

@@ -95,7 +95,7 @@ describe.skipIf(noAdapter)('on one GPU', () => {
         ids.forEach((id, row) => expect(together[row], `row ${row} of ${length}, ${JSON.stringify(router)}`).toBe(alone[id]))
       }
     }
-  }, 300_000)
+  })
 
   test('a causal model gives the same logits and keeps the same state however a text is split', async () => {
     const numTokens = 6
@@ -125,5 +125,5 @@ describe.skipIf(noAdapter)('on one GPU', () => {
         expect(session.save(), about).toEqual(saved)
       }
     }
-  }, 400_000)
+  })
 })
