@@ -2,7 +2,7 @@
 
     python figures.py    writes the plots to docs/figures and prints the tables
 
-results.jsonl holds what `novels.py --results` and `recall.py --results` wrote in runs 12 to 16 of docs/training-log.md; plots of novels show run 12. Rates of tokens are left out,
+results.jsonl holds what `novels.py --results` and `recall.py --results` wrote in runs 12 to 16 of docs/training-log.md, and of run 17 dense attention; plots of novels show run 12. Rates of tokens are left out,
 because several processes shared the GPU. Needs nothing but Python.
 """
 import html
@@ -27,7 +27,7 @@ NOVELS = {
 }
 RECALL = {
     (13, "local"): ("local alone", "#2a8", ""),
-    (13, "dense_attention_lr_half"): ("dense attention", "#47a", ""),
+    (17, "dense_attention"): ("dense attention (two seeds)", "#47a", ""),
     (13, "descent_lr_half"): ("coordinate descent, 16 key/values", "#a3a", ""),
     (13, "few_plain_lr_half"): ("routed, 16 key/values (two seeds)", "#e90", ""),
     (14, "few_64_lr_quarter"): ("routed, 64 key/values (three seeds)", "#c40", ""),
