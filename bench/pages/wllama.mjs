@@ -21,7 +21,9 @@ async function complete(position, count, cached) {
 
 export async function open({ file: name, positions, threads }) {
   wllama = new Wllama({ default: new URL('../wllama/wasm/wllama.wasm', import.meta.url).href }, { suppressNativeLog: true })
-  const file = await (await fetch(new URL(`../built/${name}`, import.meta.url))).blob()
+  const response = await fetch(new URL(`../built/${name}`, import.meta.url))
+  if (!response.ok) throw new Error(`${name} was answered ${response.status}`)
+  const file = await response.blob()
   // fastest of what it offers here: no flash attention, a float32 cache
   await wllama.loadModel([new File([file], name)], {
     n_ctx: positions,

@@ -15,8 +15,6 @@ const PACKAGES = ['onnxruntime-web', '@wllama/wllama']
  * @returns {import('./serve.mjs').Additions}
  */
 export function benchAdditions({ hasRivals = true } = {}) {
-  /** @type {Promise<unknown> | undefined} */
-  let models
   return {
     folders: Object.fromEntries(Object.entries(servedFolders()).map(([name, folder]) => [`/bench/${name}/`, folder])),
     answers: {
@@ -24,7 +22,8 @@ export function benchAdditions({ hasRivals = true } = {}) {
         'routed-attention': JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')).version,
         ...Object.fromEntries(PACKAGES.map((name) => [name, (hasRivals && versionOf(name)) || null])),
       }),
-      '/bench/models.json': () => (models ??= writeModels().catch((error) => ((models = undefined), Promise.reject(error)))),
+      // each time: installing the rivals anew deletes what was written
+      '/bench/models.json': writeModels,
     },
   }
 }
