@@ -4,6 +4,7 @@ import { TokenTexts } from '../../examples/page/src/engine/token-texts.js'
 import type { Piece } from '../../examples/page/src/protocol.js'
 import { visible } from '../../examples/page/src/ui/format.js'
 import { plainText, wholeText } from '../../examples/page/src/ui/texts.js'
+import { wholeWord } from '../../examples/page/src/whole-word.js'
 import { createByteTokenizer, createTokenizer } from '../../src/io/tokenizer.js'
 import { novels2Int8Folder } from '../support/models.js'
 
@@ -69,4 +70,22 @@ test('tokens without a text, and white space, have names', () => {
   expect(visible(Uint8Array.of(0xe2, 0x80))).toBe('bytes E2\u00A080')
   expect(visible(new Uint8Array())).toBe('part of a character')
   expect([' ', '\n', '\t', '\u0001'].map(visible)).toEqual(['(space)', '↵', '⇥', 'byte 01'])
+})
+
+test('a token is shown in its word, as far as the word is at hand', () => {
+  const texts: (Piece | undefined)[] = ['The', ' l', 'ives', ',', ' o', null, Uint8Array.of(0xc3), 'x', undefined, 'tail']
+  const word = (position: number) => {
+    const { before, text, after, start, end } = wholeWord(position, (at) => texts[at])
+    return [before, text, after, start, end]
+  }
+  expect(word(0)).toEqual(['', 'The', '', 0, 1])
+  expect(word(1)).toEqual(['', ' l', 'ives', 1, 3])
+  expect(word(2)).toEqual(['l', 'ives', '', 1, 3])
+  expect(word(3)).toEqual(['', ',', '', 3, 4])
+  for (const position of [4, 5, 6, 7, 8, 9]) expect(word(position)).toEqual(['', texts[position], '', position, position + 1])
+  const letters = [...'an uncommonly longwindedword']
+  expect(wholeWord(5, (at) => letters[at])).toMatchObject({ before: 'un', text: 'c', after: 'ommonly' })
+  // a character of several tokens is said once
+  const shared = ['n', 'é', 'é', 'e']
+  expect(wholeWord(2, (at) => shared[at])).toMatchObject({ before: '', text: 'é', after: 'e' })
 })

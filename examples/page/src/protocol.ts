@@ -105,7 +105,7 @@ export interface Look {
   readonly choices: readonly Choice[]
   readonly chosen: Choice
   readonly layers: readonly LayerLook[]
-  /** The texts of held positions, which may be far from what is in the document. */
+  /** The texts of held positions and of the words in which they stand, which may be far from what is in the document. */
   readonly heldTexts: ReadonlyMap<number, Piece>
   /** Why there are no layers. */
   readonly unsupported: string

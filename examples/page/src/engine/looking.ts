@@ -1,5 +1,6 @@
 import type { Inspection, LayerInspection, Session } from 'routed-attention'
 import type { Choice, ExpertLook, HeldNow, LayerLook, Piece } from '../protocol.js'
+import { wholeWord } from '../whole-word.js'
 import type { TokenTexts } from './token-texts.js'
 
 /** The likeliest tokens after some logits, and one that was chosen, with their probabilities at temperature 1. */
@@ -42,10 +43,16 @@ function expertLook({ routerScores, isQuery, heldPositions, routedWeights }: Lay
   }
 }
 
-/** The text of each token that an expert holds. */
+/** The text of each token that an expert holds, and of the rest of its word. */
 export function heldTextsOf(layers: readonly LayerLook[], ids: Int32Array, texts: TokenTexts): Map<number, Piece> {
   const positions = layers.flatMap(({ experts }) => experts.flatMap(({ held }) => [...held]))
-  return new Map(positions.map((position) => [position, texts.at(ids, position)]))
+  const result = new Map<number, Piece>()
+  const textOf = (position: number): Piece | undefined => (position < ids.length ? texts.at(ids, position) : undefined)
+  for (const position of new Set(positions)) {
+    const { start, end } = wholeWord(position, textOf)
+    for (let at = start; at < end; at++) result.set(at, textOf(at)!)
+  }
+  return result
 }
 
 /** What the experts hold after a session's last token. */

@@ -34,7 +34,7 @@ export function drawArcs(layer: SVGSVGElement, from: HTMLElement, sources: reado
     return svg('path', {
       d: curve(start, end),
       class: 'arc',
-      style: `--expert: var(--expert-${expert % EXPERT_COLOURS}); opacity: ${(0.1 + 0.75 * share).toFixed(2)}; stroke-width: ${(0.75 + 1.75 * share).toFixed(2)}`,
+      style: `--expert: var(--expert-${expert % EXPERT_COLOURS}); opacity: ${(0.25 + 0.65 * share).toFixed(2)}; stroke-width: ${(0.75 + 1.75 * share).toFixed(2)}`,
     })
   })
   layer.replaceChildren(...(isSeen ? paths : []))

@@ -115,7 +115,9 @@ export class CompleteView {
       this.#time(performance.now() - begin)
       this.#show(completion)
     } catch (error) {
-      if (!(error instanceof EngineError && error.aborted)) this.#status.textContent = (error as Error).message
+      if (error instanceof EngineError && error.aborted) return
+      this.#status.textContent = (error as Error).message
+      announce((error as Error).message)
     }
   }
 

@@ -57,7 +57,18 @@ export function oncePerFrame<Arguments extends unknown[]>(draw: (...args: Argume
   }
 }
 
-/** Says something to those who listen to the page; the last word counts. */
+/** Milliseconds after which what was said is taken away: who reads the page to its end would find it there. */
+const SAID_FOR = 8000
+let saying = 0
+
+/**
+ * Says something to those who listen to the page; the last word counts. Nothing else in it is read out by itself: what
+ * changes many times a second, as figures do, would leave no time to listen.
+ */
 export function announce(text: string): void {
-  byId('announcer').textContent = text
+  const announcer = byId('announcer')
+  // the same words twice are no change
+  announcer.textContent = announcer.textContent === text ? `${text}\u00A0` : text
+  clearTimeout(saying)
+  saying = window.setTimeout(() => (announcer.textContent = ''), SAID_FOR)
 }

@@ -3,7 +3,8 @@ import { lookOfHead } from './attention.js'
 import { announce, h } from './dom.js'
 import { count, percent, surprise, visible } from './format.js'
 import { HeadPlot, LayerPlots } from './layer-plots.js'
-import { describeLayer } from './layer-words.js'
+import { describeLayer, spokenLayer } from './layer-words.js'
+import { tokenInWord } from './token-in-word.js'
 import { heldTokensExplained, publishedRouting } from './words.js'
 
 interface Events {
@@ -78,6 +79,8 @@ export class Inspector {
     this.show(undefined, false)
   }
 
+  readonly #textAt = (position: number): Piece | undefined => this.#textOf(position) ?? this.#look?.heldTexts.get(position)
+
   /** What is shown, of the chosen head. */
   get look(): Look | undefined {
     return this.#look && this.ofHead(this.#look)
@@ -102,7 +105,7 @@ export class Inspector {
       h(
         'h2',
         { class: 'token-name' },
-        h('mark', {}, visible(chosen.text)),
+        h('mark', {}, ...tokenInWord(position, this.#textAt)),
         h('small', {}, `token ${count(position + 1)}${isPinned ? ', pinned' : ''}`),
       ),
       h('p', {}, likely),
@@ -112,7 +115,7 @@ export class Inspector {
     this.plots.element.hidden = this.#headChoice.hidden = this.#heads.element.hidden = layers.length === 0
     this.plots.show(this.look)
     this.#showLayer(this.plots.chosen)
-    if (isPinned) announce(`${visible(chosen.text)}. ${likely} ${this.#words.textContent}`)
+    if (isPinned) announce(`${visible(chosen.text)}. ${likely} ${spokenLayer(this.look!, this.plots.chosen, this.#textAt)}`)
   }
 
   focusChoices(): void {
@@ -142,13 +145,7 @@ export class Inspector {
     this.#heads.show(look.layers[layer])
     const words = look.unsupported
       ? [h('p', {}, publishedRouting)]
-      : describeLayer(
-          this.ofHead(look),
-          layer,
-          this.#facts,
-          (position) => this.#textOf(position) ?? look.heldTexts.get(position),
-          this.#events.onGoTo,
-        )
+      : describeLayer(this.ofHead(look), layer, this.#facts, this.#textAt, this.#events.onGoTo)
     this.#words.replaceChildren(...words)
   }
 }

@@ -63,6 +63,9 @@ export class LayerPlots {
   }
 }
 
+/** Of a plot's width, the share of what is too far for local attention, at most. */
+const FAR = 0.62
+
 /** Bars over the text: local attention grows down from the middle line, each expert's up, in its colour. */
 function drawLayer(
   context: CanvasRenderingContext2D,
@@ -73,14 +76,18 @@ function drawLayer(
   position: number,
 ): void {
   const middle = look.experts.length > 0 ? height * 0.62 : height * 0.25
-  const x = (at: number): number => (at / (position + 1)) * width
-  const bar = Math.max(width / (position + 1), 1)
+  // a long text would leave the near tokens no width that can be seen
+  const far = look.localStart
+  const split = far === 0 ? 0 : Math.min(far / (position + 1), FAR) * width
+  const near = position + 1 - far
+  const x = (at: number): number => (at < far ? (at / far) * split : split + ((at - far) / near) * (width - split))
+  const wide = (at: number): number => Math.max(at < far ? split / far : (width - split) / near, 1)
   context.fillStyle = colour('track')
   context.fillRect(0, middle, width, 1)
   const most = Math.max(...look.local)
   context.fillStyle = colour('near-strong')
   look.local.forEach((weight, i) =>
-    context.fillRect(x(look.localStart + i), middle + 1, bar, Math.sqrt(weight / most) * (height - middle - 1)),
+    context.fillRect(x(far + i), middle + 1, wide(far + i), Math.sqrt(weight / most) * (height - middle - 1)),
   )
   look.experts.forEach(({ held, weights }, expert) => {
     context.fillStyle = colour(`expert-${expert % EXPERT_COLOURS}`)
@@ -88,10 +95,8 @@ function drawLayer(
     held.forEach((at, i) => {
       // held, but not read: a tick on the line
       const tall = weights ? Math.sqrt(weights[i + 1]! / largest) * middle : 0
-      context.globalAlpha = weights ? 0.85 : 0.5
-      context.fillRect(x(at), middle - tall, bar, Math.max(tall, 1))
+      context.fillRect(x(at), middle - tall, wide(at), Math.max(tall, 1))
     })
-    context.globalAlpha = 1
   })
 }
 

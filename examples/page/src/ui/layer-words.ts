@@ -1,12 +1,15 @@
 import type { ExpertLook, LayerLook, Look, ModelFacts, Piece } from '../protocol.js'
 import { EXPERT_COLOURS } from './attention.js'
 import { h } from './dom.js'
-import { count, percent, visible } from './format.js'
+import { count, percent } from './format.js'
+import { spokenWord, tokenInWord } from './token-in-word.js'
 
 type TextOf = (position: number) => Piece | undefined
 type GoTo = (position: number) => void
 
 const STRONGEST = 6
+/** Of these, so many are read out. */
+const SPOKEN = 3
 
 /** What a layer did for a token, in words, with its strongest sources. */
 export function describeLayer(look: Look, index: number, facts: ModelFacts, textOf: TextOf, goTo: GoTo): HTMLElement[] {
@@ -22,22 +25,40 @@ export function describeLayer(look: Look, index: number, facts: ModelFacts, text
   return [...layer.experts.map((expert, number) => expertWords(expert, number, facts, textOf, goTo)), local]
 }
 
+/** The same in few words, to be read out. */
+export function spokenLayer(look: Look, index: number, textOf: TextOf): string {
+  const layer = look.layers[index]
+  if (!layer) return ''
+  const list = (positions: readonly number[]): string => positions.map((position) => spokenWord(position, textOf)).join(', ')
+  const experts = layer.experts.map(({ weights, held }, number) =>
+    weights
+      ? `Expert ${number + 1}: read mostly ${list(
+          strongest(weights.subarray(1))
+            .slice(0, SPOKEN)
+            .map((i) => held[i]!),
+        )}.`
+      : `Expert ${number + 1}: list not read.`,
+  )
+  const near = strongest(layer.local).slice(0, SPOKEN)
+  return `Layer ${index + 1}. ${experts.join(' ')} Near: ${list(near.map((i) => layer.localStart + i))}.`
+}
+
 function expertWords(expert: ExpertLook, number: number, facts: ModelFacts, textOf: TextOf, goTo: GoTo): HTMLElement {
   const name = h('strong', { class: 'expert-name' }, `Expert ${number + 1}`)
   const style = { '--expert': `var(--expert-${number % EXPERT_COLOURS})` }
   const { weights, held } = expert
   if (!weights) {
-    const text = ` did not let this word read its list: of the tokens before it in the same ${count(facts.routedWindow)}, ${count(facts.queries)} or more scored as high.`
+    const text = ` did not let this token read its list. Of every ${count(facts.routedWindow)} tokens it lets those read that score highest; ${count(facts.queries)} or more before this one had scored as high.`
     return h('div', { class: 'expert', style }, h('p', {}, name, text))
   }
   const sources = strongest(weights.subarray(1)).map((i) => ({ position: held[i]!, weight: weights[i + 1]! }))
-  const text = ` let this word read its list of ${count(held.length)} tokens. ${percent(weights[0]!)} of its attention went to nothing: an expert may ignore its list.`
+  const text = ` let this token read its list of ${count(held.length)} tokens. ${percent(weights[0]!)} of the attention went to none of them; the rest mostly to:`
   return h('div', { class: 'expert', style }, h('p', {}, name, text), sourceList(sources, textOf, goTo))
 }
 
 function localWords({ localStart, local }: LayerLook, position: number, textOf: TextOf, goTo: GoTo): HTMLElement {
   const sources = strongest(local).map((i) => ({ position: localStart + i, weight: local[i]! }))
-  const text = `Local attention saw this token and the ${count(position - localStart)} before it.`
+  const text = `Local attention read this token and the ${count(position - localStart)} before it, mostly:`
   return h('div', { class: 'expert', style: { '--expert': 'var(--near-strong)' } }, h('p', {}, text), sourceList(sources, textOf, goTo))
 }
 
@@ -46,12 +67,10 @@ function sourceList(sources: readonly { position: number; weight: number }[], te
     'ul',
     { class: 'sources' },
     ...sources.map(({ position, weight }) => {
-      const text = textOf(position)
-      const label = text === undefined ? `token ${count(position + 1)}` : visible(text)
       const button = h(
         'button',
         { type: 'button', class: 'source', title: `token ${count(position + 1)}`, on: { click: () => goTo(position) } },
-        label,
+        ...tokenInWord(position, textOf),
         h('small', {}, ` ${percent(weight)}`),
       )
       return h('li', {}, button)

@@ -1,4 +1,4 @@
-import { byId } from './dom.js'
+import { announce, byId } from './dom.js'
 import { megabytes } from './format.js'
 
 /** The line at the top that tells how far loading is. It keeps its height, so that nothing moves when it is done. */
@@ -11,6 +11,7 @@ export class Loading {
     this.#element.dataset.state = 'loading'
     this.#progress.value = 0
     this.#status.textContent = 'Loading the model…'
+    announce('Loading the model.')
   }
 
   show({ done, total }: { done: number; total: number }): void {
@@ -22,10 +23,12 @@ export class Loading {
   end(text: string): void {
     this.#element.dataset.state = 'ready'
     this.#status.textContent = text
+    announce(`Ready: ${text}.`)
   }
 
   fail(text: string): void {
     this.#element.dataset.state = 'failed'
     this.#status.textContent = text
+    announce(text)
   }
 }

@@ -29,11 +29,7 @@ export class ReadView {
   readonly #next = h('button', { type: 'button', disabled: true, attributes: { 'aria-label': 'Next page' } }, '→')
   readonly #place = h('p', { class: 'place' })
   readonly #progress = h('progress', { max: 1, value: 0, attributes: { 'aria-label': 'Read so far' } })
-  readonly #status = h(
-    'p',
-    { class: 'status', attributes: { role: 'status' } },
-    'Surprise is counted in bits: 1 for an even chance, 10 for one in a thousand.',
-  )
+  readonly #status = h('p', { class: 'status' }, 'Surprise is counted in bits: 1 for an even chance, 10 for one in a thousand.')
   readonly #note = h('p', { class: 'hint note', hidden: true })
   #facts: ModelFacts | undefined
   #chapters: Chapter[] = []
@@ -55,7 +51,7 @@ export class ReadView {
       textOf: (position) => wholeText(this.#texts, position - this.#start),
       length: () => this.#length,
       reveal: (position) => this.#reveal(position),
-      onError: (message) => (this.#status.textContent = message),
+      onError: (message) => this.#say(message),
     })
     this.#book.addEventListener('click', () => void this.#readBook())
     this.#file.addEventListener('change', () => this.#file.files?.[0] && void this.#read(this.#file.files[0]))
@@ -112,6 +108,7 @@ export class ReadView {
     this.#length = this.#start = this.#expected = 0
     this.#texts = []
     this.#isDone = false
+    this.#progress.value = 0
     this.#curve.clear()
     this.#chapterList.show([], 0, this.#curve)
     this.#explorer.text.clear()
@@ -134,8 +131,7 @@ export class ReadView {
       announce(`${count(end.tokens)} tokens read, ${(end.bits / end.tokens).toFixed(2)} bits a token.`)
     } catch (error) {
       // after the numbers, which are drawn in the same frame
-      if (!(error instanceof EngineError && error.aborted))
-        requestAnimationFrame(() => (this.#status.textContent = (error as Error).message))
+      if (!(error instanceof EngineError && error.aborted)) requestAnimationFrame(() => this.#say((error as Error).message))
     } finally {
       if (this.#reading === controller) {
         this.#reading = undefined
@@ -164,10 +160,18 @@ export class ReadView {
   }
 
   #showNumbers({ tokens, seconds, bits, bytesDone, bytesTotal }: ReadingProgress): void {
-    this.#progress.value = bytesDone / Math.max(bytesTotal, 1)
+    const share = bytesDone / Math.max(bytesTotal, 1)
+    const quarter = Math.floor(share * 4)
+    if (quarter > Math.floor(this.#progress.value * 4) && quarter < 4) announce(`${25 * quarter} % read.`)
+    this.#progress.value = share
     this.#status.textContent = `${count(tokens)} tokens, ${count(Math.round(tokens / Math.max(seconds, 1e-3)))} a second; ${(bits / Math.max(tokens - 1, 1)).toFixed(2)} bits a token`
     this.#chapterList.show(this.#chapters, tokens, this.#curve)
     this.#showPlace()
+  }
+
+  #say(text: string): void {
+    this.#status.textContent = text
+    announce(text)
   }
 
   /** Brings the page with a token into the document. */

@@ -7,6 +7,8 @@ import { layersInWords } from './words.js'
 
 const ROW = 12
 const GAP = 4
+/** Of a row's height, that of what is held and not read. */
+const LOWEST = 0.35
 /** More experts than that share the strip's height. */
 const MOST_ROWS = 8
 
@@ -110,10 +112,11 @@ export class HeldStrip {
       const positions = shown?.held ?? (this.#look ? new Int32Array() : held)
       const most = shown?.weights ? Math.max(...shown.weights.subarray(1)) : 0
       positions.forEach((position, i) => {
-        context.globalAlpha = shown ? (shown.weights ? 0.2 + 0.8 * Math.sqrt(shown.weights[i + 1]! / most) : 0.3) : 0.75
-        context.fillRect(x(position), top, mark, tall)
+        // of a token that is looked at: the taller, the more it read; low, if it did not read the list
+        const share = shown ? (shown.weights ? Math.sqrt(shown.weights[i + 1]! / most) : 0) : 1
+        const high = tall * (LOWEST + (1 - LOWEST) * share)
+        context.fillRect(x(position), top + tall - high, mark, high)
       })
-      context.globalAlpha = 1
     })
     const bottom = rows.length * step
     context.fillStyle = colour('ink')

@@ -54,7 +54,7 @@ export class TokenText {
     this.#arcs.setAttribute('class', 'arcs')
     this.#arcs.setAttribute('aria-hidden', 'true')
     this.#content = h('div', { class: 'tokens' })
-    const help = 'Arrow keys move from token to token, Enter opens its alternatives, Escape leaves.'
+    const help = 'In focus mode, arrow keys move from token to token, Enter opens its alternatives, Escape leaves.'
     this.element = h(
       'div',
       {
@@ -124,6 +124,7 @@ export class TokenText {
     const share = Math.max(heatOf(bits), Number(token.dataset.heat ?? 0))
     token.dataset.heat = String(share)
     token.style.setProperty('--share', `${Math.round(share * 100)}%`)
+    token.classList.toggle('hottest', share >= heatOf(SURPRISING))
   }
 
   /** @param isGiven whether these tokens were given, not written */
@@ -270,7 +271,10 @@ export class TokenText {
   }
 }
 
-/** From 0 (expected) to 1 (12 bits or more). */
-export function heatOf(bits: number): number {
-  return bits > 0 ? Math.min(bits / 12, 1) : 0
+/** Bits from which a token is coloured, is very surprising, and is no more coloured than that. */
+const [PLAUSIBLE, SURPRISING, MOST] = [2, 8, 12]
+
+/** From 0 (plausible) to 1. */
+function heatOf(bits: number): number {
+  return bits > PLAUSIBLE ? Math.min((bits - PLAUSIBLE) / (MOST - PLAUSIBLE), 1) : 0
 }

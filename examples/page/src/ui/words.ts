@@ -64,7 +64,15 @@ export function textLegend(hasHeat: boolean): HTMLElement {
     ': near, read directly. ',
     h('span', { class: 'legend-held' }, 'Framed'),
     ': held by the expert, the stronger the more of it was read.',
-    ...(hasHeat ? [' ', h('span', { class: 'legend-heat' }, 'Dotted, reddish'), ': surprising, the redder the more.'] : []),
+    ...(hasHeat
+      ? [
+          ' ',
+          h('span', { class: 'legend-heat' }, 'Reddish'),
+          ': surprising. ',
+          h('span', { class: 'legend-hottest' }, 'Dotted'),
+          ': very surprising.',
+        ]
+      : []),
   )
 }
 

@@ -11,6 +11,7 @@ import { publishedWriting } from './words.js'
 /** Tokens at a time, and with routing where each is a pass over all before it. */
 const TOKENS = 400
 const TOKENS_AT_A_PASS_EACH = 100
+const SPOKEN_TOKENS = 30
 
 type WriteOptions = { signal: AbortSignal; onEvent: (event: WriteEvent) => void }
 
@@ -25,7 +26,7 @@ export class WriteView {
   readonly #stop = h('button', { type: 'button', disabled: true }, 'Stop')
   readonly #continue = h('button', { type: 'button', disabled: true }, 'Continue')
   readonly #copy = h('button', { type: 'button', disabled: true }, 'Copy')
-  readonly #status = h('p', { class: 'status', attributes: { role: 'status' } })
+  readonly #status = h('p', { class: 'status' })
   readonly #note = h('p', { class: 'hint note', hidden: true }, publishedWriting)
   #texts: Piece[] = []
   #chosen = 0
@@ -40,7 +41,7 @@ export class WriteView {
       textOf: (position) => wholeText(this.#texts, position),
       length: () => this.#texts.length,
       onBranch: (position, choice) => void this.#branch(position, choice),
-      onError: (message) => (this.#status.textContent = message),
+      onError: (message) => this.#say(message),
     })
     this.#openings.addEventListener('change', () => {
       this.#chosen = this.#openings.selectedIndex
@@ -125,21 +126,23 @@ export class WriteView {
     this.#setWriting(true)
     this.#status.textContent = startsWithPrompt ? 'Reading the beginning…' : ''
     let isPrompt = startsWithPrompt
+    let begin = this.#texts.length
     const onEvent = (event: WriteEvent): void => {
       if (this.#writing !== controller) return
       if ('tokens' in event) this.#add(event.tokens, isPrompt)
       else if ('held' in event) this.#explorer.held = event.held
       else if ('look' in event) this.#explorer.follow(event.look)
       else {
+        if (isPrompt) begin = this.#texts.length
         isPrompt = false
         this.#showRate(event.rate)
       }
     }
     try {
       const rate = await call({ signal: controller.signal, onEvent })
-      announce(`${count(rate.tokens)} tokens written.`)
+      announce(`${count(rate.tokens)} tokens written. ${this.#beginning(begin)}`)
     } catch (error) {
-      if (!(error instanceof EngineError && error.aborted)) this.#status.textContent = (error as Error).message
+      if (!(error instanceof EngineError && error.aborted)) this.#say((error as Error).message)
     } finally {
       if (this.#writing === controller) {
         this.#writing = undefined
@@ -167,6 +170,17 @@ export class WriteView {
 
   async #copyText(): Promise<void> {
     await navigator.clipboard.writeText(plainText(this.#texts))
-    this.#status.textContent = 'Copied.'
+    this.#say('Copied.')
+  }
+
+  #say(text: string): void {
+    this.#status.textContent = text
+    announce(text)
+  }
+
+  /** Of what was written, to be read out: the rest is in the text. */
+  #beginning(position: number): string {
+    const written = plainText(this.#texts.slice(position, position + SPOKEN_TOKENS)).trim()
+    return written === '' ? '' : `They begin: ${written}…`
   }
 }
