@@ -1,7 +1,8 @@
 import { describe, RoutedAttentionError } from '../errors.js'
-import { isUint8Array } from '../realm.js'
+import { isArrayBuffer, isUint8Array } from '../realm.js'
 import { Checksum, CHECKSUM_BYTES, equalBytes } from './parameters/checksum.js'
 import { recentCount } from './generation/recent-ids.js'
+import type { Sequence } from './executor/sequence.js'
 
 /*
  * A saved session, little-endian:
@@ -32,9 +33,17 @@ export interface SavedSession {
   readonly sequence: Uint8Array
 }
 
-export function encodeSession(fingerprint: Uint8Array, { position, logits, recentIds, sequence }: SavedSession): Uint8Array {
-  const parts = [...(logits ? [bytesOf(logits)] : []), bytesOf(recentIds), sequence]
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, HEADER_BYTES + CHECKSUM_BYTES))
+/** @param saveSequence gives the sequence between bytes that are free, so that a megabyte is copied once */
+export function encodeSession(
+  fingerprint: Uint8Array,
+  { position, logits, recentIds }: Omit<SavedSession, 'sequence'>,
+  saveSequence: Sequence['save'],
+): Uint8Array<ArrayBuffer> {
+  const parts = [...(logits ? [bytesOf(logits)] : []), bytesOf(recentIds)]
+  const bytes = saveSequence(
+    parts.reduce((sum, part) => sum + part.length, HEADER_BYTES),
+    CHECKSUM_BYTES,
+  )
   const view = new DataView(bytes.buffer)
   bytes.set(MAGIC)
   view.setUint16(MAGIC.length, VERSION, true)
@@ -46,7 +55,8 @@ export function encodeSession(fingerprint: Uint8Array, { position, logits, recen
     bytes.set(part, end)
     end += part.length
   }
-  bytes.set(new Checksum().update(bytes.subarray(0, end)).digest(), end)
+  const checksumAt = bytes.length - CHECKSUM_BYTES
+  bytes.set(new Checksum().update(bytes.subarray(0, checksumAt)).digest(), checksumAt)
   return bytes
 }
 
@@ -63,7 +73,7 @@ export interface SessionModel {
 
 /**
  * The bytes are untrusted: anyone who has the model can compute a valid checksum. The result is consistent with the
- * model, except for the sequence itself, which its executor checks.
+ * model, except for the sequence itself, which its executor checks; it may be a view of the bytes.
  * @throws RoutedAttentionError `BAD_FILE` if the bytes are damaged, truncated or belong to another model;
  * `BAD_ARGUMENT` for anything but bytes
  */
@@ -72,17 +82,16 @@ export function decodeSession(bytes: Uint8Array, { fingerprint, numTokens, maxPo
   const refuse = (why: string) =>
     new RoutedAttentionError('BAD_FILE', `these ${bytes.length} bytes are not a session of this model: ${why}`)
   if (bytes.length < HEADER_BYTES + CHECKSUM_BYTES) throw refuse(`a session has at least ${HEADER_BYTES + CHECKSUM_BYTES}`)
-  // copy: the copy is aligned and unaffected by later writes (`slice` of a Node Buffer does not copy)
-  const copy = new Uint8Array(bytes)
-  const view = new DataView(copy.buffer)
-  if (!equalBytes(copy.subarray(0, MAGIC.length), MAGIC)) throw refuse('they do not begin as a saved session does')
+  const own = inPlace(bytes)
+  const view = new DataView(own.buffer, own.byteOffset)
+  if (!equalBytes(own.subarray(0, MAGIC.length), MAGIC)) throw refuse('they do not begin as a saved session does')
   const version = view.getUint16(MAGIC.length, true)
   if (version !== VERSION) throw refuse(`they are of version ${version} of the format, this is version ${VERSION}`)
-  const end = copy.length - CHECKSUM_BYTES
-  if (!equalBytes(new Checksum().update(copy.subarray(0, end)).digest(), copy.subarray(end))) {
+  const end = own.length - CHECKSUM_BYTES
+  if (!equalBytes(new Checksum().update(own.subarray(0, end)).digest(), own.subarray(end))) {
     throw refuse('their checksum does not fit: they were cut, altered or added to')
   }
-  if (!equalBytes(copy.subarray(FINGERPRINT_AT, POSITION_AT), fingerprint)) throw refuse('they were saved from another model')
+  if (!equalBytes(own.subarray(FINGERPRINT_AT, POSITION_AT), fingerprint)) throw refuse('they were saved from another model')
   const position = view.getFloat64(POSITION_AT, true)
   const count = view.getUint32(LOGITS_AT, true)
   const idsAt = HEADER_BYTES + count * 4
@@ -91,12 +100,20 @@ export function decodeSession(bytes: Uint8Array, { fingerprint, numTokens, maxPo
   if (isPosition && maxPositions !== null && position > maxPositions)
     throw refuse(`their position is ${position}, and it has ${maxPositions} (max_positions)`)
   if (!isPosition || sequenceAt > end || count !== (position === 0 ? 0 : numTokens)) throw refuse('their header contradicts itself')
-  const recentIds = new Int32Array(copy.slice(idsAt, sequenceAt).buffer)
+  const recentIds = new Int32Array(own.slice(idsAt, sequenceAt).buffer)
   if (!recentIds.every((id) => id >= 0 && id < numTokens)) throw refuse(`its last tokens are not all from 0 to ${numTokens - 1}`)
   return {
     position,
-    logits: count > 0 ? new Float32Array(copy.slice(HEADER_BYTES, idsAt).buffer) : undefined,
+    logits: count > 0 ? new Float32Array(own.slice(HEADER_BYTES, idsAt).buffer) : undefined,
     recentIds,
-    sequence: copy.subarray(sequenceAt, end),
+    sequence: own.subarray(sequenceAt, end),
   }
+}
+
+/** The bytes, aligned to 4, as nobody else can change them before this call returns: only those of shared memory are copied. */
+function inPlace(bytes: Uint8Array): Uint8Array {
+  const { buffer, byteOffset, byteLength } = bytes
+  const isUsable = isArrayBuffer(buffer) && byteOffset % 4 === 0
+  // `slice` of a Node Buffer would not copy
+  return isUsable ? new Uint8Array(buffer, byteOffset, byteLength) : new Uint8Array(bytes)
 }

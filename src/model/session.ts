@@ -255,12 +255,9 @@ export class Session {
    */
   save(): Uint8Array {
     this.#assertUsable()
-    return encodeSession(this.#owner.fingerprint, {
-      position: this.#position,
-      logits: this.#logits,
-      recentIds: this.recentIds,
-      sequence: this.#memory.sequence.save(),
-    })
+    const { sequence } = this.#memory
+    const read = { position: this.#position, logits: this.#logits, recentIds: this.recentIds }
+    return encodeSession(this.#owner.fingerprint, read, (before, after) => sequence.save(before, after))
   }
 
   /**

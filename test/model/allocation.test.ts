@@ -38,3 +38,32 @@ test('appending a token allocates its logits, and what a call and a promise take
   expect(objects).toBeGreaterThan(0)
   expect(objects).toBeLessThan(8192)
 })
+
+/** Bytes of buffers that a process takes which saves a session, and restores it. */
+const savingScript = `
+import { createRuntime, LanguageModel } from ${JSON.stringify(new URL('../../dist/index.js', import.meta.url).href)}
+const runtime = await createRuntime({ threads: 1 })
+const model = await LanguageModel.load(new URL(${JSON.stringify(novelsFolder.href)}), { runtime })
+const session = model.createSession()
+await session.append(Array.from({ length: 1000 }, (_, i) => 300 + i))
+const buffers = async (work) => {
+  for (let i = 0; i < 3; i++) {
+    gc()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  const before = process.memoryUsage().arrayBuffers
+  work()
+  return process.memoryUsage().arrayBuffers - before
+}
+const saved = session.save()
+model.restoreSession(saved).dispose()
+console.log(JSON.stringify([saved.length, await buffers(() => session.save()), await buffers(() => model.restoreSession(saved).dispose())]))
+`
+
+test('a session is saved in one piece, and restored without a copy of it', { timeout: 60_000 }, async () => {
+  const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', '--input-type=module', '--eval', savingScript])
+  const [bytes, saving, restoring] = JSON.parse(stdout) as [number, number, number]
+  expect(saving).toBeGreaterThanOrEqual(bytes)
+  expect(saving).toBeLessThan(1.1 * bytes)
+  expect(restoring).toBeLessThan(4 * LOGITS_BYTES)
+})

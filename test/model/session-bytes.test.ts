@@ -1,9 +1,9 @@
 import { describe, expect, test, vi } from 'vitest'
 import { LanguageModel } from '../../src/model/language-model.js'
-import { decodeSession, encodeSession, type SavedSession } from '../../src/model/session-bytes.js'
+import { decodeSession, type SavedSession } from '../../src/model/session-bytes.js'
 import { createRandom } from '../../src/random.js'
 import { expectRejects, expectThrows } from '../support/errors.js'
-import { forge, moveOn, openSession, positionBytes } from '../support/forged-sessions.js'
+import { encode, forge, moveOn, openSession, positionBytes } from '../support/forged-sessions.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, loadSmallModel, publishedConfig, smallModel, smallModelFiles } from '../support/small-models.js'
 import { V, tokens, others, kinds, sessionAfter } from '../support/session-cases.js'
@@ -115,7 +115,7 @@ describe('the bytes of a session', () => {
     const fingerprint = made.saved.slice(8, 24)
     const honest = decodeSession(made.saved, { fingerprint, numTokens: V, maxPositions: null })
     const { sequence } = honest
-    const refuses = (forged: Partial<SavedSession>) => made.refuses(encodeSession(fingerprint, { ...honest, ...forged }), /./)
+    const refuses = (forged: Partial<SavedSession>) => made.refuses(encode(fingerprint, { ...honest, ...forged }), /./)
     for (const position of [-1, 0.5, NaN, Infinity, 2 ** 53, 0, 23, 25, 2 ** 52]) refuses({ position })
     for (const length of [0, 1, V - 1, V + 1]) refuses({ logits: length === 0 ? undefined : new Float32Array(length) })
     for (const length of [0, 1, 4, sequence.length - 4, sequence.length - 1]) refuses({ sequence: sequence.slice(0, length) })

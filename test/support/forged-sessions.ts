@@ -14,7 +14,16 @@ export function openSession(saved: Uint8Array, { num_tokens: numTokens }: Config
 
 /** `saved` with some parts of its own choosing. */
 export function forge(saved: Uint8Array, config: Config, forged: Partial<SavedSession>): Uint8Array {
-  return encodeSession(fingerprintOf(saved), { ...openSession(saved, config), ...forged })
+  return encode(fingerprintOf(saved), { ...openSession(saved, config), ...forged })
+}
+
+/** A session that holds this, whatever it is. */
+export function encode(fingerprint: Uint8Array, saved: SavedSession): Uint8Array {
+  return encodeSession(fingerprint, saved, (before = 0, after = 0) => {
+    const bytes = new Uint8Array(before + saved.sequence.length + after)
+    bytes.set(saved.sequence, before)
+    return bytes
+  })
 }
 
 /** Bytes at the front of a causal session's state that hold positions; floats are behind them. */

@@ -39,7 +39,7 @@ export class CausalExecutor implements BucketExecutor {
   }
 
   restoreSequence(position: number, saved: Uint8Array): Sequence | undefined {
-    const layers = parseState(this.#model.config, position, saved.slice())
+    const layers = parseState(this.#model.config, position, saved)
     return layers && new CausalSequence(this, CausalState.importLayers(this.bucketFor(position), position, layers))
   }
 

@@ -132,8 +132,8 @@ export class CausalSequence implements Sequence {
     return new CausalSequence(this.executor, this.#state.copy())
   }
 
-  save(): Uint8Array {
-    return this.#state.exportBytes()
+  save(before = 0, after = 0): Uint8Array<ArrayBuffer> {
+    return this.#state.exportBytes(before, after)
   }
 
   dispose(): void {

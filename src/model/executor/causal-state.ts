@@ -54,19 +54,21 @@ export class CausalState {
 
   /**
    * What is saved of it.
+   * @param before bytes left free in front of it, a multiple of 4
+   * @param after bytes left free behind it
    * @throws RoutedAttentionError `OUT_OF_MEMORY`
    */
-  exportBytes(): Uint8Array {
+  exportBytes(before = 0, after = 0): Uint8Array<ArrayBuffer> {
     if (this.#snapshot) {
-      const before = this.copy()
+      const unchanged = this.copy()
       try {
-        return before.exportBytes()
+        return unchanged.exportBytes(before, after)
       } finally {
-        before.dispose()
+        unchanged.dispose()
       }
     }
     const { plan, model } = this.bucket
-    return inHostMemory(() => exportState(model.config, plan, this.#cursor, this.buffer))
+    return inHostMemory(() => exportState(model.config, plan, this.#cursor, this.buffer, before, after))
   }
 
   get isProjected(): boolean {

@@ -207,8 +207,11 @@ class RecomputedSequence implements Sequence {
     return new RecomputedSequence(this.executor, this.#tokenIds)
   }
 
-  save(): Uint8Array {
-    return new Uint8Array(this.#tokenIds.slice().buffer)
+  save(before = 0, after = 0): Uint8Array<ArrayBuffer> {
+    const { buffer, byteOffset, byteLength } = this.#tokenIds
+    const bytes = new Uint8Array(before + byteLength + after)
+    bytes.set(new Uint8Array(buffer, byteOffset, byteLength), before)
+    return bytes
   }
 
   dispose(): void {

@@ -56,8 +56,13 @@ export interface Sequence {
    */
   inspect?(yieldPoint: YieldPoint, interrupt: Interrupt): Promise<LayerInspection[]>
   clone(): Sequence
-  /** The state to be saved, besides the position. */
-  save(): Uint8Array
+  /**
+   * The state to be saved, besides the position.
+   * @param before bytes left free in front of it, a multiple of 4; default 0
+   * @param after bytes left free behind it; default 0
+   * @returns all of a buffer
+   */
+  save(before?: number, after?: number): Uint8Array<ArrayBuffer>
   dispose(): void
 }
 
@@ -66,7 +71,10 @@ export interface Executor {
   /** What was decoded; absent if sequences are not batched. */
   readonly decodeCounts?: DecodeCounts
   createSequence(): Sequence
-  /** @returns undefined if `saved` does not fit the position */
+  /**
+   * @param saved aligned to 4; not needed any more once it returns
+   * @returns undefined if it does not fit the position
+   */
   restoreSequence(position: number, saved: Uint8Array): Sequence | undefined
   /** ln p of a token under logits, [V], bit-identical to that of an append's `targets`. */
   logProbability(logits: Float32Array, target: number, interrupt?: Interrupt): Promise<number>

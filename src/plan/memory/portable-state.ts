@@ -31,13 +31,19 @@ export function contextPositions(
   return Float64Array.from({ length: count }, (_, i) => (words[2 * i]! >>> 0) + words[2 * i + 1]! * WORD)
 }
 
-/** Saves the state in a buffer. It depends only on the model and the tokens: not on the plan or how they came. */
+/**
+ * Saves the state in a buffer. It depends only on the model and the tokens: not on the plan or how they came.
+ * @param before bytes left free in front of it, a multiple of 4
+ * @param after bytes left free behind it
+ */
 export function exportState(
   config: ModelConfig,
   { geometry, states }: CausalModelPlan,
   { position }: Cursor,
   state: DeviceBuffer,
-): Uint8Array {
+  before: number,
+  after: number,
+): Uint8Array<ArrayBuffer> {
   const { contextCapacity, windowCapacity, stride } = geometry
   const { dim, numExperts } = config.layer
   const context = heldCount(config.layer, position)
@@ -50,9 +56,9 @@ export function exportState(
   }
   let bytes = new Uint8Array(0)
   const layers = savedLayers(config, position, positions, (length) => {
-    bytes = new Uint8Array(positions.byteLength + length * 4)
-    bytes.set(new Uint8Array(positions.buffer))
-    return new Float32Array(bytes.buffer, positions.byteLength, length)
+    bytes = new Uint8Array(before + positions.byteLength + length * 4 + after)
+    bytes.set(new Uint8Array(positions.buffer), before)
+    return new Float32Array(bytes.buffer, before + positions.byteLength, length)
   })
   layers?.forEach(({ experts, held, inputs }, index) => {
     const { recentInputs, contexts, routing } = states[index]!
@@ -88,17 +94,26 @@ export function importState(
   const { dim } = config
   layers.forEach(({ experts, held, inputs }, index) => {
     const { recentInputs, contexts, routing } = states[index]!
-    const row = (of: number) => inputs.subarray(held.indexOf(of) * dim, (held.indexOf(of) + 1) * dim)
+    /** Inputs of consecutive positions: all at once where they lie side by side, since a view of each row is garbage. */
+    const writeInputs = (first: number, rows: number, byteOffset: number) => {
+      const values = inputs.subarray(held.indexOf(first) * dim, (held.indexOf(first) + rows) * dim)
+      if (dim === stride) return write(values, byteOffset)
+      for (let row = 0; row < rows; row++) write(values.subarray(row * dim, (row + 1) * dim), byteOffset + row * stride * 4)
+    }
     experts?.forEach((expert, r) => {
       write(expert.contextRouterScores, routing!.contextRouterScores.byteOffset + r * contextCapacity * 4)
       write(expert.openQueryRouterScores, routing!.openQueryRouterScores.byteOffset + r * windowCapacity * 4)
       write(expert.openKeyValueRouterScores, routing!.openKeyValueRouterScores.byteOffset + r * windowCapacity * 4)
-      const words = Int32Array.from(Array.from(expert.positions).flatMap((each) => [each | 0, Math.floor(each / WORD)]))
+      const words = new Int32Array(2 * expert.positions.length)
+      expert.positions.forEach((each, rank) => {
+        words[2 * rank] = each | 0
+        words[2 * rank + 1] = Math.floor(each / WORD)
+      })
       write(words, routing!.contextPositions.byteOffset + r * contextCapacity * 8)
-      expert.positions.forEach((each, rank) => write(row(each), contexts[r]!.inputs!.byteOffset + rank * stride * 4))
+      expert.positions.forEach((each, rank) => writeInputs(each, 1, contexts[r]!.inputs!.byteOffset + rank * stride * 4))
     })
-    for (let each = held.firstRecent; each < position; each++) {
-      write(row(each), recentInputs.byteOffset + inputRow(geometry, each) * stride * 4)
+    for (const { first, rows } of consecutiveInputs(geometry, held.firstRecent, position)) {
+      writeInputs(first, rows, recentInputs.byteOffset + inputRow(geometry, first) * stride * 4)
     }
   })
 }

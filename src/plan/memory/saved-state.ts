@@ -128,13 +128,14 @@ export function savedLayers(
 /**
  * The parts of saved bytes. They are untrusted: anything but floats is checked, before memory of a size that they claim
  * is used.
- * @param bytes aligned to 8
+ * @param bytes aligned to 4; the floats are views of them
  * @returns undefined if they are not a state of this model at this position
  */
 export function parseState(config: ModelConfig, position: number, bytes: Uint8Array): SavedLayer[] | undefined {
   const count = positionCount(config, position)
   if (bytes.byteLength < count * 8 || bytes.byteLength % 4 !== 0) return undefined
-  const positions = new Float64Array(bytes.buffer, bytes.byteOffset, count)
+  // a copy, which is aligned to 8
+  const positions = new Float64Array(new Uint8Array(bytes.subarray(0, count * 8)).buffer)
   const { context, open } = extentsOf(config, position)
   for (let i = 0; i < count; i++) {
     const isFirst = i % context === 0
