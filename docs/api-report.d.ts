@@ -117,6 +117,7 @@ interface GenerateOptions extends LogitsOptions, SamplingOptions {
   stopTokenIds?: TokenIds | undefined
   ignoreEos?: boolean | undefined
   earlierIds?: TokenIds | undefined
+  writtenIds?: TokenIds | undefined
   signal?: Signal | undefined
   onProgress?: ((progress: PromptProgress) => void) | undefined
 }
@@ -724,6 +725,7 @@ declare module 'routed-attention/server' {
   interface StoredConversation {
     readonly version: number
     readonly entries: ReadonlyMap<string, Uint8Array>
+    readonly release?: (() => void) | undefined
   }
 
   declare function createEdgeServer(options: EdgeServerOptions): EdgeServer

@@ -243,7 +243,7 @@ describe('the reference', () => {
 
     const generation = Object.keys({
       maxTokens: 0, temperature: 0, topK: 0, topP: 0, minP: 0, seed: 0, repetitionPenalty: 0, frequencyPenalty: 0, presencePenalty: 0, logitBias: 0,
-      logitsProcessor: 0, stop: 0, stopTokenIds: 0, ignoreEos: 0, earlierIds: 0, topLogprobs: 0, signal: 0, onProgress: 0,
+      logitsProcessor: 0, stop: 0, stopTokenIds: 0, ignoreEos: 0, earlierIds: 0, writtenIds: 0, topLogprobs: 0, signal: 0, onProgress: 0,
     } satisfies Record<keyof GenerateOptions, 0>) // prettier-ignore
     const text = section('docs/api.md', 'Generation')
     expect(generation.filter((name) => !new RegExp(`\\b${name}\\b`).test(text))).toEqual([])

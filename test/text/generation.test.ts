@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
-import type { GenerateOptions, PromptProgress } from '../../src/index.js'
+import { LanguageModel, type GenerateOptions, type PromptProgress } from '../../src/index.js'
 import { createRandom } from '../../src/random.js'
 import { expectRejects, expectThrows } from '../support/errors.js'
 import { outcomeOf } from '../support/interruptions.js'
 import { openRuntime } from '../support/runtimes.js'
-import { loadSmallModel, randomTokens } from '../support/small-models.js'
+import { loadSmallModel, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
 import { V, prompt, kinds, collect, idsOf } from '../support/generation-cases.js'
 
 vi.setConfig({ testTimeout: 120_000 })
@@ -160,6 +160,45 @@ describe.each(kinds)('generating with a %s model', (_kind, config) => {
       'BAD_ARGUMENT',
       /earlierIds: token id 0 must be an integer from 0 to 22, got 23/,
     )
+  })
+
+  test('goes on behind what it had written, as if it had not been interrupted', async () => {
+    using runtime = openRuntime('baseline')
+    const bytes = smallModelFiles(smallModel({ ...config, num_tokens: 256 }))
+    const model = await LanguageModel.load(bytes, { runtime, tokenizer: 'bytes' })
+    // an unfinished character before it, and texts that hold back
+    const text = [...new TextEncoder().encode('The old captain é')].slice(0, -1)
+    const seen: number[][] = []
+    const logitsProcessor = (_: Float32Array, ids: readonly number[]) => void seen.push([...ids])
+    const whole = await collect(model.generate(text, { maxTokens: 24, seed: 9 }))
+    const stop = whole[14]!.text + whole[15]!.text + whole[16]!.text + 'x'
+    for (const options of [
+      { temperature: 0 },
+      { seed: 9, topK: 40 },
+      { seed: 9, repetitionPenalty: 2.5, presencePenalty: 0.5, frequencyPenalty: 0.2, logitsProcessor },
+      { seed: 9, stop: [stop, '\u{10ffff}'] },
+      { seed: 9, stop: whole[18]!.text || 'x' },
+    ] satisfies GenerateOptions[]) {
+      const all = { maxTokens: 24, ...options }
+      seen.length = 0
+      const expected = await collect(model.generate(text, all))
+      const processed = [...seen]
+      for (let written = 0; written < expected.length; written++) {
+        seen.length = 0
+        const writtenIds = idsOf(expected.slice(0, written))
+        expect(await collect(model.generate(text, { ...all, writtenIds }))).toEqual(expected.slice(written))
+        expect(seen).toEqual(processed.slice(written))
+      }
+    }
+    // in a session, which has read it all then
+    const session = model.createSession()
+    await session.append(text.slice(0, 4))
+    const options = { seed: 9, maxTokens: 24, writtenIds: idsOf(whole.slice(0, 10)), onProgress: vi.fn() }
+    expect(await collect(session.generate(text.slice(4), options))).toEqual(whole.slice(10))
+    expect(session.position).toBe(text.length + 24)
+    expect(options.onProgress).toHaveBeenLastCalledWith({ type: 'prompt', done: text.length + 6, total: text.length + 6 })
+    expect(await collect(model.generate(text, { ...options, maxTokens: 10 }))).toEqual([])
+    expectThrows(() => model.generate(text, { writtenIds: [256] }), 'BAD_ARGUMENT', /writtenIds: token id 0 must be .* got 256/)
   })
 
   test('reports why it ended, and what it read and wrote', async () => {

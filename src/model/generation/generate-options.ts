@@ -38,6 +38,12 @@ export interface GenerateOptions extends LogitsOptions, SamplingOptions {
    * prompt of a session that was cloned or came from a cache; default none.
    */
   earlierIds?: TokenIds | undefined
+  /**
+   * Tokens that the same generation wrote before it was interrupted; default none. They are read behind the prompt, many at
+   * once, and count as written: for `maxTokens`, penalties, `logitsProcessor`, stop texts and the random numbers that `seed`
+   * gives. They are not yielded again; what follows is what would have followed.
+   */
+  writtenIds?: TokenIds | undefined
   /** Aborting it rejects `next()` with its reason. */
   signal?: Signal | undefined
   /** Called while the prompt is read; anything it throws rejects `next()`. */
@@ -60,6 +66,7 @@ export interface Generation {
   readonly tokenizer: ModelTokenizer | undefined
   readonly ids: Int32Array
   readonly earlierIds: Int32Array
+  readonly writtenIds: Int32Array
   readonly maxTokens: number
   readonly maxPositions: number | null
   readonly sampling: SamplingConfig
@@ -88,6 +95,7 @@ const GENERATE_OPTIONS = namesOf<GenerateOptions>({
   stopTokenIds: true,
   ignoreEos: true,
   earlierIds: true,
+  writtenIds: true,
   topLogprobs: true,
   signal: true,
   onProgress: true,
@@ -112,6 +120,7 @@ export function resolveGeneration(
   const { numTokens, maxPositions, tokenizer, eosTokenIds } = generator
   const { maxTokens = DEFAULT_MAX_TOKENS, stop, stopTokenIds = [], ignoreEos = false, signal, onProgress } = options
   const earlierIds = checkTokenIds(`${call}: earlierIds`, options.earlierIds ?? [], numTokens)
+  const writtenIds = checkTokenIds(`${call}: writtenIds`, options.writtenIds ?? [], numTokens)
   if (maxTokens !== Infinity && !(Number.isSafeInteger(maxTokens) && maxTokens >= 0)) {
     throw new RoutedAttentionError('BAD_ARGUMENT', `${call}: maxTokens must be an integer from 0, or Infinity, got ${describe(maxTokens)}`)
   }
@@ -124,14 +133,16 @@ export function resolveGeneration(
   const stopIds = new Set(checkTokenIds(`${call}: stopTokenIds`, stopTokenIds, numTokens))
   if (!ignoreEos) for (const id of eosTokenIds) stopIds.add(id)
   const ids = resolvePrompt(call, prompt, generator)
-  if (maxPositions !== null && position + ids.length > maxPositions) {
+  const readCount = ids.length + writtenIds.length
+  if (maxPositions !== null && position + readCount > maxPositions) {
     const where = position === 0 ? '' : ` at position ${position}`
     throw new RoutedAttentionError(
       'BAD_ARGUMENT',
-      `${call}: a prompt of ${ids.length} tokens${where} exceeds the ${maxPositions} positions (max_positions) of this model`,
+      `${call}: a prompt of ${readCount} tokens${where} exceeds the ${maxPositions} positions (max_positions) of this model`,
     )
   }
-  return { numTokens, tokenizer, ids, earlierIds, maxTokens, maxPositions, sampling, logits, stops, stopIds, signal, onProgress }
+  const read = { ids, earlierIds, writtenIds }
+  return { numTokens, tokenizer, ...read, maxTokens, maxPositions, sampling, logits, stops, stopIds, signal, onProgress }
 }
 
 function resolvePrompt(call: string, prompt: string | TokenIds | null, generator: GenerationModel): Int32Array {

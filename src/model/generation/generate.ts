@@ -68,7 +68,7 @@ export async function* generate(
   generation: Generation,
   open: () => Reading | Promise<Reading>,
 ): AsyncGenerator<GeneratedToken, void, undefined> {
-  const { signal, stopIds, maxPositions } = generation
+  const { signal, stopIds, maxPositions, writtenIds } = generation
   signal?.throwIfAborted()
   const reading = await open()
   let unread: number | undefined
@@ -78,12 +78,12 @@ export async function* generate(
     const writer = new TokenWriter(generation, reading.recentIds, reading.interrupt)
     let logits = await readPrompt(generation, reading)
     const room = maxPositions === null ? Infinity : maxPositions - reading.position
-    const maxTokens = Math.min(generation.maxTokens, room)
+    const maxTokens = Math.min(generation.maxTokens, writtenIds.length + room)
     const last = [0]
     const request = { signal }
     /** Held back by one: if the next token ends the text, the text still held back belongs to this one. */
     let held: GeneratedToken | undefined
-    for (let made = 1; made <= maxTokens; made++) {
+    for (let made = writtenIds.length + 1; made <= maxTokens; made++) {
       let token: GeneratedToken
       try {
         if (unread !== undefined) {
@@ -123,8 +123,9 @@ export async function* generate(
   }
 }
 
-/** @returns logits after the prompt */
-async function readPrompt({ ids, signal, onProgress }: Generation, reading: Reading): Promise<Float32Array> {
+/** @returns logits after the prompt and what was written */
+async function readPrompt({ ids: prompt, writtenIds, signal, onProgress }: Generation, reading: Reading): Promise<Float32Array> {
+  const ids = join(prompt, writtenIds)
   const total = ids.length
   if (!onProgress || total === 0) return reading.append(ids, { signal })
   let told = 0
@@ -150,12 +151,18 @@ class TokenWriter {
    * @param before the last ids before the prompt
    * @param interrupt ends the wait for `logitsProcessor`
    */
-  constructor({ tokenizer, ids, earlierIds, sampling, logits, stops, stopIds }: Generation, before: Int32Array, interrupt: Interrupt) {
+  constructor(generation: Generation, before: Int32Array, interrupt: Interrupt) {
+    const { tokenizer, ids, earlierIds, writtenIds, sampling, logits, stops, stopIds } = generation
     this.#stopIds = stopIds
     this.#sampler = createSampler(sampling)
     this.#adjuster = logits && new LogitsAdjuster(logits, join(earlierIds, ids))
     this.#interrupt = interrupt
     this.#text = tokenizer && createTextStream(tokenizer, stops, join(before, ids))
+    this.#sampler.skip(writtenIds.length)
+    for (const id of writtenIds) {
+      this.#adjuster?.took(id)
+      this.#text?.push(id)
+    }
   }
 
   /** Whether text is being held back that a stop token would release. */

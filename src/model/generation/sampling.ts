@@ -13,6 +13,8 @@ export interface Sampler {
    * nothing above -Infinity; `BAD_ARGUMENT` if they are not a Float32Array, or empty
    */
   sample(logits: Float32Array, given?: Float32Array): Sample
+  /** Goes on as if it had chosen so many tokens more. */
+  skip(count: number): void
 }
 
 /** Returns a sampler that uses one stream of random numbers; temperature 0 draws none. */
@@ -29,6 +31,9 @@ export function createSampler(config: SamplingConfig): Sampler {
         id = sampler.draw(logits, logits[best]!, random.uniform())
       }
       return logprobs.read(given, id, given[given === logits ? best : mostProbable(given)]!)
+    },
+    skip(count) {
+      for (let i = 0; i < count && config.temperature > 0; i++) random.uniform()
     },
   }
 }

@@ -24,8 +24,8 @@ export interface TurnUsage {
  * Answers the last turn of a conversation, to its end, whoever follows it. The end is stored before it is told, so that
  * whoever knows it finds it again.
  *
- * A turn that was interrupted is answered anew from its beginning, with the same seed, so with the same tokens; those that
- * were stored are imposed on it, in case this machine would round otherwise.
+ * A turn that was interrupted goes on behind the tokens that were stored, which are read like words: whatever machine wrote
+ * them.
  * @param prefixes what prompts have in common
  * @param place given back at the end
  * @param work ended at the end
@@ -70,8 +70,8 @@ export interface Ending {
 
 /**
  * Answers the last turn of a conversation, a token at each step: tells it, and stores the tokens now and then. Tokens that
- * are known already take steps too.
- * @param onProgress called while the turn's words are read
+ * are known already are read with the turn's words.
+ * @param onProgress called while these are read
  * @throws whatever reading does, or the signal's reason; errors that would come again are endings
  */
 export async function* answerTurn(
@@ -83,16 +83,13 @@ export async function* answerTurn(
   const number = conversation.turns.length - 1
   const turn = conversation.turns[number]!
   const { prompt, options, ids, texts } = turn
-  const known = [...ids]
-  const logitsProcessor = known.length === 0 ? undefined : imposing(known, prompt.length)
-  let made = 0
   let last: GeneratedToken | undefined
   try {
     const earlierIds = hasRead ? prompt : []
     const words = hasRead || prompt.length === 0 ? null : prompt
-    for await (const token of session.generate(words, { ...options, earlierIds, logitsProcessor, signal, onProgress })) {
+    for await (const token of session.generate(words, { ...options, earlierIds, writtenIds: ids, signal, onProgress })) {
       if (token.finishReason !== null) last = token
-      else if (made++ >= known.length) {
+      else {
         ids.push(token.id)
         texts.push(token.text)
         conversation.changed()
@@ -108,16 +105,6 @@ export async function* answerTurn(
   const reason = last?.finishReason
   if (!last || !reason) throw new RoutedAttentionError('BAD_ARGUMENT', 'an answer ended without a last token')
   return { last, end: reason }
-}
-
-/** Lets nothing be chosen but these tokens, and anything after them. */
-function imposing(ids: readonly number[], promptLength: number): (logits: Float32Array, so: readonly number[]) => void {
-  return (logits, so) => {
-    const id = ids[so.length - promptLength]
-    if (id === undefined) return
-    logits.fill(-Infinity)
-    logits[id] = 0
-  }
 }
 
 /** Stores the end of the last turn's answer, and tells it then. @returns whether the session is kept for the next turn */
