@@ -604,7 +604,6 @@ declare module 'routed-attention/server' {
     | 'maxTokens'
     | 'maxChoices'
     | 'maxConversationTokens'
-    | 'maxImportBytes'
     | 'transferSecret'
     | 'stallTimeout'
     | 'log'
@@ -612,6 +611,7 @@ declare module 'routed-attention/server' {
     load: (onProgress: () => void) => Promise<LanguageModel>
     maxMemory?: number | undefined
     maxCacheBytes?: number | undefined
+    maxImportBytes?: number | undefined
     maxWait?: number | undefined
     snapshotInterval?: number | undefined
   }

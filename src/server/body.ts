@@ -47,7 +47,7 @@ export async function readBytes(
   { body, headers }: Request,
   { maxBodyBytes, stallTimeout }: BodyLimits,
   signal: AbortSignal,
-): Promise<Uint8Array> {
+): Promise<Uint8Array<ArrayBuffer>> {
   const encoding = headers.get('content-encoding') ?? 'identity'
   if (encoding.toLowerCase() !== 'identity')
     throw new HttpError(415, 'UNSUPPORTED_MEDIA_TYPE', 'the body must be plain: it has a content-encoding', {

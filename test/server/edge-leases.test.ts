@@ -118,14 +118,14 @@ test('a session between turns is given only to whoever has read the same', async
   const model = await loadSmallModel(runtime, causalConfig)
   const budget = new SessionBudget(model, { maxMemory: 1e9, maxWait: 0 })
   const sessions = [model.createSession(), model.createSession(), model.createSession()] as const
-  budget.keep('a', sessions[0], [1, 2])
-  budget.keep('a', sessions[1], [1, 3])
+  budget.keep('a', { session: sessions[0], tokens: [1, 2], snapshotAt: 0 })
+  budget.keep('a', { session: sessions[1], tokens: [1, 3], snapshotAt: 0 })
   expect(sessions[0].byteLength).toBe(0)
   expect(budget.take('a', [1, 2])).toBeUndefined()
   expect(sessions[1].byteLength).toBe(0)
-  budget.keep('a', sessions[2], [1, 2])
+  budget.keep('a', { session: sessions[2], tokens: [1, 2], snapshotAt: 0 })
   expect(budget.take('b', [1, 2])).toBeUndefined()
-  expect(budget.take('a', [1, 2])).toBe(sessions[2])
+  expect(budget.take('a', [1, 2])!.session).toBe(sessions[2])
   expect(budget.idle).toBe(0)
 })
 

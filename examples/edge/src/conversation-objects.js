@@ -13,14 +13,16 @@ export function conversationObjects({ CONVERSATIONS }) {
     newId: () => nameOf(CONVERSATIONS.newUniqueId()),
     /** @param {string} name @param {Request} request */
     fetch(name, request) {
-      const hex = /^conv_([A-Za-z0-9_-]{43})$/.exec(name)?.[1]
-      if (!hex) return undefined
+      const text = /^conv_([A-Za-z0-9_-]{43})$/.exec(name)?.[1]
+      if (!text) return undefined
       let id
       try {
-        id = CONVERSATIONS.idFromString(hexOf(hex))
+        id = CONVERSATIONS.idFromString(hexOf(text))
       } catch {
         return undefined
       }
+      // 43 letters have two bits more than an id
+      if (nameOf(id) !== name) return undefined
       return CONVERSATIONS.get(id).fetch(request)
     },
   }

@@ -62,12 +62,12 @@ export class ServerProcess {
     return (Number(fields[11]) + Number(fields[12])) / 100
   }
 
-  /** Bytes of the isolate after a collection: JavaScript's heap, and what lies outside of it, but for WebAssembly's memory. */
+  /** Bytes of the isolate, garbage included: JavaScript's heap, and what lies outside of it, but for WebAssembly's memory. */
   async memory() {
     // the inspector is heard only while a request is served
     const serving = setInterval(() => void fetch(new URL('/health', this.address)).catch(() => {}), 20)
-    await this.#ask('HeapProfiler.collectGarbage').finally(() => clearInterval(serving))
-    const { usedSize, backingStorageSize = 0, embedderHeapUsedSize = 0 } = await this.#ask('Runtime.getHeapUsage')
+    const usage = await this.#ask('Runtime.getHeapUsage').finally(() => clearInterval(serving))
+    const { usedSize, backingStorageSize = 0, embedderHeapUsedSize = 0 } = usage
     return {
       heap: usedSize + embedderHeapUsedSize,
       external: backingStorageSize,

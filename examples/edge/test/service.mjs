@@ -104,6 +104,14 @@ await check('an alarm that comes too early deletes nothing, and comes again', as
   assert(Math.abs(alarm - Date.now() - 30 * 86_400_000) < 3_600_000, `the alarm comes at ${alarm}`)
 })
 
+await check('an id that spells another’s bytes differently was not made here', async () => {
+  // the last of its 43 letters has two bits more than an id
+  const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+  const last = letters[letters.indexOf(String(path.at(-1))) ^ 1]
+  assert.equal((await client.send('GET', `${path}/events`)).status, 200)
+  assert.equal((await client.send('GET', `${path.slice(0, -1)}${last}/events`)).status, 404)
+})
+
 await check('a conversation that is deleted leaves nothing behind', async () => {
   assert.equal((await client.send('DELETE', path)).status, 204)
   assert.deepEqual([(await client.send('GET', `${path}/events`)).status, (await client.send('DELETE', path)).status], [404, 404])

@@ -71,31 +71,31 @@ export async function encodeConversation({ head, turns, snapshot }: Conversation
 
 /**
  * Takes a file apart, whose bytes may be anybody's. What it holds is JSON, and no more than that is known of it.
+ * @param bytes of no shared memory, which nobody changes; the snapshot is a view of them
  * @param secret against which a signature is checked
  * @throws RoutedAttentionError `BAD_FILE` if the bytes are damaged, truncated or something else; `BAD_ARGUMENT` for
  * anything but bytes
  */
-export async function decodeConversation(bytes: Uint8Array, secret?: string): Promise<UncheckedConversation> {
+export async function decodeConversation(bytes: Uint8Array<ArrayBuffer>, secret?: string): Promise<UncheckedConversation> {
   if (!isUint8Array(bytes)) throw new RoutedAttentionError('BAD_ARGUMENT', `a conversation must be a Uint8Array, got ${describe(bytes)}`)
-  // copy: it is unaffected by later writes, and is no shared memory, which Web Crypto refuses
-  const copy = new Uint8Array(bytes)
-  if (copy.length < HEADER_BYTES + DIGEST_BYTES || !MAGIC.every((byte, at) => copy[at] === byte))
-    throw refusal(copy, 'they do not begin as one does')
-  const view = new DataView(copy.buffer)
+  const own = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)
+  if (own.length < HEADER_BYTES + DIGEST_BYTES || !MAGIC.every((byte, at) => own[at] === byte))
+    throw refusal(own, 'they do not begin as one does')
+  const view = new DataView(own.buffer)
   const version = view.getUint16(MAGIC.length, true)
-  if (version !== VERSION) throw refusal(copy, `they are of version ${version} of the format, this is version ${VERSION}`)
+  if (version !== VERSION) throw refusal(own, `they are of version ${version} of the format, this is version ${VERSION}`)
   const signed = view.getUint32(SIGNED_AT, true)
   const logEnd = HEADER_BYTES + view.getUint32(LOG_LENGTH_AT, true)
   const end = logEnd + view.getUint32(SNAPSHOT_LENGTH_AT, true)
   const signedEnd = end + DIGEST_BYTES
-  if (signed > 1 || copy.length !== signedEnd + signed * DIGEST_BYTES)
-    throw refusal(copy, 'their header says that there are more or fewer: they were cut, altered or added to')
-  const digest = await digestOf(copy.subarray(0, end))
-  if (!digest.every((byte, at) => copy[end + at] === byte))
-    throw refusal(copy, 'their checksum does not fit: they were cut, altered or added to')
-  const isSigned = signed === 1 && secret !== undefined && (await isSignedWith(secret, copy, signedEnd))
-  const { head, turns } = parseLog(copy, logEnd)
-  return { head, turns, snapshot: end === logEnd ? undefined : copy.slice(logEnd, end), isSigned }
+  if (signed > 1 || own.length !== signedEnd + signed * DIGEST_BYTES)
+    throw refusal(own, 'their header says that there are more or fewer: they were cut, altered or added to')
+  const digest = await digestOf(own.subarray(0, end))
+  if (!digest.every((byte, at) => own[end + at] === byte))
+    throw refusal(own, 'their checksum does not fit: they were cut, altered or added to')
+  const isSigned = signed === 1 && secret !== undefined && (await isSignedWith(secret, own, signedEnd))
+  const { head, turns } = parseLog(own, logEnd)
+  return { head, turns, snapshot: end === logEnd ? undefined : own.subarray(logEnd, end), isSigned }
 }
 
 function parseLog(bytes: Uint8Array, end: number): { head?: unknown; turns?: unknown } {

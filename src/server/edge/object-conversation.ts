@@ -12,7 +12,6 @@ import {
 import { EventStream, type EventPosition } from '../conversations/event-stream.js'
 import { type Asked, encodeEntries, type Head, LOG, SNAPSHOT, type Turn } from '../conversations/record.js'
 import type { Exchange } from '../exchange.js'
-import { hexOf } from '../hex.js'
 import { HttpError, toHttpError } from '../http-error.js'
 import type { Settings } from '../options.js'
 import type { ConversationStore } from '../stores/store.js'
@@ -31,7 +30,7 @@ export interface ConversationMeans {
   readonly snapshotInterval: number
   readonly now: () => number
   /** The model, and who gives out memory; loads it first if need be. */
-  open(): Promise<{ readonly model: LanguageModel; readonly budget: SessionBudget }>
+  open(): Promise<{ readonly model: LanguageModel; readonly fingerprint: string; readonly budget: SessionBudget }>
   /** Who gives out memory, if the model was loaded. */
   readonly budget: () => SessionBudget | undefined
   /** The turns that are being answered, by conversation. */
@@ -59,8 +58,8 @@ export class ObjectConversation implements ConversationService {
   }
 
   async create(defaults: Head['defaults'], first: Asked | undefined): Promise<string> {
-    const { model } = await this.#means.open()
-    const head = { model: hexOf(model.fingerprint), defaults }
+    const { fingerprint } = await this.#means.open()
+    const head = { model: fingerprint, defaults }
     return this.add({ head, turns: first ? [{ ...first, start: 0, ids: [], texts: [], end: 'read' }] : [] })
   }
 
@@ -130,7 +129,7 @@ export class ObjectConversation implements ConversationService {
 
   async #openFor({ head }: Conversation): ReturnType<ConversationMeans['open']> {
     const opened = await this.#means.open()
-    if (head.model === hexOf(opened.model.fingerprint)) return opened
+    if (head.model === opened.fingerprint) return opened
     throw new HttpError(409, 'CONFLICT', 'the conversation was held with another model than this')
   }
 
@@ -168,6 +167,8 @@ export class ObjectConversation implements ConversationService {
     const before = drivers.get(this.#id)
     if (before && !before.isOver) return before
     before?.abandon()
+    // those of objects that have ended, which hold their conversations' texts
+    for (const [id, { isOver }] of drivers) if (isOver) drivers.delete(id)
     const driver = new TurnDriver(conversation, turn, { model, budget, store: this.#store, snapshotInterval, now })
     drivers.set(this.#id, driver)
     return driver

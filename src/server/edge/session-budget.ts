@@ -45,10 +45,12 @@ class Place {
 }
 
 /** A session between turns. */
-interface IdleSession {
+export interface IdleSession {
   readonly session: Session
   /** What it has read. */
   readonly tokens: readonly number[]
+  /** The position of the snapshot that is stored. */
+  readonly snapshotAt: number
 }
 
 /**
@@ -114,22 +116,22 @@ export class SessionBudget implements Places {
     }
   }
 
-  /** Keeps a session between turns. @param tokens what it has read */
-  keep(id: string, session: Session, tokens: readonly number[]): void {
+  /** Keeps a conversation's session between turns. */
+  keep(id: string, idle: IdleSession): void {
     this.forget(id)
-    this.#idle.set(id, { session, tokens })
+    this.#idle.set(id, idle)
   }
 
   /**
    * Gives a conversation's session, which becomes the caller's.
    * @param tokens what it must have read: an earlier object may have gone on without its words being stored
    */
-  take(id: string, tokens: readonly number[]): Session | undefined {
+  take(id: string, tokens: readonly number[]): IdleSession | undefined {
     const kept = this.#idle.get(id)
     if (!kept) return undefined
     this.#idle.delete(id)
     const isSame = kept.tokens.length === tokens.length && kept.tokens.every((token, index) => token === tokens[index])
-    if (isSame) return kept.session
+    if (isSame) return kept
     kept.session.dispose()
     return undefined
   }
@@ -195,7 +197,7 @@ export class SessionBudget implements Places {
     return sum
   }
 
-  /** A session, its copy while an append overwrites state, and half as much for its snapshot, in two pieces of host memory. */
+  /** A session, its copy while an append overwrites state, and half as much for its snapshot and the rows that hold it. */
   #needOf(sequences: number): number {
     return sequences * 2.5 * this.#sessionBytes
   }

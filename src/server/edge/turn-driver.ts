@@ -7,6 +7,7 @@ import { SNAPSHOT, type Turn } from '../conversations/record.js'
 import { answerTurn, type Ending, finishTurn } from '../conversations/turn-runner.js'
 import type { Exchange } from '../exchange.js'
 import type { ConversationStore } from '../stores/store.js'
+import { releaseBuffer } from './release-buffer.js'
 import type { SessionBudget } from './session-budget.js'
 
 /** Tokens of an append when a conversation is read again: what a driver does without a sign of life in between. */
@@ -116,7 +117,10 @@ export class TurnDriver {
     const conversation = this.#conversation
     const { start } = this.#turn
     const tokens = conversation.tokens(0, start)
-    const session = budget.take(conversation.id, tokens) ?? (await this.#restore(start)) ?? this.#means.model.createSession()
+    const kept = budget.take(conversation.id, tokens)
+    // an object that was here before has stored it
+    if (kept) conversation.snapshotAt = kept.snapshotAt
+    const session = kept?.session ?? (await this.#restore(start)) ?? this.#means.model.createSession()
     this.#hold(session)
     while (session.position < start) {
       await session.append(tokens.slice(session.position, session.position + PIECE))
@@ -133,7 +137,8 @@ export class TurnDriver {
 
   async #restore(position: number): Promise<Session | undefined> {
     const { model, store } = this.#means
-    const bytes = (await store.read(this.#conversation.id, SNAPSHOT))?.entries.get(SNAPSHOT)
+    const stored = await store.read(this.#conversation.id, SNAPSHOT)
+    const bytes = stored?.entries.get(SNAPSHOT)
     if (!bytes) return undefined
     let session: Session
     try {
@@ -142,6 +147,8 @@ export class TurnDriver {
       // saved by another version: what it saves is read again
       if ((error as { code?: unknown }).code === 'BAD_FILE') return undefined
       throw error
+    } finally {
+      stored?.release?.()
     }
     this.#conversation.snapshotAt = session.position
     if (session.position <= position) return session
@@ -153,12 +160,18 @@ export class TurnDriver {
     const { budget, snapshotInterval } = this.#means
     const conversation = this.#conversation
     const session = this.#session!
+    let snapshot: Uint8Array | undefined
     const keeper: SessionKeeper = {
-      keep: () => budget.keep(conversation.id, session, conversation.tokens(0, session.position)),
-      snapshotOf: () => (session.position - conversation.snapshotAt < snapshotInterval ? [] : [[SNAPSHOT, session.save()]]),
+      keep: ({ id, snapshotAt }) => budget.keep(id, { session, tokens: conversation.tokens(0, session.position), snapshotAt }),
+      snapshotOf: () => {
+        if (session.position - conversation.snapshotAt < snapshotInterval) return []
+        return [[SNAPSHOT, (snapshot = session.save())]]
+      },
     }
     const byteLength = session.byteLength
     const isKept = await finishTurn(conversation, session, ending, keeper)
+    // the store has copied it
+    if (snapshot) releaseBuffer(snapshot)
     const { prompt, ids } = this.#turn
     usage.promptTokens += prompt.length
     usage.completionTokens += ids.length

@@ -4,6 +4,11 @@ export interface StoredConversation {
   readonly version: number
   /** Its entries, by name. */
   readonly entries: ReadonlyMap<string, Uint8Array>
+  /**
+   * Gives the memory of the entries back before it is collected, where a store can: called, if at all, by who needs them no
+   * longer. Nothing reads them afterwards.
+   */
+  readonly release?: (() => void) | undefined
 }
 
 /**
