@@ -61,7 +61,7 @@ function ms(value) {
  * What is said of tasks. On a busy machine a task stands still while others compute: the clock goes on, its processor
  * time does not, and tells whose fault it is.
  * @param {Task[]} tasks
- * @returns {{ byProcessor: string, byClock: string, isShort: boolean }}
+ * @returns {{ byProcessor: string, byClock: string, isShort: boolean, isLongByClock: boolean }}
  */
 export function describeTasks(tasks) {
   const most = (/** @type {'wall' | 'processor'} */ key) => tasks.reduce((max, task) => Math.max(max, task[key]), 0)
@@ -71,6 +71,7 @@ export function describeTasks(tasks) {
     byProcessor: `longest ${ms(most('processor'))} of ${tasks.length} tasks`,
     byClock: long.length === 0 ? `longest ${ms(most('wall'))}` : `${long.length} over ${LONGEST_TASK} ms: ${told.join(', ')}`,
     isShort: most('processor') <= LONGEST_TASK,
+    isLongByClock: long.length > 0,
   }
 }
 

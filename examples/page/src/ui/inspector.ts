@@ -30,6 +30,8 @@ export class Inspector {
   readonly #words = h('div', { class: 'layer-words' })
   readonly #heads = new HeadPlot()
   readonly #empty = h('div', { class: 'inspector-empty' })
+  /** The same once more, for who looks at a token already. */
+  readonly #again = h('div', { class: 'inspector-empty' })
   readonly #full: HTMLElement
   readonly #reading: HTMLElement
   #facts: ModelFacts | undefined
@@ -53,6 +55,7 @@ export class Inspector {
       {},
       h('h3', {}, 'What it read, layer by layer'),
       this.plots.element,
+      h('p', { class: 'hint' }, 'Up, in colour: held tokens, over the whole text. Down, in grey: near ones.'),
       this.#headChoice,
       this.#words,
       this.#heads.element,
@@ -64,6 +67,7 @@ export class Inspector {
       h('h3', {}, this.#events.onBranch ? 'What the model expected here (choose one to go on from it)' : 'What the model expected here'),
       this.#choices,
       this.#reading,
+      h('details', {}, h('summary', {}, 'What are held tokens?'), this.#again),
     )
     this.element = h('aside', { class: 'inspector', attributes: { 'aria-label': 'The token that is looked at' } }, this.#empty, this.#full)
   }
@@ -75,7 +79,10 @@ export class Inspector {
     const heads = Array.from({ length: facts.heads }, (_, head) => h('option', { value: String(head) }, `head ${head + 1}`))
     this.#head.replaceChildren(h('option', { value: '' }, 'the mean of all'), ...heads)
     this.plots.open(facts.depth, facts.causal ? facts.routedLayers : [])
-    this.#empty.replaceChildren(...heldTokensExplained(facts, this.#events.onBranch !== undefined))
+    const explained = heldTokensExplained(facts, this.#events.onBranch !== undefined)
+    this.#empty.replaceChildren(...explained)
+    this.#again.replaceChildren(...explained.slice(1).map((part) => part.cloneNode(true)))
+    this.#again.parentElement!.hidden = !facts.causal
     this.show(undefined, false)
   }
 

@@ -100,6 +100,9 @@ function drawLayer(
   })
 }
 
+const HEADS =
+  'Each row is a head: an attention of its own. Its first column is what went to none of the list, then come the held tokens, the oldest first, and on the right what is near.'
+
 /** One layer's heads, a row each: on the left what each expert held, on the right the local window. */
 export class HeadPlot {
   readonly element: HTMLElement
@@ -110,12 +113,7 @@ export class HeadPlot {
     this.#drawing = new Drawing('heads-canvas', 'Attention of each head', (context, width, height, colour) => {
       if (this.#layer) drawHeads(context, width, height, colour, this.#layer)
     })
-    this.element = h(
-      'div',
-      { class: 'heads' },
-      this.#drawing.canvas,
-      h('p', { class: 'hint' }, 'Rows: heads. First column: nothing; then the held tokens.'),
-    )
+    this.element = h('div', { class: 'heads' }, this.#drawing.canvas, h('p', { class: 'hint' }, HEADS))
   }
 
   show(layer: LayerLook | undefined): void {

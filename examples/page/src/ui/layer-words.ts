@@ -29,7 +29,7 @@ export function describeLayer(look: Look, index: number, facts: ModelFacts, text
 export function spokenLayer(look: Look, index: number, textOf: TextOf): string {
   const layer = look.layers[index]
   if (!layer) return ''
-  const list = (positions: readonly number[]): string => positions.map((position) => spokenWord(position, textOf)).join(', ')
+  const list = (positions: readonly number[]): string => [...new Set(positions.map((position) => spokenWord(position, textOf)))].join(', ')
   const experts = layer.experts.map(({ weights, held }, number) =>
     weights
       ? `Expert ${number + 1}: read mostly ${list(
@@ -48,12 +48,25 @@ function expertWords(expert: ExpertLook, number: number, facts: ModelFacts, text
   const style = { '--expert': `var(--expert-${number % EXPERT_COLOURS})` }
   const { weights, held } = expert
   if (!weights) {
+    const none = allHeld(held, undefined, textOf, goTo)
     const text = ` did not let this token read its list. Of every ${count(facts.routedWindow)} tokens it lets those read that score highest; ${count(facts.queries)} or more before this one had scored as high.`
-    return h('div', { class: 'expert', style }, h('p', {}, name, text))
+    return h('div', { class: 'expert', style }, h('p', {}, name, text), none)
   }
   const sources = strongest(weights.subarray(1)).map((i) => ({ position: held[i]!, weight: weights[i + 1]! }))
   const text = ` let this token read its list of ${count(held.length)} tokens. ${percent(weights[0]!)} of the attention went to none of them; the rest mostly to:`
-  return h('div', { class: 'expert', style }, h('p', {}, name, text), sourceList(sources, textOf, goTo))
+  const all = allHeld(held, weights.subarray(1), textOf, goTo)
+  return h('div', { class: 'expert', style }, h('p', {}, name, text), sourceList(sources, textOf, goTo), all)
+}
+
+/** The whole list, made when it is opened. */
+function allHeld(held: Int32Array, weights: Float32Array | undefined, textOf: TextOf, goTo: GoTo): HTMLElement {
+  const details = h('details', { class: 'all-held' }, h('summary', {}, `All ${count(held.length)} held tokens`))
+  details.addEventListener(
+    'toggle',
+    () => details.append(sourceList(Array.from(held, (position, i) => ({ position, weight: weights?.[i] })), textOf, goTo)), // prettier-ignore
+    { once: true },
+  )
+  return details
 }
 
 function localWords({ localStart, local }: LayerLook, position: number, textOf: TextOf, goTo: GoTo): HTMLElement {
@@ -62,7 +75,7 @@ function localWords({ localStart, local }: LayerLook, position: number, textOf: 
   return h('div', { class: 'expert', style: { '--expert': 'var(--near-strong)' } }, h('p', {}, text), sourceList(sources, textOf, goTo))
 }
 
-function sourceList(sources: readonly { position: number; weight: number }[], textOf: TextOf, goTo: GoTo): HTMLElement {
+function sourceList(sources: readonly { position: number; weight: number | undefined }[], textOf: TextOf, goTo: GoTo): HTMLElement {
   return h(
     'ul',
     { class: 'sources' },
@@ -71,7 +84,7 @@ function sourceList(sources: readonly { position: number; weight: number }[], te
         'button',
         { type: 'button', class: 'source', title: `token ${count(position + 1)}`, on: { click: () => goTo(position) } },
         ...tokenInWord(position, textOf),
-        h('small', {}, ` ${percent(weight)}`),
+        weight === undefined ? null : h('small', {}, ` ${percent(weight)}`),
       )
       return h('li', {}, button)
     }),

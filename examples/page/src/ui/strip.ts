@@ -24,6 +24,8 @@ export class HeldStrip {
   readonly #drawing: Drawing
   readonly #caption = h('p', { class: 'strip-caption' })
   #rows: Row[] = []
+  /** What is drawn before anything is held. */
+  #empty: Row[] = []
   #length = 0
   #localWindow = 0
   #window = 0
@@ -48,6 +50,7 @@ export class HeldStrip {
     this.#window = routedWindow
     this.#lines = `from the top: ${layersInWords(routedLayers)}${experts > 1 ? `, ${experts} experts each` : ''}`
     this.#rows = []
+    this.#empty = Array.from({ length: Math.max(rows, 1) }, () => ({ layer: -1, expert: 0, held: new Int32Array() }))
     this.#length = 0
     this.#stateBytes = 0
     this.#localWindow = localWindow
@@ -92,7 +95,7 @@ export class HeldStrip {
     const length = Math.max(this.#length, 1)
     const x = (position: number): number => (position / length) * width
     const mark = Math.max(width / length, 1)
-    const rows = this.#rows.length > 0 ? this.#rows : [{ layer: -1, expert: 0, held: new Int32Array() }]
+    const rows = this.#rows.length > 0 ? this.#rows : this.#empty
     const now = this.#look?.position ?? length - 1
     const step = Math.min(ROW + GAP, (height - 14) / rows.length)
     const tall = step > GAP * 2 ? step - GAP : step * 0.8
@@ -101,7 +104,7 @@ export class HeldStrip {
       context.fillStyle = colour('track')
       context.fillRect(0, top, width, tall)
       context.fillStyle = colour('near')
-      const [left, wide] = [x(Math.max(now - this.#localWindow, 0)), x(Math.min(this.#localWindow, now) + 1)]
+      const [left, wide] = this.#length === 0 ? [0, 0] : [x(Math.max(now - this.#localWindow, 0)), x(Math.min(this.#localWindow, now) + 1)]
       context.fillRect(left, top, wide, tall)
       // an edge that is seen where two shades of grey are not told apart
       context.fillStyle = colour('near-strong')
