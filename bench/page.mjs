@@ -124,8 +124,11 @@ async function part(page, during, visit) {
 
 /** @param {import('playwright-core').Page} page @param {string} tab */
 async function accessibility(page, tab) {
-  const { passed, violations } = await axeFindings(page)
-  row(`axe, ${tab}`, violations.join('; ') || `nothing; ${passed} rules passed`, violations.length === 0)
+  for (const colorScheme of /** @type {const} */ (['dark', 'light'])) {
+    await page.emulateMedia({ colorScheme })
+    const { passed, violations } = await axeFindings(page)
+    row(`axe, ${tab}, ${colorScheme}`, violations.join('; ') || `nothing; ${passed} rules passed`, violations.length === 0)
+  }
   const { named, unnamed } = await namesOfControls(page)
   row(`named controls, ${tab}`, unnamed.join('; ') || `all ${named}`, unnamed.length === 0)
   const { reached, missed } = await reachableByKeyboard(page)

@@ -3,9 +3,9 @@ import type { Look, ReadingProgress, WriteEvent } from '../../examples/page/src/
 import { Reader } from '../../examples/page/src/engine/reader.js'
 import { TokenTexts } from '../../examples/page/src/engine/token-texts.js'
 import { Writer } from '../../examples/page/src/engine/writer.js'
-import { lookOfHead } from '../../examples/page/src/ui/attention.js'
+import { attentionOf, headsOf, lookOfHead } from '../../examples/page/src/ui/attention.js'
 import { createRuntime, LanguageModel, type Runtime } from '../../src/index.js'
-import { causalConfig, publishedConfig, smallModel, smallModelFiles } from '../support/small-models.js'
+import { causalConfig, publishedConfig, sessionConfigs, smallModel, smallModelFiles } from '../support/small-models.js'
 
 let runtime: Runtime
 
@@ -60,6 +60,34 @@ describe('the page with a visitor’s own model of bytes', () => {
       await expect(reader.read(signal, (progress) => void read.push(progress))).rejects.toThrow(/300 tokens at most/)
     expect(read.at(-1)).toMatchObject({ tokens: 300, bytesTotal: 1800 })
     expect(read.at(-1).bytesDone).toBeLessThan(1800)
+    reader.dispose()
+    own.dispose()
+  })
+
+  test.each(sessionConfigs.map(([name, config]) => ({ name, config })))('$name: written, read and looked at', async ({ config }) => {
+    const own = await load(config)
+    const texts = new TokenTexts(own.tokenizer)
+    const writer = new Writer(own, texts)
+    const events: WriteEvent[] = []
+    const { maxTokens: tokens } = sampling
+    expect(await writer.write('The sea. '.repeat(9), sampling, signal, (event) => void events.push(event))).toMatchObject({ tokens })
+    const looks = events.flatMap((event) => ('look' in event ? [event.look] : []))
+    expect(looks.length).toBeGreaterThan(0)
+    for (const look of looks)
+      for (const layer of look.layers) {
+        expect(headsOf(layer)).toBe(own.config.layer.heads)
+        const attention = attentionOf(layer)
+        expect(attention.length).toBe(layer.local.length - 1 + layer.experts.reduce((sum, { held }) => sum + held.length, 0))
+        for (const { position, weight, share } of attention) {
+          expect(position).toBeLessThanOrEqual(look.position)
+          expect(weight).toBeGreaterThanOrEqual(0)
+          expect(share).toBeGreaterThanOrEqual(0)
+          expect(share).toBeLessThanOrEqual(1)
+        }
+      }
+    writer.dispose()
+    const reader = new Reader(own, texts, new Blob(['The sea. '.repeat(9)]))
+    expect(await reader.read(signal, () => {})).toMatchObject({ tokens: 81 })
     reader.dispose()
     own.dispose()
   })
