@@ -29,6 +29,7 @@ export class TokenExplorer {
   readonly inspector: Inspector
   /** What the marks in the text mean. */
   readonly legend: HTMLElement
+  readonly #routingLegend: HTMLElement
   readonly #looker: Looker
   readonly #options: Options
   #timer = 0
@@ -36,7 +37,9 @@ export class TokenExplorer {
   constructor(engine: Engine, name: TextName, options: Options) {
     this.#options = options
     this.#looker = new Looker(engine, name)
-    this.legend = textLegend(options.heat ?? false)
+    const { element, routing } = textLegend(options.heat ?? false)
+    this.legend = element
+    this.#routingLegend = routing
     this.text = new TokenText(options.label, {
       length: options.length,
       onLook: (position, isPinned) => this.#rest(position, isPinned),
@@ -55,7 +58,7 @@ export class TokenExplorer {
   open(facts: ModelFacts): void {
     this.inspector.open(facts, this.#options.textOf)
     this.strip.clear(facts)
-    this.legend.hidden = !facts.causal
+    this.#routingLegend.hidden = !facts.causal
     this.forget()
   }
 

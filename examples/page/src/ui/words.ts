@@ -55,25 +55,26 @@ export function publishedReading({ maxPositions }: ModelFacts): string {
   return `This model reads ${count(piece)} tokens at a time and then forgets them: with its routing (the published one) each new word changes what earlier words read, and a long text in one piece would take hours. Later words of a piece have a say in how surprising a word is.`
 }
 
-/** What the marks in the text mean. */
-export function textLegend(hasHeat: boolean): HTMLElement {
-  return h(
-    'p',
-    { class: 'legend hint' },
-    h('span', { class: 'legend-local' }, 'Underlined'),
+/**
+ * What the marks in the text mean.
+ * @returns the routing's marks are in an element of their own: some models have none
+ */
+export function textLegend(hasHeat: boolean): { element: HTMLElement; routing: HTMLElement } {
+  const mark = (name: string, text: string): HTMLElement => h('span', { class: `legend-${name}` }, text)
+  const routing = h(
+    'span',
+    {},
+    mark('looked-at', 'Boxed'),
+    ': the token whose reading is shown. ',
+    mark('local', 'Underlined'),
     ': near, read directly. ',
-    h('span', { class: 'legend-held' }, 'Framed'),
+    mark('held', 'Framed'),
     ': held by the expert, the stronger the more of it was read.',
-    ...(hasHeat
-      ? [
-          ' ',
-          h('span', { class: 'legend-heat' }, 'Reddish'),
-          ': surprising. ',
-          h('span', { class: 'legend-hottest' }, 'Dotted'),
-          ': very surprising.',
-        ]
-      : []),
   )
+  const others = hasHeat
+    ? [mark('heat', 'Reddish'), ': surprising. ', mark('hottest', 'Dotted'), ': very surprising. ']
+    : ['Grey: the beginning, which was given. ']
+  return { element: h('p', { class: 'legend hint' }, ...others, routing), routing }
 }
 
 /** Numbers of layers, which begin with 0, as people count them: “layers 5 and 6”. */
