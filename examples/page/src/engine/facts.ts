@@ -30,8 +30,7 @@ function facilitiesOf({ device, adapter, simd, fused, threads, kernels, unavaila
     {
       name: 'Computes on',
       used: device === 'webgpu' ? `the graphics card (${adapter ?? 'WebGPU'})` : 'the processor, in WebAssembly',
-      reason:
-        unavailable.webgpu ?? (device === 'wasm' ? 'a model this small is faster here than on a graphics card, so none was asked for' : ''),
+      reason: unavailable.webgpu ?? (device === 'wasm' ? 'a graphics card: a model this small is faster here' : ''),
     },
     { name: 'Vector instructions', used: simd === 'relaxed' ? 'relaxed SIMD' : 'baseline SIMD', reason: unavailable.relaxed ?? '' },
     {

@@ -80,7 +80,7 @@ export class CompleteView {
     const slow = facts.causal
       ? ''
       : ' With this model’s routing the whole text is computed again for each token, so suggestions take longer in a long text.'
-    this.#note.textContent = `This is what a model of ${parameters(facts.parameters)} in a page is good for: it knows how sentences go, answers in a blink, and what you type stays on this computer.${slow}`
+    this.#note.textContent = `This is what a model of ${parameters(facts.parameters)} in a page is good for: it guesses the next few words in a blink, and what you type stays on this computer.${slow}`
     this.#times = []
     this.#show('')
   }
@@ -175,6 +175,7 @@ export class CompleteView {
     this.#times = [...this.#times.slice(1 - TIMED), milliseconds]
     const sorted = [...this.#times].sort((a, b) => a - b)
     const median = sorted[Math.floor(sorted.length / 2)]!
-    this.#status.textContent = `This suggestion of ${TOKENS} tokens took ${milliseconds.toFixed(0)} ms; median ${median.toFixed(0)} ms of the last ${sorted.length}`
+    const among = sorted.length < 3 ? '' : `; median ${median.toFixed(0)} ms of the last ${sorted.length}`
+    this.#status.textContent = `This suggestion of ${TOKENS} tokens took ${milliseconds.toFixed(0)} ms${among}`
   }
 }

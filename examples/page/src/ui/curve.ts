@@ -140,7 +140,11 @@ export class SurpriseCurve {
     context.fillStyle = colour('muted')
     context.font = `10px ${colour('sans')}`
     context.textBaseline = 'bottom'
-    context.fillText(`height: ${low} to ${high} bits a token, mean of ${CURVE_STEP}`, 0, height)
+    context.fillText(
+      `surprise: ${low} to ${high} bits a token (mean of ${CURVE_STEP})${this.#chapters.length > 0 ? '; ticks: chapters' : ''}`,
+      0,
+      height,
+    )
     context.textAlign = 'right'
     context.fillText('end of the text', width, height)
     context.textAlign = 'left'

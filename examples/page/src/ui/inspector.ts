@@ -55,7 +55,11 @@ export class Inspector {
       {},
       h('h3', {}, 'What it read, layer by layer'),
       this.plots.element,
-      h('p', { class: 'hint' }, 'Up, in colour: held tokens, over the whole text. Down, in grey: near ones.'),
+      h(
+        'p',
+        { class: 'hint' },
+        'Each plot goes from the first token to this one. Up, in colour: held tokens, taller the more was read (flat: not read). Down, in grey: near ones.',
+      ),
       this.#headChoice,
       this.#words,
       this.#heads.element,

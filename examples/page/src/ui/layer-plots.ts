@@ -101,7 +101,7 @@ function drawLayer(
 }
 
 const HEADS =
-  'Each row is a head: an attention of its own. Its first column is what went to none of the list, then come the held tokens, the oldest first, and on the right what is near.'
+  'Each row is a head, one of several readers side by side. From the left: the share that went to nothing on the list, the held tokens, the oldest first, and what is near.'
 
 /** One layer's heads, a row each: on the left what each expert held, on the right the local window. */
 export class HeadPlot {

@@ -49,7 +49,7 @@ function expertWords(expert: ExpertLook, number: number, facts: ModelFacts, text
   const { weights, held } = expert
   if (!weights) {
     const none = allHeld(held, undefined, textOf, goTo)
-    const text = ` did not let this token read its list. Of every ${count(facts.routedWindow)} tokens it lets those read that score highest; ${count(facts.queries)} or more before this one had scored as high.`
+    const text = ` did not let this token read its list: ${count(facts.queries)} or more before it, in the same stretch of ${count(facts.routedWindow)} tokens, had as high a score for readers.`
     return h('div', { class: 'expert', style }, h('p', {}, name, text), none)
   }
   const sources = strongest(weights.subarray(1)).map((i) => ({ position: held[i]!, weight: weights[i + 1]! }))
@@ -63,7 +63,15 @@ function allHeld(held: Int32Array, weights: Float32Array | undefined, textOf: Te
   const details = h('details', { class: 'all-held' }, h('summary', {}, `All ${count(held.length)} held tokens`))
   details.addEventListener(
     'toggle',
-    () => details.append(sourceList(Array.from(held, (position, i) => ({ position, weight: weights?.[i] })), textOf, goTo)), // prettier-ignore
+    () =>
+      details.append(
+        h('p', { class: 'hint' }, 'In dark letters the token, in grey the rest of its word.'),
+        sourceList(
+          Array.from(held, (position, i) => ({ position, weight: weights?.[i] })),
+          textOf,
+          goTo,
+        ),
+      ),
     { once: true },
   )
   return details

@@ -23,11 +23,11 @@ export class ModelView {
           'section',
           { class: 'card' },
           h('h2', {}, 'This browser'),
-          h('p', { class: 'hint' }, 'What it offers, what of it is used, and what is missing.'),
+          h('p', { class: 'hint' }, 'What of it is used, and what is not, and why.'),
           h(
             'table',
             {},
-            h('thead', {}, h('tr', {}, ...['What', 'Used', 'What is missing'].map((name) => h('th', { scope: 'col' }, name)))),
+            h('thead', {}, h('tr', {}, ...['What', 'Used', 'Not used, and why'].map((name) => h('th', { scope: 'col' }, name)))),
             this.#facilities,
           ),
         ),

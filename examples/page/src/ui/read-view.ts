@@ -29,7 +29,11 @@ export class ReadView {
   readonly #next = h('button', { type: 'button', disabled: true, attributes: { 'aria-label': 'Next page' } }, '→')
   readonly #place = h('p', { class: 'place' })
   readonly #progress = h('progress', { max: 1, value: 0, attributes: { 'aria-label': 'Read so far' } })
-  readonly #status = h('p', { class: 'status' }, 'Surprise is counted in bits: 1 for an even chance, 10 for one in a thousand.')
+  readonly #status = h(
+    'p',
+    { class: 'status' },
+    'How surprising is each word, and where does a book say something new? Surprise is counted in bits: 1 for an even chance, 10 for one in a thousand.',
+  )
   readonly #note = h('p', { class: 'hint note', hidden: true })
   #facts: ModelFacts | undefined
   #chapters: Chapter[] = []

@@ -48,7 +48,7 @@ export class HeldStrip {
     const rows = experts * routedLayers.length
     this.element.hidden = !causal
     this.#window = routedWindow
-    this.#lines = `from the top: ${layersInWords(routedLayers)}${experts > 1 ? `, ${experts} experts each` : ''}`
+    this.#lines = `held by ${layersInWords(routedLayers)}, from the top${experts > 1 ? `, ${experts} experts each` : ''}`
     this.#rows = []
     this.#empty = Array.from({ length: Math.max(rows, 1) }, () => ({ layer: -1, expert: 0, held: new Int32Array() }))
     this.#length = 0

@@ -8,10 +8,8 @@ export function heldTokensExplained(facts: ModelFacts, canBranch: boolean): HTML
   const expert = experts === 1 ? 'one expert' : `${count(experts)} experts`
   const which =
     routedLayers.length === depth
-      ? 'Each layer'
-      : routedLayers.length === 1
-        ? 'One layer'
-        : `${count(routedLayers.length)} of its ${count(depth)} layers`
+      ? 'Each of its layers'
+      : `${routedLayers.length === 1 ? 'One' : count(routedLayers.length)} of its ${count(depth)} layers`
   const has = routedLayers.length === 1 || routedLayers.length === depth ? 'has' : 'each have'
   const action = canBranch ? 'Click to pin it, and to choose another word; the text after it is written anew.' : 'Click to pin it.'
   if (!causal)
@@ -25,19 +23,24 @@ export function heldTokensExplained(facts: ModelFacts, canBranch: boolean): HTML
     h(
       'p',
       {},
-      `To write a word, the model looks directly at the ${count(localWindow)} tokens before it (a token is a word or a piece of one). What is older is out of sight, except for what it has kept.`,
+      `To guess the next word, the model looks directly at the last ${count(localWindow)} tokens (a token is a word or a piece of one). Older ones are forgotten, except those on a few short lists.`,
     ),
     h(
       'p',
       {},
-      `${which} ${has} ${expert}: a keeper of a short list. It scores every token that goes by, and its list is the ${count(held)} best so far. Those are its `,
+      `${which} (steps of its calculation) ${has} ${expert} with such a list. An expert scores every token that goes by, and holds the ${count(held)} best so far. Those are its `,
       h('strong', {}, 'held tokens'),
       `. Every ${count(routedWindow)} tokens the list is updated: better tokens come in, the weakest leave for good.`,
     ),
     h(
       'p',
       {},
-      'So the list, and with it the model’s memory, never grows, though the text does. Each line above the text shows one expert’s held tokens. An expert lets only some words read its list; from such a word, curves lead to what it read.',
+      `So the lists, and with them the model’s memory, never grow, though the text does. Only some words may read a list: of every ${count(routedWindow)} tokens those that the expert’s other score, for readers, puts first. From such a word, curves lead to what it read.`,
+    ),
+    h(
+      'p',
+      {},
+      'Above the text each line is one expert’s list: a mark for each held token, tall where the boxed word read much of it. The shaded part is what that word saw directly.',
     ),
     h('p', { class: 'hint' }, `Tap or point at any word to see which held tokens it read. ${action}`),
   ]
@@ -65,15 +68,15 @@ export function textLegend(hasHeat: boolean): { element: HTMLElement; routing: H
     'span',
     {},
     mark('looked-at', 'Boxed'),
-    ': the token whose reading is shown. ',
+    ': the token that is looked at. ',
     mark('local', 'Underlined'),
-    ': near, read directly. ',
+    ': read directly, the darker the more. ',
     mark('held', 'Framed'),
-    ': held by the expert, the stronger the more of it was read.',
+    ': kept by an expert and read by the boxed word, the stronger the more.',
   )
   const others = hasHeat
     ? [mark('heat', 'Reddish'), ': surprising. ', mark('hottest', 'Dotted'), ': very surprising. ']
-    : ['Grey: the beginning, which was given. ']
+    : ['Text in grey: the beginning, which was given. ']
   return { element: h('p', { class: 'legend hint' }, ...others, routing), routing }
 }
 
