@@ -22,6 +22,17 @@ export interface SamplingSettings {
   readonly maxTokens: number
 }
 
+/** The settings on which it depends how likely a token is drawn. */
+export type DrawnBy = Omit<SamplingSettings, 'seed' | 'maxTokens'>
+
+/** With which probability tokens are drawn; 0 for those that never are. */
+export interface Drawn {
+  /** Of each token that was asked for. */
+  readonly probabilities: Float64Array
+  /** Of all others together. */
+  readonly others: number
+}
+
 /** One row of "what the browser offers". */
 export interface Facility {
   readonly name: string
@@ -159,6 +170,11 @@ export interface Calls {
     event: WriteEvent
   }
   look: { params: { text: TextName; position: number }; result: Look; event: never }
+  /**
+   * With which probability each of these tokens is drawn at a position of what is written, with these settings; computed
+   * from the model's logits, which are kept for the token that was looked at last.
+   */
+  drawn: { params: { position: number; ids: readonly number[]; sampling: DrawnBy }; result: Drawn; event: never }
   /** What completes the text; empty if the model has nothing to add. */
   suggest: { params: { text: string; tokens: number }; result: { completion: string; milliseconds: number }; event: never }
   read: { params: { file: Blob | null }; result: ReadingProgress; event: ReadingProgress }

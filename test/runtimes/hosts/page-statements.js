@@ -90,6 +90,37 @@ const statements = {
     button('write', 'Stop').click()
     await idle()
   },
+  async 'moving the sliders shows how the alternatives are drawn, and which never are'() {
+    const text = query('#panel-write .text')
+    text.focus()
+    for (let i = 0; i < 3; i++) key(text, 'ArrowLeft')
+    const drawn = () => all('#panel-write .choices .choice-drawn').map(({ textContent }) => textContent)
+    const move = (/** @type {string} */ name, /** @type {number} */ value) => {
+      query(`#sampling-${name}`).valueAsNumber = value
+      query(`#sampling-${name}`).dispatchEvent(new Event('input', { bubbles: true }))
+    }
+    await until('alternatives', () => drawn().length === 9 && drawn().every((figure) => figure !== ''))
+    const height = query('#panel-write .inspector-full').scrollHeight
+    move('temperature', 0)
+    await until(
+      'the likeliest token alone',
+      () =>
+        drawn()[0] === '100\u00A0%' &&
+        drawn()
+          .slice(1)
+          .every((figure) => figure === 'never'),
+    )
+    expect(all('#panel-write .choices .never-drawn').length === 8, 'what is never drawn is not marked')
+    await until('what is drawn is said', () => /is drawn with 100/.test(query('#announcer').textContent))
+    move('temperature', 1)
+    move('topP', 1)
+    const model = () => all('#panel-write .choices .choice-probability').map(({ textContent }) => textContent)
+    await until('what the model gives', () => drawn().join() === model().join())
+    move('topK', 2)
+    await until('two tokens', () => drawn().filter((figure) => figure !== 'never').length === 2)
+    expect(query('#panel-write .inspector-full').scrollHeight === height, 'the inspector has changed its height')
+    for (const [name, value] of [['temperature', 0.8], ['topP', 0.95], ['topK', 0]]) move(String(name), Number(value)) // prettier-ignore
+  },
   async 'what is typed is completed, Tab accepts, Escape refuses'() {
     query('#tab-complete').click()
     const input = query('.editor-input')

@@ -64,6 +64,11 @@ export class Host {
     return this.#writer.branch(position, id, sampling, signal, emit)
   }
 
+  drawn({ position, ids, sampling }: Calls['drawn']['params'], signal: AbortSignal): Promise<Calls['drawn']['result']> {
+    if (!this.#writer) throw new Error('Nothing is written yet.')
+    return this.#writer.drawn(position, ids, sampling, signal)
+  }
+
   async suggest({ text, tokens }: Calls['suggest']['params'], signal: AbortSignal): Promise<Calls['suggest']['result']> {
     const { model, texts } = this.#open()
     this.#suggester ??= new Suggester(model, texts)
@@ -104,7 +109,9 @@ export class Host {
     const id = open.ids.view(position, position + 1)[0]!
     const session = await open.sessionAt(position, signal)
     try {
-      const before = position > 0 ? choicesOf(await session.append([], { signal }), id, CHOICES, texts) : undefined
+      const logits = position > 0 ? await session.append([], { signal }) : undefined
+      const before = logits && choicesOf(logits, id, CHOICES, texts)
+      if (logits && open === this.#writer?.text && !signal.aborted) this.#writer.text.keepLogits(position, logits)
       await session.append([id], { signal })
       const { layers, unsupported } = await session.inspect({ signal }).then(
         (inspection) => ({ layers: layerLooks(inspection), unsupported: '' }),

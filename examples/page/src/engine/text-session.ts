@@ -39,6 +39,10 @@ export class TextSession implements OpenText {
   #session: Session
   /** Counts what is written, so that going on with the same seed does not repeat itself. */
   #writings = 0
+  /** From where to where each of them wrote what is still there. */
+  #written: { start: number; end: number }[] = []
+  /** The logits before the token that was looked at last. */
+  #looked: { position: number; logits: Float32Array } | undefined
 
   /** @param withBits whether the bits of what is read are computed; they are NaN otherwise */
   constructor(model: LanguageModel, interval: number, withBits = true) {
@@ -80,9 +84,12 @@ export class TextSession implements OpenText {
   async *generate(options: GenerateOptions): AsyncGenerator<WrittenToken> {
     const seed = options.seed === undefined ? undefined : options.seed + this.#writings++
     const earlierIds = this.ids.view().slice()
+    const written = { start: this.length, end: this.length }
+    this.#written.push(written)
     for await (const { id, text, logprob } of this.#session.generate(null, { ...options, seed, earlierIds })) {
       const bits = -logprob / Math.LN2
       this.#add([id], [bits])
+      written.end = this.length
       // the session may have yet to read this token
       const last = this.#snapshots.positions.at(-1) ?? 0
       if (this.#session.position - last >= this.#interval) this.#save()
@@ -100,6 +107,34 @@ export class TextSession implements OpenText {
     this.bits.truncate(position)
     this.#snapshots.truncate(position)
     this.#near.truncate(position)
+    this.#written = this.#written.filter(({ start }) => start < position)
+    for (const written of this.#written) written.end = Math.min(written.end, position)
+    if (this.#looked && this.#looked.position > position) this.#looked = undefined
+  }
+
+  /** What the generation that wrote a token had behind it; of a token that was given, as if one had begun there. */
+  contextOf(position: number): { given: Int32Array; written: Int32Array } {
+    const start = this.#written.find(({ start, end }) => start <= position && position < end)?.start ?? position
+    return { given: this.ids.view(0, start), written: this.ids.view(start, position) }
+  }
+
+  /** Keeps the logits before a token that is looked at, in place of those of another one. */
+  keepLogits(position: number, logits: Float32Array): void {
+    this.#looked = { position, logits }
+  }
+
+  /** The logits from which a token was drawn. */
+  async logitsBefore(position: number, signal: AbortSignal): Promise<Float32Array> {
+    if (this.#looked?.position === position) return this.#looked.logits
+    const session = await this.sessionAt(position, signal)
+    try {
+      const logits = await session.append([], { signal })
+      // the text may have changed since it was aborted
+      if (!signal.aborted) this.keepLogits(position, logits)
+      return logits
+    } finally {
+      session.dispose()
+    }
   }
 
   /** A session of its own that has read so many tokens; the caller disposes of it. */

@@ -1,5 +1,6 @@
 import type { GenerateOptions, Inspection, LanguageModel, Session } from 'routed-attention'
-import type { HeldNow, Look, SamplingSettings, Piece, WriteEvent, WritingRate } from '../protocol.js'
+import type { Drawn, DrawnBy, HeldNow, Look, SamplingSettings, Piece, WriteEvent, WritingRate } from '../protocol.js'
+import { drawnProbabilities } from './drawn.js'
 import { heldBy, layerLooks } from './looking.js'
 import { TextSession, type WrittenToken } from './text-session.js'
 import type { TokenTexts } from './token-texts.js'
@@ -51,6 +52,15 @@ export class Writer {
     this.#windowsSent = -1
     await this.#read(Int32Array.of(id), signal, emit)
     return this.#generate(sampling, signal, emit)
+  }
+
+  /** With which probability some tokens are drawn at a position. */
+  async drawn(position: number, ids: readonly number[], settings: DrawnBy, signal: AbortSignal): Promise<Drawn> {
+    const logits = await this.text.logitsBefore(position, signal)
+    const all = drawnProbabilities(logits, settings, this.text.contextOf(position))
+    const probabilities = Float64Array.from(ids, (id) => all[id]!)
+    for (const id of ids) all[id] = 0
+    return { probabilities, others: all.reduce((sum, probability) => sum + probability, 0) }
   }
 
   async #read(ids: Int32Array, signal: AbortSignal, emit: Emit): Promise<void> {

@@ -1,5 +1,6 @@
-import type { Choice, Look, ModelFacts, Piece } from '../protocol.js'
+import type { Choice, Drawn, Look, ModelFacts, Piece } from '../protocol.js'
 import { lookOfHead } from './attention.js'
+import { ChoiceList } from './choice-list.js'
 import { announce, h } from './dom.js'
 import { count, percent, surprise, visible } from './format.js'
 import { HeadPlot, LayerPlots } from './layer-plots.js'
@@ -26,7 +27,7 @@ export class Inspector {
   readonly #token = h('div', { class: 'token-head' })
   readonly #head = h('select', { id: `head-${++inspectors}` })
   readonly #headChoice = h('p', { class: 'head-choice' }, h('label', { htmlFor: this.#head.id }, 'Heads'), this.#head)
-  readonly #choices = h('ol', { class: 'choices' })
+  readonly #choices: ChoiceList
   readonly #words = h('div', { class: 'layer-words' })
   readonly #heads = new HeadPlot()
   readonly #empty = h('div', { class: 'inspector-empty' })
@@ -40,6 +41,7 @@ export class Inspector {
 
   constructor(events: Events) {
     this.#events = events
+    this.#choices = new ChoiceList(events.onBranch)
     this.plots = new LayerPlots((layer) => {
       this.#showLayer(layer)
       events.onChoose()
@@ -69,7 +71,7 @@ export class Inspector {
       { class: 'inspector-full', hidden: true },
       this.#token,
       h('h3', {}, this.#events.onBranch ? 'What the model expected here (choose one to go on from it)' : 'What the model expected here'),
-      this.#choices,
+      this.#choices.element,
       this.#reading,
       h('details', {}, h('summary', {}, 'What are held tokens?'), this.#again),
     )
@@ -106,8 +108,9 @@ export class Inspector {
     this.#look = look
     this.#empty.hidden = look !== undefined
     this.#full.hidden = look === undefined
+    this.#choices.show(look)
     if (!look) return
-    const { chosen, bits, position, choices, layers, unsupported } = look
+    const { chosen, bits, position, layers, unsupported } = look
     const likely =
       position > 0
         ? `The model gave it a chance of ${percent(chosen.probability)}: ${surprise(bits)} (${bits.toFixed(1)} bits).`
@@ -121,7 +124,6 @@ export class Inspector {
       ),
       h('p', {}, likely),
     )
-    this.#choices.replaceChildren(...choices.map((choice) => this.#choice(choice, look)))
     this.#reading.hidden = layers.length === 0 && unsupported === ''
     this.plots.element.hidden = this.#headChoice.hidden = this.#heads.element.hidden = layers.length === 0
     this.plots.show(this.look)
@@ -130,24 +132,17 @@ export class Inspector {
   }
 
   focusChoices(): void {
-    this.#choices.querySelector('button')?.focus()
+    this.#choices.focus()
   }
 
-  #choice(choice: Choice, look: Look): HTMLElement {
-    const isChosen = choice.id === look.chosen.id
-    const bar = h('span', { class: 'bar', style: { '--share': `${choice.probability * 100}%` } })
-    const label = h('span', { class: 'choice-text' }, visible(choice.text))
-    const probability = h('span', { class: 'choice-probability' }, percent(choice.probability))
-    const { onBranch } = this.#events
-    if (!onBranch || isChosen) return h('li', { class: isChosen ? 'chosen' : '' }, h('span', { class: 'choice' }, bar, label, probability))
-    const button = h(
-      'button',
-      { class: 'choice', type: 'button', title: 'Go on with this instead', on: { click: () => onBranch(look.position, choice) } },
-      bar,
-      label,
-      probability,
-    )
-    return h('li', {}, button)
+  /** How the alternatives are drawn, in words; empty if it is not known. */
+  get drawnInWords(): string {
+    return this.#choices.inWords
+  }
+
+  /** Shows with which probability the alternatives of a token are drawn. */
+  showDrawn(look: Look, drawn: Drawn): void {
+    this.#choices.showDrawn(look, drawn)
   }
 
   #showLayer(layer: number): void {

@@ -82,15 +82,19 @@ const CONTROLS: readonly Control[] = [
 /** Sliders for how the next token is chosen. */
 export class SamplingControls {
   readonly element: HTMLElement
+  readonly #onChange: () => void
   readonly #touched = new Set<keyof SamplingSettings>()
   readonly #outputs = new Map<keyof SamplingSettings, HTMLOutputElement>()
   readonly #inputs = new Map<keyof SamplingSettings, HTMLInputElement>()
 
-  constructor() {
+  /** @param onChange a setting was changed by the visitor */
+  constructor(onChange: () => void) {
+    this.#onChange = onChange
     this.element = h(
       'details',
       { class: 'sampling' },
       h('summary', {}, 'How the next word is chosen'),
+      h('p', { class: 'hint' }, 'Pin a word of the text to see at once what these do to its alternatives.'),
       h('div', { class: 'controls' }, ...CONTROLS.map((control) => this.#control(control))),
     )
   }
@@ -124,6 +128,7 @@ export class SamplingControls {
         input: () => {
           this.#touched.add(key)
           output.textContent = input.value
+          this.#onChange()
         },
         // an empty number field would be NaN
         change: () => Number.isNaN(input.valueAsNumber) && (input.value = String(value)),

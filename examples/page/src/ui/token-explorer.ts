@@ -1,10 +1,15 @@
 import type { Engine } from '../client.js'
-import type { Choice, HeldNow, Look, ModelFacts, TextName, Piece } from '../protocol.js'
+import type { Choice, HeldNow, Look, ModelFacts, SamplingSettings, TextName, Piece } from '../protocol.js'
+import { announce } from './dom.js'
+import { Drawings } from './drawings.js'
 import { Inspector } from './inspector.js'
 import { Looker } from './looker.js'
 import { HeldStrip } from './strip.js'
 import { TokenText } from './token-text.js'
 import { textLegend } from './words.js'
+
+/** Milliseconds after which it is said what a slider did that was moved: its own value is said first. */
+const SAID_AFTER = 800
 
 /** Milliseconds that the pointer rests on a token before it is looked at. */
 const REST = 60
@@ -17,6 +22,8 @@ interface Options {
   /** Whether surprising tokens are coloured. */
   readonly heat?: boolean
   readonly onBranch?: (position: number, choice: Choice) => void
+  /** With which settings tokens are drawn, where text is written. */
+  readonly sampling?: () => SamplingSettings
   /** Brings a token that is not in the document into it. */
   readonly reveal?: (position: number) => Promise<void>
   readonly onError: (message: string) => void
@@ -31,12 +38,16 @@ export class TokenExplorer {
   readonly legend: HTMLElement
   readonly #routingLegend: HTMLElement
   readonly #looker: Looker
+  readonly #drawings: Drawings | undefined
   readonly #options: Options
   #timer = 0
+  #speech = 0
 
   constructor(engine: Engine, name: TextName, options: Options) {
     this.#options = options
     this.#looker = new Looker(engine, name)
+    const { sampling } = options
+    this.#drawings = sampling && new Drawings(engine, sampling, (look, drawn) => this.inspector.showDrawn(look, drawn))
     const { element, routing } = textLegend(options.heat ?? false)
     this.legend = element
     this.#routingLegend = routing
@@ -77,6 +88,21 @@ export class TokenExplorer {
   /** Forgets what may have changed from a position on. */
   forget(from = 0): void {
     this.#looker.forget(from)
+    this.#drawings?.cancel()
+  }
+
+  /** Shows how the alternatives are drawn with other settings. */
+  async redraw(): Promise<void> {
+    clearTimeout(this.#speech)
+    this.#speech = window.setTimeout(() => {
+      const { drawnInWords } = this.inspector
+      if (drawnInWords) announce(drawnInWords)
+    }, SAID_AFTER)
+    try {
+      await this.#drawings?.again()
+    } catch (error) {
+      this.#options.onError((error as Error).message)
+    }
   }
 
   async goTo(position: number): Promise<void> {
@@ -98,6 +124,7 @@ export class TokenExplorer {
       if (!look || this.text.current !== position) return
       this.inspector.show(look, isPinned)
       this.#paint()
+      await this.#drawings?.of(look)
     } catch (error) {
       this.#options.onError((error as Error).message)
     }
@@ -119,6 +146,7 @@ export class TokenExplorer {
   #leave(): void {
     clearTimeout(this.#timer)
     this.#looker.cancel()
+    this.#drawings?.cancel()
     this.inspector.show(undefined, false)
     this.strip.look(undefined)
   }

@@ -19,7 +19,7 @@ type WriteOptions = { signal: AbortSignal; onEvent: (event: WriteEvent) => void 
 export class WriteView {
   readonly #engine: Engine
   readonly #explorer: TokenExplorer
-  readonly #sampling = new SamplingControls()
+  readonly #sampling = new SamplingControls(() => void this.#explorer.redraw())
   readonly #prompt = h('textarea', { id: 'prompt', rows: 6, spellcheck: false, attributes: { 'aria-label': 'Beginning of the text' } })
   readonly #openings = h('select', { id: 'opening' }, ...OPENINGS.map(({ name }) => h('option', {}, name)))
   readonly #write = h('button', { class: 'primary', type: 'button', disabled: true }, 'Write')
@@ -41,6 +41,7 @@ export class WriteView {
       textOf: (position) => wholeText(this.#texts, position),
       length: () => this.#texts.length,
       onBranch: (position, choice) => void this.#branch(position, choice),
+      sampling: () => this.#sampling.settings,
       onError: (message) => this.#say(message),
     })
     this.#openings.addEventListener('change', () => {
