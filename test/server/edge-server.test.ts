@@ -108,6 +108,24 @@ describe('a conversation', () => {
     await send(front, 'DELETE', there)
   })
 
+  test('is not exported with a turn that is taken meanwhile and has no answer yet', async () => {
+    const service = new Service({ transferSecret: 'a secret of at least 32 characters' })
+    const address = await create(service.front)
+    await events(service.front, (await turn(service.front, address, turns[0]!)).events)
+    const [store] = service.stores.values()
+    const read = store!.read.bind(store)
+    let taken: { events: string } | undefined
+    store!.read = async (id, prefix) => {
+      const stored = await read(id, prefix)
+      if (prefix === 'snapshot' && !taken) taken = await turn(service.front, address, turns[1]!)
+      return stored
+    }
+    expect((await send(service.front, 'GET', `${address}/export`)).status).toBe(409)
+    await events(service.front, taken!.events)
+    expect((await send(service.front, 'GET', `${address}/export`)).status).toBe(200)
+    await send(service.front, 'DELETE', address)
+  })
+
   test.each(['the same object', 'a new object', 'a new isolate'])('goes on where its follower has left it: in %s', async (where) => {
     const before = runtime.info.memory.used
     const service = new Service({ snapshotInterval: 50 })
@@ -260,7 +278,7 @@ describe('memory', () => {
     using session = model.createSession()
     const { byteLength } = session
     session.dispose()
-    const service = new Service({ maxMemory: Math.ceil(((runtime.info.memory.used + 4 * byteLength) * 9) / 7), maxCacheBytes: 0 })
+    const service = new Service({ maxMemory: Math.ceil(((runtime.info.memory.used + 4 * byteLength) * 27) / 16), maxCacheBytes: 0 })
     const addresses = await Promise.all([0, 1, 2, 3].map(() => create(service.front)))
     const before = runtime.info.memory.used
     for (const body of turns) {
@@ -278,7 +296,7 @@ describe('memory', () => {
     const { byteLength } = session
     session.dispose()
     const service = new Service({
-      maxMemory: Math.ceil(((runtime.info.memory.used + 3 * byteLength) * 9) / 7),
+      maxMemory: Math.ceil(((runtime.info.memory.used + 3 * byteLength) * 27) / 16),
       maxCacheBytes: 0,
       maxWait: 200,
     })
@@ -293,6 +311,34 @@ describe('memory', () => {
     expect(textOf(await events(service.front, waiting))).toBe(textOf(await events(service.front, `${first}/events`)))
     for (const address of [first, second]) await send(service.front, 'DELETE', address)
   })
+})
+
+test('the place of a turn whose follower has gone is given to another that needs it, and the turn goes on later', async () => {
+  using session = model.createSession()
+  const { byteLength } = session
+  session.dispose()
+  const { front } = new Service({ maxMemory: Math.ceil(((runtime.info.memory.used + 3 * byteLength) * 27) / 16), maxCacheBytes: 0 })
+  const [first, second] = [await create(front), await create(front)]
+  const { events: left } = await turn(front, first, turns[0]!)
+  await readSome(await send(front, 'GET', left), 5)
+  const told = textOf(await events(front, (await turn(front, second, turns[0]!)).events))
+  // and not that there is no room
+  expect(told.length).toBeGreaterThan(0)
+  expect(textOf(await events(front, left))).toBe(told)
+  for (const address of [first, second]) await send(front, 'DELETE', address)
+})
+
+test('more sequences than ever fit are refused at once, and those that may fit are not', async () => {
+  using session = model.createSession()
+  const { byteLength } = session
+  session.dispose()
+  const { front } = new Service({
+    maxMemory: Math.ceil(((runtime.info.memory.used + 5 * byteLength) * 27) / 16),
+    maxCacheBytes: 0,
+    maxWait: 60_000,
+  })
+  const ask = async (n: number) => (await send(front, 'POST', '/v1/completions', { prompt: 'The', max_tokens: 2, n })).status
+  expect([await ask(2), await ask(3)]).toEqual([200, 413])
 })
 
 describe('the front', () => {

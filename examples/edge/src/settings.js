@@ -9,8 +9,11 @@ export function readSettings(env) {
       .filter(Boolean)
   const number = (/** @type {unknown} */ value) => (value === undefined || value === '' ? undefined : Number(value))
   const apiKeys = list(env.API_KEYS)
+  const idleDays = number(env.IDLE_DAYS) ?? 30
+  // else a conversation would expire at once, or never
+  if (!(idleDays > 0 && idleDays < Infinity)) throw new Error(`IDLE_DAYS must be a number of days above 0, got ${env.IDLE_DAYS}`)
   return {
-    idleDays: number(env.IDLE_DAYS) ?? 30,
+    idleDays,
     server: {
       modelName: env.MODEL,
       apiKeys,

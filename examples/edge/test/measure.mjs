@@ -79,7 +79,7 @@ await served('memory', {}, async (server, client) => {
 })
 
 // room for one turn at a time, so that another conversation closes the session of the first
-await served('waking', { MAX_MEMORY: 50e6, MAX_PROMPT_TOKENS: 16_000, MAX_CONVERSATION_TOKENS: 200_000 }, async (_, client) => {
+await served('waking', { MAX_MEMORY: 62e6, MAX_PROMPT_TOKENS: 16_000, MAX_CONVERSATION_TOKENS: 200_000 }, async (_, client) => {
   const other = await client.create()
   for (const length of lengths) {
     const path = await client.create()

@@ -4,12 +4,15 @@
  * killed.
  *
  *   node serve.mjs ENTRY STORAGE MODEL [BINDINGS]
+ *
+ * The weights lie in a bucket, or are static assets if BINDINGS have the folder of these as ASSETS_FOLDER.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
 
 const [entry = '', storage = '', model = '', bindings = '{}'] = process.argv.slice(2)
+const { ASSETS_FOLDER: directory, ...variables } = JSON.parse(bindings)
 const folder = dirname(entry)
 const files = readdirSync(folder).filter((name) => name.endsWith('.wasm'))
 const miniflare = new Miniflare(
@@ -26,16 +29,18 @@ const miniflare = new Miniflare(
     compatibilityDate: '2026-01-01',
     durableObjects: { CONVERSATIONS: { className: 'ConversationObject', useSQLite: true } },
     resourcePersistencePath: storage,
-    r2Buckets: ['WEIGHTS'],
-    bindings: { MODEL: basename(model), IDLE_DAYS: 30, ...JSON.parse(bindings) },
+    ...(directory
+      ? { assets: { directory, binding: 'ASSETS', routerConfig: { has_user_worker: true, invoke_user_worker_ahead_of_assets: true } } }
+      : { r2Buckets: ['WEIGHTS'] }),
+    bindings: { MODEL: basename(model), IDLE_DAYS: 30, ...variables },
     inspectorPort: 0,
   }),
 )
 const address = await miniflare.ready
-const bucket = await miniflare.getR2Bucket('WEIGHTS')
-for (const name of ['config.json', 'model.safetensors', 'tokenizer.json']) {
+const bucket = directory ? undefined : await miniflare.getR2Bucket('WEIGHTS')
+for (const name of bucket ? ['config.json', 'model.safetensors', 'tokenizer.json'] : []) {
   const key = `${basename(model)}/${name}`
-  if (!(await bucket.head(key))) await bucket.put(key, readFileSync(join(model, name)))
+  if (!(await bucket?.head(key))) await bucket?.put(key, readFileSync(join(model, name)))
 }
 const inspector = await miniflare.getInspectorURL()
 console.log(JSON.stringify({ ready: true, address: String(address), inspector: String(inspector) }))

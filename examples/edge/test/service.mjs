@@ -5,7 +5,7 @@
  *   node test/service.mjs MODEL
  */
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import OpenAI from 'openai'
@@ -160,5 +160,19 @@ await check('OpenAI’s client gets completions, at once and streamed, and is to
   await assert.rejects(openai.completions.create({ ...request, max_tokens: -1 }), OpenAI.BadRequestError)
 })
 await guarded.kill()
+
+await check('weights that are static assets are loaded, and given to nobody', async () => {
+  const assets = join(folder, 'assets')
+  cpSync(model, join(assets, basename(model)), { recursive: true })
+  const served = new ServerProcess(join(folder, 'test/worker.js'), join(folder, 'other'), model, { ASSETS_FOLDER: assets })
+  await served.start()
+  const visitor = new Client(() => served.address)
+  try {
+    assert.deepEqual(await visitor.turn(await visitor.create(), { prompt: asked[0], max_tokens: 16 }), expected[0])
+    assert.equal((await visitor.send('GET', `/${basename(model)}/config.json`)).status, 404)
+  } finally {
+    await served.kill()
+  }
+})
 console.log(JSON.stringify(results))
 process.exit(0)

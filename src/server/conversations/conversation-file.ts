@@ -34,6 +34,8 @@ export interface ConversationFile {
   readonly turns: readonly Turn[]
   /** A saved session that has read some or all of its tokens. */
   readonly snapshot?: Uint8Array | undefined
+  /** Gives the snapshot's memory back: called by who needs it no longer. */
+  readonly release?: (() => void) | undefined
 }
 
 /** What a file of a stranger's claims to hold: `checkConversation` makes a `ConversationFile` of it. */

@@ -2,13 +2,14 @@ import { RoutedAttentionError } from '../../errors.js'
 import { mediaType, readBytes, readJson } from '../body.js'
 import type { Exchange } from '../exchange.js'
 import { HttpError } from '../http-error.js'
+import { releaseBuffer } from '../release-buffer.js'
 import { eventStream, json, type Reply } from '../reply.js'
 import type { Route } from '../router.js'
 import type { LanguageModel } from '../../model/language-model.js'
 import type { Settings } from '../options.js'
 import type { ConversationService } from './conversation-service.js'
 import { checkConversation } from './check-conversation.js'
-import { CONVERSATION_TYPE, type ConversationFile, decodeConversation, encodeConversation } from './conversation-file.js'
+import { CONVERSATION_TYPE, decodeConversation, encodeConversation } from './conversation-file.js'
 import { answerPosition, eventId, type EventPosition, parseEventId } from './event-stream.js'
 import { KEY_LENGTH } from './record.js'
 import { readCreation, readTurn } from './turn-request.js'
@@ -26,17 +27,21 @@ export function conversationRoutes(
 ): Route[] {
   const create = async (exchange: Exchange): Promise<Reply> => {
     const { request, url, signal } = exchange
-    if (mediaType(request) === CONVERSATION_TYPE) return created(url, await conversations.add(await read(exchange)))
+    if (mediaType(request) === CONVERSATION_TYPE) return created(url, await add(exchange))
     const given = await readJson(request, settings, signal)
     const { defaults, first } = readCreation({ model: await model(), settings }, given)
     return created(url, await conversations.create(defaults, first))
   }
 
-  /** The conversation in a body. */
-  const read = async ({ request, signal }: Exchange): Promise<ConversationFile> => {
+  /** Adds the conversation in a body. @returns its id */
+  const add = async ({ request, signal }: Exchange): Promise<string> => {
     const { maxImportBytes, stallTimeout, transferSecret } = settings
     const bytes = await readBytes(request, { maxBodyBytes: maxImportBytes, stallTimeout }, signal)
-    return checkConversation({ model: await model(), settings }, await decodeConversation(bytes, transferSecret).catch(refuseFile))
+    const file = checkConversation({ model: await model(), settings }, await decodeConversation(bytes, transferSecret).catch(refuseFile))
+    const id = await conversations.add(file)
+    // the store has copied what it keeps
+    releaseBuffer(bytes)
+    return id
   }
 
   const write = async (exchange: Exchange): Promise<Reply> => {
@@ -44,7 +49,9 @@ export function conversationRoutes(
     const id = exchange.params['id']!
     const conversation = await conversations.copy(id, transferSecret !== undefined, exchange)
     const headers = { 'content-type': CONVERSATION_TYPE, 'content-disposition': `attachment; filename="${id}.conversation"` }
-    return { status: 200, headers, body: await encodeConversation(conversation, transferSecret) }
+    const body = await encodeConversation(conversation, transferSecret)
+    conversation.release?.()
+    return { status: 200, headers, body }
   }
 
   const created = (url: URL, id: string): Reply => {

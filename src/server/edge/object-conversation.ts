@@ -69,13 +69,19 @@ export class ObjectConversation implements ConversationService {
   }
 
   async copy(_id: string, withSnapshot: boolean, by: Exchange): Promise<ConversationFile> {
-    const conversation = await this.#read()
-    if (conversation.unfinished) {
-      if (this.#means.now() - this.#steppedAt < LEFT_ALONE) throw turnUnderWay()
-      await this.#answer(conversation, by)
+    for (;;) {
+      const conversation = await this.#read()
+      if (conversation.unfinished) {
+        if (this.#means.now() - this.#steppedAt < LEFT_ALONE) throw turnUnderWay()
+        await this.#answer(conversation, by)
+        continue
+      }
+      const stored = withSnapshot ? await this.#store.read(this.#id, SNAPSHOT) : undefined
+      // another turn may have been taken meanwhile
+      if (conversation.unfinished || conversation.isStale) continue
+      const snapshot = stored?.entries.get(SNAPSHOT)
+      return { head: conversation.head, turns: [...conversation.turns], snapshot, release: stored?.release }
     }
-    const snapshot = withSnapshot ? (await this.#store.read(this.#id, SNAPSHOT))?.entries.get(SNAPSHOT) : undefined
-    return { head: conversation.head, turns: [...conversation.turns], snapshot }
   }
 
   async defaultsOf(): Promise<Head['defaults']> {
@@ -124,7 +130,9 @@ export class ObjectConversation implements ConversationService {
     const stored = await this.#store.read(this.#id, LOG)
     if (!stored) throw unknownConversation()
     this.#abandon()
-    return (this.#conversation = new Conversation(this.#store, this.#id, stored))
+    this.#conversation = new Conversation(this.#store, this.#id, stored)
+    stored.release?.()
+    return this.#conversation
   }
 
   async #openFor({ head }: Conversation): ReturnType<ConversationMeans['open']> {

@@ -7,6 +7,8 @@ import { pause } from './pause.js'
 
 /** Milliseconds after which a place that nobody uses is given to others: its request has gone, and its code with it. */
 const LEASE = 30_000
+/** The same for one whose work can be begun anew from what is stored, if others need the room. */
+const RESUMABLE_LEASE = 2000
 /** Milliseconds between two looks at whether there is room. */
 const LOOK_INTERVAL = 20
 /** Milliseconds without a look after which a request that waits is taken for gone. */
@@ -29,9 +31,12 @@ class Place {
   readonly sequences: number
   readonly abort: (reason: HttpError) => void
   readonly sessions = new Set<Session>()
+  /** Whether what it is used for can be begun anew. */
+  readonly isResumable: boolean
   usedAt: number
 
-  constructor(sequences: number, abort: (reason: HttpError) => void, now: number) {
+  constructor(sequences: number, abort: (reason: HttpError) => void, isResumable: boolean, now: number) {
+    this.isResumable = isResumable
     this.sequences = sequences
     this.abort = abort
     this.usedAt = now
@@ -70,6 +75,8 @@ export class SessionBudget implements Places {
   readonly #idle = new Map<string, IdleSession>()
   /** Requests that wait, in the order of their arrival, and when they last looked. */
   readonly #waiting = new Map<object, number>()
+  /** Bytes that are in use without any session. */
+  readonly #baseBytes: number
   /** The largest session so far, which the next one is expected to be like. */
   #sessionBytes: number
 
@@ -80,6 +87,11 @@ export class SessionBudget implements Places {
     const sample = model.createSession()
     this.#sessionBytes = sample.byteLength
     sample.dispose()
+    const { device, info } = model.runtime
+    this.#baseBytes = info.memory.used
+    // WebAssembly's memory grows now, and not in the middle of somebody's turn
+    const bytes = Math.floor(options.maxMemory - this.#baseBytes)
+    if (bytes > 0) device.allocate(bytes, 'the sessions of an isolate').dispose()
   }
 
   get running(): number {
@@ -97,14 +109,21 @@ export class SessionBudget implements Places {
     return this.#idle.size
   }
 
+  /**
+   * @param onWait called at each look while it waits: given by those whose work can be begun anew
+   * @throws HttpError 503; 413 for more sequences than ever fit
+   */
   async admit(sequences: number, { signal, abort }: Pick<Exchange, 'signal' | 'abort'>, onWait?: () => void): Promise<Admitted> {
+    if (sequences > 1 && this.#baseBytes + this.#needOf(sequences) > this.#options.maxMemory)
+      throw new HttpError(413, 'TOO_LARGE', `${sequences} sequences at once take more memory than there is; ask for fewer`)
     const arrival = this.#now()
     const ticket = {}
     try {
       for (;;) {
         signal.throwIfAborted()
         this.#collect()
-        if (this.#isFirst(ticket) && this.#makeRoom(sequences)) return this.#open(sequences, abort, this.#now() - arrival)
+        if (this.#isFirst(ticket) && this.#makeRoom(sequences))
+          return this.#open(new Place(sequences, abort, onWait !== undefined, this.#now()), this.#now() - arrival)
         if (this.#now() - arrival >= this.#options.maxWait)
           throw overloaded(`${sequences} more sequences do not fit into the memory that may be used`, RETRY_AFTER)
         this.#waiting.set(ticket, this.#now())
@@ -142,8 +161,7 @@ export class SessionBudget implements Places {
     this.#idle.delete(id)
   }
 
-  #open(sequences: number, abort: (reason: HttpError) => void, waited: number): Admitted {
-    const place = new Place(sequences, abort, this.#now())
+  #open(place: Place, waited: number): Admitted {
     this.#places.add(place)
     return {
       waited,
@@ -164,11 +182,20 @@ export class SessionBudget implements Places {
   #collect(): void {
     const now = this.#now()
     for (const place of this.#places) {
-      if (now - place.usedAt <= LEASE) continue
-      this.#places.delete(place)
-      place.abort(new HttpError(503, 'OVERLOADED', 'nobody went on with this for too long; try again', { headers: { 'retry-after': '1' } }))
-      for (const session of place.sessions) session.dispose()
+      if (now - place.usedAt > LEASE) this.#takeBack(place)
     }
+  }
+
+  #takeBack(place: Place): void {
+    this.#places.delete(place)
+    place.abort(overloaded('nobody went on with this for too long; try again', 1))
+    for (const session of place.sessions) session.dispose()
+  }
+
+  /** A place that nobody uses just now, and whose work can be begun anew. */
+  get #leftAlone(): Place | undefined {
+    const now = this.#now()
+    return [...this.#places].find(({ isResumable, usedAt }) => isResumable && now - usedAt > RESUMABLE_LEASE)
   }
 
   #isFirst(ticket: object): boolean {
@@ -185,8 +212,13 @@ export class SessionBudget implements Places {
     for (;;) {
       if (this.#used + this.#needOf(sequences) <= this.#options.maxMemory) return true
       const oldest = this.#idle.keys().next()
-      if (oldest.done) return false
-      this.forget(oldest.value)
+      if (!oldest.done) {
+        this.forget(oldest.value)
+        continue
+      }
+      const place = this.#leftAlone
+      if (!place) return false
+      this.#takeBack(place)
     }
   }
 
@@ -197,8 +229,8 @@ export class SessionBudget implements Places {
     return sum
   }
 
-  /** A session, its copy while an append overwrites state, and half as much for its snapshot and the rows that hold it. */
+  /** A session, its copy while an append overwrites state, and a quarter for its snapshot: novels-10m's are a fifth. */
   #needOf(sequences: number): number {
-    return sequences * 2.5 * this.#sessionBytes
+    return sequences * 2.25 * this.#sessionBytes
   }
 }

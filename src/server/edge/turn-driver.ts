@@ -6,8 +6,8 @@ import type { SessionKeeper } from '../conversations/idle-sessions.js'
 import { SNAPSHOT, type Turn } from '../conversations/record.js'
 import { answerTurn, type Ending, finishTurn } from '../conversations/turn-runner.js'
 import type { Exchange } from '../exchange.js'
+import { releaseBuffer } from '../release-buffer.js'
 import type { ConversationStore } from '../stores/store.js'
-import { releaseBuffer } from './release-buffer.js'
 import type { SessionBudget } from './session-budget.js'
 
 /** Tokens of an append when a conversation is read again: what a driver does without a sign of life in between. */
