@@ -28,7 +28,7 @@ test('every script of the examples passes the type checker against the built pac
       .filter((name) => /\.m?js$/.test(name))
       .map((name) => join(root, 'examples', folder, name)),
   )
-  expect(scripts).toHaveLength(7)
+  expect(scripts).toHaveLength(8)
   const program = ts.createProgram(scripts, {
     noEmit: true,
     allowJs: true,
