@@ -47,7 +47,7 @@ export async function chooseBuild(
       return { build: openBuild('relaxed', await compileModule('relaxed', revectorized)), unavailable }
     } catch (cause) {
       if (cause instanceof RoutedAttentionError && cause.code === 'OUT_OF_MEMORY') throw cause
-      unavailable = `this engine does not run relaxed SIMD, so baseline SIMD is used, a little slower; Node has it from version 22 on, Chromium and Firefox have it (${reasonOf(cause)})`
+      unavailable = `this engine does not run relaxed SIMD, so baseline SIMD is used, a little slower; Node has it from version 22 on, Chromium and newer Firefox (153, not 140) have it (${reasonOf(cause)})`
     }
   }
   try {
