@@ -278,7 +278,7 @@ describe('memory', () => {
     using session = model.createSession()
     const { byteLength } = session
     session.dispose()
-    const service = new Service({ maxMemory: Math.ceil(((runtime.info.memory.used + 4 * byteLength) * 27) / 16), maxCacheBytes: 0 })
+    const service = new Service({ maxMemory: Math.ceil(((runtime.info.memory.used + 4 * byteLength) * 27) / 20), maxCacheBytes: 0 })
     const addresses = await Promise.all([0, 1, 2, 3].map(() => create(service.front)))
     const before = runtime.info.memory.used
     for (const body of turns) {
@@ -296,7 +296,7 @@ describe('memory', () => {
     const { byteLength } = session
     session.dispose()
     const service = new Service({
-      maxMemory: Math.ceil(((runtime.info.memory.used + 3 * byteLength) * 27) / 16),
+      maxMemory: Math.ceil(((runtime.info.memory.used + 3 * byteLength) * 27) / 20),
       maxCacheBytes: 0,
       maxWait: 200,
     })
@@ -317,7 +317,7 @@ test('the place of a turn whose follower has gone is given to another that needs
   using session = model.createSession()
   const { byteLength } = session
   session.dispose()
-  const { front } = new Service({ maxMemory: Math.ceil(((runtime.info.memory.used + 3 * byteLength) * 27) / 16), maxCacheBytes: 0 })
+  const { front } = new Service({ maxMemory: Math.ceil(((runtime.info.memory.used + 3 * byteLength) * 27) / 20), maxCacheBytes: 0 })
   const [first, second] = [await create(front), await create(front)]
   const { events: left } = await turn(front, first, turns[0]!)
   await readSome(await send(front, 'GET', left), 5)
@@ -333,7 +333,7 @@ test('more sequences than ever fit are refused at once, and those that may fit a
   const { byteLength } = session
   session.dispose()
   const { front } = new Service({
-    maxMemory: Math.ceil(((runtime.info.memory.used + 5 * byteLength) * 27) / 16),
+    maxMemory: Math.ceil(((runtime.info.memory.used + 5 * byteLength) * 27) / 20),
     maxCacheBytes: 0,
     maxWait: 60_000,
   })

@@ -38,7 +38,7 @@ const [turns, conversations, kills, minutes, seed] = [values.turns, values.conve
 const CLIENTS = 6
 /** The share of the turns in which the process is killed; behind it, its memory must not grow. */
 const RESTLESS = 0.2
-/** How much the lowest samples may grow, as a share. */
+/** How much the mean of samples may grow, as a share. */
 const TOLERANCE = 0.1
 /** Fewer turns do not fill the memory, so that it must grow. */
 const LEAST_MEASURED = 1000
@@ -155,11 +155,11 @@ function tell() {
   )
   const most = Math.max(...memory.map(([, bytes]) => bytes))
   const flat = memory.filter(([at]) => at > turns * RESTLESS).map(([, bytes]) => bytes)
-  // the lowest, soon after a collection: between two, garbage gathers, and twice as much of it once V8 has made room for more
   const part = Math.max(1, Math.floor(flat.length / 4))
-  const [early, late] = [Math.min(...flat.slice(0, part)), Math.min(...flat.slice(-part))]
+  const mean = (/** @type {number[]} */ samples) => samples.reduce((sum, bytes) => sum + bytes, 0) / samples.length
+  const [early, late] = [mean(flat.slice(0, part)), mean(flat.slice(-part))]
   console.log(
-    `memory: at most ${megabytes(most)} in ${memory.length} samples; from ${megabytes(early)} over the last 80 %, from ${megabytes(late)} in the end`,
+    `memory: at most ${megabytes(most)} in ${memory.length} samples; ${megabytes(early)} in the first quarter of the last 80 %, ${megabytes(late)} in the last (means)`,
   )
   if (turns >= LEAST_MEASURED && late / early - 1 > TOLERANCE) violations.push(`memory grew by ${(100 * (late / early - 1)).toFixed(1)} %`)
   for (const violation of violations.slice(0, 20)) console.error(`FAILED  ${violation}`)

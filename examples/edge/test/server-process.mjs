@@ -4,6 +4,12 @@ import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
+/**
+ * The heap that a deployed isolate has at most, 128 MB. The local engine has no such limit, and lets garbage gather as if
+ * there were gigabytes: V8 takes the sizes of its generations from it.
+ */
+const V8_FLAGS = '--max-heap-size=128'
+
 /** Miniflare in a process of its own, which can be killed and started again on the same storage. */
 export class ServerProcess {
   #args
@@ -22,7 +28,8 @@ export class ServerProcess {
   }
 
   async start() {
-    const child = spawn(process.execPath, this.#args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const env = { ...process.env, MINIFLARE_WORKERD_V8_FLAGS: V8_FLAGS }
+    const child = spawn(process.execPath, this.#args, { stdio: ['ignore', 'pipe', 'pipe'], env })
     this.#child = child
     child.stderr?.on('data', (text) => this.output.push(String(text)))
     const ended = new Promise((_, reject) => child.on('close', () => reject(new Error(`the server has ended:\n${this.output.join('')}`))))

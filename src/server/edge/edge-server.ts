@@ -45,7 +45,7 @@ export interface EdgeServerOptions extends Pick<
   load: (onProgress: () => void) => Promise<LanguageModel>
   /**
    * Bytes that weights, scratch, sessions, the copies that appends make of them, snapshots being written and the prefix
-   * cache may take, a third of them kept free for garbage; default 96,000,000, which leaves a quarter of an isolate's
+   * cache may take, a sixth of them kept free for garbage; default 96,000,000, which leaves a quarter of an isolate's
    * 128 MB to the JavaScript heap.
    */
   maxMemory?: number | undefined
@@ -60,11 +60,11 @@ export interface EdgeServerOptions extends Pick<
 }
 
 /**
- * The part of the memory that garbage may take beside what is left to the JavaScript heap. With live objects of 7 MB, V8 let
- * the heap grow to 59 MB, and what lies outside of it to 18 MB, before it collected (workerd 2026-11-17, 3,000 turns without a
- * pause; 23 and 7 MB at half the rate, where it has time to collect).
+ * The part of the memory that garbage may take beside what is left to the JavaScript heap. With live objects of 7 MB and a
+ * heap of 128 MB at most, V8 let heap and what lies outside of it grow to 25 MB before it collected (workerd 2026-11-17, 3,000
+ * turns without a pause); with a heap of gigabytes, as the local engine has by default, to 68 MB.
  */
-const GARBAGE_SHARE = 1 / 3
+const GARBAGE_SHARE = 1 / 6
 
 const EDGE_OPTIONS = namesOf<EdgeServerOptions>({
   modelName: true,
