@@ -35,6 +35,18 @@ export default defineConfig(
     },
   },
   {
+    files: ['test/**/*.ts'],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector: "CallExpression[callee.object.name='fc'][callee.property.name='assert']:not([arguments.1.callee.name='runs'])",
+          message: 'What a property draws is decided by TEST_SEED: give it `runs(n)` of test/support/seed.ts.',
+        },
+      ],
+    },
+  },
+  {
     files: ['**/*.mjs', '**/*.js'],
     extends: [tseslint.configs.recommended],
     rules: { eqeqeq: 'error', 'object-shorthand': 'error' },

@@ -7,7 +7,7 @@ const { TEST_REPORT } = process.env
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    setupFiles: ['test/support/exact-memory.ts'],
+    setupFiles: ['test/support/exact-memory.ts', 'test/support/seeded-random.ts'],
     // A process for each file: threads that a test forgets end with it, and flags of the engine reach the threads it starts.
     pool: 'forks',
     maxWorkers: 2,

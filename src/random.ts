@@ -84,3 +84,8 @@ function naturalLogarithm(x: number): number {
   for (let n = 27; n >= 1; n -= 2) sum = sum * square + 1 / n // |t| ≤ 0.172: the next term is below 2^-70
   return 2 * t * sum + exponent * Math.LN2
 }
+
+/** A seed that survives JSON and can be typed: an integer of 32 bits. */
+export function drawSeed(): number {
+  return Math.floor(Math.random() * 2 ** 32)
+}

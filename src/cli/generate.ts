@@ -1,4 +1,5 @@
 import type { LanguageModel } from '../index.js'
+import { drawSeed } from '../random.js'
 import { type Call, defineCommand, type Terminal } from './command.js'
 import { UsageError } from './failures.js'
 import { formatCount, formatProgress } from './format.js'
@@ -56,7 +57,7 @@ async function readPrompt(given: string | undefined, isPiped: boolean, terminal:
 
 async function write(model: LanguageModel, prompt: string, values: Call<typeof options>['values'], terminal: Terminal): Promise<void> {
   const { signal, status } = terminal
-  const { json, echo, seed = Math.floor(Math.random() * 2 ** 32) } = values
+  const { json, echo, seed = drawSeed() } = values
   const sampling = { ...readSampling(values, model), seed, topLogprobs: values['top-logprobs'], signal }
   const line = (value: object) => terminal.print(`${JSON.stringify(value)}\n`)
   const meter = new GenerationMeter()

@@ -11,6 +11,7 @@ import { runCommand, startOnTerminal } from '../support/command.js'
 import { recitingModelFiles } from '../support/reciting-model.js'
 import { causalConfig, smallModel, smallModelFiles } from '../support/small-models.js'
 import { float32Entry, writeSafetensors } from '../support/write-safetensors.js'
+import { runs } from '../support/seed.js'
 
 vi.setConfig({ testTimeout: 60_000 })
 
@@ -115,6 +116,7 @@ describe('generated text', () => {
         expect(shown).toMatch(/^[\n\t\P{Cc}]*$/u)
         expect(shown).toBe(filtered(pieces.join('')))
       }),
+      runs(100),
     )
   })
 

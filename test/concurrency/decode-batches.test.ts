@@ -7,10 +7,10 @@ import type { Runtime } from '../../src/device/runtime.js'
 import { DecodeBatcher } from '../../src/model/executor/decode-batcher.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import type { Session } from '../../src/model/session.js'
-import { runs } from '../support/arbitraries.js'
 import { leaveOften } from '../support/leaving.js'
 import { allBuilds, openRuntime } from '../support/runtimes.js'
 import { causalConfig, causalConfigs, loadSmallModel, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
+import { runs } from '../support/seed.js'
 
 vi.setConfig({ testTimeout: 240_000 })
 afterEach(() => void vi.restoreAllMocks())

@@ -7,13 +7,14 @@ import type { Runtime } from '../../src/device/runtime.js'
 import { MixtureOfAutoregressiveAttention } from '../../src/model/layer.js'
 import type { LanguageModel } from '../../src/model/language-model.js'
 import { Tensor } from '../../src/tensor.js'
-import { cases, causalOptions, makeForwardOptions, makeInput, publishedOptions, runs } from '../support/arbitraries.js'
+import { cases, causalOptions, makeForwardOptions, makeInput, publishedOptions } from '../support/arbitraries.js'
 import { expectSameBits } from '../support/bits.js'
 import { withLayer } from '../support/drawn-layers.js'
 import { outcomeOf } from '../support/interruptions.js'
 import { atLeave, leaveOften } from '../support/leaving.js'
 import { allBuilds, openRuntime } from '../support/runtimes.js'
 import { causalConfig, causalConfigs, loadSmallModel, publishedConfig, publishedConfigs, randomTokens } from '../support/small-models.js'
+import { runs } from '../support/seed.js'
 
 vi.setConfig({ testTimeout: 120_000 })
 

@@ -1,12 +1,13 @@
 import fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
 import type { Runtime } from '../../src/device/runtime.js'
-import { cases, causalOptions, makeForwardOptions, makeInput, publishedOptions, runs } from '../support/arbitraries.js'
+import { cases, causalOptions, makeForwardOptions, makeInput, publishedOptions } from '../support/arbitraries.js'
 import { expectSameBits } from '../support/bits.js'
 import { withLayer } from '../support/drawn-layers.js'
 import { openDriftingRuntime, seen } from '../support/drifting-pool.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfigs, loadSmallModel, randomTokens, splits } from '../support/small-models.js'
+import { runs } from '../support/seed.js'
 
 vi.setConfig({ testTimeout: 120_000 })
 

@@ -9,10 +9,10 @@ import type { Runtime } from '../../src/device/runtime.js'
 import { createRuntime, type ErrorCode, type Inspection, RoutedAttentionError } from '../../src/index.js'
 import type { LanguageModel } from '../../src/model/language-model.js'
 import type { Session } from '../../src/model/session.js'
-import { runs } from '../support/arbitraries.js'
 import { leaveOften } from '../support/leaving.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, loadSmallModel, partlyRoutedConfig, poisonMemory, randomTokens } from '../support/small-models.js'
+import { runs } from '../support/seed.js'
 
 vi.setConfig({ testTimeout: 600_000 })
 

@@ -4,11 +4,12 @@ import { expect, test, vi } from 'vitest'
 import { SKIPS_BARRIER } from '../../assembly/ir/flags.js'
 import { Runtime } from '../../src/device/runtime.js'
 import { type Build, openBuild } from '../../src/device/wasm/builds.js'
-import { cases, makeForwardOptions, makeInput, runs } from '../support/arbitraries.js'
+import { cases, makeForwardOptions, makeInput } from '../support/arbitraries.js'
 import { expectSameBits } from '../support/bits.js'
 import { withLayer } from '../support/drawn-layers.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfigs, loadSmallModel, publishedConfigs, randomTokens } from '../support/small-models.js'
+import { runs } from '../support/seed.js'
 
 vi.setConfig({ testTimeout: 120_000 })
 

@@ -9,10 +9,10 @@ import { MixtureOfAutoregressiveAttention } from '../../src/model/layer.js'
 import { Tensor } from '../../src/tensor.js'
 import { openDriftingRuntime } from '../support/drifting-pool.js'
 import { expectSameBits } from '../support/bits.js'
-import { runs } from '../support/arbitraries.js'
 import { outcomeOf } from '../support/interruptions.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, loadSmallModel, poisonMemory, publishedConfig, randomTokens } from '../support/small-models.js'
+import { runs } from '../support/seed.js'
 
 vi.setConfig({ testTimeout: 120_000 })
 

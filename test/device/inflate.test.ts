@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { constants, deflateRawSync } from 'node:zlib'
 import { afterEach, expect, test, vi } from 'vitest'
 import { inflate } from '../../src/device/wasm/inflate.js'
+import { runs } from '../support/seed.js'
 
 const { Z_FIXED, Z_HUFFMAN_ONLY, Z_RLE, Z_DEFAULT_STRATEGY } = constants
 
@@ -24,17 +25,17 @@ test.each([
 })
 
 test('any bytes round-trip: stored, with fixed and with dynamic codes', () => {
-  const runs = fc.array(fc.tuple(fc.uint8Array({ maxLength: 40 }), fc.integer({ min: 1, max: 600 })), { maxLength: 12 })
+  const repeats = fc.array(fc.tuple(fc.uint8Array({ maxLength: 40 }), fc.integer({ min: 1, max: 600 })), { maxLength: 12 })
   const options = fc.record({
     level: fc.integer({ min: 0, max: 9 }),
     strategy: fc.constantFrom(Z_DEFAULT_STRATEGY, Z_FIXED, Z_HUFFMAN_ONLY, Z_RLE),
   })
   fc.assert(
-    fc.property(runs, options, (parts, settings) => {
+    fc.property(repeats, options, (parts, settings) => {
       const bytes = Buffer.concat(parts.flatMap(([part, times]) => Array<Uint8Array>(times).fill(part)))
       expect(Buffer.compare(inflate(deflateRawSync(bytes, settings), bytes.length), bytes)).toBe(0)
     }),
-    { numRuns: 300 },
+    runs(300),
   )
 })
 

@@ -9,6 +9,7 @@ import { singleFileModel } from '../support/model-folder.js'
 import { asPage } from '../support/page-fetch.js'
 import { type Behaviour, ModelServer } from '../support/model-server.js'
 import { writeSafetensors } from '../support/write-safetensors.js'
+import { runs } from '../support/seed.js'
 
 const WEIGHTS = 'model.safetensors'
 
@@ -99,7 +100,7 @@ describe('a download over a connection that drops', () => {
         }
         expectFiles(await load())
       }),
-      { numRuns: 40 },
+      runs(40),
     )
   })
 

@@ -8,6 +8,7 @@ import { expectSteady } from '../support/load-progress.js'
 import { type Behaviour, ModelServer } from '../support/model-server.js'
 import { asPage } from '../support/page-fetch.js'
 import { writeSafetensors } from '../support/write-safetensors.js'
+import { runs } from '../support/seed.js'
 
 vi.mock('../../src/io/sources/delay.js', () => ({ delay: async () => {} }))
 
@@ -66,7 +67,7 @@ it('never exceeds its total, which never decreases, and both agree in the end, f
       await readModelFiles(server.folder, { onProgress: (progress) => events.push(progress), fetch })
       expectSteady(events)
     }),
-    { numRuns: 100 },
+    runs(100),
   )
 })
 

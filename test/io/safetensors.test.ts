@@ -6,6 +6,7 @@ import { parseSafetensors, parseSafetensorsHeader, safetensorsHeaderLength, toFl
 import { expectThrows } from '../support/errors.js'
 import { readSafetensors } from '../support/safetensors.js'
 import { float32Entry, safetensorsOf, writeSafetensors } from '../support/write-safetensors.js'
+import { runs } from '../support/seed.js'
 
 const info = (change: Record<string, unknown> = {}) => ({ dtype: 'U8', shape: [1], data_offsets: [0, 1], ...change })
 const file = (tensors: Record<string, unknown>, bodyLength: number) => safetensorsOf(JSON.stringify(tensors), new Uint8Array(bodyLength))
@@ -182,7 +183,7 @@ describe('a safetensors file is rejected', () => {
           expect((error as RoutedAttentionError).code).toBe('BAD_FILE')
         }
       }),
-      { numRuns: 2000 },
+      runs(2000),
     )
   })
 })

@@ -3,12 +3,13 @@ import { describe, expect, test, vi } from 'vitest'
 import { type LayerTrace, MixtureOfAutoregressiveAttention } from '../../src/model/layer.js'
 import { Tensor } from '../../src/tensor.js'
 import { referenceLayer } from '../reference/index.js'
-import { cases, type DrawnCase, longCases, makeForwardOptions, makeInput, makeParameters, runs, sequences } from '../support/arbitraries.js'
+import { cases, type DrawnCase, longCases, makeForwardOptions, makeInput, makeParameters, sequences } from '../support/arbitraries.js'
 import { expectSameBits } from '../support/bits.js'
 import { largestDifference } from '../support/compare.js'
 import { type Place, places, traced, withLayer } from '../support/drawn-layers.js'
 import { isRoutingSafe } from '../support/routing-margin.js'
 import { allBuilds, openRuntime } from '../support/runtimes.js'
+import { runs } from '../support/seed.js'
 
 // Time is no promise of these tests: the machine may be busy.
 vi.setConfig({ testTimeout: 60_000 })

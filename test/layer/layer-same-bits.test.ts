@@ -13,11 +13,11 @@ import {
   makeInput,
   makeParameters,
   prefixes,
-  runs,
   sequences,
 } from '../support/arbitraries.js'
 import { expectSameBits, expectSameTrace, traceNames } from '../support/bits.js'
 import { places, runtimeOf, traced, withLayer } from '../support/drawn-layers.js'
+import { runs } from '../support/seed.js'
 
 // Time is no promise of these tests: the machine may be busy.
 vi.setConfig({ testTimeout: 60_000 })

@@ -9,6 +9,7 @@ import { Tensor } from '../../src/tensor.js'
 import { expectThrows } from '../support/errors.js'
 import { layerCases, modelCases } from '../support/golden.js'
 import { causalConfigs, publishedConfigs } from '../support/small-models.js'
+import { runs } from '../support/seed.js'
 
 const config = resolveLayerOptions({
   dim: 6,
@@ -42,7 +43,7 @@ it('every value of a parameter is packed exactly once', () => {
         expect([name, rows.size, count * width, Math.max(...rows)]).toEqual([name, count, elements(shape), count - 1])
       }
     }),
-    { numRuns: 50 },
+    runs(50),
   )
 })
 

@@ -8,6 +8,7 @@ import { LAYER_OPTIONS, MODEL_OPTIONS, type OptionSpec } from '../../src/model/c
 import { layerParameters, modelParameters } from '../../src/plan/parameters.js'
 import { expectThrows } from '../support/errors.js'
 import { foreignKeys } from '../support/foreign-config-keys.js'
+import { runs } from '../support/seed.js'
 
 const options: LayerOptions = { dim: 512, numRoutedQueries: 5, numRoutedKeyValues: 7, localAttnWindowSize: 32 }
 const json = { num_tokens: 50, dim: 32, depth: 2, num_routed_queries: 5, num_routed_key_values: 9, local_attn_window_size: 16 }
@@ -297,7 +298,7 @@ describe('config.json', () => {
           expect((error as RoutedAttentionError).code).toBe('BAD_CONFIG')
         }
       }),
-      { numRuns: 1000 },
+      runs(1000),
     )
   })
 })

@@ -5,11 +5,11 @@ import type { Runtime } from '../../src/device/runtime.js'
 import type { LayerInspection } from '../../src/model/inspection.js'
 import { fromRows } from '../reference/arithmetic.js'
 import { referenceInspection, type InspectedLayer } from '../reference/index.js'
-import { runs } from '../support/arbitraries.js'
 import { largestDifference } from '../support/compare.js'
 import { isRoutingSafe } from '../support/routing-margin.js'
 import { type BuildName, openRuntime } from '../support/runtimes.js'
 import { causalConfigs, loadSmallModel, poisonMemory, randomTokens, smallModel, splits } from '../support/small-models.js'
+import { runs } from '../support/seed.js'
 
 const opened = new Map<string, Runtime>()
 

@@ -6,7 +6,6 @@ import type { EvaluateProgress } from '../../src/model/evaluate.js'
 import type { GenerateOptions } from '../../src/model/generation/generate-options.js'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { referenceModel } from '../reference/index.js'
-import { runs } from '../support/arbitraries.js'
 import { largestDifference } from '../support/compare.js'
 import { expectRejects } from '../support/errors.js'
 import { novelsFolder } from '../support/models.js'
@@ -23,6 +22,7 @@ import {
   smallModelFiles,
   splits,
 } from '../support/small-models.js'
+import { runs } from '../support/seed.js'
 
 const opened = new Map<string, Runtime>()
 

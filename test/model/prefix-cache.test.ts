@@ -8,6 +8,7 @@ import { expectRejects, expectThrows } from '../support/errors.js'
 import { afterRun, outcomeOf } from '../support/interruptions.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, loadSmallModel, publishedConfig, randomTokens } from '../support/small-models.js'
+import { runs } from '../support/seed.js'
 
 const V = causalConfig.num_tokens
 const runtime = openRuntime('baseline')
@@ -341,7 +342,7 @@ describe('the contents of the cache', () => {
           expect({ size: cache.size, byteLength: cache.byteLength }).toEqual({ size: kept.length, byteLength: byteLength() })
         }
       }),
-      { numRuns: 40 },
+      runs(40),
     )
   })
 
@@ -372,7 +373,7 @@ describe('the contents of the cache', () => {
         )
         await vi.waitFor(() => expect(runtime.info.memory.used).toBe(used))
       }),
-      { numRuns: 60 },
+      runs(60),
     )
   })
 })

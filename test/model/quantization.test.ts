@@ -21,6 +21,7 @@ import { narrowModelFiles } from '../support/narrow-models.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, partlyRoutedConfig, publishedConfig, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
 import { writeSafetensors } from '../support/write-safetensors.js'
+import { runs } from '../support/seed.js'
 
 const python = findPython('numpy')
 
@@ -68,6 +69,7 @@ describe('rows of int8', () => {
           row.forEach((x, i) => expect(Math.abs(own[i]! * scale - x)).toBeLessThanOrEqual(scale * (0.5 + 1e-4)))
         })
       }),
+      runs(100),
     )
   })
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { commonLength, type TrieNode, TokenTrie } from '../../src/model/prefix-cache/token-trie.js'
+import { runs } from '../support/seed.js'
 
 /** Few different ids, so that keys share prefixes, and are prefixes of each other. */
 const keys = fc.array(fc.integer({ min: 0, max: 2 }), { maxLength: 7 })
@@ -46,7 +47,7 @@ test('finds the same as a list of all keys, and stores each shared prefix once',
         for (const entry of list.values()) expect(entry.node.value).toBe(entry.value)
       })
     }),
-    { numRuns: 500 },
+    runs(500),
   )
 })
 

@@ -10,6 +10,7 @@ import { LogitsAdjuster, resolveLogits } from '../../src/model/generation/logits
 import { resolveSampling } from '../../src/model/generation/sampling-options.js'
 import { createSampler, mostProbable } from '../../src/model/generation/sampling.js'
 import { novels2Int8Folder } from '../support/models.js'
+import { runs } from '../support/seed.js'
 
 const PLAIN: DrawnBy = { temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, frequencyPenalty: 0, presencePenalty: 0 }
 
@@ -93,7 +94,7 @@ test('a token is drawn for just the share of random numbers that is shown, whate
         start += width
       }
     }),
-    { numRuns: 4000 },
+    runs(4000),
   )
 })
 
@@ -106,6 +107,7 @@ test('at temperature 0 the likeliest token after penalties is drawn, the first o
       expected[id] = 1
       expect(drawnProbabilities(logits, greedy, context)).toEqual(expected)
     }),
+    runs(100),
   )
 })
 

@@ -19,6 +19,7 @@ import { SqliteStore } from '../../src/server/stores/sqlite-store.js'
 import { create, events, post, send, textOf, tokensOf, turn, UnreliableStore } from '../support/conversation-client.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, smallModel, smallModelFiles } from '../support/small-models.js'
+import { runs } from '../support/seed.js'
 
 const secret = 'a secret of at least 32 characters'
 const otherSecret = secret.toUpperCase()
@@ -240,7 +241,7 @@ describe('a file of a stranger', () => {
         const { status, code } = await refusal(handler, bytes)
         expect([status, code]).toEqual([400, 'BAD_FILE'])
       }),
-      { numRuns: 300 },
+      runs(300),
     )
   })
 
@@ -285,7 +286,7 @@ describe('a file of a stranger', () => {
         expect(answer.length).toBeGreaterThan(0)
         expect((await send(handler, 'GET', `${address}/export`)).status).toBe(200)
       }),
-      { numRuns: 400 },
+      runs(400),
     )
     expect(taken).toBeGreaterThan(0)
   })

@@ -4,12 +4,6 @@ import { createRandom, type Random } from '../../src/random.js'
 import { Tensor } from '../../src/tensor.js'
 import type { LayerOptions } from '../reference/index.js'
 
-/** Runs of one property. PROPERTY_SEED and PROPERTY_RUNS (a factor) look further than the suite does. */
-export function runs(numRuns: number): { numRuns: number; seed: number } {
-  const { PROPERTY_SEED = '1', PROPERTY_RUNS = '1' } = process.env
-  return { numRuns: Math.round(numRuns * Number(PROPERTY_RUNS)), seed: Number(PROPERTY_SEED) }
-}
-
 /** Options with everything that matters to a test stated. */
 export type DrawnOptions = LayerOptions & { routedWindowSize: number; numExperts: number; dimHead: number; heads: number }
 

@@ -9,6 +9,7 @@ import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
 import { tokenizerFiles } from '../support/tokenizer-files.js'
 import { V, prompt, collect, idsOf } from '../support/generation-cases.js'
+import { runs } from '../support/seed.js'
 
 vi.setConfig({ testTimeout: 120_000 })
 
@@ -106,7 +107,7 @@ describe('the text of a generation', () => {
         if (!/\ufffd|[^\u0000-\u007f]/.test(whole)) expect(tokenizer.decode(before) + texts.join('')).toBe(whole)
         session.dispose()
       }),
-      { numRuns: 12 },
+      runs(12),
     )
   })
 

@@ -7,6 +7,7 @@ import { outcomeOf } from '../support/interruptions.js'
 import { openRuntime } from '../support/runtimes.js'
 import { loadSmallModel, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
 import { V, prompt, kinds, collect, idsOf } from '../support/generation-cases.js'
+import { runs } from '../support/seed.js'
 
 vi.setConfig({ testTimeout: 120_000 })
 
@@ -98,7 +99,7 @@ describe.each(kinds)('generating with a %s model', (_kind, config) => {
         }
         expect(written).toHaveLength(6)
       }),
-      { numRuns: 40 },
+      runs(40),
     )
   })
 

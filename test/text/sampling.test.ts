@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { resolveSampling, type SamplingOptions } from '../../src/model/generation/sampling-options.js'
 import { createSampler } from '../../src/model/generation/sampling.js'
 import { expectThrows } from '../support/errors.js'
+import { runs } from '../support/seed.js'
 
 const sampler = (options: SamplingOptions = {}) => createSampler(resolveSampling({ seed: 1, ...options }))
 const logitsOf = (...probabilities: number[]) => Float32Array.from(probabilities, Math.log)
@@ -190,6 +191,7 @@ describe('a sampler', () => {
           for (let i = 0; i < 20; i++) expect(allowed).toContain(draw.sample(Float32Array.from(list)).id)
         },
       ),
+      runs(100),
     )
   })
 })

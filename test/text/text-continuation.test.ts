@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { createTokenizer, type ModelTokenizer } from '../../src/io/tokenizer.js'
 import { createTextStream } from '../../src/model/text/text-stream.js'
 import { tokenizerFiles } from '../support/tokenizer-files.js'
+import { runs } from '../support/seed.js'
 
 /** Texts of the tokens after others, as they are streamed. */
 function continued(tokenizer: ModelTokenizer, before: readonly number[], ids: readonly number[], stop: string[] = []): string[] {
@@ -47,7 +48,7 @@ describe.each(Object.entries(tokenizerFiles))('text after a prompt, decoded as %
         fc.pre(!isUncertain(tokenizer, prompt))
         expect(tokenizer.decode(prompt) + continued(tokenizer, prompt, ids).join('')).toBe(tokenizer.decode([...prompt, ...ids]))
       }),
-      { numRuns: 150 },
+      runs(150),
     )
   })
 
@@ -59,7 +60,7 @@ describe.each(Object.entries(tokenizerFiles))('text after a prompt, decoded as %
         fc.pre(!isUncertain(tokenizer, prompt) && tokenizer.decode(prompt.slice(-16)).trim() !== '')
         expect(continued(tokenizer, prompt.slice(-16), ids)).toEqual(continued(tokenizer, prompt, ids))
       }),
-      { numRuns: 80 },
+      runs(80),
     )
   })
 
@@ -80,7 +81,7 @@ describe.each(Object.entries(tokenizerFiles))('text after a prompt, decoded as %
         const at = whole.indexOf(stop)
         expect(cut).toBe(at === -1 ? whole : whole.slice(0, at))
       }),
-      { numRuns: 80 },
+      runs(80),
     )
   })
 })

@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { createTokenizer, type ModelTokenizer } from '../../src/io/tokenizer.js'
 import { createTextStream } from '../../src/model/text/text-stream.js'
 import { expectThrows } from '../support/errors.js'
+import { runs } from '../support/seed.js'
 
 let tokenizer: ModelTokenizer
 /** Pieces as a vocabulary would cut them with another split: every byte on its own. */
@@ -36,7 +37,7 @@ describe('streamed text', () => {
       fc.property(fc.array(fc.nat(4095), { maxLength: 40 }), (ids) => {
         expect(stream(ids).text).toBe(tokenizer.decode(ids))
       }),
-      { numRuns: 500 },
+      runs(500),
     )
     expect(stream(bytewise('👍').slice(0, 3)).pieces).toEqual(['', '', '', '\ufffd'])
     expect(stream(bytewise('\ufeffa')).text).toBe('\ufeffa')
@@ -75,7 +76,7 @@ describe('streamed text', () => {
         for (const string of stop) expect(found.text).not.toContain(string)
         if (!found.isFinished) expect(found.text).toBe(text)
       }),
-      { numRuns: 500 },
+      runs(500),
     )
   })
 
@@ -112,6 +113,7 @@ describe('streamed text of a vocabulary that is not byte-level', () => {
         const ids = words.flatMap((word) => (word === 56 ? [5, 6] : [word]))
         expect(stream(ids, [], fallback).text).toBe(fallback.decode(ids))
       }),
+      runs(100),
     )
   })
 })

@@ -1,5 +1,6 @@
 import { createSha256 } from '../../io/sha256.js'
 import type { LanguageModel } from '../../model/language-model.js'
+import { drawSeed } from '../../random.js'
 import { Fields } from '../fields.js'
 import { readGenerationFields } from '../generation-fields.js'
 import { hexOf } from '../hex.js'
@@ -100,11 +101,6 @@ function readWords({ model, settings: { maxPromptTokens } }: Reading, fields: Fi
   const prompt = typeof given === 'string' ? model.tokenizer.encode(given, { allowSpecial: false }) : (given as number[])
   if (prompt.length > maxPromptTokens) fields.refuse('prompt', given, `at most ${maxPromptTokens} tokens, and has ${prompt.length}`)
   return { text: typeof given === 'string' ? given : null, prompt }
-}
-
-/** A whole number, so that it survives JSON. */
-function drawSeed(): number {
-  return crypto.getRandomValues(new Uint32Array(1))[0]!
 }
 
 /** SHA-256 of a JSON value, whatever the order of its fields. */

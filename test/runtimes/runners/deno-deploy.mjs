@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { check, equal, run } from '../suite/check.js'
 import { build, project, root, tool } from '../lib/paths.mjs'
 import { execute, start } from '../lib/processes.mjs'
+import { freePort } from '../../soak/server-process.mjs'
 import { runProcess } from './processes.mjs'
 
 const deno = tool('@deno/linux-x64-glibc/deno')
@@ -82,7 +83,7 @@ function statements(folder, page) {
  * @param {(send: Send, child: ReturnType<typeof start>) => Promise<T>} work
  */
 async function serving(folder, database, work) {
-  const port = 20_000 + Math.floor(Math.random() * 30_000)
+  const port = await freePort()
   const env = { ...process.env, API_KEYS: key, KV_PATH: database, PORT: String(port) }
   const child = start(String(deno), ['run', '-A', 'main.ts'], { cwd: folder, env })
   /** @type {Send} */
