@@ -68,7 +68,6 @@ try {
     await page.locator('#panel-write .tokens span').nth(-10).click()
     await page.waitForTimeout(500)
   })
-  await accessibility(page, 'Write')
 
   await page.click('#tab-complete')
   await part(page, 'completing', async () => {
@@ -76,7 +75,6 @@ try {
     const told = (await page.locator('#panel-complete .status').textContent()) ?? ''
     row('completing', told, Number(/median (\d+)/.exec(told)?.[1]) <= SUGGESTION)
   })
-  await accessibility(page, 'Complete')
 
   await page.click('#tab-read')
   await part(page, 'reading', async () => {
@@ -89,10 +87,13 @@ try {
       reads >= READING * evaluates,
     )
   })
-  await accessibility(page, 'Read a book')
-  await page.click('#tab-model')
-  await page.waitForTimeout(200)
-  await accessibility(page, 'Model')
+
+  // after all that is measured: what axe leaves in the heap would be collected in the page's tasks
+  for (const tab of ['Write', 'Complete', 'Read a book', 'Model']) {
+    await page.getByRole('tab', { name: tab, exact: true }).click()
+    await page.waitForTimeout(200)
+    await accessibility(page, tab)
+  }
   const opened = await dropFolder(page, fileURLToPath(new URL('../models/novels-10m-v2-int8', import.meta.url)))
   row('a folder that is dropped', opened, opened.startsWith('novels-10m-v2-int8'))
   const moved = await shifts(page)
