@@ -55,6 +55,7 @@ const { metafile, outputFiles } = await build({
 const texts = new Map(outputFiles.map(({ path, text }) => [relative('', path), text]))
 for (const [path, text] of texts) if (path.endsWith('.map')) shrinkMap(path, JSON.parse(text))
 hideFromBundlers()
+dropBareImports()
 // tells JSR where the types are
 prepend('dist/index.js', '/* @ts-self-types="./jsr.d.ts" */\n')
 
@@ -176,6 +177,24 @@ function hideFromBundlers() {
     const before = text.slice(0, text.indexOf('import(name)')).split('\n')
     texts.set(path, text.replace('import(name)', `import(${comments}name)`))
     changeMap(path, (map) => afterInsertion(map, before.length - 1, before.at(-1)?.length ?? 0, comments.length))
+  }
+}
+
+/**
+ * Removes imports of nothing, which keep the order of evaluation among chunks. No module here has side effects, as
+ * package.json says, and bundlers warn every user of each such import that they leave out for that reason.
+ */
+function dropBareImports() {
+  for (const path of [...texts.keys()].filter((path) => path.endsWith('.js'))) {
+    const lines = (texts.get(path) ?? '').split('\n')
+    for (const [number, line] of lines.entries()) {
+      // the last first, so that the columns of the others stay
+      for (const { index, 0: text } of [...line.matchAll(/(?<=^|;)import"\.[^"]+";/g)].reverse()) {
+        lines[number] = (lines[number] ?? '').slice(0, index) + (lines[number] ?? '').slice(index + text.length)
+        changeMap(path, (map) => afterInsertion(map, number, index, -text.length))
+      }
+    }
+    texts.set(path, lines.join('\n'))
   }
 }
 

@@ -43,8 +43,9 @@ export function afterLines(map, lines) {
 }
 
 /**
- * Adapts a map to text inserted into a line.
- * @param {SourceMap} map @param {number} line from 0 @param {number} column where it begins @param {number} length
+ * Adapts a map to text inserted into a line, or removed from it.
+ * @param {SourceMap} map @param {number} line from 0 @param {number} column where it begins
+ * @param {number} length negative if it was removed
  * @returns {SourceMap}
  */
 export function afterInsertion(map, line, column, length) {
