@@ -130,6 +130,21 @@ describe('a sampler', () => {
     expect(sampler({ temperature: 0 }).sample(Float32Array.of(3e38, -3e38))).toEqual({ id: 0, logprob: 0 })
   })
 
+  it('reports the same bits however a token is drawn', () => {
+    const logits = Float32Array.from({ length: 300 }, (_, id) => (id % 7 === 0 ? -Infinity : 9 * Math.sin(id * id)))
+    const greedy = sampler({ temperature: 0 }).sample(logits)
+    const offset = logits[greedy.id]! - greedy.logprob
+    for (const options of [{}, { temperature: 1.5 }, { topK: 20 }, { topP: 0.9 }, { minP: 0.05 }]) {
+      const drawing = sampler({ ...options, seed: 3, topLogprobs: 300 })
+      for (let i = 0; i < 20; i++) {
+        const { id, logprob, topLogprobs } = drawing.sample(logits)
+        expect(topLogprobs![0]).toEqual(greedy)
+        expect(logprob).toBeCloseTo(logits[id]! - offset, 12)
+        expect(logprob).toBe(topLogprobs!.find((token) => token.id === id)!.logprob)
+      }
+    }
+  })
+
   it('never draws a token of -Infinity', () => {
     for (const options of [{}, { topK: 3 }, { topP: 0.9999999 }, { temperature: 1e300 }]) {
       const found = frequencies(options, Float32Array.of(-Infinity, 0, -Infinity, 0), 500)

@@ -12,11 +12,13 @@ export class CategoricalSampler {
   /** The candidate tokens, and the cumulative sums of their weights. */
   readonly #ids: Uint32Array
   readonly #sums: Float64Array
+  readonly #drawsFromAll: boolean
   #count = 0
   #sum = 0
 
   constructor({ temperature, topK, topP, minP }: SamplingConfig, size: number) {
     this.size = size
+    this.#drawsFromAll = topK >= size && topP === 1
     this.#temperature = temperature
     this.#topK = Math.min(topK, size)
     this.#topP = topP
@@ -26,11 +28,19 @@ export class CategoricalSampler {
     this.#sums = new Float64Array(size)
   }
 
+  /**
+   * Sum of e^(logit − largest) over all logits of the last draw, if that is what it drew from. Half of what choosing a
+   * token costs is such a sum, of which its log-probability needs another.
+   */
+  get sumOfAll(): number | undefined {
+    return this.#drawsFromAll && this.#temperature === 1 && this.#minP === 0 ? this.#sum : undefined
+  }
+
   /** @param uniform a random number in [0, 1) */
   draw(logits: Float32Array, largest: number, uniform: number): number {
     this.#count = 0
     this.#sum = 0
-    if (this.#topK === this.size && this.#topP === 1) {
+    if (this.#drawsFromAll) {
       for (let id = 0; id < this.size; id++) this.#admit(id, this.#weight(logits[id]!, largest))
     } else this.#admitMostProbable(logits, largest)
     const target = uniform * this.#sum

@@ -29,10 +29,11 @@ export class LogprobReader {
     this.#count = count
   }
 
-  /** @param largest the largest of the logits, which must define a distribution (`mostProbable`) */
-  read(logits: Float32Array, id: number, largest: number): Sample {
-    let sum = 0
-    for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - largest)
+  /**
+   * @param largest the largest of the logits, which must define a distribution (`mostProbable`)
+   * @param sum of e^(logit − largest) over all logits, in their order
+   */
+  read(logits: Float32Array, id: number, largest: number, sum = sumOfExponentials(logits, largest)): Sample {
     const logSum = Math.log(sum)
     const logprobOf = (id: number) => logits[id]! - largest - logSum
     const logprob = logprobOf(id)
@@ -46,4 +47,10 @@ export class LogprobReader {
     }
     return { id, logprob, topLogprobs }
   }
+}
+
+function sumOfExponentials(logits: Float32Array, largest: number): number {
+  let sum = 0
+  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - largest)
+  return sum
 }

@@ -24,13 +24,15 @@ export function createSampler(config: SamplingConfig): Sampler {
   let sampler: CategoricalSampler | undefined
   return {
     sample(logits, given = logits) {
-      const best = mostProbable(logits, given === logits ? UNADJUSTED : ADJUSTED)
+      const isAdjusted = given !== logits
+      const best = mostProbable(logits, isAdjusted ? ADJUSTED : UNADJUSTED)
       let id = best
       if (config.temperature > 0) {
         if (sampler?.size !== logits.length) sampler = new CategoricalSampler(config, logits.length)
         id = sampler.draw(logits, logits[best]!, random.uniform())
       }
-      return logprobs.read(given, id, given[given === logits ? best : mostProbable(given)]!)
+      if (isAdjusted) return logprobs.read(given, id, given[mostProbable(given)]!)
+      return logprobs.read(logits, id, logits[best]!, sampler?.sumOfAll)
     },
     skip(count) {
       for (let i = 0; i < count && config.temperature > 0; i++) random.uniform()
