@@ -1,10 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { nextMacrotask } from '../../src/event-loop.js'
 import { createRuntime, LanguageModel, type Runtime } from '../../src/index.js'
 import { createHandler, type Handler, type LogEntry } from '../../src/server/index.js'
 import { recitingModelFiles } from '../support/reciting-model.js'
 import { causalConfig, loadSmallModel, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
 import { tokenizerFiles } from '../support/tokenizer-files.js'
-import { ask, fault, partsOf, requestOf } from './support.js'
+import { ask, type Asked, fault, partsOf, requestOf } from './support.js'
 
 /** Bytes are tokens, and some tokens have no text. */
 const config = { ...causalConfig, num_tokens: 260 }
@@ -19,6 +20,10 @@ beforeAll(async () => {
   reciting = await LanguageModel.load(recitingModelFiles([' one', ' two', ' three', ' é', ' END', '<s>']), { runtime })
 })
 afterAll(() => runtime.dispose())
+
+/** Timers run out when the test says so, not when the machine stalls. */
+const holdTimers = () => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+afterEach(() => void vi.useRealTimers())
 
 interface Choice {
   index: number
@@ -308,7 +313,7 @@ describe('a request that cannot be served', () => {
   })
 
   test('has a body that is not JSON, or not declared as such, or too long, or never ends', async () => {
-    const handler = createHandler(model, { maxBodyBytes: 50, stallTimeout: 30 })
+    const handler = createHandler(model, { maxBodyBytes: 50, stallTimeout: 30_000 })
     const post = (body: unknown, init?: RequestInit) => ask(handler, 'POST', '/v1/completions', body, init)
     const parts = (...given: Parameters<typeof partsOf>) =>
       ({ body: partsOf(...given), duplex: 'half', headers: { 'content-type': 'application/json' } }) as RequestInit
@@ -327,7 +332,11 @@ describe('a request that cannot be served', () => {
     expect(await post({ prompt: 'a'.repeat(50) })).toMatchObject({ status: 413, body: fault('TOO_LARGE', /50 bytes/) })
     expect(await streamedBody(parts(['{"prompt":', '"a"}']))).toMatchObject({ status: 200 })
     expect(await streamedBody(parts([' '.repeat(30), ' '.repeat(30)], false))).toMatchObject({ status: 413 })
-    expect(await streamedBody(parts(['{"prompt":'], false))).toMatchObject({ status: 408, body: fault('TIMEOUT', /30 ms/) })
+    holdTimers()
+    let stalled: Asked | undefined
+    void streamedBody(parts(['{"prompt":'], false)).then((asked) => (stalled = asked))
+    while (!stalled) await vi.advanceTimersByTimeAsync(30_000)
+    expect(stalled).toMatchObject({ status: 408, body: fault('TIMEOUT', /30000 ms/) })
     const bytes = new Uint8Array([...new TextEncoder().encode('{"prompt":"'), 0xff, ...new TextEncoder().encode('"}')])
     const request = new Request('http://server.test/v1/completions', {
       method: 'POST',
@@ -399,10 +408,17 @@ describe('a client of the server', () => {
   test('that reads slowly delays only its own work, and one that stops reading is dropped', async () => {
     const entries: LogEntry[] = []
     const handler = createHandler(model, { log: (entry) => entries.push(entry), stallTimeout: 50, maxTokens: 100_000 })
+    holdTimers()
     const response = await handler(requestOf('POST', '/v1/completions', { prompt: 'a', stream: true, max_tokens: 100_000, logprobs: 0 }))
     const reader = (response.body as ReadableStream<Uint8Array>).getReader()
-    for (let i = 0; i < 3; i++) await reader.read()
-    while (entries.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    for (let i = 0; i < 3; i++) {
+      await vi.advanceTimersByTimeAsync(49)
+      await reader.read()
+    }
+    await vi.advanceTimersByTimeAsync(49)
+    expect(entries).toEqual([])
+    await vi.advanceTimersByTimeAsync(1)
+    while (entries.length === 0) await nextMacrotask()
     expect(entries).toMatchObject([{ status: 200, code: 'TIMEOUT' }])
     expect(entries[0]!.completionTokens).toBeLessThanOrEqual(5)
     const rest = new TextDecoder().decode((await reader.read()).value)
@@ -425,6 +441,16 @@ describe('under load', () => {
     await (first.body as ReadableStream).cancel()
     expect(await second).toMatchObject({ status: 200, body: { choices: expected } })
     expect((await ask(handler, 'GET', '/metrics')).body).toMatch(/^routed_attention_sequences 0$/m)
+  })
+
+  test('a request that need not queue has waited for nothing, whatever the clock does', async () => {
+    const entries: LogEntry[] = []
+    const handler = createHandler(model, { log: (entry) => entries.push(entry) })
+    let now = 0
+    using clock = vi.spyOn(performance, 'now').mockImplementation(() => (now += 2000))
+    await completed(handler, { prompt: 'a', max_tokens: 1 })
+    expect(clock).toHaveBeenCalled()
+    expect(entries).toMatchObject([{ status: 200, queuedMilliseconds: 0 }])
   })
 
   test('a request that leaves the queue makes room', async () => {
@@ -505,11 +531,13 @@ test('a shutdown waits for pending requests, and aborts them after a timeout', a
   const handler = createHandler(model, { maxTokens: 100_000 })
   const short = await handler(requestOf('POST', '/v1/completions', { prompt: 'a', stream: true }))
   const long = await handler(requestOf('POST', '/v1/completions', { prompt: 'a', stream: true, max_tokens: 100_000 }))
-  const rest = Promise.all([short.text(), long.text()])
-  await handler.close({ timeout: 300 })
-  const [whole, broken] = await rest
-  expect(whole).toMatch(/data: \[DONE\]\n\n$/)
-  expect(broken).toMatch(
+  holdTimers()
+  const closed = handler.close({ timeout: 300 })
+  const broken = long.text()
+  expect(await short.text()).toMatch(/data: \[DONE\]\n\n$/)
+  await vi.advanceTimersByTimeAsync(300)
+  await closed
+  expect(await broken).toMatch(
     /data: \{"error":\{"message":"the server is shutting down","type":"server_error","param":null,"code":"CLOSING"\}\}\n\n$/,
   )
 })

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { PrefixCache } from '../../src/model/prefix-cache.js'
 import { SessionBudget } from '../../src/server/edge/session-budget.js'
 import { SharedLoad } from '../../src/server/edge/shared-load.js'
+import { leaveOften } from '../support/leaving.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, loadSmallModel } from '../support/small-models.js'
 
@@ -97,7 +98,7 @@ test('requests that wait are served in their order, past those that have gone', 
   const { byteLength } = sample
   const maxMemory = runtime.info.memory.used + 2 * byteLength
   sample.dispose()
-  const budget = new SessionBudget(model, { maxMemory, maxWait: 10_000 })
+  const budget = new SessionBudget(model, { maxMemory, maxWait: 10_000, now: () => 0 })
   const by = { signal: new AbortController().signal, abort: () => {} }
   const first = await budget.admit(1, by)
   const served: number[] = []
@@ -132,6 +133,7 @@ test('a session between turns is given only to whoever has read the same', async
 test('a prompt that its request has left in the middle leaves no memory', async () => {
   using runtime = openRuntime('baseline')
   runtime.isolateCallers()
+  leaveOften(runtime)
   const model = await loadSmallModel(runtime, causalConfig)
   model.createSession().dispose()
   const { used } = runtime.info.memory

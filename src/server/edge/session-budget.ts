@@ -123,7 +123,10 @@ export class SessionBudget implements Places {
         signal.throwIfAborted()
         this.#collect()
         if (this.#isFirst(ticket) && this.#makeRoom(sequences))
-          return this.#open(new Place(sequences, abort, onWait !== undefined, this.#now()), this.#now() - arrival)
+          return this.#open(
+            new Place(sequences, abort, onWait !== undefined, this.#now()),
+            this.#waiting.has(ticket) ? this.#now() - arrival : 0,
+          )
         if (this.#now() - arrival >= this.#options.maxWait)
           throw overloaded(`${sequences} more sequences do not fit into the memory that may be used`, RETRY_AFTER)
         this.#waiting.set(ticket, this.#now())
