@@ -43,6 +43,10 @@ export default defineConfig(
           selector: "CallExpression[callee.object.name='fc'][callee.property.name='assert']:not([arguments.1.callee.name='runs'])",
           message: 'What a property draws is decided by TEST_SEED: give it `runs(n)` of test/support/seed.ts.',
         },
+        {
+          selector: "CallExpression[callee.object.name='vi'][callee.property.name=/^wait(For|Until)$/]:not([arguments.1])",
+          message: 'This gives up after a second, for which a machine may stall: use `eventually` of test/support/eventually.ts.',
+        },
       ],
     },
   },

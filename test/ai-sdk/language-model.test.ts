@@ -4,6 +4,7 @@ import { afterAll, expect, test, vi } from 'vitest'
 import { createRoutedAttention } from '../../src/ai-sdk/index.js'
 import { LanguageModel } from '../../src/index.js'
 import { expectThrows } from '../support/errors.js'
+import { eventually } from '../support/eventually.js'
 import { outcomeOf } from '../support/interruptions.js'
 import { recitingModelFiles } from '../support/reciting-model.js'
 import { openRuntime } from '../support/runtimes.js'
@@ -104,7 +105,7 @@ test('generates only what is read, and stops when the reader cancels', async () 
   for (let part = 0; part < 6; part++) await reader.read()
   expect(runtime.info.memory.used).toBeGreaterThan(used)
   await reader.cancel()
-  await vi.waitFor(() => expect(runtime.info.memory.used).toBe(used))
+  await eventually(() => expect(runtime.info.memory.used).toBe(used))
 })
 
 test('stops when the reader cancels while a constraint or a token is pending', async () => {
@@ -120,16 +121,16 @@ test('stops when the reader cancels while a constraint or a token is pending', a
     const reader = stream.getReader()
     for (let part = 0; part < 3; part++) await reader.read()
     const pending = reader.read()
-    await vi.waitFor(() => expect(made).toBeDefined())
+    await eventually(() => expect(made).toBeDefined())
     if (isMade) {
       made!()
-      await vi.waitFor(() => expect(runtime.info.memory.used).toBeGreaterThan(used))
+      await eventually(() => expect(runtime.info.memory.used).toBeGreaterThan(used))
     }
     await reader.cancel()
     expect(await pending).toEqual({ done: true, value: undefined })
     if (!isMade) made!()
-    await vi.waitFor(() => expect(dispose).toHaveBeenCalledOnce())
-    await vi.waitFor(() => expect(runtime.info.memory.used).toBe(used))
+    await eventually(() => expect(dispose).toHaveBeenCalledOnce())
+    await eventually(() => expect(runtime.info.memory.used).toBe(used))
     made = undefined
   }
 })

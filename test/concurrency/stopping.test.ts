@@ -1,7 +1,7 @@
 /** On threads an abort has them walk what they were handed to its end without computing it. */
 import { getEventListeners } from 'node:events'
 import fc from 'fast-check'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { DispatchHeader } from '../../assembly/ir/header.js'
 import { createRuntime } from '../../src/device/create-runtime.js'
 import type { Runtime } from '../../src/device/runtime.js'
@@ -9,12 +9,11 @@ import { MixtureOfAutoregressiveAttention } from '../../src/model/layer.js'
 import { Tensor } from '../../src/tensor.js'
 import { openDriftingRuntime } from '../support/drifting-pool.js'
 import { expectSameBits } from '../support/bits.js'
+import { eventually } from '../support/eventually.js'
 import { outcomeOf } from '../support/interruptions.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, loadSmallModel, poisonMemory, publishedConfig, randomTokens } from '../support/small-models.js'
 import { runs } from '../support/seed.js'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 const tokens = randomTokens(200, causalConfig.num_tokens)
 const kinds = [
@@ -222,7 +221,7 @@ describe.each([2, 4])('on %i threads of their own', (threads) => {
       const outcome = await outcomeOf(session.append(tokens.slice(60), { signal: controller.signal }))
       expect(outcome).toHaveProperty('reason')
       // the abort may have been through before the thread was lost
-      await vi.waitFor(() => expect(runtime.info.threads).toBe(1))
+      await eventually(() => expect(runtime.info.threads).toBe(1))
       expect(session.save()).toEqual(saved)
       expect(await session.append(tokens.slice(60))).toEqual(expected)
     }

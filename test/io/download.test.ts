@@ -5,6 +5,7 @@ import { type ModelFiles, readModelFiles, type ReadOptions } from '../../src/io/
 import type { Fetch, LoadProgress } from '../../src/io/read-options.js'
 import { delay } from '../../src/io/sources/delay.js'
 import { expectRejects } from '../support/errors.js'
+import { eventually } from '../support/eventually.js'
 import { singleFileModel } from '../support/model-folder.js'
 import { asPage } from '../support/page-fetch.js'
 import { type Behaviour, ModelServer } from '../support/model-server.js'
@@ -111,13 +112,14 @@ describe('a download over a connection that drops', () => {
     expect(server.asked.at(-1)).toEqual({ name: WEIGHTS, range: 'bytes=3000-', ifRange: lastModified.toUTCString() })
   })
 
-  it.each<[string, Behaviour]>([
-    ['a weak ETag', { etag: 'W/"v1"' }],
-    ['a weak ETag beside a Last-Modified', { etag: 'W/"v1"', lastModified: new Date(0) }],
-    ['a Last-Modified of just now', { etag: null, lastModified: new Date() }],
-    ['an ETag that is none', { etag: 'v1' }],
-    ['nothing to tell its state by', { etag: null }],
-  ])('begins again with %s', async (_, behaviour) => {
+  it.each<[string, () => Behaviour]>([
+    ['a weak ETag', () => ({ etag: 'W/"v1"' })],
+    ['a weak ETag beside a Last-Modified', () => ({ etag: 'W/"v1"', lastModified: new Date(0) })],
+    ['a Last-Modified of just now', () => ({ etag: null, lastModified: new Date() })],
+    ['an ETag that is none', () => ({ etag: 'v1' })],
+    ['nothing to tell its state by', () => ({ etag: null })],
+  ])('begins again with %s', async (_, behave) => {
+    const behaviour = behave()
     misbehave({ ...behaviour, drop: 3000 }, behaviour)
     expectFiles(await load())
     expect(server.rangesOf(WEIGHTS)).toEqual([undefined, undefined])
@@ -195,7 +197,7 @@ describe('a download over a connection that drops', () => {
     isPauseEndless = true
     misbehave({ drop: 3000 })
     const loading = load({ signal: controller.signal })
-    await vi.waitUntil(() => pauses.length === 1)
+    await eventually(() => expect(pauses).toHaveLength(1))
     controller.abort('enough')
     await expect(loading).rejects.toBe('enough')
     expect(getEventListeners(controller.signal, 'abort')).toEqual([])

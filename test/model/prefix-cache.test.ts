@@ -5,6 +5,7 @@ import { PrefixCache, type PrefixReading } from '../../src/model/prefix-cache.js
 import { commonLength } from '../../src/model/prefix-cache/token-trie.js'
 import { Session } from '../../src/model/session.js'
 import { expectRejects, expectThrows } from '../support/errors.js'
+import { eventually } from '../support/eventually.js'
 import { afterRun, outcomeOf } from '../support/interruptions.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, loadSmallModel, publishedConfig, randomTokens } from '../support/small-models.js'
@@ -221,7 +222,7 @@ describe('overlapping reads', () => {
     ])
     end()
     expect(outcomes).toEqual(outcomes.map(() => ({ reason: signal.reason as unknown })))
-    await vi.waitFor(() => expect(runtime.info.memory.used).toBe(used))
+    await eventually(() => expect(runtime.info.memory.used).toBe(used))
     // and the next begins anew
     const { session, cachedTokens } = await cache.read(text.slice(0, 100))
     expect(cachedTokens).toBe(0)
@@ -371,7 +372,7 @@ describe('the contents of the cache', () => {
             else expect({ ...outcome, leaves }).toEqual({ reason: 'left', leaves: expect.any(Number) as number })
           }),
         )
-        await vi.waitFor(() => expect(runtime.info.memory.used).toBe(used))
+        await eventually(() => expect(runtime.info.memory.used).toBe(used))
       }),
       runs(60),
     )
@@ -417,7 +418,7 @@ describe('after dispose', () => {
     cache.dispose()
     for (const outcome of await Promise.all(pending))
       expect(outcome).toMatchObject({ reason: { code: 'DISPOSED', message: /prefix cache/ } })
-    await vi.waitFor(() => expect(runtime.info.memory.used).toBe(used))
+    await eventually(() => expect(runtime.info.memory.used).toBe(used))
     expect([cache.size, cache.byteLength]).toEqual([0, 0])
     await expectRejects(cache.read([1]), 'DISPOSED', /this prefix cache was disposed/)
     expectThrows(() => cache.open([1]), 'DISPOSED')

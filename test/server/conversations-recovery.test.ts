@@ -16,6 +16,7 @@ import {
   turn,
   UnreliableStore,
 } from '../support/conversation-client.js'
+import { eventually } from '../support/eventually.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, publishedConfig, smallModel, smallModelFiles } from '../support/small-models.js'
 
@@ -105,7 +106,7 @@ describe('a process that is killed at any write', () => {
     const address = await create(handler)
     store.before = (write) => (write === 4 ? new Promise(() => {}) : undefined) // the second time that tokens are stored
     await turn(handler, address, turns[0]!, 'a')
-    await vi.waitFor(() => expect(store.writes).toBe(4))
+    await eventually(() => expect(store.writes).toBe(4))
     const id = address.split('/').at(-1)
     const { version, entries } = (await store.kept.read(id, 'log/'))!
     const record = JSON.parse(new TextDecoder().decode(entries.get('log/0'))) as { ids: number[]; texts: string[] }
@@ -161,7 +162,7 @@ test.each([
   const restored = vi.spyOn(own, 'restoreSession')
   const address = await create(handler)
   await hold(handler, address, [])
-  await vi.waitFor(() => expect(runtime.info.memory.used).toBe(before))
+  await eventually(() => expect(runtime.info.memory.used).toBe(before))
   expect(restored).toHaveBeenCalledTimes(1)
   expect(await events(handler, `${address}/events`)).toEqual(expected)
   const snapshot = (await store.kept.read(address.split('/').at(-1), 'snapshot'))!.entries.get('snapshot')!
@@ -177,7 +178,7 @@ test('an unusable snapshot is replaced by reading the tokens again', async () =>
   const address = await create(handler)
   const id = address.split('/').at(-1)
   await events(handler, (await turn(handler, address, turns[0]!, 'key 0')).events)
-  await vi.waitFor(async () => expect((await store.kept.read(id, 'snapshot'))!.entries.size).toBe(1))
+  await eventually(async () => expect((await store.kept.read(id, 'snapshot'))!.entries.size).toBe(1))
   await handler.close()
   const { version } = (await store.kept.read(id, ''))!
   await store.kept.write(id, version + 1, new Map([['snapshot', new Uint8Array(100)]]))
@@ -286,7 +287,7 @@ test('many conversations at once get their own answers, and release their memory
   expect(Number(/^routed_attention_idle_session_bytes (\d+)$/m.exec(metrics)![1])).toBeLessThanOrEqual(100_000)
   for (const { address } of all) await send(handler, 'DELETE', address)
   await handler.close()
-  await vi.waitFor(() => expect(runtime.info.memory.used).toBe(before))
+  await eventually(() => expect(runtime.info.memory.used).toBe(before))
 })
 
 test('cached sessions are evicted when memory is full', async () => {
@@ -299,12 +300,12 @@ test('cached sessions are evicted when memory is full', async () => {
   const handler = createHandler(model, { maxMemory: used + Math.floor(3.5 * byteLength) })
   const hold = async () =>
     turn(handler, await create(handler), { ...turns[0]!, max_tokens: 5 }).then(({ events: at }) => events(handler, at))
-  await vi.waitFor(hold) // now it knows how much a session takes
+  await eventually(hold) // now it knows how much a session takes
   for (let kept = 1; kept < 3; kept++) await hold()
   const address = await create(handler)
   const refused = await post(handler, address, turns[0])
   expect({ status: refused.status, after: refused.headers.get('retry-after') }).toEqual({ status: 503, after: '1' })
-  await vi.waitFor(async () => expect((await post(handler, address, turns[0], 'a')).status).toBe(201))
+  await eventually(async () => expect((await post(handler, address, turns[0], 'a')).status).toBe(201))
   expect(tokensOf(await events(handler, `${address}/events`))).toHaveLength(150)
   await handler.close()
 })

@@ -5,6 +5,7 @@ import { LanguageModel } from '../../src/model/language-model.js'
 import { createHandler } from '../../src/server/handler.js'
 import { MemoryStore } from '../../src/server/stores/memory-store.js'
 import { create, events, eventsOf, post, send, textOf, tokensOf, turn, UnreliableStore } from '../support/conversation-client.js'
+import { eventually } from '../support/eventually.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, smallModel, smallModelFiles } from '../support/small-models.js'
 
@@ -164,7 +165,7 @@ test('one turn at a time: another is rejected until the first has ended', async 
   store.before = (write) => (write === 3 ? new Promise<void>((resolve) => (release = resolve)) : undefined) // the end of the turn
   const taken = await turn(handler, address, question, 'a')
   const following = await send(handler, 'GET', taken.events)
-  await vi.waitFor(() => expect(store.writes).toBe(3))
+  await eventually(() => expect(store.writes).toBe(3))
   const refused = await post(handler, address, another, 'b')
   expect(refused.status).toBe(409)
   expect(refused.headers.get('retry-after')).toBe('1')
@@ -217,7 +218,7 @@ test('DELETE stops the turn and deletes everything', async () => {
     expect((await send(handler, method, path, body)).status).toBe(404)
   expect(store.kept.byteLength).toBe(0)
   await handler.close()
-  await vi.waitFor(() => expect(runtime.info.memory.used).toBe(before))
+  await eventually(() => expect(runtime.info.memory.used).toBe(before))
   expect(store.writes).toBeLessThan(40) // the turn did not go on
 })
 
