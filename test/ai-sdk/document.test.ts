@@ -6,10 +6,9 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import * as ai from 'ai'
 import { build } from 'esbuild'
-import { afterAll, expect, test, vi } from 'vitest'
+import { afterAll, expect, test } from 'vitest'
+import { seeded } from '../support/seeded-process.js'
 import { startServing } from '../support/serving.js'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 /** Inside the package, where `routed-attention` is the package itself. */
@@ -26,7 +25,7 @@ for (const [, language, name, code] of readFileSync(join(root, 'docs/ai-sdk.md')
 
 function run(name: string, code = snippets.get(name)!): string {
   writeFileSync(join(folder, name), code)
-  const { status, stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, join(folder, name)], {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, ...seeded, join(folder, name)], {
     cwd: folder,
     encoding: 'utf8',
   })

@@ -17,7 +17,7 @@ let runtime: Runtime
 let own: LanguageModel
 
 beforeAll(async () => {
-  serving = await startServing('--api-key', KEY, '--simd', 'baseline')
+  serving = await startServing('--api-key', KEY, '--simd', 'baseline', '--max-tokens', '1000000')
   provider = createOpenAICompatible({ name: 'novels', baseURL: `${serving.origin}/v1`, apiKey: KEY, includeUsage: true })
   runtime = await createRuntime({ simd: 'baseline', threads: 1 })
   own = await LanguageModel.load(novels2Int8Folder, { runtime })
@@ -73,7 +73,15 @@ describe('the AI SDK over HTTP', () => {
     const from = serving.log.length
     const leaving = new AbortController()
     const onAbort = vi.fn()
-    const result = streamText({ model: model(), ...settings, maxOutputTokens: 4_096, abortSignal: leaving.signal, onAbort })
+    const providerOptions = { novels: { ignore_eos: true } }
+    const result = streamText({
+      model: model(),
+      ...settings,
+      maxOutputTokens: 1_000_000,
+      providerOptions,
+      abortSignal: leaving.signal,
+      onAbort,
+    })
     let text = ''
     for await (const piece of result.textStream) {
       text += piece
@@ -81,7 +89,7 @@ describe('the AI SDK over HTTP', () => {
     }
     expect(onAbort).toHaveBeenCalledOnce()
     const line = await serving.logged(/POST \/v1\/completions .*wrote [\d,]+/, from)
-    expect(Number(/wrote ([\d,]+)/.exec(line)![1]!.replaceAll(',', ''))).toBeLessThan(1_000)
+    expect(line).toMatch(/ 499 CLIENT_LEFT /)
   })
 
   test('reports errors, and retries only those that may pass', async () => {
@@ -95,7 +103,7 @@ describe('the AI SDK over HTTP', () => {
     const locked = createOpenAICompatible({ name: 'novels', baseURL: `${serving.origin}/v1`, apiKey: 'another' })
     await expect(failed({ model: locked.completionModel(NAME) })).rejects.toMatchObject({ statusCode: 401 })
     await serving.logged(/ 401 /, from)
-    expect(serving.log.slice(from).filter((line) => / POST /.test(line))).toHaveLength(3)
+    expect(serving.log.slice(from).filter((line) => / POST .* 4\d\d /.test(line))).toHaveLength(3)
   })
 
   test('handles many requests at once, each with its own answer', async () => {

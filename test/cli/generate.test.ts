@@ -2,15 +2,12 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { type GenerateOptions } from '../../src/index.js'
 import { runCommand as run, startCommand as start, startOnTerminal } from '../support/command.js'
 import { novelsFolder } from '../support/models.js'
 import { recitingModelFiles } from '../support/reciting-model.js'
 import { novels, baseline, model, temporary } from '../support/cli-model.js'
-
-// Processes start slowly on a busy machine.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
 async function generated(prompt: string, options: GenerateOptions): Promise<string> {
   let text = ''
@@ -18,7 +15,19 @@ async function generated(prompt: string, options: GenerateOptions): Promise<stri
   return text
 }
 
+/** Kills a command at its first output of this kind: a second signal would end it at once. */
+function interruptAt({ child }: ReturnType<typeof start>, text: string): void {
+  const look = (output: string) => {
+    if (!output.includes(text)) return
+    child.stderr.off('data', look)
+    child.kill('SIGINT')
+  }
+  child.stderr.on('data', look)
+}
+
 describe('generate', () => {
+  /** Ends when it is told to, and not with the text. */
+  const endless = ['--max-tokens', '1000000', '--ignore-eos']
   const sampling = ['--max-tokens', '12', '--temperature', '0.9', '--top-k', '50', '--top-p', '0.95', '--seed', '7']
   const options = { maxTokens: 12, temperature: 0.9, topK: 50, topP: 0.95, seed: 7 }
 
@@ -155,7 +164,7 @@ describe('generate', () => {
   })
 
   test('interrupted by Ctrl-C prints the summary and exits with code 130', async () => {
-    const { child, ending } = start('generate', novels, '--prompt', 'The old captain', '--max-tokens', '1000000', ...baseline)
+    const { child, ending } = start('generate', novels, '--prompt', 'The old captain', ...endless, ...baseline)
     child.stdout.once('data', () => child.kill('SIGINT'))
     const { code, stdout, stderr } = await ending
     expect(code).toBe(130)
@@ -165,10 +174,10 @@ describe('generate', () => {
 
   test('reports progress through the prompt, and after Ctrl-C how much of it was read', async () => {
     const book = readFileSync(new URL('treasure-island.txt', novelsFolder))
-    const { child, ending } = startOnTerminal('generate', novels, '--seed', '7', '--echo', ...baseline)
-    child.stdin.end(book)
-    child.stderr.on('data', (text: string) => text.includes('reading the prompt') && child.kill('SIGINT'))
-    const { code, stdout, stderr } = await ending
+    const command = startOnTerminal('generate', novels, '--seed', '7', '--echo', ...baseline)
+    interruptAt(command, 'reading the prompt')
+    command.child.stdin.end(book)
+    const { code, stdout, stderr } = await command.ending
     expect({ code, stdout }).toEqual({ code: 130, stdout: '' })
     expect(stderr).toMatch(/\r\x1b\[Kreading the prompt: [\d,]+ of [\d,]+ tokens, [\d,.]+ tokens\/s, \d+ .+ left/)
     const last = stderr.slice(stderr.lastIndexOf('\x1b[K') + 3)
@@ -179,10 +188,10 @@ describe('generate', () => {
 
   test('reports as JSON how much of the prompt was read', async () => {
     const book = readFileSync(new URL('treasure-island.txt', novelsFolder))
-    const { child, ending } = startOnTerminal('generate', novels, '--json', ...baseline)
-    child.stdin.end(book)
-    child.stderr.on('data', (text: string) => text.includes('reading the prompt') && child.kill('SIGINT'))
-    const { code, stdout } = await ending
+    const command = startOnTerminal('generate', novels, '--json', ...baseline)
+    interruptAt(command, 'reading the prompt')
+    command.child.stdin.end(book)
+    const { code, stdout } = await command.ending
     expect(code).toBe(130)
     const end = JSON.parse(stdout) as { promptTokens: number; promptTokensRead: number }
     expect(end).toMatchObject({ type: 'end', interrupted: true, finishReason: null, tokens: 0, tokensPerSecond: null })
@@ -191,7 +200,7 @@ describe('generate', () => {
   })
 
   test('ends quietly when its output pipe is closed', async () => {
-    const { child, ending } = start('generate', novels, '--prompt', 'The old captain', '--max-tokens', '1000000', ...baseline)
+    const { child, ending } = start('generate', novels, '--prompt', 'The old captain', ...endless, ...baseline)
     child.stdout.once('data', () => child.stdout.destroy())
     expect(await ending).toMatchObject({ code: 0, stderr: '' })
   })

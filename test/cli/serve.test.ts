@@ -13,17 +13,32 @@ import { servedModel, type Serving, startServing } from '../support/serving.js'
 
 const run = promisify(execFile)
 
-/** What curl prints. */
+/** curl as a process, and what it prints. */
+function startCurl(...args: string[]) {
+  return run('curl', ['--silent', '--show-error', '--max-time', '300', ...args], { maxBuffer: 2 ** 28 })
+}
+
 async function curl(...args: string[]): Promise<string> {
-  return (await run('curl', ['--silent', '--show-error', '--max-time', '30', ...args])).stdout
+  return (await startCurl(...args)).stdout
 }
 
 const asJson = ['-H', 'content-type: application/json', '-d']
 
+/** A stream of so many tokens, once the first has come. */
+async function startStream(origin: string, tokens: number) {
+  const body = JSON.stringify({ prompt: 'He', max_tokens: tokens, ignore_eos: true, stream: true })
+  const stream = startCurl('-N', `${origin}/v1/completions`, ...asJson, body)
+  await new Promise((resolve) => stream.child.stdout!.once('data', resolve))
+  return { child: stream.child, ending: stream }
+}
+
+/** More than are generated while any test waits. */
+const ENDLESS = 1_000_000
+
 describe('serve', () => {
   let serving: Serving
   beforeAll(async () => {
-    serving = await startServing('--name', 'novels', '--stall-timeout', '2000', '--max-body-bytes', '2000')
+    serving = await startServing('--name', 'novels', '--max-tokens', String(ENDLESS), '--max-body-bytes', '2000')
   })
   afterAll(() => serving.end())
 
@@ -49,7 +64,7 @@ describe('serve', () => {
       '-i',
       `${serving.origin}/v1/completions`,
       ...asJson,
-      '{"prompt": "He", "max_tokens": 3, "stream": true}',
+      '{"prompt": "He", "max_tokens": 3, "temperature": 0, "stream": true}',
     )
     expect(output).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
     expect(output).toMatch(/^content-type: text\/event-stream\r$/m)
@@ -90,23 +105,18 @@ describe('serve', () => {
 
   test('stops generating when curl is killed', async () => {
     const from = serving.log.length
-    const child = execFile('curl', [
-      '-sN',
-      `${serving.origin}/v1/completions`,
-      ...asJson,
-      '{"prompt": "He", "max_tokens": 4096, "stream": true}',
-    ])
-    await new Promise((resolve) => child.stdout!.once('data', resolve))
+    const { child, ending } = await startStream(serving.origin, ENDLESS)
     child.kill()
+    await expect(ending).rejects.toMatchObject({ signal: 'SIGTERM' })
     expect(await serving.logged(/CLIENT_LEFT/, from)).toMatch(/499 CLIENT_LEFT in [\d,]+ ms, read 1 tokens/)
   })
 
   test('drops clients that send half a request, or no valid one', async () => {
-    const { port } = new URL(serving.origin)
-    const exchange = (text: string) =>
+    const impatient = await startServing('--stall-timeout', '1000')
+    const exchange = ({ origin }: Serving, text: string) =>
       new Promise<string>((resolve, reject) => {
         let answer = ''
-        const socket = connect(Number(port), '127.0.0.1', () => socket.write(text))
+        const socket = connect(Number(new URL(origin).port), '127.0.0.1', () => socket.write(text))
         socket.on('data', (chunk) => {
           answer += chunk.toString()
           if (/\r\n\r\n[^]*\}$/.test(answer)) socket.destroy()
@@ -114,8 +124,9 @@ describe('serve', () => {
         socket.on('close', () => resolve(answer)).on('error', reject)
       })
     const head = 'POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n'
-    expect(await exchange(`${head}{"prompt"`)).toMatch(/^HTTP\/1\.1 408 .*"code":"TIMEOUT"/s)
-    expect(await exchange('rubbish\r\n\r\n')).toMatch(/^HTTP\/1\.1 400 /)
+    expect(await exchange(impatient, `${head}{"prompt"`)).toMatch(/^HTTP\/1\.1 408 .*"code":"TIMEOUT"/s)
+    await impatient.end()
+    expect(await exchange(serving, 'rubbish\r\n\r\n')).toMatch(/^HTTP\/1\.1 400 /)
   })
 
   test('logs neither texts nor addresses', async () => {
@@ -129,11 +140,10 @@ describe('serve', () => {
 
 describe('serve as a process', () => {
   test('on SIGTERM finishes pending requests and rejects new ones', async () => {
-    const serving = await startServing()
-    const answer = curl('-N', `${serving.origin}/v1/completions`, ...asJson, '{"prompt": "He", "max_tokens": 300, "stream": true}')
-    while (!/routed_attention_sequences 1/.test(await curl(`${serving.origin}/metrics`))); // it has begun
+    const serving = await startServing('--shutdown-timeout', '300000')
+    const { ending } = await startStream(serving.origin, 1000)
     const { code, stdout } = await serving.end()
-    expect(await answer).toMatch(/data: \[DONE\]\n\n$/)
+    expect((await ending).stdout).toMatch(/data: \[DONE\]\n\n$/)
     expect({ code, stdout }).toEqual({
       code: 0,
       stdout: expect.stringMatching(/^novels-10m-v2-int8 at http:\/\/127\.0\.0\.1:\d+\/v1 \(wasm, .*\)\n$/),
@@ -143,11 +153,10 @@ describe('serve as a process', () => {
   })
 
   test('on Ctrl-C aborts requests that exceed the grace period', async () => {
-    const serving = await startServing('--shutdown-timeout', '100', '--log', 'json')
-    const answer = curl('-N', `${serving.origin}/v1/completions`, ...asJson, '{"prompt": "He", "max_tokens": 4096, "stream": true}')
-    while (!/routed_attention_sequences 1/.test(await curl(`${serving.origin}/metrics`)));
+    const serving = await startServing('--shutdown-timeout', '100', '--log', 'json', '--max-tokens', String(ENDLESS))
+    const { ending } = await startStream(serving.origin, ENDLESS)
     expect((await serving.end('SIGINT')).code).toBe(130)
-    expect(await answer).toMatch(/data: \{"error":\{"message":"the server is shutting down".*"code":"CLOSING"\}\}\n\n$/)
+    expect((await ending).stdout).toMatch(/data: \{"error":\{"message":"the server is shutting down".*"code":"CLOSING"\}\}\n\n$/)
     const entries = serving.log.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as object)
     expect(entries.at(-1)).toMatchObject({ time: expect.any(String), route: '/v1/completions', status: 200, code: 'CLOSING' })
   })

@@ -2,7 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import type {
   AppendOptions,
   EncodeOptions,
@@ -23,9 +23,8 @@ import { assumedDefaults, parseModelConfig, resolveLayerOptions } from '../../sr
 import { initialLayerParameters } from '../../src/model/parameters/state-dict.js'
 import { modelCases } from '../support/golden.js'
 import { modelFiles } from '../support/models.js'
+import { seeded } from '../support/seeded-process.js'
 import { float32Entry, writeSafetensors } from '../support/write-safetensors.js'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const read = (document: string) => readFileSync(join(root, document), 'utf8')
@@ -105,7 +104,10 @@ describe('every JavaScript snippet of the README, and of the documents beside it
   test.each(scripts)('(%s, %s, %i) runs unchanged', (document, _heading, i, code) => {
     const file = join(folder, `${basename(document, '.md')}-${i}.mjs`)
     writeFileSync(file, code)
-    const { status, stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, file], { cwd: folder, encoding: 'utf8' })
+    const { status, stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, ...seeded, file], {
+      cwd: folder,
+      encoding: 'utf8',
+    })
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
     expect(stdout).toMatch(printed[document]![i]!)
   })

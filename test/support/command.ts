@@ -1,6 +1,7 @@
 /** The command as a process of its own. */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { seeded } from './seeded-process.js'
 
 const command = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))
 
@@ -11,7 +12,7 @@ export interface Ending {
 }
 
 export function startCommand(...args: string[]): { child: ChildProcessWithoutNullStreams; ending: Promise<Ending> } {
-  return follow(spawn(process.execPath, [command, ...args]))
+  return follow(spawn(process.execPath, [...seeded, command, ...args]))
 }
 
 /** Runs the command to its end, with this on its standard input. */
@@ -33,7 +34,7 @@ export async function runForBytes(args: readonly string[], input: string | Uint8
 /** As on a terminal: both outputs say that they are one. */
 export function startOnTerminal(...args: string[]): ReturnType<typeof startCommand> {
   const pretence = 'data:text/javascript,process.stdout.isTTY=process.stderr.isTTY=true'
-  return follow(spawn(process.execPath, ['--import', pretence, command, ...args]))
+  return follow(spawn(process.execPath, [...seeded, '--import', pretence, command, ...args]))
 }
 
 function follow(child: ChildProcessWithoutNullStreams): ReturnType<typeof startCommand> {
