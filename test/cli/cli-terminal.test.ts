@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import { afterAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { formatTable } from '../../src/cli/format.js'
 import { StatusLine } from '../../src/cli/status-line.js'
 import { escapeUnprintable, TerminalFilter } from '../../src/cli/terminal-text.js'
@@ -12,8 +12,6 @@ import { recitingModelFiles } from '../support/reciting-model.js'
 import { causalConfig, smallModel, smallModelFiles } from '../support/small-models.js'
 import { float32Entry, writeSafetensors } from '../support/write-safetensors.js'
 import { runs } from '../support/seed.js'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const temporary = mkdtempSync(join(tmpdir(), 'routed-attention-terminal-'))
 afterAll(() => rmSync(temporary, { recursive: true, force: true }))

@@ -1,13 +1,10 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { StatusLine } from '../../src/cli/status-line.js'
 import { runCommand as run } from '../support/command.js'
 import { causalConfig, smallModel, smallModelFiles } from '../support/small-models.js'
 import { novels, temporary } from '../support/cli-model.js'
-
-// Processes start slowly on a busy machine.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
 describe('help', () => {
   test('of the program lists every command', async () => {

@@ -2,16 +2,13 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { encodeInPieces } from '../../src/cli/text-input.js'
 import { LanguageModel } from '../../src/index.js'
 import { runCommand as run, startCommand as start } from '../support/command.js'
 import { novelsFolder, treasureIsland } from '../support/models.js'
 import { causalConfig, smallModel, smallModelFiles } from '../support/small-models.js'
 import { novels, baseline, runtime, model, temporary } from '../support/cli-model.js'
-
-// Processes start slowly on a busy machine.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
 describe('eval', () => {
   const text = readFileSync(new URL('treasure-island.txt', novelsFolder), 'utf8').slice(10_000, 12_000)

@@ -2,13 +2,10 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { quantizeModel } from '../../src/model/quantization/quantize-model.js'
 import { runCommand as run } from '../support/command.js'
 import { causalConfig, smallModel, smallModelFiles } from '../support/small-models.js'
-
-// Processes start slowly on a busy machine.
-vi.setConfig({ testTimeout: 60_000 })
 
 const folder = mkdtempSync(join(tmpdir(), 'routed-attention-quantize-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

@@ -3,13 +3,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, expect, test, vi } from 'vitest'
+import { afterAll, expect, test } from 'vitest'
 import { createTokenizer } from '../../src/io/tokenizer.js'
 import { runCommand as run, runForBytes } from '../support/command.js'
 import { novelsFolder } from '../support/models.js'
-
-// Processes start slowly on a busy machine.
-vi.setConfig({ testTimeout: 60_000 })
 
 const novels = fileURLToPath(novelsFolder).replace(/[/\\]$/, '')
 const folder = mkdtempSync(join(tmpdir(), 'routed-attention-tokenize-'))

@@ -12,7 +12,6 @@ import { allBuilds, openRuntime } from '../support/runtimes.js'
 import { causalConfig, causalConfigs, loadSmallModel, randomTokens, smallModel, smallModelFiles } from '../support/small-models.js'
 import { runs } from '../support/seed.js'
 
-vi.setConfig({ testTimeout: 240_000 })
 afterEach(() => void vi.restoreAllMocks())
 
 /** The number of sequences in each dispatch that has several. */

@@ -2,7 +2,7 @@
  * On one thread a program is left between its steps, and between the parts of a long one, for the event loop to turn.
  */
 import fc from 'fast-check'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Runtime } from '../../src/device/runtime.js'
 import { MixtureOfAutoregressiveAttention } from '../../src/model/layer.js'
 import type { LanguageModel } from '../../src/model/language-model.js'
@@ -15,8 +15,6 @@ import { atLeave, leaveOften } from '../support/leaving.js'
 import { allBuilds, openRuntime } from '../support/runtimes.js'
 import { causalConfig, causalConfigs, loadSmallModel, publishedConfig, publishedConfigs, randomTokens } from '../support/small-models.js'
 import { runs } from '../support/seed.js'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 const tokens = randomTokens(60, causalConfig.num_tokens)
 const kinds = [

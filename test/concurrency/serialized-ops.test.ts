@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import type { Runtime } from '../../src/device/runtime.js'
 import { cases, causalOptions, makeForwardOptions, makeInput, publishedOptions } from '../support/arbitraries.js'
 import { expectSameBits } from '../support/bits.js'
@@ -8,8 +8,6 @@ import { openDriftingRuntime, seen } from '../support/drifting-pool.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfigs, loadSmallModel, randomTokens, splits } from '../support/small-models.js'
 import { runs } from '../support/seed.js'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 const plain = openRuntime('checked-relaxed')
 const drifting = ([2, 3, 4, 5] as const).flatMap((threads) =>

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { SKIPS_BARRIER } from '../../assembly/ir/flags.js'
 import { Runtime } from '../../src/device/runtime.js'
 import { type Build, openBuild } from '../../src/device/wasm/builds.js'
@@ -10,8 +10,6 @@ import { withLayer } from '../support/drawn-layers.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfigs, loadSmallModel, publishedConfigs, randomTokens } from '../support/small-models.js'
 import { runs } from '../support/seed.js'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 type Order = 'first partition first' | 'last partition first'
 

@@ -4,7 +4,6 @@ import { expectRejects } from '../support/errors.js'
 import { isEmptyRecord, makeLayer, misfits, strangers, x } from '../support/small-layers.js'
 
 // Time is no promise of these tests: the machine may be busy.
-vi.setConfig({ testTimeout: 60_000 })
 
 describe('createRuntime', () => {
   test.each(strangers)('rejects %s as its options', async (_name, value) => {

@@ -1,5 +1,5 @@
 /** Runs one op at a time, its operands at any alignment, and checks that it wrote only what it may write. */
-import { expect, vi } from 'vitest'
+import { expect } from 'vitest'
 import { BufferIndex, DispatchHeader } from '../../assembly/ir/header.js'
 import { TileShape } from '../../assembly/ir/values.js'
 import { type CompiledProgram, type Device, type DeviceBuffer, Dispatch } from '../../src/device/device.js'
@@ -12,7 +12,6 @@ import { at, type Operand } from '../../src/program/operand.js'
 import { type BuildName, openRuntime } from '../support/runtimes.js'
 
 // Tests of thousands of ops take a second, and many where others use the machine.
-vi.setConfig({ testTimeout: 120_000 })
 
 /**
  * What memory holds outside operands: as a float, a NaN that propagates to all that is computed from it; as an index,

@@ -8,8 +8,6 @@ import { afterAll, expect, test, vi } from 'vitest'
 import { createRuntime, MixtureOfAutoregressiveAttention, Tensor } from '../../src/index.js'
 import { novelsFolder } from '../support/models.js'
 
-vi.setConfig({ testTimeout: 60_000 })
-
 const runtime = await createRuntime()
 const layer = new MixtureOfAutoregressiveAttention(runtime, {
   dim: 512,

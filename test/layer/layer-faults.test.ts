@@ -1,4 +1,4 @@
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Runtime } from '../../src/device/runtime.js'
 import { RoutedAttentionError } from '../../src/errors.js'
 import type { LayerOptions } from '../../src/model/config/config.js'
@@ -11,7 +11,6 @@ import { openRuntime } from '../support/runtimes.js'
 import { isEmptyRecord, kindNames, kinds, long, makeLayer, misfits, published, rotaryEmb, strangers, x } from '../support/small-layers.js'
 
 // Time is no promise of these tests: the machine may be busy.
-vi.setConfig({ testTimeout: 60_000 })
 
 describe('a layer is not made', () => {
   test.each([...strangers, ['undefined', undefined] as const])('with %s instead of a runtime', (_name, runtime) => {

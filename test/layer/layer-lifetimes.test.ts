@@ -11,7 +11,6 @@ import { openRuntime } from '../support/runtimes.js'
 import { causal, kindNames, kinds, long, makeLayer, published, rotaryEmb, x } from '../support/small-layers.js'
 
 // Time is no promise of these tests: the machine may be busy.
-vi.setConfig({ testTimeout: 60_000 })
 
 describe('a layer', () => {
   test.each(kindNames)('survives memory that runs out at any point of any call (%s)', async (kind) => {

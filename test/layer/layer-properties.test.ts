@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { type LayerTrace, MixtureOfAutoregressiveAttention } from '../../src/model/layer.js'
 import { Tensor } from '../../src/tensor.js'
 import { referenceLayer } from '../reference/index.js'
@@ -12,7 +12,6 @@ import { allBuilds, openRuntime } from '../support/runtimes.js'
 import { runs } from '../support/seed.js'
 
 // Time is no promise of these tests: the machine may be busy.
-vi.setConfig({ testTimeout: 60_000 })
 
 /** A window's routing by one expert, from a trace. */
 interface Routing {

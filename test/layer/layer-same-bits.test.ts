@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { MixtureOfAutoregressiveAttention } from '../../src/model/layer.js'
 import { initialLayerParameters } from '../../src/model/parameters/state-dict.js'
 import { createRandom } from '../../src/random.js'
@@ -20,7 +20,6 @@ import { places, runtimeOf, traced, withLayer } from '../support/drawn-layers.js
 import { runs } from '../support/seed.js'
 
 // Time is no promise of these tests: the machine may be busy.
-vi.setConfig({ testTimeout: 60_000 })
 
 describe('the layer', () => {
   test('computes each sequence of a batch as if alone', async () => {

@@ -3,13 +3,11 @@ import { spawnSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createRuntime, LanguageModel, type Runtime } from '../../src/index.js'
 import { createTokenizer, type Tokenizer } from '../../src/io/tokenizer.js'
 import { createRandom } from '../../src/random.js'
 import { novelsFolder } from '../support/models.js'
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
 interface Constraint {
   process(logits: Float32Array, ids: readonly number[]): Promise<void>

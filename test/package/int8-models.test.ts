@@ -4,12 +4,10 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { LanguageModel } from '../../src/model/language-model.js'
 import { quantizeModel } from '../../src/model/quantization/quantize-model.js'
 import { openRuntime } from '../support/runtimes.js'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const models = fileURLToPath(new URL('../../models', import.meta.url))
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { buildPage } from '../../examples/page/build.mjs'
 import { serveFolder } from '../../examples/page/serve.mjs'
 import type { Calls, CallName, Look, TokenBatch } from '../../examples/page/src/protocol.js'
@@ -15,8 +15,6 @@ import { Suggester } from '../../examples/page/src/engine/suggester.js'
 import { TokenTexts } from '../../examples/page/src/engine/token-texts.js'
 import { createRuntime, LanguageModel, type Runtime } from '../../src/index.js'
 import { novels2Int8Folder } from '../support/models.js'
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
 const folder = mkdtempSync(join(tmpdir(), 'routed-attention-page-'))
 let server: Awaited<ReturnType<typeof serveFolder>>

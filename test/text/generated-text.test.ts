@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { LanguageModel } from '../../src/index.js'
 import { LanguageModel as Model } from '../../src/index.js'
 import { createTokenizer } from '../../src/io/tokenizer.js'
@@ -10,8 +10,6 @@ import { causalConfig, randomTokens, smallModel, smallModelFiles } from '../supp
 import { tokenizerFiles } from '../support/tokenizer-files.js'
 import { V, prompt, collect, idsOf } from '../support/generation-cases.js'
 import { runs } from '../support/seed.js'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value))
 

@@ -9,8 +9,6 @@ import { loadSmallModel, randomTokens, smallModel, smallModelFiles } from '../su
 import { V, prompt, kinds, collect, idsOf } from '../support/generation-cases.js'
 import { runs } from '../support/seed.js'
 
-vi.setConfig({ testTimeout: 120_000 })
-
 /** What the options say, computed plainly in float64; the draws are those of the same random numbers. */
 class PlainSampler {
   readonly #random: () => number

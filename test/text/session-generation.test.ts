@@ -1,12 +1,10 @@
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { GeneratedToken, LanguageModel, PromptProgress } from '../../src/index.js'
 import { expectRejects, expectThrows } from '../support/errors.js'
 import { afterRun, outcomeOf } from '../support/interruptions.js'
 import { openRuntime } from '../support/runtimes.js'
 import { loadSmallModel, randomTokens } from '../support/small-models.js'
 import { V, prompt, kinds, collect, idsOf } from '../support/generation-cases.js'
-
-vi.setConfig({ testTimeout: 120_000 })
 
 describe.each(kinds)('a session of a %s model that generates', (_kind, config) => {
   const setUp = async (fields: object = {}) => {
