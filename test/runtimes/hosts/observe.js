@@ -1,6 +1,8 @@
 /* Added to a page of the documents: posts whether its text has become what `observe.js?CONFIG` expects. */
 const { id, data, name, expected } = JSON.parse(decodeURIComponent(new URL(import.meta.url).search.slice(1)))
-const end = Date.now() + 60_000
+/** Milliseconds after which a page counts as stuck, on a machine that is busy or stalls, too. */
+const PATIENCE = 300_000
+const end = Date.now() + PATIENCE
 let failure = ''
 addEventListener('error', ({ message }) => (failure = message))
 addEventListener('unhandledrejection', ({ reason }) => (failure = String(reason)))

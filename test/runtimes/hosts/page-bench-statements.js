@@ -106,7 +106,7 @@ const statements = {
   },
   async 'the plot is an image, and is copied as one'() {
     button('Copy plot').click()
-    await until('the plot', () => /^The plot is on the clipboard/.test(query('.bench-copy .status').textContent), 30)
+    await until('the plot', () => /^The plot is on the clipboard/.test(query('.bench-copy .status').textContent), 240)
     const text = await copied.items['text/plain'].text()
     const parsed = new DOMParser().parseFromString(text, 'image/svg+xml')
     expect(!parsed.querySelector('parsererror') && parsed.documentElement.localName === 'svg', text.slice(0, 500))
@@ -124,7 +124,7 @@ const statements = {
     const copy = async (/** @type {string} */ format) => {
       copied.text = ''
       button(`Copy figures as ${format}`).click()
-      return until(format, () => copied.text, 10)
+      return until(format, () => copied.text, 240)
     }
     const markdown = await copy('Markdown')
     for (const [title, names] of Object.entries(PROGRAMS)) {

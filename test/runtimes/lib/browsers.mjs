@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { firstThatExists } from './paths.mjs'
 import { start } from './processes.mjs'
-import { posted } from './server.mjs'
+import { createPatientServer, posted } from './server.mjs'
 
 /**
  * @typedef {{ name: string, missing: string | undefined, version: () => string, screen?: boolean, env?: Record<string,
@@ -80,22 +80,68 @@ async function openScreen() {
   return { DISPLAY: `:${String(number).trim()}`, close: () => server.kill() }
 }
 
+/** Longest that a browser may take from its start to its first request, in milliseconds, and how often it is started. */
+const START_LIMIT = 150_000
+const STARTS = 3
+
 /**
- * Opens a page that posts what it found.
+ * Opens a page that posts what it found. A browser that ends or hangs before it has asked for the page is started again,
+ * and that is said: nothing was tested then. What happens behind its first request counts.
  * @param {Browser} browser @param {string} id what it posts under @param {string} url
+ * @returns {Promise<{ version: string, results: { name: string, error?: string }[] }>}
  */
 export async function visit(browser, id, url) {
+  for (let starts = 1; ; starts++) {
+    const { hasAsked, outcome, output } = await visitOnce(browser, id, url)
+    const version = browser.version()
+    if (outcome) return { version, results: outcome.results }
+    if (hasAsked || starts === STARTS) {
+      const error = `${browser.name} ${hasAsked ? '' : `asked for no page in ${STARTS} starts, and `}${output}`
+      return { version, results: [{ name: 'runs to its end', error }] }
+    }
+    console.log(`        ${browser.name} asked for no page, and is started again; it ${output}`)
+  }
+}
+
+/** @param {Browser} browser @param {string} id @param {string} url */
+async function visitOnce(browser, id, url) {
   const profile = mkdtempSync(join(tmpdir(), 'routed-attention-browser-'))
-  const [command, args] = browser.command(url, profile)
+  const door = await openDoor(url)
+  const [command, args] = browser.command(door.origin, profile)
   const results = posted(id)
   const screen = browser.screen ? await openScreen() : undefined
   const child = start(command, args, { env: { ...process.env, ...browser.env, ...(screen && { DISPLAY: screen.DISPLAY }) } })
-  const died = child.ended.then(() => ({
-    results: [{ name: 'runs to its end', error: `${browser.name} ended, or took too long:\n${child.output().slice(-2000)}` }],
-  }))
-  const outcome = await Promise.race([results, died])
+  let hasAsked = false
+  void door.asked.then(() => (hasAsked = true))
+  const late = setTimeout(() => hasAsked || void child.end(), START_LIMIT)
+  const outcome = await Promise.race([results, child.ended.then(() => undefined)])
+  clearTimeout(late)
   await child.end()
+  door.close()
   screen?.close()
-  rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
-  return { version: browser.version(), results: outcome.results }
+  try {
+    rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
+  } catch (error) {
+    // a process that the browser left behind may write there still, which is no fault of the page
+    console.log(`        ${profile} is left: ${error instanceof Error ? error.message : error}`)
+  }
+  return { hasAsked, outcome, output: `${child.ending()}:\n${child.output().slice(-2000)}` }
+}
+
+/** What a browser asks for first, which sends it to a page. @param {string} url */
+async function openDoor(url) {
+  /** @type {() => void} */
+  let tell = () => {}
+  const asked = new Promise((resolve) => (tell = () => resolve(undefined)))
+  const server = createPatientServer(async (request, response) => {
+    if (request.url === '/') tell()
+    response.writeHead(302, { location: url }).end()
+  })
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(undefined)))
+  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address())
+  const close = () => {
+    server.closeAllConnections()
+    server.close()
+  }
+  return { origin: `http://127.0.0.1:${port}/`, asked, close }
 }

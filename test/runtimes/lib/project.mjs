@@ -14,7 +14,7 @@ export const tarballs = [root, model].map((folder) => {
  * session that all continue.
  */
 export async function makeProject() {
-  rmSync(build, { recursive: true, force: true })
+  rmSync(build, { recursive: true, force: true, maxRetries: 5 })
   for (const folder of [build, project, sessions]) mkdirSync(folder, { recursive: true })
   refuseStaleBuild()
   for (const folder of [root, model]) await execute('npm', ['pack', '--ignore-scripts', '--pack-destination', build], { cwd: folder })

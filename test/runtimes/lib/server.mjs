@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs'
 import { mkdir, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { extname, join, normalize } from 'node:path'
+import { pipeline } from 'node:stream/promises'
 import { model, project, root, sessions } from './paths.mjs'
 
 export const isolation = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' }
@@ -48,6 +49,19 @@ function sharedFile(path) {
 }
 
 /**
+ * A server whose clients may vanish at any moment: whatever fails then ends that request alone. It keeps connections open
+ * for as long as clients do: one that it closed just as a client used it again would lose that request.
+ * @param {(request: import('node:http').IncomingMessage, response: import('node:http').ServerResponse) => Promise<unknown>} answer
+ */
+export function createPatientServer(answer) {
+  const server = createServer((request, response) => {
+    answer(request, response).catch(() => response.destroy())
+  })
+  Object.assign(server, { keepAliveTimeout: 0, requestTimeout: 0, headersTimeout: 0 })
+  return server
+}
+
+/**
  * Serves a folder as the root of an origin of its own, and beside it the golden values, the model and the sessions.
  * @param {string} folder
  * @param {Record<string, string>} [headers] for each answer
@@ -55,7 +69,7 @@ function sharedFile(path) {
  * @returns {Promise<{ origin: string, close: () => void }>}
  */
 export async function serve(folder, headers = {}, scripts = {}) {
-  const server = createServer(async (request, response) => {
+  const server = createPatientServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url ?? '/', 'http://localhost').pathname)).replaceAll('\\', '/')
     if (request.method === 'POST') {
       await receive(request)
@@ -70,7 +84,7 @@ export async function serve(folder, headers = {}, scripts = {}) {
       'content-type': types[extname(file)] ?? 'application/octet-stream',
       'content-length': found.size,
     })
-    createReadStream(file).pipe(response)
+    await pipeline(createReadStream(file), response)
   })
   await new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(undefined)))
   return {

@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { chromium, visit } from '../lib/browsers.mjs'
 import { build, here, installTools, model, node, project, tool } from '../lib/paths.mjs'
-import { execute } from '../lib/processes.mjs'
+import { executeWithWarnings } from '../lib/processes.mjs'
 import { isolation, serve } from '../lib/server.mjs'
 import { runProcess } from './processes.mjs'
 
@@ -18,7 +18,7 @@ const pageWithWorker = 'page-with-worker.js'
 const bundlers = {
   async esbuild(folder, page) {
     refuseWarnings(
-      await execute(join(here, 'node_modules/.bin/esbuild'), [`hosts/${page}`, '--bundle', `--outfile=${folder}/main.js`], {
+      await executeWithWarnings(join(here, 'node_modules/.bin/esbuild'), [`hosts/${page}`, '--bundle', `--outfile=${folder}/main.js`], {
         cwd: project,
       }),
     )
@@ -56,7 +56,7 @@ export const bundled = [
     async run() {
       const file = join(makeFolder('esbuild-node'), 'main.cjs')
       const args = ['hosts/process.mjs', '--bundle', '--platform=node', `--outfile=${file}`]
-      refuseWarnings(await execute(join(here, 'node_modules/.bin/esbuild'), args, { cwd: project }))
+      refuseWarnings(await executeWithWarnings(join(here, 'node_modules/.bin/esbuild'), args, { cwd: project }))
       const sqlite = { files: join(build, 'esbuild-node'), isThere: true }
       const host = { id: 'esbuild-node', folder: model, expected: { simd: 'relaxed', threads: 2, unavailable: {} }, sqlite }
       return runProcess(/** @type {string} */ (node24), [file], host)
@@ -97,7 +97,7 @@ const importPage = (from, page) => `import '${relative(from, join(project, 'host
 
 /** @param {string} script @param {string[]} args @param {string} cwd */
 const runTool = async (script, args, cwd) =>
-  refuseWarnings(await execute(/** @type {string} */ (node24), [/** @type {string} */ (tool(script)), ...args], { cwd }))
+  refuseWarnings(await executeWithWarnings(/** @type {string} */ (node24), [/** @type {string} */ (tool(script)), ...args], { cwd }))
 
 /** Warnings of the four bundlers about what they bundle, each in its own form. @param {string} output */
 function refuseWarnings(output) {

@@ -52,7 +52,7 @@ function statements(folder, page) {
             process.kill(Number(child.pid), signal)
             await reader.cancel().catch(() => {})
             const code = await child.ended
-            check(signal === 'SIGKILL' || code === 0, `it ended with ${code}: ${child.output()}`)
+            check(signal === 'SIGKILL' || code === 0, `it ${child.ending()}: ${child.output()}`)
             return begun
           })
           await serving(folder, database, async (send) => {
@@ -68,7 +68,7 @@ function statements(folder, page) {
       'it does not start without keys',
       async () => {
         const child = start(String(deno), ['run', '-A', 'main.ts'], { cwd: folder, env: { ...process.env, API_KEYS: '' } })
-        check((await child.ended) === 1 && /set API_KEYS/.test(child.output()), child.output())
+        check((await child.ended) === 1 && /set API_KEYS/.test(child.output()), `it ${child.ending()}: ${child.output()}`)
       },
     ],
   ]

@@ -1,12 +1,11 @@
 import { mkdirSync, readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { buildPage } from '../../../examples/page/build.mjs'
 import { isolation, serveFolder } from '../../../examples/page/serve.mjs'
 import { chromium, firefox, visit } from '../lib/browsers.mjs'
 import { writeOwnModels } from '../lib/own-models.mjs'
 import { build, here } from '../lib/paths.mjs'
-import { receive } from '../lib/server.mjs'
+import { createPatientServer, receive } from '../lib/server.mjs'
 
 /** The page of examples/page: as its own server serves it, and as a host does that sends no headers and then goes away. */
 export const pages = [
@@ -50,6 +49,7 @@ function page(id, browser, name, headers, offline) {
  * @param {{ headers: Record<string, string>, statements: string, facts: object }} options facts: what the script is told
  */
 export async function visitPage(browser, id, behind, { headers, statements, facts }) {
+  behind.keepAliveTimeout = 0 // as of the server in front
   const front = await inFrontOf(behind.origin, { id, headers, statements, facts })
   try {
     return await visit(browser, id, front.origin)
@@ -73,7 +73,7 @@ function close(server) {
  */
 async function inFrontOf(origin, { id, headers, statements, facts }) {
   let isOffline = false
-  const server = createServer(async (request, response) => {
+  const server = createPatientServer(async (request, response) => {
     const { pathname } = new URL(request.url ?? '/', origin)
     if (request.method === 'POST') {
       if (pathname === '/offline') isOffline = true

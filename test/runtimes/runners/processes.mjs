@@ -48,7 +48,9 @@ export async function runProcess(binary, command, config, env = {}) {
     cwd: project,
     env: { ...process.env, ...env },
   })
-  const died = child.ended.then((code) => ({ results: [{ name: 'runs to its end', error: `ended with ${code}: ${child.output()}` }] }))
+  const died = child.ended.then(() => ({
+    results: [{ name: 'runs to its end', error: `it ${child.ending()}:\n${child.output().slice(-4000)}` }],
+  }))
   const outcome = await Promise.race([results, died])
   await child.end()
   close()

@@ -11,6 +11,7 @@ export class Drawings {
   readonly #show: (look: Look, drawn: Drawn) => void
   #look: Look | undefined
   #asking: AbortController | undefined
+  #answered: Promise<void> | undefined
   #isStale = false
 
   constructor(engine: Engine, settings: () => SamplingSettings, show: (look: Look, drawn: Drawn) => void) {
@@ -27,11 +28,15 @@ export class Drawings {
     await this.again()
   }
 
-  /** Asks once more, with other settings, if a token is looked at. */
+  /** Asks once more, with other settings, if a token is looked at; resolves once that is shown. */
   async again(): Promise<void> {
     this.#isStale = true
-    const look = this.#look
-    if (!look || this.#asking) return
+    if (!this.#look) return
+    if (!this.#asking) this.#answered = this.#ask(this.#look)
+    await this.#answered
+  }
+
+  async #ask(look: Look): Promise<void> {
     const controller = new AbortController()
     this.#asking = controller
     try {

@@ -41,7 +41,7 @@ export class TokenExplorer {
   readonly #drawings: Drawings | undefined
   readonly #options: Options
   #timer = 0
-  #speech = 0
+  #redrawings = 0
 
   constructor(engine: Engine, name: TextName, options: Options) {
     this.#options = options
@@ -91,18 +91,18 @@ export class TokenExplorer {
     this.#drawings?.cancel()
   }
 
-  /** Shows how the alternatives are drawn with other settings. */
+  /** Shows how the alternatives are drawn with other settings, and says it. */
   async redraw(): Promise<void> {
-    clearTimeout(this.#speech)
-    this.#speech = window.setTimeout(() => {
-      const { drawnInWords } = this.inspector
-      if (drawnInWords) announce(drawnInWords)
-    }, SAID_AFTER)
+    const redrawing = ++this.#redrawings
+    const pause = new Promise((resolve) => setTimeout(resolve, SAID_AFTER))
     try {
       await this.#drawings?.again()
     } catch (error) {
-      this.#options.onError((error as Error).message)
+      return this.#options.onError((error as Error).message)
     }
+    await pause
+    const { drawnInWords } = this.inspector
+    if (drawnInWords && redrawing === this.#redrawings) announce(drawnInWords)
   }
 
   async goTo(position: number): Promise<void> {
