@@ -9,8 +9,8 @@ import { expect, test } from 'vitest'
 const entry = new URL('../../dist/index.js', import.meta.url)
 
 /**
- * Runs a module that has a model of 2 threads on a runtime, `used()`, `collect()` and `same(logits, logits)`, and
- * prints what it returns as JSON.
+ * Runs a module that has a model of 2 threads on a runtime, `used()`, `collect()`, `collectTo(bytes)` and
+ * `same(logits, logits)`, and prints what it returns as JSON.
  */
 function run(body: string): unknown {
   const module = `
@@ -18,12 +18,14 @@ function run(body: string): unknown {
     const runtime = await createRuntime({ threads: 2 })
     const load = (options) => LanguageModel.load('models/novels-10m', options)
     const used = () => runtime.info.memory.used
-    const collect = async () => {
-      for (let round = 0; round < 6; round++) {
+    // what is collected gives its memory back in a task of its own, whenever the engine gets round to it
+    const collect = async (isDone = () => false, rounds = 6) => {
+      for (let round = 0; round < rounds && !isDone(); round++) {
         gc()
         await new Promise((resolve) => setTimeout(resolve, 20))
       }
     }
+    const collectTo = (bytes) => collect(() => used() === bytes, 1000)
     const same = (a, b) => a.length === b.length && a.every((value, i) => Object.is(value, b[i]))
     const ids = Array.from({ length: 200 }, (_, i) => (i * 37) % 4096)
     const main = async () => { ${body} }
@@ -32,21 +34,17 @@ function run(body: string): unknown {
   const { stdout, stderr } = spawnSync(process.execPath, ['--expose-gc', '--input-type=module', '--eval', module], {
     cwd: fileURLToPath(new URL('../..', import.meta.url)),
     encoding: 'utf8',
-    timeout: 110_000,
   })
   expect(stderr).toBe('')
   return JSON.parse(stdout)
 }
 
-const LIMIT = 120_000
-
-test(
-  'generators, sessions, clones, restored sessions and layers that are no longer referenced',
-  () => {
-    const body = `
+test('generators, sessions, clones, restored sessions and layers that are no longer referenced', () => {
+  const body = `
       const model = await load({ runtime })
-      await model.createSession().append(ids)
-      await collect()
+      const first = model.createSession() // what the model itself needs is there then
+      await first.append(ids)
+      first.dispose()
       const before = used()
       const leave = {
         generators: () => model.generate('The old captain', { maxTokens: 10 }).next(),
@@ -59,25 +57,21 @@ test(
       for (const [what, make] of Object.entries(leave)) {
         for (let i = 0; i < 5; i++) await make()
         const grown = used() - before
-        await collect()
+        await collectTo(before)
         result[what] = [grown > 0, used() - before]
       }
       return result`
-    expect(run(body)).toEqual({
-      generators: [true, 0],
-      sessions: [true, 0],
-      clones: [true, 0],
-      restored: [true, 0],
-      layers: [true, 0],
-    })
-  },
-  LIMIT,
-)
+  expect(run(body)).toEqual({
+    generators: [true, 0],
+    sessions: [true, 0],
+    clones: [true, 0],
+    restored: [true, 0],
+    layers: [true, 0],
+  })
+})
 
-test(
-  'models, except those that a session or generator still needs, and memory of pending work',
-  () => {
-    const body = `
+test('models, except those that a session or generator still needs, and memory of pending work', () => {
+  const body = `
       const before = used()
       const expected = (await (await load({ runtime })).forward(ids)).data.slice(-4096)
       const session = (await load({ runtime })).createSession()
@@ -92,26 +86,23 @@ test(
       for (let i = 0; i < 20; i++) { gc(); await new Promise((resolve) => setTimeout(resolve, 10)) }
       const [appendedAlone, forwarded] = await Promise.all(pending)
       return [held > 0, same(appended, expected), first !== undefined && second !== undefined, same(appendedAlone, expected), same(forwarded.data.slice(-4096), expected)]`
-    expect(run(body)).toEqual([true, true, true, true, true])
-    expect(
-      run(`
+  expect(run(body)).toEqual([true, true, true, true, true])
+  expect(
+    run(`
         const before = used()
         for (let i = 0; i < 2; i++) await (await load({ runtime })).forward([1, 2, 3])
         const own = (await load()).runtime
-        await collect()
+        await collect(() => used() === before && own.disposed, 1000)
         return [used() - before, own.disposed]`),
-    ).toEqual([0, true])
-  },
-  LIMIT,
-)
+  ).toEqual([0, true])
+})
 
-test(
-  'collecting a disposed object releases nothing twice',
-  () => {
-    const body = `
+test('collecting a disposed object releases nothing twice', () => {
+  const body = `
       const model = await load({ runtime })
-      const expected = await model.createSession().append(ids)
-      await collect()
+      const first = model.createSession()
+      const expected = await first.append(ids)
+      first.dispose()
       const before = used()
       for (let i = 0; i < 5; i++) {
         const session = model.createSession()
@@ -126,9 +117,7 @@ test(
       const answers = await Promise.all(kept.map((session) => session.append(ids)))
       const stays = used() === holding
       for (const session of kept) session.dispose()
-      await collect()
+      await collectTo(before)
       return [stays, used() - before, ...answers.map((logits) => same(logits, expected))]`
-    expect(run(body)).toEqual([true, 0, true, true])
-  },
-  LIMIT,
-)
+  expect(run(body)).toEqual([true, 0, true, true])
+})
