@@ -1,35 +1,67 @@
 /*
- * Prints which of vitest's tests failed, and `N passed, N failed` from its JSON report and those of other suites
- * (runtimes, training). Fails if a test failed, a file did not load, or a suite ran no test.
+ * Prints which tests failed, each with its message, and then `N passed, N failed`, from vitest's JSON report and those of
+ * other suites (runtimes, training). Fails if a test failed, a file did not load, a report is missing, or a suite ran no
+ * test. Of a long log only the end may be kept, so that a failure is told here once more.
  *
  *   node scripts/test-counts.mjs report.json runtimes.json training.json
  */
 import { readFileSync } from 'node:fs'
 
+/**
+ * @typedef {{ name: string, message: string }} Failure
+ * @typedef {{ passed: number, failures: Failure[], skipped: number }} Counts
+ */
+
+/** Characters of a message that are printed: of its beginning, and of its end. */
+const MESSAGE = [3000, 1000]
+
 const [file = '', ...otherFiles] = process.argv.slice(2)
-/** @type {{ success: boolean, numPassedTests: number, numFailedTests: number, numPendingTests: number, testResults: { name: string, status: string, message: string, assertionResults: { status: string, fullName: string, failureMessages: string[] }[] }[] }} */
-let report
-/** @type {{ passed: number, failed: number }[]} */
-let others
-try {
-  report = JSON.parse(readFileSync(file, 'utf8'))
-  others = otherFiles.map((name) => JSON.parse(readFileSync(name, 'utf8')))
-} catch (error) {
-  console.error(`test-counts: no report of a test run: ${error instanceof Error ? error.message : error}`)
-  console.log('0 passed, 0 failed')
-  process.exit(1)
+const counts = [countsOf(file, ofVitest), ...otherFiles.map((name) => countsOf(name, ofSuite))]
+const failures = counts.flatMap(({ failures }) => failures)
+for (const { name, message } of failures) console.log(`test-counts: ${name}: ${shorten(message)}`)
+const skipped = counts.reduce((sum, { skipped }) => sum + skipped, 0)
+if (skipped > 0) console.log(`test-counts: ${skipped} skipped`)
+console.log(`${counts.reduce((sum, { passed }) => sum + passed, 0)} passed, ${failures.length} failed`)
+if (failures.length > 0) process.exitCode = 1
+
+/**
+ * What a report says; one that is not there, or has no test in it, counts as a failure.
+ * @param {string} name @param {(report: any) => Counts} read @returns {Counts}
+ */
+function countsOf(name, read) {
+  try {
+    const counts = read(JSON.parse(readFileSync(name, 'utf8')))
+    if (counts.passed === 0 && counts.failures.length === 0) counts.failures.push({ name, message: 'no test ran' })
+    return counts
+  } catch (error) {
+    const message = `no report of a test run: ${error instanceof Error ? error.message : error}`
+    return { passed: 0, failures: [{ name, message }], skipped: 0 }
+  }
 }
 
-for (const { name, assertionResults } of report.testResults)
-  for (const { status, fullName, failureMessages } of assertionResults)
-    if (status === 'failed') console.error(`test-counts: ${name}: ${fullName}: ${failureMessages.join('\n')}`)
-// a file that does not load, or whose hooks fail, has no failed tests: count it as one
-const broken = report.testResults.filter(
-  ({ status, assertionResults }) => status === 'failed' && assertionResults.every((test) => test.status !== 'failed'),
-)
-for (const { name, message } of broken) console.error(`test-counts: ${name} failed outside its tests: ${message}`)
-if (report.numPendingTests > 0) console.error(`test-counts: ${report.numPendingTests} skipped`)
-const sum = (/** @type {'passed' | 'failed'} */ what) => others.reduce((total, counts) => total + counts[what], 0)
-const failures = report.numFailedTests + broken.length + sum('failed')
-console.log(`${report.numPassedTests + sum('passed')} passed, ${failures} failed`)
-if (report.numPassedTests === 0 || others.some(({ passed }) => passed === 0) || failures > 0 || !report.success) process.exit(1)
+/**
+ * @param {{ success: boolean, numPassedTests: number, numPendingTests: number, testResults: { name: string, status: string,
+ * message: string, assertionResults: { status: string, fullName: string, failureMessages: string[] }[] }[] }} report
+ * @returns {Counts}
+ */
+function ofVitest({ success, numPassedTests, numPendingTests, testResults }) {
+  const failures = testResults.flatMap(({ name, status, message, assertionResults }) => {
+    const failed = assertionResults.filter((test) => test.status === 'failed')
+    // a file that does not load, or whose hooks fail, has no failed tests: count it as one
+    if (status === 'failed' && failed.length === 0) return [{ name: `${name} failed outside its tests`, message }]
+    return failed.map(({ fullName, failureMessages }) => ({ name: `${name}: ${fullName}`, message: failureMessages.join('\n') }))
+  })
+  if (!success && failures.length === 0) failures.push({ name: 'vitest', message: 'it failed outside of all tests' })
+  return { passed: numPassedTests, failures, skipped: numPendingTests }
+}
+
+/** @param {{ passed: number, failures: Failure[], skipped?: number }} report @returns {Counts} */
+function ofSuite({ passed, failures, skipped = 0 }) {
+  return { passed, failures, skipped }
+}
+
+/** @param {string} message */
+function shorten(message) {
+  const [beginning = 0, end = 0] = MESSAGE
+  return message.length > beginning + end ? `${message.slice(0, beginning)}\n…\n${message.slice(-end)}` : message
+}

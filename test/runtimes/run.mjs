@@ -71,7 +71,10 @@ async function resumeInNode() {
   const savers = ran.filter(({ host }) => exists(join(sessions, host.id)))
   if (savers.length === 0) return
   const files = savers.map(({ host }) => join(sessions, host.id))
-  const problems = JSON.parse(await execute(process.execPath, ['hosts/resume-sessions.mjs', model, golden, ...files], { cwd: project }))
+  const problems = await execute(process.execPath, ['hosts/resume-sessions.mjs', model, golden, ...files], { cwd: project }).then(
+    JSON.parse,
+    (error) => files.map(() => String(error)),
+  )
   for (const [i, { host, results }] of savers.entries()) {
     results.push({ name: 'its session is continued in Node: 64 greedy tokens', ...(problems[i] && { error: problems[i] }) })
     if (problems[i]) console.log(`FAILED  ${host.name}: its session, continued in Node: ${problems[i]}`)
@@ -102,11 +105,20 @@ for (const install of new Set(missing.map((host) => host.missing))) {
 }
 
 const statements = ran.flatMap(({ results }) => results)
-const failures = statements.filter(({ error }) => error).length + missing.filter((host) => matches(required, host)).length
+const failures = [
+  ...ran.flatMap(({ host, results }) =>
+    results.filter(({ error }) => error).map(({ name, error = '' }) => ({ name: `${host.name}: ${name}`, message: error.trimEnd() })),
+  ),
+  ...missing
+    .filter((host) => matches(required, host))
+    .map((host) => ({ name: host.name, message: `missing; install with: ${host.missing}` })),
+]
 const passed = statements.filter(({ error }) => !error).length
-writeFileSync(join(build, 'report.json'), JSON.stringify({ passed, failed: failures, missing: missing.map(({ id }) => id) }))
-console.log(`\n${passed} passed, ${failures} failed${missing.length > 0 ? `, ${missing.length} missing` : ''}`)
-process.exitCode = failures > 0 || passed === 0 ? 1 : 0
+const report = { passed, failures, missing: missing.map(({ id }) => id) }
+writeFileSync(join(build, 'report.json'), JSON.stringify(report))
+for (const { name, message } of failures) console.log(`FAILED  ${name}: ${message}`)
+console.log(`\n${passed} passed, ${failures.length} failed${missing.length > 0 ? `, ${missing.length} missing` : ''}`)
+process.exitCode = failures.length > 0 || passed === 0 ? 1 : 0
 
 /** @param {string[][]} rows */
 function printTable(rows) {

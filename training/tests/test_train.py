@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -32,12 +33,17 @@ SMALL = (
 ).split()
 
 
-@functools.lru_cache
+# Seconds after which a process counts as hanging: many times what it needs on a machine that is quiet.
+PATIENCE = 900
+
+
 def free_port() -> str:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+    """A port that nobody listens on, of those that the system gives to nobody by itself, before it is used here."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with contextlib.closing(socket.socket()) as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return str(port)
+    raise AssertionError("no port is free")
 
 
 class Folder(unittest.TestCase):
@@ -94,12 +100,13 @@ class Training(Folder):
         )  # fmt: skip
         self.addCleanup(process.kill)
         checkpoint = self.folder / "model" / train.CHECKPOINT
-        deadline = time.monotonic() + 120
-        while not checkpoint.exists() and time.monotonic() < deadline:
+        deadline = time.monotonic() + PATIENCE
+        while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
+        self.assertTrue(checkpoint.exists(), f"no checkpoint; the process has ended with {process.poll()}")
         process.send_signal(signal.SIGINT)
-        told, _ = process.communicate(timeout=120)
-        self.assertEqual(process.returncode, 130)
+        told, _ = process.communicate(timeout=PATIENCE)
+        self.assertEqual(process.returncode, 130, told)
         self.assertIn("ended by Ctrl-C", told)
         self.assertTrue((self.folder / "model" / "model.safetensors").exists())
 
@@ -107,12 +114,13 @@ class Training(Folder):
         # started as torchrun starts them; the one that Debian's PyTorch 1.13 brings fails under its Python 3.11
         command = [sys.executable, "-m", "routed_attention_training.train", str(self.text), "--out", str(self.folder / "model"), *SMALL]
         processes = []
+        port = free_port()
         for rank in range(2):
-            place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+            place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
             environment = {**os.environ, **place, "PYTHONPATH": str(ROOT / "training"), "OMP_NUM_THREADS": "1"}
             processes.append(subprocess.Popen([*command, "--steps", "12"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
             self.addCleanup(processes[-1].kill)
-        told = [process.communicate(timeout=240) for process in processes]
+        told = [process.communicate(timeout=PATIENCE) for process in processes]
         self.assertEqual([process.returncode for process in processes], [0, 0], told)
         self.assertIn("2 process(es)", told[0][0])
         self.assertEqual(told[1][0], "")
