@@ -43,31 +43,27 @@ const small = [
 ] // prettier-ignore
 
 describe.skipIf(python === undefined)('a model trained in PyTorch (needs python3-torch)', () => {
-  test.each(['float32', 'float16', 'bfloat16'])(
-    'as %s gives the same logits and bits per token as PyTorch',
-    { timeout: 300_000 },
-    async (dtype) => {
-      const text = join(folder, 'text.txt')
-      writeFileSync(text, readFileSync(join(root, 'models/novels-10m/treasure-island.txt')).subarray(0, 20_000))
-      const out = join(folder, dtype)
-      const told = runPython('-m', 'routed_attention_training.train', text, '--out', out, '--dtype', dtype, ...small)
+  test.each(['float32', 'float16', 'bfloat16'])('as %s gives the same logits and bits per token as PyTorch', async (dtype) => {
+    const text = join(folder, 'text.txt')
+    writeFileSync(text, readFileSync(join(root, 'models/novels-10m/treasure-island.txt')).subarray(0, 20_000))
+    const out = join(folder, dtype)
+    const told = runPython('-m', 'routed_attention_training.train', text, '--out', out, '--dtype', dtype, ...small)
 
-      const model = await LanguageModel.load(out)
-      try {
-        const validation = readFileSync(join(out, 'training/validation.txt'))
-        const ids = [...validation.subarray(0, 300)]
-        const { logits, own } = JSON.parse(runPython('-c', LOGITS, out, JSON.stringify(ids))) as Logits
-        const ours = await model.forward(ids)
-        expect(ours.shape).toEqual([300, 257])
-        const farthest = logits.reduce((most, value, i) => Math.max(most, Math.abs(value - ours.data[i]!)), 0)
-        expect(farthest).toBeLessThanOrEqual(8 * own + 1e-6)
+    const model = await LanguageModel.load(out)
+    try {
+      const validation = readFileSync(join(out, 'training/validation.txt'))
+      const ids = [...validation.subarray(0, 300)]
+      const { logits, own } = JSON.parse(runPython('-c', LOGITS, out, JSON.stringify(ids))) as Logits
+      const ours = await model.forward(ids)
+      expect(ours.shape).toEqual([300, 257])
+      const farthest = logits.reduce((most, value, i) => Math.max(most, Math.abs(value - ours.data[i]!)), 0)
+      expect(farthest).toBeLessThanOrEqual(8 * own + 1e-6)
 
-        const { bitsPerToken } = await model.evaluate(validation)
-        const measured = Number(/validation: ([\d.]+) bits a byte; the model/.exec(told)?.[1])
-        expect(Math.abs(bitsPerToken - measured)).toBeLessThanOrEqual(1e-4)
-      } finally {
-        model.dispose()
-      }
-    },
-  )
+      const { bitsPerToken } = await model.evaluate(validation)
+      const measured = Number(/validation: ([\d.]+) bits a byte; the model/.exec(told)?.[1])
+      expect(Math.abs(bitsPerToken - measured)).toBeLessThanOrEqual(1e-4)
+    } finally {
+      model.dispose()
+    }
+  })
 })
