@@ -27,7 +27,10 @@ export const FAULTS = [
 ]
 
 /** How long something is tried again that a kill or a full memory has prevented, in milliseconds. */
-const PATIENCE = 60_000
+const PATIENCE = 300_000
+
+/** Milliseconds without a byte after which a request counts as lost. */
+const SILENCE = 120_000
 
 /** A conversation whose client does not trust what it is told. */
 export class SoakConversation {
@@ -183,13 +186,18 @@ export class SoakConversation {
   #send(method, path, body, headers = {}, leaveAfter) {
     return new Promise((resolve, reject) => {
       const type = body === undefined ? {} : { 'content-type': 'application/json' }
-      const sent = request(new URL(path, this.#load.address()), { method, headers: { ...type, ...headers }, agent: false, timeout: 30_000 })
+      const sent = request(new URL(path, this.#load.address()), {
+        method,
+        headers: { ...type, ...headers },
+        agent: false,
+        timeout: SILENCE,
+      })
       const left = () => {
         sent.destroy()
         resolve({ status: 0, text: '' })
       }
       sent.on('error', reject)
-      sent.on('timeout', () => sent.destroy(new Error(`${method} ${path} was not answered within 30 s`)))
+      sent.on('timeout', () => sent.destroy(new Error(`${method} ${path} was not answered for ${SILENCE} ms`)))
       sent.on('response', (response) => {
         let text = ''
         response.setEncoding('utf8')

@@ -119,7 +119,7 @@ async function watch() {
 
 /** JavaScript's heap with what lies outside of it, garbage included, and WebAssembly's memory, which the inspector leaves out. */
 async function measure() {
-  const metrics = await (await fetch(new URL('/metrics', server.address))).text()
+  const metrics = await (await fetch(new URL('/metrics', server.address), { headers: { connection: 'close' } })).text()
   const reserved = Number(/memory_bytes\{kind="reserved"\} (\d+)/.exec(metrics)?.[1] ?? 0)
   const { heap, external } = await server.memory()
   return {

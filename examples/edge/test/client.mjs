@@ -15,7 +15,9 @@ export class Client {
    */
   async send(method, path, body, headers = {}) {
     const type = body === undefined ? {} : { 'content-type': 'application/json' }
-    const init = { method, headers: { ...type, ...headers }, ...(body !== undefined && { body: JSON.stringify(body) }) }
+    // a connection that was idle may be closed by the engine in the moment in which it is used again
+    const sent = { connection: 'close', ...type, ...headers }
+    const init = { method, headers: sent, ...(body !== undefined && { body: JSON.stringify(body) }) }
     const response = await fetch(new URL(path, this.#address()), init)
     const text = await response.text()
     const isJson = response.headers.get('content-type')?.startsWith('application/json')

@@ -44,8 +44,12 @@ export class ServerProcess {
     this.address = address
     const url = new URL(inspector)
     url.protocol = 'http:'
-    const targets = /** @type {any[]} */ (await (await fetch(new URL('/json', url))).json())
-    const target = targets.find(({ id }) => !/loopback|proxy|entry/.test(id)) ?? targets[0]
+    let target
+    // it may be told of a moment later
+    while (!target) {
+      const targets = /** @type {any[]} */ (await Promise.race([ended, fetch(new URL('/json', url)).then((answer) => answer.json())]))
+      target = targets.find(({ id }) => !/loopback|proxy|entry/.test(id)) ?? targets[0]
+    }
     this.#inspector = new WebSocket(target.webSocketDebuggerUrl)
     await new Promise((resolve, reject) => {
       this.#inspector?.addEventListener('open', resolve)
@@ -86,17 +90,21 @@ export class ServerProcess {
   #ask(method) {
     const id = ++this.#asked
     const inspector = /** @type {WebSocket} */ (this.#inspector)
-    return new Promise((resolve, reject) => {
+    const heard = new AbortController()
+    const { signal } = heard
+    /** @type {Promise<any>} */
+    const answer = new Promise((resolve, reject) => {
       const listen = (/** @type {MessageEvent} */ { data }) => {
         const message = JSON.parse(String(data))
         if (message.id !== id) return
-        inspector.removeEventListener('message', listen)
         if (message.error) reject(new Error(message.error.message))
         else resolve(message.result)
       }
-      inspector.addEventListener('message', listen)
+      inspector.addEventListener('message', listen, { signal })
+      inspector.addEventListener('close', () => reject(new Error(`the inspector left while ${method} was asked`)), { signal })
       inspector.send(JSON.stringify({ id, method }))
     })
+    return answer.finally(() => heard.abort())
   }
 
   /** Kills it, without a word. */
@@ -105,7 +113,13 @@ export class ServerProcess {
     const child = this.#child
     if (!child || child.exitCode !== null || child.signalCode !== null) return
     const ended = new Promise((resolve) => child.on('close', resolve))
-    for (const id of this.#ids) process.kill(id, 'SIGKILL')
+    for (const id of this.#ids) {
+      try {
+        process.kill(id, 'SIGKILL')
+      } catch {
+        // it has ended by itself
+      }
+    }
     await ended
   }
 }

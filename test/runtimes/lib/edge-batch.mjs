@@ -9,7 +9,7 @@ const miniflare = openMiniflare(entry, '')
 
 /** @param {object} task @returns {Promise<any>} */
 async function ask(task) {
-  const response = await fetch(address, { method: 'POST', body: JSON.stringify(task) })
+  const response = await fetch(address, { method: 'POST', body: JSON.stringify(task), headers: { connection: 'close' } })
   const answer = /** @type {any} */ (await response.json())
   if (!response.ok) throw new Error(answer.error)
   return answer
@@ -51,10 +51,15 @@ try {
   const { used } = await ask({ action: 'status' })
 
   await check('requests that decode at the same time are computed together, with the bits they have alone', async () => {
-    const together = await Promise.all(clients.map((index) => ask(task(index))))
-    assert(JSON.stringify(together) === JSON.stringify(alone), 'other tokens or bits than alone')
-    const { batches } = await ask({ action: 'status' })
-    assert(Math.max(...batches) > 2, `the largest of ${batches.length} batches has ${Math.max(...batches)} sequences`)
+    let largest = 0
+    // requests of a process that stalls may come one by one: none of them waits for the others
+    for (let rounds = 0; rounds < 10 && largest <= 2; rounds++) {
+      const together = await Promise.all(clients.map((index) => ask(task(index))))
+      assert(JSON.stringify(together) === JSON.stringify(alone), 'other tokens or bits than alone')
+      const { batches } = await ask({ action: 'status' })
+      largest = Math.max(...batches)
+    }
+    assert(largest > 2, `the largest batch has ${largest} sequences`)
   })
 
   await check('requests that end in the middle hold up no other, and what they left is collected by the next one', async () => {
@@ -64,7 +69,7 @@ try {
     await Promise.all(leaving)
     const { sessions } = await ask({ action: 'status' })
     assert(sessions === clients.length, `${sessions} sessions, where ${clients.length} requests have left`)
-    await new Promise((resolve) => setTimeout(resolve, 7000))
+    await ask({ action: 'leaseEnds' })
     const status = await ask({ action: 'status' })
     assert(status.sessions === 0, `${status.sessions} sessions are left`)
     assert(status.used === used, `${status.used} bytes are used, and ${used} were before`)

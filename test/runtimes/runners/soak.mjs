@@ -11,7 +11,7 @@ export const soak = [
     name: 'The soak test of serve, short, in Node 24',
     missing: node24 ? undefined : installTools,
     async run() {
-      const options = ['--requests', '400', '--connections', '30', '--kills', '2', '--minutes', '2']
+      const options = ['--requests', '400', '--connections', '30', '--kills', '2', '--minutes', '9']
       const name = 'no text is wrong, and no turn is lost or doubled, while the server is killed twice'
       return execute(String(node24), [join(root, 'test/soak/run.mjs'), ...options]).then(
         () => ({ results: [{ name }] }),
