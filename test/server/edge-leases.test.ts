@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { PrefixCache } from '../../src/model/prefix-cache.js'
 import { SessionBudget } from '../../src/server/edge/session-budget.js'
 import { SharedLoad } from '../../src/server/edge/shared-load.js'
+import { outcomeOf } from '../support/interruptions.js'
 import { leaveOften } from '../support/leaving.js'
 import { openRuntime } from '../support/runtimes.js'
 import { causalConfig, loadSmallModel } from '../support/small-models.js'
@@ -75,7 +76,7 @@ test('the place of a request that has gone is given to others, with its sessions
   const place = await budget.admit(1, { signal: gone.signal, abort: (reason) => gone.abort(reason) })
   const held = model.createSession()
   place.hold(held)
-  void held.append(Array.from({ length: 600 }, (_, index) => index % 7))
+  const appended = outcomeOf(held.append(Array.from({ length: 600 }, (_, index) => index % 7)))
   const clock = setInterval(() => (time += 20), 5)
   await expect(budget.admit(1, by)).rejects.toMatchObject({ status: 503 })
   clearInterval(clock)
@@ -89,6 +90,7 @@ test('the place of a request that has gone is given to others, with its sessions
   place.release()
   next.release()
   expect([budget.running, runtime.info.memory.used >= used]).toEqual([0, true])
+  await appended
 })
 
 test('requests that wait are served in their order, past those that have gone', async () => {
