@@ -8,7 +8,7 @@ const script = fileURLToPath(new URL('../soak/run.mjs', import.meta.url))
 
 // test/runtimes runs it in a Node that has SQLite, whichever this one is
 test.skipIf(!builtinModule('node:sqlite'))('no text is wrong, and no turn is lost or duplicated', () => {
-  const options = ['--requests', '400', '--connections', '30', '--kills', '2', '--minutes', '4']
+  const options = ['--requests', '400', '--connections', '30', '--kills', '2', '--minutes', '6']
   const { status, stdout, stderr } = spawnSync(process.execPath, [script, ...options], { encoding: 'utf8' })
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
   expect(stdout).toMatch(/no wrong text, no lost or doubled turn/)
