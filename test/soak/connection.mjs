@@ -7,7 +7,7 @@ import { Agent, request } from 'node:http'
  */
 
 /** Milliseconds without a byte after which a server counts as hanging. */
-const SILENCE = 60_000
+const SILENCE = 300_000
 
 /** The server is gone: it was killed, or is being started. */
 export class Unreachable extends Error {}

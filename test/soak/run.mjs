@@ -37,6 +37,8 @@ const RESTLESS = 0.2
 const TOLERANCE = 0.1
 /** Fewer requests do not tell. */
 const LEAST_MEASURED = 5000
+/** Times that something is asked for again in the end, every 100 ms: 5 minutes. */
+const PATIENCE = 3000
 /** Conversations that are read once more in the end. */
 const MAX_CHECKED = 300
 
@@ -121,7 +123,7 @@ async function watch() {
 async function checkIdle() {
   const metrics = ['routed_attention_sequences', 'routed_attention_queue_length']
   let busy = metrics
-  for (let attempt = 0; busy.length > 0 && attempt < 300; attempt++) {
+  for (let attempt = 0; busy.length > 0 && attempt < PATIENCE; attempt++) {
     await new Promise((resolve) => setTimeout(resolve, 100))
     const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
     busy = metrics.filter((name) => !text.includes(`${name} 0\n`))
@@ -136,10 +138,10 @@ async function checkAll() {
     for (let attempt = 0; ; attempt++) {
       try {
         const answer = await connection.send('GET', path)
-        if (answer.status !== 503 || attempt > 100) return answer
+        if (answer.status !== 503 || attempt > PATIENCE) return answer
         await answer.text()
       } catch (error) {
-        if (!(error instanceof Unreachable) || attempt > 100) throw error
+        if (!(error instanceof Unreachable) || attempt > PATIENCE) throw error
       }
       await new Promise((resolve) => setTimeout(resolve, 100))
     }

@@ -16,6 +16,9 @@ const SHORTEST_PROMPT = 1000
 /** The most tokens of a prompt: an answer of 40 MB, where receive buffers grow to 33 MB at most (Linux, tcp_rmem). */
 const MAX_PROMPT = 4000
 
+/** The longest that nothing is read, in milliseconds. */
+const MAX_WAIT = 128_000
+
 /**
  * A client that asks for long answers and reads nothing of them, at least one while the load lasts: the server must give it
  * up, instead of computing the answer into its own memory.
@@ -67,7 +70,7 @@ function standOnce({ port, report }, scale) {
             resolve(/"code":"(TIMEOUT|CLOSING)"/.test(end) ? 'stood still' : 'answered to the end')
           })
         },
-        4 * scale * STALL_TIMEOUT,
+        Math.min(4 * scale * STALL_TIMEOUT, MAX_WAIT),
       )
     })
     sending.on('error', () => resolve('not answered'))
