@@ -22,8 +22,11 @@ export interface Work {
  */
 const SMALL_WORK = 5e7
 
-/** Maximum time for a thread to start, in milliseconds; after that the runtime does without. */
-const START_LIMIT = 10_000
+/**
+ * Maximum time for a thread to start, in milliseconds; after that the runtime does without. A worker that cannot start says
+ * so at once as a rule, and a machine that stalls for 10 s should not compute on one thread ever after.
+ */
+const START_LIMIT = 30_000
 
 /**
  * A pool of threads that run programs on one memory. The calling thread only waits for their message, with its event
