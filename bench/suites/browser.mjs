@@ -55,7 +55,7 @@ export async function run({ quick, note }) {
       pages.push([name, significant(info.loaded * 1000), mebibytes(await runner.call('pageMemory'))])
     }
     return [
-      `Tokens a second in Chromium ${entries[0].info.chromium}, one thread. Ours has float32 weights except in the columns marked float16, which is how the model is stored, and int8, which it is rounded to when it is loaded. wllama runs **another model of the same size**, the sliding window with random weights of the table above, with its fastest settings here (no flash attention, a float32 cache), float32 and Q8_0.`,
+      `Tokens a second in Chromium ${entries[0].info.chromium}, one thread. Ours has float32 weights except in the columns marked float16, which is how the model is stored, and int8, which it is rounded to when it is loaded. wllama runs **another model of the same size**, the sliding window with random weights of the table above, with its fastest settings here (no flash attention, a float32 cache), float32 and Q8_0. Of the two, its float32 is the faster one in a browser: the last column compares 8 bits with 8 bits, not the best with the best.`,
       'Prefill:',
       rows('prefill'),
       'Decoding:',
