@@ -185,15 +185,17 @@ function hideFromBundlers() {
  * package.json says, and bundlers warn every user of each such import that they leave out for that reason.
  */
 function dropBareImports() {
-  for (const path of [...texts.keys()].filter((path) => path.endsWith('.js'))) {
-    const lines = (texts.get(path) ?? '').split('\n')
-    for (const [number, line] of lines.entries()) {
+  for (const [path, text] of texts) {
+    if (!path.endsWith('.js')) continue
+    const lines = text.split('\n').map((line, number) => {
+      let kept = line
       // the last first, so that the columns of the others stay
-      for (const { index, 0: text } of [...line.matchAll(/(?<=^|;)import"\.[^"]+";/g)].reverse()) {
-        lines[number] = (lines[number] ?? '').slice(0, index) + (lines[number] ?? '').slice(index + text.length)
-        changeMap(path, (map) => afterInsertion(map, number, index, -text.length))
+      for (const { index, 0: imported } of [...line.matchAll(/(?<=^|;)import"\.[^"]+";/g)].reverse()) {
+        kept = kept.slice(0, index) + kept.slice(index + imported.length)
+        changeMap(path, (map) => afterInsertion(map, number, index, -imported.length))
       }
-    }
+      return kept
+    })
     texts.set(path, lines.join('\n'))
   }
 }

@@ -12,8 +12,9 @@ import { readFileSync } from 'node:fs'
  * @typedef {{ passed: number, failures: Failure[], skipped: number }} Counts
  */
 
-/** Characters of a message that are printed: of its beginning, and of its end. */
-const MESSAGE = [3000, 1000]
+/** Characters of a long message that are printed. */
+const BEGINNING = 3000
+const END = 1000
 
 const [file = '', ...otherFiles] = process.argv.slice(2)
 const counts = [countsOf(file, ofVitest), ...otherFiles.map((name) => countsOf(name, ofSuite))]
@@ -62,6 +63,5 @@ function ofSuite({ passed, failures, skipped = 0 }) {
 
 /** @param {string} message */
 function shorten(message) {
-  const [beginning = 0, end = 0] = MESSAGE
-  return message.length > beginning + end ? `${message.slice(0, beginning)}\n…\n${message.slice(-end)}` : message
+  return message.length > BEGINNING + END ? `${message.slice(0, BEGINNING)}\n…\n${message.slice(-END)}` : message
 }

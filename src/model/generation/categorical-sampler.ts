@@ -29,8 +29,8 @@ export class CategoricalSampler {
   }
 
   /**
-   * Sum of e^(logit − largest) over all logits of the last draw, if that is what it drew from. Half of what choosing a
-   * token costs is such a sum, of which its log-probability needs another.
+   * Sum of e^(logit − largest) over all logits of the last draw, if that is what it drew from. The token's log-probability
+   * needs the same sum, which takes two fifths of the time of choosing it (50 of 125 µs for 4,096 tokens).
    */
   get sumOfAll(): number | undefined {
     return this.#drawsFromAll && this.#temperature === 1 && this.#minP === 0 ? this.#sum : undefined
